@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package frame is the wire of CHmail: the frames that a client and the relay
+// exchange, the same on WebTransport, QUIC and WebSocket.
+//
+// One frame is one JSON object whose "t" names its type. On QUIC and
+// WebTransport its length precedes it as a QUIC varint (RFC 9000 section 16);
+// on WebSocket it is one text message. docs/protocol.md describes each.
+package frame
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/chmail/chmail/chatrelay/room"
+)
+
+// Limits of the wire. A frame that breaks one is answered with an error frame
+// and the connection is closed.
+const (
+	MaxFrame  = 64 << 10         // octets of one frame
+	MaxText   = 16 << 10         // octets of one message's text
+	MaxID     = 64               // octets of a client-made message id
+	HelloWait = 10 * time.Second // until hello arrives
+	PingEvery = 3 * time.Second  // a client sends ping; it is its heartbeat
+	IdleWait  = 10 * time.Second // without any frame: the connection is gone
+)
+
+// The types of frames from a client.
+const (
+	THello   = "hello"   // first frame of every connection
+	TSay     = "say"     // a message: ID, Text
+	TTyping  = "typing"  // the person is typing
+	TSeen    = "seen"    // everything up to Offset was seen
+	TAttempt = "attempt" // ring the callee (again)
+	TCancel  = "cancel"  // stop ringing
+	TTell    = "tell"    // On: send me a mail when the callee is back
+	TAnswer  = "answer"  // device: take the ring Attempt
+	TDecline = "decline" // device: refuse the ring Attempt
+	TAway    = "away"    // device: On says whether the person is away from it
+	TPing    = "ping"    // heartbeat, answered with pong
+	TLeave   = "leave"   // the person leaves the conversation
+)
+
+// The types of frames from the relay. TSay, TTyping and TSeen of a client
+// reach the others as TMsg, TTyping and TSeen with From set.
+const (
+	TWelcome = "welcome"  // answer to hello
+	TReset   = "reset"    // the epoch is another one: forget, everything follows
+	TMsg     = "msg"      // a message: Msg
+	TAck     = "ack"      // one's own message ID has been committed at Offset
+	TPeople  = "people"   // who is in the room now: Here
+	TState   = "state"    // the attempt's state: Attempt
+	TStatus  = "status"   // the callee's availability: Status
+	TRing    = "ring"     // device: somebody rings: Ring
+	TRingEnd = "ring-end" // device: the ring Attempt is over: Code says why
+	TRoom    = "room"     // device: a conversation changed: Room
+	TPong    = "pong"
+	TError   = "error" // Code and Text; Fatal: the connection closes
+)
+
+// The codes of error frames.
+const (
+	ErrBadFrame  = "bad-frame" // not a JSON object of a known type
+	ErrTooLarge  = "too-large" // beyond MaxFrame or MaxText
+	ErrTooFast   = "too-fast"  // beyond the rate limit
+	ErrTicket    = "ticket"    // the ticket is wrong or too old: get another
+	ErrRoom      = "room"      // the frame is for another room, or it is gone
+	ErrBehind    = "behind"    // the connection did not read fast enough: resume
+	ErrStore     = "store"     // the message could not be committed: try again
+	ErrShutdown  = "shutdown"  // the relay goes away: connect again
+	ErrForbidden = "forbidden" // not allowed on this connection
+)
+
+// Why a ring ended, in the Code of a ring-end frame.
+const (
+	EndAnswered   = "answered"  // on this device
+	EndElsewhere  = "elsewhere" // on another device
+	EndDeclined   = "declined"
+	EndCancelled  = "cancelled" // by the caller
+	EndUnanswered = "unanswered"
+)
+
+// Frame is any frame; which fields are set depends on T.
+type Frame struct {
+	T         string             `json:"t"`
+	Ticket    string             `json:"ticket,omitempty"`     // hello
+	Room      string             `json:"room,omitempty"`       // hello, say (optional check), room
+	Epoch     string             `json:"epoch,omitempty"`      // hello when resuming, welcome, reset
+	After     int64              `json:"after,omitempty"`      // hello: offset of the last message the client has
+	ID        string             `json:"id,omitempty"`         // say, ack
+	Text      string             `json:"text,omitempty"`       // say, decline, error
+	Offset    int64              `json:"offset,omitempty"`     // ack, seen
+	At        *time.Time         `json:"at,omitempty"`         // ack, welcome: the relay's clock
+	From      int64              `json:"from,omitempty"`       // typing, seen
+	On        bool               `json:"on,omitempty"`         // tell, away
+	N         int64              `json:"n,omitempty"`          // ping, pong
+	Code      string             `json:"code,omitempty"`       // error, ring-end
+	Fatal     bool               `json:"fatal,omitempty"`      // error
+	Me        int64              `json:"me,omitempty"`         // welcome: own participant ID
+	Subject   string             `json:"subject,omitempty"`    // welcome
+	People    []room.Participant `json:"people,omitempty"`     // welcome, people: everyone of the room
+	Here      []int64            `json:"here,omitempty"`       // welcome, people: those connected now
+	SeenBy    map[int64]int64    `json:"seen_by,omitempty"`    // welcome
+	Msg       *room.Message      `json:"msg,omitempty"`        // msg
+	Attempt   *Attempt           `json:"attempt,omitempty"`    // welcome, state
+	AttemptID string             `json:"attempt_id,omitempty"` // answer, decline, ring-end
+	Ring      *Ring              `json:"ring,omitempty"`       // ring
+	Status    *Status            `json:"status,omitempty"`     // welcome, status
+	Carrier   string             `json:"carrier,omitempty"`    // welcome: "webtransport", "quic" or "websocket"
+	Port      int                `json:"port,omitempty"`       // welcome: UDP port in use; 0 on WebSocket
+}
+
+// The states of an attempt.
+const (
+	Ringing    = "ringing"
+	Answered   = "answered"
+	Declined   = "declined"
+	Cancelled  = "cancelled"
+	Unanswered = "unanswered" // rang, nobody took it; the alarm is being raised
+	Alarmed    = "alarmed"    // the alarm has been raised (mail sent)
+)
+
+// Attempt is the state of an attempt as both sides see it.
+type Attempt struct {
+	ID      string     `json:"id"`
+	State   string     `json:"state"`
+	Caller  int64      `json:"caller"`
+	Callee  int64      `json:"callee"`
+	Ring    int        `json:"ring"`              // which ring this is, from 1; 0 when the callee is off
+	Of      int        `json:"of"`                // how many there will be
+	On      bool       `json:"on"`                // the callee's computer is on
+	Devices []string   `json:"devices,omitempty"` // rung now: "desk", "agent"
+	Started time.Time  `json:"started"`
+	Mailed  *time.Time `json:"mailed,omitempty"` // when the alarm mail went out
+	Words   string     `json:"words,omitempty"`  // with a decline
+	Tell    bool       `json:"tell,omitempty"`   // the caller gets a mail when the callee is back
+}
+
+// Ring is what a rung device shows.
+type Ring struct {
+	Attempt string      `json:"attempt"`
+	Room    string      `json:"room"`
+	From    room.Person `json:"from"`
+	Subject string      `json:"subject"`
+	Ring    int         `json:"ring"`
+	Of      int         `json:"of"`
+	Waiting bool        `json:"waiting,omitempty"` // rang while the person was off; nobody waits on the line
+	At      time.Time   `json:"at"`
+}
+
+// Availability of a person.
+const (
+	Available = "available" // a device is connected
+	Away      = "away"      // a device is connected, the person is away from it
+	Off       = "off"       // no device is connected
+)
+
+// Status is a person's availability.
+type Status struct {
+	State string     `json:"state"`
+	Since *time.Time `json:"since,omitempty"` // last seen, when off
+}
+
+// Encode returns the frame as it travels, without its length.
+func Encode(f *Frame) []byte {
+	b, err := json.Marshal(f)
+	if err != nil { // no field of Frame can fail to marshal
+		panic(fmt.Sprintf("encoding a %q frame: %v", f.T, err))
+	}
+	return b
+}
+
+// Decode reads one frame from a client. It errs on anything that is not a
+// JSON object in valid UTF-8 with a type; unknown fields are ignored, so that
+// a newer client can talk to an older relay.
+func Decode(b []byte) (*Frame, error) {
+	if !utf8.Valid(b) {
+		return nil, fmt.Errorf("decoding a frame: not UTF-8")
+	}
+	f := new(Frame)
+	if err := json.Unmarshal(b, f); err != nil {
+		return nil, fmt.Errorf("decoding a frame: %w", err)
+	}
+	if f.T == "" {
+		return nil, fmt.Errorf("decoding a frame: no type")
+	}
+	return f, nil
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package presence keeps the two databases that make a sender reachable:
+// login → newest address and connected devices, and granted port → login.
+//
+// Local keeps them in this process, with the grants in SQLite; Redis keeps
+// them on a redis-server that several machines share. Both are a Directory
+// and pass one conformance suite.
+package presence
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// Source says by what a login was seen.
+type Source string
+
+const (
+	Agent      Source = "agent"      // the CHmail program
+	Desk       Source = "desk"       // the desk page
+	POP3       Source = "pop3"       // a POP3 sign-in
+	IMAP       Source = "imap"       // an IMAP sign-in
+	Submission Source = "submission" // an authenticated submission
+)
+
+// Address is an entry of the first database: where a login was seen last.
+type Address struct {
+	Login  string     `json:"login"`
+	IP     netip.Addr `json:"ip"`
+	Host   string     `json:"host,omitempty"` // host name, where one is known
+	Source Source     `json:"source"`
+	Seen   time.Time  `json:"seen"`
+}
+
+// Device is a connection of a login that can be rung. It is gone when its
+// heartbeats stop for DeviceTTL.
+type Device struct {
+	ID        string     `json:"id"` // unique within the login
+	Login     string     `json:"login"`
+	Source    Source     `json:"source"`
+	IP        netip.Addr `json:"ip"`
+	Host      string     `json:"host,omitempty"`
+	Name      string     `json:"name,omitempty"` // as a person would say it: "Chromium on Linux"
+	Connected time.Time  `json:"connected"`
+	Heartbeat time.Time  `json:"heartbeat"`
+}
+
+// Grant is an entry of the second database: a port endowed to a login.
+type Grant struct {
+	Login   string    `json:"login"`
+	Host    string    `json:"host"` // name of the relay host that owns the port
+	Port    int       `json:"port"` // UDP
+	Granted time.Time `json:"granted"`
+	Renewed time.Time `json:"renewed"`
+	Held    bool      `json:"held"` // a live conversation is on it
+}
+
+const (
+	// HeartbeatEvery is how often a connected device or a held port renews.
+	HeartbeatEvery = 3 * time.Second
+	// DeviceTTL is how long a device counts as connected after a heartbeat:
+	// whether a computer is on is known within this time.
+	DeviceTTL = 10 * time.Second
+	// HoldTTL is how long a port stays held when its relay stops renewing.
+	HoldTTL = 30 * time.Second
+	// AddressTTL is how long a login's newest address is kept.
+	AddressTTL = 90 * 24 * time.Hour
+	// GrantTTL is the lease of a grant; each mail sent renews it.
+	GrantTTL = 90 * 24 * time.Hour
+	// BlockedTTL is how long a port whose socket could not be had is skipped.
+	BlockedTTL = 10 * time.Minute
+)
+
+var (
+	// ErrUnknown: no such login, device or grant.
+	ErrUnknown = errors.New("presence: unknown")
+	// ErrNoPort: every port of the range is held by a live conversation or blocked.
+	ErrNoPort = errors.New("presence: no port of the range is free")
+	// ErrUnavailable: the database does not answer; callers go on without it.
+	ErrUnavailable = errors.New("presence: unavailable")
+)
+
+// Directory is both databases. Methods obey their context and are safe for
+// concurrent use; when the database does not answer they return an error that
+// wraps ErrUnavailable.
+type Directory interface {
+	// Renew records where a login was seen, unless a newer sighting is kept.
+	Renew(ctx context.Context, a Address) error
+	// Lookup returns the newest address of a login, or ErrUnknown.
+	Lookup(ctx context.Context, login string) (Address, error)
+	// Addresses lists the first database, newest first, at most limit entries.
+	Addresses(ctx context.Context, limit int) ([]Address, error)
+
+	// Connect records a device, or renews its heartbeat, and renews the
+	// login's address.
+	Connect(ctx context.Context, d Device) error
+	// Disconnect forgets a device at once.
+	Disconnect(ctx context.Context, login, id string) error
+	// Devices lists the devices of a login that are connected now.
+	Devices(ctx context.Context, login string) ([]Device, error)
+
+	// Grant endows login with a port of the relay host, or renews the one it
+	// has. When the range is full the grant idle for longest is taken over,
+	// never one that is held. Errors: ErrNoPort.
+	Grant(ctx context.Context, login string) (Grant, error)
+	// GrantOf returns a login's grant without renewing it, or ErrUnknown.
+	GrantOf(ctx context.Context, login string) (Grant, error)
+	// Resolve finds the login of a granted port, or ErrUnknown.
+	Resolve(ctx context.Context, host string, port int) (string, error)
+	// Hold marks a port as used by a live conversation for HoldTTL; it is
+	// called again every HeartbeatEvery. ErrUnknown if login no longer has it.
+	Hold(ctx context.Context, g Grant) error
+	// Release ends a Hold.
+	Release(ctx context.Context, g Grant) error
+	// Block takes a port away whose socket could not be had and skips it for
+	// BlockedTTL; the login's next Grant is another port.
+	Block(ctx context.Context, g Grant) error
+	// Grants lists the second database by port, at most limit entries.
+	Grants(ctx context.Context, limit int) ([]Grant, error)
+
+	Close() error
+}
