@@ -1,0 +1,3 @@
+-- ARGV: time since seen (ms), json, time to live (ms).
+see(now - ARGV[1], ARGV[2], ARGV[3])
+return 'ok'
