@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package room
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Limits. Lengths are in bytes. Subjects and names that are longer are cut;
+// everything else that is longer is refused with ErrFull.
+const (
+	// MaxText bounds a message's Text.
+	MaxText = 16 << 10
+	// MaxMessageID bounds the id a client makes for its message, and an attempt's.
+	MaxMessageID = 128
+	maxSubject   = 998 // a header line, RFC 5322 section 2.1.1
+	maxMailID    = 998 // longer message ids are not looked up
+	maxName      = 255
+	maxAddress   = 320 // 64 + 1 + 255, RFC 5321 section 4.5.3.1
+	maxState     = 32
+	maxSetting   = 64 << 10
+
+	maxParticipants = 1000 // in a room, guests included
+	maxRecipients   = 1000 // of one mail
+	maxReferences   = 100  // of one mail; the newest are looked up
+	maxClaims       = 32   // browsers of one invite, guests included
+	maxPage         = 1000 // rows one call reads
+
+	codeTTL      = 10 * time.Minute
+	codeTries    = 5
+	codesAnHour  = 3
+	defaultTTL   = 90 * 24 * time.Hour // of an invite
+	inviteRest   = 30 * 24 * time.Hour // an expired invite is known for so long
+	sweepEvery   = time.Hour
+	queueLength  = 1024             // writes waiting; a further one waits for room in the queue
+	maxBatch     = 256              // writes that share one commit
+	writeTimeout = 15 * time.Second // of one batch
+	busyTimeout  = 10 * time.Second // SQLite: another process holds the write lock
+	readers      = 4                // SQLite: connections for reading
+	pgConns      = 8                // PostgreSQL: connections
+	txTries      = 3                // after deadlocks and races for a unique key
+)
+
+// clean makes s storable (UTF-8 without NUL) and cuts it to max bytes.
+func clean(s string, max int) string {
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+	if len(s) <= max {
+		return s
+	}
+	for max > 0 && !utf8.RuneStart(s[max]) {
+		max--
+	}
+	return s[:max]
+}
+
+// whole makes s storable and refuses it when it is longer than max bytes.
+func whole(what, s string, max int) (string, error) {
+	if c := clean(s, len(s)*3); len(c) <= max {
+		return c, nil
+	}
+	return "", fmt.Errorf("%w: %s of more than %d bytes", ErrFull, what, max)
+}
+
+// fold brings logins and addresses into the one form that is compared.
+func fold(s string) string { return strings.ToLower(strings.TrimSpace(s)) }
+
+// page bounds how many rows a caller asked for.
+func page(limit int) int {
+	if limit <= 0 || limit > maxPage {
+		return maxPage
+	}
+	return limit
+}
+
+// micros is how times are stored; the zero time is 0.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func moment(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}

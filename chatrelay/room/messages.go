@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package room
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Append stores a message as the newest of its room and returns it with its
+// offset and time once it is committed. A message whose room, From and ID
+// were stored before is not stored again: the first one comes back. An empty
+// ID gets a random one. ErrUnknown: no such room, or From is not in it.
+// ErrFull: a text beyond its limit.
+func (s *Store) Append(ctx context.Context, roomID string, m Message) (Message, error) {
+	m, err := ready(m)
+	if err != nil {
+		appendsTotal.WithLabelValues("refused").Inc()
+		return Message{}, fmt.Errorf("appending a message: %w", err)
+	}
+	var stored Message
+	var repeated bool
+	err = s.share(ctx, roomID, func(ctx context.Context, tx querier) (err error) {
+		stored, repeated, err = put(ctx, tx, roomID, m)
+		return err
+	})
+	switch {
+	case err == nil && repeated:
+		appendsTotal.WithLabelValues("repeated").Inc()
+	case err == nil:
+		appendsTotal.WithLabelValues("stored").Inc()
+	case errors.Is(err, ErrUnknown):
+		appendsTotal.WithLabelValues("refused").Inc()
+		return Message{}, fmt.Errorf("appending a message: %w", err)
+	default:
+		appendsTotal.WithLabelValues("failed").Inc()
+		return Message{}, fmt.Errorf("appending a message: %w", err)
+	}
+	return stored, nil
+}
+
+// ready checks a message before it is queued.
+func ready(m Message) (_ Message, err error) {
+	if m.ID == "" {
+		m.ID = secret(16)
+	}
+	if m.ID, err = whole("message id", m.ID, MaxMessageID); err != nil {
+		return m, err
+	}
+	if m.Kind, err = whole("kind", m.Kind, maxState); err != nil {
+		return m, err
+	}
+	m.Text, err = whole("text", m.Text, MaxText)
+	return m, err
+}
+
+// put stores a ready message. Raising the room's next offset locks the room,
+// so offsets have no gaps whoever else writes.
+func put(ctx context.Context, tx querier, roomID string, m Message) (_ Message, repeated bool, err error) {
+	var from, offset, at sql.NullInt64
+	var kind, text sql.NullString
+	err = tx.QueryRowContext(ctx, "SELECT p.id, m.pos, m.kind, m.body, m.at FROM rooms r"+
+		" LEFT JOIN participants p ON p.room = r.id AND p.id = $1"+
+		" LEFT JOIN messages m ON m.room = r.id AND m.sender = $1 AND m.id = $2"+
+		" WHERE r.id = $3", m.From, m.ID, roomID).Scan(&from, &offset, &kind, &text, &at)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && m.From != 0 && !from.Valid {
+		return m, false, ErrUnknown
+	}
+	if err != nil {
+		return m, false, err
+	}
+	if offset.Valid {
+		m.Offset, m.Kind, m.Text, m.At = offset.Int64, kind.String, text.String, moment(at.Int64)
+		return m, true, nil
+	}
+	now := micros(time.Now())
+	m.At = moment(now)
+	err = tx.QueryRowContext(ctx, "UPDATE rooms SET next = next + 1, touched = $1 WHERE id = $2 RETURNING next - 1",
+		now, roomID).Scan(&m.Offset)
+	if err != nil {
+		return m, false, err
+	}
+	_, err = tx.ExecContext(ctx, "INSERT INTO messages (room, pos, id, sender, kind, body, at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		roomID, m.Offset, m.ID, m.From, m.Kind, m.Text, now)
+	return m, false, err
+}
+
+// Messages returns up to limit messages of a room whose offset is greater
+// than after, oldest first; a limit of 0 means 1000, the most one call gives.
+func (s *Store) Messages(ctx context.Context, roomID string, after int64, limit int) ([]Message, error) {
+	list, err := collect(ctx, s.read, func(rows *sql.Rows) (m Message, err error) {
+		var at int64
+		err = rows.Scan(&m.Offset, &m.ID, &m.From, &m.Kind, &m.Text, &at)
+		m.At = moment(at)
+		return m, err
+	}, "SELECT pos, id, sender, kind, body, at FROM messages WHERE room = $1 AND pos > $2 ORDER BY pos LIMIT $3",
+		roomID, after, page(limit))
+	if err != nil {
+		return nil, fmt.Errorf("reading messages: %w", err)
+	}
+	return list, nil
+}
+
+// Seen notes that a participant has read everything up to offset. The mark
+// only rises; an offset the room has not reached is ignored. ErrUnknown: the
+// participant is not in the room.
+func (s *Store) Seen(ctx context.Context, roomID string, participant, offset int64) error {
+	err := s.share(ctx, roomID, func(ctx context.Context, tx querier) error {
+		var next, seen int64
+		err := tx.QueryRowContext(ctx, "SELECT r.next, p.seen FROM rooms r JOIN participants p ON p.room = r.id"+
+			" WHERE r.id = $1 AND p.id = $2"+s.forUpdate, roomID, participant).Scan(&next, &seen)
+		if errors.Is(err, sql.ErrNoRows) {
+			return ErrUnknown
+		}
+		if err != nil || offset <= seen || offset >= next {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE participants SET seen = $1 WHERE id = $2", offset, participant)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("noting what was seen: %w", err)
+	}
+	return nil
+}
+
+// SeenBy returns every participant's seen mark, by participant ID.
+func (s *Store) SeenBy(ctx context.Context, roomID string) (map[int64]int64, error) {
+	marks, err := collect(ctx, s.read, func(rows *sql.Rows) (mark [2]int64, err error) {
+		err = rows.Scan(&mark[0], &mark[1])
+		return mark, err
+	}, "SELECT id, seen FROM participants WHERE room = $1", roomID)
+	if err != nil {
+		return nil, fmt.Errorf("reading what was seen: %w", err)
+	}
+	seen := make(map[int64]int64, len(marks))
+	for _, m := range marks {
+		seen[m[0]] = m[1]
+	}
+	return seen, nil
+}
+
+// collect reads all rows of a query.
+func collect[T any](ctx context.Context, q querier, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []T
+	for rows.Next() {
+		item, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, item)
+	}
+	return list, rows.Err()
+}

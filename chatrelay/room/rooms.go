@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package room
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+const participantColumns = "p.id, p.login, p.addr, p.name, p.guest"
+
+func (p *Participant) fields() []any { return []any{&p.ID, &p.Login, &p.Addr, &p.Name, &p.Guest} }
+
+// participants returns a room's participants in the order they came.
+func participants(ctx context.Context, q querier, roomID string) ([]Participant, error) {
+	return collect(ctx, q, func(rows *sql.Rows) (p Participant, err error) {
+		err = rows.Scan(p.fields()...)
+		return p, err
+	}, "SELECT "+participantColumns+" FROM participants p WHERE p.room = $1 ORDER BY p.id", roomID)
+}
+
+// Info returns a room without its messages. ErrUnknown: no such room.
+func (s *Store) Info(ctx context.Context, roomID string) (Info, error) {
+	var i Info
+	var created int64
+	err := s.read.QueryRowContext(ctx, "SELECT id, epoch, next, subject, created, owner FROM rooms WHERE id = $1", roomID).
+		Scan(&i.ID, &i.Epoch, &i.Next, &i.Subject, &created, &i.Owner)
+	if err == nil {
+		i.Created = moment(created)
+		i.Participants, err = participants(ctx, s.read, roomID)
+	}
+	if err != nil {
+		return Info{}, fmt.Errorf("reading a room: %w", known(err))
+	}
+	return i, nil
+}
+
+// Member returns the participant a login is in a room. ErrUnknown: it is not
+// in that room.
+func (s *Store) Member(ctx context.Context, login, roomID string) (Participant, error) {
+	p, err := member(ctx, s.read, login, roomID)
+	if err != nil {
+		return Participant{}, fmt.Errorf("reading a participant: %w", err)
+	}
+	return p, nil
+}
+
+func member(ctx context.Context, q querier, login, roomID string) (p Participant, err error) {
+	err = q.QueryRowContext(ctx, "SELECT "+participantColumns+" FROM participants p"+
+		" WHERE p.login = $1 AND p.login <> '' AND p.room = $2 AND NOT p.guest", fold(login), roomID).Scan(p.fields()...)
+	return p, known(err)
+}
+
+// ByLogin returns up to limit of a login's conversations, the one with the
+// newest message first. To read on, before is the time of the last one's
+// newest message; the zero time begins at the newest.
+func (s *Store) ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]Summary, error) {
+	until := before
+	if until.IsZero() {
+		until = time.Now().AddDate(1, 0, 0)
+	}
+	list, err := collect(ctx, s.read, summary,
+		"SELECT r.id, r.epoch, r.next, r.subject, r.created, r.owner, p.id,"+
+			" (SELECT COUNT(*) FROM messages u WHERE u.room = r.id AND u.pos > p.seen AND u.sender <> p.id),"+
+			" m.pos, m.id, m.sender, m.kind, m.body, m.at"+
+			" FROM participants p JOIN rooms r ON r.id = p.room LEFT JOIN messages m ON m.room = r.id AND m.pos = r.next - 1"+
+			" WHERE p.login = $1 AND p.login <> '' AND NOT p.guest AND r.touched < $2 ORDER BY r.touched DESC, r.id LIMIT $3",
+		fold(login), micros(until), page(limit))
+	for i := range list {
+		if err == nil {
+			list[i].Participants, err = participants(ctx, s.read, list[i].ID)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the conversations of a login: %w", err)
+	}
+	return list, nil
+}
+
+// summary scans a row of ByLogin.
+func summary(rows *sql.Rows) (c Summary, err error) {
+	var created int64
+	var offset, from, at sql.NullInt64
+	var id, kind, text sql.NullString
+	err = rows.Scan(&c.ID, &c.Epoch, &c.Next, &c.Subject, &created, &c.Owner, &c.Me, &c.Unread,
+		&offset, &id, &from, &kind, &text, &at)
+	c.Created = moment(created)
+	if offset.Valid {
+		c.Last = &Message{Offset: offset.Int64, ID: id.String, From: from.Int64, Kind: kind.String, Text: text.String, At: moment(at.Int64)}
+	}
+	return c, err
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package room
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// entry is one write that shares its commit with others.
+type entry struct {
+	ctx  context.Context
+	room string
+	// do may run more than once. It returns ErrUnknown or ErrFull only before
+	// it has changed anything; every other error undoes the whole batch.
+	do      func(ctx context.Context, tx querier) error
+	refusal error
+	done    chan error // holds one
+}
+
+// share hands a write to the writer and waits for its commit. When ctx ends
+// first the write may still happen.
+func (s *Store) share(ctx context.Context, room string, do func(context.Context, querier) error) error {
+	e := &entry{ctx: ctx, room: room, do: do, done: make(chan error, 1)}
+	select {
+	case <-s.quit:
+		return ErrClosed
+	default:
+	}
+	select {
+	case s.queue <- e:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.quit:
+		return ErrClosed
+	}
+	select {
+	case err := <-e.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.written:
+		select {
+		case err := <-e.done:
+			return err
+		default: // queued in the moment the writer ended
+			return ErrClosed
+		}
+	}
+}
+
+// writer commits what is queued: whatever came while one commit was under
+// way goes into the next one together.
+func (s *Store) writer() {
+	defer s.owned.Done()
+	defer close(s.written)
+	for {
+		select {
+		case e := <-s.queue:
+			s.commit(s.gather(e))
+		case <-s.quit:
+			for {
+				select {
+				case e := <-s.queue:
+					s.commit(s.gather(e))
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// gather takes what is queued behind first, without waiting.
+func (s *Store) gather(first *entry) []*entry {
+	batch := []*entry{first}
+	for len(batch) < maxBatch {
+		select {
+		case e := <-s.queue:
+			batch = append(batch, e)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit writes a batch in one transaction. If that fails, each write gets a
+// transaction of its own, so that one bad write fails alone and a connection
+// lost in between harms nobody.
+func (s *Store) commit(batch []*entry) {
+	batch = slices.DeleteFunc(batch, func(e *entry) bool { return e.ctx.Err() != nil })
+	if len(batch) == 0 {
+		return
+	}
+	// Every store locks rooms in the same order, so that none waits in a circle.
+	slices.SortStableFunc(batch, func(a, b *entry) int { return strings.Compare(a.room, b.room) })
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancel()
+	err := s.together(ctx, batch)
+	if err == nil {
+		return
+	}
+	s.opts.Log("writing %d entries together: %v", len(batch), err)
+	for _, e := range batch {
+		if err := s.together(ctx, []*entry{e}); err != nil {
+			e.done <- err
+		}
+	}
+}
+
+// together runs a batch in one transaction and, once it is committed, tells
+// every writer of the batch.
+func (s *Store) together(ctx context.Context, batch []*entry) error {
+	began := time.Now()
+	err := s.tx(ctx, func(tx querier) error {
+		for _, e := range batch {
+			e.refusal = e.do(ctx, tx)
+			if e.refusal != nil && !errors.Is(e.refusal, ErrUnknown) && !errors.Is(e.refusal, ErrFull) {
+				return e.refusal
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("committing to the rooms' database: %w", err)
+	}
+	batchSize.Observe(float64(len(batch)))
+	commitSeconds.Observe(time.Since(began).Seconds())
+	for _, e := range batch {
+		e.done <- e.refusal
+	}
+	return nil
+}

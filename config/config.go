@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package config reads and checks CHmail's configuration, which is written in
+// maddy's own syntax, and writes the one that a new server starts with.
+//
+// Read parses a file and refuses what would lose mail or not start at all;
+// Admin opens single blocks of it for the admin commands without listening on
+// anything; Template renders maddy.conf.example, quickstart's files and the
+// demo's.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/foxcpp/maddy"
+	parser "github.com/foxcpp/maddy/framework/cfgparser"
+	"github.com/foxcpp/maddy/framework/config"
+	"github.com/foxcpp/maddy/framework/hooks"
+	"github.com/foxcpp/maddy/framework/module"
+)
+
+// File is a parsed configuration.
+type File struct {
+	Path  string
+	Nodes []config.Node
+}
+
+// Read parses the configuration and checks what can be known without starting
+// anything. Every problem names the file, the line and the directive.
+func Read(path string) (*File, error) {
+	in, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	defer in.Close()
+	nodes, err := parser.Read(in, path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	f := &File{Path: path, Nodes: nodes}
+	return f, f.check()
+}
+
+func (f *File) check() error {
+	var problems []error
+	for _, n := range f.Nodes {
+		if (n.Name == "state_dir" || n.Name == "runtime_dir") && len(n.Args) == 1 {
+			if err := writable(n.Args[0]); err != nil {
+				problems = append(problems, config.NodeErr(n, "%s cannot be used: %v; give it to the account that runs chmaild, or name another folder", n.Name, err))
+			}
+		}
+		problems = append(problems, checkBlock(n)...)
+	}
+	return errors.Join(problems...)
+}
+
+func checkBlock(n config.Node) []error {
+	var problems []error
+	names := append([]string{n.Name}, n.Args...)
+	if slices.Contains(names, "auth.ldap") || n.Name == "auth" && slices.Contains(n.Args, "ldap") {
+		// CVE-2026-40193, mended only in maddy 0.9.3.
+		problems = append(problems, config.NodeErr(n, "auth.ldap of this maddy lets a login be forged (CVE-2026-40193): use auth.pass_table, auth.external or auth.dovecot_sasl"))
+	}
+	if n.Name == "storage.imapsql" && value(n, "driver") == "sqlite3" {
+		// Deliveries beside expunges otherwise fail with "database is locked",
+		// some of them for good.
+		if !strings.Contains(value(n, "dsn"), "_txlock=immediate") {
+			problems = append(problems, config.NodeErr(n, `the dsn of storage.imapsql on SQLite must say _txlock=immediate: dsn "file:imapsql.db?_txlock=immediate&_synchronous=FULL"`))
+		}
+		if value(n, "sqlite3_busy_timeout") == "" {
+			problems = append(problems, config.NodeErr(n, "storage.imapsql on SQLite needs sqlite3_busy_timeout 60000 (milliseconds)"))
+		}
+	}
+	for _, child := range n.Children {
+		problems = append(problems, checkBlock(child)...)
+	}
+	return problems
+}
+
+// value returns the arguments of a directive within a block, joined by spaces.
+func value(n config.Node, name string) string {
+	for _, child := range n.Children {
+		if child.Name == name {
+			return strings.Join(child.Args, " ")
+		}
+	}
+	return ""
+}
+
+// writable makes the folder if it does not exist and tries a file in it.
+func writable(dir string) error {
+	if !filepath.IsAbs(dir) {
+		return fmt.Errorf("%s is not an absolute path", dir)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	probe, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return err
+	}
+	probe.Close()
+	return os.Remove(probe.Name())
+}
+
+// Admin registers the modules of the configuration for one command, without
+// running the server: nothing listens. The process's working directory becomes
+// the state directory, as in the server. End it with hooks.EventShutdown.
+func (f *File) Admin() ([]maddy.ModInfo, error) {
+	module.NoRun = true
+	globals, blocks, err := maddy.ReadGlobals(f.Nodes)
+	if err != nil {
+		return nil, err
+	}
+	if err := maddy.InitDirs(); err != nil {
+		return nil, err
+	}
+	_, mods, err := maddy.RegisterModules(globals, blocks)
+	return mods, err
+}
+
+// One returns the only top-level block whose module is a T, initialised; name
+// chooses among several.
+func One[T any](mods []maddy.ModInfo, name, what string) (T, error) {
+	var none T
+	var found []string
+	for _, m := range mods {
+		if _, ok := m.Instance.(T); ok && (name == "" || m.Instance.InstanceName() == name) {
+			found = append(found, m.Instance.InstanceName())
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return none, fmt.Errorf("the configuration has no %s%s", what, named(name))
+	case len(found) > 1:
+		return none, fmt.Errorf("the configuration has several of %s (%s): choose one by its name", what, strings.Join(found, ", "))
+	}
+	inst, err := module.GetInstance(found[0])
+	if err != nil {
+		return none, err
+	}
+	return inst.(T), nil
+}
+
+func named(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " named " + name
+}
+
+// Try opens every block that is not an endpoint, as the server would, and
+// closes them again. Nothing listens.
+func (f *File) Try() error {
+	mods, err := f.Admin()
+	if err != nil {
+		return err
+	}
+	defer hooks.RunHooks(hooks.EventShutdown)
+	for _, m := range mods {
+		if _, err := module.GetInstance(m.Instance.InstanceName()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
