@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package mta
+
+import (
+	"fmt"
+	"io"
+	"mime"
+	"net/mail"
+	"slices"
+	"strings"
+
+	"github.com/emersion/go-message/textproto"
+	"github.com/foxcpp/maddy/framework/buffer"
+	"golang.org/x/text/encoding/ianaindex"
+
+	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/mta/stamp"
+)
+
+// stamped is one recipient's body, made anew from the submitted one at each
+// Open; nothing of it is stored.
+type stamped struct {
+	buffer.Buffer
+	plan  *stamp.Plan
+	stamp stamp.Stamp
+}
+
+// Open implements buffer.Buffer.
+func (b stamped) Open() (io.ReadCloser, error) {
+	raw, err := b.Buffer.Open()
+	if err != nil {
+		return nil, err
+	}
+	return b.plan.Reader(raw, b.stamp), nil
+}
+
+// Len implements buffer.Buffer.
+func (b stamped) Len() int { return b.Buffer.Len() + int(b.plan.Growth(b.stamp)) }
+
+// Remove implements buffer.Buffer. The submitted body belongs to who made it.
+func (b stamped) Remove() error { return nil }
+
+// mailOf is what a header says about its conversation.
+func mailOf(h textproto.Header, login string, rcpts []string) room.Mail {
+	names := make(map[string]string)
+	for _, key := range []string{"To", "Cc"} {
+		for _, a := range addresses(h, key) {
+			names[strings.ToLower(a.Address)] = a.Name
+		}
+	}
+	m := room.Mail{
+		MessageID:  first(messageIDs(h.Get("Message-Id"))),
+		References: references(h),
+		Sender:     room.Person{Login: login, Addr: strings.ToLower(login)},
+		Subject:    decodeText(h.Get("Subject")),
+	}
+	if from := addresses(h, "From"); len(from) > 0 {
+		m.Sender.Addr, m.Sender.Name = strings.ToLower(from[0].Address), from[0].Name
+	}
+	if date, err := mail.ParseDate(h.Get("Date")); err == nil {
+		m.Date = date
+	}
+	for _, rcpt := range rcpts {
+		m.Recipients = append(m.Recipients, room.Person{Addr: rcpt, Name: names[strings.ToLower(rcpt)]})
+	}
+	return m
+}
+
+// references are the message IDs of References and In-Reply-To, each once,
+// the message that is answered last (RFC 5322 section 3.6.4).
+func references(h textproto.Header) []string {
+	refs := messageIDs(h.Get("References"))
+	for _, id := range messageIDs(h.Get("In-Reply-To")) {
+		if !slices.Contains(refs, id) {
+			refs = append(refs, id)
+		}
+	}
+	return refs[max(0, len(refs)-maxReferences):]
+}
+
+// messageIDs finds what stands between angle brackets.
+func messageIDs(v string) []string {
+	var ids []string
+	for {
+		_, rest, ok := strings.Cut(v, "<")
+		id, after, closed := strings.Cut(rest, ">")
+		if !ok || !closed {
+			return ids
+		}
+		if id = strings.Join(strings.Fields(id), ""); id != "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+		v = after
+	}
+}
+
+func first(ids []string) string {
+	if len(ids) == 0 {
+		return ""
+	}
+	return ids[0]
+}
+
+// words decodes RFC 2047 words of every charset that Go knows.
+var words = &mime.WordDecoder{CharsetReader: func(charset string, r io.Reader) (io.Reader, error) {
+	enc, err := ianaindex.MIME.Encoding(charset)
+	if err != nil || enc == nil {
+		return nil, fmt.Errorf("mta: charset %q is unknown", charset)
+	}
+	return enc.NewDecoder().Reader(r), nil
+}}
+
+// decodeText returns a field as a person reads it, or as it is if it cannot
+// be decoded.
+func decodeText(v string) string {
+	if decoded, err := words.DecodeHeader(v); err == nil {
+		v = decoded
+	}
+	return strings.ToValidUTF8(strings.TrimSpace(v), "\uFFFD")
+}
+
+// addresses of every field named key; a list that cannot be read is none.
+func addresses(h textproto.Header, key string) []*mail.Address {
+	parser := mail.AddressParser{WordDecoder: words}
+	var all []*mail.Address
+	for _, v := range h.Values(key) {
+		if list, err := parser.ParseList(v); err == nil {
+			all = append(all, list...)
+		}
+	}
+	return all
+}

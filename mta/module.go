@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package mta
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/foxcpp/maddy/framework/config"
+	modconfig "github.com/foxcpp/maddy/framework/config/module"
+	"github.com/foxcpp/maddy/framework/log"
+	"github.com/foxcpp/maddy/framework/module"
+)
+
+const modName = "target.chmail"
+
+// Module is target.chmail: it stamps submitted mail and hands it to the next
+// target. It stands before `modify { dkim … }`, so that what leaves is signed
+// as it leaves.
+//
+//	target.chmail stamp {
+//	    deliver_to &local_routing   # required: the next target
+//	    rooms &rooms                # required: a chat.rooms block
+//	    presence &presence          # none: mail leaves without CHmail-Port
+//	    host mx.example.org         # CHmail-Host; default: the global hostname
+//	    link https://mx.example.org # base of the links; default: https:// and host
+//	    require_stamp no            # yes: 451 while the rooms do not answer
+//	    debug no                    # default: the global debug
+//	}
+type Module struct {
+	Target
+	instance string
+}
+
+var (
+	_ module.Module         = (*Module)(nil)
+	_ module.DeliveryTarget = (*Module)(nil)
+	_ module.Delivery       = (*delivery)(nil)
+)
+
+func init() { module.Register(modName, newModule) }
+
+func newModule(_, instance string, _, args []string) (module.Module, error) {
+	if len(args) != 0 {
+		return nil, fmt.Errorf("%s: inline arguments are not used", modName)
+	}
+	return &Module{Target: Target{Log: log.Logger{Name: modName}}, instance: instance}, nil
+}
+
+// Name implements module.Module.
+func (m *Module) Name() string { return modName }
+
+// InstanceName implements module.Module.
+func (m *Module) InstanceName() string { return m.instance }
+
+// Init implements module.Module.
+func (m *Module) Init(cfg *config.Map) error {
+	var hostname string
+	cfg.Bool("debug", true, false, &m.Log.Debug)
+	cfg.String("hostname", true, false, "", &hostname)
+	cfg.String("host", false, false, "", &m.Host)
+	cfg.String("link", false, false, "", &m.Link)
+	cfg.Bool("require_stamp", false, false, &m.Require)
+	cfg.Custom("deliver_to", false, true, nil, modconfig.DeliveryDirective, &m.Next)
+	cfg.Callback("rooms", func(c *config.Map, node config.Node) error {
+		return modconfig.ModuleFromNode("chat", node.Args, node, c.Globals, &m.Rooms)
+	})
+	cfg.Callback("presence", func(c *config.Map, node config.Node) error {
+		return modconfig.ModuleFromNode("presence", node.Args, node, c.Globals, &m.Presence)
+	})
+	if _, err := cfg.Process(); err != nil {
+		return err
+	}
+	if m.Rooms == nil {
+		return config.NodeErr(cfg.Block, "%s: rooms is required", modName)
+	}
+	if m.Host == "" {
+		m.Host = hostname
+	}
+	if m.Host == "" || strings.ContainsAny(m.Host, " \t/:") {
+		return config.NodeErr(cfg.Block, "%s: host %q is not a host name", modName, m.Host)
+	}
+	if m.Link == "" {
+		m.Link = "https://" + m.Host
+	}
+	m.Link = strings.TrimRight(m.Link, "/")
+	u, err := url.Parse(m.Link)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" {
+		return config.NodeErr(cfg.Block, "%s: link %q is not an http or https address", modName, m.Link)
+	}
+	return nil
+}

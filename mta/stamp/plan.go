@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package stamp puts the chat link and the CHmail-* fields into a message.
+//
+// It works in two passes. Scan reads the body once and plans at most two
+// edits, one in the first text/plain part and one in the first text/html part,
+// as offsets into the raw body. A Plan's Reader then copies the body and makes
+// the edits on its way, so that everything else is the same byte for byte by
+// construction. A plan knows nothing of a recipient: it is made once a message
+// and read once a copy. Both passes need the same small memory whatever the
+// size of the message, of a line or of a part.
+//
+// Where the link goes: at the end of text/plain; before the last </body> or
+// </html> outside comments in text/html, or at its end. In base64 it goes to
+// the end of text/html as well, where every reader shows it, because nothing
+// after that has to be encoded again: only the last, padded quantum is
+// replaced. Quoted-printable gets encoded lines between soft breaks.
+//
+// Signed or encrypted mail, and mail whose MIME structure two readers could
+// understand differently, gets no edit at all.
+package stamp
+
+import (
+	"errors"
+	"io"
+
+	"github.com/emersion/go-message/textproto"
+)
+
+// Limits. A message beyond them gets the header fields only.
+const (
+	maxDepth    = 16       // multiparts within each other
+	maxBoundary = 200      // bytes; RFC 2046 section 5.1.1 allows 70
+	maxHeader   = 16 << 10 // bytes of one part's header
+	bufferSize  = 8 << 10  // of both passes; a boundary line is shorter
+	maxName     = 80       // characters of the sender's name that are shown
+	lineLimit   = 76       // RFC 2045 section 6.7 and 6.8
+)
+
+// Reasons why a body gets no link though a stamp is wanted.
+const (
+	ReasonSealed    = "signed or encrypted"
+	ReasonMalformed = "malformed MIME"
+	ReasonNoText    = "no text part that can hold it"
+)
+
+// Source opens the raw body from its beginning; it is called once a pass.
+type Source func() (io.ReadCloser, error)
+
+// Plan is where a body gets its link.
+type Plan struct {
+	reason string
+	edits  []edit // by offset
+}
+
+// edit replaces del raw bytes at an offset.
+type edit struct {
+	at, del int64
+	p       place
+}
+
+// Reason says why the body is left as it is, or is empty.
+func (p *Plan) Reason() string { return p.reason }
+
+// Scan plans the edits of a body. An error is one of reading it; a malformed
+// message is none.
+func Scan(h textproto.Header, open Source) (*Plan, error) {
+	s := &scanner{}
+	if !s.begin(h) {
+		return s.plan(), nil
+	}
+	r, err := open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if err := s.scan(r); err != nil {
+		return nil, err
+	}
+	return s.plan(), nil
+}
+
+// Growth is by how many bytes the body of a stamped copy is longer. It is the
+// same for stamps whose fields are equally long and of the same characters.
+func (p *Plan) Growth(s Stamp) int64 {
+	var n int64
+	for _, e := range p.edits {
+		n += int64(len(e.p.render(s))) - e.del
+	}
+	return n
+}
+
+// Reader reads the stamped body from raw, which it closes.
+func (p *Plan) Reader(raw io.ReadCloser, s Stamp) io.ReadCloser {
+	return &reader{raw: raw, edits: p.edits, stamp: s}
+}
+
+// Write is both passes at once: it writes the stamped body to w and returns
+// the stamped header.
+func Write(w io.Writer, h textproto.Header, open Source, s Stamp) (textproto.Header, error) {
+	p, err := Scan(h, open)
+	if err != nil {
+		return h, err
+	}
+	raw, err := open()
+	if err != nil {
+		return h, err
+	}
+	r := p.Reader(raw, s)
+	defer r.Close()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, bufferSize)); err != nil {
+		return h, err
+	}
+	return Header(h, s), nil
+}
+
+// errShort: the body is shorter than it was in the first pass.
+var errShort = errors.New("stamp: the body changed between its two readings")
+
+// reader copies raw and makes the edits on its way.
+type reader struct {
+	raw   io.ReadCloser
+	at    int64 // offset in raw
+	edits []edit
+	stamp Stamp
+	text  []byte // rendered and not read yet
+}
+
+func (r *reader) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	if len(r.text) == 0 && len(r.edits) > 0 && r.at == r.edits[0].at {
+		e := r.edits[0]
+		if _, err := io.CopyN(io.Discard, r.raw, e.del); err != nil {
+			return 0, short(err)
+		}
+		r.at += e.del
+		r.edits = r.edits[1:]
+		r.text = e.p.render(r.stamp)
+	}
+	if len(r.text) > 0 {
+		n := copy(b, r.text)
+		r.text = r.text[n:]
+		return n, nil
+	}
+	if len(r.edits) > 0 {
+		b = b[:min(int64(len(b)), r.edits[0].at-r.at)]
+	}
+	n, err := r.raw.Read(b)
+	r.at += int64(n)
+	if err == io.EOF && len(r.edits) > 0 {
+		if n > 0 {
+			return n, nil // the next Read edits, or finds the body short
+		}
+		err = errShort
+	}
+	return n, err
+}
+
+func (r *reader) Close() error { return r.raw.Close() }
+
+func short(err error) error {
+	if err == io.EOF {
+		return errShort
+	}
+	return err
+}

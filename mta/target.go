@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package mta stamps submitted mail: it gives every recipient a copy with the
+// CHmail-* fields and their own link into the sender's chat.
+//
+// Target stands before another delivery target. Each RCPT starts a delivery
+// of its own there, so that an unknown recipient is refused at once. Body asks
+// presence for the port and the rooms for the links, and plans where the link
+// goes (package stamp). Commit then delivers copy after copy, each body
+// committed before the next begins: a store may hold a transaction from Body
+// to Commit (storage.imapsql on SQLite does), and two at once would wait for
+// each other for ever. So the buffer given to Body must live until Commit
+// returns, as maddy's SMTP endpoint keeps it.
+package mta
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/emersion/go-message/textproto"
+	"github.com/emersion/go-smtp"
+	"github.com/foxcpp/maddy/framework/buffer"
+	"github.com/foxcpp/maddy/framework/exterrors"
+	"github.com/foxcpp/maddy/framework/log"
+	"github.com/foxcpp/maddy/framework/module"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/mta/stamp"
+	"github.com/chmail/chmail/presence"
+)
+
+// Limits and timeouts.
+const (
+	presenceTimeout = 50 * time.Millisecond // all that presence may delay a mail by
+	rdnsTimeout     = 5 * time.Millisecond  // of it, for a reverse name that is still being looked up
+	roomsTimeout    = 2 * time.Second
+	maxRecipients   = 1000 // a message; more are answered 452
+	maxReferences   = 100  // message IDs handed to the rooms; the newest are kept
+	maxWaiting      = 64   // calls into a hanging presence; more count as failed at once
+	logEvery        = time.Minute
+)
+
+// retryPauses are waited before each new try of a copy, once another copy of
+// the message is out and the whole cannot be taken back.
+var retryPauses = []time.Duration{100 * time.Millisecond, 400 * time.Millisecond, time.Second}
+
+var (
+	messagesTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "chmail_mta_messages_total",
+		Help: "Submitted messages by outcome: stamped, header (no part could hold the link), unwanted, unstamped (rooms failed), deferred.",
+	}, []string{"outcome"})
+	presenceFailures = promauto.NewCounter(prometheus.CounterOpts{
+		Name: "chmail_mta_presence_failures_total",
+		Help: "Submitted messages that left without CHmail-Port because presence failed or took too long.",
+	})
+	copiesTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "chmail_mta_copies_total",
+		Help: "Copies handed on, one a recipient, by outcome: delivered, retried, failed.",
+	}, []string{"outcome"})
+)
+
+// Presence is what mta needs of presence.Directory.
+type Presence interface {
+	Renew(ctx context.Context, a presence.Address) error
+	Grant(ctx context.Context, login string) (presence.Grant, error)
+}
+
+// Rooms finds or opens the room of a mail.
+type Rooms interface {
+	OpenFromMail(ctx context.Context, m room.Mail) (room.Opened, error)
+}
+
+// Target is a delivery target that stamps what it hands on.
+type Target struct {
+	Next     module.DeliveryTarget
+	Presence Presence // nil: no CHmail-Port, no address kept
+	Rooms    Rooms
+	Host     string // CHmail-Host
+	Link     string // base of the links, without a slash at its end
+	Require  bool   // defer a message whose room cannot be opened
+	Log      log.Logger
+
+	waiting  atomic.Int64 // calls into presence
+	lastLog  atomic.Int64 // Unix nanoseconds
+	failures atomic.Int64 // of presence since then
+}
+
+// Start implements module.DeliveryTarget. What was not submitted by a login
+// passes through untouched.
+func (t *Target) Start(ctx context.Context, meta *module.MsgMetadata, mailFrom string) (module.Delivery, error) {
+	if meta.Conn == nil || meta.Conn.AuthUser == "" {
+		return t.Next.Start(ctx, meta, mailFrom)
+	}
+	return &delivery{t: t, meta: meta, from: mailFrom}, nil
+}
+
+// delivery is one submitted message. maddy calls its methods one at a time.
+type delivery struct {
+	t      *Target
+	meta   *module.MsgMetadata // the caller's: checks may still set its flags
+	from   string
+	copies []*outgoing
+	begun  int // copies started, for their IDs
+
+	header textproto.Header
+	body   buffer.Buffer
+	plan   *stamp.Plan // nil: not stamped
+	stamp  stamp.Stamp // without a URL
+	tokens map[string]string
+}
+
+// outgoing is one recipient's copy.
+type outgoing struct {
+	rcpt string
+	opts smtp.RcptOptions
+	meta *module.MsgMetadata
+	next module.Delivery // nil when committed or aborted
+}
+
+func (d *delivery) AddRcpt(ctx context.Context, rcpt string, opts smtp.RcptOptions) error {
+	for _, c := range d.copies {
+		if c.rcpt == rcpt {
+			return nil
+		}
+	}
+	if len(d.copies) == maxRecipients {
+		return &exterrors.SMTPError{
+			Code: 452, EnhancedCode: exterrors.EnhancedCode{4, 5, 3},
+			Message: "Too many recipients, send the rest in another transaction", TargetName: modName,
+		}
+	}
+	c := &outgoing{rcpt: rcpt, opts: opts}
+	if err := d.start(ctx, c); err != nil {
+		return err
+	}
+	d.copies = append(d.copies, c)
+	return nil
+}
+
+// start begins a copy's delivery at the next target.
+func (d *delivery) start(ctx context.Context, c *outgoing) error {
+	d.begun++
+	c.meta = d.meta.DeepCopy()
+	c.meta.ID = d.meta.ID + "-" + strconv.Itoa(d.begun)
+	c.meta.OriginalRcpts = maps.Clone(d.meta.OriginalRcpts) // DeepCopy shares it
+	next, err := d.t.Next.Start(ctx, c.meta, d.from)
+	if err != nil {
+		return err
+	}
+	if err := next.AddRcpt(ctx, c.rcpt, c.opts); err != nil {
+		d.abort(ctx, next)
+		return err
+	}
+	c.next = next
+	return nil
+}
+
+// Body finds port, room and links and plans the stamp; nothing is handed on yet.
+func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffer.Buffer) error {
+	d.header, d.body = stamp.Clean(header), body
+	if ok, reason := stamp.Wanted(header, d.from); !ok {
+		d.t.Log.DebugMsg("not stamped", "msg_id", d.meta.ID, "reason", reason)
+		messagesTotal.WithLabelValues("unwanted").Inc()
+		return nil
+	}
+	login := d.meta.Conn.AuthUser
+	port := d.t.port(ctx, d.meta.Conn)
+	mail := mailOf(header, login, d.recipients())
+	opened, err := d.open(ctx, mail)
+	if err != nil {
+		d.t.Log.Error("opening the room of a mail", err, "msg_id", d.meta.ID, "login", login)
+		if d.t.Require {
+			messagesTotal.WithLabelValues("deferred").Inc()
+			return temporary("Chat is not available, try again later", err)
+		}
+		messagesTotal.WithLabelValues("unstamped").Inc()
+		return nil
+	}
+	plan, err := stamp.Scan(header, body.Open)
+	if err != nil {
+		return temporary("Internal error, try again later", err)
+	}
+	outcome := "stamped"
+	if plan.Reason() != "" {
+		outcome = "header"
+		d.t.Log.DebugMsg("no link in the text", "msg_id", d.meta.ID, "reason", plan.Reason())
+	}
+	messagesTotal.WithLabelValues(outcome).Inc()
+	d.plan, d.tokens = plan, opened.Invites
+	d.stamp = stamp.Stamp{Login: login, Host: d.t.Host, Port: port, SenderName: mail.Sender.Name}
+	return nil
+}
+
+// open asks the rooms for a link for every recipient.
+func (d *delivery) open(ctx context.Context, mail room.Mail) (room.Opened, error) {
+	ctx, cancel := context.WithTimeout(ctx, roomsTimeout)
+	defer cancel()
+	opened, err := d.t.Rooms.OpenFromMail(ctx, mail)
+	if err != nil {
+		return opened, err
+	}
+	for _, c := range d.copies {
+		if opened.Invites[c.rcpt] == "" {
+			return opened, errors.New("mta: a recipient got no invite")
+		}
+	}
+	return opened, nil
+}
+
+func (d *delivery) recipients() []string {
+	var all []string
+	for _, c := range d.copies {
+		all = append(all, c.rcpt)
+	}
+	return all
+}
+
+// Commit delivers the copies in turn. While none is out, a failure stops the
+// message as a whole, with the next target's own answer. After that a copy is
+// tried again a few times; if it still fails, the client is told to send the
+// message again: some recipients may then get it twice, but none gets nothing.
+func (d *delivery) Commit(ctx context.Context) error {
+	for i, c := range d.copies {
+		err := d.deliver(ctx, c)
+		for _, pause := range retryPauses {
+			if err == nil || i == 0 || !exterrors.IsTemporaryOrUnspec(err) || !wait(ctx, pause) {
+				break
+			}
+			copiesTotal.WithLabelValues("retried").Inc()
+			if err = d.start(ctx, c); err == nil {
+				err = d.deliver(ctx, c)
+			}
+		}
+		if err == nil {
+			copiesTotal.WithLabelValues("delivered").Inc()
+			continue
+		}
+		copiesTotal.WithLabelValues("failed").Inc()
+		all := d.recipients()
+		_ = d.Abort(ctx) // each failure to abort is logged there
+		if i == 0 {
+			return unspecified(err)
+		}
+		d.t.Log.Error("a message went to some of its recipients only", err,
+			"msg_id", d.meta.ID, "delivered", all[:i], "undelivered", all[i:])
+		return temporary("Not delivered to every recipient, try again later", err)
+	}
+	return nil
+}
+
+// deliver hands one copy on, whole.
+func (d *delivery) deliver(ctx context.Context, c *outgoing) error {
+	c.meta.Quarantine, c.meta.TLSRequireOverride = d.meta.Quarantine, d.meta.TLSRequireOverride
+	next := c.next
+	c.next = nil
+	header, body := d.header.Copy(), d.body
+	if d.plan != nil {
+		s := d.stamp
+		s.URL = d.t.Link + "/c/" + d.tokens[c.rcpt]
+		header = stamp.Header(d.header, s)
+		body = stamped{Buffer: d.body, plan: d.plan, stamp: s}
+	}
+	err := next.Body(ctx, header, body)
+	if err == nil {
+		if err = next.Commit(ctx); err == nil {
+			return nil
+		}
+	}
+	d.abort(ctx, next)
+	return err
+}
+
+// Abort takes back every copy that is not out yet.
+func (d *delivery) Abort(ctx context.Context) error {
+	var first error
+	for _, c := range d.copies {
+		if c.next == nil {
+			continue
+		}
+		if err := d.abort(ctx, c.next); err != nil && first == nil {
+			first = err
+		}
+		c.next = nil
+	}
+	return first
+}
+
+func (d *delivery) abort(ctx context.Context, next module.Delivery) error {
+	err := next.Abort(context.WithoutCancel(ctx))
+	if err != nil {
+		d.t.Log.Error("aborting a copy", err, "msg_id", d.meta.ID)
+	}
+	return err
+}
+
+// port renews both databases and returns the login's granted port, or 0 if
+// they cannot say within presenceTimeout.
+func (t *Target) port(ctx context.Context, conn *module.ConnState) int {
+	if t.Presence == nil {
+		return 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, presenceTimeout)
+	defer cancel()
+	if t.waiting.Add(1) > maxWaiting {
+		t.waiting.Add(-1)
+		t.presenceFailed(presence.ErrUnavailable)
+		return 0
+	}
+	type answer struct {
+		port int
+		err  error
+	}
+	// The session may be over before a slow answer comes.
+	seen := module.ConnState{AuthUser: conn.AuthUser, Hostname: conn.Hostname, RemoteAddr: conn.RemoteAddr, RDNSName: conn.RDNSName}
+	// A goroutine, because the bound must hold for a store that does not obey
+	// its context as well; waiting bounds how many there are.
+	answers := make(chan answer, 1)
+	go func() {
+		defer t.waiting.Add(-1)
+		grant, err := t.Presence.Grant(ctx, seen.AuthUser)
+		renewErr := t.Presence.Renew(ctx, addressOf(ctx, &seen))
+		if err == nil && renewErr != nil {
+			t.presenceFailed(renewErr) // the port is good all the same
+		}
+		answers <- answer{grant.Port, err}
+	}()
+	select {
+	case a := <-answers:
+		if a.err == nil {
+			return a.port
+		}
+		t.presenceFailed(a.err)
+	case <-ctx.Done():
+		t.presenceFailed(ctx.Err())
+	}
+	return 0
+}
+
+// presenceFailed counts a failure and logs at most once in logEvery.
+func (t *Target) presenceFailed(err error) {
+	presenceFailures.Inc()
+	n := t.failures.Add(1)
+	last, now := t.lastLog.Load(), time.Now().UnixNano()
+	if now-last >= int64(logEvery) && t.lastLog.CompareAndSwap(last, now) {
+		t.failures.Add(-n)
+		t.Log.Error("renewing presence", err, "failures", n)
+	}
+}
+
+// addressOf is the first database's entry: the reverse name if it is known
+// already, else what the client called itself.
+func addressOf(ctx context.Context, conn *module.ConnState) presence.Address {
+	a := presence.Address{Login: conn.AuthUser, Host: conn.Hostname, Source: presence.Submission, Seen: time.Now()}
+	if tcp, ok := conn.RemoteAddr.(*net.TCPAddr); ok {
+		a.IP = tcp.AddrPort().Addr().Unmap().WithZone("")
+	} else if conn.RemoteAddr != nil {
+		if ap, err := netip.ParseAddrPort(conn.RemoteAddr.String()); err == nil {
+			a.IP = ap.Addr().Unmap().WithZone("")
+		}
+	}
+	if conn.RDNSName != nil {
+		ctx, cancel := context.WithTimeout(ctx, rdnsTimeout)
+		defer cancel()
+		if v, err := conn.RDNSName.GetContext(ctx); err == nil {
+			if name, ok := v.(string); ok && name != "" {
+				a.Host = name
+			}
+		}
+	}
+	return a
+}
+
+// wait pauses and reports whether the context still runs.
+func wait(ctx context.Context, pause time.Duration) bool {
+	select {
+	case <-time.After(pause):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package mta
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-message/textproto"
+	"github.com/emersion/go-msgauth/dkim"
+	"github.com/emersion/go-smtp"
+	"github.com/foxcpp/maddy/framework/buffer"
+	"github.com/foxcpp/maddy/framework/exterrors"
+	"github.com/foxcpp/maddy/framework/module"
+
+	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/presence"
+)
+
+// sink is a next target that keeps what is committed. Like a store on SQLite
+// it lets one delivery be between Body and its end.
+type sink struct {
+	mu     sync.Mutex
+	ids    map[string]bool
+	mails  []received
+	open   int
+	aborts int
+	fail   func(rcpt string, try int) error // of Body
+	tries  map[string]int
+}
+
+type received struct {
+	rcpt   string
+	header textproto.Header
+	body   string
+}
+
+func (m received) String() string {
+	var b bytes.Buffer
+	_ = textproto.WriteHeader(&b, m.header)
+	return b.String() + m.body
+}
+
+type sinkDelivery struct {
+	s    *sink
+	m    received
+	busy bool
+}
+
+func (s *sink) Start(_ context.Context, meta *module.MsgMetadata, _ string) (module.Delivery, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ids[meta.ID] {
+		return nil, errors.New("a message ID twice")
+	}
+	if s.ids == nil {
+		s.ids, s.tries = map[string]bool{}, map[string]int{}
+	}
+	s.ids[meta.ID] = true
+	return &sinkDelivery{s: s}, nil
+}
+
+func (d *sinkDelivery) AddRcpt(_ context.Context, rcpt string, _ smtp.RcptOptions) error {
+	if strings.HasPrefix(rcpt, "nobody@") {
+		return &exterrors.SMTPError{Code: 550, EnhancedCode: exterrors.EnhancedCode{5, 1, 1}, Message: "no such user"}
+	}
+	d.m.rcpt += rcpt
+	return nil
+}
+
+func (d *sinkDelivery) Body(_ context.Context, h textproto.Header, b buffer.Buffer) error {
+	if d.s.open++; d.s.open > 1 {
+		return errors.New("two bodies at once")
+	}
+	d.busy = true
+	d.s.tries[d.m.rcpt]++
+	if d.s.fail != nil {
+		if err := d.s.fail(d.m.rcpt, d.s.tries[d.m.rcpt]); err != nil {
+			return err
+		}
+	}
+	r, err := b.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	body, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	if len(body) != b.Len() {
+		return fmt.Errorf("%d bytes, Len says %d", len(body), b.Len())
+	}
+	d.m.header, d.m.body = h, string(body)
+	return nil
+}
+
+func (d *sinkDelivery) end() {
+	if d.busy {
+		d.s.open--
+	}
+	d.busy = false
+}
+
+func (d *sinkDelivery) Abort(context.Context) error { d.end(); d.s.aborts++; return nil }
+func (d *sinkDelivery) Commit(context.Context) error {
+	d.end()
+	d.s.mails = append(d.s.mails, d.m)
+	return nil
+}
+
+type fakePresence struct {
+	hang, obeys bool
+	end         chan struct{}
+	renewed     chan presence.Address
+}
+
+func (p *fakePresence) Renew(_ context.Context, a presence.Address) error {
+	if p.renewed != nil {
+		p.renewed <- a
+	}
+	return nil
+}
+
+func (p *fakePresence) Grant(ctx context.Context, login string) (presence.Grant, error) {
+	if p.hang {
+		if !p.obeys {
+			ctx = context.Background()
+		}
+		select {
+		case <-ctx.Done():
+			return presence.Grant{}, ctx.Err()
+		case <-p.end:
+		}
+	}
+	return presence.Grant{Login: login, Port: 20017}, nil
+}
+
+type fakeRooms struct {
+	err  error
+	mail room.Mail
+}
+
+func (r *fakeRooms) OpenFromMail(_ context.Context, m room.Mail) (room.Opened, error) {
+	r.mail = m
+	o := room.Opened{Room: "r", Invites: map[string]string{}}
+	for i, p := range m.Recipients {
+		o.Invites[p.Addr] = fmt.Sprintf("%022d", i+1)
+	}
+	return o, r.err
+}
+
+const message = "From: =?iso-8859-1?Q?J=FCrgen?= <Host@mall.example>\r\nTo: \"Kim, M\" <customer@mall.example>\r\nCc: Third <third@mall.example>\r\n" +
+	"Subject: =?utf-8?B?R3LDvMOfZQ==?=\r\nMessage-ID: <3@x>\r\nReferences: <1@x>\r\n <2@x>\r\nIn-Reply-To: <2@x>\r\n" +
+	"Date: Mon, 02 Jan 2006 15:04:05 -0700\r\nCHmail-Port: 1\r\n"
+
+func target(s *sink) (*Target, *fakeRooms) {
+	r := &fakeRooms{}
+	return &Target{Next: s, Presence: &fakePresence{}, Rooms: r, Host: "chat.mall.example", Link: "https://chat.mall.example"}, r
+}
+
+// send submits as maddy's endpoint does.
+func send(t *Target, extra, login, from string, rcpts ...string) error {
+	ctx := context.Background()
+	h, err := textproto.ReadHeader(bufio.NewReader(strings.NewReader(message + extra + "\r\n")))
+	if err != nil {
+		return err
+	}
+	meta := &module.MsgMetadata{ID: "id", Conn: &module.ConnState{AuthUser: login, Hostname: "laptop",
+		RemoteAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4}}}
+	d, err := t.Start(ctx, meta, from)
+	if err != nil {
+		return err
+	}
+	for _, r := range rcpts {
+		if err := d.AddRcpt(ctx, r, smtp.RcptOptions{}); err != nil {
+			_ = d.Abort(ctx)
+			return err
+		}
+	}
+	if err = d.Body(ctx, h, buffer.MemoryBuffer{Slice: []byte("Hello\r\n")}); err == nil {
+		err = d.Commit(ctx)
+	}
+	if err != nil {
+		_ = d.Abort(ctx)
+	}
+	return err
+}
+
+const login, customer, third = "host@mall.example", "customer@mall.example", "third@mall.example"
+
+func code(err error) int {
+	c, _ := exterrors.Fields(err)["smtp_code"].(int)
+	return c
+}
+
+func TestCopies(t *testing.T) {
+	t.Parallel()
+	s := &sink{}
+	target, rooms := target(s)
+	seen := make(chan presence.Address, 1)
+	target.Presence = &fakePresence{renewed: seen}
+	if err := send(target, "", login, login, customer, third, customer); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.mails) != 2 {
+		t.Fatalf("%d copies", len(s.mails))
+	}
+	for i, rcpt := range []string{customer, third} {
+		m := s.mails[i]
+		link := fmt.Sprintf("https://chat.mall.example/c/%022d", i+1)
+		if m.rcpt != rcpt || m.header.Get("CHmail-Chat") != "<"+link+">" || len(m.header.Values("CHmail-Port")) != 1 ||
+			m.header.Get("CHmail-Port") != "20017" || m.header.Get("CHmail-Login") != login ||
+			m.header.Get("CHmail-Host") != "chat.mall.example" || !strings.Contains(m.body, link+"\r\n") {
+			t.Errorf("%s", m)
+		}
+	}
+	m := rooms.mail
+	if m.MessageID != "3@x" || strings.Join(m.References, " ") != "1@x 2@x" || m.Subject != "Grüße" || m.Date.IsZero() ||
+		m.Sender != (room.Person{Login: login, Addr: login, Name: "Jürgen"}) ||
+		m.Recipients[0].Name != "Kim, M" || m.Recipients[1].Name != "Third" {
+		t.Errorf("%+v", m)
+	}
+	if a := <-seen; a.Login != login || a.IP.String() != "127.0.0.1" || a.Host != "laptop" || a.Source != presence.Submission {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestNotStamped(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ extra, login, from string }{
+		"not submitted": {"", "", login}, "asked": {"CHmail-Stamp: no\r\n", login, login},
+		"automatic": {"Auto-Submitted: auto-replied\r\n", login, login}, "null sender": {"", login, ""},
+	} {
+		s := &sink{}
+		target, _ := target(s)
+		if err := send(target, c.extra, c.login, c.from, customer); err != nil {
+			t.Fatal(err)
+		}
+		m := s.mails[0]
+		if m.body != "Hello\r\n" || m.header.Has("CHmail-Chat") || m.header.Has("CHmail-Stamp") || m.header.Has("CHmail-Port") != (c.login == "") {
+			t.Errorf("%s: %s", name, m)
+		}
+	}
+}
+
+func TestUnknownRecipient(t *testing.T) {
+	t.Parallel()
+	s := &sink{}
+	target, _ := target(s)
+	if err := send(target, "", login, login, customer, "nobody@mall.example"); code(err) != 550 || s.aborts != 2 {
+		t.Errorf("%v, %d aborts", err, s.aborts)
+	}
+}
+
+func TestRoomsDown(t *testing.T) {
+	t.Parallel()
+	s := &sink{}
+	target, rooms := target(s)
+	rooms.err = errors.New("no database")
+	if err := send(target, "", login, login, customer); err != nil || s.mails[0].body != "Hello\r\n" || s.mails[0].header.Has("CHmail-Login") {
+		t.Errorf("%v %v", err, s.mails)
+	}
+	s.ids, target.Require = nil, true
+	if err := send(target, "", login, login, customer); code(err) != 451 {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestPresenceHangs: mail goes out without a port, and soon, whether the store
+// obeys its context or not.
+func TestPresenceHangs(t *testing.T) {
+	t.Parallel()
+	for _, obeys := range []bool{true, false} {
+		s := &sink{}
+		target, _ := target(s)
+		p := &fakePresence{hang: true, obeys: obeys, end: make(chan struct{})}
+		t.Cleanup(func() { close(p.end) })
+		target.Presence = p
+		began := time.Now()
+		for i := range maxWaiting + 3 {
+			if i > 3 {
+				target.waiting.Store(maxWaiting) // the rest fail at once
+			}
+			s.ids = nil
+			if err := send(target, "", login, login, customer); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began); i == 0 && took > presenceTimeout+400*time.Millisecond {
+				t.Errorf("took %v", took)
+			}
+		}
+		if m := s.mails[0]; m.header.Has("CHmail-Port") || !m.header.Has("CHmail-Chat") {
+			t.Errorf("%s", m)
+		}
+	}
+}
+
+func TestFailures(t *testing.T) {
+	t.Parallel()
+	quota := &exterrors.SMTPError{Code: 552, EnhancedCode: exterrors.EnhancedCode{5, 2, 2}, Message: "full"}
+	for name, c := range map[string]struct {
+		fail  func(rcpt string, try int) error
+		code  int
+		mails int
+	}{
+		"first, its own answer": {func(string, int) error { return quota }, 552, 0},
+		"first, unspecified":    {func(string, int) error { return errors.New("busy") }, 451, 0},
+		"second, then well": {func(r string, try int) error {
+			if r == third && try < 3 {
+				return errors.New("busy")
+			}
+			return nil
+		}, 0, 2},
+		"second for good": {func(r string, _ int) error {
+			if r == third {
+				return quota
+			}
+			return nil
+		}, 451, 1},
+	} {
+		s := &sink{fail: c.fail}
+		target, _ := target(s)
+		err := send(target, "", login, login, customer, third)
+		if code(err) != c.code || len(s.mails) != c.mails || s.open != 0 {
+			t.Errorf("%s: %v, %d mails, %d open", name, err, len(s.mails), s.open)
+		}
+	}
+}
+
+// TestDKIM signs what leaves, as the next target does, and verifies it.
+func TestDKIM(t *testing.T) {
+	t.Parallel()
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sink{}
+	target, _ := target(s)
+	if err := send(target, "", login, login, customer); err != nil {
+		t.Fatal(err)
+	}
+	var signed bytes.Buffer
+	fields := []string{"From", "To", "Subject", "CHmail-Login", "CHmail-Host", "CHmail-Port", "CHmail-Chat"}
+	err = dkim.Sign(&signed, strings.NewReader(s.mails[0].String()), &dkim.SignOptions{Domain: "mall.example", Selector: "s", Signer: private, HeaderKeys: fields})
+	if err != nil {
+		t.Fatal(err)
+	}
+	verify := func(msg string) error {
+		v, err := dkim.VerifyWithOptions(strings.NewReader(msg), &dkim.VerifyOptions{LookupTXT: func(string) ([]string, error) {
+			return []string{"v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(public)}, nil
+		}})
+		if err == nil && len(v) != 1 {
+			err = fmt.Errorf("%d signatures", len(v))
+		}
+		if err == nil {
+			err = v[0].Err
+		}
+		return err
+	}
+	if err := verify(signed.String()); err != nil {
+		t.Error(err)
+	}
+	if verify(strings.Replace(signed.String(), "20017", "20018", 1)) == nil {
+		t.Error("a changed port verifies")
+	}
+}
