@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package pop3d is a POP3 server over a small maildrop interface of its own.
+//
+// A Server owns the listeners and one goroutine a connection. That goroutine
+// owns its session: it reads a line, runs the command, and flushes replies
+// only when no further command is waiting (RFC 2449 section 6.6). Messages are
+// streamed, and a session that waits holds no write buffer, so idle sessions
+// are cheap. A login's maildrop is open in one session at a time, and messages
+// are deleted at QUIT only (RFC 1939). Module serves maddy's storage by it.
+package pop3d
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/chmail/chmail/presence"
+)
+
+var (
+	// ErrAuth: the login or the password is wrong; which one is never said.
+	ErrAuth = errors.New("pop3d: login or password is wrong")
+	// ErrInUse: something else holds the maildrop (RFC 2449 section 8.1.1).
+	ErrInUse = errors.New("pop3d: the maildrop is in use")
+)
+
+// Authenticator checks a password and returns the login in its canonical
+// form, by which the maildrop is locked and opened. It returns an error that
+// wraps ErrAuth if login or password is wrong; any other error is taken as
+// temporary. It is called by several goroutines at once.
+type Authenticator func(ctx context.Context, login, password string) (canonical string, err error)
+
+// Maildrops opens the maildrops of signed-in logins.
+type Maildrops interface {
+	// Open lists a maildrop and keeps that listing fixed until it is closed.
+	// No body is read. An error that wraps ErrInUse means that something
+	// outside this server holds it; any other error is taken as temporary.
+	Open(ctx context.Context, login string) (Maildrop, error)
+}
+
+// Maildrop is the mail of one login as it was when opened. Messages are
+// numbered from 1 to Count. One goroutine uses it.
+type Maildrop interface {
+	// Count is the number of messages.
+	Count() int
+	// Size is the octets of message n with CRLF line ends, before dot-stuffing.
+	Size(n int) int64
+	// UIDL is the unique id of message n: 1 to 70 characters from 0x21 to
+	// 0x7E, never changing and never used again (RFC 1939 section 7).
+	UIDL(n int) string
+	// Open streams message n.
+	Open(ctx context.Context, n int) (io.ReadCloser, error)
+	// Delete removes the messages with these numbers and no others, all or none.
+	Delete(ctx context.Context, numbers []int) error
+	// Close ends the use of the maildrop and deletes nothing.
+	Close() error
+}
+
+// Renewer is what the server needs of presence.Directory: a sign-in renews
+// where the login was seen last.
+type Renewer interface {
+	Renew(ctx context.Context, a presence.Address) error
+}
+
+// Logger takes structured events; fields are name and value in turn.
+// maddy's log.Logger is one.
+type Logger interface {
+	Msg(msg string, fields ...interface{})
+	Error(msg string, err error, fields ...interface{})
+	DebugMsg(msg string, fields ...interface{})
+}
+
+type discardLog struct{}
+
+func (discardLog) Msg(string, ...interface{})          {}
+func (discardLog) Error(string, error, ...interface{}) {}
+func (discardLog) DebugMsg(string, ...interface{})     {}

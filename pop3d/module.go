@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package pop3d
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/foxcpp/maddy/framework/address"
+	"github.com/foxcpp/maddy/framework/config"
+	modconfig "github.com/foxcpp/maddy/framework/config/module"
+	tlsconfig "github.com/foxcpp/maddy/framework/config/tls"
+	"github.com/foxcpp/maddy/framework/exterrors"
+	"github.com/foxcpp/maddy/framework/log"
+	"github.com/foxcpp/maddy/framework/module"
+	"golang.org/x/text/secure/precis"
+)
+
+// shutdownTimeout is how long sessions may finish the command they are in.
+const shutdownTimeout = 5 * time.Second
+
+// Module is maddy's endpoint `pop3`. One block may have several addresses,
+// tcp:// (plaintext with STLS) and tls:// (RFC 8314); the maildrop lock is
+// shared by the addresses of one block, so a storage belongs in one block.
+//
+//	pop3 tls://0.0.0.0:995 tcp://0.0.0.0:110 {
+//	    # Who checks passwords; needed.
+//	    auth &local_authdb
+//	    # Where the mail is; needed. Served is the INBOX of the account.
+//	    storage &local_mailboxes
+//	    # Which presence a sign-in renews; none.
+//	    presence &presence
+//	    # Certificates; the global directive's. With `off` there is no STLS.
+//	    tls file cert.pem key.pem
+//	    # Take passwords over plaintext; no.
+//	    insecure_auth no
+//	    # Connections at once; 10000.
+//	    max_connections 10000
+//	    # Connections at once from one IPv4 address or IPv6 /64; 50.
+//	    max_connections_per_ip 50
+//	    # Autologout of a signed-in session, 10m or more (RFC 1939); 10m.
+//	    idle_timeout 10m
+//	    # Log each sign-in and why sessions end; the global directive's, or no.
+//	    debug no
+//	}
+type Module struct {
+	addresses []string
+	log       log.Logger
+	server    *Server
+	listeners []net.Listener
+	serving   sync.WaitGroup
+}
+
+// NewModule is the factory that maddy calls.
+func NewModule(name string, addresses []string) (module.Module, error) {
+	return &Module{addresses: addresses, log: log.Logger{Name: name}}, nil
+}
+
+// Name is `pop3`.
+func (m *Module) Name() string { return "pop3" }
+
+// InstanceName is `pop3`: endpoints have no names of their own.
+func (m *Module) InstanceName() string { return "pop3" }
+
+// Init reads the block and begins to listen.
+func (m *Module) Init(cfg *config.Map) error {
+	var (
+		auth     module.PlainAuth
+		storage  module.Storage
+		renewer  Renewer
+		tlsSetup *tls.Config
+	)
+	srv := &Server{}
+	cfg.Custom("auth", false, true, nil, func(m *config.Map, node config.Node) (interface{}, error) {
+		var auth module.PlainAuth
+		err := modconfig.ModuleFromNode("auth", node.Args, node, m.Globals, &auth)
+		return auth, err
+	}, &auth)
+	cfg.Custom("storage", false, true, nil, modconfig.StorageDirective, &storage)
+	cfg.Callback("presence", func(m *config.Map, node config.Node) error {
+		return modconfig.ModuleFromNode("presence", node.Args, node, m.Globals, &renewer)
+	})
+	cfg.Custom("tls", true, true, nil, tlsconfig.TLSDirective, &tlsSetup)
+	cfg.Bool("insecure_auth", false, false, &srv.InsecureAuth)
+	cfg.Int("max_connections", false, false, DefaultMaxConnections, &srv.MaxConnections)
+	cfg.Int("max_connections_per_ip", false, false, DefaultMaxConnectionsPerIP, &srv.MaxConnectionsPerIP)
+	cfg.Duration("idle_timeout", false, false, DefaultIdleTimeout, &srv.IdleTimeout)
+	cfg.Bool("debug", true, false, &m.log.Debug)
+	if _, err := cfg.Process(); err != nil {
+		return err
+	}
+	switch {
+	case srv.MaxConnections < 1:
+		return config.NodeErr(cfg.Block, "pop3: max_connections must be 1 or more")
+	case srv.MaxConnectionsPerIP < 1:
+		return config.NodeErr(cfg.Block, "pop3: max_connections_per_ip must be 1 or more")
+	case srv.IdleTimeout < DefaultIdleTimeout:
+		return config.NodeErr(cfg.Block, "pop3: idle_timeout must be %v or more (RFC 1939 section 3)", DefaultIdleTimeout)
+	case tlsSetup == nil && !srv.InsecureAuth:
+		return config.NodeErr(cfg.Block, "pop3: without TLS nobody can sign in: set tls, or insecure_auth yes for a test")
+	}
+	srv.TLS = tlsSetup
+	srv.Presence = renewer
+	srv.Log = m.log
+	srv.Maildrops = NewAccounts(storage)
+	srv.Authenticate = plainAuth(auth)
+	m.server = srv
+	if srv.InsecureAuth {
+		m.log.Println("passwords are taken over unencrypted connections: insecure, for tests only")
+	}
+	if module.NoRun {
+		return nil
+	}
+	return m.listen(cfg)
+}
+
+// listen takes every address before it serves any, so that a failure leaves nothing open.
+func (m *Module) listen(cfg *config.Map) error {
+	for _, given := range m.addresses {
+		l, err := m.listener(given)
+		if err != nil {
+			for _, open := range m.listeners {
+				_ = open.Close()
+			}
+			return config.NodeErr(cfg.Block, "pop3: listening on %s: %v", given, err)
+		}
+		m.listeners = append(m.listeners, l)
+	}
+	for _, l := range m.listeners {
+		m.log.Printf("listening on %v", l.Addr())
+		m.serving.Go(func() {
+			if err := m.server.Serve(l); !errors.Is(err, ErrServerClosed) {
+				m.log.Error("pop3: serving", err)
+			}
+		})
+	}
+	return nil
+}
+
+func (m *Module) listener(given string) (net.Listener, error) {
+	endpoint, err := config.ParseEndpoint(given)
+	if err != nil {
+		return nil, err
+	}
+	if endpoint.IsTLS() && m.server.TLS == nil {
+		return nil, errors.New("tls:// without a TLS configuration")
+	}
+	l, err := net.Listen(endpoint.Network(), endpoint.Address())
+	if err != nil {
+		return nil, err
+	}
+	if endpoint.IsTLS() {
+		l = tls.NewListener(l, m.server.TLS)
+	}
+	return l, nil
+}
+
+// Close ends the sessions, after the command they are in.
+func (m *Module) Close() error {
+	if m.server == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	err := m.server.Shutdown(ctx)
+	m.serving.Wait()
+	if err != nil {
+		return fmt.Errorf("pop3: shutting down: %w", err)
+	}
+	return nil
+}
+
+// plainAuth asks a maddy module, with logins normalised as maddy does by
+// default (auth_map_normalize auto).
+func plainAuth(auth module.PlainAuth) Authenticator {
+	return func(_ context.Context, login, password string) (string, error) {
+		canonical, err := normalize(login)
+		if err != nil {
+			return "", fmt.Errorf("normalising login: %w", errors.Join(ErrAuth, err))
+		}
+		switch err := auth.AuthPlain(canonical, password); {
+		case err == nil:
+			return canonical, nil
+		case exterrors.IsTemporary(err):
+			return "", err
+		default: // maddy's modules have no one error for a wrong password
+			return "", fmt.Errorf("%w: %w", ErrAuth, err)
+		}
+	}
+}
+
+func normalize(login string) (string, error) {
+	if address.Valid(login) {
+		return address.PRECISFold(login)
+	}
+	return precis.UsernameCaseMapped.CompareKey(login)
+}
+
+func init() { module.RegisterEndpoint("pop3", NewModule) }
+
+var (
+	_ module.Module = (*Module)(nil)
+	_ Maildrops     = (*Accounts)(nil)
+	_ Logger        = log.Logger{}
+)
