@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/presence"
+)
+
+// Endpoint is a way to the relay.
+type Endpoint struct {
+	Carrier string   `json:"carrier"`
+	URL     string   `json:"url"`
+	Port    int      `json:"port,omitempty"`   // granted UDP port
+	Hashes  []string `json:"hashes,omitempty"` // SHA-256 of its certificates in base64
+}
+
+// Entry lets a client into a room.
+type Entry struct {
+	Ticket    string     `json:"ticket"` // good for 60 s
+	Room      string     `json:"room"`
+	Me        int64      `json:"me"`
+	Endpoints []Endpoint `json:"endpoints"` // in the order of preference
+}
+
+// Card is what a link shows before anything happens.
+type Card struct {
+	Invite room.Invite
+	Status frame.Status // of the callee
+}
+
+// Claim is how a browser claims a link that another one has claimed before:
+// with the code from a mail, or as a guest of that name.
+type Claim struct{ Code, Guest string }
+
+// Card reads a link without any effect. room.ErrUnknown, or, with a card,
+// room.ErrExpired and room.ErrRevoked.
+func (r *Relay) Card(ctx context.Context, token string) (Card, error) {
+	i, err := r.opt.Rooms.Invite(ctx, token)
+	if err != nil {
+		return Card{Invite: i}, err
+	}
+	return Card{Invite: i, Status: r.Status(ctx, i.Callee.Login)}, nil
+}
+
+// Chat claims a link for a browser and lets it in. It rings nobody. Errors
+// are those of room.Store's Claim, ClaimWithCode and ClaimAsGuest.
+func (r *Relay) Chat(ctx context.Context, token, claim string, how Claim) (Entry, error) {
+	var err error
+	switch {
+	case how.Code != "":
+		_, err = r.opt.Rooms.ClaimWithCode(ctx, token, claim, how.Code)
+	case how.Guest != "":
+		_, _, err = r.opt.Rooms.ClaimAsGuest(ctx, token, claim, how.Guest)
+	default:
+		_, err = r.opt.Rooms.Claim(ctx, token, claim)
+	}
+	// A guest, and whoever confirmed with a code, is in already: it comes back.
+	if err != nil && !errors.Is(err, room.ErrClaimed) {
+		return Entry{}, err
+	}
+	e, known := r.Ticket(ctx, token, claim)
+	if err != nil && errors.Is(known, room.ErrUnknown) {
+		return Entry{}, err
+	}
+	return e, known
+}
+
+// Ticket lets a browser that has claimed a link in again; room.ErrUnknown if
+// it has not.
+func (r *Relay) Ticket(ctx context.Context, token, claim string) (Entry, error) {
+	me, i, err := r.opt.Rooms.Participant(ctx, token, claim)
+	if err != nil {
+		return Entry{}, err
+	}
+	port := i.Callee.Login
+	if port == "" { // the link of an alarm mail: the callee is a stranger, the room's owner is not
+		info, err := r.opt.Rooms.Info(ctx, i.Room)
+		if err != nil {
+			return Entry{}, err
+		}
+		port = person(info, info.Owner).Login
+	}
+	return r.entry(ctx, i.Room, me.ID, i.Callee.ID, port), nil
+}
+
+// SendCode mails a confirmation code to a link's recipient and returns their
+// address, masked. room.ErrFull: too often.
+func (r *Relay) SendCode(ctx context.Context, token string) (string, error) {
+	code, to, err := r.opt.Rooms.NewCode(ctx, token)
+	if err != nil {
+		return "", err
+	}
+	if err := r.opt.Mailer.Send(ctx, codeMail(to.Person, code)); err != nil {
+		return "", fmt.Errorf("mailing a code: %w", err)
+	}
+	return mask(to.Addr), nil
+}
+
+// mask leaves the first letter and the domain of an address.
+func mask(addr string) string {
+	name, domain, _ := strings.Cut(addr, "@")
+	for i := range name {
+		if i > 0 {
+			return name[:i] + "…@" + domain
+		}
+	}
+	return name + "…@" + domain
+}
+
+// Enter lets a signed-in person into a room; room.ErrUnknown if the login is
+// not in it.
+func (r *Relay) Enter(ctx context.Context, login, roomID string) (Entry, error) {
+	me, err := r.opt.Rooms.Member(ctx, login, roomID)
+	if err != nil {
+		return Entry{}, err
+	}
+	info, err := r.opt.Rooms.Info(ctx, roomID)
+	if err != nil {
+		return Entry{}, err
+	}
+	return r.entry(ctx, roomID, me.ID, calleeOf(info, me.ID).ID, person(info, info.Owner).Login), nil
+}
+
+// calleeOf is whom a member's attempts ring: the owner; for the owner, the
+// only other one, if there is but one.
+func calleeOf(info room.Info, me int64) room.Participant {
+	if info.Owner != me {
+		return person(info, info.Owner)
+	}
+	var other room.Participant
+	for _, p := range info.Participants {
+		if p.ID != me && !p.Guest {
+			if other.ID != 0 {
+				return room.Participant{}
+			}
+			other = p
+		}
+	}
+	return other
+}
+
+// person finds a participant; the zero Participant if there is none.
+func person(info room.Info, id int64) room.Participant {
+	for _, p := range info.Participants {
+		if p.ID == id {
+			return p
+		}
+	}
+	return room.Participant{}
+}
+
+// entry makes a ticket, and opens the granted port of a login.
+func (r *Relay) entry(ctx context.Context, roomID string, me, callee int64, login string) Entry {
+	e := Entry{Room: roomID, Me: me, Endpoints: r.endpoints(ctx, login)}
+	t := ticket{Room: roomID, Me: me, Callee: callee, Port: e.Endpoints[0].Port, Expires: time.Now().Add(ticketLife).Unix()}
+	e.Ticket = t.sealed(r.ticketKey)
+	return e
+}
+
+// endpoints opens the granted port of a login. Whatever fails there, the
+// WebSocket is left.
+func (r *Relay) endpoints(ctx context.Context, login string) []Endpoint {
+	list := []Endpoint{{Carrier: CarrierWebSocket, URL: r.socketURL}}
+	if login == "" || r.opt.BlockUDP {
+		return list
+	}
+	g, err := r.granted(ctx, login)
+	if err != nil {
+		r.opt.Log("no granted port, WebSocket only", "login", login, "reason", err.Error())
+		return list
+	}
+	at := net.JoinHostPort(r.opt.Host, strconv.Itoa(g.Port))
+	return append([]Endpoint{{Carrier: CarrierWebTransport, URL: "https://" + at + chatPath, Port: g.Port, Hashes: r.certs.hashes()}}, list...)
+}
+
+// granted returns a login's grant with its port open. A port that another
+// program has is blocked, and another one granted.
+func (r *Relay) granted(ctx context.Context, login string) (presence.Grant, error) {
+	ctx, cancel := context.WithTimeout(ctx, presenceWait)
+	defer cancel()
+	g, err := r.opt.Presence.GrantOf(ctx, login)
+	for range portTries {
+		if err != nil {
+			if g, err = r.opt.Presence.Grant(ctx, login); err != nil {
+				return g, err
+			}
+		}
+		if err = r.ports.listen(g); err == nil || !socketTaken(err) {
+			return g, err
+		}
+		r.opt.Log("the granted port is taken by another program, granting the next", "port", g.Port, "login", login)
+		if blocked := r.opt.Presence.Block(ctx, g); blocked != nil {
+			return g, blocked
+		}
+	}
+	return g, err
+}
+
+// Rooms lists the conversations of a login, the newest first.
+func (r *Relay) Rooms(ctx context.Context, login string, limit int, before time.Time) ([]room.Summary, error) {
+	return r.opt.Rooms.ByLogin(ctx, login, limit, before)
+}

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/room"
+)
+
+// errFull: the relay has maxRooms live rooms.
+var errFull = errors.New("the relay is full")
+
+// hall is a live room. Its goroutine owns everything below inbox; others
+// send it functions. It lives while it has a user: a connection, a ringing
+// attempt, an alarm on its way.
+type hall struct {
+	r     *Relay
+	id    string
+	users int // under Relay.mu
+	inbox chan func()
+	quit  chan struct{} // closed when the last user has left
+
+	info     room.Info
+	last     int64 // offset of the newest message that was passed on
+	sessions map[*session]bool
+	seen     map[int64]int64
+	call     *call // the newest attempt; nil when there was none
+}
+
+// enter returns the live room, for whose use leave must be called.
+func (r *Relay) enter(ctx context.Context, id string) (*hall, error) {
+	if h := r.use(id, nil); h != nil {
+		return h, nil
+	}
+	info, err := r.opt.Rooms.Info(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	seen, err := r.opt.Rooms.SeenBy(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	h := &hall{r: r, id: id, info: info, last: info.Next - 1, seen: seen, sessions: map[*session]bool{},
+		inbox: make(chan func(), roomInbox), quit: make(chan struct{})}
+	latest, err := r.opt.Rooms.Attempts(ctx, id, 1)
+	if err != nil {
+		return nil, err
+	}
+	if len(latest) > 0 {
+		h.call = oldCall(latest[0], r.opt.Rings)
+	}
+	if h = r.use(id, h); h == nil {
+		return nil, errFull
+	}
+	return h, nil
+}
+
+// use counts one more user of a live room; fresh becomes it if there is none.
+func (r *Relay) use(id string, fresh *hall) *hall {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.halls[id]
+	if h == nil {
+		if fresh == nil || len(r.halls) >= maxRooms || r.closed {
+			return nil
+		}
+		h = fresh
+		r.halls[id] = h
+		roomsLive.Inc()
+		r.owned.Go(h.run)
+	}
+	h.users++
+	return h
+}
+
+func (h *hall) leave() {
+	h.r.mu.Lock()
+	defer h.r.mu.Unlock()
+	if h.users--; h.users == 0 {
+		delete(h.r.halls, h.id)
+		roomsLive.Dec()
+		close(h.quit)
+	}
+}
+
+func (h *hall) run() {
+	for {
+		select {
+		case f := <-h.inbox:
+			h.step(f)
+		case <-h.quit:
+			return
+		case <-h.r.ctx.Done():
+			return
+		}
+	}
+}
+
+// step runs f, unless the last user has left meanwhile.
+func (h *hall) step(f func()) {
+	if !h.hold() {
+		return
+	}
+	defer h.leave()
+	defer h.r.recovered("a room")
+	f()
+}
+
+// hold counts one more user of a room that is still live.
+func (h *hall) hold() bool {
+	h.r.mu.Lock()
+	defer h.r.mu.Unlock()
+	if h.users == 0 {
+		return false
+	}
+	h.users++
+	return true
+}
+
+// post hands f to the room's goroutine, which must not call it itself.
+func (h *hall) post(f func()) {
+	select {
+	case h.inbox <- f:
+	case <-h.quit:
+	case <-h.r.ctx.Done():
+	}
+}
+
+// do is post, and waits until f is done.
+func (h *hall) do(f func()) {
+	done := make(chan struct{})
+	h.post(func() { defer close(done); f() })
+	select {
+	case <-done:
+	case <-h.quit:
+	case <-h.r.ctx.Done():
+	}
+}
+
+// store returns the context of one call to the store.
+func (h *hall) store() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(h.r.ctx), callTimeout)
+}
+
+func (h *hall) log(doing string, err error) {
+	h.r.opt.Log(doing, "room", h.id, "reason", err.Error())
+}
+
+// broadcast encodes a frame once and queues it for everyone but one.
+func (h *hall) broadcast(f *frame.Frame, but *session) {
+	b := frame.Encode(f)
+	for s := range h.sessions {
+		if s != but {
+			s.out.put(b)
+		}
+	}
+}
+
+// here are the participants who are connected.
+func (h *hall) here() []int64 {
+	ids := []int64{}
+	known := map[int64]bool{}
+	for s := range h.sessions {
+		if !known[s.me] {
+			known[s.me] = true
+			ids = append(ids, s.me)
+		}
+	}
+	return ids
+}
+
+func (h *hall) isHere(id int64) bool {
+	for s := range h.sessions {
+		if s.me == id {
+			return true
+		}
+	}
+	return false
+}
+
+// refresh reads the participants again when one is not known yet.
+func (h *hall) refresh(id int64) {
+	if id == 0 || person(h.info, id).ID != 0 {
+		return
+	}
+	ctx, cancel := h.store()
+	defer cancel()
+	info, err := h.r.opt.Rooms.Info(ctx, h.id)
+	if err != nil {
+		h.log("reading a room", err)
+		return
+	}
+	h.info = info
+}
+
+// people tells who is in the room.
+func (h *hall) people() {
+	h.broadcast(&frame.Frame{T: frame.TPeople, People: h.info.Participants, Here: h.here()}, nil)
+}
+
+// welcome is the answer to a session's hello.
+func (h *hall) welcome(s *session) *frame.Frame {
+	h.refresh(s.me)
+	now := time.Now().UTC()
+	f := &frame.Frame{T: frame.TWelcome, Room: h.id, Epoch: h.info.Epoch, Me: s.me, Subject: h.info.Subject,
+		People: h.info.Participants, Here: append(h.here(), s.me), SeenBy: maps.Clone(h.seen), At: &now,
+		Carrier: s.conn.Carrier(), Port: s.conn.Port()}
+	if h.isHere(s.me) {
+		f.Here = f.Here[:len(f.Here)-1]
+	}
+	if h.call != nil {
+		f.Attempt = h.call.frame()
+	}
+	return f
+}
+
+// join adds a session that has everything up to after. It reads the little
+// that is left to the room's newest message; false: it is more than a page,
+// and the session must read on by itself first.
+func (h *hall) join(s *session, after int64) (joined bool) {
+	h.catchUp()
+	if h.last-after > historyPage {
+		return false
+	}
+	if after < h.last {
+		ctx, cancel := h.store()
+		defer cancel()
+		rest, err := h.r.opt.Rooms.Messages(ctx, h.id, after, historyPage)
+		if err != nil {
+			h.log("reading messages", err)
+			s.out.end(frame.ErrStore, "the conversation cannot be read at the moment")
+			return true
+		}
+		for i := range rest {
+			if rest[i].Offset <= h.last {
+				s.out.put(frame.Encode(&frame.Frame{T: frame.TMsg, Msg: &rest[i]}))
+			}
+		}
+	}
+	h.sessions[s] = true
+	h.people()
+	if h.call != nil {
+		if h.call.a.Callee == s.me {
+			h.calleeEntered()
+		}
+		if h.call.a.Caller == s.me {
+			h.call.callerBack()
+		}
+		s.out.put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
+	}
+	return true
+}
+
+func (h *hall) part(s *session) {
+	if !h.sessions[s] {
+		return
+	}
+	delete(h.sessions, s)
+	if h.isHere(s.me) {
+		return
+	}
+	h.people()
+	if h.call != nil && h.call.a.Caller == s.me {
+		h.call.callerGone(h)
+	}
+}
+
+// posted passes on a message that a session has committed, and acknowledges
+// it. The messages before it are passed on first, whoever wrote them.
+func (h *hall) posted(s *session, m room.Message) {
+	if m.Offset == h.last+1 {
+		h.pass(m)
+	} else if m.Offset > h.last {
+		h.catchUp()
+	}
+	if s.own[m.ID] { // it was passed on before: sent again
+		s.ack(m)
+	}
+}
+
+// catchUp passes on what the store has beyond last.
+func (h *hall) catchUp() {
+	ctx, cancel := h.store()
+	defer cancel()
+	for {
+		page, err := h.r.opt.Rooms.Messages(ctx, h.id, h.last, historyPage)
+		if err != nil {
+			h.log("reading messages", err)
+			return
+		}
+		for _, m := range page {
+			h.pass(m)
+		}
+		if len(page) < historyPage {
+			return
+		}
+	}
+}
+
+// pass hands the next message to everyone; its writer gets the ack instead.
+func (h *hall) pass(m room.Message) {
+	h.last = m.Offset
+	h.refresh(m.From)
+	b := frame.Encode(&frame.Frame{T: frame.TMsg, Msg: &m})
+	for s := range h.sessions {
+		if s.me == m.From && s.own[m.ID] {
+			s.ack(m)
+		} else {
+			s.out.put(b)
+		}
+	}
+	for _, p := range h.info.Participants {
+		if p.Login != "" && !p.Guest && !h.isHere(p.ID) {
+			h.r.tellDevices(p.Login, &frame.Frame{T: frame.TRoom, Room: h.id})
+		}
+	}
+}
+
+// note appends one of the server's own lines.
+func (h *hall) note(text string) {
+	ctx, cancel := h.store()
+	defer cancel()
+	m, err := h.r.opt.Rooms.Append(ctx, h.id, room.Message{Kind: room.KindNote, Text: text})
+	if err != nil {
+		h.log("appending a note", err)
+		return
+	}
+	if m.Offset == h.last+1 {
+		h.pass(m)
+	} else {
+		h.catchUp()
+	}
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+var (
+	connections = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "chmail_relay_connections", Help: "Connections now, by carrier and kind (room, device).",
+	}, []string{"carrier", "kind"})
+	roomsLive = promauto.NewGauge(prometheus.GaugeOpts{
+		Name: "chmail_relay_rooms", Help: "Rooms with somebody in them, ringing, or raising an alarm.",
+	})
+	portsOpen = promauto.NewGauge(prometheus.GaugeOpts{
+		Name: "chmail_relay_ports", Help: "Granted UDP ports that are listened on.",
+	})
+	messagesTotal = promauto.NewCounter(prometheus.CounterOpts{
+		Name: "chmail_relay_messages_total", Help: "Messages committed.",
+	})
+	attemptsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "chmail_relay_attempts_total", Help: "Attempts by the states they reached.",
+	}, []string{"state"})
+	alarmsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "chmail_relay_alarms_total", Help: "Alarm mails: sent, collapsed into an earlier one, failed.",
+	}, []string{"result"})
+	droppedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "chmail_relay_dropped_total", Help: "Connections the relay closed, by the code of its error frame.",
+	}, []string{"code"})
+	panicsTotal = promauto.NewCounter(prometheus.CounterOpts{
+		Name: "chmail_relay_panics_total", Help: "Panics of one connection that were recovered.",
+	})
+)

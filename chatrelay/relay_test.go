@@ -1,0 +1,671 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/webtransport-go"
+
+	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/presence"
+)
+
+const patience = 8 * time.Second
+
+type outMail struct {
+	mu    sync.Mutex
+	mails []Mail
+	fail  bool
+}
+
+func (o *outMail) Send(_ context.Context, m Mail) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.fail {
+		return errors.New("the mail system is away")
+	}
+	o.mails = append(o.mails, m)
+	return nil
+}
+
+func (o *outMail) all() []Mail {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.mails)
+}
+
+// world is a relay with a real store, presence, and front door.
+type world struct {
+	t     *testing.T
+	relay *Relay
+	rooms *room.Store
+	dir   *presence.Local
+	mail  *outMail
+	web   *httptest.Server
+	host  string // login
+	token string // Kim's link
+	cc    string // Lee's link
+	room  string
+}
+
+func newWorld(t *testing.T, change func(*Options)) *world {
+	t.Helper()
+	ctx := t.Context()
+	rooms, err := room.Open(ctx, room.Options{DSN: "sqlite:" + filepath.Join(t.TempDir(), "rooms.db"),
+		LoginOf: func(a string) string {
+			if strings.HasSuffix(a, "@mall.example") {
+				return a
+			}
+			return ""
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rooms.Close() })
+	dir, err := presence.OpenLocal(presence.LocalOptions{Host: "relay.example", Range: freeRange(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dir.Close() })
+	w := &world{t: t, rooms: rooms, dir: dir, mail: &outMail{}, host: "host@mall.example"}
+	mux := http.NewServeMux()
+	w.web = httptest.NewServer(mux)
+	t.Cleanup(w.web.Close)
+	opt := Options{Host: "localhost", Bind: netip.MustParseAddr("127.0.0.1"), WebBase: w.web.URL, Presence: dir, Rooms: rooms,
+		Mailer: w.mail, Rings: 3, Interval: 100 * time.Millisecond, Key: bytes.Repeat([]byte{7}, 32), StateDir: t.TempDir(),
+		Log: func(msg string, fields ...any) { t.Log(append([]any{msg}, fields...)...) }}
+	if change != nil {
+		change(&opt)
+	}
+	if w.relay, err = New(opt); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.relay.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	mux.HandleFunc("/chat", func(rw http.ResponseWriter, r *http.Request) {
+		if c, err := websocket.Accept(rw, r, nil); err == nil {
+			w.relay.ServeRoom(r.Context(), WebSocket(c, netip.MustParseAddr("127.0.0.1")))
+		}
+	})
+	mux.HandleFunc("/device/{id}", func(rw http.ResponseWriter, r *http.Request) {
+		if c, err := websocket.Accept(rw, r, nil); err == nil {
+			d := presence.Device{ID: r.PathValue("id"), Login: w.host, Source: presence.Desk, IP: netip.MustParseAddr("127.0.0.1")}
+			w.relay.ServeDevice(r.Context(), d, WebSocket(c, d.IP))
+		}
+	})
+	o, err := rooms.OpenFromMail(ctx, room.Mail{MessageID: "m1@mall.example", Sender: room.Person{Login: w.host, Addr: w.host, Name: "Host"},
+		Recipients: []room.Person{{Addr: "kim@far.example", Name: "Kim"}, {Addr: "lee@far.example", Name: "Lee"}}, Subject: "Order 7", Date: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.room, w.token, w.cc = o.Room, o.Invites["kim@far.example"], o.Invites["lee@far.example"]
+	return w
+}
+
+// freeRange is ten UDP ports that nobody has.
+func freeRange(t *testing.T) presence.Range {
+	t.Helper()
+	for range 50 {
+		c, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		lo := c.LocalAddr().(*net.UDPAddr).Port
+		c.Close()
+		if lo < 60000 && lo > 1024 && !slices.ContainsFunc([]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, func(i int) bool {
+			if presence.BadPort(lo + i) {
+				return true
+			}
+			c, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", lo+i))
+			if err == nil {
+				c.Close()
+			}
+			return err != nil
+		}) {
+			return presence.Range{Lo: lo, Hi: lo + 9}
+		}
+	}
+	t.Fatal("no free UDP ports")
+	return presence.Range{}
+}
+
+func claimOf(n byte) string { return base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{n}, 16)) }
+
+func (w *world) chat(token string, n byte) Entry {
+	w.t.Helper()
+	e, err := w.relay.Chat(w.t.Context(), token, claimOf(n), Claim{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return e
+}
+
+func (w *world) desk() Entry {
+	w.t.Helper()
+	e, err := w.relay.Enter(w.t.Context(), w.host, w.room)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return e
+}
+
+// client is one connection of a person.
+type client struct {
+	t    *testing.T
+	c    Conn
+	ctx  context.Context
+	seen []*frame.Frame // everything received
+}
+
+func (w *world) socket(path string) *client {
+	w.t.Helper()
+	c, _, err := websocket.Dial(w.t.Context(), "ws"+strings.TrimPrefix(w.web.URL, "http")+path, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { c.CloseNow() })
+	return &client{t: w.t, c: WebSocket(c, netip.Addr{}), ctx: w.t.Context()}
+}
+
+// pinned checks a server's certificate as a browser with its hash does.
+func pinned(hashes []string) *tls.Config {
+	return &tls.Config{InsecureSkipVerify: true, VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
+		sum := sha256.Sum256(raw[0])
+		crt, err := x509.ParseCertificate(raw[0])
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(hashes, base64.StdEncoding.EncodeToString(sum[:])) || crt.NotAfter.Sub(crt.NotBefore) >= 14*24*time.Hour {
+			return errors.New("a browser would not take this certificate")
+		}
+		return nil
+	}}
+}
+
+func (w *world) webTransport(e Entry) *client {
+	w.t.Helper()
+	if e.Endpoints[0].Carrier != CarrierWebTransport {
+		w.t.Fatalf("endpoints %+v", e.Endpoints)
+	}
+	conf := pinned(e.Endpoints[0].Hashes)
+	conf.NextProtos = []string{"h3"}
+	tr := &webtransport.Transport{TLSClientConfig: conf,
+		QUICConfig: &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true},
+		Config:     &webtransport.Config{MaxIncomingStreams: 4, MaxIncomingData: 1 << 20}}
+	w.t.Cleanup(func() { tr.Close() })
+	_, s, err := tr.Dial(w.t.Context(), e.Endpoints[0].URL, http.Header{"Origin": {w.web.URL}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	stream, err := s.OpenStreamSync(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := newStreamConn(stream, CarrierWebTransport, e.Endpoints[0].Port, netip.Addr{}, func(r string) error { return s.CloseWithError(0, r) })
+	w.t.Cleanup(func() { c.Close("test") })
+	return &client{t: w.t, c: c, ctx: w.t.Context()}
+}
+
+func (c *client) send(f frame.Frame) {
+	c.t.Helper()
+	if err := c.c.Write(c.ctx, frame.Encode(&f)); err != nil {
+		c.t.Fatalf("sending %s: %v", f.T, err)
+	}
+}
+
+// until reads until a frame fits.
+func (c *client) until(what string, fits func(*frame.Frame) bool) *frame.Frame {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	defer cancel()
+	for {
+		b, err := c.c.Read(ctx)
+		if err != nil {
+			c.t.Fatalf("waiting for %s: %v; received %s", what, err, c.types())
+		}
+		f, err := frame.Decode(b)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.seen = append(c.seen, f)
+		if fits(f) {
+			return f
+		}
+	}
+}
+
+func (c *client) types() (list []string) {
+	for _, f := range c.seen {
+		list = append(list, f.T+f.Code)
+	}
+	return list
+}
+
+func (c *client) typ(t string) *frame.Frame {
+	c.t.Helper()
+	return c.until(t, func(f *frame.Frame) bool { return f.T == t })
+}
+
+func (c *client) state(s string) *frame.Frame {
+	c.t.Helper()
+	return c.until("state "+s, func(f *frame.Frame) bool { return f.T == frame.TState && f.Attempt.State == s })
+}
+
+func (c *client) text(s string) *frame.Frame {
+	c.t.Helper()
+	return c.until("message "+s, func(f *frame.Frame) bool { return f.T == frame.TMsg && f.Msg.Text == s })
+}
+
+func (c *client) fault(code string) {
+	c.t.Helper()
+	f := c.typ(frame.TError)
+	if f.Code != code || !f.Fatal {
+		c.t.Fatalf("error %+v, want %s", f, code)
+	}
+}
+
+func (w *world) in(e Entry, hello frame.Frame) *client {
+	w.t.Helper()
+	c := w.socket("/chat")
+	hello.T, hello.Ticket = frame.THello, e.Ticket
+	c.send(hello)
+	return c
+}
+
+func (w *world) device(id string) *client {
+	w.t.Helper()
+	d := w.socket("/device/" + id)
+	d.send(frame.Frame{T: frame.THello})
+	d.typ(frame.TWelcome)
+	return d
+}
+
+func TestTalkOverBothCarriers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	card, err := w.relay.Card(t.Context(), w.token)
+	if err != nil || card.Invite.Claimed || card.Status.State != frame.Off {
+		t.Fatalf("card %+v, %v", card, err)
+	}
+	e := w.chat(w.token, 1)
+	kim := w.webTransport(e)
+	kim.send(frame.Frame{T: frame.THello, Ticket: e.Ticket})
+	if f := kim.typ(frame.TWelcome); f.Carrier != CarrierWebTransport || f.Port != e.Endpoints[0].Port || f.Me != e.Me {
+		t.Fatalf("welcome %+v", f)
+	}
+	lee := w.in(w.chat(w.cc, 2), frame.Frame{})
+	lee.typ(frame.TWelcome)
+	kim.until("Lee", func(f *frame.Frame) bool { return f.T == frame.TPeople && len(f.Here) == 2 })
+	kim.send(frame.Frame{T: frame.TSay, ID: "a", Text: "hello"})
+	ack := kim.typ(frame.TAck)
+	if m := lee.text("hello"); m.Msg.Offset != ack.Offset || m.Msg.From != e.Me {
+		t.Fatalf("message %+v, ack %+v", m.Msg, ack)
+	}
+	lee.send(frame.Frame{T: frame.TSay, ID: "b", Text: "hi"})
+	kim.text("hi")
+	kim.send(frame.Frame{T: frame.TSay, ID: "a", Text: "hello"}) // sent again
+	if again := kim.typ(frame.TAck); again.Offset != ack.Offset {
+		t.Fatalf("ack %+v of what was sent again", again)
+	}
+	lee.send(frame.Frame{T: frame.TSeen, Offset: ack.Offset})
+	kim.typ(frame.TSeen)
+	if g, err := w.dir.GrantOf(t.Context(), w.host); err != nil || g.Port != e.Endpoints[0].Port {
+		t.Fatalf("grant %+v, %v", g, err)
+	}
+}
+
+func TestResumeExactlyOnceInOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	e := w.chat(w.token, 1)
+	lee := w.in(w.chat(w.cc, 2), frame.Frame{})
+	lee.typ(frame.TWelcome)
+	kim := w.in(e, frame.Frame{})
+	epoch := kim.typ(frame.TWelcome).Epoch
+	const n = 300
+	go func() {
+		for i := range n {
+			time.Sleep(4 * time.Millisecond)
+			m := room.Message{ID: fmt.Sprint(i), From: e.Me + 1, Kind: room.KindText, Text: fmt.Sprint(i)}
+			if i%3 == 0 { // by another process
+				w.rooms.Append(context.Background(), w.room, m)
+				continue
+			}
+			lee.c.Write(context.Background(), frame.Encode(&frame.Frame{T: frame.TSay, ID: m.ID, Text: m.Text}))
+			if i%25 == 0 {
+				time.Sleep(900 * time.Millisecond / 2)
+			}
+		}
+	}()
+	var last int64
+	total := map[string]bool{}
+	for cut := 0; len(total) < n; {
+		f := kim.until("a message", func(f *frame.Frame) bool { return f.T == frame.TMsg || f.T == frame.TReset })
+		if f.T == frame.TReset || f.Msg.Offset != last+1 {
+			t.Fatalf("%+v after offset %d", f.Msg, last)
+		}
+		last = f.Msg.Offset
+		if f.Msg.Kind == room.KindText {
+			total[f.Msg.Text] = true
+		}
+		if cut++; cut%40 == 0 {
+			kim.c.Close("cut")
+			again, err := w.relay.Ticket(t.Context(), w.token, claimOf(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			kim = w.in(again, frame.Frame{Epoch: epoch, After: last})
+		}
+	}
+	kim.c.Close("cut")
+	again := w.in(w.chat(w.token, 1), frame.Frame{Epoch: "another", After: last})
+	again.typ(frame.TReset)
+	again.typ(frame.TWelcome)
+	again.until("everything", func(f *frame.Frame) bool { return f.T == frame.TMsg && f.Msg.Offset == last })
+}
+
+func TestRingAnswerElsewhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.Interval = time.Minute })
+	one, two := w.device("one"), w.device("two")
+	kim := w.in(w.chat(w.token, 1), frame.Frame{})
+	if f := kim.typ(frame.TWelcome); f.Status.State != frame.Available {
+		t.Fatalf("status %+v", f.Status)
+	}
+	kim.send(frame.Frame{T: frame.TAttempt})
+	if f := kim.state(frame.Ringing); !f.Attempt.On || f.Attempt.Ring != 1 || len(f.Attempt.Devices) != 2 {
+		t.Fatalf("attempt %+v", f.Attempt)
+	}
+	ring := one.typ(frame.TRing).Ring
+	if two.typ(frame.TRing); ring.From.Name != "Kim" || ring.Room != w.room || ring.Subject != "Order 7" {
+		t.Fatalf("ring %+v", ring)
+	}
+	one.send(frame.Frame{T: frame.TAnswer, AttemptID: ring.Attempt})
+	if f := one.typ(frame.TRingEnd); f.Code != frame.EndAnswered {
+		t.Fatalf("%+v", f)
+	}
+	if f := two.typ(frame.TRingEnd); f.Code != frame.EndElsewhere {
+		t.Fatalf("%+v", f)
+	}
+	kim.state(frame.Answered)
+	kim.text("answered")
+	host := w.in(w.desk(), frame.Frame{})
+	host.typ(frame.TWelcome)
+	host.send(frame.Frame{T: frame.TSay, ID: "h", Text: "how can I help?"})
+	kim.text("how can I help?")
+	if len(w.mail.all()) != 0 {
+		t.Fatal("an alarm for an answered attempt")
+	}
+}
+
+func TestDeclineAndCancel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.Interval = time.Minute })
+	d := w.device("one")
+	kim := w.in(w.chat(w.token, 1), frame.Frame{})
+	kim.send(frame.Frame{T: frame.TAttempt})
+	d.send(frame.Frame{T: frame.TDecline, AttemptID: d.typ(frame.TRing).Ring.Attempt, Text: "in a meeting"})
+	if f := kim.state(frame.Declined); f.Attempt.Words != "in a meeting" {
+		t.Fatalf("%+v", f.Attempt)
+	}
+	kim.send(frame.Frame{T: frame.TAttempt})
+	kim.state(frame.Ringing)
+	kim.send(frame.Frame{T: frame.TCancel})
+	kim.state(frame.Cancelled)
+	d.until("cancelled", func(f *frame.Frame) bool { return f.T == frame.TRingEnd && f.Code == frame.EndCancelled })
+}
+
+func TestThreeRingsThenOneAlarm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	d := w.device("one")
+	kim := w.in(w.chat(w.token, 1), frame.Frame{})
+	for range 2 { // the second collapses into the first
+		kim.send(frame.Frame{T: frame.TAttempt})
+		for i := 1; i <= 3; i++ {
+			d.until("ring", func(f *frame.Frame) bool { return f.T == frame.TRing && f.Ring.Ring == i })
+		}
+		kim.state(frame.Unanswered)
+		if f := kim.state(frame.Alarmed); f.Attempt.Mailed == nil {
+			t.Fatalf("%+v", f.Attempt)
+		}
+		kim.text("alarmed")
+	}
+	mails := w.mail.all()
+	if len(mails) != 1 || mails[0].To.Addr != w.host || mails[0].Subject != "Kim tried to reach you: Order 7" {
+		t.Fatalf("mails %+v", mails)
+	}
+	// The link in it opens the room, and answers.
+	_, token, _ := strings.Cut(mails[0].Text, "/c/")
+	token, _, _ = strings.Cut(token, "\n")
+	e := w.chat(token, 9)
+	if e.Room != w.room || e.Endpoints[0].Carrier != CarrierWebTransport {
+		t.Fatalf("entry %+v", e)
+	}
+	host := w.in(e, frame.Frame{})
+	host.text("alarmed")
+	kim.state(frame.Answered)
+}
+
+func TestOffAlarmsAtOnceAndRingsAtSignOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.Interval = time.Minute })
+	kim := w.in(w.chat(w.token, 1), frame.Frame{})
+	kim.send(frame.Frame{T: frame.TAttempt})
+	if f := kim.state(frame.Alarmed); f.Attempt.On || f.Attempt.Ring != 0 || len(w.mail.all()) != 1 {
+		t.Fatalf("%+v, %d mails", f.Attempt, len(w.mail.all()))
+	}
+	d := w.device("one") // while Kim still waits
+	if f := d.typ(frame.TRing); f.Ring.Waiting {
+		t.Fatalf("%+v", f.Ring)
+	}
+	kim.state(frame.Ringing)
+	kim.send(frame.Frame{T: frame.TCancel})
+	kim.state(frame.Cancelled)
+	d.c.Close("off")
+	kim.until("off", func(f *frame.Frame) bool { return f.T == frame.TStatus && f.Status.State == frame.Off })
+	kim.send(frame.Frame{T: frame.TAttempt})
+	kim.state(frame.Alarmed)
+	kim.send(frame.Frame{T: frame.TTell, On: true})
+	kim.until("tell", func(f *frame.Frame) bool { return f.T == frame.TState && f.Attempt.Tell })
+	kim.send(frame.Frame{T: frame.TLeave})
+	deadline := time.Now().Add(patience)
+	for w.relay.use(w.room, nil) != nil { // until Kim's room has ended
+		h := w.relay.halls[w.room]
+		h.leave()
+		if time.Now().After(deadline) {
+			t.Fatal("the room does not end")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if f := w.device("two").typ(frame.TRing); !f.Ring.Waiting {
+		t.Fatalf("%+v", f.Ring)
+	}
+	for len(w.mail.all()) < 2 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if m := w.mail.all(); len(m) != 2 || m[1].To.Addr != "kim@far.example" || m[1].Subject != "Host is back: Order 7" {
+		t.Fatalf("mails %+v", m)
+	}
+}
+
+func TestBadFramesHarmNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	lee := w.in(w.chat(w.cc, 2), frame.Frame{})
+	lee.typ(frame.TWelcome)
+	tests := map[string]struct {
+		raw  string
+		code string
+	}{
+		"no json":        {"{", frame.ErrBadFrame},
+		"unknown type":   {`{"t":"dance"}`, frame.ErrBadFrame},
+		"too large":      {`{"t":"say","id":"x","text":"` + strings.Repeat("x", frame.MaxFrame) + `"}`, frame.ErrTooLarge},
+		"text too large": {`{"t":"say","id":"x","text":"` + strings.Repeat("x", frame.MaxText+1) + `"}`, frame.ErrTooLarge},
+		"other room":     {`{"t":"say","room":"other","id":"x","text":"x"}`, frame.ErrRoom},
+	}
+	for name, test := range tests {
+		kim := w.in(w.chat(w.token, 1), frame.Frame{})
+		kim.typ(frame.TWelcome)
+		if err := kim.c.Write(t.Context(), []byte(test.raw)); err != nil {
+			t.Fatal(name, err)
+		}
+		kim.fault(test.code)
+	}
+	e := w.chat(w.token, 1)
+	wt := w.webTransport(e)
+	wt.send(frame.Frame{T: frame.THello, Ticket: e.Ticket})
+	wt.typ(frame.TWelcome)
+	if err := wt.c.Write(t.Context(), bytes.Repeat([]byte("x"), frame.MaxFrame+1)); err != nil {
+		t.Fatal(err)
+	}
+	wt.fault(frame.ErrTooLarge)
+	fast := w.in(w.chat(w.token, 1), frame.Frame{})
+	for range 3 * sayBurst {
+		if fast.c.Write(t.Context(), []byte(`{"t":"ping"}`)) != nil {
+			break
+		}
+	}
+	fast.fault(frame.ErrTooFast)
+	forged := w.chat(w.token, 1)
+	forged.Ticket = "x" + forged.Ticket[1:]
+	w.in(forged, frame.Frame{}).fault(frame.ErrTicket)
+	lee.send(frame.Frame{T: frame.TSay, ID: "l", Text: "still here"})
+	lee.typ(frame.TAck)
+}
+
+func TestPortOfAnotherProgram(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.PortIdle = 300 * time.Millisecond })
+	g, err := w.dir.Grant(t.Context(), w.host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", g.Port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	e := w.chat(w.token, 1)
+	if e.Endpoints[0].Port == g.Port || e.Endpoints[0].Port == 0 {
+		t.Fatalf("endpoints %+v beside the taken port %d", e.Endpoints, g.Port)
+	}
+	deadline := time.Now().Add(patience)
+	for { // nobody comes: it closes
+		w.relay.ports.mu.Lock()
+		n := len(w.relay.ports.open)
+		w.relay.ports.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("an idle port stays open")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func TestTicket(t *testing.T) {
+	t.Parallel()
+	key, now := bytes.Repeat([]byte{1}, 32), time.Now()
+	s := ticket{Room: "r", Me: 1, Expires: now.Add(ticketLife).Unix()}.sealed(key)
+	if got, err := openTicket(key, s, now); err != nil || got.Room != "r" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if _, err := openTicket(key, s, now.Add(ticketLife+2*time.Second)); !errors.Is(err, errTicket) {
+		t.Errorf("an old ticket: %v", err)
+	}
+	if _, err := openTicket(bytes.Repeat([]byte{2}, 32), s, now); !errors.Is(err, errTicket) {
+		t.Errorf("another relay's ticket: %v", err)
+	}
+}
+
+func TestCertificateRotation(t *testing.T) {
+	t.Parallel()
+	dir, now := t.TempDir(), time.Now()
+	c, err := openCerts("relay.example", dir, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := c.hashes()
+	if c, err = openCerts("relay.example", dir, now.Add(7*24*time.Hour)); err != nil || len(c.hashes()) != 2 || c.hashes()[0] != first[0] {
+		t.Fatalf("after a week: %v, %v", c.hashes(), err)
+	}
+	second := c.hashes()[1]
+	if c, err = openCerts("relay.example", dir, now.Add(12*24*time.Hour+2*time.Hour)); err != nil || c.hashes()[0] != second {
+		t.Fatalf("after twelve days: %v, %v", c.hashes(), err)
+	}
+}
+
+// stuckConn takes its first write and then none.
+type stuckConn struct {
+	Conn
+	wrote chan struct{}
+}
+
+func (c *stuckConn) Write(ctx context.Context, _ ...[]byte) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+func (c *stuckConn) Close(string) error { close(c.wrote); return nil }
+
+func TestSlowReaderIsDropped(t *testing.T) {
+	t.Parallel()
+	o, c := newOutbox(), &stuckConn{wrote: make(chan struct{})}
+	for range queueFrames {
+		o.put([]byte("x"))
+	}
+	if o.ended {
+		t.Fatal("dropped within its bound")
+	}
+	o.put([]byte("one too many"))
+	if !o.ended || len(o.frames) != 1 || !strings.Contains(string(o.frames[0]), frame.ErrBehind) {
+		t.Fatalf("%d frames left", len(o.frames))
+	}
+	go o.write(c)
+	select {
+	case <-c.wrote:
+	case <-time.After(patience):
+		t.Fatal("a connection that takes nothing stays open")
+	}
+}
+
+func FuzzReadFrame(f *testing.F) {
+	f.Add(appendFrame(nil, []byte(`{"t":"ping"}`)))
+	f.Add([]byte{0xc0, 0, 0, 0, 0, 0, 0, 1, 'x'})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := readFrame(bufio.NewReader(bytes.NewReader(b)))
+		if err != nil {
+			return
+		}
+		again, err := readFrame(bufio.NewReader(bytes.NewReader(appendFrame(nil, got))))
+		if err != nil || !bytes.Equal(again, got) {
+			t.Fatalf("%q came back as %q, %v", got, again, err)
+		}
+	})
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/room"
+)
+
+// session is one connection in a room.
+type session struct {
+	r      *Relay
+	conn   Conn
+	out    *outbox
+	hall   *hall
+	me     int64
+	callee room.Participant // whom attempt rings; ID 0: nobody
+
+	own     map[string]bool // messages on their way to the store, by ID; the room's goroutine's
+	joined  bool
+	written time.Time // when typing was passed on
+}
+
+// fault is why the relay ends a connection: an error frame.
+type fault struct{ code, text string }
+
+func (f *fault) Error() string { return f.code + ": " + f.text }
+
+// reader reads the frames of one connection within its limits.
+type reader struct {
+	conn Conn
+	rate *rate.Limiter
+}
+
+func newReader(c Conn) *reader {
+	return &reader{conn: c, rate: rate.NewLimiter(sayRate, sayBurst)}
+}
+
+// next returns the next frame, a *fault, or the connection's own error.
+func (r *reader) next(ctx context.Context, wait time.Duration) (*frame.Frame, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	b, err := r.conn.Read(ctx)
+	if errors.Is(err, ErrTooLarge) || err == nil && len(b) > frame.MaxFrame {
+		return nil, &fault{frame.ErrTooLarge, "a frame is at most 64 KiB long"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !r.rate.Allow() {
+		return nil, &fault{frame.ErrTooFast, "too many frames"}
+	}
+	f, err := frame.Decode(b)
+	if err != nil {
+		return nil, &fault{frame.ErrBadFrame, "not a frame"}
+	}
+	return f, nil
+}
+
+// ServeRoom serves a connection to a room until it is over. Its first frame
+// must be hello with a ticket.
+func (r *Relay) ServeRoom(ctx context.Context, c Conn) {
+	out, detach, err := r.attach(c, "room")
+	if err != nil {
+		c.Close("shutdown")
+		return
+	}
+	defer detach()
+	defer r.recovered("a connection")
+	s := &session{r: r, conn: c, out: out, own: map[string]bool{}}
+	err = s.serve(ctx)
+	if f := (*fault)(nil); errors.As(err, &f) {
+		out.end(f.code, f.text)
+	}
+}
+
+func (s *session) serve(ctx context.Context) error {
+	in := newReader(s.conn)
+	hello, err := in.next(ctx, frame.HelloWait)
+	if err != nil {
+		return err
+	}
+	if hello.T != frame.THello {
+		return &fault{frame.ErrBadFrame, "the first frame must be hello"}
+	}
+	t, err := openTicket(s.r.ticketKey, hello.Ticket, time.Now())
+	if err != nil || s.conn.Port() != 0 && s.conn.Port() != t.Port {
+		return &fault{frame.ErrTicket, errTicket.Error()}
+	}
+	if hello.Room != "" && hello.Room != t.Room {
+		return &fault{frame.ErrRoom, "the ticket is for another room"}
+	}
+	if s.hall, err = s.r.enter(ctx, t.Room); err != nil {
+		if errors.Is(err, room.ErrUnknown) {
+			return &fault{frame.ErrRoom, "there is no such room"}
+		}
+		s.r.opt.Log("entering a room", "room", t.Room, "reason", err.Error())
+		return &fault{frame.ErrStore, "the conversation cannot be read at the moment"}
+	}
+	defer s.hall.leave()
+	s.me = t.Me
+	if err := s.enter(ctx, hello, t.Callee); err != nil {
+		return err
+	}
+	defer s.hall.post(func() { s.hall.part(s) })
+	defer s.r.unwatch(s)
+	for {
+		f, err := in.next(ctx, frame.IdleWait)
+		if err != nil {
+			return err
+		}
+		if f.Room != "" && f.Room != s.hall.id {
+			return &fault{frame.ErrRoom, "the frame is for another room"}
+		}
+		if f.T == frame.TLeave {
+			return nil
+		}
+		if err := s.handle(ctx, f); err != nil {
+			return err
+		}
+	}
+}
+
+// enter sends welcome and history, and joins the room.
+func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) error {
+	var welcome *frame.Frame
+	var me room.Participant
+	s.hall.do(func() {
+		welcome = s.hall.welcome(s)
+		me = person(s.hall.info, s.me)
+		s.callee = person(s.hall.info, callee)
+	})
+	if welcome == nil || me.ID == 0 {
+		return &fault{frame.ErrRoom, "you are not in this conversation"}
+	}
+	after := max(hello.After, 0)
+	if hello.Epoch != welcome.Epoch || after > s.newest() {
+		if hello.Epoch != "" {
+			s.out.put(frame.Encode(&frame.Frame{T: frame.TReset, Epoch: welcome.Epoch}))
+		}
+		after = 0
+	}
+	status := s.r.Status(ctx, s.callee.Login)
+	welcome.Status = &status
+	s.out.put(frame.Encode(welcome))
+	for !s.joined {
+		s.hall.do(func() { s.joined = s.hall.join(s, after) })
+		if s.joined {
+			break
+		}
+		page, err := s.r.opt.Rooms.Messages(ctx, s.hall.id, after, historyPage)
+		if err != nil || len(page) == 0 {
+			return &fault{frame.ErrStore, "the conversation cannot be read at the moment"}
+		}
+		for i := range page {
+			if err := s.out.putSlowly(ctx, frame.Encode(&frame.Frame{T: frame.TMsg, Msg: &page[i]})); err != nil {
+				return err
+			}
+		}
+		after = page[len(page)-1].Offset
+	}
+	s.r.watch(s)
+	if me.Login != "" && !me.Guest {
+		if err := s.r.opt.Rooms.AckWaiting(ctx, me.Login, s.hall.id); err != nil {
+			s.r.opt.Log("acknowledging waiting rings", "room", s.hall.id, "reason", err.Error())
+		}
+	}
+	return nil
+}
+
+// newest is the offset of the newest message that was passed on.
+func (s *session) newest() (last int64) {
+	s.hall.do(func() { s.hall.catchUp(); last = s.hall.last })
+	return last
+}
+
+func (s *session) handle(ctx context.Context, f *frame.Frame) error {
+	h := s.hall
+	switch f.T {
+	case frame.TPing:
+		s.out.put(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
+	case frame.TSay:
+		return s.say(ctx, f)
+	case frame.TTyping:
+		if now := time.Now(); now.Sub(s.written) >= typingEvery {
+			s.written = now
+			h.post(func() { h.broadcast(&frame.Frame{T: frame.TTyping, From: s.me}, s) })
+		}
+	case frame.TSeen:
+		return s.seen(ctx, f.Offset)
+	case frame.TAttempt:
+		if s.callee.ID == 0 || s.callee.ID == s.me {
+			s.out.put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrForbidden, Text: "there is nobody to ring"}))
+			return nil
+		}
+		h.post(func() { h.attempt(s) })
+	case frame.TCancel:
+		h.post(func() { h.cancel(s) })
+	case frame.TTell:
+		h.post(func() { h.tell(s, f.On) })
+	default:
+		return &fault{frame.ErrBadFrame, "a room does not know this type of frame"}
+	}
+	return nil
+}
+
+// say commits a message. Its connection waits, others do not.
+func (s *session) say(ctx context.Context, f *frame.Frame) error {
+	switch {
+	case len(f.Text) > frame.MaxText:
+		return &fault{frame.ErrTooLarge, "a message is at most 16 KiB long"}
+	case f.ID == "" || len(f.ID) > frame.MaxID || f.Text == "":
+		return &fault{frame.ErrBadFrame, "say needs an id of at most 64 octets and a text"}
+	}
+	s.hall.do(func() { s.own[f.ID] = true })
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	m, err := s.r.opt.Rooms.Append(ctx, s.hall.id, room.Message{ID: f.ID, From: s.me, Kind: room.KindText, Text: f.Text})
+	if err != nil {
+		s.r.opt.Log("committing a message", "room", s.hall.id, "reason", err.Error())
+		s.hall.do(func() { delete(s.own, f.ID) })
+		s.out.put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrStore, ID: f.ID, Text: "the message could not be kept, send it again"}))
+		return nil
+	}
+	messagesTotal.Inc()
+	s.hall.post(func() { s.hall.posted(s, m) })
+	return nil
+}
+
+// ack is called by the room's goroutine.
+func (s *session) ack(m room.Message) {
+	delete(s.own, m.ID)
+	s.out.put(frame.Encode(&frame.Frame{T: frame.TAck, ID: m.ID, Offset: m.Offset, At: &m.At}))
+}
+
+func (s *session) seen(ctx context.Context, offset int64) error {
+	h, news := s.hall, false
+	h.do(func() { news = offset > h.seen[s.me] && offset <= h.last })
+	if !news {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := s.r.opt.Rooms.Seen(ctx, h.id, s.me, offset); err != nil {
+		s.r.opt.Log("noting what was seen", "room", h.id, "reason", err.Error())
+		return nil
+	}
+	h.post(func() {
+		h.seen[s.me] = max(offset, h.seen[s.me])
+		h.broadcast(&frame.Frame{T: frame.TSeen, From: s.me, Offset: offset}, s)
+	})
+	return nil
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Command chmaild is the CHmail server: maddy with CHmail's modules, and the
+// commands that administer it.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/urfave/cli/v2"
+
+	// Each registers its modules.
+	_ "github.com/chmail/chmail/chatrelay"
+	_ "github.com/chmail/chmail/chatrelay/room"
+	_ "github.com/chmail/chmail/mta"
+	_ "github.com/chmail/chmail/pop3d"
+	_ "github.com/chmail/chmail/presence"
+	_ "github.com/chmail/chmail/web"
+)
+
+// version is set by the release build.
+var version = "dev"
+
+func main() {
+	app := &cli.App{
+		Name:            "chmaild",
+		Usage:           "a mail server that makes every e-mail a door to a live conversation",
+		Version:         version,
+		HideVersion:     true,
+		HideHelpCommand: true,
+		Flags: []cli.Flag{
+			&cli.PathFlag{
+				Name:    "config",
+				Usage:   "configuration `FILE`",
+				EnvVars: []string{"CHMAIL_CONFIG"},
+				Value:   "/etc/chmail/maddy.conf",
+			},
+		},
+		Commands: []*cli.Command{
+			runCommand, demoCommand, quickstartCommand, checkCommand,
+			userCommand, grantsCommand, whoCommand, versionCommand,
+		},
+		CommandNotFound: func(c *cli.Context, name string) {
+			fmt.Fprintf(os.Stderr, "chmaild: there is no command %q: `chmaild --help` lists them\n", name)
+			os.Exit(2)
+		},
+		ExitErrHandler: func(*cli.Context, error) {},
+	}
+	if err := app.Run(os.Args); err != nil {
+		fmt.Fprintln(os.Stderr, "chmaild:", err)
+		code := 1
+		if exit, ok := err.(cli.ExitCoder); ok {
+			code = exit.ExitCode()
+		}
+		os.Exit(code)
+	}
+}
+
+var versionCommand = &cli.Command{
+	Name:  "version",
+	Usage: "print the version",
+	Flags: []cli.Flag{jsonFlag},
+	Action: func(c *cli.Context) error {
+		info := map[string]string{"version": version}
+		if build, ok := debug.ReadBuildInfo(); ok {
+			info["go"] = build.GoVersion
+			for _, dep := range build.Deps {
+				if dep.Path == "github.com/foxcpp/maddy" {
+					info["maddy"] = dep.Version
+				}
+			}
+		}
+		if c.Bool("json") {
+			return printJSON(info)
+		}
+		fmt.Printf("chmaild %s (maddy %s, %s)\n", info["version"], info["maddy"], info["go"])
+		return nil
+	},
+}

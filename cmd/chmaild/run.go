@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/foxcpp/maddy"
+	"github.com/urfave/cli/v2"
+
+	"github.com/chmail/chmail/config"
+	"github.com/chmail/chmail/demo"
+)
+
+var jsonFlag = &cli.BoolFlag{Name: "json", Usage: "print JSON"}
+
+func logFlag(value string) cli.Flag {
+	return &cli.StringSliceFlag{
+		Name:  "log",
+		Usage: "where the log goes: stderr, syslog, off or a `FILE`",
+		Value: cli.NewStringSlice(value),
+	}
+}
+
+var runCommand = &cli.Command{
+	Name:  "run",
+	Usage: "run the server",
+	Flags: []cli.Flag{logFlag("stderr")},
+	Action: func(c *cli.Context) error {
+		if err := noArgs(c); err != nil {
+			return err
+		}
+		if _, err := config.Read(c.Path("config")); err != nil {
+			return err
+		}
+		return maddy.Run(c)
+	},
+}
+
+var demoCommand = &cli.Command{
+	Name:  "demo",
+	Usage: "run a whole server on this machine, to try CHmail",
+	Flags: []cli.Flag{
+		&cli.PathFlag{Name: "state", Usage: "`DIR` that keeps accounts, mail and conversations", Value: "demo-state"},
+		&cli.BoolFlag{Name: "json", Usage: "print one line of JSON when everything listens"},
+		&cli.IntFlag{Name: "base-port", Usage: "listen on ports counted from `N`; 0: the system picks", Value: demo.DefaultPorts, DefaultText: "8080, 1587, 1025, 1110, 1143, 9749"},
+		&cli.StringFlag{Name: "presence", Usage: "`URL` of a redis-server", DefaultText: "in process"},
+		&cli.StringFlag{Name: "database", Usage: "`URL` of a PostgreSQL database", DefaultText: "SQLite"},
+		&cli.StringSliceFlag{Name: "log", Usage: "where the log goes: stderr, syslog, off or a `FILE`", DefaultText: "chmaild.log in the state folder"},
+	},
+	Action: func(c *cli.Context) error {
+		if err := noArgs(c); err != nil {
+			return err
+		}
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("finding chmaild itself: %w", err)
+		}
+		d, err := demo.Prepare(c.Context, demo.Options{
+			State: c.Path("state"), BasePort: c.Int("base-port"),
+			Presence: c.String("presence"), Database: c.String("database"), Self: self,
+		})
+		if err != nil {
+			return err
+		}
+		if err := c.Set("config", d.Config); err != nil {
+			return err
+		}
+		if !c.IsSet("log") {
+			if err := c.Set("log", d.Log); err != nil {
+				return err
+			}
+		}
+		if _, err := config.Read(d.Config); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithCancel(c.Context)
+		announced := make(chan struct{})
+		go func() {
+			defer close(announced)
+			announce(ctx, d, c.Bool("json"))
+		}()
+		err = maddy.Run(c)
+		cancel()
+		<-announced
+		return err
+	},
+}
+
+// announce says where everything is, once it listens.
+func announce(ctx context.Context, d *demo.Demo, asJSON bool) {
+	err := d.Announce(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "chmaild:", err)
+	}
+	if asJSON {
+		line, err := json.Marshal(d.Info)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "chmaild:", err)
+			return
+		}
+		fmt.Printf("%s\n", line)
+		return
+	}
+	d.Tell(os.Stdout)
+}
+
+var quickstartCommand = &cli.Command{
+	Name:      "quickstart",
+	Usage:     "write the configuration of a new server for DOMAIN",
+	ArgsUsage: "DOMAIN",
+	Flags: []cli.Flag{
+		&cli.StringFlag{Name: "host", Usage: "`NAME` of this machine", DefaultText: "chat.DOMAIN"},
+	},
+	Action: func(c *cli.Context) error {
+		if c.NArg() != 1 {
+			return cli.Exit("usage: chmaild quickstart DOMAIN, for example: chmaild quickstart mall.example", 2)
+		}
+		s := config.Example
+		s.Domain = c.Args().First()
+		s.Host = c.String("host")
+		if s.Host == "" {
+			s.Host = "chat." + s.Domain
+		}
+		s.Web = "https://" + s.Host
+		path := c.Path("config")
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("writing the configuration: %w", err)
+		}
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		if errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("%s is there already: move it away, or name another file: chmaild --config FILE quickstart %s", path, s.Domain)
+		}
+		if err != nil {
+			return fmt.Errorf("writing the configuration: %w", err)
+		}
+		if err := errors.Join(config.Template(f, s), f.Close()); err != nil {
+			return err
+		}
+		fmt.Printf("Wrote %s.\n\nNext: put the certificate of %s into %s and %s,\nthen: chmaild check && chmaild user add you@%s\n\n%s",
+			path, s.Host, s.Cert, s.Key, s.Domain, config.Records(s))
+		return nil
+	},
+}
+
+var checkCommand = &cli.Command{
+	Name:  "check",
+	Usage: "check the configuration without running the server",
+	Action: func(c *cli.Context) error {
+		f, err := config.Read(c.Path("config"))
+		if err != nil {
+			return err
+		}
+		if err := f.Try(); err != nil {
+			return err
+		}
+		fmt.Printf("%s: well\n", f.Path)
+		return nil
+	},
+}
+
+func noArgs(c *cli.Context) error {
+	if c.NArg() > 0 {
+		return cli.Exit(fmt.Sprintf("%s takes no argument %q: `chmaild %s --help` lists its options", c.Command.Name, c.Args().First(), c.Command.Name), 2)
+	}
+	return nil
+}

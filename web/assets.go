@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package web
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// The bundles are made from web/ui by `make build`; what is in assets/static
+// is kept as it is.
+//
+//go:embed assets/*
+var assetFiles embed.FS
+
+func embedded() fs.FS {
+	sub, err := fs.Sub(assetFiles, "assets")
+	if err != nil { // "assets" is a valid path
+		panic(err)
+	}
+	return sub
+}
+
+// asset is a file as it travels.
+type asset struct {
+	kind    string // Content-Type
+	etag    string // without quotes
+	caching string
+	plain   []byte
+	zipped  []byte // nil if that is not smaller
+}
+
+// pageLinks are the addresses a page refers to.
+type pageLinks struct{ Script, Style string }
+
+// loadAssets gives the bundles names that change with their content, so that
+// browsers keep them for ever; files of static/ keep their names, at the root.
+func loadAssets(files fs.FS) (map[string]*asset, pageLinks, error) {
+	all := make(map[string]*asset)
+	var links pageLinks
+	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || strings.HasPrefix(path.Base(name), ".") {
+			return err
+		}
+		content, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(content)
+		a := &asset{kind: kindOf(name), etag: hex.EncodeToString(sum[:8]), plain: content, zipped: zip(content)}
+		url := "/" + path.Base(name)
+		if path.Dir(name) == "static" {
+			a.caching = "public, max-age=86400"
+		} else {
+			ext := path.Ext(name)
+			url = "/assets/" + strings.TrimSuffix(path.Base(name), ext) + "-" + a.etag + ext
+			a.caching = "public, max-age=31536000, immutable"
+		}
+		switch name {
+		case "app.js":
+			links.Script = url
+		case "app.css":
+			links.Style = url
+		}
+		all[url] = a
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, links, fmt.Errorf("web: reading the assets: %w", err)
+	case links.Script == "":
+		return nil, links, errors.New("web: assets/app.js is missing: run make build")
+	case links.Style == "":
+		return nil, links, errors.New("web: assets/app.css is missing: run make build")
+	}
+	return all, links, nil
+}
+
+func kindOf(name string) string {
+	switch ext := path.Ext(name); ext {
+	case ".webmanifest":
+		return "application/manifest+json"
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	default:
+		if kind := mime.TypeByExtension(ext); kind != "" {
+			return kind
+		}
+		return "application/octet-stream"
+	}
+}
+
+func zip(content []byte) []byte {
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	if err != nil { // the level is a valid one
+		panic(err)
+	}
+	w.Write(content) // to memory: cannot fail
+	w.Close()
+	if b.Len() >= len(content) {
+		return nil
+	}
+	return b.Bytes()
+}
+
+func (s *Server) asset(w http.ResponseWriter, r *http.Request) {
+	a := s.assets[r.URL.Path]
+	if a == nil { // a path that the mux cleaned
+		s.plainPage(w, r, http.StatusNotFound, "missing")
+		return
+	}
+	h := w.Header()
+	content, etag := a.plain, `"`+a.etag+`"`
+	if a.zipped != nil {
+		h.Set("Vary", "Accept-Encoding")
+		if acceptsGzip(r.Header.Get("Accept-Encoding")) {
+			content, etag = a.zipped, `"`+a.etag+`-gz"`
+			h.Set("Content-Encoding", "gzip")
+		}
+	}
+	h.Set("Cache-Control", a.caching)
+	h.Set("ETag", etag)
+	for _, known := range strings.Split(r.Header.Get("If-None-Match"), ",") {
+		if known = strings.TrimPrefix(strings.TrimSpace(known), "W/"); known == etag || known == "*" {
+			h.Del("Content-Encoding")
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
+	h.Set("Content-Type", a.kind)
+	h.Set("Content-Length", strconv.Itoa(len(content)))
+	w.Write(content)
+}
+
+// acceptsGzip reads Accept-Encoding (RFC 9110 section 12.5.3) as far as gzip
+// goes.
+func acceptsGzip(header string) bool {
+	for _, coding := range strings.Split(header, ",") {
+		name, params, _ := strings.Cut(coding, ";")
+		if !strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			continue
+		}
+		q, given := strings.CutPrefix(strings.ReplaceAll(params, " ", ""), "q=")
+		weight, err := strconv.ParseFloat(q, 64)
+		return !given || err == nil && weight > 0
+	}
+	return false
+}

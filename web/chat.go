@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+
+	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/room"
+)
+
+// The cookies of a chat. chmail_claim is one secret per browser; chmail_mine,
+// one for each link, says which links it has come in through, so that a GET
+// needs to ask nobody.
+const (
+	claimCookie = "chmail_claim"
+	mineCookie  = "chmail_mine"
+)
+
+// isToken reports whether s has the form of a link's token: 128 bits in
+// base64url.
+func isToken(s string) bool {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(b) == 16
+}
+
+// chatRequest is the body of the POSTs of a chat page.
+type chatRequest struct {
+	Nonce string `json:"nonce"`
+	Code  string `json:"code"`
+	Guest string `json:"guest"`
+}
+
+// begin checks what the three POSTs have in common; otherwise it has answered
+// and reports false.
+func (s *Server) begin(w http.ResponseWriter, r *http.Request) (token string, req chatRequest, ok bool) {
+	w.Header().Set("X-Robots-Tag", "noindex")
+	token = r.PathValue("token")
+	if !isToken(token) {
+		s.failed(w, room.ErrUnknown)
+		return token, req, false
+	}
+	if wait := s.limits.link.wait(s.throttle.link, token); wait > 0 {
+		tooOften(w, wait)
+		return token, req, false
+	}
+	if !read(w, r, &req) {
+		return token, req, false
+	}
+	if !s.nonceHolds(token, req.Nonce, time.Now()) {
+		refuse(w, http.StatusForbidden, "nonce", "Load the page again: what it sent is missing or too old.")
+		return token, req, false
+	}
+	return token, req, true
+}
+
+// chat claims a link for this browser and answers with the way in.
+func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
+	token, req, ok := s.begin(w, r)
+	if !ok {
+		return
+	}
+	claim, ok := s.claim(r)
+	if !ok {
+		claim = newClaim()
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+	defer cancel()
+	how := chatrelay.Claim{Code: digits(req.Code)}
+	if s.opts.Guests { // the relay lets in whoever is named here
+		how.Guest = guestName(req.Guest)
+	}
+	entry, err := s.opts.Relay.Chat(ctx, token, claim, how)
+	if errors.Is(err, room.ErrClaimed) {
+		s.claimed(ctx, w, token)
+		return
+	}
+	if err != nil {
+		s.failed(w, err)
+		return
+	}
+	s.setCookie(w, claimCookie, claim, "/c/", claimTTL)
+	s.setCookie(w, mineCookie, s.mineMark(token, claim), "/c/"+token, claimTTL)
+	answer(w, http.StatusOK, entry)
+}
+
+// claimed answers that another browser holds the link, and what can be done.
+func (s *Server) claimed(ctx context.Context, w http.ResponseWriter, token string) {
+	card, err := s.opts.Relay.Card(ctx, token)
+	if err != nil {
+		s.failed(w, err)
+		return
+	}
+	answer(w, http.StatusConflict, refusal{
+		Error: "claimed", Text: "Another browser uses this link: confirm with a code from the mailbox it was sent to.",
+		To: masked(card.Invite.Recipient.Addr), Guest: &s.opts.Guests,
+	})
+}
+
+// ticket lets a browser that has claimed the link come back.
+func (s *Server) ticket(w http.ResponseWriter, r *http.Request) {
+	token, _, ok := s.begin(w, r)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+	defer cancel()
+	entry, err := chatrelay.Entry{}, room.ErrUnknown
+	if claim, ok := s.claim(r); ok {
+		entry, err = s.opts.Relay.Ticket(ctx, token, claim)
+	}
+	if errors.Is(err, room.ErrUnknown) {
+		// Either there is no such link, or it is not this browser's.
+		if _, err = s.opts.Relay.Card(ctx, token); err == nil {
+			refuse(w, http.StatusForbidden, "claim", "This browser has not come in through this link.")
+			return
+		}
+	}
+	if err != nil {
+		s.failed(w, err)
+		return
+	}
+	answer(w, http.StatusOK, entry)
+}
+
+// code mails a confirmation code to the one whose link it is.
+func (s *Server) code(w http.ResponseWriter, r *http.Request) {
+	token, _, ok := s.begin(w, r)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+	defer cancel()
+	to, err := s.opts.Relay.SendCode(ctx, token)
+	if err != nil {
+		s.failed(w, err)
+		return
+	}
+	answer(w, http.StatusOK, struct {
+		To string `json:"to"`
+	}{to})
+}
+
+// failed says an error of the relay as JSON.
+func (s *Server) failed(w http.ResponseWriter, err error) {
+	switch {
+	case errors.Is(err, room.ErrUnknown):
+		refuse(w, http.StatusNotFound, "unknown", "There is no such conversation.")
+	case errors.Is(err, room.ErrExpired):
+		refuse(w, http.StatusGone, "expired", "The link is too old.")
+	case errors.Is(err, room.ErrRevoked):
+		refuse(w, http.StatusGone, "revoked", "The link was taken back.")
+	case errors.Is(err, room.ErrClaimed):
+		refuse(w, http.StatusConflict, "claimed", "Another browser uses this link.")
+	case errors.Is(err, room.ErrCode):
+		refuse(w, http.StatusForbidden, "code", "The code is wrong, used or too old.")
+	case errors.Is(err, room.ErrFull):
+		retryAfter(w, 20*time.Minute) // codes come back within the hour; a full link may not
+		refuse(w, http.StatusTooManyRequests, "full", "This link was used too often.")
+	default:
+		s.opts.Log("asking the relay failed", "error", err)
+		retryAfter(w, 5*time.Second)
+		refuse(w, http.StatusServiceUnavailable, "unavailable", "Not possible at the moment: try again soon.")
+	}
+}
+
+// chatSocket is the WebSocket carrier of a room; the ticket in its first
+// frame says whose.
+func (s *Server) chatSocket(w http.ResponseWriter, r *http.Request) {
+	s.socket(w, r, "room", func(ctx context.Context, c chatrelay.Conn) { s.opts.Relay.ServeRoom(ctx, c) })
+}
+
+// socket upgrades a request of this origin and serves it until it is over or
+// the server goes away.
+func (s *Server) socket(w http.ResponseWriter, r *http.Request, kind string, serve func(context.Context, chatrelay.Conn)) {
+	if !s.open() {
+		refuse(w, http.StatusServiceUnavailable, "shutdown", "The server goes away: connect again.")
+		return
+	}
+	defer s.sockets.Done()
+	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{OriginPatterns: []string{s.opts.Base.Host}})
+	if err != nil {
+		return // Accept has answered
+	}
+	defer c.CloseNow()
+	socketsOpen.WithLabelValues(kind).Inc()
+	defer socketsOpen.WithLabelValues(kind).Dec()
+	serve(s.ctx, chatrelay.WebSocket(c, s.clientIP(r)))
+}
+
+// claim is the secret of this browser.
+func (s *Server) claim(r *http.Request) (string, bool) {
+	c, err := r.Cookie(claimCookie)
+	if err != nil || !isToken(c.Value) {
+		return "", false
+	}
+	return c.Value, true
+}
+
+func newClaim() string {
+	b := make([]byte, 16)
+	rand.Read(b) // never fails
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// mine reports whether this browser came in through the link.
+func (s *Server) mine(r *http.Request, token string) bool {
+	claim, ok := s.claim(r)
+	mark, err := r.Cookie(mineCookie)
+	return ok && err == nil && same(mark.Value, s.mineMark(token, claim))
+}
+
+func (s *Server) mineMark(token, claim string) string {
+	return seal(s.keys.mine, token+"\x00"+claim)
+}
+
+// masked shows enough of an address for its owner to know it: c…@mall.example.
+func masked(addr string) string {
+	_, first := utf8.DecodeRuneInString(addr)
+	if at := strings.LastIndexByte(addr, '@'); at >= first && at > 0 {
+		return addr[:first] + "…" + addr[at:]
+	}
+	return "…"
+}
+
+// guestName is one line of at most maxGuest characters that can be seen.
+func guestName(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, strings.ToValidUTF8(s, ""))
+	name := []rune(strings.Join(strings.Fields(s), " "))
+	return strings.TrimSpace(string(name[:min(len(name), maxGuest)]))
+}
+
+// digits lets people type "123 456"; it leaves other things for the relay to
+// refuse.
+func digits(code string) string { return strings.Join(strings.Fields(code), "") }

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/room"
+)
+
+func withNonce(nonce, more string) string { return fmt.Sprintf(`{"nonce":%q%s}`, nonce, more) }
+
+func TestChatFromPageToTicket(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	page := st.page(linkGood)
+	r := st.do("POST", "/c/"+linkGood+"/chat", withNonce(page.Nonce, ""))
+	st.want(r, 200)
+	var entry chatrelay.Entry
+	if err := json.Unmarshal([]byte(r.body), &entry); err != nil || entry.Room != "R1" || entry.Me != 3 {
+		t.Fatalf("%s %v", r.body, err)
+	}
+	for _, c := range r.Cookies() {
+		if !c.HttpOnly || !strings.HasPrefix(c.Path, "/c/") || c.MaxAge != 365*24*3600 {
+			t.Errorf("cookie %v", c)
+		}
+	}
+	if !st.page(linkGood).Mine {
+		t.Error("the page does not know its browser")
+	}
+	st.want(st.do("POST", "/c/"+linkGood+"/chat", withNonce(page.Nonce, "")), 200)
+	st.want(st.do("POST", "/c/"+linkGood+"/ticket", withNonce(page.Nonce, "")), 200)
+
+	st.browser = newBrowser(t) // somebody else
+	if st.page(linkGood).Mine {
+		t.Error("somebody else's browser is taken for the first")
+	}
+	r = st.do("POST", "/c/"+linkGood+"/chat", withNonce(page.Nonce, ""))
+	st.want(r, 409, "claimed")
+	if !strings.Contains(r.body, `"to":"c…@mall.example","guest":true`) || len(r.Cookies()) > 0 {
+		t.Errorf("%s %v", r.body, r.Cookies())
+	}
+	st.want(st.do("POST", "/c/"+linkGood+"/ticket", withNonce(page.Nonce, "")), 403, "claim")
+	r = st.do("POST", "/c/"+linkGood+"/code", withNonce(page.Nonce, ""))
+	st.want(r, 200)
+	if strings.TrimSpace(r.body) != `{"to":"c…@mall.example"}` {
+		t.Error(r.body)
+	}
+	st.want(st.do("POST", "/c/"+linkGood+"/chat", withNonce(page.Nonce, `,"code":"000000"`)), 403, "code")
+	st.want(st.do("POST", "/c/"+linkGood+"/chat", withNonce(page.Nonce, `,"code":" 123 456 "`)), 200)
+	r = st.do("POST", "/c/"+linkGood+"/chat", withNonce(page.Nonce, `,"guest":"  A\u0000 \nB  "`))
+	if !strings.Contains(r.body, `"T A B"`) {
+		t.Error(r.body)
+	}
+}
+
+func TestChatRefuses(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	good := st.page(linkGood).Nonce
+	now := time.Now()
+	chat := "/c/" + linkGood + "/chat"
+	for name, c := range map[string]struct {
+		path, body string
+		header     []string
+		status     int
+		code       string
+	}{
+		"no nonce":      {chat, `{}`, nil, 403, "nonce"},
+		"wrong nonce":   {chat, withNonce(good+"x", ""), nil, 403, "nonce"},
+		"other link's":  {"/c/" + linkUnknown + "/chat", withNonce(good, ""), nil, 403, "nonce"},
+		"old nonce":     {chat, withNonce(st.server.nonce(linkGood, now.Add(-nonceTTL)), ""), nil, 403, "nonce"},
+		"future nonce":  {chat, withNonce(st.server.nonce(linkGood, now.Add(time.Hour)), ""), nil, 403, "nonce"},
+		"unknown":       {"/c/" + linkUnknown + "/chat", withNonce(st.server.nonce(linkUnknown, now), ""), nil, 404, "unknown"},
+		"unknown again": {"/c/" + linkUnknown + "/ticket", withNonce(st.server.nonce(linkUnknown, now), ""), nil, 404, "unknown"},
+		"no token":      {"/c/nonsense/chat", withNonce(good, ""), nil, 404, "unknown"},
+		"expired":       {"/c/" + linkExpired + "/chat", withNonce(st.server.nonce(linkExpired, now), ""), nil, 410, "expired"},
+		"revoked":       {"/c/" + linkRevoked + "/chat", withNonce(st.server.nonce(linkRevoked, now), ""), nil, 410, "revoked"},
+		"database gone": {"/c/" + linkBroken + "/chat", withNonce(st.server.nonce(linkBroken, now), ""), nil, 503, "unavailable"},
+		"no JSON":       {chat, `{"nonce"`, nil, 400, "bad-request"},
+		"wrong type":    {chat, `{"nonce":7}`, nil, 400, "bad-request"},
+		"too large":     {chat, withNonce(good, `,"guest":"`+strings.Repeat("x", maxBody)+`"`), nil, 413, "too-large"},
+		"a form":        {chat, "nonce=" + good, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "media-type"},
+		"no media type": {chat, withNonce(good, ""), []string{"Content-Type", ""}, 415, "media-type"},
+		"cross-site":    {chat, withNonce(good, ""), []string{"Sec-Fetch-Site", "cross-site"}, 403, "origin"},
+		"same-site":     {chat, withNonce(good, ""), []string{"Sec-Fetch-Site", "same-site"}, 403, "origin"},
+		"other origin":  {chat, withNonce(good, ""), []string{"Sec-Fetch-Site", "", "Origin", "https://evil.example"}, 403, "origin"},
+		"null origin":   {chat, withNonce(good, ""), []string{"Sec-Fetch-Site", "", "Origin", "null"}, 403, "origin"},
+	} {
+		r := st.do("POST", c.path, c.body, c.header...)
+		if r.StatusCode != c.status || !strings.Contains(r.body, `"error":"`+c.code+`"`) {
+			t.Errorf("%s: %d %s, want %d %s", name, r.StatusCode, r.body, c.status, c.code)
+		}
+		if len(r.Cookies()) > 0 {
+			t.Errorf("%s: cookies %v", name, r.Cookies())
+		}
+	}
+	if st.relay.holder != "" {
+		t.Error("a refused request claimed the link")
+	}
+	st.want(st.do("POST", chat, withNonce(good, ""), "Sec-Fetch-Site", "", "Origin", "http://localhost:8080"), 200)
+}
+
+func TestRateLimits(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.server.limits.link = limit{0.01, 2}
+	path, body := "/c/"+linkGood+"/chat", withNonce(st.page(linkGood).Nonce, "")
+	st.want(st.do("POST", path, body), 200)
+	st.want(st.do("POST", path, body), 200)
+	r := st.do("POST", path, body)
+	st.want(r, 429, "too-often")
+	if r.Header.Get("Retry-After") != "100" {
+		t.Errorf("Retry-After %q", r.Header.Get("Retry-After"))
+	}
+	st.want(st.do("POST", "/c/"+linkUnknown+"/chat", `{}`), 403, "nonce") // another link
+
+	st = newSite(t, func(o *Options) { o.TrustedProxies = append(o.TrustedProxies, prefixOf(remoteIP("127.0.0.1:1"))) })
+	st.server.limits.post = limit{0.01, 2}
+	from := func(ip string) reply { return st.do("POST", path, `{}`, "X-Forwarded-For", ip) }
+	st.want(from("2001:db8::1"), 403)
+	st.want(from("2001:db8::2"), 403)
+	st.want(from("2001:db8:0:0:1::"), 429, "too-often")
+	st.want(from("2001:db8:0:1::"), 403)
+	st.want(from("192.0.2.1"), 403)
+}
+
+func TestChatSocket(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	c, _, err := websocket.Dial(ctx, st.url+"/chat", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseNow()
+	if err := c.Write(ctx, websocket.MessageText, []byte(`{"t":"hello"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, b, err := c.Read(ctx); err != nil || string(b) != `{"t":"hello"}` {
+		t.Fatalf("%s %v", b, err)
+	}
+	_, res, err := websocket.Dial(ctx, st.url+"/chat", &websocket.DialOptions{HTTPHeader: map[string][]string{"Origin": {"https://evil.example"}}})
+	if err == nil || res.StatusCode != 403 {
+		t.Errorf("another origin: %v", err)
+	}
+	st.want(st.do("GET", "/chat", ""), 426)
+	if err := st.server.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := c.Read(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("after Shutdown: %v", err)
+	}
+	st.want(st.do("GET", "/chat", ""), 503, "shutdown")
+}
+
+func TestFullIsTooOften(t *testing.T) {
+	t.Parallel()
+	st := newSite(t, func(o *Options) { o.Relay = fullRelay{o.Relay} })
+	r := st.do("POST", "/c/"+linkGood+"/code", withNonce(st.page(linkGood).Nonce, ""))
+	st.want(r, 429, "full")
+	if r.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+}
+
+// fullRelay has mailed too many codes.
+type fullRelay struct{ Relay }
+
+func (fullRelay) SendCode(context.Context, string) (string, error) {
+	return "", fmt.Errorf("mailing a code: %w", room.ErrFull)
+}
+
+func FuzzToken(f *testing.F) {
+	for _, seed := range []string{linkGood, linkExpired, "", ".", "..", "a/b", "%00", "\x00", strings.Repeat("A", 5000), "</script>"} {
+		f.Add(seed)
+	}
+	st := newSite(f)
+	st.server.limits = limits{page: limit{1e9, 1e9}}
+	f.Fuzz(func(t *testing.T, token string) {
+		r := httptestGet("/c/" + pathEscape(token))
+		w := serve(st.server, r)
+		switch {
+		case token == linkGood && w.Code != 200, w.Code >= 500 && token != linkBroken:
+			t.Fatalf("%q: %d", token, w.Code)
+		case len(w.Result().Cookies()) > 0 || st.relay.others("Card") > 0:
+			t.Fatalf("%q: a GET had an effect", token)
+		}
+	})
+}
+
+func FuzzBodies(f *testing.F) {
+	st := newSite(f)
+	open := limit{1e9, 1e9}
+	st.server.limits = limits{page: open, post: open, link: open, signIn: limit{0, 0}, login: limit{0, 0}}
+	for _, seed := range []string{"", "{}", "null", "[]", `{"nonce":"a.b"}`, `{"nonce":null,"guest":"\ud800"}`, withNonce(st.server.nonce(linkGood, time.Now()), `,"code":"1"`), `{"login":"a"}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, path := range []string{"/c/" + linkGood + "/chat", "/c/" + linkGood + "/code", "/desk/sign-in"} {
+			w := serve(st.server, httptestPost(path, body))
+			if w.Code >= 500 || w.Code != 204 && !json.Valid(w.Body.Bytes()) {
+				t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+			}
+		}
+	})
+}
+
+func TestMasked(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string]string{
+		"customer@mall.example": "c…@mall.example", "é@x": "é…@x", "@x": "…", "": "…", "postmaster": "…",
+	} {
+		if got := masked(addr); got != want {
+			t.Errorf("%q: %q, want %q", addr, got, want)
+		}
+	}
+}
+
+func TestGuestsNeedLeave(t *testing.T) {
+	t.Parallel()
+	st := newSite(t, func(o *Options) { o.Guests = false })
+	path, nonce := "/c/"+linkGood+"/chat", st.page(linkGood).Nonce
+	st.want(st.do("POST", path, withNonce(nonce, "")), 200)
+	st.browser = newBrowser(t)
+	r := st.do("POST", path, withNonce(nonce, `,"guest":"Somebody"`))
+	st.want(r, 409, "claimed")
+	if !strings.Contains(r.body, `"guest":false`) {
+		t.Error(r.body)
+	}
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/presence"
+)
+
+// The links of the fake relay.
+const (
+	linkGood    = "AAAAAAAAAAAAAAAAAAAAAA"
+	linkExpired = "BBBBBBBBBBBBBBBBBBBBBA"
+	linkRevoked = "CCCCCCCCCCCCCCCCCCCCCA"
+	linkBroken  = "DDDDDDDDDDDDDDDDDDDDDA"
+	linkUnknown = "EEEEEEEEEEEEEEEEEEEEEA"
+)
+
+// fakeRelay has one link of each kind and counts what it is asked.
+type fakeRelay struct {
+	mu      sync.Mutex
+	calls   map[string]int
+	holder  string // claim that holds linkGood
+	device  presence.Device
+	subject string
+}
+
+func (f *fakeRelay) called(what string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.calls == nil {
+		f.calls = make(map[string]int)
+	}
+	f.calls[what]++
+}
+
+func (f *fakeRelay) others(what string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, count := range f.calls {
+		if name != what {
+			n += count
+		}
+	}
+	return n
+}
+
+func (f *fakeRelay) Card(_ context.Context, token string) (chatrelay.Card, error) {
+	f.called("Card")
+	card := chatrelay.Card{
+		Invite: room.Invite{
+			Room: "R1", Subject: f.subject, Date: time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC),
+			Recipient: room.Participant{ID: 3, Person: room.Person{Addr: "customer@mall.example", Name: "Jae"}},
+			Callee:    room.Participant{ID: 1, Person: room.Person{Login: "host@mall.example", Addr: "host@mall.example", Name: "Mina <3"}},
+		},
+		Status: frame.Status{State: frame.Available},
+	}
+	switch token {
+	case linkGood:
+		return card, nil
+	case linkExpired:
+		return card, room.ErrExpired
+	case linkRevoked:
+		return card, room.ErrRevoked
+	case linkBroken:
+		return chatrelay.Card{}, errors.New("the database is gone")
+	}
+	return chatrelay.Card{}, room.ErrUnknown
+}
+
+func (f *fakeRelay) Chat(ctx context.Context, token, claim string, how chatrelay.Claim) (chatrelay.Entry, error) {
+	f.called("Chat")
+	if _, err := f.Card(ctx, token); err != nil {
+		return chatrelay.Entry{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case how.Code != "" && how.Code != "123456":
+		return chatrelay.Entry{}, room.ErrCode
+	case how.Code == "" && how.Guest == "" && f.holder != "" && f.holder != claim:
+		return chatrelay.Entry{}, room.ErrClaimed
+	case f.holder == "":
+		f.holder = claim
+	}
+	return chatrelay.Entry{Ticket: "T " + how.Guest, Room: "R1", Me: 3}, nil
+}
+
+func (f *fakeRelay) Ticket(_ context.Context, _, claim string) (chatrelay.Entry, error) {
+	f.called("Ticket")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if claim != f.holder {
+		return chatrelay.Entry{}, room.ErrUnknown
+	}
+	return chatrelay.Entry{Ticket: "T2", Room: "R1", Me: 3}, nil
+}
+
+func (f *fakeRelay) SendCode(context.Context, string) (string, error) {
+	f.called("SendCode")
+	return "c…@mall.example", nil
+}
+
+func (f *fakeRelay) Enter(_ context.Context, login, roomID string) (chatrelay.Entry, error) {
+	f.called("Enter")
+	if login != "host@mall.example" || roomID != "R1" {
+		return chatrelay.Entry{}, room.ErrUnknown
+	}
+	return chatrelay.Entry{Ticket: "T3", Room: roomID, Me: 1}, nil
+}
+
+func (f *fakeRelay) Rooms(context.Context, string, int, time.Time) ([]room.Summary, error) {
+	f.called("Rooms")
+	return nil, nil
+}
+
+func (f *fakeRelay) ServeRoom(ctx context.Context, c chatrelay.Conn) {
+	f.called("ServeRoom")
+	echo(ctx, c)
+}
+
+func (f *fakeRelay) ServeDevice(ctx context.Context, d presence.Device, c chatrelay.Conn) {
+	f.called("ServeDevice")
+	f.mu.Lock()
+	f.device = d
+	f.mu.Unlock()
+	echo(ctx, c)
+}
+
+func echo(ctx context.Context, c chatrelay.Conn) {
+	for {
+		b, err := c.Read(ctx)
+		if err != nil || c.Write(ctx, b) != nil {
+			return
+		}
+	}
+}
+
+// fakePresence remembers what was renewed.
+type fakePresence struct {
+	mu   sync.Mutex
+	seen []presence.Address
+}
+
+func (p *fakePresence) Renew(_ context.Context, a presence.Address) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = append(p.seen, a)
+	return nil
+}
+
+var testAssets = fstest.MapFS{
+	"app.js":                      {Data: []byte("console.log('" + strings.Repeat("chat ", 200) + "')")},
+	"app.css":                     {Data: []byte("body{}")},
+	"static/favicon.svg":          {Data: []byte("<svg xmlns='http://www.w3.org/2000/svg'/>")},
+	"static/manifest.webmanifest": {Data: []byte("{}")},
+}
+
+// site is a server under test and a browser that looks at it.
+type site struct {
+	t        testing.TB
+	server   *Server
+	relay    *fakeRelay
+	presence *fakePresence
+	url      string
+	browser  *http.Client
+}
+
+func testOptions(relay Relay) Options {
+	return Options{
+		Base: &url.URL{Scheme: "http", Host: "localhost:8080"}, Relay: relay, Key: bytes.Repeat([]byte{7}, 32),
+		RelayHosts: []string{"relay.example"}, Assets: testAssets, Guests: true,
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		Normalize:      func(login string) (string, error) { return strings.ToLower(login), nil },
+		Authenticate: func(_ context.Context, login, password string) error {
+			if login == "host@mall.example" && password == "right" {
+				return nil
+			}
+			return errors.New("no")
+		},
+	}
+}
+
+func newSite(t testing.TB, change ...func(*Options)) *site {
+	t.Helper()
+	st := &site{t: t, relay: &fakeRelay{subject: "Your order"}, presence: &fakePresence{}}
+	opts := testOptions(st.relay)
+	opts.Presence = st.presence
+	for _, c := range change {
+		c(&opts)
+	}
+	var err error
+	if st.server, err = New(opts); err != nil {
+		t.Fatal(err)
+	}
+	ts := httptest.NewServer(st.server)
+	t.Cleanup(ts.Close)
+	st.url, st.browser = ts.URL, newBrowser(t)
+	return st
+}
+
+func newBrowser(t testing.TB) *http.Client {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Jar: jar, Transport: transport}
+}
+
+// reply is an answer with its body read.
+type reply struct {
+	*http.Response
+	body string
+}
+
+func (st *site) do(method, path, body string, header ...string) reply {
+	st.t.Helper()
+	req, err := http.NewRequest(method, st.url+path, strings.NewReader(body))
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	if method == "POST" {
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+		if header[i+1] == "" {
+			req.Header.Del(header[i])
+		}
+	}
+	res, err := st.browser.Do(req)
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	return reply{res, string(b)}
+}
+
+// want fails unless the answer has this status and, if given, error code.
+func (st *site) want(r reply, status int, code ...string) {
+	st.t.Helper()
+	if r.StatusCode != status {
+		st.t.Fatalf("%s %s: status %d, want %d: %s", r.Request.Method, r.Request.URL.Path, r.StatusCode, status, r.body)
+	}
+	if len(code) > 0 {
+		var e refusal
+		if err := json.Unmarshal([]byte(r.body), &e); err != nil || e.Error != code[0] || e.Text == "" {
+			st.t.Fatalf("%s %s: body %s, want error %q", r.Request.Method, r.Request.URL.Path, r.body, code[0])
+		}
+	}
+}
+
+var pageJSON = regexp.MustCompile(`(?s)<script type="application/json" id="page">(.*?)</script>`)
+
+// data reads a page's data as a browser does.
+func (st *site) data(r reply, into any) {
+	st.t.Helper()
+	found := pageJSON.FindStringSubmatch(r.body)
+	if found == nil {
+		st.t.Fatalf("no page data in %s", r.body)
+	}
+	if err := json.Unmarshal([]byte(found[1]), into); err != nil {
+		st.t.Fatalf("page data %s: %v", found[1], err)
+	}
+}
+
+func (st *site) page(token string) (d chatData) {
+	st.t.Helper()
+	r := st.do("GET", "/c/"+token, "")
+	st.want(r, 200)
+	st.data(r, &d)
+	return d
+}
+
+func (st *site) signIn() {
+	st.t.Helper()
+	st.want(st.do("POST", "/desk/sign-in", `{"login":"Host@mall.example","password":"right"}`), 204)
+}
+
+func pathEscape(token string) string {
+	return strings.NewReplacer(".", "%2E").Replace(url.PathEscape(token))
+}
+
+func httptestGet(path string) *http.Request { return httptest.NewRequest("GET", path, nil) }
+
+func httptestPost(path string, body []byte) *http.Request {
+	r := httptest.NewRequest("POST", path, bytes.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	return r
+}
+
+func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}

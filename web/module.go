@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/foxcpp/maddy/framework/address"
+	"github.com/foxcpp/maddy/framework/config"
+	modconfig "github.com/foxcpp/maddy/framework/config/module"
+	tlsconfig "github.com/foxcpp/maddy/framework/config/tls"
+	maddylog "github.com/foxcpp/maddy/framework/log"
+	"github.com/foxcpp/maddy/framework/module"
+	"golang.org/x/text/secure/precis"
+
+	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/presence"
+)
+
+// shutdownTimeout bounds how long the endpoint holds up the server's end.
+const shutdownTimeout = 5 * time.Second
+
+// Endpoint is a Server as a block of the configuration:
+//
+//	web tls://0.0.0.0:443 {
+//	    auth            &accounts             # required: whose logins open the desk
+//	    relay           &relay                # required: a chat.relay
+//	    presence        &presence             # sign-ins renew it; default: none
+//	    base            https://$(hostname)   # what people type; without port 443
+//	    tls             file CERT KEY         # default: the global tls; for tls:// addresses
+//	    insecure        no                    # yes: plain HTTP also on tcp:// addresses beyond loopback, behind a proxy
+//	    trusted_proxies 10.0.0.0/8            # whose X-Forwarded-For is believed; default: none
+//	    relay_hosts     $(hostname)           # relay hosts a page may connect to, all of them if there are several
+//	    guests          no                    # yes: whom a used link was passed on to may come in as a guest
+//	    key_file        web.key               # signs sessions; made when it is missing; the same on every front door
+//	    landing         FILE                  # JSON of the demo's landing page, read anew at each request; default: none
+//	    debug           no
+//	}
+//
+// Relative paths are relative to the state directory. Plain HTTP (tcp://) is
+// for loopback, where browsers take http://localhost as safe, and for proxies.
+type Endpoint struct {
+	addrs  []string
+	log    maddylog.Logger
+	server *Server
+	serves sync.WaitGroup
+}
+
+var (
+	_ module.Module = (*Endpoint)(nil)
+	_ io.Closer     = (*Endpoint)(nil)
+	_ Presence      = presence.Directory(nil)
+	_ Relay         = (*chatrelay.Relay)(nil)
+)
+
+// relayModule is a chat.relay.
+type relayModule interface{ Relay() *chatrelay.Relay }
+
+func newEndpoint(name string, addrs []string) (module.Module, error) {
+	return &Endpoint{addrs: addrs, log: maddylog.Logger{Name: name}}, nil
+}
+
+// Name implements module.Module.
+func (e *Endpoint) Name() string { return "web" }
+
+// InstanceName implements module.Module.
+func (e *Endpoint) InstanceName() string { return "" }
+
+// Init implements module.Module: it reads the block and begins to listen.
+func (e *Endpoint) Init(cfg *config.Map) error {
+	var (
+		auth                             module.PlainAuth
+		relay                            relayModule
+		directory                        presence.Directory
+		tlsConfig                        *tls.Config
+		hostname, base, keyFile, landing string
+		proxies, relayHosts              []string
+		insecure, guests                 bool
+	)
+	cfg.String("hostname", true, false, "", &hostname)
+	cfg.Custom("auth", false, true, nil, func(m *config.Map, node config.Node) (interface{}, error) {
+		var a module.PlainAuth
+		err := modconfig.ModuleFromNode("auth", node.Args, node, m.Globals, &a)
+		return a, err
+	}, &auth)
+	cfg.Custom("relay", false, true, nil, func(m *config.Map, node config.Node) (interface{}, error) {
+		var r relayModule
+		err := modconfig.ModuleFromNode("chat", node.Args, node, m.Globals, &r)
+		return r, err
+	}, &relay)
+	cfg.Custom("presence", false, false, func() (interface{}, error) { return presence.Directory(nil), nil }, presence.Directive, &directory)
+	cfg.Custom("tls", true, false, func() (interface{}, error) { return (*tls.Config)(nil), nil }, tlsconfig.TLSDirective, &tlsConfig)
+	cfg.String("base", false, false, "", &base)
+	cfg.Bool("insecure", false, false, &insecure)
+	cfg.StringList("trusted_proxies", false, false, nil, &proxies)
+	cfg.StringList("relay_hosts", false, false, nil, &relayHosts)
+	cfg.Bool("guests", false, false, &guests)
+	cfg.String("key_file", false, false, "web.key", &keyFile)
+	cfg.String("landing", false, false, "", &landing)
+	cfg.Bool("debug", true, false, &e.log.Debug)
+	if _, err := cfg.Process(); err != nil {
+		return err
+	}
+	fail := func(format string, args ...any) error { return config.NodeErr(cfg.Block, "web: "+format, args...) }
+
+	if base == "" {
+		if hostname == "" {
+			return fail("base is missing, and there is no global hostname")
+		}
+		base = "https://" + hostname
+	}
+	baseURL, err := url.Parse(base)
+	if err != nil || baseURL.Host == "" || strings.Trim(baseURL.Path, "/") != "" {
+		return fail("base %q is not an address such as https://chat.example.org", base)
+	}
+	if len(relayHosts) == 0 {
+		relayHosts = []string{hostname}
+	}
+	trusted, err := prefixes(proxies)
+	if err != nil {
+		return fail("trusted_proxies: %v", err)
+	}
+	endpoints, err := endpoints(e.addrs, tlsConfig != nil, insecure)
+	if err != nil {
+		return fail("%v", err)
+	}
+	if module.NoRun {
+		return nil
+	}
+	key, err := readKey(inState(keyFile))
+	if err != nil {
+		return fail("%v", err)
+	}
+	opts := Options{
+		Base: baseURL, Relay: relay.Relay(), Key: key, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
+		Authenticate: func(_ context.Context, login, password string) error { return auth.AuthPlain(login, password) },
+		Normalize:    normalize,
+		Log:          e.log.Msg,
+	}
+	if directory != nil {
+		opts.Presence = directory
+	}
+	if landing != "" {
+		opts.Landing = func() (json.RawMessage, error) { return readLanding(inState(landing)) }
+	}
+	if e.server, err = New(opts); err != nil {
+		return fail("%v", err)
+	}
+	return e.listen(endpoints, tlsConfig, fail)
+}
+
+// listen opens all listeners before it serves on any.
+func (e *Endpoint) listen(endpoints []config.Endpoint, tlsConfig *tls.Config, fail func(string, ...any) error) error {
+	var listeners []net.Listener
+	for _, ep := range endpoints {
+		l, err := net.Listen(ep.Network(), ep.Address())
+		if err != nil {
+			for _, open := range listeners {
+				open.Close()
+			}
+			return fail("%s: %v", ep, err)
+		}
+		listeners = append(listeners, l)
+	}
+	for i, l := range listeners {
+		e.log.Msg("listening", "address", endpoints[i].Scheme+"://"+l.Addr().String())
+		e.serves.Go(func() {
+			var err error
+			if endpoints[i].IsTLS() {
+				err = e.server.ServeTLS(l, tlsConfig)
+			} else {
+				err = e.server.Serve(l)
+			}
+			if err != nil {
+				e.log.Error("it stopped", err, "address", l.Addr().String())
+			}
+		})
+	}
+	return nil
+}
+
+// Close stops listening, ends WebSockets and lets requests under way finish.
+func (e *Endpoint) Close() error {
+	if e.server == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	err := e.server.Shutdown(ctx)
+	e.serves.Wait()
+	return err
+}
+
+// endpoints reads the addresses of the block and checks that each may be.
+func endpoints(addrs []string, haveTLS, insecure bool) ([]config.Endpoint, error) {
+	if len(addrs) == 0 {
+		return nil, errors.New("an address to listen on is missing, such as tls://0.0.0.0:443")
+	}
+	var list []config.Endpoint
+	for _, addr := range addrs {
+		ep, err := config.ParseEndpoint(addr)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("address %q: %v", addr, err)
+		case ep.Scheme == "unix":
+			return nil, fmt.Errorf("address %q: only tcp:// and tls:// are served", addr)
+		case ep.IsTLS() && !haveTLS:
+			return nil, fmt.Errorf("address %q: there is no tls directive", addr)
+		case !ep.IsTLS() && !insecure && !loopback(ep.Host):
+			return nil, fmt.Errorf("address %q: plain HTTP beyond loopback needs `insecure yes`; it is for use behind a proxy", addr)
+		}
+		list = append(list, ep)
+	}
+	return list, nil
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// prefixes reads addresses and prefixes.
+func prefixes(list []string) (all []netip.Prefix, err error) {
+	for _, item := range list {
+		p, err := netip.ParsePrefix(item)
+		if ip, addrErr := netip.ParseAddr(item); err != nil && addrErr == nil {
+			p, err = ip.Unmap().Prefix(ip.Unmap().BitLen())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither an address nor a prefix", item)
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// normalize brings a login into the form it is kept in, as maddy's endpoints
+// do by default (auth_map_normalize auto).
+func normalize(login string) (string, error) {
+	if address.Valid(login) {
+		return address.PRECISFold(login)
+	}
+	return precis.UsernameCaseMapped.CompareKey(login)
+}
+
+func inState(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(config.StateDirectory, path)
+}
+
+// readKey reads the key that signs sessions, or makes it.
+func readKey(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		key := make([]byte, 32)
+		rand.Read(key) // never fails
+		_, err = f.Write(key)
+		return key, errors.Join(err, f.Sync(), f.Close())
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("making the key: %w", err)
+	}
+	key, err := os.ReadFile(path)
+	if err == nil && len(key) != 32 {
+		err = fmt.Errorf("%s has %d octets instead of 32: remove it and start again", path, len(key))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the key: %w", err)
+	}
+	return key, nil
+}
+
+// readLanding reads at most maxLanding octets; a file that is not there yet is
+// no error.
+func readLanding(path string) (json.RawMessage, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxLanding+1))
+}
+
+func init() {
+	module.RegisterEndpoint("web", newEndpoint)
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// outer is around every request: headers, limits, the origin check, metrics,
+// and the end of a panic.
+func (s *Server) outer(routes http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rec := &recorder{ResponseWriter: w}
+		began := time.Now()
+		defer func() {
+			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				panicsTotal.Inc()
+				s.opts.Log("a request ended in a panic", "route", route(r), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				if rec.status == 0 {
+					s.plainPage(rec, r, http.StatusInternalServerError, "broken")
+				}
+			}
+			requestsTotal.WithLabelValues(route(r), strconv.Itoa(rec.code())).Inc()
+			if rec.status != http.StatusSwitchingProtocols {
+				requestSeconds.WithLabelValues(route(r)).Observe(time.Since(began).Seconds())
+			}
+		}()
+		s.secure(w.Header())
+		who := prefixOf(s.clientIP(r)).String()
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			if wait := s.limits.page.wait(s.throttle.page, who); wait > 0 {
+				retryAfter(rec, wait)
+				s.plainPage(rec, r, http.StatusTooManyRequests, "busy")
+				return
+			}
+		} else {
+			if err := s.cross.Check(r); err != nil {
+				refuse(rec, http.StatusForbidden, "origin", "This request came from another site.")
+				return
+			}
+			if wait := s.limits.post.wait(s.throttle.post, who); wait > 0 {
+				tooOften(rec, wait)
+				return
+			}
+		}
+		routes.ServeHTTP(rec, r)
+	})
+}
+
+// route is the label of a request's metrics: its pattern, never its path,
+// which has tokens in it.
+func route(r *http.Request) string {
+	if r.Pattern == "" {
+		return "none"
+	}
+	return r.Pattern
+}
+
+// recorder remembers the status code.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (rec *recorder) WriteHeader(status int) {
+	if rec.status == 0 {
+		rec.status = status
+	}
+	rec.ResponseWriter.WriteHeader(status)
+}
+
+func (rec *recorder) Write(b []byte) (int, error) {
+	rec.status = rec.code()
+	return rec.ResponseWriter.Write(b)
+}
+
+func (rec *recorder) code() int {
+	if rec.status == 0 {
+		return http.StatusOK
+	}
+	return rec.status
+}
+
+// Unwrap lets http.ResponseController and the WebSocket library through.
+func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
+
+// secure sets what every answer has.
+func (s *Server) secure(h http.Header) {
+	h.Set("Content-Security-Policy", s.csp)
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+	h.Set("Referrer-Policy", "no-referrer") // a link is a secret
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY") // for browsers without frame-ancestors
+	h.Set("Cache-Control", "no-store")
+	if s.https {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+}
+
+// policy is the Content-Security-Policy: everything from this origin, no
+// inline script or style, and connections to the granted ports.
+func policy(base *url.URL, relays []string) string {
+	connect := []string{"'self'", strings.Replace(base.Scheme, "http", "ws", 1) + "://" + base.Host}
+	hosts := append([]string{base.Hostname()}, relays...)
+	if base.Hostname() == "localhost" {
+		hosts = append(hosts, "127.0.0.1") // as which a relay bound to loopback is reached
+	}
+	for _, host := range hosts {
+		if strings.Contains(host, ":") {
+			host = "[" + host + "]"
+		}
+		if source := "https://" + host + ":*"; host != "" && !strings.ContainsAny(host, " ;,'\"") && !contains(connect, source) {
+			connect = append(connect, source)
+		}
+	}
+	return strings.Join([]string{
+		"default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:",
+		"media-src 'self' data: blob:", "font-src 'self'", "connect-src " + strings.Join(connect, " "),
+		"worker-src 'self'", "manifest-src 'self'", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'",
+	}, "; ")
+}
+
+func contains(list []string, item string) bool {
+	for _, have := range list {
+		if have == item {
+			return true
+		}
+	}
+	return false
+}
+
+// refusal is the JSON of an error: a code for programs, words for people who
+// read programs' output. The page says it in its reader's language.
+type refusal struct {
+	Error string `json:"error"`
+	Text  string `json:"text"`
+	To    string `json:"to,omitempty"`    // claimed: where a code can be sent
+	Guest *bool  `json:"guest,omitempty"` // claimed: whether one may come in as a guest
+}
+
+func refuse(w http.ResponseWriter, status int, code, text string) {
+	answer(w, status, refusal{Error: code, Text: text})
+}
+
+func tooOften(w http.ResponseWriter, wait time.Duration) {
+	retryAfter(w, wait)
+	refuse(w, http.StatusTooManyRequests, "too-often", "Too many requests: wait a moment.")
+}
+
+// retryAfter says when to come back, in whole seconds rounded up.
+func retryAfter(w http.ResponseWriter, wait time.Duration) {
+	w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	b, err := json.Marshal(body)
+	if err != nil { // nothing that is answered can fail to marshal
+		panic(fmt.Sprintf("encoding an answer: %v", err))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(append(b, '\n'))
+}
+
+// read decodes a request's JSON body into v; otherwise it has answered with
+// 413, 415 or 400 and reports false.
+func read(w http.ResponseWriter, r *http.Request, v any) bool {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		refuse(w, http.StatusUnsupportedMediaType, "media-type", "Send application/json.")
+		return false
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &tooLarge):
+		refuse(w, http.StatusRequestEntityTooLarge, "too-large", "The request is too large.")
+		return false
+	case errors.As(err, &timeout) && timeout.Timeout():
+		refuse(w, http.StatusRequestTimeout, "timeout", "The request did not come in time.")
+		return false
+	case err != nil || json.Unmarshal(body, v) != nil:
+		refuse(w, http.StatusBadRequest, "bad-request", "The request is not the JSON that belongs here.")
+		return false
+	}
+	return true
+}

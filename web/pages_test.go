@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+func TestEveryAnswerHasItsHeaders(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	for path, status := range map[string]int{
+		"/": 200, "/c/" + linkGood: 200, "/c/" + linkUnknown: 404, "/desk": 200, "/desk/rooms": 401,
+		"/healthz": 200, "/nowhere": 404, "/favicon.svg": 200, st.server.links.Script: 200,
+	} {
+		r := st.do("GET", path, "")
+		st.want(r, status)
+		for name, part := range map[string]string{
+			"Content-Security-Policy":    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:;",
+			"Referrer-Policy":            "no-referrer",
+			"X-Content-Type-Options":     "nosniff",
+			"Cross-Origin-Opener-Policy": "same-origin",
+			"Permissions-Policy":         "microphone=()",
+		} {
+			if !strings.Contains(r.Header.Get(name), part) {
+				t.Errorf("%s: %s is %q, want %q in it", path, name, r.Header.Get(name), part)
+			}
+		}
+		if csp := r.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "connect-src 'self' ws://localhost:8080 https://localhost:* https://relay.example:* https://127.0.0.1:*;") {
+			t.Errorf("%s: connect-src in %q", path, csp)
+		}
+		if len(r.Cookies()) > 0 {
+			t.Errorf("%s: a GET set cookies: %v", path, r.Cookies())
+		}
+		if r.Header.Get("Strict-Transport-Security") != "" {
+			t.Errorf("%s: HSTS over http", path)
+		}
+		if robots := r.Header.Get("X-Robots-Tag"); (robots == "noindex") != strings.HasPrefix(path, "/c/") {
+			t.Errorf("%s: X-Robots-Tag %q", path, robots)
+		}
+		immutable := strings.HasPrefix(path, "/assets/")
+		if caching := r.Header.Get("Cache-Control"); immutable != strings.Contains(caching, "immutable") ||
+			path != "/favicon.svg" && !immutable && caching != "no-store" {
+			t.Errorf("%s: Cache-Control %q", path, caching)
+		}
+	}
+}
+
+func TestHTTPSHeaders(t *testing.T) {
+	t.Parallel()
+	st := newSite(t, func(o *Options) { o.Base.Scheme = "https" })
+	r := st.do("POST", "/desk/sign-in", `{"login":"host@mall.example","password":"right"}`)
+	st.want(r, 204)
+	if r.Header.Get("Strict-Transport-Security") == "" || !strings.Contains(r.Header.Get("Content-Security-Policy"), "wss://localhost:8080") {
+		t.Errorf("headers %v", r.Header)
+	}
+	if c := r.Cookies()[0]; !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" {
+		t.Errorf("session cookie %v", c)
+	}
+}
+
+func TestLinkPage(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.relay.subject = "</script><script>alert(1)</script><!-- \u2028 & \"quoted\""
+	r := st.do("GET", "/c/"+linkGood, "", "Accept-Language", "ko-KR,en;q=0.5")
+	st.want(r, 200)
+	var d chatData
+	st.data(r, &d)
+	if d.Page != "chat" || d.Card.Subject != st.relay.subject || d.Card.Callee.Name != "Mina <3" || d.Lang != "ko" || d.Nonce == "" ||
+		d.Token != linkGood || d.Mine || d.Card.Status.State != "available" || d.Card.Recipient.Addr != "customer@mall.example" {
+		t.Errorf("data %+v", d)
+	}
+	if !strings.HasPrefix(d.Reply, "mailto:host@mall.example?subject=Re%3A%20%3C") {
+		t.Errorf("reply %q", d.Reply)
+	}
+	if strings.Contains(r.body, "<script>alert") || strings.Contains(r.body, "\u2028") && strings.Contains(pageJSON.FindString(r.body), "\u2028") {
+		t.Errorf("the subject broke out: %s", r.body)
+	}
+	for _, part := range []string{`<html lang="ko">`, "<noscript>", "Mina &lt;3님이 보낸 메일", "메일로 답장하기", st.server.links.Script, st.server.links.Style} {
+		if !strings.Contains(r.body, part) {
+			t.Errorf("%q is not in %s", part, r.body)
+		}
+	}
+	if r := st.do("HEAD", "/c/"+linkGood, ""); r.StatusCode != 200 || r.body != "" {
+		t.Errorf("HEAD: %d %q", r.StatusCode, r.body)
+	}
+}
+
+func TestLinksThatLeadNowhere(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	for token, want := range map[string]struct {
+		status        int
+		reason, whose string
+	}{
+		linkUnknown: {404, "unknown", ""}, "short": {404, "unknown", ""}, linkGood + "A": {404, "unknown", ""},
+		"%3Cscript%3E": {404, "unknown", ""}, linkExpired: {410, "expired", "Jae"}, linkRevoked: {410, "revoked", "Jae"},
+	} {
+		r := st.do("GET", "/c/"+token, "")
+		st.want(r, want.status)
+		var d goneData
+		st.data(r, &d)
+		if d.Page != "gone" || d.Reason != want.reason || d.Whose != want.whose {
+			t.Errorf("%s: %+v", token, d)
+		}
+	}
+	r := st.do("GET", "/c/"+linkBroken, "")
+	st.want(r, 503)
+	if r.Header.Get("Retry-After") == "" || strings.Contains(r.body, "database is gone") {
+		t.Errorf("503: %v %s", r.Header, r.body)
+	}
+	if n := st.relay.others("Card"); n > 0 {
+		t.Errorf("%d other calls", n)
+	}
+}
+
+func TestFollowingALinkDoesNothing(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	for range 1000 {
+		st.want(st.do("GET", "/c/"+linkGood, ""), 200)
+		st.want(st.do("HEAD", "/c/"+linkGood, ""), 200)
+	}
+	for _, path := range []string{"/chat", "/ticket", "/code"} {
+		if r := st.do("GET", "/c/"+linkGood+path, ""); r.StatusCode != 404 {
+			t.Errorf("GET %s: %d", path, r.StatusCode)
+		}
+	}
+	if n := st.relay.others("Card"); n > 0 {
+		t.Errorf("%d calls other than Card", n)
+	}
+}
+
+func TestLanding(t *testing.T) {
+	t.Parallel()
+	demo, problem := json.RawMessage(nil), error(nil)
+	st := newSite(t, func(o *Options) { o.Landing = func() (json.RawMessage, error) { return demo, problem } })
+	get := func() string {
+		var d landingData
+		r := st.do("GET", "/", "")
+		st.want(r, 200)
+		st.data(r, &d)
+		return string(d.Demo)
+	}
+	if got := get(); got != "null" {
+		t.Errorf("no data yet: %s", got)
+	}
+	demo = json.RawMessage(`{"web":"</script>"}`)
+	if got := get(); got != `{"web":"\u003c/script\u003e"}` {
+		t.Errorf("data: %s", got)
+	}
+	demo = json.RawMessage(`{"web":`)
+	if got := get(); got != "null" {
+		t.Errorf("broken data: %s", got)
+	}
+	demo, problem = nil, errors.New("unreadable")
+	if got := get(); got != "null" {
+		t.Errorf("unreadable data: %s", got)
+	}
+}
+
+func TestAssets(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	script := st.server.links.Script
+	plain := st.do("GET", script, "", "Accept-Encoding", "identity")
+	zipped := st.do("GET", script, "", "Accept-Encoding", "br;q=1, gzip;q=0.5")
+	if plain.body != string(testAssets["app.js"].Data) || len(zipped.body) >= len(plain.body) || zipped.Header.Get("Content-Encoding") != "gzip" ||
+		plain.Header.Get("ETag") == zipped.Header.Get("ETag") || plain.Header.Get("Content-Type") != "text/javascript; charset=utf-8" {
+		t.Errorf("plain %v, zipped %v", plain.Header, zipped.Header)
+	}
+	st.want(st.do("GET", script, "", "Accept-Encoding", "gzip", "If-None-Match", zipped.Header.Get("ETag")), 304)
+	st.want(st.do("GET", script, "", "Accept-Encoding", "gzip;q=0", "If-None-Match", zipped.Header.Get("ETag")), 200)
+	st.want(st.do("GET", "/assets/app.js", ""), 404)
+	for missing, line := range map[string]string{"app.js": "web: assets/app.js is missing: run make build", "app.css": "web: assets/app.css is missing: run make build"} {
+		some := fstest.MapFS{}
+		for name, f := range testAssets {
+			if name != missing {
+				some[name] = f
+			}
+		}
+		opts := testOptions(&fakeRelay{})
+		opts.Assets = some
+		if _, err := New(opts); err == nil || err.Error() != line {
+			t.Errorf("without %s: %v", missing, err)
+		}
+	}
+	if _, err := embedded().Open("static/favicon.svg"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPanicEndsOneRequest(t *testing.T) {
+	t.Parallel()
+	st := newSite(t, func(o *Options) { o.Landing = func() (json.RawMessage, error) { panic("a secret") } })
+	r := st.do("GET", "/", "")
+	st.want(r, 500)
+	if strings.Contains(r.body, "secret") {
+		t.Error(r.body)
+	}
+	st.want(st.do("GET", "/healthz", ""), 200)
+}
+
+func TestPageLimit(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.server.limits.page = limit{0.1, 3}
+	for range 3 {
+		st.want(st.do("GET", "/desk", ""), 200)
+	}
+	r := st.do("GET", "/desk", "")
+	st.want(r, 429)
+	if r.Header.Get("Retry-After") == "" || !strings.Contains(r.body, "Too many requests") {
+		t.Errorf("%v %s", r.Header, r.body)
+	}
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// One conversation opened on the desk.
+
+import { ApiError, post } from './api';
+import { after } from './clock';
+import { Conversation } from './conversation';
+import { fill, h, icon, soon } from './dom';
+import { explain } from './gate';
+import { RoomHead, StatusLine } from './head';
+import { list, t, tr } from './i18n';
+import { plink } from './ringer';
+import { Room } from './room';
+import { devices, outcome } from './status';
+import { cleanLine, nameOf } from './text';
+import type { Entry, Summary } from './wire';
+
+// Whoever is in a room is not rung. A desk that nobody looks at and where
+// nobody else is leaves the room after this time, so that the next attempt rings.
+const restAfter = 60_000; // ms
+
+export interface Callbacks {
+  back(): void;
+  seen(): void;
+  rings(): boolean;
+  expired(): void;
+}
+
+export class DeskRoom {
+  private room: Room | undefined;
+  private view: Conversation | undefined;
+  private head: RoomHead | undefined;
+  private rest: (() => void) | undefined;
+  private wanted = false;
+  private readonly panel = h('section', { class: 'panel', hidden: true });
+  private drawn = '';
+
+  constructor(readonly id: string, private readonly pane: HTMLElement, private readonly summary: () => Summary | undefined,
+    private readonly callbacks: Callbacks) {
+    this.enter();
+  }
+
+  focus(): void {
+    this.wanted = true;
+    this.view?.focus();
+  }
+
+  /** wake enters again after a rest. */
+  wake(): void {
+    if (!this.room) this.enter();
+  }
+
+  looked(): void {
+    this.rest?.();
+    this.rest = undefined;
+    if (document.hidden) this.tire();
+    else if (this.room) this.view?.look();
+    else if (!this.callbacks.rings()) this.enter();
+  }
+
+  close(): void {
+    this.rest?.();
+    this.room?.close();
+    this.room = undefined;
+  }
+
+  private tire(): void {
+    this.rest ??= after(restAfter, () => {
+      this.rest = undefined;
+      if (!document.hidden || !this.room) return;
+      if (this.room.others.length || this.room.pending.length) return this.tire();
+      this.close();
+    });
+  }
+
+  private enter(): void {
+    const room: Room = new Room({
+      callee: this.summary()?.owner ?? 0,
+      enter: async () => {
+        const entry = await post<Entry>(`/desk/rooms/${encodeURIComponent(this.id)}/ticket`);
+        // A deep link opens its room before the list has been read.
+        room.calleeIs(this.summary()?.owner);
+        return entry;
+      },
+      changed: () => soon(() => this.update(room)),
+      heard: (m) => {
+        if (m.from !== room.me && document.hidden && Date.now() - Date.parse(m.at) < 10_000) plink();
+        if (!document.hidden) this.callbacks.seen();
+      },
+      over: (err) => this.over(err),
+    });
+    this.room = room;
+    this.drawn = '';
+    this.head = new RoomHead(room, new StatusLine(),
+      h('button', { class: 'round back', type: 'button', 'aria-label': t('desk.back'), onclick: () => this.callbacks.back() }, icon('back')),
+      null);
+    this.view = new Conversation(room);
+    fill(this.pane, h('div', { class: 'talk' }, this.head.el, this.panel, this.view.el));
+    this.update(room);
+    if (this.wanted) this.view.focus();
+  }
+
+  private over(err: unknown): void {
+    this.close();
+    if (err instanceof ApiError && err.status === 401) return this.callbacks.expired();
+    const missing = !(err instanceof ApiError) || err.status === 404 || err.status === 403;
+    fill(this.pane, h('div', { class: 'empty' },
+      h('h2', null, t('desk.noRoom')),
+      h('p', { class: 'muted' }, missing ? t('desk.noRoomWhy') : explain(err)),
+      h('button', { class: 'secondary', type: 'button', onclick: () => this.callbacks.back() }, t('desk.back'))));
+  }
+
+  private update(room: Room): void {
+    if (room !== this.room || !this.view || !this.head) return;
+    room.calleeIs(this.summary()?.owner);
+    const people = [...room.people.values()];
+    const others = (people.length ? people : this.summary()?.participants ?? []).filter((p) => p.id !== room.me);
+    const subject = cleanLine(room.subject || this.summary()?.subject || '');
+    this.head.update(others.length ? list(others.map(nameOf)) : subject);
+    this.drawPanel(room);
+    const alone = room.phase === 'open' && room.others.length === 0;
+    this.view.ask(alone ? tr('compose.alone') : [], t('compose.placeholder'));
+    this.view.update();
+  }
+
+  /** A member who is not the one whose mail it was can ring from the desk too. */
+  private drawPanel(room: Room): void {
+    const a = room.attempt;
+    const idle = room.amCallee || !room.callee || room.calleeHere || room.phase !== 'open';
+    const print = JSON.stringify([idle, a]);
+    if (print === this.drawn) return;
+    this.drawn = print;
+    this.panel.hidden = idle;
+    if (idle) return;
+    const name = nameOf(room.callee);
+    const ringing = a?.state === 'ringing';
+    this.panel.classList.toggle('ringing', ringing);
+    fill(this.panel, h('div', { class: 'panel-words' }, h('p', null,
+      ringing ? tr('ringing.on', { devices: devices(a) || '…' }) : a && a.state !== 'answered' ? outcome(a, name) : tr('panel.away', { name })),
+      a?.state === 'declined' && a.words && h('blockquote', { dir: 'auto' }, cleanLine(a.words))),
+      ringing
+        ? h('button', { class: 'secondary', type: 'button', onclick: () => room.cancel() }, t('ringing.cancel'))
+        : h('button', { class: 'secondary', type: 'button', onclick: () => room.call() }, icon('phone'), h('span', null, t('panel.call'))));
+  }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// What other people wrote, made harmless and readable.
+
+import { h } from './dom';
+import type { Person } from './wire';
+
+// C0 and C1 controls but tab and line feed, and the two overrides that turn
+// the order of letters around.
+const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202d\u202e\ufeff]/g;
+// In one-line text every bidirectional control goes, so that a name cannot
+// reach beyond itself.
+const marks = /[\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c]/g;
+
+/** cleanText keeps line breaks. */
+export const cleanText = (s: string) => s.replace(/\r\n?/g, '\n').replace(controls, '');
+
+/** cleanLine is for names and subjects: one line, at most 200 characters. */
+export function cleanLine(s: string): string {
+  const line = cleanText(s).replace(marks, '').replace(/\s+/g, ' ').trim();
+  return line.length > 200 ? line.slice(0, 199) + '…' : line;
+}
+
+/** nameOf falls back to the address. */
+export function nameOf(p: Person | undefined): string {
+  if (!p) return '?';
+  return cleanLine(p.name ?? '') || cleanLine(p.addr) || '?';
+}
+
+function initials(name: string): string {
+  const found = name.split('@')[0]!.match(/[\p{L}\p{N}]+/gu) ?? [];
+  const first = found[0] ?? '?';
+  // A Hangul or Han name is known by its last two syllables, others by two initials.
+  if (/^[\p{Script=Hangul}\p{Script=Han}]+$/u.test(first)) return [...first].slice(-2).join('');
+  const last = found.length > 1 ? found[found.length - 1]! : '';
+  return ([...first][0]! + ([...last][0] ?? '')).toUpperCase();
+}
+
+/** avatar shows initials on one of eight colours, the same for an address everywhere. */
+export function avatar(p: Person | undefined, size = ''): HTMLElement {
+  let hash = 0;
+  for (const c of p?.addr || p?.name || '') hash = (hash * 31 + c.codePointAt(0)!) >>> 0;
+  return h('span', { class: `avatar hue${hash % 8} ${size}`, 'aria-hidden': 'true' }, initials(nameOf(p)));
+}
+
+const address = /\bhttps?:\/\/[^\s<>"'`\u3000-\u303f\uff00-\uffef]+/gi;
+
+/** linkify turns web addresses into links, and nothing else. */
+export function linkify(text: string): (Node | string)[] {
+  const out: (Node | string)[] = [];
+  let at = 0;
+  for (const m of text.matchAll(address)) {
+    // Punctuation at the end belongs to the sentence, as does a bracket that was opened before.
+    let raw = m[0].replace(/[.,;:!?…]+$/, '');
+    if (raw.endsWith(')') && !raw.includes('(')) raw = raw.slice(0, -1);
+    let url: URL;
+    try {
+      url = new URL(raw);
+    } catch {
+      continue;
+    }
+    // With a name before the host an address pretends to lead elsewhere.
+    if (url.username || url.password) continue;
+    out.push(text.slice(at, m.index));
+    out.push(h('a', { href: url.href, target: '_blank', rel: 'noopener noreferrer nofollow', dir: 'ltr' },
+      raw.replace(marks, '')));
+    at = m.index + raw.length;
+  }
+  out.push(text.slice(at));
+  return out;
+}

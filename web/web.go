@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package web is the front door: the pages behind chat links, the desk, and
+// the WebSocket carrier for networks that block UDP.
+//
+// Server is an http.Handler and the listeners it is served on. A GET never
+// changes anything and sets no cookie, because scanners follow links; what
+// changes something is a POST of JSON from the same origin. Pages are one HTML
+// shell with a card that reads without JavaScript, and data for the script.
+// The relay does the work: this package checks, limits and translates.
+package web
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/presence"
+)
+
+// Limits and timeouts.
+const (
+	headerTimeout = 10 * time.Second // until a request's header has come
+	readTimeout   = 20 * time.Second // until its body has come
+	writeTimeout  = 30 * time.Second // until its answer has gone; longer than the longest wait of a handler
+	idleTimeout   = 2 * time.Minute  // between requests of a connection
+	workTimeout   = 10 * time.Second // what a request may ask of the relay
+	renewTimeout  = 50 * time.Millisecond
+	linger        = 3 * time.Second // how long Shutdown lets WebSockets say goodbye
+
+	maxHeader      = 16 << 10 // octets
+	maxBody        = 4 << 10  // octets; beyond it 413
+	maxLanding     = 64 << 10 // octets of the landing page's data
+	maxConns       = 16384    // connections, WebSockets among them; further ones are closed
+	maxConnsPrefix = 512      // of one client prefix; further ones are closed
+	maxPassword    = 1024     // octets
+	maxLogin       = 320      // octets, RFC 5321 section 4.5.3.1
+	maxGuest       = 64       // characters of a guest's name; cut
+	maxSignIns     = 8        // passwords checked at once: hashing costs memory; beyond it 503
+	maxTracked     = 16384    // prefixes, links or logins in one table; the least recent is forgotten
+	maxRevoked     = 16384    // sessions signed out before their time; the oldest is forgotten
+	maxRooms       = 100      // rooms in one answer
+
+	nonceTTL    = 12 * time.Hour
+	sessionIdle = 30 * 24 * time.Hour  // a session ends when unused for so long
+	sessionLife = 180 * 24 * time.Hour // and after this anyhow
+	claimTTL    = 365 * 24 * time.Hour
+
+	minRefusal   = 500 * time.Millisecond // a refused sign-in takes at least so long
+	maxRefusal   = 4 * time.Second        // doubled with each refusal up to this
+	refusalDecay = 10 * time.Minute       // refusals older than this are forgotten
+)
+
+// limit is a token bucket: so many a second, so many at once.
+type limit struct {
+	every rate.Limit
+	burst int
+}
+
+// limits of requests; beyond them 429 with Retry-After.
+type limits struct {
+	page   limit // GETs of a client prefix
+	post   limit // POSTs of a client prefix
+	link   limit // POSTs to one link
+	signIn limit // sign-ins of a client prefix
+	login  limit // sign-ins to one login; generous, or a stranger could lock somebody out
+}
+
+var defaultLimits = limits{
+	page:   limit{100, 2500},
+	post:   limit{2, 60},
+	link:   limit{0.5, 20},
+	signIn: limit{0.2, 20},
+	login:  limit{0.5, 30},
+}
+
+// Relay is what the pages need of a chatrelay.Relay, which documents each.
+type Relay interface {
+	Card(ctx context.Context, token string) (chatrelay.Card, error)
+	Chat(ctx context.Context, token, claim string, how chatrelay.Claim) (chatrelay.Entry, error)
+	Ticket(ctx context.Context, token, claim string) (chatrelay.Entry, error)
+	SendCode(ctx context.Context, token string) (to string, err error)
+	Enter(ctx context.Context, login, roomID string) (chatrelay.Entry, error)
+	Rooms(ctx context.Context, login string, limit int, before time.Time) ([]room.Summary, error)
+	ServeRoom(ctx context.Context, c chatrelay.Conn)
+	ServeDevice(ctx context.Context, d presence.Device, c chatrelay.Conn)
+}
+
+// Presence is what a sign-in renews; presence.Directory has it.
+type Presence interface {
+	Renew(ctx context.Context, a presence.Address) error
+}
+
+// Options are what New needs.
+type Options struct {
+	Base           *url.URL                                                // what people type: "https://chat.mall.example"
+	Relay          Relay                                                   //
+	Authenticate   func(ctx context.Context, login, password string) error // any error refuses
+	Normalize      func(login string) (string, error)                      // before Authenticate; nil: as it is
+	Presence       Presence                                                // nil: sign-ins renew nothing
+	Key            []byte                                                  // 32 octets, kept over restarts: signs sessions and nonces
+	RelayHosts     []string                                                // hosts whose UDP ports a page may connect to; Base's is always among them
+	Guests         bool                                                    // whether others than the one whose link it is may come in as guests
+	TrustedProxies []netip.Prefix                                          // whose X-Forwarded-For is believed
+	Landing        func() (json.RawMessage, error)                         // data of the demo's landing page; nil, or a nil result: the production page
+	Assets         fs.FS                                                   // instead of the embedded ones, for tests
+	Log            func(msg string, fields ...any)                         // for the operator; may be nil
+}
+
+// Server is the front door. Its methods may be called at the same time.
+type Server struct {
+	opts     Options
+	https    bool
+	csp      string
+	limits   limits
+	keys     struct{ nonce, session, mine []byte }
+	assets   map[string]*asset // by URL path
+	links    pageLinks
+	cross    *http.CrossOriginProtection
+	throttle throttles
+	signIns  chan struct{}
+	revoked  *table[bool]
+	handler  http.Handler
+	http     *http.Server
+
+	ctx     context.Context // ends the WebSockets
+	cancel  context.CancelFunc
+	mu      sync.Mutex
+	closing bool
+	sockets sync.WaitGroup
+}
+
+// New checks the options and builds the server; it listens on nothing yet.
+func New(opts Options) (*Server, error) {
+	switch {
+	case opts.Base == nil || opts.Base.Host == "" || opts.Base.Scheme != "https" && opts.Base.Scheme != "http":
+		return nil, errors.New("web: base is not an http or https address")
+	case opts.Relay == nil:
+		return nil, errors.New("web: no relay")
+	case opts.Authenticate == nil:
+		return nil, errors.New("web: nothing authenticates")
+	case len(opts.Key) != 32:
+		return nil, fmt.Errorf("web: the key has %d octets instead of 32", len(opts.Key))
+	}
+	if opts.Log == nil {
+		opts.Log = func(string, ...any) {}
+	}
+	if opts.Normalize == nil {
+		opts.Normalize = func(login string) (string, error) { return login, nil }
+	}
+	if opts.Assets == nil {
+		opts.Assets = embedded()
+	}
+	s := &Server{
+		opts:    opts,
+		https:   opts.Base.Scheme == "https",
+		limits:  defaultLimits,
+		cross:   http.NewCrossOriginProtection(),
+		signIns: make(chan struct{}, maxSignIns),
+		revoked: newTable[bool](maxRevoked),
+	}
+	var err error
+	if s.assets, s.links, err = loadAssets(opts.Assets); err != nil {
+		return nil, err
+	}
+	// A proxy may rewrite Host; what people see in the address bar is Base.
+	if err := s.cross.AddTrustedOrigin(opts.Base.Scheme + "://" + opts.Base.Host); err != nil {
+		return nil, fmt.Errorf("web: base: %w", err)
+	}
+	for purpose, key := range map[string]*[]byte{"nonce": &s.keys.nonce, "session": &s.keys.session, "mine": &s.keys.mine} {
+		if *key, err = hkdf.Key(sha256.New, opts.Key, nil, "chmail web "+purpose, 32); err != nil {
+			return nil, fmt.Errorf("web: deriving a key: %w", err)
+		}
+	}
+	s.csp = policy(opts.Base, opts.RelayHosts)
+	s.throttle = newThrottles()
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.handler = s.outer(s.routes())
+	s.http = &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          log.New(logWriter{opts.Log}, "", 0),
+	}
+	return s, nil
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.landing)
+	mux.HandleFunc("GET /c/{token}", s.chatPage)
+	mux.HandleFunc("POST /c/{token}/chat", s.chat)
+	mux.HandleFunc("POST /c/{token}/ticket", s.ticket)
+	mux.HandleFunc("POST /c/{token}/code", s.code)
+	mux.HandleFunc("GET /chat", s.chatSocket)
+	mux.HandleFunc("GET /desk", s.deskPage)
+	mux.HandleFunc("POST /desk/sign-in", s.signIn)
+	mux.HandleFunc("POST /desk/sign-out", s.signOut)
+	mux.HandleFunc("GET /desk/rooms", s.rooms)
+	mux.HandleFunc("POST /desk/rooms/{room}/ticket", s.roomTicket)
+	mux.HandleFunc("GET /desk/ws", s.deskSocket)
+	for path := range s.assets {
+		mux.HandleFunc("GET "+path, s.asset)
+	}
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		s.plainPage(w, r, http.StatusNotFound, "missing")
+	})
+	return mux
+}
+
+// logWriter takes the lines of net/http, such as failed TLS handshakes.
+type logWriter struct {
+	log func(msg string, fields ...any)
+}
+
+func (w logWriter) Write(line []byte) (int, error) {
+	w.log("http: " + string(trimLine(line)))
+	return len(line), nil
+}
+
+func trimLine(line []byte) []byte {
+	for len(line) > 0 && line[len(line)-1] == '\n' {
+		line = line[:len(line)-1]
+	}
+	return line
+}
