@@ -21,9 +21,9 @@ import (
 
 // browser starts Chromium; every page of it has its own cookies, as if each
 // were another person's browser.
-func browser(t *testing.T, flags ...chromedp.ExecAllocatorOption) context.Context {
+func browser(t *testing.T) context.Context {
 	t.Helper()
-	options := append([]chromedp.ExecAllocatorOption{
+	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(testpart.Need(t, "chromium")),
 		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("headless", "new"),
@@ -35,7 +35,7 @@ func browser(t *testing.T, flags ...chromedp.ExecAllocatorOption) context.Contex
 		chromedp.Flag("lang", "en"),
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.WSURLReadTimeout(60 * time.Second),
-	}, flags...)
+	}
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)

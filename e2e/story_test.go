@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -16,8 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/chromedp"
 	"github.com/emersion/go-msgauth/dkim"
+
+	"github.com/chmail/chmail/internal/testpart"
 )
 
 const letter = `From: Mina <host@mall.example>
@@ -32,102 +34,115 @@ Shall we talk about the lamp?
 
 // TestStory is what CHmail is for, with a real mail client, a real
 // redis-server and real browsers: a submitted mail becomes a live chat.
-func TestStory(t *testing.T) {
-	for _, c := range []struct {
-		carrier string
-		flags   []chromedp.ExecAllocatorOption
-	}{
-		{"webtransport", nil},
-		// A network that lets no QUIC through.
-		{"websocket", []chromedp.ExecAllocatorOption{chromedp.Flag("disable-quic", true)}},
-	} {
-		t.Run(c.carrier, func(t *testing.T) {
-			redis := startRedis(t)
-			s := startServer(t, t.TempDir(), "--presence", redis.url)
-			chromium := browser(t, c.flags...)
+func TestStory(t *testing.T) { tellStory(t, "webtransport") }
 
-			// 1. The host sends a mail to the customer, with a third person in Cc.
-			s.send(t, "host", fmt.Sprintf(letter, "About the lamp", "lamp"), "customer@mall.example", "friend@mall.example")
+// inNamespace marks the child process of TestStoryWithoutUDP.
+const inNamespace = "CHMAIL_E2E_WITHOUT_UDP"
 
-			// 2. They fetch it by POP3 and find the headers and the link.
-			toCustomer := s.mailWith(t, "customer", "About the lamp")
-			toFriend := s.mailWith(t, "friend", "About the lamp")
-			port, link := checkStamp(t, s, toCustomer)
-			friendPort, friendLink := checkStamp(t, s, toFriend)
-			if port != friendPort || link == friendLink {
-				t.Errorf("the copies lead to ports %d and %d, and to %s and %s", port, friendPort, link, friendLink)
-			}
-			checkSignature(t, s, toCustomer)
-
-			// 3. Chat now rings the host's desk within a second.
-			desk := open(t, chromium, "host", s.Web+"/desk")
-			login, password := s.password("host")
-			desk.fill("Login", login)
-			desk.fill("Password", password)
-			desk.press("Sign in")
-			desk.wait("the desk", 10*time.Second, func() bool { _, there := desk.find("button", "Sign in"); return !there })
-			customer := open(t, chromium, "customer", link)
-			customer.statusBegins(10*time.Second, "Available")
-			customer.shot("card")
-			customer.press("Chat now")
-			took := desk.waitFor("alertdialog", "Incoming chat", 10*time.Second)
-			t.Logf("from Chat now to the ring: %v, of which this test's polling is some", took)
-			customer.statusBegins(5*time.Second, "Ringing")
-			desk.shot("ringing")
-			customer.shot("ringing")
-
-			// 4. The host answers; both talk, and the one in Cc is there as well.
-			desk.press("Answer")
-			customer.statusBegins(10*time.Second, "Connected")
-			customer.say("Is the lamp warm or cold?")
-			desk.hears("Is the lamp warm or cold?")
-			desk.say("Warm, 2700 kelvin.")
-			customer.hears("Warm, 2700 kelvin.")
-			friend := open(t, chromium, "friend", friendLink)
-			friend.press("Chat now")
-			friend.hears("Warm, 2700 kelvin.")
-			friend.say("Then we take it!")
-			desk.hears("Then we take it!")
-			customer.hears("Then we take it!")
-			desk.shot("talking")
-			customer.shot("talking")
-			s.checkCarrier(t, c.carrier, 3)
-			checkAdmin(t, s, port)
-
-			// 5. The desk is closed; an attempt ends in an alarm; the alarm
-			// mail's link leads into the same room.
-			customer.close()
-			friend.close()
-			desk.close()
-			time.Sleep(500 * time.Millisecond)
-			customer = open(t, chromium, "customer2", link)
-			customer.press("Chat now")
-			// Another browser than the one that claimed the link: a code goes by mail.
-			customer.press("Send a code to c…@mall.example")
-			code := regexp.MustCompile(`\b\d{6}\b`).FindString(body(s.mailWith(t, "customer", "Your chat code")))
-			customer.fill("Code from the mail", code)
-			customer.press("Continue")
-			customer.hears("Then we take it!")
-			customer.statusBegins(60*time.Second, "Alerted", "No answer")
-			customer.statusBegins(20*time.Second, "Alerted")
-			customer.shot("alerted")
-			customer.say("Please call me back.")
-			alarm := s.mailWith(t, "host", "tried to reach you")
-			alarmLink := regexp.MustCompile(`http://localhost:\d+/c/[A-Za-z0-9_-]{22}`).FindString(decode(body(alarm)))
-			if alarmLink == "" {
-				t.Fatalf("no link in the alarm mail:\n%s", alarm)
-			}
-			back := open(t, chromium, "host2", alarmLink)
-			back.press("Chat now")
-			for _, text := range []string{"Is the lamp warm or cold?", "Warm, 2700 kelvin.", "Then we take it!", "Please call me back."} {
-				back.hears(text)
-			}
-			back.say("Here I am.")
-			customer.hears("Here I am.")
-			customer.statusBegins(10*time.Second, "Connected")
-			s.stop(t)
-		})
+// TestStoryWithoutUDP tells the same story in a network that drops every UDP
+// packet to a granted port: this test again, in a network namespace.
+func TestStoryWithoutUDP(t *testing.T) {
+	if os.Getenv(inNamespace) != "" {
+		tellStory(t, "websocket")
+		return
 	}
+	ip, nft := testpart.Need(t, "ip"), testpart.Need(t, "nft")
+	cmd := exec.Command(testpart.Need(t, "unshare"), "--map-root-user", "--net", "sh", "-ec", `
+		`+ip+` link set lo up
+		`+nft+` "add table inet t; add chain inet t i { type filter hook input priority 0; }; add rule inet t i udp dport 20000-29999 drop"
+		exec "$@"`, "sh", os.Args[0], "-test.run", "^TestStoryWithoutUDP$", "-test.v")
+	cmd.Env = append(os.Environ(), inNamespace+"=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("in a network without UDP: %v\n%s", err, out)
+	}
+}
+
+func tellStory(t *testing.T, carrier string) {
+	redis := startRedis(t)
+	s := startServer(t, t.TempDir(), "--presence", redis.url)
+	chromium := browser(t)
+
+	// 1. The host sends a mail to the customer, with a third person in Cc.
+	s.send(t, "host", fmt.Sprintf(letter, "About the lamp", "lamp"), "customer@mall.example", "friend@mall.example")
+
+	// 2. They fetch it by POP3 and find the headers and the link.
+	toCustomer := s.mailWith(t, "customer", "About the lamp")
+	toFriend := s.mailWith(t, "friend", "About the lamp")
+	port, link := checkStamp(t, s, toCustomer)
+	friendPort, friendLink := checkStamp(t, s, toFriend)
+	if port != friendPort || link == friendLink {
+		t.Errorf("the copies lead to ports %d and %d, and to %s and %s", port, friendPort, link, friendLink)
+	}
+	checkSignature(t, s, toCustomer)
+
+	// 3. Chat now rings the host's desk within a second.
+	desk := open(t, chromium, "host", s.Web+"/desk")
+	login, password := s.password("host")
+	desk.fill("Login", login)
+	desk.fill("Password", password)
+	desk.press("Sign in")
+	desk.wait("the desk", 10*time.Second, func() bool { _, there := desk.find("button", "Sign in"); return !there })
+	customer := open(t, chromium, "customer", link)
+	customer.statusBegins(10*time.Second, "Available")
+	customer.shot("card")
+	customer.press("Chat now")
+	took := desk.waitFor("alertdialog", "Incoming chat", 10*time.Second)
+	t.Logf("from Chat now to the ring: %v, of which this test's polling is some", took)
+	customer.statusBegins(5*time.Second, "Ringing")
+	desk.shot("ringing")
+	customer.shot("ringing")
+
+	// 4. The host answers; both talk, and the one in Cc is there as well.
+	desk.press("Answer")
+	customer.statusBegins(10*time.Second, "Connected")
+	customer.say("Is the lamp warm or cold?")
+	desk.hears("Is the lamp warm or cold?")
+	desk.say("Warm, 2700 kelvin.")
+	customer.hears("Warm, 2700 kelvin.")
+	friend := open(t, chromium, "friend", friendLink)
+	friend.press("Chat now")
+	friend.hears("Warm, 2700 kelvin.")
+	friend.say("Then we take it!")
+	desk.hears("Then we take it!")
+	customer.hears("Then we take it!")
+	desk.shot("talking")
+	customer.shot("talking")
+	s.checkCarrier(t, carrier, 3)
+	checkAdmin(t, s, port)
+
+	// 5. The desk is closed; an attempt ends in an alarm; the alarm
+	// mail's link leads into the same room.
+	customer.close()
+	friend.close()
+	desk.close()
+	time.Sleep(500 * time.Millisecond)
+	customer = open(t, chromium, "customer2", link)
+	customer.press("Chat now")
+	// Another browser than the one that claimed the link: a code goes by mail.
+	customer.press("Send a code to c…@mall.example")
+	code := regexp.MustCompile(`\b\d{6}\b`).FindString(body(s.mailWith(t, "customer", "Your chat code")))
+	customer.fill("Code from the mail", code)
+	customer.press("Continue")
+	customer.hears("Then we take it!")
+	customer.statusBegins(60*time.Second, "Alerted", "No answer")
+	customer.statusBegins(20*time.Second, "Alerted")
+	customer.shot("alerted")
+	customer.say("Please call me back.")
+	alarm := s.mailWith(t, "host", "tried to reach you")
+	alarmLink := regexp.MustCompile(`http://localhost:\d+/c/[A-Za-z0-9_-]{22}`).FindString(decode(body(alarm)))
+	if alarmLink == "" {
+		t.Fatalf("no link in the alarm mail:\n%s", alarm)
+	}
+	back := open(t, chromium, "host2", alarmLink)
+	back.press("Chat now")
+	for _, text := range []string{"Is the lamp warm or cold?", "Warm, 2700 kelvin.", "Then we take it!", "Please call me back."} {
+		back.hears(text)
+	}
+	back.say("Here I am.")
+	customer.hears("Here I am.")
+	customer.statusBegins(10*time.Second, "Connected")
+	s.stop(t)
 }
 
 func body(mail string) string {
