@@ -108,9 +108,6 @@ func (m *Module) Init(cfg *config.Map) error {
 	if _, err := cfg.Process(); err != nil {
 		return err
 	}
-	if module.NoRun {
-		return nil
-	}
 	var err error
 	if opt.Host == "" {
 		opt.Host = hostname
@@ -136,6 +133,9 @@ func (m *Module) Init(cfg *config.Map) error {
 	_, domain, ok := strings.Cut(from, "@")
 	if !ok || domain == "" {
 		return config.NodeErr(cfg.Block, "mail_from: %q is not a mail address", from)
+	}
+	if module.NoRun {
+		return nil
 	}
 	opt.Presence, opt.Rooms = dir, rooms
 	opt.Mailer = &pipelineMailer{target: target, from: from, domain: domain}

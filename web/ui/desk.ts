@@ -182,7 +182,7 @@ class Desk {
     const first = this.rooms.length === 0;
     fill(this.pane, h('div', { class: 'empty' },
       h('span', { class: 'emblem' }, icon(first ? 'mail' : 'chat')),
-      h('h2', null, t(first ? 'empty.title' : 'desk.choose')),
+      h('h1', null, t(first ? 'empty.title' : 'desk.choose')),
       first ? h('ol', { class: 'teach' },
         h('li', null, t('empty.one')), h('li', null, t('empty.two')), h('li', null, t('empty.three')))
         : h('p', { class: 'muted' }, t('desk.chooseWhy'))));
