@@ -132,7 +132,11 @@ func (h *hall) event(e attempt.Event) {
 	for _, f := range effects {
 		switch f.Do {
 		case attempt.Note:
-			h.note(f.Why)
+			about := c.a.Callee
+			if f.Why == frame.EndCancelled {
+				about = c.a.Caller
+			}
+			h.note(about, f.Why)
 		case attempt.Alarm:
 			h.alarm(c)
 		}
@@ -206,8 +210,9 @@ func (r *Relay) setCall(id string, h *hall) {
 	}
 }
 
-// takeUp ends what was under way when the process before ended: unanswered,
-// with an alarm.
+// takeUp goes on with what was under way when the process before ended. What
+// rang moments ago rings on, if its caller comes back; what is older is
+// unanswered, with an alarm.
 func (r *Relay) takeUp() error {
 	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 	defer cancel()
@@ -221,11 +226,16 @@ func (r *Relay) takeUp() error {
 			return fmt.Errorf("taking up an attempt: %w", err)
 		}
 		h.do(func() {
-			h.call = oldCall(a, a.Rings)
-			if a.State == frame.Ringing {
-				h.event(attempt.Event{Kind: attempt.Tick})
-			} else {
+			h.call = oldCall(a, r.opt.Rings)
+			switch {
+			case a.State != frame.Ringing:
 				h.alarm(h.call)
+			case time.Since(a.Started) < takeUpWithin:
+				h.ring(h.call)
+				h.call.callerGone(h)
+			default:
+				h.call.m.Of = h.call.m.Ring
+				h.event(attempt.Event{Kind: attempt.Tick})
 			}
 		})
 		h.leave()

@@ -208,5 +208,9 @@ func (r *Relay) granted(ctx context.Context, login string) (presence.Grant, erro
 
 // Rooms lists the conversations of a login, the newest first.
 func (r *Relay) Rooms(ctx context.Context, login string, limit int, before time.Time) ([]room.Summary, error) {
-	return r.opt.Rooms.ByLogin(ctx, login, limit, before)
+	list, err := r.opt.Rooms.ByLogin(ctx, login, limit, before)
+	for i := range list {
+		list[i].Participants = room.Listed(list[i].Participants, list[i].Me)
+	}
+	return list, err
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/frame"
@@ -24,6 +25,7 @@ type hall struct {
 	users int // under Relay.mu
 	inbox chan func()
 	quit  chan struct{} // closed when the last user has left
+	ended chan struct{} // closed when the room's goroutine has ended
 
 	info     room.Info
 	last     int64 // offset of the newest message that was passed on
@@ -46,7 +48,7 @@ func (r *Relay) enter(ctx context.Context, id string) (*hall, error) {
 		return nil, err
 	}
 	h := &hall{r: r, id: id, info: info, last: info.Next - 1, seen: seen, sessions: map[*session]bool{},
-		inbox: make(chan func(), roomInbox), quit: make(chan struct{})}
+		inbox: make(chan func(), roomInbox), quit: make(chan struct{}), ended: make(chan struct{})}
 	latest, err := r.opt.Rooms.Attempts(ctx, id, 1)
 	if err != nil {
 		return nil, err
@@ -89,6 +91,7 @@ func (h *hall) leave() {
 }
 
 func (h *hall) run() {
+	defer close(h.ended)
 	for {
 		select {
 		case f := <-h.inbox:
@@ -131,14 +134,21 @@ func (h *hall) post(f func()) {
 	}
 }
 
-// do is post, and waits until f is done.
-func (h *hall) do(f func()) {
+// do is post, and waits until f is done. It reports false when the relay ends
+// instead: then f has not run, and never will.
+func (h *hall) do(f func()) bool {
 	done := make(chan struct{})
 	h.post(func() { defer close(done); f() })
 	select {
 	case <-done:
-	case <-h.quit:
-	case <-h.r.ctx.Done():
+		return true
+	case <-h.ended:
+	}
+	select {
+	case <-done:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -200,7 +210,8 @@ func (h *hall) refresh(id int64) {
 
 // people tells who is in the room.
 func (h *hall) people() {
-	h.broadcast(&frame.Frame{T: frame.TPeople, People: h.info.Participants, Here: h.here()}, nil)
+	f := &frame.Frame{T: frame.TPeople, People: room.Listed(h.info.Participants, 0), Here: h.here()}
+	h.broadcast(f, nil) // nobody here is hidden: whoever comes in is revealed
 }
 
 // welcome is the answer to a session's hello.
@@ -208,7 +219,7 @@ func (h *hall) welcome(s *session) *frame.Frame {
 	h.refresh(s.me)
 	now := time.Now().UTC()
 	f := &frame.Frame{T: frame.TWelcome, Room: h.id, Epoch: h.info.Epoch, Me: s.me, Subject: h.info.Subject,
-		People: h.info.Participants, Here: append(h.here(), s.me), SeenBy: maps.Clone(h.seen), At: &now,
+		People: room.Listed(h.info.Participants, s.me), Here: append(h.here(), s.me), SeenBy: maps.Clone(h.seen), At: &now,
 		Carrier: s.conn.Carrier(), Port: s.conn.Port()}
 	if h.isHere(s.me) {
 		f.Here = f.Here[:len(f.Here)-1]
@@ -217,6 +228,20 @@ func (h *hall) welcome(s *session) *frame.Frame {
 		f.Attempt = h.call.frame()
 	}
 	return f
+}
+
+// reveal makes somebody from Bcc known to the others, now that they came in.
+func (h *hall) reveal(id int64) {
+	i := slices.IndexFunc(h.info.Participants, func(p room.Participant) bool { return p.ID == id && p.Hidden })
+	if i < 0 {
+		return
+	}
+	ctx, cancel := h.store()
+	defer cancel()
+	if err := h.r.opt.Rooms.Reveal(ctx, id); err != nil {
+		h.log("revealing a participant", err)
+	}
+	h.info.Participants[i].Hidden = false
 }
 
 // join adds a session that has everything up to after. It reads the little
@@ -243,6 +268,7 @@ func (h *hall) join(s *session, after int64) (joined bool) {
 		}
 	}
 	h.sessions[s] = true
+	h.reveal(s.me)
 	h.people()
 	if h.call != nil {
 		if h.call.a.Callee == s.me {
@@ -322,10 +348,10 @@ func (h *hall) pass(m room.Message) {
 }
 
 // note appends one of the server's own lines.
-func (h *hall) note(text string) {
+func (h *hall) note(about int64, text string) {
 	ctx, cancel := h.store()
 	defer cancel()
-	m, err := h.r.opt.Rooms.Append(ctx, h.id, room.Message{Kind: room.KindNote, Text: text})
+	m, err := h.r.opt.Rooms.Append(ctx, h.id, room.Message{Kind: room.KindNote, From: about, Text: text})
 	if err != nil {
 		h.log("appending a note", err)
 		return

@@ -20,9 +20,10 @@ const (
 	presenceWait = 2 * time.Second  // of one call to presence
 	sayRate      = 20               // frames a second that a connection may send
 	sayBurst     = 60
-	historyPage  = 100         // messages read from the store at a time
-	typingEvery  = time.Second // typing passed on
-	roomInbox    = 256         // things waiting for a room; whoever sends one more waits
+	historyPage  = 100             // messages read from the store at a time
+	typingEvery  = time.Second     // typing passed on
+	roomInbox    = 256             // things waiting for a room; whoever sends one more waits
+	takeUpWithin = 2 * time.Minute // a ring older than this does not go on after a restart
 	callerGrace  = 10 * time.Second
 	collapse     = 10 * time.Minute // one alarm mail a room, caller and callee
 	maxAlarms    = 10000            // remembered for collapse; the oldest go

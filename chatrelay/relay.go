@@ -57,6 +57,7 @@ type Rooms interface {
 	NewInvite(ctx context.Context, roomID string, recipient, callee int64, subject string) (string, error)
 	Info(ctx context.Context, roomID string) (room.Info, error)
 	ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]room.Summary, error)
+	Reveal(ctx context.Context, participant int64) error
 	Member(ctx context.Context, login, roomID string) (room.Participant, error)
 	Append(ctx context.Context, roomID string, m room.Message) (room.Message, error)
 	Messages(ctx context.Context, roomID string, after int64, limit int) ([]room.Message, error)

@@ -23,8 +23,7 @@ type session struct {
 	callee room.Participant // whom attempt rings; ID 0: nobody
 
 	own     map[string]bool // messages on their way to the store, by ID; the room's goroutine's
-	joined  bool
-	written time.Time // when typing was passed on
+	written time.Time       // when typing was passed on
 }
 
 // fault is why the relay ends a connection: an error frame.
@@ -119,6 +118,7 @@ func (s *session) serve(ctx context.Context) error {
 			return &fault{frame.ErrRoom, "the frame is for another room"}
 		}
 		if f.T == frame.TLeave {
+			s.hall.post(func() { s.hall.cancel(s) }) // nobody is to answer to an empty room
 			return nil
 		}
 		if err := s.handle(ctx, f); err != nil {
@@ -127,15 +127,20 @@ func (s *session) serve(ctx context.Context) error {
 	}
 }
 
+// errShutdown: the relay ended meanwhile; the client comes back to another.
+var errShutdown = &fault{frame.ErrShutdown, "the relay goes away"}
+
 // enter sends welcome and history, and joins the room.
 func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) error {
 	var welcome *frame.Frame
 	var me room.Participant
-	s.hall.do(func() {
+	if !s.hall.do(func() {
 		welcome = s.hall.welcome(s)
 		me = person(s.hall.info, s.me)
 		s.callee = person(s.hall.info, callee)
-	})
+	}) {
+		return errShutdown
+	}
 	if welcome == nil || me.ID == 0 {
 		return &fault{frame.ErrRoom, "you are not in this conversation"}
 	}
@@ -149,9 +154,12 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 	status := s.r.Status(ctx, s.callee.Login)
 	welcome.Status = &status
 	s.out.put(frame.Encode(welcome))
-	for !s.joined {
-		s.hall.do(func() { s.joined = s.hall.join(s, after) })
-		if s.joined {
+	for {
+		joined := false
+		if !s.hall.do(func() { joined = s.hall.join(s, after) }) {
+			return errShutdown
+		}
+		if joined {
 			break
 		}
 		page, err := s.r.opt.Rooms.Messages(ctx, s.hall.id, after, historyPage)

@@ -12,6 +12,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,6 +107,28 @@ func writable(dir string) error {
 	}
 	probe.Close()
 	return os.Remove(probe.Name())
+}
+
+// RemoveStaleSockets removes the Unix sockets in runtime_dir that a killed
+// server left; maddy would take them for those of a server that runs.
+func (f *File) RemoveStaleSockets() error {
+	for _, n := range f.Nodes {
+		if n.Name != "runtime_dir" || len(n.Args) != 1 {
+			continue
+		}
+		sockets, err := filepath.Glob(filepath.Join(n.Args[0], "*.sock"))
+		if err != nil {
+			return fmt.Errorf("looking for stale sockets: %w", err)
+		}
+		for _, path := range sockets {
+			if c, err := net.Dial("unix", path); err == nil {
+				c.Close() // somebody listens
+			} else if err := os.Remove(path); err != nil {
+				return fmt.Errorf("removing a stale socket: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // Admin registers the modules of the configuration for one command, without

@@ -182,10 +182,28 @@ func (d *Demo) pickPorts(base int) error {
 			ports[i] = l.Addr().(*net.TCPAddr).Port
 		}
 	}
+	if base != 0 {
+		if err := allFree(ports); err != nil {
+			return err
+		}
+	}
 	at := func(i int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[i])) }
 	d.Web = "http://localhost:" + strconv.Itoa(ports[0])
 	d.Submission, d.SMTP, d.POP3, d.IMAP = at(1), at(2), at(3), at(4)
 	d.Metrics = "http://" + at(5) + "/metrics"
+	return nil
+}
+
+// allFree tries every port: the listeners of another program must not be taken
+// for the demo's own.
+func allFree(ports []int) error {
+	for _, port := range ports {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			return fmt.Errorf("%w: end the other program, or choose other ports with --base-port", err)
+		}
+		l.Close()
+	}
 	return nil
 }
 

@@ -64,8 +64,16 @@ func startServer(t *testing.T, state string, args ...string) *server {
 	t.Helper()
 	s := &server{state: state, ended: make(chan error, 1)}
 	s.cmd = exec.Command(chmaild, append([]string{"demo", "--json", "--state", state, "--base-port", "0"}, args...)...)
-	var complaint bytes.Buffer
-	s.cmd.Stderr = &complaint
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	s.cmd.Stderr = stderr
+	complaint := func() string {
+		b, _ := os.ReadFile(stderr.Name())
+		return string(b)
+	}
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -91,13 +99,13 @@ func startServer(t *testing.T, state string, args ...string) *server {
 	select {
 	case b := <-line:
 		if err := json.Unmarshal(b, s); err != nil {
-			t.Fatalf("the demo printed %q (%v) and complained: %s", b, err, complaint.String())
+			t.Fatalf("the demo printed %q (%v) and complained: %s", b, err, complaint())
 		}
 	case <-time.After(60 * time.Second):
-		t.Fatalf("the demo was not ready after a minute: %s", complaint.String())
+		t.Fatalf("the demo was not ready after a minute: %s", complaint())
 	}
-	if complaint.Len() > 0 {
-		t.Errorf("the demo complained: %s", complaint.String())
+	if text := complaint(); text != "" {
+		t.Errorf("the demo complained: %s", text)
 	}
 	return s
 }

@@ -62,7 +62,8 @@ func mailOf(h textproto.Header, login string, rcpts []string) room.Mail {
 		m.Date = date
 	}
 	for _, rcpt := range rcpts {
-		m.Recipients = append(m.Recipients, room.Person{Addr: rcpt, Name: names[strings.ToLower(rcpt)]})
+		name, listed := names[strings.ToLower(rcpt)]
+		m.Recipients = append(m.Recipients, room.Person{Addr: rcpt, Name: name, Hidden: !listed}) // not listed: Bcc
 	}
 	return m
 }

@@ -57,7 +57,7 @@ func look(ctx context.Context, q querier, token string) (i Invite, err error) {
 	fields = append(append(fields, i.Recipient.fields()...), i.Callee.fields()...)
 	err = q.QueryRowContext(ctx, "SELECT i.room, i.subject, i.mailed, i.expires, i.revoked,"+
 		" EXISTS (SELECT 1 FROM claims l WHERE l.invite = i.token AND l.participant = i.recipient),"+
-		" p.id, p.login, p.addr, p.name, p.guest, c.id, c.login, c.addr, c.name, c.guest"+
+		" p.id, p.login, p.addr, p.name, p.guest, p.hidden, c.id, c.login, c.addr, c.name, c.guest, c.hidden"+
 		" FROM invites i JOIN participants p ON p.id = i.recipient JOIN participants c ON c.id = i.callee"+
 		" WHERE i.token = $1", hash(token)).Scan(fields...)
 	if err != nil {

@@ -207,14 +207,15 @@ func admit(ctx context.Context, tx querier, roomID string, people *[]Participant
 		return p.ID, nil
 	}
 	p := &(*people)[i]
-	if p.Login == "" && who.Login != "" || p.Name == "" && who.Name != "" {
+	if p.Login == "" && who.Login != "" || p.Name == "" && who.Name != "" || p.Hidden && !who.Hidden {
 		if p.Login == "" {
 			p.Login = who.Login
 		}
 		if p.Name == "" {
 			p.Name = who.Name
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE participants SET login = $1, name = $2 WHERE id = $3", p.Login, p.Name, p.ID)
+		p.Hidden = p.Hidden && who.Hidden
+		_, err := tx.ExecContext(ctx, "UPDATE participants SET login = $1, name = $2, hidden = $3 WHERE id = $4", p.Login, p.Name, p.Hidden, p.ID)
 		if err != nil {
 			return 0, err
 		}
@@ -227,6 +228,6 @@ func add(ctx context.Context, tx querier, roomID string, count int, p *Participa
 	if count >= maxParticipants {
 		return fmt.Errorf("%w: %d participants", ErrFull, count)
 	}
-	return tx.QueryRowContext(ctx, "INSERT INTO participants (room, login, addr, name, guest) VALUES ($1, $2, $3, $4, $5) RETURNING id",
-		roomID, p.Login, p.Addr, p.Name, p.Guest).Scan(&p.ID)
+	return tx.QueryRowContext(ctx, "INSERT INTO participants (room, login, addr, name, guest, hidden) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+		roomID, p.Login, p.Addr, p.Name, p.Guest, p.Hidden).Scan(&p.ID)
 }

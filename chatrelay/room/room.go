@@ -35,6 +35,8 @@ type Person struct {
 	Login string `json:"login,omitempty"` // login ID on this server; empty for a stranger
 	Addr  string `json:"addr"`            // mail address, lower case
 	Name  string `json:"name,omitempty"`  // display name
+	// Hidden: in Bcc. The others do not learn of the person before they come in.
+	Hidden bool `json:"-"`
 }
 
 // Mail is what a submitted message says about its conversation.
@@ -86,7 +88,7 @@ type Info struct {
 type Message struct {
 	Offset int64     `json:"offset"`
 	ID     string    `json:"id"`   // made by the client; sending it again is harmless
-	From   int64     `json:"from"` // participant ID; 0 for the server's own notes
+	From   int64     `json:"from"` // participant ID; of a note: whom it is about
 	Kind   string    `json:"kind"` // KindText, KindMail or KindNote
 	Text   string    `json:"text"`
 	At     time.Time `json:"at"`

@@ -6,12 +6,15 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 )
 
-const participantColumns = "p.id, p.login, p.addr, p.name, p.guest"
+const participantColumns = "p.id, p.login, p.addr, p.name, p.guest, p.hidden"
 
-func (p *Participant) fields() []any { return []any{&p.ID, &p.Login, &p.Addr, &p.Name, &p.Guest} }
+func (p *Participant) fields() []any {
+	return []any{&p.ID, &p.Login, &p.Addr, &p.Name, &p.Guest, &p.Hidden}
+}
 
 // participants returns a room's participants in the order they came.
 func participants(ctx context.Context, q querier, roomID string) ([]Participant, error) {
@@ -19,6 +22,17 @@ func participants(ctx context.Context, q querier, roomID string) ([]Participant,
 		err = rows.Scan(p.fields()...)
 		return p, err
 	}, "SELECT "+participantColumns+" FROM participants p WHERE p.room = $1 ORDER BY p.id", roomID)
+}
+
+// Listed returns the participants that one of them, me, may know of.
+func Listed(people []Participant, me int64) []Participant {
+	return slices.DeleteFunc(slices.Clone(people), func(p Participant) bool { return p.Hidden && p.ID != me })
+}
+
+// Reveal makes a hidden participant known to the others.
+func (s *Store) Reveal(ctx context.Context, participant int64) error {
+	_, err := s.write.ExecContext(ctx, "UPDATE participants SET hidden = FALSE WHERE id = $1", participant)
+	return err
 }
 
 // Info returns a room without its messages. ErrUnknown: no such room.

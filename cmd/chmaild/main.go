@@ -14,6 +14,7 @@ import (
 	// Each registers its modules.
 	_ "github.com/chmail/chmail/chatrelay"
 	_ "github.com/chmail/chmail/chatrelay/room"
+	_ "github.com/chmail/chmail/guard"
 	_ "github.com/chmail/chmail/mta"
 	_ "github.com/chmail/chmail/pop3d"
 	_ "github.com/chmail/chmail/presence"

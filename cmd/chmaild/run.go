@@ -35,10 +35,7 @@ var runCommand = &cli.Command{
 		if err := noArgs(c); err != nil {
 			return err
 		}
-		if _, err := config.Read(c.Path("config")); err != nil {
-			return err
-		}
-		return maddy.Run(c)
+		return serve(c)
 	},
 }
 
@@ -76,20 +73,29 @@ var demoCommand = &cli.Command{
 				return err
 			}
 		}
-		if _, err := config.Read(d.Config); err != nil {
-			return err
-		}
 		ctx, cancel := context.WithCancel(c.Context)
 		announced := make(chan struct{})
 		go func() {
 			defer close(announced)
 			announce(ctx, d, c.Bool("json"))
 		}()
-		err = maddy.Run(c)
+		err = serve(c)
 		cancel()
 		<-announced
 		return err
 	},
+}
+
+// serve runs the server until a signal ends it.
+func serve(c *cli.Context) error {
+	f, err := config.Read(c.Path("config"))
+	if err != nil {
+		return err
+	}
+	if err := f.RemoveStaleSockets(); err != nil {
+		return err
+	}
+	return maddy.Run(c)
 }
 
 // announce says where everything is, once it listens.

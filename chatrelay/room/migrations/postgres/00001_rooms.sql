@@ -18,6 +18,7 @@ CREATE TABLE participants (
     addr  TEXT NOT NULL,
     name  TEXT NOT NULL,
     guest BOOLEAN NOT NULL,
+    hidden BOOLEAN NOT NULL DEFAULT FALSE, -- in Bcc, and not come in yet
     seen  BIGINT NOT NULL DEFAULT 0     -- last offset read
 );
 CREATE INDEX participants_room ON participants (room);
