@@ -16,7 +16,7 @@ import (
 
 // maxRaces bounds how often one Grant begins again because another host or the
 // keeper was quicker.
-const maxRaces = 4
+const maxRaces = 16
 
 var errReply = errors.New("presence: a reply of Redis cannot be read")
 
