@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/webtransport-go"
+
+	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/presence"
+)
+
+const patience = 8 * time.Second
+
+type outMail struct {
+	mu    sync.Mutex
+	mails []Mail
+	fail  bool
+}
+
+func (o *outMail) Send(_ context.Context, m Mail) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.fail {
+		return errors.New("the mail system is away")
+	}
+	o.mails = append(o.mails, m)
+	return nil
+}
+
+func (o *outMail) all() []Mail {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.mails)
+}
+
+// world is a relay with a real store, presence, and front door.
+type world struct {
+	t     testing.TB
+	relay *Relay
+	rooms *room.Store
+	dir   *presence.Local
+	mail  *outMail
+	web   *httptest.Server
+	host  string // login
+	token string // Kim's link
+	cc    string // Lee's link
+	room  string
+}
+
+func newWorld(t testing.TB, change func(*Options)) *world {
+	t.Helper()
+	ctx := t.Context()
+	rooms, err := room.Open(ctx, room.Options{DSN: "sqlite:" + filepath.Join(t.TempDir(), "rooms.db"),
+		LoginOf: func(a string) string {
+			if strings.HasSuffix(a, "@mall.example") {
+				return a
+			}
+			return ""
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rooms.Close() })
+	dir, err := presence.OpenLocal(presence.LocalOptions{Host: "relay.example", Range: freeRange(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dir.Close() })
+	w := &world{t: t, rooms: rooms, dir: dir, mail: &outMail{}, host: "host@mall.example"}
+	mux := http.NewServeMux()
+	w.web = httptest.NewServer(mux)
+	t.Cleanup(w.web.Close)
+	opt := Options{Host: "localhost", Bind: netip.MustParseAddr("127.0.0.1"), WebBase: w.web.URL, Presence: dir, Rooms: rooms,
+		Mailer: w.mail, Rings: 3, Interval: 100 * time.Millisecond, Key: bytes.Repeat([]byte{7}, 32), StateDir: t.TempDir(),
+		Log: func(msg string, fields ...any) { t.Log(append([]any{msg}, fields...)...) }}
+	if change != nil {
+		change(&opt)
+	}
+	if w.relay, err = New(opt); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.relay.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	mux.HandleFunc("/chat", func(rw http.ResponseWriter, r *http.Request) {
+		if c, err := websocket.Accept(rw, r, nil); err == nil {
+			w.relay.ServeRoom(r.Context(), WebSocket(c, netip.MustParseAddr("127.0.0.1")))
+		}
+	})
+	mux.HandleFunc("/device/{id}", func(rw http.ResponseWriter, r *http.Request) {
+		if c, err := websocket.Accept(rw, r, nil); err == nil {
+			d := presence.Device{ID: r.PathValue("id"), Login: w.host, Source: presence.Desk, IP: netip.MustParseAddr("127.0.0.1")}
+			w.relay.ServeDevice(r.Context(), d, WebSocket(c, d.IP))
+		}
+	})
+	o, err := rooms.OpenFromMail(ctx, room.Mail{MessageID: "m1@mall.example", Sender: room.Person{Login: w.host, Addr: w.host, Name: "Host"},
+		Recipients: []room.Person{{Addr: "kim@far.example", Name: "Kim"}, {Addr: "lee@far.example", Name: "Lee"}}, Subject: "Order 7", Date: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.room, w.token, w.cc = o.Room, o.Invites["kim@far.example"], o.Invites["lee@far.example"]
+	return w
+}
+
+// freeRange is ten UDP ports that nobody has.
+func freeRange(t testing.TB) presence.Range {
+	t.Helper()
+	for range 50 {
+		c, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		lo := c.LocalAddr().(*net.UDPAddr).Port
+		c.Close()
+		if lo < 60000 && lo > 1024 && !slices.ContainsFunc([]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, func(i int) bool {
+			if presence.BadPort(lo + i) {
+				return true
+			}
+			c, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", lo+i))
+			if err == nil {
+				c.Close()
+			}
+			return err != nil
+		}) {
+			return presence.Range{Lo: lo, Hi: lo + 9}
+		}
+	}
+	t.Fatal("no free UDP ports")
+	return presence.Range{}
+}
+
+func claimOf(n byte) string { return base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{n}, 16)) }
+
+func (w *world) chat(token string, n byte) Entry {
+	w.t.Helper()
+	e, err := w.relay.Chat(w.t.Context(), token, claimOf(n), Claim{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return e
+}
+
+func (w *world) desk() Entry {
+	w.t.Helper()
+	e, err := w.relay.Enter(w.t.Context(), w.host, w.room)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return e
+}
+
+// client is one connection of a person.
+type client struct {
+	t    testing.TB
+	c    Conn
+	ctx  context.Context
+	seen []*frame.Frame // everything received
+}
+
+func (w *world) socket(path string) *client {
+	w.t.Helper()
+	c, _, err := websocket.Dial(w.t.Context(), "ws"+strings.TrimPrefix(w.web.URL, "http")+path, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { c.CloseNow() })
+	return &client{t: w.t, c: WebSocket(c, netip.Addr{}), ctx: w.t.Context()}
+}
+
+// pinned checks a server's certificate as a browser with its hash does.
+func pinned(hashes []string) *tls.Config {
+	return &tls.Config{InsecureSkipVerify: true, VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
+		sum := sha256.Sum256(raw[0])
+		crt, err := x509.ParseCertificate(raw[0])
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(hashes, base64.StdEncoding.EncodeToString(sum[:])) || crt.NotAfter.Sub(crt.NotBefore) >= 14*24*time.Hour {
+			return errors.New("a browser would not take this certificate")
+		}
+		return nil
+	}}
+}
+
+func (w *world) webTransport(e Entry) *client {
+	w.t.Helper()
+	if e.Endpoints[0].Carrier != CarrierWebTransport {
+		w.t.Fatalf("endpoints %+v", e.Endpoints)
+	}
+	conf := pinned(e.Endpoints[0].Hashes)
+	conf.NextProtos = []string{"h3"}
+	tr := &webtransport.Transport{TLSClientConfig: conf,
+		QUICConfig: &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true},
+		Config:     &webtransport.Config{MaxIncomingStreams: 4, MaxIncomingData: 1 << 20}}
+	w.t.Cleanup(func() { tr.Close() })
+	_, s, err := tr.Dial(w.t.Context(), e.Endpoints[0].URL, http.Header{"Origin": {w.web.URL}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	stream, err := s.OpenStreamSync(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := newStreamConn(stream, CarrierWebTransport, e.Endpoints[0].Port, netip.Addr{}, func(r string) error { return s.CloseWithError(0, r) })
+	w.t.Cleanup(func() { c.Close("test") })
+	return &client{t: w.t, c: c, ctx: w.t.Context()}
+}
+
+func (c *client) send(f frame.Frame) {
+	c.t.Helper()
+	if err := c.c.Write(c.ctx, frame.Encode(&f)); err != nil {
+		c.t.Fatalf("sending %s: %v", f.T, err)
+	}
+}
+
+// until reads until a frame fits.
+func (c *client) until(what string, fits func(*frame.Frame) bool) *frame.Frame {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	defer cancel()
+	for {
+		b, err := c.c.Read(ctx)
+		if err != nil {
+			c.t.Fatalf("waiting for %s: %v; received %s", what, err, c.types())
+		}
+		f, err := frame.Decode(b)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.seen = append(c.seen, f)
+		if fits(f) {
+			return f
+		}
+	}
+}
+
+func (c *client) types() (list []string) {
+	for _, f := range c.seen {
+		list = append(list, f.T+f.Code)
+	}
+	return list
+}
+
+func (c *client) typ(t string) *frame.Frame {
+	c.t.Helper()
+	return c.until(t, func(f *frame.Frame) bool { return f.T == t })
+}
+
+func (c *client) state(s string) *frame.Frame {
+	c.t.Helper()
+	return c.until("state "+s, func(f *frame.Frame) bool { return f.T == frame.TState && f.Attempt.State == s })
+}
+
+func (c *client) text(s string) *frame.Frame {
+	c.t.Helper()
+	return c.until("message "+s, func(f *frame.Frame) bool { return f.T == frame.TMsg && f.Msg.Text == s })
+}
+
+func (c *client) fault(code string) {
+	c.t.Helper()
+	f := c.typ(frame.TError)
+	if f.Code != code || !f.Fatal {
+		c.t.Fatalf("error %+v, want %s", f, code)
+	}
+}
+
+func (w *world) in(e Entry, hello frame.Frame) *client {
+	w.t.Helper()
+	c := w.socket("/chat")
+	hello.T, hello.Ticket = frame.THello, e.Ticket
+	c.send(hello)
+	return c
+}
+
+func (w *world) device(id string) *client {
+	w.t.Helper()
+	d := w.socket("/device/" + id)
+	d.send(frame.Frame{T: frame.THello})
+	d.typ(frame.TWelcome)
+	return d
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/room"
+)
+
+// Nobody learns of a recipient in Bcc before that person comes in.
+func TestBccIsUnknownUntilTheyComeIn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	o, err := w.rooms.OpenFromMail(t.Context(), room.Mail{MessageID: "m2@mall.example", Sender: room.Person{Login: w.host, Addr: w.host},
+		Recipients: []room.Person{{Addr: "kim@far.example"}, {Addr: "secret@far.example", Hidden: true}}, Subject: "Bcc", Date: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(people []room.Participant) string {
+		var list []string
+		for _, p := range people {
+			list = append(list, p.Addr)
+		}
+		return strings.Join(list, " ")
+	}
+	kim := w.in(w.chat(o.Invites["kim@far.example"], 1), frame.Frame{})
+	if got := names(kim.typ(frame.TWelcome).People); strings.Contains(got, "secret") {
+		t.Errorf("the recipient sees %s", got)
+	}
+	list, err := w.relay.Rooms(t.Context(), w.host, 10, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range list {
+		if strings.Contains(names(r.Participants), "secret") {
+			t.Errorf("the desk lists %s", names(r.Participants))
+		}
+	}
+	secret := w.in(w.chat(o.Invites["secret@far.example"], 2), frame.Frame{})
+	if got := names(secret.typ(frame.TWelcome).People); !strings.Contains(got, "secret") {
+		t.Errorf("they do not see themselves: %s", got)
+	}
+	kim.until("the one from Bcc", func(f *frame.Frame) bool { return strings.Contains(names(f.People), "secret") })
+	again := w.in(w.chat(o.Invites["kim@far.example"], 1), frame.Frame{})
+	if got := names(again.typ(frame.TWelcome).People); !strings.Contains(got, "secret") {
+		t.Errorf("after they came in: %s", got)
+	}
+}
+
+// Leaving while it rings is giving up: nobody answers to an empty room.
+func TestLeaveStopsTheRing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.Interval = time.Minute })
+	d := w.device("one")
+	kim := w.in(w.chat(w.token, 1), frame.Frame{})
+	kim.send(frame.Frame{T: frame.TAttempt})
+	d.typ(frame.TRing)
+	kim.send(frame.Frame{T: frame.TLeave})
+	d.until("cancelled", func(f *frame.Frame) bool { return f.T == frame.TRingEnd && f.Code == frame.EndCancelled })
+	if len(w.mail.all()) != 0 {
+		t.Error("an alarm went out")
+	}
+}
