@@ -95,7 +95,9 @@ export function chat(page: ChatPage, root: HTMLElement): void {
       page.reply?.startsWith('mailto:') && h('a', { class: 'quiet', href: page.reply }, t('chat.byMail')),
       trouble,
       h('p', { class: 'fine' }, t('chat.nothing')),
-      h('p', { class: 'fine' }, tr('chat.whose', { name: nameOf(to), addr: cleanLine(to.addr) })))));
+      h('p', { class: 'fine' }, nameOf(to) === cleanLine(to.addr)
+        ? tr('chat.whoseAddress', { addr: nameOf(to) })
+        : tr('chat.whose', { name: nameOf(to), addr: cleanLine(to.addr) })))));
   }
 
   function claimed(to: string, guest: boolean): void {
@@ -158,7 +160,7 @@ export function chat(page: ChatPage, root: HTMLElement): void {
 
     function update(): void {
       if (!view.el.isConnected) return;
-      head.update(name);
+      head.update(name, callee);
       drawPanel();
       const waits = !room.amCallee && !room.calleeHere && room.phase === 'open';
       const ringing = room.attempt?.state === 'ringing';

@@ -6,14 +6,13 @@ import { after } from './clock';
 import { avatar, cleanLine, cleanText, linkify, nameOf } from './text';
 import { bdi, fill, h, icon, soon } from './dom';
 import { clockTime, dayName, fullTime, list, t, tr, type Key } from './i18n';
+import { noteWords } from './note';
 import type { Pending } from './outbox';
 import type { Room } from './room';
 import { maxText, type Message } from './wire';
 
 const groupGap = 5 * 60_000; // ms of silence that begin a new group
 const nearEnd = 80;          // px from the end that still count as the end
-
-const notes = new Set(['answered', 'declined', 'cancelled', 'unanswered', 'alarmed']);
 
 interface Row { key: string; print: string; make(): HTMLElement }
 
@@ -41,7 +40,7 @@ export class Conversation {
     this.box = h('textarea', {
       id: 'message', rows: 1, dir: 'auto', 'aria-label': t('compose.name'), 'aria-describedby': 'hint',
       placeholder: t('compose.placeholder'), maxlength: maxText, autocomplete: 'off', enterkeyhint: 'send',
-      onkeydown: (ev: KeyboardEvent) => this.key(ev), oninput: () => this.wrote(),
+      onkeydown: (ev: KeyboardEvent) => this.key(ev), oninput: () => this.wrote(), onpaste: (ev: ClipboardEvent) => this.pasted(ev),
     });
     this.el = h('div', { class: 'conversation' },
       this.bar,
@@ -101,8 +100,14 @@ export class Conversation {
       else this.list.insertBefore(row.el, cursor);
     }
     if (this.following) this.toEnd();
-    else if (this.list.childElementCount > before) this.newer.hidden = false;
+    else if (this.list.childElementCount > before && room.messages.at(-1)?.from !== room.me) this.newer.hidden = false;
     this.look();
+  }
+
+  /** shown draws it at its end, when it has been out of the page. */
+  shown(): void {
+    this.following = true;
+    this.update();
   }
 
   /** look tells the others that all was seen, when it can have been. */
@@ -197,10 +202,9 @@ export class Conversation {
   }
 
   private note(m: Message): HTMLElement {
-    const known = notes.has(m.text);
-    const key = `note.${m.text}${this.room.amCallee ? '.you' : ''}` as Key;
+    const { room } = this;
     return h('li', { class: 'note' }, h('p', null,
-      known ? tr(key, { name: nameOf(this.room.callee) }) : [bdi(cleanLine(m.text))], ' ',
+      noteWords(m, room.me, room.people.values(), room.callee?.id), ' ',
       h('time', { datetime: m.at, title: fullTime(new Date(m.at)) }, clockTime(new Date(m.at)))));
   }
 
@@ -241,10 +245,18 @@ export class Conversation {
   }
 
   private wrote(): void {
-    this.problem.textContent = '';
+    this.problem.textContent = tooLong(this.box.value) ? t('compose.tooLong') : '';
     this.grow();
     this.keep();
     if (this.box.value.trim()) this.room.type();
+  }
+
+  /** pasted says so when the box takes only a part of what is pasted. */
+  private pasted(ev: ClipboardEvent): void {
+    const text = (ev.clipboardData?.getData('text/plain') ?? '').replace(/\r\n?/g, '\n');
+    const kept = this.box.value.length - (this.box.selectionEnd - this.box.selectionStart);
+    if (kept + text.length <= maxText) return;
+    soon(() => { this.problem.textContent = t('compose.cut'); }); // after the input event, which clears it
   }
 
   private grow(): void {
@@ -274,7 +286,7 @@ export class Conversation {
     const text = this.box.value.trim();
     this.focus();
     if (!text) return;
-    if (new TextEncoder().encode(text).length > maxText) {
+    if (tooLong(text)) {
       this.problem.textContent = t('compose.tooLong');
       return;
     }
@@ -290,8 +302,13 @@ export class Conversation {
   }
 }
 
+/** tooLong: the limit counts octets, of which a letter has up to three for each unit of its length. */
+function tooLong(text: string): boolean {
+  return text.length * 3 > maxText && new TextEncoder().encode(text).length > maxText;
+}
+
 /** joins: b belongs to the group of a. */
 function joins(a: Message | undefined, b: Message): boolean {
-  return !!a && a.kind === 'text' && a.from === b.from && Date.parse(b.at) - Date.parse(a.at) < groupGap
+  return !!a && a.kind === 'text' && b.kind === 'text' && a.from === b.from && Date.parse(b.at) - Date.parse(a.at) < groupGap
     && new Date(a.at).toDateString() === new Date(b.at).toDateString();
 }

@@ -7,13 +7,15 @@ import { ApiError, fetchPage, get, post } from './api';
 import { after } from './clock';
 import type { Phase } from './connection';
 import { Device } from './device';
-import { bdi, fill, h, icon, soon } from './dom';
+import { bdi, fill, h, icon, type Child } from './dom';
 import { explain } from './gate';
 import { moment, shortMoment, list, t, tr, type Key } from './i18n';
 import { Incoming } from './incoming';
 import { forgetAll } from './outbox';
 import { askToNotify, canSound, mayNotify, notify, plink, unlock } from './ringer';
 import { DeskRoom } from './deskroom';
+import { DeskRooms } from './deskrooms';
+import { noteWords } from './note';
 import { signIn } from './signin';
 import { avatar, cleanLine, nameOf } from './text';
 import type { DeskPage, Ring, Summary } from './wire';
@@ -42,7 +44,7 @@ class Desk {
   private missed: Ring[] = [];
   private phase: Phase = 'connecting';
   private away: boolean;
-  private open: DeskRoom | undefined;
+  private readonly open = new DeskRooms();
   private ended = false;
   private reading: (() => void) | undefined;
   private readonly listeners = new AbortController();
@@ -130,7 +132,7 @@ class Desk {
   }
 
   private looking(room: string): boolean {
-    return this.open?.id === room && !document.hidden;
+    return this.open.shown?.id === room && !document.hidden;
   }
 
   private announce(): void {
@@ -138,7 +140,7 @@ class Desk {
     const r = this.rooms.find((x) => x.unread > 0 && !this.looking(x.id));
     if (r?.last) {
       const from = nameOf(r.participants.find((p) => p.id === r.last!.from));
-      notify(from, cleanLine(r.last.text), 'room-' + r.id, () => { location.hash = r.id; });
+      notify(from, h('p', null, preview(r)).textContent, 'room-' + r.id, () => { location.hash = r.id; });
     }
   }
 
@@ -149,22 +151,15 @@ class Desk {
     fill(this.items, this.rooms.map((r) => this.item(r)));
     if (focused) this.items.querySelector<HTMLElement>(`a[href="${CSS.escape(focused)}"]`)?.focus();
     this.older.hidden = !this.more;
-    if (!this.open) this.drawEmpty();
+    if (!this.open.shown) this.drawEmpty();
   }
 
   private item(r: Summary): HTMLElement {
     const others = r.participants.filter((p) => p.id !== r.me);
     const unread = this.looking(r.id) ? 0 : r.unread;
     const at = new Date(when(r));
-    const from = r.last && r.participants.find((p) => p.id === r.last!.from);
-    const noteKey = r.last?.kind === 'note' ? (`note.${r.last.text}${r.owner === r.me ? '.you' : ''}` as Key) : null;
-    const owner = nameOf(r.participants.find((p) => p.id === r.owner));
-    const preview = !r.last ? t('desk.nothingYet')
-      : r.last.kind === 'mail' ? t('desk.mailSent')
-        : noteKey && /^(answered|declined|cancelled|unanswered|alarmed)$/.test(r.last.text) ? t(noteKey, { name: owner })
-          : (from?.id === r.me ? t('desk.you') : others.length > 1 && from ? nameOf(from) + ': ' : '') + cleanLine(r.last.text);
     return h('li', null, h('a', {
-      href: '#' + r.id, class: unread ? 'room unread' : 'room', 'aria-current': this.open?.id === r.id && 'page',
+      href: '#' + r.id, class: unread ? 'room unread' : 'room', 'aria-current': this.open.shown?.id === r.id && 'page',
     },
       avatar(others[0] ?? this.me),
       h('span', { class: 'room-text' },
@@ -173,7 +168,7 @@ class Desk {
           h('time', { datetime: at.toISOString() }, shortMoment(at))),
         h('span', { class: 'room-subject', dir: 'auto' }, cleanLine(r.subject) || t('mail.noSubject')),
         h('span', { class: 'room-last' },
-          h('span', { class: 'room-preview', dir: 'auto' }, preview),
+          h('span', { class: 'room-preview', dir: 'auto' }, preview(r)),
           unread > 0 && h('span', { class: 'count' }, unread, h('span', { class: 'sr' }, ' ', t('desk.unread')))))));
   }
 
@@ -192,17 +187,16 @@ class Desk {
 
   private follow(): void {
     const id = location.hash.slice(1);
-    if (this.open?.id === id) return;
-    this.open?.close();
-    this.open = undefined;
+    if (this.open.shown?.id === id) return;
     this.el.classList.toggle('has-room', id !== '');
+    this.open.show(id, () => new DeskRoom(id, this.pane, () => this.rooms.find((r) => r.id === id), {
+      back: () => { location.hash = ''; },
+      news: () => this.changed(),
+      gone: () => this.open.drop(id),
+      rings: () => this.incoming.has(id),
+      expired: () => this.end(this.expired),
+    }));
     if (id) {
-      this.open = new DeskRoom(id, this.pane, () => this.rooms.find((r) => r.id === id), {
-        back: () => { location.hash = ''; },
-        seen: () => this.changed(),
-        rings: () => this.incoming.has(id),
-        expired: () => this.end(this.expired),
-      });
       this.missed = this.missed.filter((m) => m.room !== id);
       this.drawNotices();
     } else fill(this.pane);
@@ -210,7 +204,7 @@ class Desk {
   }
 
   private looked(): void {
-    this.open?.looked();
+    this.open.shown?.looked();
     if (!document.hidden) this.changed();
   }
 
@@ -249,9 +243,10 @@ class Desk {
   }
 
   private show(room: string): void {
-    if (this.open?.id === room) this.open.wake();
+    if (this.open.shown?.id === room) this.open.shown.wake();
     location.hash = room;
-    soon(() => this.open?.focus());
+    this.follow(); // now, not when the change of the hash is told: the focus goes to the right room
+    this.open.shown?.focus();
   }
 
   private decline(r: Ring, words: string): void {
@@ -343,10 +338,21 @@ class Desk {
     this.listeners.abort();
     this.reading?.();
     this.incoming.clear();
-    this.open?.close();
+    this.open.close();
     this.device.close();
     then();
   }
 }
 
 const when = (r: Summary) => r.last?.at ?? r.created;
+
+/** preview: the last that happened, in one line. */
+function preview(r: Summary): Child {
+  const m = r.last;
+  if (!m) return t('desk.nothingYet');
+  if (m.kind === 'note') return noteWords(m, r.me, r.participants, r.owner);
+  if (m.kind === 'mail') return m.offset === 1 ? t('desk.mailSent') : t('desk.mailLater', { subject: cleanLine(m.text) || t('mail.noSubject') });
+  const from = r.participants.find((p) => p.id === m.from);
+  const who = from?.id === r.me ? t('desk.you') : r.participants.length > 2 && from ? nameOf(from) + ': ' : '';
+  return who + cleanLine(m.text);
+}

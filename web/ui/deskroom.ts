@@ -15,13 +15,17 @@ import { devices, outcome } from './status';
 import { cleanLine, nameOf } from './text';
 import type { Entry, Summary } from './wire';
 
-// Whoever is in a room is not rung. A desk that nobody looks at and where
-// nobody else is leaves the room after this time, so that the next attempt rings.
+// Whoever is in a room is not rung. A desk that does not show a room, or that
+// nobody looks at, leaves it this long after the last other person did, so that
+// the next attempt rings.
 const restAfter = 60_000; // ms
 
 export interface Callbacks {
   back(): void;
-  seen(): void;
+  /** There is something new, or it has been seen. */
+  news(): void;
+  /** It left the room while it was not shown. */
+  gone(): void;
   rings(): boolean;
   expired(): void;
 }
@@ -32,6 +36,8 @@ export class DeskRoom {
   private head: RoomHead | undefined;
   private rest: (() => void) | undefined;
   private wanted = false;
+  private behind = false;   // in the room, and not shown
+  private company = false;  // somebody else was there since it went behind
   private readonly panel = h('section', { class: 'panel', hidden: true });
   private drawn = '';
 
@@ -51,15 +57,37 @@ export class DeskRoom {
   }
 
   looked(): void {
-    this.rest?.();
-    this.rest = undefined;
+    this.awake();
     if (document.hidden) this.tire();
     else if (this.room) this.view?.look();
     else if (!this.callbacks.rings()) this.enter();
   }
 
+  /** Somebody else is in the room, or may be: it is only just entered. */
+  get inCompany(): boolean {
+    return !!this.room && (this.room.phase === 'connecting' || this.room.others.length > 0);
+  }
+
+  /** hide stays in the room without showing it. */
+  hide(): void {
+    this.behind = true;
+    this.wanted = false;
+    this.company = !!this.room?.others.length;
+    this.awake();
+  }
+
+  /** show brings a hidden room back as it stands now. */
+  show(): void {
+    this.behind = false;
+    this.awake();
+    if (!this.room || !this.view || !this.head) return this.enter();
+    this.draw(this.head, this.view);
+    this.update(this.room);
+    this.view.shown();
+  }
+
   close(): void {
-    this.rest?.();
+    this.awake();
     this.room?.close();
     this.room = undefined;
   }
@@ -73,7 +101,27 @@ export class DeskRoom {
     });
   }
 
+  private awake(): void {
+    this.rest?.();
+    this.rest = undefined;
+  }
+
+  /** linger: behind, the room is kept as long as somebody else is there, and a little longer. */
+  private linger(room: Room): void {
+    if (room.phase !== 'open') return;
+    if (room.others.length) {
+      this.company = true;
+      this.awake();
+    } else if (this.company) this.rest ??= after(restAfter, () => this.callbacks.gone());
+    else this.callbacks.gone();
+  }
+
+  private draw(head: RoomHead, view: Conversation): void {
+    fill(this.pane, h('div', { class: 'talk' }, head.el, this.panel, view.el));
+  }
+
   private enter(): void {
+    const changed = () => this.update(room);
     const room: Room = new Room({
       callee: this.summary()?.owner ?? 0,
       enter: async () => {
@@ -82,10 +130,10 @@ export class DeskRoom {
         room.calleeIs(this.summary()?.owner);
         return entry;
       },
-      changed: () => soon(() => this.update(room)),
+      changed: () => soon(changed),
       heard: (m) => {
-        if (m.from !== room.me && document.hidden && Date.now() - Date.parse(m.at) < 10_000) plink();
-        if (!document.hidden) this.callbacks.seen();
+        if (m.from !== room.me && !this.behind && document.hidden && Date.now() - Date.parse(m.at) < 10_000) plink();
+        if (this.behind || !document.hidden) this.callbacks.news();
       },
       over: (err) => this.over(err),
     });
@@ -95,7 +143,7 @@ export class DeskRoom {
       h('button', { class: 'round back', type: 'button', 'aria-label': t('desk.back'), onclick: () => this.callbacks.back() }, icon('back')),
       null);
     this.view = new Conversation(room);
-    fill(this.pane, h('div', { class: 'talk' }, this.head.el, this.panel, this.view.el));
+    this.draw(this.head, this.view);
     this.update(room);
     if (this.wanted) this.view.focus();
   }
@@ -103,6 +151,7 @@ export class DeskRoom {
   private over(err: unknown): void {
     this.close();
     if (err instanceof ApiError && err.status === 401) return this.callbacks.expired();
+    if (this.behind) return this.callbacks.gone();
     const missing = !(err instanceof ApiError) || err.status === 404 || err.status === 403;
     fill(this.pane, h('div', { class: 'empty' },
       h('h2', null, t('desk.noRoom')),
@@ -116,11 +165,12 @@ export class DeskRoom {
     const people = [...room.people.values()];
     const others = (people.length ? people : this.summary()?.participants ?? []).filter((p) => p.id !== room.me);
     const subject = cleanLine(room.subject || this.summary()?.subject || '');
-    this.head.update(others.length ? list(others.map(nameOf)) : subject);
+    this.head.update(others.length ? list(others.map(nameOf)) : subject, others[0] ?? people[0]);
     this.drawPanel(room);
     const alone = room.phase === 'open' && room.others.length === 0;
     this.view.ask(alone ? tr('compose.alone') : [], t('compose.placeholder'));
     this.view.update();
+    if (this.behind) this.linger(room);
   }
 
   /** A member who is not the one whose mail it was can ring from the desk too. */

@@ -9,6 +9,7 @@ import { list, t, tr, type Key } from './i18n';
 import type { Room } from './room';
 import { roomLine, type Line } from './status';
 import { avatar, nameOf } from './text';
+import type { Person } from './wire';
 
 /** StatusLine is the page's one role=status; it speaks only when its words change. */
 export class StatusLine {
@@ -49,17 +50,16 @@ export class RoomHead {
       h('div', { class: 'room-actions' }, fold, actions));
   }
 
-  update(title: string): void {
+  /** update names the conversation, and shows the face of who. */
+  update(title: string, who: Person | undefined): void {
     const { room } = this;
     this.status.show(roomLine(room));
-    const print = [title, room.carrier, room.port, room.why, room.phase, [...room.here],
+    const print = [title, who?.addr, who?.name, room.carrier, room.port, room.why, room.phase, [...room.here],
       [...room.people.values()].map(nameOf)].join('|');
     if (print === this.drawn) return;
     this.drawn = print;
     this.title.textContent = title;
-    const lead = room.amCallee || !room.callee
-      ? [...room.people.values()].filter((p) => p.id !== room.me) : [room.callee];
-    fill(this.face, avatar(room.others[0] ?? lead[0]));
+    fill(this.face, avatar(who));
     const here = [...room.here].flatMap((id) => room.people.get(id) ?? []);
     fill(this.people, here.length ? tr('people.here', {
       names: list(here.map((p) => (p.id === room.me ? t('people.you') : nameOf(p)))),

@@ -5,7 +5,7 @@
 import { fill, h, icon } from './dom';
 import { t, tr } from './i18n';
 import { notify, ring as startRinging } from './ringer';
-import { avatar, cleanLine, nameOf } from './text';
+import { avatar, breakable, cleanLine, nameOf } from './text';
 import type { Ring } from './wire';
 
 export interface Callbacks {
@@ -75,13 +75,14 @@ export class Incoming {
       oncancel: (ev: Event) => ev.preventDefault(),
       onkeydown: (ev: KeyboardEvent) => ev.key === 'Escape' && ev.preventDefault(),
     },
-      heading,
-      h('span', { class: 'pulse', 'aria-hidden': 'true' }, avatar(r.from, 'huge')),
-      h('div', { id: 'ring-what' },
-        h('p', { class: 'ring-name' }, h('bdi', null, name)),
-        name !== r.from.addr && h('p', { class: 'muted' }, h('bdi', null, cleanLine(r.from.addr))),
-        h('p', { class: 'ring-subject', dir: 'auto' }, tr('ring.about', { subject: cleanLine(r.subject) || t('mail.noSubject') })),
-        this.count),
+      h('div', { class: 'ring-about' },
+        heading,
+        h('span', { class: 'pulse', 'aria-hidden': 'true' }, avatar(r.from, 'huge')),
+        h('div', { id: 'ring-what' },
+          h('p', { class: 'ring-name' }, h('bdi', null, breakable(name))),
+          name !== cleanLine(r.from.addr) && h('p', { class: 'muted' }, h('bdi', null, breakable(cleanLine(r.from.addr)))),
+          h('p', { class: 'ring-subject', dir: 'auto' }, tr('ring.about', { subject: cleanLine(r.subject) || t('mail.noSubject') })),
+          this.count)),
       answer,
       h('form', {
         class: 'decline', onsubmit: (ev: Event) => {

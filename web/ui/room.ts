@@ -54,6 +54,10 @@ export class Room {
   private inFlight = new Map<string, () => void>();
   private outbox: Outbox | undefined;
   private answeredAt = 0;
+  private stale = '';        // the attempt that was answered already when we were welcomed
+  private wish = false;      // to be told when the callee is back, for the attempts to come too
+  private asked = '';        // the attempt for which the wish was last sent
+  private granted = '';      // the attempt for which the relay has taken it up
   private calls = false;
   private first = true;
   private readonly connection: Connection;
@@ -117,7 +121,7 @@ export class Room {
 
   /** Answered, and on the way into the room. */
   get arriving(): boolean {
-    return Date.now() - this.answeredAt < answeredFor && !this.metCallee;
+    return this.attempt?.state === 'answered' && Date.now() - this.answeredAt < answeredFor && !this.metCallee;
   }
 
   /** Who of the others has seen the message at offset. */
@@ -164,6 +168,7 @@ export class Room {
   call(): void {
     this.calls = true;
     this.metCallee = false;
+    this.answeredAt = 0;
     this.attempt = undefined;
     this.connection.send({ t: 'attempt' });
     this.options.changed();
@@ -174,7 +179,11 @@ export class Room {
   }
 
   tell(on: boolean): void {
-    if (this.attempt) this.attempt.tell = on;
+    this.wish = on;
+    if (this.attempt) {
+      this.attempt.tell = on;
+      this.asked = this.attempt.id;
+    }
     this.connection.send({ t: 'tell', on });
   }
 
@@ -243,6 +252,8 @@ export class Room {
     for (const [id, offset] of Object.entries(f.seen_by ?? {})) this.seenBy.set(Number(id), offset);
     this.seenSent = Math.max(this.seenSent, this.seenBy.get(this.me) ?? 0);
     this.attempt = f.attempt;
+    this.stale = f.attempt?.state === 'answered' ? f.attempt.id : '';
+    this.remind();
     this.flush();
     const first = this.first;
     this.first = false;
@@ -252,17 +263,32 @@ export class Room {
   private meet(people: Participant[] | undefined, here: number[] | undefined): void {
     for (const p of people ?? []) this.people.set(p.id, p);
     if (here) this.here = new Set(here);
-    if (this.calleeHere) this.metCallee = true;
+    if (this.calleeHere) {
+      this.metCallee = true;
+      this.wish = false; // it has come true
+    }
     if (this.others.length) this.met = true;
   }
 
   private progress(a: Attempt | undefined): void {
-    if (a?.state === 'answered' && this.attempt?.state !== 'answered') {
+    if (a?.state === 'answered' && a.id !== this.stale && this.attempt?.state !== 'answered') {
       this.answeredAt = Date.now();
       this.metCallee = this.calleeHere;
       after(answeredFor, () => this.options.changed());
     }
     this.attempt = a;
+    this.remind();
+  }
+
+  /** remind asks again, for a new attempt without response, for what was asked for the one before. */
+  private remind(): void {
+    const a = this.attempt;
+    if (!a || a.caller !== this.me) return;
+    if (a.tell) {
+      this.wish = true;
+      this.granted = a.id;
+    } else if (this.granted === a.id) this.wish = false; // the mail has gone out
+    else if (this.wish && this.asked !== a.id && (a.state === 'unanswered' || a.state === 'alarmed')) this.tell(true);
   }
 
   private insert(m: Message): void {
@@ -275,7 +301,7 @@ export class Room {
     if (this.last === 0) this.last = m.offset;
     for (let j = i; this.messages[j]?.offset === this.last + 1; j++) this.last++;
     if (m.from === this.me) this.settle(m.id);
-    this.typists.get(m.from)?.();
+    if (m.kind !== 'note') this.typists.get(m.from)?.();
     this.options.heard?.(m);
   }
 

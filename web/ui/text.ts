@@ -21,6 +21,11 @@ export function cleanLine(s: string): string {
   return line.length > 200 ? line.slice(0, 199) + '…' : line;
 }
 
+/** breakable lets a line break after the @ of an address. */
+export function breakable(s: string): (Node | string)[] {
+  return s.split(/(?<=@)/).flatMap((part, i) => (i ? [h('wbr'), part] : [part]));
+}
+
 /** nameOf falls back to the address. */
 export function nameOf(p: Person | undefined): string {
   if (!p) return '?';

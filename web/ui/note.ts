@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// The words of a note: what happened to a call, and to whom.
+
+import { bdi } from './dom';
+import { tr, type Key } from './i18n';
+import { cleanLine, nameOf } from './text';
+import type { Message, Participant } from './wire';
+
+const known = new Set(['answered', 'declined', 'cancelled', 'unanswered', 'alarmed']);
+
+/**
+ * noteWords says a note in the reader's language. It is about its sender: who
+ * was called, or who cancelled. An old note has none; then it is about the
+ * owner of the conversation, but for who cancelled, which nobody knows.
+ */
+export function noteWords(m: Message, me: number, people: Iterable<Participant>, owner: number | undefined): (Node | string)[] {
+  if (!known.has(m.text)) return [bdi(cleanLine(m.text))];
+  if (!m.from && m.text === 'cancelled') return tr('note.cancelled.unknown');
+  const about = m.from || owner;
+  const key = `note.${m.text}${about && about === me ? '.you' : ''}` as Key;
+  return tr(key, { name: nameOf([...people].find((p) => p.id === about)) });
+}
