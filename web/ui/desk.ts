@@ -69,6 +69,7 @@ class Desk {
     this.el = h('div', { class: 'desk' },
       h('aside', { class: 'side', 'aria-label': t('desk.side') },
         h('header', { class: 'side-head' },
+          h('h1', { class: 'sr' }, t('desk.side')),
           avatar(this.me),
           h('div', { class: 'side-who' }, h('p', { class: 'strong' }, bdi(nameOf(this.me))), this.avail),
           h('button', { class: 'link', type: 'button', onclick: () => void this.signOut() }, t('desk.signOut'))),
@@ -177,7 +178,7 @@ class Desk {
     const first = this.rooms.length === 0;
     fill(this.pane, h('div', { class: 'empty' },
       h('span', { class: 'emblem' }, icon(first ? 'mail' : 'chat')),
-      h('h1', null, t(first ? 'empty.title' : 'desk.choose')),
+      h('h2', null, t(first ? 'empty.title' : 'desk.choose')),
       first ? h('ol', { class: 'teach' },
         h('li', null, t('empty.one')), h('li', null, t('empty.two')), h('li', null, t('empty.three')))
         : h('p', { class: 'muted' }, t('desk.chooseWhy'))));
