@@ -172,9 +172,16 @@ func (r *Relay) signOff(d *device) {
 	if !last {
 		return
 	}
-	for _, h := range r.watched(d.Login) {
+	// A page that is loaded again is not a computer that was switched off.
+	time.AfterFunc(signOffGrace, func() { r.devicesGone(d.Login) })
+}
+
+// devicesGone tells the rooms in which login is being rung that no device is
+// left to ring, if that is so.
+func (r *Relay) devicesGone(login string) {
+	for _, h := range r.watched(login) {
 		h.post(func() {
-			if h.call != nil && person(h.info, h.call.a.Callee).Login == d.Login && !r.hasDevice(d.Login) {
+			if h.call != nil && person(h.info, h.call.a.Callee).Login == login && !r.hasDevice(login) {
 				h.event(attempt.Event{Kind: attempt.DevicesGone})
 			}
 		})

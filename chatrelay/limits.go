@@ -24,6 +24,7 @@ const (
 	typingEvery  = time.Second     // typing passed on
 	roomInbox    = 256             // things waiting for a room; whoever sends one more waits
 	takeUpWithin = 2 * time.Minute // a ring older than this does not go on after a restart
+	signOffGrace = 2 * time.Second // the last device is gone for so long: the computer is off
 	callerGrace  = 10 * time.Second
 	collapse     = 10 * time.Minute // one alarm mail a room, caller and callee
 	maxAlarms    = 10000            // remembered for collapse; the oldest go

@@ -65,3 +65,22 @@ func TestLeaveStopsTheRing(t *testing.T) {
 		t.Error("an alarm went out")
 	}
 }
+
+// A desk that is loaded again while it rings raises no alarm, and rings on.
+func TestReloadWhileRinging(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.Interval = time.Minute })
+	d := w.device("one")
+	kim := w.in(w.chat(w.token, 1), frame.Frame{})
+	kim.send(frame.Frame{T: frame.TAttempt})
+	d.typ(frame.TRing)
+	d.c.Close("reload")
+	again := w.device("two")
+	ring := again.typ(frame.TRing)
+	time.Sleep(signOffGrace + 200*time.Millisecond)
+	again.send(frame.Frame{T: frame.TAnswer, AttemptID: ring.Ring.Attempt})
+	kim.state(frame.Answered)
+	if n := len(w.mail.all()); n != 0 {
+		t.Errorf("%d alarms went out", n)
+	}
+}
