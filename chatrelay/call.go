@@ -60,6 +60,9 @@ func stopTimer(t *time.Timer) {
 
 // attempt begins a call, unless one rings or the callee is here.
 func (h *hall) attempt(s *session) {
+	if h.isHere(s.callee.ID) {
+		h.wish = &wish{s, time.Now()}
+	}
 	if h.isHere(s.callee.ID) || h.call != nil && (h.call.m.State == frame.Ringing ||
 		h.call.m.State == frame.Unanswered && h.call.a.Ended.IsZero()) {
 		if h.call != nil {
@@ -77,7 +80,28 @@ func (h *hall) attempt(s *session) {
 	h.event(attempt.Event{Kind: attempt.Start, On: h.r.hasDevice(s.callee.Login)})
 }
 
+// wish is an attempt at somebody who seems to be here. A page can vanish
+// without a word; until its connection counts as gone nobody is rung.
+type wish struct {
+	by *session
+	at time.Time
+}
+
+// afterAll makes the attempt that was wished for, now that s has left: if it
+// had not been heard of since, it was the callee's ghost.
+func (h *hall) afterAll(s *session) {
+	w := h.wish
+	if w == nil || w.by.callee.ID != s.me {
+		return
+	}
+	h.wish = nil
+	if h.sessions[w.by] && time.Unix(0, s.heard.Load()).Before(w.at) {
+		h.attempt(w.by)
+	}
+}
+
 func (h *hall) cancel(s *session) {
+	h.wish = nil
 	if h.call != nil && h.call.a.Caller == s.me {
 		h.event(attempt.Event{Kind: attempt.Cancel})
 	}

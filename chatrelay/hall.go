@@ -32,6 +32,7 @@ type hall struct {
 	sessions map[*session]bool
 	seen     map[int64]int64
 	call     *call // the newest attempt; nil when there was none
+	wish     *wish // an attempt that was not made, since the callee seemed to be here
 }
 
 // enter returns the live room, for whose use leave must be called.
@@ -294,6 +295,7 @@ func (h *hall) part(s *session) {
 	if h.call != nil && h.call.a.Caller == s.me {
 		h.call.callerGone(h)
 	}
+	h.afterAll(s)
 }
 
 // posted passes on a message that a session has committed, and acknowledges

@@ -84,3 +84,22 @@ func TestReloadWhileRinging(t *testing.T) {
 		t.Errorf("%d alarms went out", n)
 	}
 }
+
+// A callee's page can vanish without a word. Who asks for the callee before
+// that is noticed is not left without a ring or an alarm.
+func TestAttemptAtAGhost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	ghost := w.in(w.desk(), frame.Frame{})
+	ghost.typ(frame.TWelcome)
+	kim := w.in(w.chat(w.token, 1), frame.Frame{})
+	kim.typ(frame.TWelcome)
+	kim.send(frame.Frame{T: frame.TAttempt})
+	for range 5 { // the ghost is silent for frame.IdleWait
+		time.Sleep(frame.IdleWait / 4)
+		kim.send(frame.Frame{T: frame.TPing})
+	}
+	if f := kim.state(frame.Alarmed); f.Attempt.On {
+		t.Errorf("%+v", f.Attempt)
+	}
+}

@@ -5,6 +5,7 @@ package chatrelay
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -24,6 +25,7 @@ type session struct {
 
 	own     map[string]bool // messages on their way to the store, by ID; the room's goroutine's
 	written time.Time       // when typing was passed on
+	heard   atomic.Int64    // when the last frame came, in Unix nanoseconds
 }
 
 // fault is why the relay ends a connection: an error frame.
@@ -114,6 +116,7 @@ func (s *session) serve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		s.heard.Store(time.Now().UnixNano())
 		if f.Room != "" && f.Room != s.hall.id {
 			return &fault{frame.ErrRoom, "the frame is for another room"}
 		}
