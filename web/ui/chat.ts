@@ -127,7 +127,8 @@ export function chat(page: ChatPage, root: HTMLElement): void {
       },
       changed: () => soon(update),
       welcomed: (isFirst) => {
-        if (isFirst && !room.calleeHere && !room.amCallee && room.attempt?.state !== 'ringing') room.call();
+        // Also when the callee seems to be here: the relay knows a page that has vanished from one that is there.
+        if (isFirst && !room.amCallee && room.attempt?.state !== 'ringing') room.call();
       },
       heard: (m) => {
         if (m.from !== room.me && document.hidden) document.title = t('chat.titleNew', { name });

@@ -167,9 +167,11 @@ export class Room {
 
   call(): void {
     this.calls = true;
-    this.metCallee = false;
-    this.answeredAt = 0;
-    this.attempt = undefined;
+    if (!this.calleeHere) {
+      this.metCallee = false;
+      this.answeredAt = 0;
+      this.attempt = undefined;
+    }
     this.connection.send({ t: 'attempt' });
     this.options.changed();
   }
