@@ -249,18 +249,12 @@ func (d *Demo) makeAccounts(ctx context.Context, self string) error {
 	if err != nil {
 		return err
 	}
-	var have []struct {
-		Login string `json:"login"`
-	}
+	var have []Account // with their logins only
 	if err := json.Unmarshal(out, &have); err != nil {
 		return fmt.Errorf("reading the list of accounts: %w", err)
 	}
 	for _, a := range d.Accounts {
-		if slices.ContainsFunc(have, func(h struct {
-			Login string `json:"login"`
-		}) bool {
-			return h.Login == a.Login
-		}) {
+		if slices.ContainsFunc(have, func(h Account) bool { return h.Login == a.Login }) {
 			continue
 		}
 		if _, err := run(a.Password+"\n", "add", a.Login); err != nil {

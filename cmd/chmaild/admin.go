@@ -15,6 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/foxcpp/maddy"
 	"github.com/foxcpp/maddy/framework/hooks"
 	"github.com/foxcpp/maddy/framework/module"
 	"github.com/urfave/cli/v2"
@@ -134,6 +135,22 @@ func withUser(do func(login string, users module.PlainUserDB, mail module.Manage
 }
 
 func withModules(c *cli.Context, do func(module.PlainUserDB, module.ManageableStorage) error) error {
+	return withConfig(c, func(mods []maddy.ModInfo) error {
+		users, err := config.One[module.PlainUserDB](mods, c.String("auth"), "block that keeps accounts (auth.pass_table)")
+		if err != nil {
+			return err
+		}
+		mail, err := config.One[module.ManageableStorage](mods, c.String("storage"), "block that keeps mail (storage.imapsql)")
+		if err != nil {
+			return err
+		}
+		return do(users, mail)
+	})
+}
+
+// withConfig opens the configuration's blocks for one command and closes what
+// it used of them.
+func withConfig(c *cli.Context, do func([]maddy.ModInfo) error) error {
 	f, err := config.Read(c.Path("config"))
 	if err != nil {
 		return err
@@ -143,15 +160,7 @@ func withModules(c *cli.Context, do func(module.PlainUserDB, module.ManageableSt
 		return err
 	}
 	defer hooks.RunHooks(hooks.EventShutdown)
-	users, err := config.One[module.PlainUserDB](mods, c.String("auth"), "block that keeps accounts (auth.pass_table)")
-	if err != nil {
-		return err
-	}
-	mail, err := config.One[module.ManageableStorage](mods, c.String("storage"), "block that keeps mail (storage.imapsql)")
-	if err != nil {
-		return err
-	}
-	return do(users, mail)
+	return do(mods)
 }
 
 // readPassword asks on a terminal without showing what is typed, and otherwise
@@ -248,28 +257,21 @@ func withPresence(do func(*cli.Context, presence.Reader) error) cli.ActionFunc {
 		if err := noArgs(c); err != nil {
 			return err
 		}
-		f, err := config.Read(c.Path("config"))
-		if err != nil {
-			return err
-		}
-		mods, err := f.Admin()
-		if err != nil {
-			return err
-		}
-		defer hooks.RunHooks(hooks.EventShutdown)
-		m, err := config.One[*presence.Module](mods, "", "presence block (presence.local or presence.redis)")
-		if err != nil {
-			return err
-		}
-		d, err := m.OpenReader()
-		if err != nil {
-			return err
-		}
-		defer d.Close()
-		ctx, cancel := context.WithTimeout(c.Context, 30*time.Second)
-		defer cancel()
-		c.Context = ctx
-		return do(c, d)
+		return withConfig(c, func(mods []maddy.ModInfo) error {
+			m, err := config.One[*presence.Module](mods, "", "presence block (presence.local or presence.redis)")
+			if err != nil {
+				return err
+			}
+			d, err := m.OpenReader()
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			ctx, cancel := context.WithTimeout(c.Context, 30*time.Second)
+			defer cancel()
+			c.Context = ctx
+			return do(c, d)
+		})
 	}
 }
 
