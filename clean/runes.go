@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package clean
+
+import "unicode"
+
+const (
+	zwnj      = '\u200C' // zero width non-joiner
+	zwj       = '\u200D' // zero width joiner
+	blackFlag = '\U0001F3F4'
+)
+
+// isBreak says whether r ends a line without being white space for every
+// reader: next line, line separator, paragraph separator.
+func isBreak(r rune) bool { return r == '\u0085' || r == '\u2028' || r == '\u2029' }
+
+// overrides says whether r turns the direction of the letters after it: the
+// embeddings and overrides of UAX 9 section 2.1 and 2.2, which isolates have
+// replaced.
+func overrides(r rune) bool { return r >= '\u202A' && r <= '\u202E' }
+
+// bidi says whether r is any control of direction (UAX 9 section 2).
+func bidi(r rune) bool {
+	return overrides(r) || r >= '\u2066' && r <= '\u2069' || r == '\u200E' || r == '\u200F' || r == '\u061C'
+}
+
+// tag says whether r is one of the invisible tag characters.
+func tag(r rune) bool { return r >= 0xE0000 && r <= 0xE007F }
+
+// invisible says whether r shows nothing and means nothing to a person.
+// Joiners and directional characters are not among them.
+func invisible(r rune) bool {
+	switch {
+	case unicode.Is(unicode.Cc, r), tag(r):
+		return true
+	case r >= 0xFDD0 && r <= 0xFDEF, r&0xFFFE == 0xFFFE: // noncharacters
+		return true
+	case r >= '\u2060' && r <= '\u2064', r >= '\u206A' && r <= '\u206F', r >= '\uFFF9' && r <= '\uFFFB':
+		return true
+	case r >= 0xE0100 && r <= 0xE01EF, r >= '\uFE00' && r <= '\uFE0D': // variation selectors, but not of emoji
+		return true
+	}
+	switch r {
+	case '\u00AD', // soft hyphen
+		'\u034F',                               // combining grapheme joiner
+		'\u115F', '\u1160', '\u3164', '\uFFA0', // Hangul fillers
+		'\u17B4', '\u17B5', // Khmer inherent vowels
+		'\u180B', '\u180C', '\u180D', '\u180E', '\u180F', // Mongolian selectors
+		'\u200B', // zero width space
+		'\uFEFF', // byte order mark
+		'\u2800': // braille blank
+		return true
+	}
+	return false
+}
+
+// joins says whether a joiner can stand beside r: letters, their marks, and
+// what emoji are made of.
+func joins(r rune) bool {
+	return r != unicode.ReplacementChar && unicode.In(r, unicode.L, unicode.M, unicode.So) || r >= 0x1F3FB && r <= 0x1F3FF ||
+		r == '\u2640' || r == '\u2642' || r == '\u2194' || r == '\u2195'
+}
+
+// continues says whether r belongs to the letter or emoji that before ends.
+func continues(before, r rune) bool {
+	return unicode.Is(unicode.M, r) || r == zwj || r == zwnj || before == zwj || tag(r) ||
+		r >= 0x1F3FB && r <= 0x1F3FF || // skin tones
+		r >= 0x1F1E6 && r <= 0x1F1FF && before >= 0x1F1E6 && before <= 0x1F1FF // flags
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package limit bounds how often something is done, by whoever does it: one
+// bucket of tokens for each client prefix, link, login or participant, never
+// one for everybody. The tables themselves are bounded.
+package limit
+
+import (
+	"container/list"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Table is a map of bounded size; at the bound the entry that was not asked
+// for longest is forgotten.
+type Table[V any] struct {
+	mu    sync.Mutex
+	max   int
+	items map[string]*list.Element
+	order *list.List // of *row[V], the newest in front
+}
+
+type row[V any] struct {
+	key   string
+	value V
+}
+
+// NewTable returns a table of at most max entries.
+func NewTable[V any](max int) *Table[V] {
+	return &Table[V]{max: max, items: make(map[string]*list.Element), order: list.New()}
+}
+
+// Change hands the value under key, new or old, to do while no one else has it.
+func (t *Table[V]) Change(key string, do func(*V)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e, ok := t.items[key]
+	if ok {
+		t.order.MoveToFront(e)
+	} else {
+		e = t.order.PushFront(&row[V]{key: key})
+		t.items[key] = e
+		if t.order.Len() > t.max {
+			oldest := t.order.Back()
+			delete(t.items, t.order.Remove(oldest).(*row[V]).key)
+		}
+	}
+	do(&e.Value.(*row[V]).value)
+}
+
+// Has reports whether key is known, without making it newer.
+func (t *Table[V]) Has(key string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, ok := t.items[key]
+	return ok
+}
+
+// Rate is how often something may be done: so many a second, so many at once.
+type Rate struct {
+	Every rate.Limit
+	Burst int
+}
+
+// Buckets are the tokens left for each key.
+type Buckets struct {
+	rate Rate
+	of   *Table[*rate.Limiter]
+}
+
+// NewBuckets returns full buckets for the keys asked for last, at most max.
+func NewBuckets(r Rate, max int) *Buckets {
+	return &Buckets{rate: r, of: NewTable[*rate.Limiter](max)}
+}
+
+// Wait takes a token of key's bucket, or says how long until there is one.
+func (b *Buckets) Wait(key string) (wait time.Duration) {
+	b.of.Change(key, func(l **rate.Limiter) {
+		if *l == nil {
+			*l = rate.NewLimiter(b.rate.Every, b.rate.Burst)
+		}
+		r := (*l).Reserve()
+		if wait = r.Delay(); wait > 0 {
+			r.Cancel()
+		}
+	})
+	return wait
+}
+
+// Prefix is what is limited as one client: an IPv4 address, an IPv6 /64.
+func Prefix(ip netip.Addr) netip.Prefix {
+	bits := 32
+	if ip.Is6() {
+		bits = 64
+	}
+	p, _ := ip.Prefix(bits) // the zero Prefix for the zero Addr
+	return p
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package limit
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+)
+
+func TestTableForgetsTheOldest(t *testing.T) {
+	t.Parallel()
+	tab := NewTable[int](3)
+	for _, key := range []string{"a", "b", "c", "a", "d"} {
+		tab.Change(key, func(n *int) { *n++ })
+	}
+	for key, want := range map[string]bool{"a": true, "b": false, "c": true, "d": true} {
+		if tab.Has(key) != want {
+			t.Errorf("%s known: %v", key, !want)
+		}
+	}
+	tab.Change("a", func(n *int) {
+		if *n != 2 {
+			t.Errorf("a is %d", *n)
+		}
+	})
+}
+
+func TestBucketsAreOnesOwn(t *testing.T) {
+	t.Parallel()
+	b := NewBuckets(Rate{Every: 0.001, Burst: 2}, 100)
+	for i := range 3 {
+		for _, key := range []string{"one", "two"} {
+			if wait := b.Wait(key); (wait > 0) != (i == 2) {
+				t.Errorf("token %d of %s: wait %v", i, key, wait)
+			}
+		}
+	}
+	if first := b.Wait("one"); b.Wait("one") > first { // what is refused costs nothing
+		t.Error("waiting got longer by asking")
+	}
+}
+
+func TestPrefix(t *testing.T) {
+	t.Parallel()
+	for ip, want := range map[string]string{
+		"192.0.2.7": "192.0.2.7/32", "2001:db8::1": "2001:db8::/64", "2001:db8:0:0:1::1": "2001:db8::/64",
+	} {
+		if got := fmt.Sprint(Prefix(netip.MustParseAddr(ip))); got != want {
+			t.Errorf("%s: %s", ip, got)
+		}
+	}
+	if p := Prefix(netip.Addr{}); p.IsValid() {
+		t.Errorf("no address: %s", p)
+	}
+}

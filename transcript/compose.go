@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package transcript
+
+import (
+	"bytes"
+	"fmt"
+	"html/template"
+	"strings"
+	"time"
+)
+
+// Transcript is a conversation as one of its people gets it by mail. Names,
+// subject and texts have been cleaned (package clean); Compose escapes them.
+type Transcript struct {
+	Subject string
+	People  []string // names, the reader's among them
+	Lines   []Line   // oldest first; of more than fits the newest are written
+	Earlier int      // lines before Lines that the conversation has
+	Link    string   // into the conversation; may be empty
+	Lang    string   // "ko"; anything else is English
+	Zone    *time.Location
+}
+
+// Line is one message or note.
+type Line struct {
+	At      time.Time
+	Name    string // who wrote it; empty for a note
+	Text    string // of a note: what happened, in the reader's language
+	Edited  bool
+	Deleted bool // Text and Files are not written
+	Files   []File
+}
+
+// File is a file of a message, as a link.
+type File struct {
+	Name string
+	URL  string
+	Size int64 // octets
+}
+
+// words are the texts of one language.
+type words struct {
+	tag, subject, heading, with, zone, earlier, open, edited, deleted, day, clock string
+}
+
+var (
+	english = words{
+		tag: "en", subject: "Transcript: %s", heading: "Your conversation about “%s”", with: "With: %s", zone: "Times are those of %s.",
+		earlier: "%d earlier messages are in the conversation.", open: "Open the conversation",
+		edited: "edited", deleted: "This message was deleted.", day: "Monday, 2 January 2006", clock: "15:04",
+	}
+	koreanWords = words{
+		tag: "ko", subject: "대화 기록: %s", heading: "“%s”에 관한 대화", with: "함께한 사람: %s", zone: "시각은 %s 기준입니다.",
+		earlier: "이전 메시지 %d개는 대화에 있습니다.", open: "대화 열기",
+		edited: "수정됨", deleted: "삭제된 메시지입니다.",
+	}
+	weekdays = [...]string{"일", "월", "화", "수", "목", "금", "토"}
+)
+
+// dayOf and clockOf write a time; Go's layouts know no Korean.
+func (w words) dayOf(t time.Time) string {
+	if w.tag != "ko" {
+		return t.Format(w.day)
+	}
+	return fmt.Sprintf("%d년 %d월 %d일 %s요일", t.Year(), t.Month(), t.Day(), weekdays[t.Weekday()])
+}
+
+func (w words) clockOf(t time.Time) string {
+	if w.tag != "ko" {
+		return t.Format(w.clock)
+	}
+	half := "오전"
+	if t.Hour() >= 12 {
+		half = "오후"
+	}
+	return fmt.Sprintf("%s %d:%02d", half, (t.Hour()+11)%12+1, t.Minute())
+}
+
+// page is a transcript in words, for the template and the text alike.
+type page struct {
+	Lang, Marker, Heading, With, Zone, Earlier, Link, Open, Edited, Deleted string
+	Days                                                                    []day
+}
+
+type day struct {
+	Name  string
+	Lines []entry
+}
+
+type entry struct {
+	Line
+	Clock string
+	Files []attached
+}
+
+type attached struct {
+	Name, URL, Size string
+}
+
+// Compose returns the mail's subject and its bodies. Both bodies begin with
+// the marker line.
+func (t Transcript) Compose() (subject, text, html string, err error) {
+	w := english
+	if t.Lang == "ko" {
+		w = koreanWords
+	}
+	p := t.page(w)
+	var b bytes.Buffer
+	if err := htmlBody.Execute(&b, p); err != nil {
+		return "", "", "", fmt.Errorf("composing a transcript: %w", err)
+	}
+	return fmt.Sprintf(w.subject, t.Subject), p.text(), b.String(), nil
+}
+
+func (t Transcript) page(w words) page {
+	zone := t.Zone
+	if zone == nil {
+		zone = time.UTC
+	}
+	lines, earlier := t.Lines, t.Earlier
+	size, first := 0, len(lines)
+	for first > 0 && len(lines)-first < maxLines && size+cost(lines[first-1]) <= maxWritten {
+		first--
+		size += cost(lines[first])
+	}
+	lines, earlier = lines[first:], earlier+first
+	p := page{
+		Lang: w.tag, Marker: markers[w.tag], Heading: fmt.Sprintf(w.heading, t.Subject), Zone: fmt.Sprintf(w.zone, zone),
+		Open: w.open, Edited: w.edited, Deleted: w.deleted,
+	}
+	if web(t.Link) {
+		p.Link = t.Link
+	}
+	if len(t.People) > 0 {
+		p.With = fmt.Sprintf(w.with, strings.Join(t.People, ", "))
+	}
+	if earlier > 0 {
+		p.Earlier = fmt.Sprintf(w.earlier, earlier)
+	}
+	for _, l := range lines {
+		l.At = l.At.In(zone)
+		if name := w.dayOf(l.At); len(p.Days) == 0 || p.Days[len(p.Days)-1].Name != name {
+			p.Days = append(p.Days, day{Name: name})
+		}
+		e := entry{Line: l, Clock: w.clockOf(l.At)}
+		if !l.Deleted {
+			for _, f := range l.Files {
+				a := attached{Name: f.Name, Size: octets(f.Size)}
+				if web(f.URL) {
+					a.URL = f.URL
+				}
+				e.Files = append(e.Files, a)
+			}
+		}
+		d := &p.Days[len(p.Days)-1]
+		d.Lines = append(d.Lines, e)
+	}
+	return p
+}
+
+// cost is about how many octets a line takes.
+func cost(l Line) int {
+	n := 200 + len(l.Name) + len(l.Text)
+	for _, f := range l.Files {
+		n += 50 + len(f.Name) + len(f.URL)
+	}
+	return n
+}
+
+func octets(n int64) string {
+	switch {
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MB", float64(n)/(1<<20))
+	case n >= 1<<10:
+		return fmt.Sprintf("%d KB", n>>10)
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+// text is the plain body. What a person wrote is indented, so that it cannot
+// be taken for another's line.
+func (p page) text() string {
+	var b strings.Builder
+	put := func(parts ...string) {
+		for _, s := range parts {
+			b.WriteString(s)
+		}
+		b.WriteByte('\n')
+	}
+	put(p.Marker)
+	put()
+	put(p.Heading)
+	for _, s := range []string{p.With, p.Zone, p.Earlier, p.Link} {
+		if s != "" {
+			put(s)
+		}
+	}
+	for _, d := range p.Days {
+		put()
+		put("—— ", d.Name, " ——")
+		for _, e := range d.Lines {
+			put()
+			switch {
+			case e.Name == "":
+				put(e.Clock, "  ", e.Text)
+				continue
+			case e.Edited && !e.Deleted:
+				put(e.Clock, "  ", e.Name, " (", p.Edited, ")")
+			default:
+				put(e.Clock, "  ", e.Name)
+			}
+			if e.Deleted {
+				put("    ", p.Deleted)
+				continue
+			}
+			if e.Text != "" {
+				put("    ", strings.ReplaceAll(e.Text, "\n", "\n    "))
+			}
+			for _, f := range e.Files {
+				put(strings.TrimRight(fmt.Sprintf("    [%s, %s] %s", f.Name, f.Size, f.URL), " "))
+			}
+		}
+	}
+	return b.String()
+}
+
+// htmlBody has its styles in it, because mail programs leave others out.
+var htmlBody = template.Must(template.New("transcript").Parse(`<!DOCTYPE html>
+<html lang="{{.Lang}}"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark"></head>
+<body style="font-family:system-ui,sans-serif;line-height:1.5;max-width:40em">
+<p style="font-size:small;opacity:.7">{{.Marker}}</p>
+<h1 style="font-size:1.25em" dir="auto">{{.Heading}}</h1>
+<p style="font-size:small">{{with .With}}<bdi>{{.}}</bdi><br>{{end}}{{.Zone}}{{with .Earlier}}<br>{{.}}{{end}}</p>
+{{- with .Link}}
+<p><a href="{{.}}">{{$.Open}}</a></p>
+{{- end}}
+{{- range .Days}}
+<h2 style="font-size:1em">{{.Name}}</h2>
+{{- range .Lines}}
+{{- if not .Name}}
+<p style="font-size:small;opacity:.7"><bdi>{{.Text}}</bdi> · {{.Clock}}</p>
+{{- else}}
+<p style="margin-bottom:0"><b><bdi>{{.Name}}</bdi></b> <span style="font-size:small;opacity:.7">{{.Clock}}{{if and .Edited (not .Deleted)}} · {{$.Edited}}{{end}}</span></p>
+{{- if .Deleted}}
+<p style="margin:0;opacity:.7"><i>{{$.Deleted}}</i></p>
+{{- else}}
+{{- with .Text}}
+<p style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere" dir="auto">{{.}}</p>
+{{- end}}
+{{- range .Files}}
+<p style="margin:0">{{if .URL}}<a href="{{.URL}}"><bdi>{{.Name}}</bdi></a>{{else}}<bdi>{{.Name}}</bdi>{{end}} ({{.Size}})</p>
+{{- end}}
+{{- end}}
+{{- end}}
+{{- end}}
+{{- end}}
+</body></html>
+`))
