@@ -5,103 +5,145 @@ package chatrelay
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/push"
 )
-
-// alarmKey is whose alarms are collapsed into one.
-type alarmKey struct {
-	room           string
-	caller, callee int64
-}
 
 var errNoAddress = errors.New("the callee has no mail address")
 
-// alarm mails the callee. A goroutine tries, and tries again; the room lives
-// until it has ended.
+// alarm mails the callee, each member of a group, and tells their browsers and
+// the webhooks unless they do not want to be disturbed. A goroutine tries the
+// mail, and tries again; the room lives until it has ended.
 func (h *hall) alarm(c *call) {
 	caller, callee := person(h.info, c.a.Caller), person(h.info, c.a.Callee)
-	subject := h.info.Subject
+	subject, id, silent := h.info.Subject, c.a.ID, c.silent
+	var to []room.Participant
+	for _, login := range h.r.members(callee.Login) {
+		switch {
+		case login == callee.Login && callee.Addr != "":
+			to = append(to, callee)
+		case login != callee.Login && !c.refused[login] && strings.Contains(login, "@"):
+			member := callee // the link is the group's
+			member.Addr, member.Name = login, ""
+			to = append(to, member)
+		}
+	}
+	if who := h.reach(c).push; !silent && len(who) > 0 {
+		h.r.alert(who, h.pushNote(c, push.Alarm))
+		h.r.callHooks(who, h.pushNote(c, push.Alarm), caller.Person)
+	}
 	if !h.hold() {
-		return // unreachable within the room's goroutine, which holds it
+		return // unreachable within a step of the room, which holds it
 	}
 	h.r.owned.Go(func() {
 		defer h.leave()
 		defer h.r.recovered("an alarm")
-		at, err := h.r.raise(h.id, subject, caller, callee)
+		at, again, err := h.r.raise(h.id, id, subject, caller, callee, to, silent)
 		if h.r.ctx.Err() != nil && err != nil {
 			return
 		}
-		h.do(func() { h.alarmed(c, at, err) })
+		h.do(func() { h.alarmed(c, at, again, err) })
 	})
 }
 
-func (h *hall) alarmed(c *call, at time.Time, err error) {
-	if err != nil {
+func (h *hall) alarmed(c *call, at time.Time, again bool, err error) {
+	if err == nil {
+		c.a.Mailed = at
+	} else {
+		c.unsent = true
 		alarmsTotal.WithLabelValues("failed").Inc()
 		h.log("sending an alarm", err)
-		if c.m.State == frame.Unanswered { // it is over, and waits for the next sign-on
-			c.a.Ended = time.Now().UTC()
-			h.keep(c)
-		}
-		return
 	}
-	c.mailed = &at
+	switch {
+	case h.call == c && c.m.State == frame.Unanswered && (err == nil || !c.a.Pushed.IsZero()):
+		h.event(attempt.Event{Kind: attempt.AlarmSent, Again: again})
+		return
+	case err != nil && c.m.State == frame.Unanswered: // it is over, and waits for the next sign-on
+		c.a.Ended = time.Now().UTC()
+	}
+	h.keep(c)
 	if h.call == c {
-		h.event(attempt.Event{Kind: attempt.AlarmSent})
+		h.broadcast(&frame.Frame{T: frame.TState, Attempt: c.frame()}, nil)
 	}
 }
 
-// raise sends the alarm mail and returns when it was sent: just now, or a
-// little before by an earlier attempt.
-func (r *Relay) raise(roomID, subject string, caller, callee room.Participant) (at time.Time, err error) {
-	key := alarmKey{roomID, caller.ID, callee.ID}
-	r.mu.Lock()
-	at, sent := r.alarms[key]
-	r.mu.Unlock()
-	if sent && time.Since(at) < collapse {
-		alarmsTotal.WithLabelValues("collapsed").Inc()
-		return at, nil
+// notified notes that a browser's push service, or a webhook, took an alarm.
+func (h *hall) notified(attemptID string, at time.Time) {
+	c := h.call
+	if c == nil || c.a.ID != attemptID || !c.a.Pushed.IsZero() {
+		return
 	}
-	if callee.Addr == "" {
-		return at, errNoAddress
+	if c.a.Pushed = at; c.m.State == frame.Unanswered && c.unsent {
+		h.event(attempt.Event{Kind: attempt.AlarmSent})
+		return
+	}
+	h.keep(c)
+	h.broadcast(&frame.Frame{T: frame.TState, Attempt: c.frame()}, nil)
+}
+
+// raise mails the alarm of an attempt and returns when it was sent: just now,
+// or (again) a little before by an earlier attempt. One of several mails is
+// enough. silent: it only takes as long.
+func (r *Relay) raise(roomID, attemptID, subject string, caller, callee room.Participant, to []room.Participant, silent bool) (at time.Time, again bool, err error) {
+	if at, err = r.lastAlarm(roomID, attemptID, caller.ID, callee.ID); err != nil {
+		r.opt.Log("looking for an earlier alarm", "room", roomID, "reason", err.Error())
+	} else if !at.IsZero() {
+		alarmsTotal.WithLabelValues("collapsed").Inc()
+		return at, true, nil
+	}
+	if len(to) == 0 {
+		return at, false, errNoAddress
 	}
 	for _, wait := range alarmTries {
 		select {
 		case <-time.After(wait):
 		case <-r.ctx.Done():
-			return at, r.ctx.Err()
+			return at, false, r.ctx.Err()
 		}
-		if err = r.invite(roomID, subject, caller, callee, alarmMail); err == nil {
+		if silent {
+			return time.Now().UTC(), false, nil
+		}
+		var failed []room.Participant
+		for _, p := range to {
+			if e := r.invite(roomID, subject, caller, p, alarmMail); e != nil {
+				err = e
+				failed = append(failed, p)
+			}
+		}
+		if len(failed) < len(to) {
+			at = time.Now().UTC()
+		}
+		if to = failed; len(failed) == 0 {
 			break
 		}
 		r.opt.Log("sending an alarm, will try again", "room", roomID, "reason", err.Error())
 	}
-	if err != nil {
-		return at, err
+	if at.IsZero() {
+		return at, false, err
 	}
 	alarmsTotal.WithLabelValues("sent").Inc()
-	at = time.Now().UTC()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.alarms) >= maxAlarms {
-		for k, t := range r.alarms {
-			if time.Since(t) >= collapse {
-				delete(r.alarms, k)
-			}
-		}
-		for k := range r.alarms {
-			if len(r.alarms) < maxAlarms {
-				break
-			}
-			delete(r.alarms, k)
+	return at, false, nil
+}
+
+// lastAlarm is when an alarm mail of the same caller and callee last went out,
+// if that was within collapse.
+func (r *Relay) lastAlarm(roomID, but string, caller, callee int64) (at time.Time, err error) {
+	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
+	defer cancel()
+	past, err := r.opt.Rooms.Attempts(ctx, roomID, lookBack)
+	for _, a := range past {
+		if a.ID != but && a.Caller == caller && a.Callee == callee && time.Since(a.Mailed) < collapse && a.Mailed.After(at) {
+			at = a.Mailed
 		}
 	}
-	r.alarms[key] = at
-	return at, nil
+	return at, err
 }
 
 // invite mails to a link into the room, which rings from.
@@ -115,8 +157,48 @@ func (r *Relay) invite(roomID, subject string, from, to room.Participant, write 
 	return r.opt.Mailer.Send(ctx, write(from.Person, to.Person, subject, r.opt.WebBase+"/c/"+token))
 }
 
-// tellBack mails those who asked to be told when login is back.
-func (r *Relay) tellBack(login string) {
+// waits looks from time to time for callees who were missed while they did not
+// want to be disturbed, and now can be.
+func (r *Relay) waits() {
+	tick := time.NewTicker(missedEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := r.lookForMissed(); err != nil && r.ctx.Err() == nil {
+				r.opt.Log("looking for who is missed", "reason", err.Error())
+			}
+		case <-r.ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Relay) lookForMissed() error {
+	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
+	defer cancel()
+	logins, err := r.opt.Rooms.Missed(ctx)
+	if err != nil {
+		return fmt.Errorf("reading who is missed: %w", err)
+	}
+	for _, login := range logins {
+		for _, m := range r.members(login) {
+			r.mu.Lock()
+			here := len(r.devices[m]) > 0
+			r.mu.Unlock()
+			if here {
+				r.tellBack(m, func(a room.Attempt) bool {
+					return slices.Contains([]string{frame.DND, frame.Quiet, frame.Busy}, a.Why)
+				})
+			}
+		}
+	}
+	return nil
+}
+
+// tellBack mails those who asked to be told when login is back, if it can be
+// rung now.
+func (r *Relay) tellBack(login string, which func(room.Attempt) bool) {
 	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 	defer cancel()
 	tells, err := r.opt.Rooms.Tells(ctx, login)
@@ -124,7 +206,13 @@ func (r *Relay) tellBack(login string) {
 		r.opt.Log("reading who wants to be told", "login", login, "reason", err.Error())
 		return
 	}
+	if len(tells) == 0 || r.reachOf(ctx, login, "", nil).why != "" {
+		return
+	}
 	for _, a := range tells {
+		if !which(a) {
+			continue
+		}
 		if err := r.tellOne(ctx, a); err != nil {
 			r.opt.Log("telling a caller that the callee is back", "room", a.Room, "reason", err.Error())
 			continue // at the next sign-on

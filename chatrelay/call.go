@@ -3,43 +3,64 @@
 package chatrelay
 
 import (
-	"context"
 	"crypto/rand"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/push"
 )
 
-// call is an attempt in its live room, whose goroutine owns it.
+// call is an attempt in its live room, whose steps own it.
 type call struct {
 	a       room.Attempt
 	m       attempt.Attempt
-	devices []string // kinds of the devices rung
-	mailed  *time.Time
-	taker   *device     // the device that answered
-	timer   *time.Timer // the next Tick
-	grace   *time.Timer // until the caller counts as gone
-	turn    int         // rises with each ring: a late Tick of an earlier one means nothing
-	held    bool        // the ringing call is a user of the room
+	devices []string                   // kinds of the devices rung
+	rung    map[string]map[string]bool // logins rung → other relays that did
+	pushed  []string                   // logins whose browsers were told of the ring
+	refused map[string]bool            // logins that are not rung: they declined, or have blocked the caller
+	now     *reach                     // how the callee can be rung, where that was looked at just now
+	silent  bool                       // the callee has blocked the caller: nothing is rung
+	busy    bool                       // whoever is rung is in another chat
+	unsent  bool                       // the alarm mail could not be sent
+	taker   taker                      // the device that answered
+	timer   *time.Timer                // the next Tick
+	grace   *time.Timer                // until the caller counts as gone
+	turn    int                        // rises with each ring: a late Tick of an earlier one means nothing
+	held    bool                       // while it rings or waits it is a user of the room
 }
+
+// taker is a device that answers, perhaps at another relay.
+type taker struct{ login, id, relay string }
 
 // oldCall is a call read back from the store.
 func oldCall(a room.Attempt, of int) *call {
-	return &call{a: a, m: attempt.Attempt{State: a.State, Ring: a.Rings, Of: max(of, a.Rings)}}
+	return &call{a: a, m: attempt.Attempt{State: a.State, Ring: a.Rings, Of: max(of, a.Rings), Why: a.Why, Words: a.Words}}
 }
 
 func (c *call) frame() *frame.Attempt {
-	return &frame.Attempt{ID: c.a.ID, State: c.m.State, Caller: c.a.Caller, Callee: c.a.Callee, Ring: c.m.Ring, Of: c.m.Of,
-		On: c.m.On, Devices: slices.Clone(c.devices), Started: c.a.Started, Mailed: c.mailed, Words: c.m.Words, Tell: c.a.Tell}
+	f := &frame.Attempt{ID: c.a.ID, State: c.m.State, Caller: c.a.Caller, Callee: c.a.Callee, Ring: c.m.Ring, Of: c.m.Of,
+		On: c.m.On, Why: c.m.Why, Busy: c.busy && c.m.State == frame.Ringing, By: c.a.Taker,
+		Devices: slices.Clone(c.devices), Started: c.a.Started, Words: c.m.Words, Tell: c.a.Tell}
+	if at := c.a.Mailed; !at.IsZero() {
+		f.Mailed = &at
+	}
+	if at := c.a.Pushed; !at.IsZero() {
+		f.Pushed = &at
+	}
+	return f
+}
+
+// open says whether the attempt is under way: another one waits for it.
+func (c *call) open() bool {
+	return c.m.State == frame.Ringing || c.m.State == frame.Busy || c.m.State == frame.Unanswered && c.a.Ended.IsZero()
 }
 
 // callerGone waits a little: a page that is loaded again is not gone.
 func (c *call) callerGone(h *hall) {
-	if c.m.State == frame.Ringing {
+	if c.m.State == frame.Ringing || c.m.State == frame.Busy {
 		c.grace = time.AfterFunc(callerGrace, func() {
 			h.post(func() {
 				if h.call == c && !h.isHere(c.a.Caller) {
@@ -50,7 +71,11 @@ func (c *call) callerGone(h *hall) {
 	}
 }
 
-func (c *call) callerBack() { stopTimer(c.grace) }
+// callerBack goes on with the call of a caller who has come back.
+func (h *hall) callerBack() {
+	stopTimer(h.call.grace)
+	h.reconsider(changed)
+}
 
 func stopTimer(t *time.Timer) {
 	if t != nil {
@@ -58,13 +83,31 @@ func stopTimer(t *time.Timer) {
 	}
 }
 
-// attempt begins a call, unless one rings or the callee is here.
+// standsFor says whether somebody is the callee, or a member of the group
+// that is.
+func (h *hall) standsFor(id, callee int64) bool {
+	if id == callee {
+		return true
+	}
+	p := person(h.info, id)
+	return p.Login != "" && !p.Guest && slices.Contains(h.r.members(person(h.info, callee).Login), p.Login)
+}
+
+// calleeHere says whether whoever would be rung is in the room.
+func (h *hall) calleeHere(callee int64) bool {
+	return slices.ContainsFunc(h.here(), func(id int64) bool { return h.standsFor(id, callee) })
+}
+
+// attempt begins a call, unless one is under way or the callee is here.
 func (h *hall) attempt(s *session) {
-	if h.isHere(s.callee.ID) {
+	here := h.calleeHere(s.callee.ID)
+	if here {
 		h.wish = &wish{s, time.Now()}
 	}
-	if h.isHere(s.callee.ID) || h.call != nil && (h.call.m.State == frame.Ringing ||
-		h.call.m.State == frame.Unanswered && h.call.a.Ended.IsZero()) {
+	if c := h.call; c != nil && c.silent && c.a.Caller != s.me {
+		h.drop(c) // it stands in nobody's way
+	}
+	if here || h.call != nil && h.call.open() {
 		if h.call != nil {
 			s.out.put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
 		}
@@ -73,11 +116,78 @@ func (h *hall) attempt(s *session) {
 	if h.call != nil {
 		stopTimer(h.call.grace)
 	}
-	h.call = &call{
+	c := &call{
 		a: room.Attempt{ID: rand.Text(), Room: h.id, Caller: s.me, Callee: s.callee.ID, Started: time.Now().UTC()},
 		m: attempt.Attempt{Of: h.r.opt.Rings},
 	}
-	h.event(attempt.Event{Kind: attempt.Start, On: h.r.hasDevice(s.callee.Login)})
+	h.call = c
+	h.screen(c)
+	now := h.reach(c)
+	c.now = &now
+	h.event(attempt.Event{Kind: attempt.Start, Why: now.why, On: now.on})
+	c.now = nil
+}
+
+// drop ends a call that rings nobody, without a word.
+func (h *hall) drop(c *call) {
+	if c.open() {
+		h.stopRings(c, frame.EndCancelled)
+		c.m.State, c.a.State, c.a.Ended = frame.Cancelled, frame.Cancelled, time.Now().UTC()
+		h.keep(c)
+		h.holdCall(c)
+	}
+}
+
+// screen finds out who of those to be rung has blocked the caller.
+func (h *hall) screen(c *call) {
+	ctx, cancel := h.store()
+	defer cancel()
+	logins := h.r.members(person(h.info, c.a.Callee).Login)
+	blockers, err := h.r.opt.Rooms.BlockedBy(ctx, person(h.info, c.a.Caller), logins...)
+	if err != nil {
+		h.log("looking for blocks", err)
+	}
+	c.refused = map[string]bool{}
+	// Where all have, it looks to the caller as if none had.
+	if c.silent = len(blockers) > 0 && len(blockers) == len(logins); !c.silent {
+		for _, login := range blockers {
+			c.refused[login] = true
+		}
+	}
+	c.a.Silent = c.silent
+}
+
+// reach is how the callee of a call can be rung now.
+func (h *hall) reach(c *call) reach {
+	return h.r.reachOf(h.r.ctx, person(h.info, c.a.Callee).Login, h.id, c.refused)
+}
+
+// news is why it is looked again whether somebody can be rung.
+type news int
+
+const (
+	changed news = iota // settings, chats, the caller is back
+	came                // a device has just signed on
+	went                // the last device has been gone for a while
+)
+
+// reconsider looks again whether the callee can be rung, where the caller
+// waits for that.
+func (h *hall) reconsider(what news) {
+	c := h.call
+	if c == nil || h.gone || !h.isHere(c.a.Caller) && what != went || h.calleeHere(c.a.Callee) {
+		return
+	}
+	now, rings := h.reach(c), c.m.State == frame.Ringing
+	c.now = &now
+	defer func() { c.now = nil }()
+	switch {
+	case now.why == frame.Off && rings && what != went: // it may come back at once
+	case now.why != "":
+		h.event(attempt.Event{Kind: attempt.Unreachable, Why: now.why, On: now.on})
+	case what == came || c.m.State == frame.Busy || !rings && c.m.Why != "":
+		h.event(attempt.Event{Kind: attempt.Reachable, On: true})
+	}
 }
 
 // wish is an attempt at somebody who seems to be here. A page can vanish
@@ -91,7 +201,7 @@ type wish struct {
 // had not been heard of since, it was the callee's ghost.
 func (h *hall) afterAll(s *session) {
 	w := h.wish
-	if w == nil || w.by.callee.ID != s.me {
+	if w == nil || !h.standsFor(s.me, w.by.callee.ID) {
 		return
 	}
 	h.wish = nil
@@ -118,8 +228,18 @@ func (h *hall) tell(s *session, on bool) {
 	h.broadcast(&frame.Frame{T: frame.TState, Attempt: c.frame()}, nil)
 }
 
-// calleeEntered answers the attempt, by whatever way the callee came.
-func (h *hall) calleeEntered() { h.event(attempt.Event{Kind: attempt.DeviceAnswered}) }
+// calleeEntered answers the attempt, by whatever way the callee, or a member
+// of the group that is, came.
+func (h *hall) calleeEntered(id int64) {
+	c := h.call
+	before := c.a.Taker
+	if id != c.a.Callee && before == 0 {
+		c.a.Taker = id
+	}
+	if h.event(attempt.Event{Kind: attempt.Answered}); c.m.State != frame.Answered {
+		c.a.Taker = before
+	}
+}
 
 // event lets something happen to the call, and carries out what follows.
 func (h *hall) event(e attempt.Event) {
@@ -134,19 +254,19 @@ func (h *hall) event(e attempt.Event) {
 		return
 	}
 	for _, f := range effects {
-		if f.Do == attempt.Ring {
-			h.ring(c)
-		}
-		if f.Do == attempt.StopRings {
+		switch f.Do {
+		case attempt.RingFirst, attempt.RingNext, attempt.RingSame:
+			h.ring(c, f.Do == attempt.RingFirst)
+		case attempt.StopRings:
 			h.stopRings(c, f.Why)
 		}
 	}
+	c.a.State, c.a.Rings, c.a.Why, c.a.Words = c.m.State, c.m.Ring, c.m.Why, c.m.Words
 	if c.m.State != before.State {
 		attemptsTotal.WithLabelValues(c.m.State).Inc()
-	}
-	c.a.State, c.a.Rings, c.a.Ended = c.m.State, c.m.Ring, time.Time{}
-	if c.m.State != frame.Ringing && c.m.State != frame.Unanswered {
-		c.a.Ended = time.Now().UTC()
+		if c.a.Ended = (time.Time{}); !c.open() {
+			c.a.Ended = time.Now().UTC()
+		}
 	}
 	if c.m.State == frame.Answered {
 		c.a.Tell = false
@@ -156,15 +276,41 @@ func (h *hall) event(e attempt.Event) {
 	for _, f := range effects {
 		switch f.Do {
 		case attempt.Note:
-			about := c.a.Callee
-			if f.Why == frame.EndCancelled {
-				about = c.a.Caller
-			}
-			h.note(about, f.Why)
+			h.noteOf(c, f.Why)
 		case attempt.Alarm:
 			h.alarm(c)
 		}
 	}
+	h.holdCall(c)
+}
+
+// holdCall keeps the room alive while a call rings or waits, whoever is here.
+func (h *hall) holdCall(c *call) {
+	waits := c.m.State == frame.Ringing || c.m.State == frame.Busy
+	if waits && !c.held {
+		c.held = h.hold()
+	}
+	if !waits && c.held {
+		c.held = false
+		h.leave()
+	}
+}
+
+// noteOf appends the note of a call's outcome, with the words of a decline.
+func (h *hall) noteOf(c *call, what string) {
+	if c.silent {
+		return
+	}
+	about, text := c.a.Callee, what
+	switch {
+	case what == frame.Cancelled:
+		about = c.a.Caller
+	case what == frame.Answered && c.a.Taker != 0:
+		about = c.a.Taker
+	case what == frame.Declined && c.m.Words != "":
+		text += "\n" + c.m.Words
+	}
+	h.note(about, text)
 }
 
 // keep stores the attempt.
@@ -176,93 +322,50 @@ func (h *hall) keep(c *call) {
 	}
 }
 
-// ring rings every device of the callee, and waits for an interval.
-func (h *hall) ring(c *call) {
-	if !c.held {
-		c.held = h.hold()
-		h.r.setCall(c.a.ID, h)
+// respond is a device's answer to a ring: frame.EndAnswered or frame.EndDeclined.
+func (h *hall) respond(attemptID, code, words string, by taker) {
+	c := h.call
+	if c == nil || c.a.ID != attemptID || c.m.State != frame.Ringing {
+		return
 	}
-	callee := person(h.info, c.a.Callee)
-	c.devices = h.r.ringDevices(callee.Login, &frame.Frame{T: frame.TRing, Ring: h.ringFrame(c)})
-	stopTimer(c.timer)
-	c.turn++
-	turn := c.turn
-	c.timer = time.AfterFunc(h.r.opt.Interval, func() {
-		h.post(func() {
-			if h.call == c && c.turn == turn {
-				h.event(attempt.Event{Kind: attempt.Tick})
-			}
-		})
-	})
-}
-
-func (h *hall) ringFrame(c *call) *frame.Ring {
-	return &frame.Ring{Attempt: c.a.ID, Room: h.id, From: person(h.info, c.a.Caller).Person, Subject: h.info.Subject,
-		Ring: c.m.Ring, Of: c.m.Of, At: time.Now().UTC()}
-}
-
-// stopRings tells the devices why it is over; the one that answered is told
-// so, the others that it was elsewhere.
-func (h *hall) stopRings(c *call, why string) {
-	c.turn++
-	stopTimer(c.timer)
-	stopTimer(c.grace)
-	other := why
-	if why == frame.EndAnswered {
-		other = frame.EndElsewhere
-		if c.taker != nil {
-			c.taker.out.put(frame.Encode(&frame.Frame{T: frame.TRingEnd, AttemptID: c.a.ID, Code: why}))
+	callee := person(h.info, c.a.Callee).Login
+	if !slices.Contains(h.r.members(callee), by.login) {
+		return
+	}
+	if code == frame.EndAnswered {
+		c.taker = by
+		if by.login != callee {
+			c.a.Taker = h.admit(by.login)
 		}
+		h.event(attempt.Event{Kind: attempt.Answered})
+		return
 	}
-	h.r.endRings(person(h.info, c.a.Callee).Login, &frame.Frame{T: frame.TRingEnd, AttemptID: c.a.ID, Code: other}, c.taker)
-	c.devices = nil
-	h.r.setCall(c.a.ID, nil)
-	if c.held {
-		c.held = false
-		h.leave()
+	c.refused[by.login] = true
+	left := func(login string) bool { return !c.refused[login] }
+	if by.login == callee || !slices.ContainsFunc(h.reach(c).ring, left) {
+		h.event(attempt.Event{Kind: attempt.Declined, Words: words})
+		return
 	}
+	h.endRing(c, by.login, frame.EndDeclined) // the others of the group ring on
 }
 
-// setCall notes in which room an attempt rings; nil: it does not any more.
-func (r *Relay) setCall(id string, h *hall) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if h == nil {
-		delete(r.calls, id)
-	} else {
-		r.calls[id] = h
-	}
-}
-
-// takeUp goes on with what was under way when the process before ended. What
-// rang moments ago rings on, if its caller comes back; what is older is
-// unanswered, with an alarm.
-func (r *Relay) takeUp() error {
-	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
+// admit makes a member of a group a participant, and returns which; 0: that
+// failed, and the member can try when they enter.
+func (h *hall) admit(login string) int64 {
+	ctx, cancel := h.store()
 	defer cancel()
-	open, err := r.opt.Rooms.OpenAttempts(ctx)
+	p, err := h.r.opt.Rooms.Join(ctx, login, h.id)
 	if err != nil {
-		return err
+		h.log("letting a member of a group in", err)
+		return 0
 	}
-	for _, a := range open {
-		h, err := r.enter(ctx, a.Room)
-		if err != nil {
-			return fmt.Errorf("taking up an attempt: %w", err)
-		}
-		h.do(func() {
-			h.call = oldCall(a, r.opt.Rings)
-			switch {
-			case a.State != frame.Ringing:
-				h.alarm(h.call)
-			case time.Since(a.Started) < takeUpWithin:
-				h.ring(h.call)
-				h.call.callerGone(h)
-			default:
-				h.call.m.Of = h.call.m.Ring
-				h.event(attempt.Event{Kind: attempt.Tick})
-			}
-		})
-		h.leave()
-	}
-	return nil
+	h.refresh(p.ID)
+	return p.ID
+}
+
+// pushNote is what browsers are told of a call.
+func (h *hall) pushNote(c *call, kind string) push.Note {
+	caller := person(h.info, c.a.Caller)
+	return push.Note{Kind: kind, Room: h.id, Attempt: c.a.ID, From: called(caller.Person), Subject: h.info.Subject,
+		URL: "/desk#" + h.id, At: time.Now().UTC(), Caller: caller.Addr}
 }

@@ -3,7 +3,6 @@
 package chatrelay
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coder/websocket"
 	"github.com/quic-go/quic-go/quicvarint"
 
 	"github.com/chmail/chmail/chatrelay/frame"
@@ -29,7 +27,8 @@ const (
 var ErrTooLarge = errors.New("a frame is too large")
 
 // Conn carries frames. One goroutine reads and one writes; Close may be
-// called by any, at any time.
+// called by any, at any time. A context given to it may have no more than a
+// deadline: see within.
 type Conn interface {
 	// Read returns the next frame. ErrTooLarge: it is beyond frame.MaxFrame.
 	Read(ctx context.Context) ([]byte, error)
@@ -43,65 +42,6 @@ type Conn interface {
 	RemoteIP() netip.Addr
 }
 
-type webSocket struct {
-	c      *websocket.Conn
-	remote netip.Addr
-	life   context.Context // of all reads: the library closes the connection when one's context ends
-	end    context.CancelFunc
-}
-
-// WebSocket carries frames as text messages; remote is the client's address.
-func WebSocket(c *websocket.Conn, remote netip.Addr) Conn {
-	c.SetReadLimit(-1) // Read has the limit, so that the client is told
-	w := &webSocket{c: c, remote: remote}
-	w.life, w.end = context.WithCancel(context.Background())
-	return w
-}
-
-func (w *webSocket) Read(ctx context.Context) ([]byte, error) {
-	stop := context.AfterFunc(ctx, w.end)
-	defer stop()
-	_, r, err := w.c.Reader(w.life)
-	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(io.LimitReader(r, frame.MaxFrame+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(b) > frame.MaxFrame {
-		return nil, ErrTooLarge
-	}
-	return b, nil
-}
-
-func (w *webSocket) Write(ctx context.Context, frames ...[]byte) error {
-	for _, f := range frames {
-		if err := w.c.Write(ctx, websocket.MessageText, f); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Close does not wait for the other side, which may be gone; a last frame
-// has been handed to the system by then.
-func (w *webSocket) Close(reason string) error {
-	defer w.end()
-	done := make(chan error, 1)
-	go func() { done <- w.c.Close(websocket.StatusNormalClosure, reason) }()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(closeWait):
-		return w.c.CloseNow()
-	}
-}
-
-func (w *webSocket) Carrier() string      { return CarrierWebSocket }
-func (w *webSocket) Port() int            { return 0 }
-func (w *webSocket) RemoteIP() netip.Addr { return w.remote }
-
 // byteStream is a bidirectional stream of QUIC or WebTransport.
 type byteStream interface {
 	io.ReadWriteCloser
@@ -112,7 +52,7 @@ type byteStream interface {
 // streamConn carries frames on one stream, each after its length as a varint.
 type streamConn struct {
 	s       byteStream
-	r       *bufio.Reader
+	in      source
 	end     func(reason string) error // closes the session below
 	carrier string
 	port    int
@@ -121,17 +61,7 @@ type streamConn struct {
 }
 
 func newStreamConn(s byteStream, carrier string, port int, remote netip.Addr, end func(string) error) *streamConn {
-	return &streamConn{s: s, r: bufio.NewReaderSize(s, 4096), end: end, carrier: carrier, port: port, remote: remote}
-}
-
-// bound gives a call on the stream the deadline of ctx, and ends it when ctx
-// ends before.
-func bound(ctx context.Context, set func(time.Time) error) (stop func() bool, err error) {
-	deadline, _ := ctx.Deadline() // the zero time is none
-	if err := set(deadline); err != nil {
-		return nil, err
-	}
-	return context.AfterFunc(ctx, func() { set(time.Unix(1, 0)) }), nil
+	return &streamConn{s: s, in: source{r: s}, end: end, carrier: carrier, port: port, remote: remote}
 }
 
 func (c *streamConn) Read(ctx context.Context) ([]byte, error) {
@@ -140,23 +70,23 @@ func (c *streamConn) Read(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	defer stop()
-	return readFrame(c.r)
+	return readFrame(&c.in)
 }
 
 // readFrame reads a length and as many octets.
-func readFrame(r *bufio.Reader) ([]byte, error) {
-	n, err := quicvarint.Read(r)
+func readFrame(in *source) ([]byte, error) {
+	n, err := in.varint()
 	if err != nil {
 		return nil, err
 	}
 	if n > frame.MaxFrame {
 		return nil, ErrTooLarge
 	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(r, b); err != nil {
+	f := make([]byte, n)
+	if err := in.full(f); err != nil {
 		return nil, fmt.Errorf("reading a frame of %d octets: %w", n, err)
 	}
-	return b, nil
+	return f, nil
 }
 
 // appendFrame appends a frame with its length.
@@ -170,14 +100,13 @@ func (c *streamConn) Write(ctx context.Context, frames ...[]byte) error {
 		return err
 	}
 	defer stop()
-	size := 0
-	for _, f := range frames {
-		size += len(f) + 8
-	}
-	b := make([]byte, 0, size)
+	buf := buffers.Get().(*[]byte)
+	defer giveBack(buf)
+	b := (*buf)[:0]
 	for _, f := range frames {
 		b = appendFrame(b, f)
 	}
+	*buf = b
 	_, err = c.s.Write(b)
 	return err
 }

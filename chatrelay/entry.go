@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,20 +18,12 @@ import (
 	"github.com/chmail/chmail/presence"
 )
 
-// Endpoint is a way to the relay.
-type Endpoint struct {
-	Carrier string   `json:"carrier"`
-	URL     string   `json:"url"`
-	Port    int      `json:"port,omitempty"`   // granted UDP port
-	Hashes  []string `json:"hashes,omitempty"` // SHA-256 of its certificates in base64
-}
-
 // Entry lets a client into a room.
 type Entry struct {
-	Ticket    string     `json:"ticket"` // good for 60 s
-	Room      string     `json:"room"`
-	Me        int64      `json:"me"`
-	Endpoints []Endpoint `json:"endpoints"` // in the order of preference
+	Ticket    string           `json:"ticket"` // good for 60 s
+	Room      string           `json:"room"`
+	Me        int64            `json:"me"`
+	Endpoints []frame.Endpoint `json:"endpoints"` // in the order of preference
 }
 
 // Card is what a link shows before anything happens.
@@ -49,7 +43,8 @@ func (r *Relay) Card(ctx context.Context, token string) (Card, error) {
 	if err != nil {
 		return Card{Invite: i}, err
 	}
-	return Card{Invite: i, Status: r.Status(ctx, i.Callee.Login)}, nil
+	status, _ := r.statusIn(ctx, i.Callee.Login, i.Room)
+	return Card{Invite: i, Status: status}, nil
 }
 
 // Chat claims a link for a browser and lets it in. It rings nobody. Errors
@@ -118,9 +113,12 @@ func mask(addr string) string {
 }
 
 // Enter lets a signed-in person into a room; room.ErrUnknown if the login is
-// not in it.
+// not in it, and in no group that is.
 func (r *Relay) Enter(ctx context.Context, login, roomID string) (Entry, error) {
 	me, err := r.opt.Rooms.Member(ctx, login, roomID)
+	if errors.Is(err, room.ErrUnknown) && len(r.groupsOf(login)) > 1 {
+		me, err = r.opt.Rooms.Join(ctx, login, roomID)
+	}
 	if err != nil {
 		return Entry{}, err
 	}
@@ -128,18 +126,22 @@ func (r *Relay) Enter(ctx context.Context, login, roomID string) (Entry, error) 
 	if err != nil {
 		return Entry{}, err
 	}
-	return r.entry(ctx, roomID, me.ID, calleeOf(info, me.ID).ID, person(info, info.Owner).Login), nil
+	return r.entry(ctx, roomID, me.ID, r.calleeOf(info, me).ID, person(info, info.Owner).Login), nil
 }
 
-// calleeOf is whom a member's attempts ring: the owner; for the owner, the
-// only other one, if there is but one.
-func calleeOf(info room.Info, me int64) room.Participant {
-	if info.Owner != me {
+// calleeOf is whom a member's attempts ring: the owner; for the owner, or a
+// member of the group that is, the only other one, if there is but one.
+func (r *Relay) calleeOf(info room.Info, me room.Participant) room.Participant {
+	owners := r.members(person(info, info.Owner).Login)
+	own := func(p room.Participant) bool {
+		return p.ID == info.Owner || p.Login != "" && slices.Contains(owners, p.Login)
+	}
+	if !own(me) {
 		return person(info, info.Owner)
 	}
 	var other room.Participant
 	for _, p := range info.Participants {
-		if p.ID != me && !p.Guest {
+		if !own(p) && !p.Guest {
 			if other.ID != 0 {
 				return room.Participant{}
 			}
@@ -159,41 +161,58 @@ func person(info room.Info, id int64) room.Participant {
 	return room.Participant{}
 }
 
-// entry makes a ticket, and opens the granted port of a login.
+// entry makes a ticket, and opens the granted port of a login at the room's home.
 func (r *Relay) entry(ctx context.Context, roomID string, me, callee int64, login string) Entry {
-	e := Entry{Room: roomID, Me: me, Endpoints: r.endpoints(ctx, login)}
-	t := ticket{Room: roomID, Me: me, Callee: callee, Port: e.Endpoints[0].Port, Expires: time.Now().Add(ticketLife).Unix()}
+	e := Entry{Room: roomID, Me: me, Endpoints: r.way(ctx, roomID, login)}
+	t := ticket{Room: roomID, Me: me, Callee: callee, Port: e.Endpoints[0].Port, Login: login, Expires: time.Now().Add(ticketLife).Unix()}
 	e.Ticket = t.sealed(r.ticketKey)
 	return e
 }
 
-// endpoints opens the granted port of a login. Whatever fails there, the
-// WebSocket is left.
-func (r *Relay) endpoints(ctx context.Context, login string) []Endpoint {
-	list := []Endpoint{{Carrier: CarrierWebSocket, URL: r.socketURL}}
-	if login == "" || r.opt.BlockUDP {
+// endpoints opens the granted port of a login, or of the room's owner if that
+// one's is at another relay. Whatever fails there, the WebSocket is left.
+func (r *Relay) endpoints(ctx context.Context, roomID, login string) []frame.Endpoint {
+	list := []frame.Endpoint{{Carrier: CarrierWebSocket, URL: r.opt.Socket}}
+	if r.opt.BlockUDP {
 		return list
 	}
 	g, err := r.granted(ctx, login)
+	if errors.Is(err, errElsewhere) {
+		info, failed := r.opt.Rooms.Info(ctx, roomID)
+		if owner := person(info, info.Owner).Login; failed == nil && owner != login {
+			g, err = r.granted(ctx, owner)
+		}
+	}
 	if err != nil {
-		r.opt.Log("no granted port, WebSocket only", "login", login, "reason", err.Error())
+		if !errors.Is(err, errElsewhere) {
+			r.failed("no granted port, WebSocket only", err, "login", login)
+		}
 		return list
 	}
-	at := net.JoinHostPort(r.opt.Host, strconv.Itoa(g.Port))
-	return append([]Endpoint{{Carrier: CarrierWebTransport, URL: "https://" + at + chatPath, Port: g.Port, Hashes: r.certs.hashes()}}, list...)
+	at := net.JoinHostPort(r.reach(g.Host), strconv.Itoa(g.Port))
+	return append([]frame.Endpoint{{Carrier: CarrierWebTransport, URL: "https://" + at + chatPath, Port: g.Port, Hashes: r.certs.hashes()}}, list...)
 }
+
+// errElsewhere: the granted port is at another relay, or there is none.
+var errElsewhere = errors.New("the granted port is not at this relay")
 
 // granted returns a login's grant with its port open. A port that another
 // program has is blocked, and another one granted.
 func (r *Relay) granted(ctx context.Context, login string) (presence.Grant, error) {
+	if login == "" {
+		return presence.Grant{}, errElsewhere
+	}
 	ctx, cancel := context.WithTimeout(ctx, presenceWait)
 	defer cancel()
 	g, err := r.opt.Presence.GrantOf(ctx, login)
 	for range portTries {
-		if err != nil {
+		if err != nil || !r.ours(g.Host) {
 			if g, err = r.opt.Presence.Grant(ctx, login); err != nil {
 				return g, err
 			}
+		}
+		if !r.ours(g.Host) {
+			return g, errElsewhere
 		}
 		if err = r.ports.listen(g); err == nil || !socketTaken(err) {
 			return g, err
@@ -204,6 +223,41 @@ func (r *Relay) granted(ctx context.Context, login string) (presence.Grant, erro
 		}
 	}
 	return g, err
+}
+
+// ours says whether a granted port is at this relay, under any of its names.
+func (r *Relay) ours(host string) bool {
+	_, bound := r.opt.Binds[host]
+	return bound && host != "" || strings.EqualFold(host, r.opt.Host)
+}
+
+// relayOf is the primary name of the relay that has a grant's host name.
+func (r *Relay) relayOf(host string) string {
+	if r.ours(host) {
+		return r.opt.Host
+	}
+	return host
+}
+
+// reach is the host name by which clients reach a granted port. localhost may
+// be ::1 to a browser, where nothing listens.
+func (r *Relay) reach(host string) string {
+	if a := r.bind(host); host == "localhost" && a.IsLoopback() {
+		return a.String()
+	}
+	return host
+}
+
+// bind is the address of the granted ports of a host name.
+func (r *Relay) bind(host string) netip.Addr {
+	if a, ok := r.opt.Binds[host]; ok {
+		return a
+	}
+	all := r.opt.Binds[""]
+	if a, err := netip.ParseAddr(host); err == nil && all.IsValid() && !all.IsUnspecified() {
+		return a // a host whose name is an address
+	}
+	return all
 }
 
 // Rooms lists the conversations of a login, the newest first.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/frame"
@@ -16,29 +17,46 @@ import (
 // errFull: the relay has maxRooms live rooms.
 var errFull = errors.New("the relay is full")
 
-// hall is a live room. Its goroutine owns everything below inbox; others
-// send it functions. It lives while it has a user: a connection, a ringing
-// attempt, an alarm on its way.
+// hall is a live room. Its steps own everything below them: functions that
+// others bring, of which one runs at a time. It lives while it has a user: a
+// connection, a ringing attempt, an alarm on its way.
 type hall struct {
 	r     *Relay
 	id    string
-	users int // under Relay.mu
-	inbox chan func()
-	quit  chan struct{} // closed when the last user has left
-	ended chan struct{} // closed when the room's goroutine has ended
+	users atomic.Int64 // from 0 only under Relay.mu
+	over  bool         // under Relay.mu: the last user has left
+	steps steps
 
 	info     room.Info
 	last     int64 // offset of the newest message that was passed on
 	sessions map[*session]bool
 	seen     map[int64]int64
-	call     *call // the newest attempt; nil when there was none
-	wish     *wish // an attempt that was not made, since the callee seemed to be here
+	wishes   map[int64]bool  // who gets a transcript by mail
+	call     *call           // the newest attempt; nil when there was none
+	wish     *wish           // an attempt that was not made, since the callee seemed to be here
+	told     time.Time       // when other relays were told of news
+	telling  bool            // they will be soon
+	newsAt   time.Time       // when browsers were told of news
+	chats    map[string]bool // logins that are here with somebody else
+	gone     bool            // another relay serves the room
 }
 
-// enter returns the live room, for whose use leave must be called.
+// enter returns the live room, for whose use leave must be called. A
+// *movedError says that it is at another relay.
 func (r *Relay) enter(ctx context.Context, id string) (*hall, error) {
 	if h := r.use(id, nil); h != nil {
 		return h, nil
+	}
+	r.mu.Lock()
+	draining := r.draining
+	r.mu.Unlock()
+	if to := r.pick(id); draining && to != "" {
+		return nil, &movedError{to}
+	}
+	if home, err := r.claim(ctx, id); err != nil {
+		return nil, err
+	} else if home != r.opt.Host {
+		return nil, &movedError{home}
 	}
 	info, err := r.opt.Rooms.Info(ctx, id)
 	if err != nil {
@@ -48,8 +66,12 @@ func (r *Relay) enter(ctx context.Context, id string) (*hall, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &hall{r: r, id: id, info: info, last: info.Next - 1, seen: seen, sessions: map[*session]bool{},
-		inbox: make(chan func(), roomInbox), quit: make(chan struct{}), ended: make(chan struct{})}
+	wishes, err := r.wishes(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	h := &hall{r: r, id: id, info: info, last: info.Next - 1, seen: seen, wishes: wishes, sessions: map[*session]bool{}}
+	h.steps.list = []step{{f: h.resume}} // before all others
 	latest, err := r.opt.Rooms.Attempts(ctx, id, 1)
 	if err != nil {
 		return nil, err
@@ -75,81 +97,40 @@ func (r *Relay) use(id string, fresh *hall) *hall {
 		h = fresh
 		r.halls[id] = h
 		roomsLive.Inc()
-		r.owned.Go(h.run)
 	}
-	h.users++
+	h.users.Add(1)
 	return h
 }
 
 func (h *hall) leave() {
-	h.r.mu.Lock()
-	defer h.r.mu.Unlock()
-	if h.users--; h.users == 0 {
-		delete(h.r.halls, h.id)
-		roomsLive.Dec()
-		close(h.quit)
-	}
-}
-
-func (h *hall) run() {
-	defer close(h.ended)
-	for {
-		select {
-		case f := <-h.inbox:
-			h.step(f)
-		case <-h.quit:
-			return
-		case <-h.r.ctx.Done():
-			return
-		}
-	}
-}
-
-// step runs f, unless the last user has left meanwhile.
-func (h *hall) step(f func()) {
-	if !h.hold() {
+	if h.users.Add(-1) > 0 {
 		return
 	}
-	defer h.leave()
-	defer h.r.recovered("a room")
-	f()
+	h.r.mu.Lock()
+	defer h.r.mu.Unlock()
+	if h.users.Load() > 0 || h.over {
+		return // somebody came meanwhile, or went as well
+	}
+	h.over = true
+	h.r.talks.left(h.id) // the last one's part may not have run
+	if h.r.halls[h.id] == h {
+		delete(h.r.halls, h.id)
+		h.r.vacate(h.id)
+	}
+	h.disband()
+	roomsLive.Dec()
 }
 
 // hold counts one more user of a room that is still live.
 func (h *hall) hold() bool {
-	h.r.mu.Lock()
-	defer h.r.mu.Unlock()
-	if h.users == 0 {
-		return false
-	}
-	h.users++
-	return true
-}
-
-// post hands f to the room's goroutine, which must not call it itself.
-func (h *hall) post(f func()) {
-	select {
-	case h.inbox <- f:
-	case <-h.quit:
-	case <-h.r.ctx.Done():
-	}
-}
-
-// do is post, and waits until f is done. It reports false when the relay ends
-// instead: then f has not run, and never will.
-func (h *hall) do(f func()) bool {
-	done := make(chan struct{})
-	h.post(func() { defer close(done); f() })
-	select {
-	case <-done:
-		return true
-	case <-h.ended:
-	}
-	select {
-	case <-done:
-		return true
-	default:
-		return false
+	for {
+		n := h.users.Load()
+		if n == 0 {
+			return false
+		}
+		if h.users.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
 }
 
@@ -213,6 +194,7 @@ func (h *hall) refresh(id int64) {
 func (h *hall) people() {
 	f := &frame.Frame{T: frame.TPeople, People: room.Listed(h.info.Participants, 0), Here: h.here()}
 	h.broadcast(f, nil) // nobody here is hidden: whoever comes in is revealed
+	h.company()
 }
 
 // welcome is the answer to a session's hello.
@@ -221,7 +203,8 @@ func (h *hall) welcome(s *session) *frame.Frame {
 	now := time.Now().UTC()
 	f := &frame.Frame{T: frame.TWelcome, Room: h.id, Epoch: h.info.Epoch, Me: s.me, Subject: h.info.Subject,
 		People: room.Listed(h.info.Participants, s.me), Here: append(h.here(), s.me), SeenBy: maps.Clone(h.seen), At: &now,
-		Carrier: s.conn.Carrier(), Port: s.conn.Port()}
+		Carrier: s.conn.Carrier(), Port: s.conn.Port(), Ticket: s.pass(now), Peers: h.r.sockets(),
+		Transcript: h.wishes[s.me], MaxFile: h.r.talks.maxFile, EditFor: int(room.EditFor / time.Second)}
 	if h.isHere(s.me) {
 		f.Here = f.Here[:len(f.Here)-1]
 	}
@@ -250,13 +233,13 @@ func (h *hall) reveal(id int64) {
 // and the session must read on by itself first.
 func (h *hall) join(s *session, after int64) (joined bool) {
 	h.catchUp()
-	if h.last-after > historyPage {
+	if h.last-after > joinPage {
 		return false
 	}
 	if after < h.last {
 		ctx, cancel := h.store()
 		defer cancel()
-		rest, err := h.r.opt.Rooms.Messages(ctx, h.id, after, historyPage)
+		rest, err := h.r.opt.Rooms.Messages(ctx, h.id, after, joinPage)
 		if err != nil {
 			h.log("reading messages", err)
 			s.out.end(frame.ErrStore, "the conversation cannot be read at the moment")
@@ -269,14 +252,18 @@ func (h *hall) join(s *session, after int64) (joined bool) {
 		}
 	}
 	h.sessions[s] = true
+	if h.gone {
+		h.redirect(s)
+		return true
+	}
 	h.reveal(s.me)
 	h.people()
 	if h.call != nil {
-		if h.call.a.Callee == s.me {
-			h.calleeEntered()
+		if h.standsFor(s.me, h.call.a.Callee) {
+			h.calleeEntered(s.me)
 		}
 		if h.call.a.Caller == s.me {
-			h.call.callerBack()
+			h.callerBack()
 		}
 		s.out.put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
 	}
@@ -290,6 +277,9 @@ func (h *hall) part(s *session) {
 	delete(h.sessions, s)
 	if h.isHere(s.me) {
 		return
+	}
+	if len(h.sessions) == 0 {
+		h.r.talks.left(h.id)
 	}
 	h.people()
 	if h.call != nil && h.call.a.Caller == s.me {
@@ -338,22 +328,55 @@ func (h *hall) pass(m room.Message) {
 	for s := range h.sessions {
 		if s.me == m.From && s.own[m.ID] {
 			s.ack(m)
+		} else if len(h.sessions) <= inlineWrites {
+			s.out.send(b)
 		} else {
 			s.out.put(b)
 		}
 	}
+	for _, login := range h.absent() {
+		h.r.tellDevices(login, &frame.Frame{T: frame.TRoom, Room: h.id})
+	}
+	h.tellRelays()
+	h.pushNews(m)
+}
+
+// absent are the logins of the room that are not here.
+func (h *hall) absent() (logins []string) {
 	for _, p := range h.info.Participants {
 		if p.Login != "" && !p.Guest && !h.isHere(p.ID) {
-			h.r.tellDevices(p.Login, &frame.Frame{T: frame.TRoom, Room: h.id})
+			logins = append(logins, p.Login)
 		}
 	}
+	return logins
+}
+
+// tellRelays lets the devices at other relays know that there is something
+// new, at most once in newsEvery.
+func (h *hall) tellRelays() {
+	if h.telling || h.r.alone() {
+		return
+	}
+	h.telling = true
+	time.AfterFunc(max(0, newsEvery-time.Since(h.told)), func() {
+		h.post(func() {
+			h.telling, h.told = false, time.Now()
+			if logins := h.absent(); len(logins) > 0 {
+				h.r.publish("", note{T: noteRoom, Room: h.id, Logins: logins})
+			}
+		})
+	})
 }
 
 // note appends one of the server's own lines.
 func (h *hall) note(about int64, text string) {
 	ctx, cancel := h.store()
 	defer cancel()
-	m, err := h.r.opt.Rooms.Append(ctx, h.id, room.Message{Kind: room.KindNote, From: about, Text: text})
+	m, err := h.r.opt.Rooms.Append(ctx, h.r.home(), h.id, room.Message{Kind: room.KindNote, From: about, Text: text})
+	if errors.Is(err, room.ErrMoved) {
+		h.moved()
+		return
+	}
 	if err != nil {
 		h.log("appending a note", err)
 		return

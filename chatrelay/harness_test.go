@@ -4,6 +4,7 @@ package chatrelay
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -28,6 +29,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -60,8 +62,9 @@ type world struct {
 	t     testing.TB
 	relay *Relay
 	rooms *room.Store
-	dir   *presence.Local
+	dir   presence.Directory
 	mail  *outMail
+	redis *testpart.Server // of several relays
 	web   *httptest.Server
 	host  string // login
 	token string // Kim's link
@@ -71,30 +74,36 @@ type world struct {
 
 func newWorld(t testing.TB, change func(*Options)) *world {
 	t.Helper()
-	ctx := t.Context()
-	rooms, err := room.Open(ctx, room.Options{DSN: "sqlite:" + filepath.Join(t.TempDir(), "rooms.db"),
-		LoginOf: func(a string) string {
-			if strings.HasSuffix(a, "@mall.example") {
-				return a
-			}
-			return ""
-		}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { rooms.Close() })
-	dir, err := presence.OpenLocal(presence.LocalOptions{Host: "relay.example", Range: freeRange(t)})
+	dir, err := presence.OpenLocal(presence.LocalOptions{Ranges: []presence.HostRange{{Host: "localhost", Range: freeRange(t)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dir.Close() })
+	return build(t, "sqlite:"+filepath.Join(t.TempDir(), "rooms.db"), dir, change).open()
+}
+
+// build starts a relay with its front door.
+func build(t testing.TB, dsn string, dir presence.Directory, change func(*Options)) *world {
+	t.Helper()
+	rooms, err := room.Open(t.Context(), room.Options{DSN: dsn, LoginOf: func(a string) string {
+		if strings.HasSuffix(a, "@mall.example") {
+			return a
+		}
+		return ""
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rooms.Close() })
 	w := &world{t: t, rooms: rooms, dir: dir, mail: &outMail{}, host: "host@mall.example"}
 	mux := http.NewServeMux()
-	w.web = httptest.NewServer(mux)
+	w.web = httptest.NewUnstartedServer(mux)
+	w.web.Listener = spilling{w.web.Listener}
+	w.web.Start()
 	t.Cleanup(w.web.Close)
-	opt := Options{Host: "localhost", Bind: netip.MustParseAddr("127.0.0.1"), WebBase: w.web.URL, Presence: dir, Rooms: rooms,
-		Mailer: w.mail, Rings: 3, Interval: 100 * time.Millisecond, Key: bytes.Repeat([]byte{7}, 32), StateDir: t.TempDir(),
-		Log: func(msg string, fields ...any) { t.Log(append([]any{msg}, fields...)...) }}
+	opt := Options{Host: dir.RelayHost(), Binds: map[string]netip.Addr{"": netip.MustParseAddr("127.0.0.1")}, WebBase: w.web.URL,
+		Presence: dir, Rooms: rooms, Mailer: w.mail, Rings: 3, Interval: 100 * time.Millisecond, Key: bytes.Repeat([]byte{7}, 32),
+		StateDir: t.TempDir(), Log: func(msg string, fields ...any) { t.Log(append([]any{dir.RelayHost(), msg}, fields...)...) }}
 	if change != nil {
 		change(&opt)
 	}
@@ -107,23 +116,41 @@ func newWorld(t testing.TB, change func(*Options)) *world {
 		}
 	})
 	mux.HandleFunc("/chat", func(rw http.ResponseWriter, r *http.Request) {
-		if c, err := websocket.Accept(rw, r, nil); err == nil {
-			w.relay.ServeRoom(r.Context(), WebSocket(c, netip.MustParseAddr("127.0.0.1")))
+		if c, err := Upgrade(rw, r, netip.MustParseAddr("127.0.0.1")); err == nil {
+			w.relay.ServeRoom(r.Context(), c)
 		}
 	})
 	mux.HandleFunc("/device/{id}", func(rw http.ResponseWriter, r *http.Request) {
-		if c, err := websocket.Accept(rw, r, nil); err == nil {
-			d := presence.Device{ID: r.PathValue("id"), Login: w.host, Source: presence.Desk, IP: netip.MustParseAddr("127.0.0.1")}
-			w.relay.ServeDevice(r.Context(), d, WebSocket(c, d.IP))
+		if c, err := Upgrade(rw, r, netip.MustParseAddr("127.0.0.1")); err == nil {
+			d := presence.Device{ID: r.PathValue("id"), Login: cmp.Or(r.FormValue("login"), w.host), Source: presence.Desk, IP: netip.MustParseAddr("127.0.0.1")}
+			w.relay.ServeDevice(r.Context(), d, c)
 		}
 	})
-	o, err := rooms.OpenFromMail(ctx, room.Mail{MessageID: "m1@mall.example", Sender: room.Person{Login: w.host, Addr: w.host, Name: "Host"},
+	return w
+}
+
+// open sends the mail with which the tests begin.
+func (w *world) open() *world {
+	w.t.Helper()
+	o, err := w.rooms.OpenFromMail(w.t.Context(), room.Mail{MessageID: "m1@mall.example", Sender: room.Person{Login: w.host, Addr: w.host, Name: "Host"},
 		Recipients: []room.Person{{Addr: "kim@far.example", Name: "Kim"}, {Addr: "lee@far.example", Name: "Lee"}}, Subject: "Order 7", Date: time.Now()})
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	w.room, w.token, w.cc = o.Room, o.Invites["kim@far.example"], o.Invites["lee@far.example"]
 	return w
+}
+
+// spilling is a listener as package web's.
+type spilling struct{ net.Listener }
+
+func (s spilling) Accept() (net.Conn, error) {
+	c, err := s.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c.(*net.TCPConn).SetWriteBuffer(64 << 10) // so that a slow reader is soon behind
+	return Spill(c), nil
 }
 
 // freeRange is ten UDP ports that nobody has.
@@ -183,12 +210,25 @@ type client struct {
 
 func (w *world) socket(path string) *client {
 	w.t.Helper()
-	c, _, err := websocket.Dial(w.t.Context(), "ws"+strings.TrimPrefix(w.web.URL, "http")+path, nil)
+	return w.dial("ws" + strings.TrimPrefix(w.web.URL, "http") + path)
+}
+
+func (w *world) dial(url string) *client {
+	w.t.Helper()
+	c, err := dial(w.t.Context(), url)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { c.CloseNow() })
-	return &client{t: w.t, c: WebSocket(c, netip.Addr{}), ctx: w.t.Context()}
+	w.t.Cleanup(func() { c.Close("test") })
+	return &client{t: w.t, c: c, ctx: w.t.Context()}
+}
+
+func dial(ctx context.Context, url string) (Conn, error) {
+	c, _, err := websocket.Dial(ctx, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	return WebSocket(c, netip.Addr{}), nil
 }
 
 // pinned checks a server's certificate as a browser with its hash does.

@@ -14,29 +14,42 @@ const (
 
 	queueFrames  = 256     // frames waiting for one connection; one more and it is behind
 	queueBytes   = 1 << 20 // octets of them
+	inlineWrites = 128     // people in a room to whom a message is written by whoever has it; with more, several processors do
 	writeWait    = 10 * time.Second
 	closeWait    = 2 * time.Second  // for a last error frame
 	callTimeout  = 10 * time.Second // of one call to the store
 	presenceWait = 2 * time.Second  // of one call to presence
-	sayRate      = 20               // frames a second that a connection may send
+	sayRate      = 20               // frames a second that a connection may send, and messages a participant; more are read later
 	sayBurst     = 60
+	turnWait     = 5 * time.Second // for a participant's turn to say something
+	maxTracked   = 20000           // participants, prefixes and logins whose limits are remembered
 	historyPage  = 100             // messages read from the store at a time
+	joinPage     = 8               // of them, queued at once for who joins: they fit in the queue, however long
 	typingEvery  = time.Second     // typing passed on
 	roomInbox    = 256             // things waiting for a room; whoever sends one more waits
 	takeUpWithin = 2 * time.Minute // a ring older than this does not go on after a restart
+	deviceIdle   = 7 * time.Second // without any frame a device is gone: with signOffGrace less than 10 s, which is promised
 	signOffGrace = 2 * time.Second // the last device is gone for so long: the computer is off
 	callerGrace  = 10 * time.Second
-	collapse     = 10 * time.Minute // one alarm mail a room, caller and callee
-	maxAlarms    = 10000            // remembered for collapse; the oldest go
-	maxRooms     = 20000            // live at once; the next is refused
-	maxDevices   = 32               // of one login; the next is refused
-	maxSessions  = 20000            // connections at once; the next is refused
-	maxWords     = 500              // octets of a decline's words
+	collapse     = 10 * time.Minute      // one alarm mail a room, caller and callee
+	lookBack     = 20                    // attempts of a room among which an earlier alarm is looked for
+	missedEvery  = 15 * time.Second      // looks for callees who can be rung again
+	turnSlack    = 20 * time.Millisecond // after the time at which an availability changes
+	maxRooms     = 20000                 // live at once; the next is refused
+	maxDevices   = 32                    // of one login; the next is refused
+	maxSessions  = 20000                 // connections at once; the next is refused
+	maxWords     = 500                   // octets of a decline's words
 
-	maxPorts      = 4096 // granted ports open at once; the next conversation goes by WebSocket
-	portTries     = 3    // ports tried when another program has one
-	quicIdle      = 15 * time.Second
-	quicHandshake = 5 * time.Second
+	maxPorts       = 4096  // granted ports open at once; the next conversation goes by WebSocket
+	portTries      = 3     // ports tried when another program has one
+	maxPrefixConns = 512   // QUIC connections of one address prefix at once; further ones are refused
+	prefixRate     = 20    // new ones a second of one prefix, in the long run
+	prefixBurst    = 600   //
+	maxPrefixes    = 16384 // prefixes counted at once; of the next, only the total is
+	retryFrom      = 32    // handshakes under way, from which on newcomers prove their address
+	retryRate      = 100   // newcomers a second, from which on they do
+	quicIdle       = 15 * time.Second
+	quicHandshake  = 5 * time.Second
 )
 
 // alarmTries are the waits before each try to send an alarm mail.

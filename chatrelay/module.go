@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -37,15 +39,48 @@ const moduleName = "chat.relay"
 //	    web https://chat.mall.example
 //	    # required: where alarm mails go in
 //	    deliver_to &local_routing
-//	    # name of this relay host; default: the global hostname
-//	    host $(hostname)
-//	    # address of the granted UDP ports
+//	    # address of the granted UDP ports; with a HOST, of those granted under
+//	    # that name. It may be repeated
 //	    bind 0.0.0.0
+//	    # this relay's own WebSocket endpoint, where several share the rooms;
+//	    # default: that of web
+//	    socket wss://chat.mall.example/chat
 //	    # sender of alarm mails; default: postmaster of the host
 //	    mail_from postmaster@$(hostname)
 //	    # rings of an attempt, and the time between them
 //	    rings 3
 //	    interval 10s
+//	    # where people's files and pictures are kept; `files off`: nowhere. A
+//	    # folder that several relays share, where they share the rooms
+//	    files files {
+//	        max_file  25M   # one file
+//	        max_room  500M  # the files of one conversation
+//	        max_total 20G   # all files that this relay took
+//	    }
+//	    # mail domain of the addresses at which transcripts are answered, whose
+//	    # mail goes to target.chmail_reply; default: they cannot be answered
+//	    replies $(domain)
+//	    # a transcript goes out when everybody has left for so long
+//	    transcript_after 2m
+//	    # an address whose members are all rung by what its mails bring, and by
+//	    # chats with it; the first to answer takes it. It may be repeated
+//	    group sales@mall.example {
+//	        member mina@mall.example joon@mall.example
+//	    }
+//	    # notifications of browsers and phones (Web Push) to those who switch them
+//	    # on at the desk: yes, no, or anywhere, which also allows push services in
+//	    # private networks
+//	    push yes
+//	    # a URL, https or at loopback, that is told of every alarm: who called whom
+//	    # about what. It may be repeated
+//	    webhook https://ntfy.mall.example/chats {
+//	        # json, ntfy or mattermost
+//	        format json
+//	        # json: signs what is sent; ntfy: its access token
+//	        secret XXXX
+//	        # logins whose alarms it is told of; default: everybody's
+//	        for mina@mall.example
+//	    }
 //	    # a granted port on which nobody is closes after it
 //	    port_idle 2m
 //	    # `websocket` alone opens no UDP port
@@ -54,6 +89,7 @@ const moduleName = "chat.relay"
 //	}
 type Module struct {
 	relay    *Relay
+	files    string
 	instance string
 	log      log.Logger
 }
@@ -79,44 +115,51 @@ func (m *Module) Name() string { return moduleName }
 // InstanceName implements module.Module.
 func (m *Module) InstanceName() string { return m.instance }
 
+// Files is the folder of people's files; empty: there is none.
+func (m *Module) Files() string { return m.files }
+
 // Relay is the relay that runs; nil where nothing runs (module.NoRun).
 func (m *Module) Relay() *Relay { return m.relay }
 
 // Init reads the block and starts the relay.
 func (m *Module) Init(cfg *config.Map) error {
 	var (
-		opt                  Options
-		dir                  presence.Directory
-		rooms                *room.Store
-		target               module.DeliveryTarget
-		hostname, bind, from string
-		carriers             []string
+		opt            = Options{Binds: map[string]netip.Addr{}, TalkOptions: TalkOptions{Files: "files"}, Groups: map[string][]string{}}
+		dir            presence.Directory
+		rooms          *room.Store
+		target         module.DeliveryTarget
+		hostname, from string
+		push           string
+		carriers       []string
 	)
 	cfg.Custom("presence", false, true, nil, presence.Directive, &dir)
 	cfg.Custom("rooms", false, true, nil, room.Directive, &rooms)
 	cfg.Custom("deliver_to", false, true, nil, modconfig.DeliveryDirective, &target)
 	cfg.String("hostname", true, false, "", &hostname)
-	cfg.String("host", false, false, "", &opt.Host)
-	cfg.String("bind", false, false, "0.0.0.0", &bind)
+	cfg.Callback("bind", func(_ *config.Map, node config.Node) error { return readBind(opt.Binds, node) })
+	cfg.String("socket", false, false, "", &opt.Socket)
 	cfg.String("web", false, true, "", &opt.WebBase)
 	cfg.String("mail_from", false, false, "", &from)
 	cfg.Int("rings", false, false, 3, &opt.Rings)
 	cfg.Duration("interval", false, false, 10*time.Second, &opt.Interval)
 	cfg.Duration("port_idle", false, false, 2*time.Minute, &opt.PortIdle)
+	cfg.Callback("group", func(_ *config.Map, node config.Node) error { return readGroup(opt.Groups, node) })
+	cfg.Callback("webhook", func(m *config.Map, node config.Node) error { return readWebhook(&opt.Webhooks, m, node) })
+	cfg.Enum("push", false, false, []string{"yes", "no", "anywhere"}, "yes", &push)
+	cfg.Callback("files", func(m *config.Map, node config.Node) error { return readFiles(&opt.TalkOptions, m, node) })
+	cfg.String("replies", false, false, "", &opt.Replies)
+	cfg.Duration("transcript_after", false, false, leftFor, &opt.LeftFor)
 	cfg.StringList("carriers", false, false, []string{CarrierWebTransport, CarrierWebSocket}, &carriers)
 	cfg.Bool("debug", true, false, &m.log.Debug)
 	if _, err := cfg.Process(); err != nil {
 		return err
 	}
 	var err error
-	if opt.Host == "" {
-		opt.Host = hostname
+	if u, err := url.Parse(opt.Socket); opt.Socket != "" && (err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss") {
+		return config.NodeErr(cfg.Block, "socket: %q is not ws(s)://HOST/PATH", opt.Socket)
 	}
-	if opt.Bind, err = netip.ParseAddr(bind); err != nil {
-		return config.NodeErr(cfg.Block, "bind: %q is not an IP address", bind)
-	}
-	if opt.Rings < 1 || opt.Interval <= 0 || opt.PortIdle <= 0 {
-		return config.NodeErr(cfg.Block, "rings, interval and port_idle must be more than 0")
+	if opt.Rings < 1 || opt.Interval <= 0 || opt.PortIdle <= 0 || opt.LeftFor <= 0 {
+		return config.NodeErr(cfg.Block, "rings, interval, port_idle and transcript_after must be more than 0")
 	}
 	for _, c := range carriers {
 		if c != CarrierWebTransport && c != CarrierWebSocket {
@@ -134,10 +177,27 @@ func (m *Module) Init(cfg *config.Map) error {
 	if !ok || domain == "" {
 		return config.NodeErr(cfg.Block, "mail_from: %q is not a mail address", from)
 	}
+	if err := checkGroups(opt.Groups, cfg.Block); err != nil {
+		return err
+	}
+	if push != "no" {
+		opt.Push = &PushOptions{Contact: from, Anywhere: push == "anywhere"}
+	}
+	if opt.Files != "" && !filepath.IsAbs(opt.Files) {
+		opt.Files = filepath.Join(config.StateDirectory, opt.Files)
+	}
+	m.files = opt.Files
 	if module.NoRun {
 		return nil
 	}
-	opt.Presence, opt.Rooms = dir, rooms
+	opt.Transcript = func(ctx context.Context, login string) (room.Wish, bool) {
+		of, err := rooms.Settings(ctx, login)
+		return room.Wish{On: of[login].Transcript, Zone: of[login].Zone}, err == nil
+	}
+	opt.Presence, opt.Rooms, opt.Host = dir, rooms, dir.RelayHost()
+	if shared, ok := dir.(interface{ Bus() presence.Bus }); ok && shared.Bus() != nil {
+		opt.Bus = shared.Bus()
+	}
 	opt.Mailer = &pipelineMailer{target: target, from: from, domain: domain}
 	opt.StateDir = config.StateDirectory
 	opt.Log = func(msg string, fields ...any) { m.log.Msg(msg, fields...) }
@@ -154,7 +214,51 @@ func (m *Module) Init(cfg *config.Map) error {
 	if m.relay, err = New(opt); err != nil {
 		return config.NodeErr(cfg.Block, "%v", err)
 	}
-	m.log.DebugMsg("relay started", "host", opt.Host, "bind", bind, "rings", opt.Rings, "interval", opt.Interval)
+	m.log.DebugMsg("relay started", "host", opt.Host, "rings", opt.Rings, "interval", opt.Interval)
+	return nil
+}
+
+// readBind reads `bind ADDRESS [HOST]`.
+func readBind(binds map[string]netip.Addr, node config.Node) error {
+	if len(node.Args) != 1 && len(node.Args) != 2 || len(node.Children) != 0 {
+		return config.NodeErr(node, "want an address, and the host name of those ports if there are several")
+	}
+	a, err := netip.ParseAddr(node.Args[0])
+	if err != nil {
+		return config.NodeErr(node, "%q is not an IP address", node.Args[0])
+	}
+	host := ""
+	if len(node.Args) == 2 {
+		host = strings.ToLower(node.Args[1])
+	}
+	if _, twice := binds[host]; twice {
+		return config.NodeErr(node, "the address of these ports is given twice")
+	}
+	binds[host] = a
+	return nil
+}
+
+// readFiles reads `files DIR { … }` or `files off`.
+func readFiles(opt *TalkOptions, m *config.Map, node config.Node) error {
+	if len(node.Args) != 1 || node.Args[0] == "" {
+		return config.NodeErr(node, "want a folder, or off")
+	}
+	if opt.Files = node.Args[0]; opt.Files == "off" {
+		opt.Files = ""
+	}
+	const tera = 1 << 40
+	bounds := config.NewMap(m.Globals, node)
+	var file, room, total int64
+	bounds.DataSize("max_file", false, false, 25<<20, &file)
+	bounds.DataSize("max_room", false, false, 500<<20, &room)
+	bounds.DataSize("max_total", false, false, 20<<30, &total)
+	if _, err := bounds.Process(); err != nil {
+		return err
+	}
+	if file < 1 || room < file || total < room || total > 1000*tera {
+		return config.NodeErr(node, "max_file, max_room and max_total must be more than 0, each at least the one before")
+	}
+	opt.MaxFile, opt.MaxRoom, opt.MaxFiles = file, room, total
 	return nil
 }
 

@@ -10,27 +10,46 @@ import (
 	"github.com/chmail/chmail/chatrelay/frame"
 )
 
-// outbox is the bounded queue of one connection. Its writer takes all that is
-// queued at once. A frame too many throws the queue away: the client is told
-// that it is behind, and dropped, to come back by its offset.
+// outbox is the bounded queue of one connection. Its writer is a goroutine
+// that lives while there is something to write, and takes all that is queued
+// at once. A frame too many throws the queue away: the client is told that it
+// is behind, and dropped, to come back by its offset.
 type outbox struct {
 	mu     sync.Mutex
+	conn   Conn // nil until write
 	frames [][]byte
+	spare  [][]byte // for the next queue, while this one is written
 	size   int
-	ended  bool          // nothing more is queued; the writer ends after what is
-	wake   chan struct{} // something was queued, or it ended
+	busy   bool          // the writer is there
+	ended  bool          // nothing more is queued; the writer closes the connection after what is
 	room   chan struct{} // the writer has taken the queue
-	done   chan struct{} // closed when the writer has ended
+	done   chan struct{} // closed when the connection has been closed
 }
 
 func newOutbox() *outbox {
-	return &outbox{wake: make(chan struct{}, 1), room: make(chan struct{}, 1), done: make(chan struct{})}
+	return &outbox{room: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 func poke(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
+	}
+}
+
+// write begins to send to c, which the outbox closes at its end.
+func (o *outbox) write(c Conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.conn = c
+	o.wake()
+}
+
+// wake sees to it that there is a writer, if there is something for it to do.
+func (o *outbox) wake() {
+	if !o.busy && o.conn != nil && (len(o.frames) > 0 || o.ended) {
+		o.busy = true
+		go o.drain()
 	}
 }
 
@@ -46,7 +65,31 @@ func (o *outbox) put(f []byte) {
 		return
 	}
 	o.frames, o.size = append(o.frames, f), o.size+len(f)
-	poke(o.wake)
+	o.wake()
+}
+
+// tryWriter is a Conn that may send a frame at once, without waiting for
+// anything.
+type tryWriter interface {
+	tryWrite(f []byte) (bool, error)
+}
+
+// send is put for a frame that comes alone: it is written here and now, if
+// that is possible without waiting. To wake a writer costs as much as to write.
+func (o *outbox) send(f []byte) {
+	o.mu.Lock()
+	if c, ok := o.conn.(tryWriter); ok && !o.busy && !o.ended && len(o.frames) == 0 {
+		sent, err := c.tryWrite(f)
+		if err != nil {
+			o.finish("", "", true)
+		}
+		if sent {
+			o.mu.Unlock()
+			return
+		}
+	}
+	o.mu.Unlock()
+	o.put(f)
 }
 
 // putSlowly waits until the queue is at most half full; for history, which
@@ -88,41 +131,49 @@ func (o *outbox) finish(code, text string, forget bool) {
 		o.frames = append(o.frames, frame.Encode(&frame.Frame{T: frame.TError, Code: code, Text: text, Fatal: true}))
 	}
 	o.ended = true
-	poke(o.wake)
+	o.wake()
 }
 
-// write sends what is queued until end, or until the connection fails, and
-// closes the connection.
-func (o *outbox) write(c Conn) {
-	defer close(o.done)
-	for range o.wake {
+// drain sends what is queued until there is nothing more. After end, or when
+// the connection fails, it closes the connection.
+func (o *outbox) drain() {
+	for {
 		o.mu.Lock()
 		frames, ended := o.frames, o.ended
-		o.frames, o.size = nil, 0
+		if len(frames) == 0 && !ended {
+			o.busy = false
+			o.mu.Unlock()
+			return
+		}
+		o.frames, o.spare, o.size = o.spare, nil, 0
 		o.mu.Unlock()
 		poke(o.room)
+		why := "over"
 		if len(frames) > 0 {
 			wait := writeWait
 			if ended {
 				wait = closeWait
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), wait)
-			err := c.Write(ctx, frames...)
-			cancel()
-			if err != nil {
+			if o.conn.Write(within(wait), frames...) != nil {
 				o.end("", "")
-				c.Close("the connection does not take frames")
-				return
+				ended, why = true, "the connection does not take frames"
 			}
 		}
 		if ended {
-			c.Close("over")
+			o.conn.Close(why)
+			close(o.done) // busy stays: there is no other writer
 			return
 		}
+		clear(frames)
+		o.mu.Lock()
+		if cap(frames) <= queueFrames/4 {
+			o.spare = frames[:0]
+		}
+		o.mu.Unlock()
 	}
 }
 
-// wait returns when the writer has ended, at most after d.
+// wait returns when the connection has been closed, at most after d.
 func (o *outbox) wait(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -8,15 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
-	"github.com/quic-go/quic-go/http3"
-	"github.com/quic-go/webtransport-go"
 
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/presence"
@@ -25,6 +22,7 @@ import (
 const (
 	chatPath = "/chat"
 	alpnChat = "chmail/1" // frames on the first stream of a plain QUIC connection
+	alpnH3   = "h3"       // WebTransport
 )
 
 var errPorts = errors.New("too many granted ports are open")
@@ -36,24 +34,34 @@ type ports struct {
 	r        *Relay
 	resetKey quic.StatelessResetKey
 	tokenKey quic.TokenGeneratorKey
+	doors    doors
 	mu       sync.Mutex
-	open     map[int]*port
+	open     map[spot]*port
 	closed   bool
 }
 
-// port is one socket. Its keeper goroutine holds the grant while somebody is
-// on it and closes it when it idles.
+// spot is where a port is: a relay may have several names, each with an
+// address and ports of its own.
+type spot struct {
+	host string
+	port int
+}
+
+func spotOf(g presence.Grant) spot { return spot{g.Host, g.Port} }
+
+// port is one socket. Its keeper goroutine holds the grant while the port is
+// open, so that nobody else is granted it, and closes it when it idles.
 type port struct {
-	ps    *ports
-	grant presence.Grant
-	sock  net.PacketConn
-	tr    *quic.Transport
-	ln    *quic.Listener
-	wt    *webtransport.Server
-	quit  chan struct{} // closed by shut
-	done  chan struct{} // closed when the keeper has ended
+	ps   *ports
+	at   spot
+	sock net.PacketConn
+	tr   *quic.Transport
+	ln   *quic.Listener
+	quit chan struct{} // closed by shut
+	done chan struct{} // closed when the keeper has ended
 
 	// under ports.mu
+	grant presence.Grant // as it was announced last
 	conns int
 	used  time.Time // when it was announced, or the last one left
 }
@@ -65,7 +73,7 @@ func (ps *ports) listen(g presence.Grant) error {
 	if ps.closed {
 		return net.ErrClosed
 	}
-	if p := ps.open[g.Port]; p != nil {
+	if p := ps.open[spotOf(g)]; p != nil {
 		p.grant, p.used = g, time.Now()
 		return nil
 	}
@@ -76,25 +84,26 @@ func (ps *ports) listen(g presence.Grant) error {
 	if err != nil {
 		return fmt.Errorf("listening on the granted UDP port %d: %w", g.Port, err)
 	}
-	ps.open[g.Port] = p
+	ps.open[spotOf(g)] = p
 	portsOpen.Inc()
 	return nil
 }
 
 func (ps *ports) start(g presence.Grant) (*port, error) {
 	addr := ""
-	if b := ps.r.opt.Bind; b.IsValid() && !b.IsUnspecified() {
+	if b := ps.r.bind(g.Host); b.IsValid() && !b.IsUnspecified() {
 		addr = b.String()
 	}
 	sock, err := net.ListenPacket("udp", net.JoinHostPort(addr, strconv.Itoa(g.Port)))
 	if err != nil {
 		return nil, err
 	}
-	p := &port{ps: ps, grant: g, sock: sock, used: time.Now(), quit: make(chan struct{}), done: make(chan struct{}),
-		tr: &quic.Transport{Conn: sock, StatelessResetKey: &ps.resetKey, TokenGeneratorKey: &ps.tokenKey}}
+	p := &port{ps: ps, at: spotOf(g), grant: g, sock: sock, used: time.Now(), quit: make(chan struct{}), done: make(chan struct{}),
+		tr: &quic.Transport{Conn: sock, StatelessResetKey: &ps.resetKey, TokenGeneratorKey: &ps.tokenKey,
+			VerifySourceAddress: ps.doors.verify, ConnContext: ps.doors.enter}}
 	p.ln, err = p.tr.Listen(&tls.Config{
 		GetCertificate: ps.r.certs.get,
-		NextProtos:     []string{http3.NextProtoH3, alpnChat},
+		NextProtos:     []string{alpnH3, alpnChat},
 		MinVersion:     tls.VersionTLS13,
 	}, &quic.Config{
 		HandshakeIdleTimeout:             quicHandshake,
@@ -103,7 +112,7 @@ func (ps *ports) start(g presence.Grant) (*port, error) {
 		MaxStreamReceiveWindow:           4 * frame.MaxFrame,
 		InitialConnectionReceiveWindow:   2 * frame.MaxFrame,
 		MaxConnectionReceiveWindow:       8 * frame.MaxFrame,
-		MaxIncomingStreams:               8,
+		MaxIncomingStreams:               4, // WebTransport needs two
 		MaxIncomingUniStreams:            8, // HTTP/3 needs three
 		EnableDatagrams:                  true,
 		EnableStreamResetPartialDelivery: true,
@@ -112,15 +121,6 @@ func (ps *ports) start(g presence.Grant) (*port, error) {
 		sock.Close()
 		return nil, err
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc(chatPath, p.upgrade)
-	p.wt = &webtransport.Server{
-		H3: &http3.Server{Handler: mux, MaxHeaderBytes: 16 << 10},
-		// Explicit, because Safari does not accept a session without flow control.
-		Config:      &webtransport.Config{MaxIncomingStreams: 4, MaxIncomingUniStreams: -1, MaxIncomingData: 16 * frame.MaxFrame},
-		CheckOrigin: func(r *http.Request) bool { return ps.r.ownOrigin(r.Header.Get("Origin")) },
-	}
-	webtransport.ConfigureHTTP3Server(p.wt.H3)
 	ps.r.owned.Go(p.accept)
 	ps.r.owned.Go(p.keep)
 	return p, nil
@@ -133,6 +133,7 @@ func (p *port) accept() {
 		if err != nil {
 			return // the listener was closed
 		}
+		settled(c.Context())
 		if !p.enter() {
 			c.CloseWithError(0, "shutdown")
 			continue
@@ -142,8 +143,8 @@ func (p *port) accept() {
 			defer p.ps.r.recovered("a QUIC connection")
 			if c.ConnectionState().TLS.NegotiatedProtocol == alpnChat {
 				p.serveQUIC(c)
-			} else if err := p.wt.ServeQUICConn(c); err != nil {
-				c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeInternalError), "")
+			} else {
+				p.serveWebTransport(c)
 			}
 		})
 	}
@@ -158,28 +159,9 @@ func (p *port) serveQUIC(c *quic.Conn) {
 	if err != nil {
 		return
 	}
-	sc := newStreamConn(s, CarrierQUIC, p.grant.Port, addrOf(c.RemoteAddr()), end)
+	sc := newStreamConn(s, CarrierQUIC, p.at.port, addrOf(c.RemoteAddr()), end)
 	p.ps.r.ServeRoom(c.Context(), sc)
 	<-time.After(closeWait / 2) // the last frame is on its way
-}
-
-func (p *port) upgrade(w http.ResponseWriter, r *http.Request) {
-	s, err := p.wt.Upgrade(w, r)
-	if err != nil {
-		p.ps.r.opt.Log("WebTransport refused", "port", p.grant.Port, "reason", err.Error())
-		w.WriteHeader(http.StatusForbidden)
-		return
-	}
-	ctx, cancel := context.WithTimeout(s.Context(), frame.HelloWait)
-	defer cancel()
-	stream, err := s.AcceptStream(ctx)
-	if err != nil {
-		s.CloseWithError(0, "no stream")
-		return
-	}
-	remote := addrOf(s.RemoteAddr())
-	p.ps.r.ServeRoom(s.Context(), newStreamConn(stream, CarrierWebTransport, p.grant.Port, remote,
-		func(reason string) error { return s.CloseWithError(0, reason) }))
 }
 
 func addrOf(a net.Addr) netip.Addr {
@@ -192,7 +174,7 @@ func addrOf(a net.Addr) netip.Addr {
 func (p *port) enter() bool {
 	p.ps.mu.Lock()
 	defer p.ps.mu.Unlock()
-	if p.ps.closed || p.ps.open[p.grant.Port] != p {
+	if p.ps.closed || p.ps.open[p.at] != p {
 		return false
 	}
 	p.conns++
@@ -206,32 +188,25 @@ func (p *port) leave() {
 	p.used = time.Now()
 }
 
-// keep holds the grant every heartbeat while somebody is on the port, and
-// shuts the port when it has idled.
+// keep holds the grant every heartbeat, and shuts the port when it has idled.
 func (p *port) keep() {
 	defer close(p.done)
 	tick := time.NewTicker(min(presence.HeartbeatEvery, p.ps.r.opt.PortIdle))
 	defer tick.Stop()
-	held := false
 	for {
 		p.ps.mu.Lock()
-		grant, busy := p.grant, p.conns > 0
-		idle := !busy && time.Since(p.used) >= p.ps.r.opt.PortIdle
+		grant := p.grant
+		idle := p.conns == 0 && time.Since(p.used) >= p.ps.r.opt.PortIdle
 		p.ps.mu.Unlock()
-		if busy || held {
-			p.hold(grant, busy)
-			held = busy
-		}
 		if idle {
 			p.ps.shut(p)
-			return
+		} else {
+			p.hold(grant, true)
 		}
 		select {
 		case <-tick.C:
 		case <-p.quit:
-			if held {
-				p.hold(grant, false)
-			}
+			p.hold(grant, false)
 			return
 		}
 	}
@@ -246,23 +221,22 @@ func (p *port) hold(g presence.Grant, on bool) {
 		do, what = p.ps.r.opt.Presence.Release, "releasing"
 	}
 	if err := do(ctx, g); err != nil {
-		p.ps.r.opt.Log(what+" a granted port", "port", g.Port, "login", g.Login, "reason", err.Error())
+		p.ps.r.failed(what+" a granted port", err, "port", g.Port, "login", g.Login)
 	}
 }
 
 // shut closes a port, if nobody has come to it since.
 func (ps *ports) shut(p *port) {
 	ps.mu.Lock()
-	if ps.open[p.grant.Port] != p || p.conns > 0 && !ps.closed {
+	if ps.open[p.at] != p || p.conns > 0 && !ps.closed {
 		ps.mu.Unlock()
 		return
 	}
-	delete(ps.open, p.grant.Port)
+	delete(ps.open, p.at)
 	close(p.quit)
 	ps.mu.Unlock()
 	portsOpen.Dec()
 	p.ln.Close()
-	p.wt.Close()
 	p.tr.Close()
 	p.sock.Close()
 }

@@ -3,9 +3,11 @@
 package chatrelay
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"github.com/quic-go/quic-go"
@@ -57,5 +59,88 @@ func TestForeignOrigin(t *testing.T) {
 	}
 	if res != nil && res.StatusCode/100 == 2 {
 		t.Errorf("a foreign origin got %s", res.Status)
+	}
+}
+
+// A program whose machine changes its network, from Wi-Fi to mobile, takes its
+// QUIC connection along (RFC 9000 section 9): the room does not notice.
+func TestQUICMigration(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	e := w.chat(w.token, 1)
+	network := func() (*quic.Transport, *radio) {
+		udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { udp.Close() })
+		r := &radio{PacketConn: udp}
+		return &quic.Transport{Conn: r}, r
+	}
+	wifi, reach := network()
+	mobile, _ := network()
+	conf := pinned(e.Endpoints[0].Hashes)
+	conf.NextProtos = []string{alpnChat}
+	to := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: e.Endpoints[0].Port}
+	conn, err := wifi.Dial(t.Context(), to, conf, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := conn.OpenStreamSync(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := func(reason string) error { return conn.CloseWithError(0, reason) }
+	kim := &client{t: t, c: newStreamConn(stream, CarrierQUIC, e.Endpoints[0].Port, netip.Addr{}, end), ctx: t.Context()}
+	t.Cleanup(func() { kim.c.Close("test") })
+	kim.send(frame.Frame{T: frame.THello, Ticket: e.Ticket})
+	kim.typ(frame.TWelcome)
+	lee := w.in(w.chat(w.cc, 2), frame.Frame{})
+	lee.typ(frame.TWelcome)
+	kim.until("Lee", func(f *frame.Frame) bool { return f.T == frame.TPeople && len(f.Here) == 2 })
+
+	path, err := conn.AddPath(mobile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := path.Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := path.Switch(); err != nil {
+		t.Fatal(err)
+	}
+	reach.lost.Store(true)
+	kim.send(frame.Frame{T: frame.TSay, ID: "m", Text: "on the bus"})
+	kim.typ(frame.TAck)
+	lee.text("on the bus")
+	lee.send(frame.Frame{T: frame.TSay, ID: "l", Text: "have a good way"})
+	kim.text("have a good way")
+	for _, f := range lee.seen {
+		if f.T == frame.TPeople && len(f.Here) != 2 {
+			t.Errorf("Kim seemed to leave: %v", f.Here)
+		}
+	}
+}
+
+// radio is a network that can be lost: nothing goes out or comes in any more,
+// and nobody says so.
+type radio struct {
+	net.PacketConn
+	lost atomic.Bool
+}
+
+func (r *radio) WriteTo(b []byte, to net.Addr) (int, error) {
+	if r.lost.Load() {
+		return len(b), nil
+	}
+	return r.PacketConn.WriteTo(b, to)
+}
+
+func (r *radio) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := r.PacketConn.ReadFrom(b)
+		if err != nil || !r.lost.Load() {
+			return n, from, err
+		}
 	}
 }

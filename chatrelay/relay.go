@@ -4,11 +4,14 @@
 // devices of whom they want to reach, alarms when nobody answers, and the
 // carriers that bring the frames in.
 //
-// A live room is owned by one goroutine; connections, devices, timers and
-// alarms send to it. A message is first committed by its connection's own
+// A live room runs one step at a time; connections, devices, timers and
+// alarms bring them. A message is first committed by its connection's own
 // goroutine, so that the rooms share commits; the room then reads on from the
 // store in the order of offsets. A frame is encoded once and put into the
 // bounded queue of every connection. docs/protocol.md describes the frames.
+//
+// Relays that share a PostgreSQL serve each room at one of them (home.go), and
+// tell each other of rings and of who comes and goes (bus.go).
 package chatrelay
 
 import (
@@ -20,6 +23,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -44,6 +48,7 @@ type Presence interface {
 	Hold(ctx context.Context, g presence.Grant) error
 	Release(ctx context.Context, g presence.Grant) error
 	Block(ctx context.Context, g presence.Grant) error
+	Leave(ctx context.Context) error
 }
 
 // Rooms is what the relay uses of a room.Store, which documents each.
@@ -59,17 +64,27 @@ type Rooms interface {
 	ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]room.Summary, error)
 	Reveal(ctx context.Context, participant int64) error
 	Member(ctx context.Context, login, roomID string) (room.Participant, error)
-	Append(ctx context.Context, roomID string, m room.Message) (room.Message, error)
+	Append(ctx context.Context, home, roomID string, m room.Message) (room.Message, error)
 	Messages(ctx context.Context, roomID string, after int64, limit int) ([]room.Message, error)
 	Seen(ctx context.Context, roomID string, participant, offset int64) error
 	SeenBy(ctx context.Context, roomID string) (map[int64]int64, error)
 	PutAttempt(ctx context.Context, a room.Attempt) error
 	Attempts(ctx context.Context, roomID string, limit int) ([]room.Attempt, error)
-	OpenAttempts(ctx context.Context) ([]room.Attempt, error)
+	OpenAttempts(ctx context.Context, relay string) ([]room.Attempt, error)
 	WaitingFor(ctx context.Context, login string) ([]room.Attempt, error)
 	AckWaiting(ctx context.Context, login, roomID string) error
 	Tells(ctx context.Context, calleeLogin string) ([]room.Attempt, error)
 	ClearTell(ctx context.Context, attemptID string) error
+	LineRooms
+	TalkRooms
+	OnMail(f func(roomID string))
+	Shared() bool
+	Beat(ctx context.Context, r room.Relay) error
+	Quit(ctx context.Context, relay string) error
+	Relays(ctx context.Context) ([]room.Relay, error)
+	Home(ctx context.Context, roomID string) (string, error)
+	ClaimHome(ctx context.Context, roomID, relay string) (home string, err error)
+	LeaveHome(ctx context.Context, roomID, relay string) error
 }
 
 var (
@@ -79,30 +94,40 @@ var (
 
 // Options are what New needs.
 type Options struct {
-	Host     string        // name of this relay host, in endpoints
-	Bind     netip.Addr    // address of the granted UDP ports; not valid or unspecified: all
-	WebBase  string        // origin of the pages, such as "https://chat.mall.example"
-	Presence Presence      // may fail at any time: chats go on
-	Rooms    Rooms         //
-	Mailer   Mailer        // alarm mails, codes
-	Rings    int           // of an attempt; 0: 3
-	Interval time.Duration // between them; 0: 10 s
-	PortIdle time.Duration // a granted port closes after it; 0: 2 min
-	Key      []byte        // 32 octets, of which tickets' and QUIC's keys are derived
-	StateDir string        // keeps the certificates; empty: in memory only
-	BlockUDP bool          // WebSocket only
+	Host     string                // name of this relay host, as in presence
+	Binds    map[string]netip.Addr // addresses of the granted UDP ports by host name, "" for any other; unspecified: all
+	WebBase  string                // origin of the pages, such as "https://chat.mall.example"
+	Socket   string                // this relay's WebSocket endpoint; empty: that of WebBase
+	Bus      Bus                   // to the relays that share the store; may be nil
+	Presence Presence              // may fail at any time: chats go on
+	Rooms    Rooms                 //
+	Mailer   Mailer                // alarm mails, codes
+	Rings    int                   // of an attempt; 0: 3
+	Interval time.Duration         // between them; 0: 10 s
+	PortIdle time.Duration         // a granted port closes after it; 0: 2 min
+	Key      []byte                // 32 octets, of which tickets' and QUIC's keys are derived
+	StateDir string                // keeps the certificates; empty: in memory only
+	BlockUDP bool                  // WebSocket only
+	Groups   map[string][]string   // address → logins that share its rings
+	Push     *PushOptions          // notifications of browsers; nil: none
+	Webhooks []Webhook             // told of alarms
 	Log      func(msg string, fields ...any)
+	TalkOptions
 }
 
 // Relay is the relay of one host. Its methods may be called at the same time.
 type Relay struct {
 	opt       Options
 	origin    string // of WebBase
-	socketURL string // the WebSocket endpoint
+	shared    bool   // other relays may use the store
+	bus       *bus
+	talks     *talks
 	ticketKey []byte
 	certs     *certs
 	ports     *ports
 	owned     sync.WaitGroup  // every goroutine of the relay
+	work      gate            // steps of rooms under way
+	stalled   atomic.Bool     // for tests: it stands still
 	ctx       context.Context // ends with Close
 	stop      context.CancelFunc
 
@@ -112,8 +137,19 @@ type Relay struct {
 	calls    map[string]*hall              // attempt ID → room in which it rings
 	devices  map[string]map[string]*device // login → device ID
 	watchers map[string]map[*session]bool  // login → who shows its status
-	sessions map[*outbox]bool              // all connections, for Shutdown
-	alarms   map[alarmKey]time.Time        // when the last one was sent
+	fair     fairness
+	sessions map[*outbox]bool           // all connections, for Shutdown
+	chats    map[string]map[string]chat // login → room ID
+	turns    map[string]*time.Timer     // login → when its availability changes by itself
+	alerts   *alerts
+	turned   atomic.Int64 // how often somebody's availability changed
+	draining bool
+	peers    []room.Relay         // the other relays that are alive; replaced, never changed
+	news     atomic.Int64         // how often peers changed
+	origins  map[string]bool      // of the pages of all relays of late; replaced, never changed
+	vacant   map[string]time.Time // rooms to be left when nobody is there
+	rung     map[string]ringer    // attempts with which another relay rings
+	asked    map[string]chan note // answers of other relays that are waited for
 }
 
 // New starts a relay. Attempts that were under way when the process before
@@ -139,27 +175,33 @@ func New(opt Options) (*Relay, error) {
 	if opt.PortIdle == 0 {
 		opt.PortIdle = 2 * time.Minute
 	}
+	opt.Groups = foldGroups(opt.Groups)
 	if opt.Log == nil {
 		opt.Log = func(string, ...any) {}
 	}
 	if opt.Host == "" {
 		opt.Host = base.Hostname()
 	}
-	// localhost may be ::1 to a browser, where nothing listens.
-	if opt.Host == "localhost" && opt.Bind.IsLoopback() {
-		opt.Host = opt.Bind.String()
-	}
 	opt.WebBase = strings.TrimSuffix(opt.WebBase, "/")
+	if opt.Socket == "" {
+		opt.Socket = "ws" + strings.TrimPrefix(opt.WebBase, "http") + chatPath
+	}
 	r := &Relay{
-		opt:       opt,
-		origin:    base.Scheme + "://" + base.Host,
-		socketURL: "ws" + strings.TrimPrefix(opt.WebBase, "http") + chatPath,
-		halls:     map[string]*hall{},
-		calls:     map[string]*hall{},
-		devices:   map[string]map[string]*device{},
-		watchers:  map[string]map[*session]bool{},
-		sessions:  map[*outbox]bool{},
-		alarms:    map[alarmKey]time.Time{},
+		opt:      opt,
+		origin:   base.Scheme + "://" + base.Host,
+		shared:   opt.Rooms.Shared(),
+		bus:      newBus(),
+		halls:    map[string]*hall{},
+		calls:    map[string]*hall{},
+		devices:  map[string]map[string]*device{},
+		watchers: map[string]map[*session]bool{},
+		sessions: map[*outbox]bool{},
+		chats:    map[string]map[string]chat{},
+		turns:    map[string]*time.Timer{},
+		fair:     newFairness(),
+		vacant:   map[string]time.Time{},
+		rung:     map[string]ringer{},
+		asked:    map[string]chan note{},
 	}
 	reset, err := derive(opt.Key, "stateless reset")
 	if err != nil {
@@ -172,18 +214,52 @@ func New(opt Options) (*Relay, error) {
 	if r.ticketKey, err = derive(opt.Key, "ticket"); err != nil {
 		return nil, fmt.Errorf("starting the relay: %w", err)
 	}
-	if r.certs, err = openCerts(opt.Host, opt.StateDir, time.Now()); err != nil {
+	if r.certs, err = openCerts(r.reach(opt.Host), opt.StateDir, time.Now()); err != nil {
 		return nil, fmt.Errorf("starting the relay: %w", err)
 	}
-	r.ports = &ports{r: r, resetKey: quic.StatelessResetKey(reset), tokenKey: quic.TokenGeneratorKey(token), open: map[int]*port{}}
+	r.ports = &ports{r: r, resetKey: quic.StatelessResetKey(reset), tokenKey: quic.TokenGeneratorKey(token), open: map[spot]*port{}}
+	if err := r.openTalk(); err != nil {
+		return nil, fmt.Errorf("starting the relay: %w", err)
+	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
-	r.owned.Go(r.rotateCerts)
-	if err := r.takeUp(); err != nil {
+	if err := r.start(); err != nil {
 		r.Close()
 		return nil, fmt.Errorf("starting the relay: %w", err)
 	}
 	return r, nil
 }
+
+func (r *Relay) start() error {
+	r.owned.Go(r.rotateCerts)
+	r.owned.Go(r.listen)
+	r.owned.Go(r.runTalk)
+	if err := r.openAlerts(); err != nil {
+		return err
+	}
+	if err := r.opt.Rooms.SetGroups(r.ctx, r.opt.Groups); err != nil {
+		return err
+	}
+	r.owned.Go(r.waits)
+	if r.shared {
+		if err := r.beat(); err != nil {
+			return err
+		}
+		if r.opt.Bus != nil {
+			r.opt.Bus.Subscribe(r.receive)
+			r.owned.Go(r.talk)
+		}
+		r.owned.Go(r.beats)
+	}
+	r.opt.Rooms.OnMail(func(roomID string) {
+		r.deliver("", note{T: noteMail, Room: roomID})
+		r.publish("", note{T: noteMail, Room: roomID})
+	})
+	return r.takeUp()
+}
+
+// Secret is a key of 32 octets for another purpose, the same at every relay
+// that shares the store.
+func (r *Relay) Secret(purpose string) ([]byte, error) { return derive(r.opt.Key, purpose) }
 
 func (r *Relay) rotateCerts() {
 	tick := time.NewTicker(certRecheck)
@@ -200,9 +276,10 @@ func (r *Relay) rotateCerts() {
 	}
 }
 
-// Shutdown tells everyone that the relay goes away, waits until they have
-// been told or ctx ends, and closes it.
+// Shutdown tells everyone that the relay goes away, waits a moment until they
+// have been told, and closes it.
 func (r *Relay) Shutdown(ctx context.Context) error {
+	r.Drain(ctx)
 	r.mu.Lock()
 	r.closed = true
 	var boxes []*outbox
@@ -213,16 +290,19 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 	for _, b := range boxes {
 		b.end(frame.ErrShutdown, "the relay goes away for a moment")
 	}
+	bye, cancel := context.WithTimeout(ctx, closeWait)
+	defer cancel()
 	for _, b := range boxes {
 		select {
 		case <-b.done:
-		case <-ctx.Done():
+		case <-bye.Done(): // who does not read by then is cut off below
 		}
 	}
 	r.stop()
+	r.quit(ctx)
 	r.ports.close()
 	done := make(chan struct{})
-	go func() { r.owned.Wait(); close(done) }()
+	go func() { r.work.close(); r.owned.Wait(); close(done) }()
 	select {
 	case <-done:
 		return nil
@@ -233,9 +313,17 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 
 // Close is Shutdown within a few seconds.
 func (r *Relay) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*closeWait)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*closeWait)
 	defer cancel()
 	return r.Shutdown(ctx)
+}
+
+// failed logs what presence could not do, unless it does not answer at all:
+// that it says itself, once.
+func (r *Relay) failed(doing string, err error, fields ...any) {
+	if !errors.Is(err, presence.ErrUnavailable) {
+		r.opt.Log(doing, append(fields, "reason", err.Error())...)
+	}
 }
 
 // recovered is deferred by the goroutine of a connection: a panic ends that
@@ -247,9 +335,15 @@ func (r *Relay) recovered(what string) {
 	}
 }
 
-// ownOrigin says whether a page of ours opens a carrier. Programs have none.
-func (r *Relay) ownOrigin(origin string) bool {
-	return origin == "" || strings.EqualFold(origin, r.origin)
+// OwnOrigin says whether a page of ours, or of a relay that shares the store,
+// opens a carrier. Programs have none.
+func (r *Relay) OwnOrigin(origin string) bool {
+	if origin == "" || strings.EqualFold(origin, r.origin) {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.origins[strings.ToLower(origin)] // the page may be of a relay that has died
 }
 
 // attach registers a connection's queue and starts its writer.
@@ -261,7 +355,7 @@ func (r *Relay) attach(c Conn, kind string) (*outbox, func(), error) {
 	}
 	o := newOutbox()
 	r.sessions[o] = true
-	r.owned.Go(func() { o.write(c) })
+	o.write(c)
 	connections.WithLabelValues(c.Carrier(), kind).Inc()
 	return o, func() {
 		o.end("", "")

@@ -3,7 +3,6 @@
 package chatrelay
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/guard/limit"
 )
 
 func TestTalkOverBothCarriers(t *testing.T) {
@@ -65,7 +65,7 @@ func TestResumeExactlyOnceInOrder(t *testing.T) {
 			time.Sleep(25 * time.Millisecond)
 			m := room.Message{ID: fmt.Sprint(i), From: e.Me + 1, Kind: room.KindText, Text: fmt.Sprint(i)}
 			if i%3 == 0 { // by another process
-				w.rooms.Append(context.Background(), w.room, m)
+				w.rooms.Append(context.Background(), "", w.room, m)
 				continue
 			}
 			lee.c.Write(context.Background(), frame.Encode(&frame.Frame{T: frame.TSay, ID: m.ID, Text: m.Text}))
@@ -163,7 +163,19 @@ func TestThreeRingsThenOneAlarm(t *testing.T) {
 		if f := kim.state(frame.Alarmed); f.Attempt.Mailed == nil {
 			t.Fatalf("%+v", f.Attempt)
 		}
-		kim.text("alarmed")
+	}
+	kim.send(frame.Frame{T: frame.TSay, ID: "a", Text: "well"})
+	kim.typ(frame.TAck)
+	list, err := w.rooms.Messages(t.Context(), w.room, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes := ""
+	for _, m := range list {
+		notes += m.Text + " "
+	}
+	if want := "Order 7 unanswered alarmed unanswered well "; notes != want {
+		t.Fatalf("messages %q, want %q", notes, want)
 	}
 	mails := w.mail.all()
 	if len(mails) != 1 || mails[0].To.Addr != w.host || mails[0].Subject != "Kim tried to reach you: Order 7" {
@@ -232,11 +244,10 @@ func TestBadFramesHarmNobody(t *testing.T) {
 		raw  string
 		code string
 	}{
-		"no json":        {"{", frame.ErrBadFrame},
-		"unknown type":   {`{"t":"dance"}`, frame.ErrBadFrame},
-		"too large":      {`{"t":"say","id":"x","text":"` + strings.Repeat("x", frame.MaxFrame) + `"}`, frame.ErrTooLarge},
-		"text too large": {`{"t":"say","id":"x","text":"` + strings.Repeat("x", frame.MaxText+1) + `"}`, frame.ErrTooLarge},
-		"other room":     {`{"t":"say","room":"other","id":"x","text":"x"}`, frame.ErrRoom},
+		"no json":      {"{", frame.ErrBadFrame},
+		"unknown type": {`{"t":"dance"}`, frame.ErrBadFrame},
+		"too large":    {`{"t":"say","id":"x","text":"` + strings.Repeat("x", frame.MaxFrame) + `"}`, frame.ErrTooLarge},
+		"other room":   {`{"t":"say","room":"other","id":"x","text":"x"}`, frame.ErrRoom},
 	}
 	for name, test := range tests {
 		kim := w.in(w.chat(w.token, 1), frame.Frame{})
@@ -252,13 +263,15 @@ func TestBadFramesHarmNobody(t *testing.T) {
 	wt.typ(frame.TWelcome)
 	go wt.c.Write(t.Context(), bytes.Repeat([]byte("x"), frame.MaxFrame+1)) // it ends with the connection
 	wt.fault(frame.ErrTooLarge)
-	fast := w.in(w.chat(w.token, 1), frame.Frame{})
-	for range 3 * sayBurst {
-		if fast.c.Write(t.Context(), []byte(`{"t":"ping"}`)) != nil {
-			break
-		}
+	fast := w.in(w.chat(w.token, 1), frame.Frame{}) // it is slowed down, and everything answered
+	for i := range sayBurst + sayRate {
+		fast.send(frame.Frame{T: frame.TPing, N: int64(i + 1)})
 	}
-	fast.fault(frame.ErrTooFast)
+	began := time.Now()
+	fast.until("the last pong", func(f *frame.Frame) bool { return f.T == frame.TPong && f.N == sayBurst+sayRate })
+	if took := time.Since(began); took < time.Second/2 {
+		t.Errorf("all frames were taken within %v", took)
+	}
 	forged := w.chat(w.token, 1)
 	seal := []byte(forged.Ticket)
 	seal[0] ^= 1 // another letter of base64url, or none
@@ -331,54 +344,6 @@ func TestCertificateRotation(t *testing.T) {
 	}
 }
 
-// stuckConn takes its first write and then none.
-type stuckConn struct {
-	Conn
-	wrote chan struct{}
-}
-
-func (c *stuckConn) Write(ctx context.Context, _ ...[]byte) error {
-	<-ctx.Done()
-	return ctx.Err()
-}
-func (c *stuckConn) Close(string) error { close(c.wrote); return nil }
-
-func TestSlowReaderIsDropped(t *testing.T) {
-	t.Parallel()
-	o, c := newOutbox(), &stuckConn{wrote: make(chan struct{})}
-	for range queueFrames {
-		o.put([]byte("x"))
-	}
-	if o.ended {
-		t.Fatal("dropped within its bound")
-	}
-	o.put([]byte("one too many"))
-	if !o.ended || len(o.frames) != 1 || !strings.Contains(string(o.frames[0]), frame.ErrBehind) {
-		t.Fatalf("%d frames left", len(o.frames))
-	}
-	go o.write(c)
-	select {
-	case <-c.wrote:
-	case <-time.After(patience):
-		t.Fatal("a connection that takes nothing stays open")
-	}
-}
-
-func FuzzReadFrame(f *testing.F) {
-	f.Add(appendFrame(nil, []byte(`{"t":"ping"}`)))
-	f.Add([]byte{0xc0, 0, 0, 0, 0, 0, 0, 1, 'x'})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		got, err := readFrame(bufio.NewReader(bytes.NewReader(b)))
-		if err != nil {
-			return
-		}
-		again, err := readFrame(bufio.NewReader(bytes.NewReader(appendFrame(nil, got))))
-		if err != nil || !bytes.Equal(again, got) {
-			t.Fatalf("%q came back as %q, %v", got, again, err)
-		}
-	})
-}
-
 func TestAttemptOfTheProcessBefore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
@@ -399,4 +364,23 @@ func TestAttemptOfTheProcessBefore(t *testing.T) {
 	if len(w.mail.all()) != 1 {
 		t.Fatalf("%d alarm mails", len(w.mail.all()))
 	}
+}
+
+// Who calls too often is told, and stands in nobody else's way.
+func TestAttemptsAreLimited(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.relay.fair.callMe = limit.NewBuckets(limit.Rate{Every: 0.1, Burst: 1}, 10)
+	kim, lee := w.in(w.chat(w.token, 1), frame.Frame{}), w.in(w.chat(w.cc, 2), frame.Frame{})
+	kim.send(frame.Frame{T: frame.TAttempt})
+	kim.state(frame.Alarmed)
+	kim.send(frame.Frame{T: frame.TAttempt})
+	if f := kim.typ(frame.TError); f.Code != frame.ErrTooFast || f.Fatal || f.Wait < 1 || f.Wait > 10 {
+		t.Fatalf("%+v", f)
+	}
+	lee.state(frame.Alarmed)
+	lee.send(frame.Frame{T: frame.TAttempt})
+	lee.until("an attempt of Lee's", func(f *frame.Frame) bool {
+		return f.T == frame.TState && f.Attempt.Caller == lee.seen[0].Me && f.Attempt.State == frame.Alarmed
+	})
 }

@@ -20,11 +20,15 @@ type session struct {
 	conn   Conn
 	out    *outbox
 	hall   *hall
+	ticket ticket // with which it came
 	me     int64
 	callee room.Participant // whom attempt rings; ID 0: nobody
 
-	own     map[string]bool // messages on their way to the store, by ID; the room's goroutine's
+	own     map[string]bool // messages on their way to the store, by ID; the room's steps'
 	written time.Time       // when typing was passed on
+	passed  time.Time       // when it got a ticket for coming back
+	news    int64           // Relay.news then
+	refused atomic.Bool     // the callee has blocked them
 	heard   atomic.Int64    // when the last frame came, in Unix nanoseconds
 }
 
@@ -44,19 +48,16 @@ func newReader(c Conn) *reader {
 }
 
 // next returns the next frame, a *fault, or the connection's own error.
-func (r *reader) next(ctx context.Context, wait time.Duration) (*frame.Frame, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	b, err := r.conn.Read(ctx)
+func (r *reader) next(wait time.Duration) (*frame.Frame, error) {
+	b, err := r.conn.Read(within(wait))
 	if errors.Is(err, ErrTooLarge) || err == nil && len(b) > frame.MaxFrame {
 		return nil, &fault{frame.ErrTooLarge, "a frame is at most 64 KiB long"}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !r.rate.Allow() {
-		return nil, &fault{frame.ErrTooFast, "too many frames"}
-	}
+	// Reading later slows down who sends too many, and loses nothing.
+	time.Sleep(r.rate.Reserve().Delay())
 	f, err := frame.Decode(b)
 	if err != nil {
 		return nil, &fault{frame.ErrBadFrame, "not a frame"}
@@ -73,6 +74,7 @@ func (r *Relay) ServeRoom(ctx context.Context, c Conn) {
 		return
 	}
 	defer detach()
+	defer context.AfterFunc(ctx, func() { out.end("", "") })() // which ends the reading
 	defer r.recovered("a connection")
 	s := &session{r: r, conn: c, out: out, own: map[string]bool{}}
 	err = s.serve(ctx)
@@ -83,7 +85,7 @@ func (r *Relay) ServeRoom(ctx context.Context, c Conn) {
 
 func (s *session) serve(ctx context.Context) error {
 	in := newReader(s.conn)
-	hello, err := in.next(ctx, frame.HelloWait)
+	hello, err := in.next(frame.HelloWait)
 	if err != nil {
 		return err
 	}
@@ -97,7 +99,12 @@ func (s *session) serve(ctx context.Context) error {
 	if hello.Room != "" && hello.Room != t.Room {
 		return &fault{frame.ErrRoom, "the ticket is for another room"}
 	}
-	if s.hall, err = s.r.enter(ctx, t.Room); err != nil {
+	s.ticket = t
+	if s.hall, err = s.r.await(ctx, t.Room, t.Login); elsewhere(err) {
+		s.redirect()
+		return nil
+	}
+	if err != nil {
 		if errors.Is(err, room.ErrUnknown) {
 			return &fault{frame.ErrRoom, "there is no such room"}
 		}
@@ -112,7 +119,7 @@ func (s *session) serve(ctx context.Context) error {
 	defer s.hall.post(func() { s.hall.part(s) })
 	defer s.r.unwatch(s)
 	for {
-		f, err := in.next(ctx, frame.IdleWait)
+		f, err := in.next(frame.IdleWait)
 		if err != nil {
 			return err
 		}
@@ -147,6 +154,7 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 	if welcome == nil || me.ID == 0 {
 		return &fault{frame.ErrRoom, "you are not in this conversation"}
 	}
+	welcome.Transcript = s.usualWish(ctx, me, welcome.Transcript)
 	after := max(hello.After, 0)
 	if hello.Epoch != welcome.Epoch || after > s.newest() {
 		if hello.Epoch != "" {
@@ -154,7 +162,8 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 		}
 		after = 0
 	}
-	status := s.r.Status(ctx, s.callee.Login)
+	turned := s.r.turned.Load()
+	status, next := s.r.statusIn(ctx, s.callee.Login, s.hall.id)
 	welcome.Status = &status
 	s.out.put(frame.Encode(welcome))
 	for {
@@ -176,7 +185,11 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 		}
 		after = page[len(page)-1].Offset
 	}
-	s.r.watch(s)
+	s.r.watch(s, next)
+	if s.r.turned.Load() != turned { // perhaps that of the callee, while nobody watched it
+		status, _ := s.r.statusIn(ctx, s.callee.Login, s.hall.id)
+		s.out.put(frame.Encode(&frame.Frame{T: frame.TStatus, Status: &status}))
+	}
 	if me.Login != "" && !me.Guest {
 		if err := s.r.opt.Rooms.AckWaiting(ctx, me.Login, s.hall.id); err != nil {
 			s.r.opt.Log("acknowledging waiting rings", "room", s.hall.id, "reason", err.Error())
@@ -193,9 +206,17 @@ func (s *session) newest() (last int64) {
 
 func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 	h := s.hall
+	if s.refused.Load() {
+		if done, err := s.quietly(f); done {
+			return err
+		}
+	}
 	switch f.T {
 	case frame.TPing:
-		s.out.put(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
+		s.out.send(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
+		if now := time.Now(); now.Sub(s.passed) > passEvery || s.news != s.r.news.Load() {
+			s.out.put(frame.Encode(&frame.Frame{T: frame.TTicket, Ticket: s.pass(now), Peers: s.r.sockets()}))
+		}
 	case frame.TSay:
 		return s.say(ctx, f)
 	case frame.TTyping:
@@ -203,11 +224,19 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 			s.written = now
 			h.post(func() { h.broadcast(&frame.Frame{T: frame.TTyping, From: s.me}, s) })
 		}
+	case frame.TEdit, frame.TDelete:
+		return s.change(ctx, f)
+	case frame.TTranscript:
+		return s.wish(ctx, f)
 	case frame.TSeen:
 		return s.seen(ctx, f.Offset)
 	case frame.TAttempt:
 		if s.callee.ID == 0 || s.callee.ID == s.me {
 			s.out.put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrForbidden, Text: "there is nobody to ring"}))
+			return nil
+		}
+		if wait := s.mayCall(); wait > 0 {
+			s.tooOften("", wait)
 			return nil
 		}
 		h.post(func() { h.attempt(s) })
@@ -223,16 +252,22 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 
 // say commits a message. Its connection waits, others do not.
 func (s *session) say(ctx context.Context, f *frame.Frame) error {
-	switch {
-	case len(f.Text) > frame.MaxText:
-		return &fault{frame.ErrTooLarge, "a message is at most 16 KiB long"}
-	case f.ID == "" || len(f.ID) > frame.MaxID || f.Text == "":
-		return &fault{frame.ErrBadFrame, "say needs an id of at most 64 octets and a text"}
+	text, err := s.words(f)
+	if text == "" {
+		return err
+	}
+	if !s.turn() {
+		s.tooOften(f.ID, turnWait)
+		return nil
 	}
 	s.hall.do(func() { s.own[f.ID] = true })
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	m, err := s.r.opt.Rooms.Append(ctx, s.hall.id, room.Message{ID: f.ID, From: s.me, Kind: room.KindText, Text: f.Text})
+	m, err := s.r.opt.Rooms.Append(ctx, s.r.home(), s.hall.id, room.Message{ID: f.ID, From: s.me, Kind: room.KindText, Text: text})
+	if errors.Is(err, room.ErrMoved) {
+		s.hall.post(s.hall.moved) // the client sends it again to the room's new home
+		return nil
+	}
 	if err != nil {
 		s.r.opt.Log("committing a message", "room", s.hall.id, "reason", err.Error())
 		s.hall.do(func() { delete(s.own, f.ID) })
@@ -240,14 +275,23 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 		return nil
 	}
 	messagesTotal.Inc()
-	s.hall.post(func() { s.hall.posted(s, m) })
+	s.hall.do(func() { s.hall.posted(s, m) })
 	return nil
 }
 
-// ack is called by the room's goroutine.
+// pass is a ticket for coming back when the connection is lost. Before it runs
+// out, a connection that lasts gets another.
+func (s *session) pass(now time.Time) string {
+	t := s.ticket
+	t.Expires = now.Add(passLife).Unix()
+	s.passed, s.news = now, s.r.news.Load()
+	return t.sealed(s.r.ticketKey)
+}
+
+// ack is called by a step of the room.
 func (s *session) ack(m room.Message) {
 	delete(s.own, m.ID)
-	s.out.put(frame.Encode(&frame.Frame{T: frame.TAck, ID: m.ID, Offset: m.Offset, At: &m.At}))
+	s.out.send(frame.Encode(&frame.Frame{T: frame.TAck, ID: m.ID, Offset: m.Offset, At: &m.At}))
 }
 
 func (s *session) seen(ctx context.Context, offset int64) error {

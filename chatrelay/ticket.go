@@ -22,6 +22,7 @@ type ticket struct {
 	Me      int64  `json:"m"`
 	Callee  int64  `json:"c,omitempty"` // whom this participant's attempts ring; 0: nobody
 	Port    int    `json:"p,omitempty"` // the granted port it is good for, besides the WebSocket
+	Login   string `json:"l,omitempty"` // whose port that is, or will be elsewhere
 	Expires int64  `json:"e"`           // Unix time
 }
 

@@ -14,6 +14,7 @@
 package mta
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -83,7 +84,7 @@ type Target struct {
 	Next     module.DeliveryTarget
 	Presence Presence // nil: no CHmail-Port, no address kept
 	Rooms    Rooms
-	Host     string // CHmail-Host
+	Host     string // CHmail-Host of a mail without a granted port
 	Link     string // base of the links, without a slash at its end
 	Require  bool   // defer a message whose room cannot be opened
 	Log      log.Logger
@@ -172,7 +173,11 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 		return nil
 	}
 	login := d.meta.Conn.AuthUser
-	port := d.t.port(ctx, d.meta.Conn)
+	if !d.t.wished(ctx, login) {
+		messagesTotal.WithLabelValues("unwanted").Inc()
+		return nil
+	}
+	granted := d.t.grant(ctx, d.meta.Conn)
 	mail := mailOf(header, login, d.recipients())
 	opened, err := d.open(ctx, mail)
 	if err != nil {
@@ -195,7 +200,7 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 	}
 	messagesTotal.WithLabelValues(outcome).Inc()
 	d.plan, d.tokens = plan, opened.Invites
-	d.stamp = stamp.Stamp{Login: login, Host: d.t.Host, Port: port, SenderName: mail.Sender.Name}
+	d.stamp = stamp.Stamp{Login: login, Host: cmp.Or(granted.Host, d.t.Host), Port: granted.Port, SenderName: mail.Sender.Name}
 	return nil
 }
 
@@ -301,22 +306,22 @@ func (d *delivery) abort(ctx context.Context, next module.Delivery) error {
 	return err
 }
 
-// port renews both databases and returns the login's granted port, or 0 if
+// grant renews both databases and returns the login's granted port, or none if
 // they cannot say within presenceTimeout.
-func (t *Target) port(ctx context.Context, conn *module.ConnState) int {
+func (t *Target) grant(ctx context.Context, conn *module.ConnState) (none presence.Grant) {
 	if t.Presence == nil {
-		return 0
+		return none
 	}
 	ctx, cancel := context.WithTimeout(ctx, presenceTimeout)
 	defer cancel()
 	if t.waiting.Add(1) > maxWaiting {
 		t.waiting.Add(-1)
 		t.presenceFailed(presence.ErrUnavailable)
-		return 0
+		return none
 	}
 	type answer struct {
-		port int
-		err  error
+		grant presence.Grant
+		err   error
 	}
 	// The session may be over before a slow answer comes.
 	seen := module.ConnState{AuthUser: conn.AuthUser, Hostname: conn.Hostname, RemoteAddr: conn.RemoteAddr, RDNSName: conn.RDNSName}
@@ -330,18 +335,18 @@ func (t *Target) port(ctx context.Context, conn *module.ConnState) int {
 		if err == nil && renewErr != nil {
 			t.presenceFailed(renewErr) // the port is good all the same
 		}
-		answers <- answer{grant.Port, err}
+		answers <- answer{grant, err}
 	}()
 	select {
 	case a := <-answers:
 		if a.err == nil {
-			return a.port
+			return a.grant
 		}
 		t.presenceFailed(a.err)
 	case <-ctx.Done():
 		t.presenceFailed(ctx.Err())
 	}
-	return 0
+	return none
 }
 
 // presenceFailed counts a failure and logs at most once in logEvery.

@@ -144,7 +144,7 @@ func (p *fakePresence) Grant(ctx context.Context, login string) (presence.Grant,
 		case <-p.end:
 		}
 	}
-	return presence.Grant{Login: login, Port: 20017}, nil
+	return presence.Grant{Login: login, Host: "relay.mall.example", Port: 20017}, nil
 }
 
 type fakeRooms struct {
@@ -221,8 +221,8 @@ func TestCopies(t *testing.T) {
 		m := s.mails[i]
 		link := fmt.Sprintf("https://chat.mall.example/c/%022d", i+1)
 		if m.rcpt != rcpt || m.header.Get("CHmail-Chat") != "<"+link+">" || len(m.header.Values("CHmail-Port")) != 1 ||
-			m.header.Get("CHmail-Port") != "20017" || m.header.Get("CHmail-Login") != login ||
-			m.header.Get("CHmail-Host") != "chat.mall.example" || !strings.Contains(m.body, link+"\r\n") {
+			m.header.Get("CHmail-Port") != "20017" || m.header.Get("CHmail-Host") != "relay.mall.example" || m.header.Get("CHmail-Login") != login ||
+			!strings.Contains(m.body, link+"\r\n") {
 			t.Errorf("%s", m)
 		}
 	}

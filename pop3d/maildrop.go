@@ -57,6 +57,23 @@ type Maildrop interface {
 	Close() error
 }
 
+// LateLister is a Maildrop that opens without listing its messages: Count and
+// Total are known at once, Size and UIDL after List only.
+type LateLister interface {
+	Maildrop
+	// Total is the octets of all messages, as Size counts them.
+	Total() int64
+	// List reads what Size and UIDL say; again, it does nothing. Any error is
+	// taken as temporary.
+	List(ctx context.Context) error
+}
+
+// Storage is a maddy storage that serves maildrops itself, better than
+// Accounts does through IMAP.
+type Storage interface {
+	Maildrops() Maildrops
+}
+
 // Renewer is what the server needs of presence.Directory: a sign-in renews
 // where the login was seen last.
 type Renewer interface {

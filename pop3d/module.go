@@ -107,7 +107,11 @@ func (m *Module) Init(cfg *config.Map) error {
 	srv.TLS = tlsSetup
 	srv.Presence = renewer
 	srv.Log = m.log
-	srv.Maildrops = NewAccounts(storage)
+	if native, ok := storage.(Storage); ok {
+		srv.Maildrops = native.Maildrops()
+	} else {
+		srv.Maildrops = NewAccounts(storage)
+	}
 	srv.Authenticate = plainAuth(auth)
 	m.server = srv
 	if srv.InsecureAuth {

@@ -36,10 +36,13 @@ func parse(t *testing.T, text string) config.Node {
 	return config.Node{Children: nodes, File: "test.conf"}
 }
 
+// quiet silences maddy's log, which is one for all tests.
+var quiet = sync.OnceFunc(func() { log.DefaultLogger.Out = log.NopOutput{} })
+
 // imapStorage is a real storage.imapsql on SQLite.
 func imapStorage(t *testing.T) module.Storage {
 	t.Helper()
-	log.DefaultLogger.Out = log.NopOutput{}
+	quiet()
 	dir := t.TempDir()
 	mod, err := module.Get("storage.imapsql")("storage.imapsql", t.Name(), nil, nil)
 	if err != nil {

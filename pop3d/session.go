@@ -62,6 +62,7 @@ type session struct {
 
 	login    string // signed in, and holding the lock, when not empty
 	drop     Maildrop
+	known    bool   // drop is listed, where it lists late
 	deleted  []bool // by number less 1; nil while none is marked
 	ndeleted int
 }

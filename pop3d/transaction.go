@@ -3,6 +3,7 @@
 package pop3d
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strconv"
@@ -16,11 +17,31 @@ func (s *session) number(arg string) (n int, ok bool) {
 		s.fail("not a message number")
 		return 0, false
 	}
+	if !s.listed() {
+		return 0, false
+	}
 	if n > s.drop.Count() || s.isDeleted(n) {
 		s.fail("no such message")
 		return 0, false
 	}
 	return n, true
+}
+
+// listed makes sure that the maildrop is listed, or answers that it cannot be.
+func (s *session) listed() bool {
+	late, ok := s.drop.(LateLister)
+	if !ok || s.known {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(s.srv.ctx, storageTimeout)
+	defer cancel()
+	if err := late.List(ctx); err != nil {
+		s.srv.Log.Error("pop3d: listing a maildrop", err, "login", s.login)
+		s.fail("[SYS/TEMP] the maildrop cannot be listed just now")
+		return false
+	}
+	s.known = true
+	return true
 }
 
 // parseNumber reads up to nine decimal digits and nothing else.
@@ -36,6 +57,9 @@ func (s *session) isDeleted(n int) bool { return s.deleted != nil && s.deleted[n
 
 // total is the count and the octets of the messages that are not marked.
 func (s *session) total() (count int, octets int64) {
+	if late, ok := s.drop.(LateLister); ok && s.ndeleted == 0 {
+		return late.Count(), late.Total()
+	}
 	for n := 1; n <= s.drop.Count(); n++ {
 		if !s.isDeleted(n) {
 			count++
@@ -69,6 +93,9 @@ func (s *session) listing(arg string, value func(n int) string) error {
 		if n, ok := s.number(arg); ok {
 			s.ok(pair(n, value(n)))
 		}
+		return nil
+	}
+	if !s.listed() {
 		return nil
 	}
 	count, octets := s.total()

@@ -6,9 +6,9 @@ import (
 	"cmp"
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -29,11 +29,11 @@ const (
 
 // LocalOptions configures OpenLocal.
 type LocalOptions struct {
-	Path      string               // SQLite file; empty keeps everything in memory only
-	Host      string               // name of this relay host
-	Range     Range                // ports granted; zero means DefaultRange
-	Probe     func(port int) error // called before a port is newly granted; may be nil
-	MaxLogins int                  // logins kept; the oldest address is dropped; zero means 1,000,000
+	Path      string                            // SQLite file; empty keeps everything in memory only
+	Ranges    []HostRange                       // ports granted; the first host is the primary one
+	ID        string                            // of this process, for Hosts; may be empty
+	Probe     func(host string, port int) error // called before a port is newly granted; may be nil
+	MaxLogins int                               // logins kept; the oldest address is dropped; zero means 1,000,000
 	TTL       TTLs
 	Log       Logger // may be nil
 }
@@ -50,19 +50,24 @@ type Local struct {
 	meter *meter
 	store *store // nil without a file
 
+	slots   slots
+	started time.Time
+	beat    time.Time // last heartbeat written to the file
+
 	mu     sync.Mutex
 	closed bool
 	logins map[string]*login
 	seen   *list.List // of *login with the oldest sighting in front
 	beats  *list.List // of *device with the oldest heartbeat in front
 
+	left    bool // it grants nothing more
 	byLogin map[string]*grant
-	byPort  []*grant          // index 0 is Range.Lo
+	bySlot  []*grant          // every port, range after range
 	idle    *list.List        // of *grant with the one idle for longest in front
-	blocked map[int]time.Time // port → until
+	blocked map[int]time.Time // slot → until
 
 	urgent       []*grant // waiting for the commit
-	dirtyPorts   map[int]struct{}
+	dirtySlots   map[int]struct{}
 	dirtyLogins  map[string]struct{}
 	dirtyDevices map[deviceKey]struct{}
 
@@ -89,8 +94,11 @@ var _ Directory = (*Local)(nil)
 // OpenLocal opens the directory of one machine, reading back the grants and
 // addresses of its file. An error names the file or option that is wrong.
 func OpenLocal(opt LocalOptions) (*Local, error) {
-	opt.Host = strings.ToLower(opt.Host)
-	if err := checkHost(opt.Host, &opt.Range); err != nil {
+	ranges, err := checkRanges(opt.Ranges)
+	if err == nil && len(ranges) == 0 {
+		err = errors.New("no host and range of ports")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("opening presence: %w", err)
 	}
 	if opt.MaxLogins <= 0 {
@@ -100,20 +108,22 @@ func OpenLocal(opt LocalOptions) (*Local, error) {
 		opt.Log = func(string, ...any) {}
 	}
 	if opt.Probe == nil {
-		opt.Probe = func(int) error { return nil }
+		opt.Probe = func(string, int) error { return nil }
 	}
 	opt.TTL = opt.TTL.withDefaults()
 	l := &Local{
 		opt:          opt,
 		meter:        newMeter("local"),
+		slots:        ranges,
+		started:      time.Now(),
 		logins:       make(map[string]*login),
 		seen:         list.New(),
 		beats:        list.New(),
 		byLogin:      make(map[string]*grant),
-		byPort:       make([]*grant, opt.Range.span()),
+		bySlot:       make([]*grant, slots(ranges).len()),
 		idle:         list.New(),
 		blocked:      make(map[int]time.Time),
-		dirtyPorts:   make(map[int]struct{}),
+		dirtySlots:   make(map[int]struct{}),
 		dirtyLogins:  make(map[string]struct{}),
 		dirtyDevices: make(map[deviceKey]struct{}),
 		wake:         make(chan struct{}, 1),
@@ -133,6 +143,42 @@ func OpenLocal(opt LocalOptions) (*Local, error) {
 	}
 	go l.write()
 	return l, nil
+}
+
+// RelayHost implements Directory.
+func (l *Local) RelayHost() string { return l.slots[0].Host }
+
+// Hosts implements Directory.
+func (l *Local) Hosts(ctx context.Context) (hs []Host, err error) {
+	defer l.meter.done("hosts", time.Now(), &err)
+	if err := l.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer l.mu.Unlock()
+	return l.hosts(time.Now()), nil
+}
+
+// hosts are this process', unless it is leaving.
+func (l *Local) hosts(now time.Time) (hs []Host) {
+	if l.left {
+		return nil
+	}
+	for _, r := range l.slots {
+		hs = append(hs, Host{Name: r.Host, ID: l.opt.ID, Ports: r.Range.String(), Started: l.started, Heartbeat: now})
+	}
+	slices.SortFunc(hs, func(a, b Host) int { return cmp.Compare(a.Name, b.Name) })
+	return hs
+}
+
+// Leave implements Directory.
+func (l *Local) Leave(ctx context.Context) (err error) {
+	defer l.meter.done("leave", time.Now(), &err)
+	if err := l.lock(ctx); err != nil {
+		return err
+	}
+	defer l.mu.Unlock()
+	l.left = true
+	return nil
 }
 
 // Close writes what is still to be written and closes the file.
@@ -251,108 +297,6 @@ func (l *Local) Addresses(ctx context.Context, limit int) (as []Address, err err
 		as = append(as, a)
 	}
 	return as, nil
-}
-
-// Connect implements Directory.
-func (l *Local) Connect(ctx context.Context, d Device) (err error) {
-	defer l.meter.done("connect", time.Now(), &err)
-	if err := checkDevice(d); err != nil {
-		return err
-	}
-	if err := l.lock(ctx); err != nil {
-		return err
-	}
-	defer l.mu.Unlock()
-	now := time.Now()
-	d.Host, d.Name, d.Heartbeat = cut(d.Host), cut(d.Name), now
-	u := l.renew(Address{Login: d.Login, IP: d.IP, Host: d.Host, Source: d.Source, Seen: now}, now)
-	old := u.devices[d.ID]
-	switch {
-	case !d.Connected.IsZero():
-		d.Connected = now.Add(-age(now, d.Connected))
-	case old != nil && now.Sub(old.Heartbeat) <= l.opt.TTL.Device:
-		d.Connected = old.Connected
-	default:
-		d.Connected = now
-	}
-	if old != nil {
-		old.Device = d
-		l.beats.MoveToBack(old.elem)
-	} else {
-		if len(u.devices) >= maxDevices {
-			l.disconnect(u, oldestDevice(u.devices))
-		}
-		if u.devices == nil {
-			u.devices = make(map[string]*device)
-		}
-		n := &device{Device: d}
-		n.elem = l.beats.PushBack(n)
-		u.devices[d.ID] = n
-	}
-	l.markDevice(deviceKey{d.Login, d.ID})
-	return nil
-}
-
-func checkDevice(d Device) error {
-	if d.ID == "" || len(d.ID) > maxText {
-		return fmt.Errorf("connecting a device of %s: its id has not 1 to %d bytes", d.Login, maxText)
-	}
-	return checkLogin(d.Login)
-}
-
-func oldestDevice(devices map[string]*device) *device {
-	var oldest *device
-	for _, d := range devices {
-		if oldest == nil || d.Heartbeat.Before(oldest.Heartbeat) {
-			oldest = d
-		}
-	}
-	return oldest
-}
-
-// Disconnect implements Directory.
-func (l *Local) Disconnect(ctx context.Context, login, id string) (err error) {
-	defer l.meter.done("disconnect", time.Now(), &err)
-	if err := l.lock(ctx); err != nil {
-		return err
-	}
-	defer l.mu.Unlock()
-	if u := l.logins[login]; u != nil && u.devices[id] != nil {
-		l.disconnect(u, u.devices[id])
-	}
-	return nil
-}
-
-func (l *Local) disconnect(u *login, d *device) {
-	l.beats.Remove(d.elem)
-	delete(u.devices, d.ID)
-	l.markDevice(deviceKey{d.Login, d.ID})
-}
-
-// Devices implements Directory.
-func (l *Local) Devices(ctx context.Context, login string) (ds []Device, err error) {
-	defer l.meter.done("devices", time.Now(), &err)
-	if err := l.lock(ctx); err != nil {
-		return nil, err
-	}
-	defer l.mu.Unlock()
-	now := time.Now()
-	if u := l.logins[login]; u != nil {
-		for _, d := range u.devices {
-			if now.Sub(d.Heartbeat) <= l.opt.TTL.Device {
-				ds = append(ds, d.Device)
-			}
-		}
-	}
-	sortDevices(ds)
-	return ds, nil
-}
-
-// sortDevices puts the device that connected first in front.
-func sortDevices(ds []Device) {
-	slices.SortFunc(ds, func(a, b Device) int {
-		return cmp.Or(a.Connected.Compare(b.Connected), cmp.Compare(a.ID, b.ID))
-	})
 }
 
 // sweep forgets what has expired; both lists have the oldest in front.

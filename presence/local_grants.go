@@ -6,14 +6,13 @@ import (
 	"container/list"
 	"context"
 	"fmt"
-	"strings"
 	"time"
 )
 
 // grant is an entry of the second database in memory.
 type grant struct {
 	login     string
-	port      int
+	slot      int
 	granted   time.Time
 	used      time.Time // last mail or conversation
 	heldUntil time.Time
@@ -33,7 +32,8 @@ func (l *Local) live(e *grant, now time.Time) bool {
 }
 
 func (l *Local) view(e *grant, now time.Time) Grant {
-	return Grant{Login: e.login, Host: l.opt.Host, Port: e.port, Granted: e.granted, Renewed: e.used, Held: e.held(now)}
+	host, port := l.slots.place(e.slot)
+	return Grant{Login: e.login, Host: host, Port: port, Granted: e.granted, Renewed: e.used, Held: e.held(now)}
 }
 
 // Grant implements Directory.
@@ -49,14 +49,17 @@ func (l *Local) Grant(ctx context.Context, login string) (g Grant, err error) {
 		now := time.Now()
 		e := l.byLogin[login]
 		switch {
+		case l.left:
+			l.mu.Unlock()
+			return Grant{}, fmt.Errorf("granting a port to %s: %w: this relay host is leaving", login, ErrUnavailable)
 		case e == nil:
 			if e = l.reserve(login, now); e == nil {
 				l.mu.Unlock()
-				return Grant{}, fmt.Errorf("granting a port of %s to %s: %w", l.opt.Range, login, ErrNoPort)
+				return Grant{}, fmt.Errorf("granting a port of %s to %s: %w", l.slots, login, ErrNoPort)
 			}
 			l.mu.Unlock()
 			probes++
-			if err := l.opt.Probe(e.port); err != nil {
+			if err := l.opt.Probe(l.slots.place(e.slot)); err != nil {
 				l.giveUp(e, err)
 				continue
 			}
@@ -106,21 +109,25 @@ func (l *Local) await(ctx context.Context, e *grant) (Grant, error) {
 // longest, nil when all are held or blocked.
 func (l *Local) reserve(login string, now time.Time) *grant {
 	e := &grant{login: login, granted: now, used: now, ready: make(chan struct{})}
-	r := l.opt.Range
-	first, span := r.first(login)-r.Lo, r.span()
-	for i := range span {
-		if slot := (first + i) % span; l.byPort[slot] == nil && !BadPort(r.Lo+slot) && !l.isBlocked(r.Lo+slot, now) {
-			e.port = r.Lo + slot
-			l.insert(e)
-			return e
+	base := 0
+	for _, r := range l.slots {
+		first, span := r.Range.first(login)-r.Range.Lo, r.Range.span()
+		for i := range span {
+			at := (first + i) % span
+			if slot := base + at; l.bySlot[slot] == nil && !BadPort(r.Range.Lo+at) && !l.isBlocked(slot, now) {
+				e.slot = slot
+				l.insert(e)
+				return e
+			}
 		}
+		base += span
 	}
 	// Holding moves a grant to the back, so only those held in the last
 	// HoldTTL can stand before the one that is wanted.
 	for el := l.idle.Front(); el != nil; el = el.Next() {
 		if v := el.Value.(*grant); v.ready == nil && !v.held(now) {
 			l.remove(v)
-			e.port = v.port
+			e.slot = v.slot
 			if now.Sub(v.used) <= l.opt.TTL.Grant {
 				e.victim = v
 			}
@@ -131,10 +138,10 @@ func (l *Local) reserve(login string, now time.Time) *grant {
 	return nil
 }
 
-func (l *Local) isBlocked(port int, now time.Time) bool {
-	until, ok := l.blocked[port]
+func (l *Local) isBlocked(slot int, now time.Time) bool {
+	until, ok := l.blocked[slot]
 	if ok && !until.After(now) {
-		delete(l.blocked, port)
+		delete(l.blocked, slot)
 		return false
 	}
 	return ok
@@ -142,37 +149,38 @@ func (l *Local) isBlocked(port int, now time.Time) bool {
 
 func (l *Local) insert(e *grant) {
 	l.byLogin[e.login] = e
-	l.byPort[e.port-l.opt.Range.Lo] = e
+	l.bySlot[e.slot] = e
 	e.elem = l.idle.PushBack(e)
 }
 
 func (l *Local) remove(e *grant) {
 	delete(l.byLogin, e.login)
-	l.byPort[e.port-l.opt.Range.Lo] = nil
+	l.bySlot[e.slot] = nil
 	l.idle.Remove(e.elem)
-	l.dirtyPorts[e.port] = struct{}{}
+	l.dirtySlots[e.slot] = struct{}{}
 }
 
 // touch renews a lease.
 func (l *Local) touch(e *grant, now time.Time) {
 	e.used = now
 	l.idle.MoveToBack(e.elem)
-	l.dirtyPorts[e.port] = struct{}{}
+	l.dirtySlots[e.slot] = struct{}{}
 }
 
 // giveUp blocks the port of a reserved grant whose probe failed.
 func (l *Local) giveUp(e *grant, why error) {
 	l.mu.Lock()
-	l.block(e.port, time.Now())
+	l.block(e.slot, time.Now())
 	l.remove(e)
 	close(e.ready)
 	e.ready = nil
 	l.mu.Unlock()
-	l.opt.Log("port cannot be had and is skipped", "port", e.port, "for", l.opt.TTL.Blocked, "error", why)
+	host, port := l.slots.place(e.slot)
+	l.opt.Log("port cannot be had and is skipped", "host", host, "port", port, "for", l.opt.TTL.Blocked, "error", why)
 }
 
-func (l *Local) block(port int, now time.Time) {
-	l.blocked[port] = now.Add(l.opt.TTL.Blocked)
+func (l *Local) block(slot int, now time.Time) {
+	l.blocked[slot] = now.Add(l.opt.TTL.Blocked)
 	l.meter.blocked.Inc()
 }
 
@@ -213,10 +221,11 @@ func (l *Local) GrantOf(ctx context.Context, login string) (g Grant, err error) 
 
 // at returns the grant at a port of a host, nil when there is none.
 func (l *Local) at(host string, port int) *grant {
-	if !strings.EqualFold(host, l.opt.Host) || !l.opt.Range.Contains(port) {
+	slot, ok := l.slots.of(host, port)
+	if !ok {
 		return nil
 	}
-	return l.byPort[port-l.opt.Range.Lo]
+	return l.bySlot[slot]
 }
 
 // Resolve implements Directory.
@@ -271,8 +280,8 @@ func (l *Local) Block(ctx context.Context, g Grant) (err error) {
 		return fmt.Errorf("blocking port %d of %s: %w", g.Port, g.Host, ErrUnknown)
 	}
 	l.remove(e)
-	l.block(g.Port, time.Now())
-	l.opt.Log("port cannot be had and is skipped", "port", g.Port, "for", l.opt.TTL.Blocked)
+	l.block(e.slot, time.Now())
+	l.opt.Log("port cannot be had and is skipped", "host", g.Host, "port", g.Port, "for", l.opt.TTL.Blocked)
 	return nil
 }
 
@@ -284,13 +293,10 @@ func (l *Local) Grants(ctx context.Context, limit int) (gs []Grant, err error) {
 	}
 	defer l.mu.Unlock()
 	now := time.Now()
-	for _, e := range l.byPort {
-		if len(gs) >= limit {
-			break
-		}
+	for _, e := range l.bySlot {
 		if l.live(e, now) {
 			gs = append(gs, l.view(e, now))
 		}
 	}
-	return gs, nil
+	return byPort(gs, limit), nil
 }

@@ -13,17 +13,10 @@ import (
 	_ "github.com/mattn/go-sqlite3" // driver "sqlite3"
 )
 
-// schema is version 1 of the file. Times are milliseconds since 1970. A port
+// schema is version 2 of the file. Times are milliseconds since 1970. A port
 // has at most one login and a login at most one port.
 const schema = `
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE grants (
-	port       INTEGER PRIMARY KEY,
-	login      TEXT NOT NULL UNIQUE,
-	granted    INTEGER NOT NULL,
-	renewed    INTEGER NOT NULL,
-	held_until INTEGER NOT NULL
-);
 CREATE TABLE addresses (
 	login  TEXT PRIMARY KEY,
 	ip     TEXT NOT NULL,
@@ -31,7 +24,19 @@ CREATE TABLE addresses (
 	source TEXT NOT NULL,
 	seen   INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX addresses_seen ON addresses (seen);
+CREATE INDEX addresses_seen ON addresses (seen);` + version2
+
+// version2 is what version 1 had otherwise.
+const version2 = `
+CREATE TABLE grants (
+	host       TEXT NOT NULL,
+	port       INTEGER NOT NULL,
+	login      TEXT NOT NULL UNIQUE,
+	granted    INTEGER NOT NULL,
+	renewed    INTEGER NOT NULL,
+	held_until INTEGER NOT NULL,
+	PRIMARY KEY (host, port)
+) WITHOUT ROWID;
 CREATE TABLE devices (
 	login     TEXT NOT NULL,
 	id        TEXT NOT NULL,
@@ -39,13 +44,30 @@ CREATE TABLE devices (
 	ip        TEXT NOT NULL,
 	host      TEXT NOT NULL,
 	name      TEXT NOT NULL,
+	relay     TEXT NOT NULL,
+	away      INTEGER NOT NULL,
 	connected INTEGER NOT NULL,
 	heartbeat INTEGER NOT NULL,
 	PRIMARY KEY (login, id)
 ) WITHOUT ROWID;
-PRAGMA user_version = 1;`
+CREATE TABLE hosts (
+	name      TEXT PRIMARY KEY,
+	id        TEXT NOT NULL,
+	ports     TEXT NOT NULL,
+	started   INTEGER NOT NULL,
+	heartbeat INTEGER NOT NULL
+) WITHOUT ROWID;
+PRAGMA user_version = 2;`
 
-const schemaVersion = 1
+// upgrade1 makes version 2 of version 1, which had one host.
+const upgrade1 = `
+DROP TABLE devices;
+ALTER TABLE grants RENAME TO grants1;` + version2 + `
+INSERT INTO grants SELECT value, port, login, granted, renewed, held_until
+	FROM grants1, settings WHERE name = 'host';
+DROP TABLE grants1;`
+
+const schemaVersion = 2
 
 // store is the file of a Local. It has one connection and one user, the writer.
 type store struct{ *sql.DB }
@@ -57,9 +79,12 @@ type change struct {
 	gone    []string // logins
 	devices []Device
 	left    []deviceKey
+	beats   bool // hosts is all of them
+	hosts   []Host
 }
 
 type grantRow struct {
+	host                string
 	port                int
 	login               string // empty: nobody's
 	granted, used, held int64
@@ -91,10 +116,13 @@ func (s *store) migrate() error {
 	if err := s.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
+	statements := schema
 	switch version {
 	case schemaVersion:
 		return nil
 	case 0:
+	case 1:
+		statements = upgrade1
 	default:
 		return fmt.Errorf("its version is %d, this program knows %d", version, schemaVersion)
 	}
@@ -102,7 +130,7 @@ func (s *store) migrate() error {
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(schema); err != nil {
+	if _, err := tx.Exec(statements); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
 	return tx.Commit()
@@ -121,8 +149,8 @@ func (s *store) write(c change) error {
 }
 
 func (c change) apply(tx *sql.Tx) error {
-	if err := each(tx, c.grants, `DELETE FROM grants WHERE port = ?`, func(g grantRow) []any {
-		return []any{g.port}
+	if err := each(tx, c.grants, `DELETE FROM grants WHERE host = ? AND port = ?`, func(g grantRow) []any {
+		return []any{g.host, g.port}
 	}); err != nil {
 		return err
 	}
@@ -133,8 +161,8 @@ func (c change) apply(tx *sql.Tx) error {
 		}
 	}
 	// REPLACE also drops the port that the login had before.
-	if err := each(tx, taken, `REPLACE INTO grants VALUES (?, ?, ?, ?, ?)`, func(g grantRow) []any {
-		return []any{g.port, g.login, g.granted, g.used, g.held}
+	if err := each(tx, taken, `REPLACE INTO grants VALUES (?, ?, ?, ?, ?, ?)`, func(g grantRow) []any {
+		return []any{g.host, g.port, g.login, g.granted, g.used, g.held}
 	}); err != nil {
 		return err
 	}
@@ -148,15 +176,35 @@ func (c change) apply(tx *sql.Tx) error {
 	}); err != nil {
 		return err
 	}
-	if err := each(tx, c.devices, `REPLACE INTO devices VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, func(d Device) []any {
-		return []any{d.Login, d.ID, string(d.Source), ipText(d.IP), d.Host, d.Name,
+	if err := each(tx, c.devices, `REPLACE INTO devices VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, func(d Device) []any {
+		return []any{d.Login, d.ID, string(d.Source), ipText(d.IP), d.Host, d.Name, d.Relay, d.Away,
 			d.Connected.UnixMilli(), d.Heartbeat.UnixMilli()}
 	}); err != nil {
 		return err
 	}
-	return each(tx, c.left, `DELETE FROM devices WHERE login = ? AND id = ?`, func(k deviceKey) []any {
+	if err := each(tx, c.left, `DELETE FROM devices WHERE login = ? AND id = ?`, func(k deviceKey) []any {
 		return []any{k.login, k.id}
+	}); err != nil {
+		return err
+	}
+	if !c.beats {
+		return nil
+	}
+	if _, err := tx.Exec(`DELETE FROM hosts`); err != nil {
+		return err
+	}
+	return each(tx, c.hosts, `INSERT INTO hosts VALUES (?, ?, ?, ?, ?)`, func(h Host) []any {
+		return []any{h.Name, h.ID, h.Ports, h.Started.UnixMilli(), h.Heartbeat.UnixMilli()}
 	})
+}
+
+// primary is the primary host name of the last run, empty when there was none.
+func (s *store) primary() (name string, err error) {
+	err = s.QueryRow(`SELECT value FROM settings WHERE name = 'host'`).Scan(&name)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return name, err
 }
 
 // each runs one statement for every row.
@@ -203,6 +251,18 @@ func rows(q queryer, scan func(*sql.Rows) error, query string, args ...any) erro
 		}
 	}
 	return rs.Err()
+}
+
+// readGrants calls f with every grant of the file, the one idle for longest first.
+func readGrants(q queryer, f func(grantRow)) error {
+	return rows(q, func(rs *sql.Rows) error {
+		var g grantRow
+		if err := rs.Scan(&g.host, &g.port, &g.login, &g.granted, &g.used, &g.held); err != nil {
+			return err
+		}
+		f(g)
+		return nil
+	}, "SELECT host, port, login, granted, renewed, held_until FROM grants ORDER BY renewed")
 }
 
 const addressColumns = "login, ip, host, source, seen"

@@ -13,14 +13,14 @@ import (
 func localWorld(t *testing.T) world {
 	path := filepath.Join(t.TempDir(), "presence?#%.db")
 	return func(t *testing.T, o testOptions) Directory {
-		return openLocal(t, LocalOptions{Path: path, Host: testHost, Range: o.Range, Probe: o.Probe, TTL: o.TTL, Log: o.Log})
+		return openLocal(t, LocalOptions{Path: path, Ranges: o.ranges(), ID: "test", Probe: o.Probe, TTL: o.TTL, Log: o.Log})
 	}
 }
 
 func openLocal(t testing.TB, o LocalOptions) *Local {
 	t.Helper()
-	if o.Host == "" {
-		o.Host = testHost
+	if o.Ranges == nil {
+		o.Ranges = testOptions{}.ranges()
 	}
 	l := must[*Local](t)(OpenLocal(o))
 	t.Cleanup(func() { l.Close() })
@@ -44,10 +44,11 @@ func TestLocalErrors(t *testing.T) {
 	t.Parallel()
 	for _, o := range []LocalOptions{
 		{},
-		{Host: "a b"},
-		{Host: "h", Range: Range{5, 2}},
-		{Host: "h", Range: Range{6665, 6669}},
-		{Host: "h", Path: filepath.Join(t.TempDir(), "missing", "presence.db")},
+		{Ranges: []HostRange{{Host: "a b"}}},
+		{Ranges: []HostRange{{"h", Range{5, 2}}}},
+		{Ranges: []HostRange{{"h", Range{6665, 6669}}}},
+		{Ranges: []HostRange{{"h", Range{1, 2}}, {"H", Range{3, 4}}}},
+		{Ranges: []HostRange{{Host: "h"}}, Path: filepath.Join(t.TempDir(), "missing", "presence.db")},
 	} {
 		if l, err := OpenLocal(o); err == nil {
 			l.Close()
@@ -124,7 +125,7 @@ func TestLocalMaxLogins(t *testing.T) {
 func TestLocalClockJumped(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "presence.db")
-	o := LocalOptions{Path: path, Range: narrow(2)}
+	o := LocalOptions{Path: path, Ranges: []HostRange{{testHost, narrow(2)}}}
 	ctx, l := t.Context(), openLocal(t, o)
 	a, b := mustGrant(t, l, "a"), mustGrant(t, l, "b")
 	ok(t, l.Hold(ctx, a))
@@ -154,7 +155,7 @@ func TestLocalFileGone(t *testing.T) {
 	t.Parallel()
 	var logs logBook
 	ctx := t.Context()
-	l := openLocal(t, LocalOptions{Path: filepath.Join(t.TempDir(), "presence.db"), Range: narrow(1), Log: logs.add})
+	l := openLocal(t, LocalOptions{Path: filepath.Join(t.TempDir(), "presence.db"), Ranges: []HostRange{{testHost, narrow(1)}}, Log: logs.add})
 	g := mustGrant(t, l, "a")
 	if _, err := l.store.Exec(`CREATE TRIGGER full BEFORE DELETE ON grants BEGIN SELECT RAISE(FAIL, 'disk full'); END`); err != nil {
 		t.Fatal(err)
@@ -190,5 +191,40 @@ func TestLocalMillionLogins(t *testing.T) {
 	}
 	if d := time.Since(began); d > 30*time.Second {
 		t.Errorf("took %v", d)
+	}
+}
+
+// A file of the version before is read, with its ports.
+func TestLocalUpgrade(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "presence.db")
+	db := must[*sql.DB](t)(sql.Open("sqlite3", path))
+	for _, q := range []string{
+		`CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID`,
+		`CREATE TABLE grants (port INTEGER PRIMARY KEY, login TEXT NOT NULL UNIQUE, granted INTEGER NOT NULL, renewed INTEGER NOT NULL, held_until INTEGER NOT NULL)`,
+		`CREATE TABLE addresses (login TEXT PRIMARY KEY, ip TEXT NOT NULL, host TEXT NOT NULL, source TEXT NOT NULL, seen INTEGER NOT NULL) WITHOUT ROWID`,
+		`CREATE TABLE devices (login TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (login, id)) WITHOUT ROWID`,
+		`INSERT INTO settings VALUES ('host', 'relay.mall.example')`,
+		fmt.Sprintf(`INSERT INTO grants VALUES (20777, 'a', %[1]d, %[1]d, 0)`, time.Now().UnixMilli()),
+		`PRAGMA user_version = 1`,
+	} {
+		if _, err := db.Exec(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f, err := ReadLocal(path); err == nil {
+		f.Close()
+		t.Error("the old version was read as the new one")
+	}
+	ok(t, db.Close())
+	l := openLocal(t, LocalOptions{Path: path})
+	if g := mustGrant(t, l, "a"); g.Port != 20777 {
+		t.Errorf("port %d after the upgrade, want 20777", g.Port)
+	}
+	ok(t, l.Close())
+	// The machine is renamed: its ports stay.
+	l = openLocal(t, LocalOptions{Path: path, Ranges: []HostRange{{Host: "renamed.example"}}})
+	if g := mustGrant(t, l, "a"); g.Port != 20777 || g.Host != "renamed.example" {
+		t.Errorf("grant %+v after it was renamed, want port 20777", g)
 	}
 }

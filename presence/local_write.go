@@ -5,6 +5,7 @@ package presence
 import (
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -12,22 +13,31 @@ import (
 // gone, so they are not.
 func (l *Local) load() error {
 	now := time.Now()
+	before, err := l.store.primary()
+	if err != nil {
+		return err
+	}
 	tx, err := l.store.Begin()
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	for _, step := range []struct {
+	steps := []struct {
 		query string
 		args  []any
 	}{
 		{`DELETE FROM devices`, nil},
-		{`REPLACE INTO settings VALUES ('host', ?)`, []any{l.opt.Host}},
-		{`DELETE FROM grants WHERE port NOT BETWEEN ? AND ?`, []any{l.opt.Range.Lo, l.opt.Range.Hi}},
+		{`REPLACE INTO settings VALUES ('host', ?)`, []any{l.RelayHost()}},
 		{`DELETE FROM addresses WHERE seen < ?`, []any{now.Add(-l.opt.TTL.Address).UnixMilli()}},
 		{`DELETE FROM addresses WHERE login NOT IN (SELECT login FROM addresses ORDER BY seen DESC LIMIT ?)`,
 			[]any{l.opt.MaxLogins}},
-	} {
+		// A machine that has another name keeps its ports.
+		{`UPDATE OR IGNORE grants SET host = ? WHERE host = ?`, []any{l.RelayHost(), before}},
+	}
+	if slices.ContainsFunc(l.slots, func(r HostRange) bool { return r.Host == before }) {
+		steps = steps[:len(steps)-1]
+	}
+	for _, step := range steps {
 		if _, err := tx.Exec(step.query, step.args...); err != nil {
 			return err
 		}
@@ -46,26 +56,26 @@ func (l *Local) load() error {
 	if err != nil {
 		return err
 	}
-	err = rows(tx, func(rs *sql.Rows) error {
-		var granted, renewed, held int64
-		e := &grant{}
-		if err := rs.Scan(&e.port, &e.login, &granted, &renewed, &held); err != nil {
-			return err
-		}
-		if !l.opt.Range.Contains(e.port) {
-			return nil
+	var moved []grantRow
+	err = readGrants(tx, func(g grantRow) {
+		slot, ok := l.slots.of(g.host, g.port)
+		if !ok {
+			moved = append(moved, grantRow{host: g.host, port: g.port})
+			return
 		}
 		// The monotonic clock counts from here on.
-		e.granted = now.Add(-age(now, time.UnixMilli(granted)))
-		e.used = now.Add(-age(now, time.UnixMilli(renewed)))
-		if held > 0 {
+		e := &grant{login: g.login, slot: slot,
+			granted: now.Add(-age(now, time.UnixMilli(g.granted))), used: now.Add(-age(now, time.UnixMilli(g.used)))}
+		if g.held > 0 {
 			// Its conversation was cut by the restart and is coming back.
 			e.heldUntil = now.Add(l.opt.TTL.Hold)
 		}
 		l.insert(e)
-		return nil
-	}, "SELECT port, login, granted, renewed, held_until FROM grants ORDER BY renewed")
+	})
 	if err != nil {
+		return err
+	}
+	if err := (change{grants: moved, beats: true, hosts: l.hosts(now)}).apply(tx); err != nil {
 		return err
 	}
 	return tx.Commit()
@@ -111,6 +121,9 @@ func (l *Local) write() {
 			if err := l.flush(); err != nil {
 				l.opt.Log("writing presence at shutdown", "file", l.opt.Path, "error", err)
 			}
+			if l.store != nil {
+				_ = l.store.write(change{beats: true}) // else a reader sees the hosts for DeviceTTL more
+			}
 			return
 		}
 	}
@@ -123,7 +136,7 @@ func (l *Local) commitGrants() {
 	l.urgent = nil
 	var c change
 	for _, e := range waiting {
-		c.grants = append(c.grants, l.row(e.port))
+		c.grants = append(c.grants, l.row(e.slot))
 	}
 	l.mu.Unlock()
 	if len(waiting) == 0 {
@@ -161,12 +174,13 @@ func (l *Local) flush() error {
 	}
 }
 
-func (l *Local) row(port int) grantRow {
-	e := l.byPort[port-l.opt.Range.Lo]
+func (l *Local) row(slot int) grantRow {
+	host, port := l.slots.place(slot)
+	e := l.bySlot[slot]
 	if e == nil {
-		return grantRow{port: port}
+		return grantRow{host: host, port: port}
 	}
-	r := grantRow{port: port, login: e.login, granted: e.granted.UnixMilli(), used: e.used.UnixMilli()}
+	r := grantRow{host: host, port: port, login: e.login, granted: e.granted.UnixMilli(), used: e.used.UnixMilli()}
 	if e.held(time.Now()) {
 		r.held = e.heldUntil.UnixMilli()
 	}
@@ -174,21 +188,29 @@ func (l *Local) row(port int) grantRow {
 }
 
 func (c change) rows() int {
-	return len(c.grants) + len(c.logins) + len(c.gone) + len(c.devices) + len(c.left)
+	n := 0
+	if c.beats {
+		n = 1
+	}
+	return n + len(c.grants) + len(c.logins) + len(c.gone) + len(c.devices) + len(c.left) + len(c.hosts)
 }
 
 // collect takes up to flushRows of what is to be written and says whether
 // there is more.
 func (l *Local) collect() (c change, more bool) {
-	for port := range l.dirtyPorts {
+	if now := time.Now(); l.store != nil && now.Sub(l.beat) >= HeartbeatEvery {
+		l.beat = now
+		c.beats, c.hosts = true, l.hosts(now)
+	}
+	for slot := range l.dirtySlots {
 		if c.rows() == flushRows {
 			return c, true
 		}
-		delete(l.dirtyPorts, port)
+		delete(l.dirtySlots, slot)
 		// A reserved grant is written by its commit; until then the file
 		// keeps whom the port was taken from.
-		if e := l.byPort[port-l.opt.Range.Lo]; e == nil || e.ready == nil {
-			c.grants = append(c.grants, l.row(port))
+		if e := l.bySlot[slot]; e == nil || e.ready == nil {
+			c.grants = append(c.grants, l.row(slot))
 		}
 	}
 	for name := range l.dirtyLogins {
@@ -219,7 +241,9 @@ func (l *Local) collect() (c change, more bool) {
 // uncollect marks a change again that could not be written.
 func (l *Local) uncollect(c change) {
 	for _, g := range c.grants {
-		l.dirtyPorts[g.port] = struct{}{}
+		if slot, ok := l.slots.of(g.host, g.port); ok {
+			l.dirtySlots[slot] = struct{}{}
+		}
 	}
 	for _, a := range c.logins {
 		l.markLogin(a.Login)

@@ -27,6 +27,10 @@ var (
 		Name: "chmail_presence_unavailable_total",
 		Help: "Calls that failed because the database did not answer.",
 	}, []string{"store"})
+	busTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "chmail_presence_bus_messages_total",
+		Help: "Messages between relay hosts, by what became of them (sent, received, dropped).",
+	}, []string{"outcome"})
 	seconds = promauto.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "chmail_presence_seconds",
 		Help:    "Time a call took, by store and operation.",
@@ -50,7 +54,8 @@ func newMeter(store string) *meter {
 		ops:         make(map[string]prometheus.Observer),
 	}
 	for _, op := range []string{"renew", "lookup", "addresses", "connect", "disconnect", "devices",
-		"grant", "grant_of", "resolve", "hold", "release", "block", "grants"} {
+		"grant", "grant_of", "resolve", "hold", "release", "block", "grants",
+		"all_devices", "hosts", "leave", "publish"} {
 		m.ops[op] = seconds.WithLabelValues(store, op)
 	}
 	return m

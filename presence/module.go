@@ -4,9 +4,14 @@ package presence
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/foxcpp/maddy/framework/config"
@@ -19,7 +24,7 @@ import (
 //
 //	presence.local NAME {
 //	    host       $(hostname)   # name of this relay host; default: the global hostname
-//	    ports      20000-29999   # UDP ports granted
+//	    ports      20000-29999   # UDP ports granted; again, with a host, for further host names
 //	    path       presence.db   # file of the grants, relative to the state directory
 //	    max_logins 1000000       # addresses kept
 //	    debug      no            # log every grant
@@ -29,10 +34,11 @@ import (
 //
 //	presence.redis NAME {
 //	    url     redis://user:password@redis.example:6379/0   # required; forms: see RedisOptions.URL
-//	    prefix  chmail        # of every key
+//	    prefix  chmail        # of every key and channel
 //	    timeout 40ms          # of a call; mail goes on without an answer
-//	    host    $(hostname)
+//	    host    $(hostname)   # more names: the first that no other process has
 //	    ports   20000-29999
+//	    path    presence.db   # journal of this machine's grants
 //	    debug   no
 //	}
 //
@@ -64,84 +70,169 @@ const adminTimeout = 10 * time.Second
 // Init implements module.Module.
 func (m *Module) Init(cfg *config.Map) error {
 	var (
-		local   LocalOptions
-		shared  RedisOptions
-		host    string
-		name    string
-		ports   Range
-		problem error
+		local  LocalOptions
+		shared RedisOptions
+		global string
+		names  []string
+		ranges []HostRange
+		path   string
 	)
-	cfg.String("hostname", true, false, "", &host)
-	cfg.String("host", false, false, "", &name)
+	redis := m.name == "presence.redis"
+	cfg.String("hostname", true, false, "", &global)
+	cfg.StringList("host", false, false, nil, &names)
 	cfg.Bool("debug", true, false, &m.log.Debug)
-	cfg.Custom("ports", false, false, func() (interface{}, error) { return DefaultRange, nil },
-		func(_ *config.Map, node config.Node) (interface{}, error) {
-			if len(node.Args) != 1 {
-				return nil, config.NodeErr(node, "want one range such as 20000-29999")
-			}
-			r, err := ParseRange(node.Args[0])
-			if err != nil {
-				return nil, config.NodeErr(node, "%v", err)
-			}
-			return r, nil
-		}, &ports)
-	if m.name == "presence.redis" {
+	cfg.String("path", false, false, "presence.db", &path)
+	cfg.Callback("ports", func(_ *config.Map, node config.Node) error {
+		if len(node.Args) < 1 || len(node.Args) > 2 || len(node.Children) > 0 {
+			return config.NodeErr(node, "want a range such as 20000-29999, and perhaps a host")
+		}
+		r, err := ParseRange(node.Args[0])
+		if err != nil {
+			return config.NodeErr(node, "%v", err)
+		}
+		ranges = append(ranges, HostRange{strings.Join(node.Args[1:], ""), r})
+		return nil
+	})
+	if redis {
 		cfg.String("url", false, true, "", &shared.URL)
 		cfg.String("prefix", false, false, "chmail", &shared.Prefix)
 		cfg.Duration("timeout", false, false, redisTimeout, &shared.Timeout)
 	} else {
-		cfg.String("path", false, false, "presence.db", &local.Path)
 		cfg.Int("max_logins", false, false, defaultMaxLogins, &local.MaxLogins)
 	}
 	if _, err := cfg.Process(); err != nil {
 		return err
 	}
-	if name != "" {
-		host = name
+	if len(names) == 0 && global != "" {
+		names = []string{global}
 	}
+	var problem error
 	switch {
-	case host == "":
+	case len(names) == 0:
 		problem = errors.New("host is missing, and there is no global hostname")
-	case m.name == "presence.redis" && (shared.Timeout < time.Millisecond || shared.Timeout > time.Minute):
+	case !redis && len(names) > 1:
+		problem = errors.New("host: want one name; presence.redis can have several")
+	case redis && (shared.Timeout < time.Millisecond || shared.Timeout > time.Minute):
 		problem = errors.New("timeout: want 1ms to 1m")
-	case m.name == "presence.local" && local.MaxLogins < 1:
+	case !redis && local.MaxLogins < 1:
 		problem = errors.New("max_logins: want a positive number")
+	default:
+		ranges, problem = checkRanges(primaryFirst(names[0], ranges))
+	}
+	if redis && problem == nil {
+		_, problem = parseURL(shared.URL)
 	}
 	if problem != nil {
 		return config.NodeErr(cfg.Block, "%s: %v", m.name, problem)
 	}
-	if m.name == "presence.redis" {
-		shared.Host, shared.Range, shared.Probe, shared.Log = host, ports, ProbeUDP(""), m.log.Msg
-		if _, err := parseURL(shared.URL); err != nil {
-			return config.NodeErr(cfg.Block, "%s: %v", m.name, err)
-		}
-	} else {
-		local.Host, local.Range, local.Probe, local.Log = host, ports, ProbeUDP(""), m.log.Msg
-		if !filepath.IsAbs(local.Path) {
-			local.Path = filepath.Join(config.StateDirectory, local.Path)
-		}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(config.StateDirectory, path)
 	}
 	m.reader = func() (Reader, error) {
-		if m.name == "presence.redis" {
-			shared.Host = "" // a reader grants nothing
-			shared.Timeout = adminTimeout
-			return OpenRedis(shared)
+		if redis {
+			return OpenRedis(RedisOptions{URL: shared.URL, Prefix: shared.Prefix, Timeout: adminTimeout})
 		}
-		return ReadLocal(local.Path)
+		return ReadLocal(path)
 	}
 	if module.NoRun {
 		return nil
 	}
-	var err error
-	if m.name == "presence.redis" {
-		m.Directory, err = noNil(OpenRedis(shared))
+	id, err := identity(filepath.Join(filepath.Dir(path), "presence.id"))
+	if err != nil {
+		return config.NodeErr(cfg.Block, "%s: %v", m.name, err)
+	}
+	probe := m.probe(names, ranges)
+	if redis {
+		shared.Ranges, shared.Names, shared.ID, shared.Path = ranges, names[1:], id, path
+		shared.Probe, shared.Log = probe, m.log.Msg
+		err = m.open(shared)
 	} else {
+		local.Ranges, local.ID, local.Path, local.Probe, local.Log = ranges, id, path, probe, m.log.Msg
 		m.Directory, err = noNil(OpenLocal(local))
 	}
 	if err != nil {
 		return config.NodeErr(cfg.Block, "%s: %v", m.name, err)
 	}
 	return nil
+}
+
+// primaryFirst gives the ports without a host to the primary one, in front.
+func primaryFirst(primary string, ranges []HostRange) []HostRange {
+	i := slices.IndexFunc(ranges, func(r HostRange) bool { return r.Host == "" })
+	if i < 0 {
+		return append([]HostRange{{primary, DefaultRange}}, ranges...)
+	}
+	first := HostRange{primary, ranges[i].Range}
+	return append([]HostRange{first}, slices.Delete(slices.Clone(ranges), i, i+1)...)
+}
+
+// probe binds ports of the hosts' own addresses, where there are several hosts.
+func (m *Module) probe(names []string, ranges []HostRange) func(string, int) error {
+	for _, r := range ranges[1:] {
+		names = append(names, r.Host)
+	}
+	if len(names) == 1 {
+		return ProbeUDP(nil)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readyWait)
+	defer cancel()
+	return ProbeUDP(LocalAddresses(ctx, names))
+}
+
+// readyWait is how long the start waits for Redis to say whether this machine's
+// name is free; without an answer it goes on.
+const readyWait = 2 * time.Second
+
+func (m *Module) open(opt RedisOptions) error {
+	r, err := OpenRedis(opt)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readyWait)
+	err = r.Ready(ctx)
+	cancel()
+	if errors.Is(err, ErrNameTaken) {
+		// A machine that was replaced is gone when its record expires.
+		wait := r.hostTTL() + readyWait
+		m.log.Msg("waiting whether the relay host of this name is alive", "host", r.RelayHost(), "for", wait)
+		ctx, cancel = context.WithTimeout(context.Background(), wait)
+		err = r.Ready(ctx)
+		cancel()
+	}
+	if err != nil {
+		return errors.Join(err, r.Close())
+	}
+	m.Directory = r
+	return nil
+}
+
+// identity reads the file that says which process this is across restarts, 128
+// random bits in hexadecimal, and makes it when it is missing.
+func identity(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	id := strings.TrimSpace(string(b))
+	if raw, hexErr := hex.DecodeString(id); err == nil && hexErr == nil && len(raw) == 16 {
+		return id, nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	if err == nil {
+		return "", fmt.Errorf("%s is damaged: remove it, and a new one is made", path)
+	}
+	raw := make([]byte, 16)
+	_, _ = rand.Read(raw) // it never fails
+	id = hex.EncodeToString(raw)
+	if err := os.WriteFile(path+".new", []byte(id+"\n"), 0o600); err != nil {
+		return "", err
+	}
+	return id, os.Rename(path+".new", path)
+}
+
+// Bus is how this process talks to the other relay hosts; nil on one machine.
+func (m *Module) Bus() Bus {
+	b, _ := m.Directory.(Bus)
+	return b
 }
 
 // OpenReader opens the databases for reading, beside a server that runs.

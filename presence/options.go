@@ -5,6 +5,7 @@ package presence
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -50,15 +51,37 @@ func (t TTLs) withDefaults() TTLs {
 // Logger takes what an operator should know, with pairs of key and value.
 type Logger func(msg string, fields ...any)
 
-// checkHost checks what both implementations need to grant ports.
-func checkHost(host string, ports *Range) error {
-	if host == "" || len(host) > maxText || strings.ContainsAny(host, "{} \t\r\n") {
-		return fmt.Errorf("host %q is not a host name", host)
+// HostRange is the ports that are granted on one host name.
+type HostRange struct {
+	Host  string
+	Range Range // zero means DefaultRange
+}
+
+// checkRanges checks what both implementations need to grant ports, and
+// returns it with host names in lower case. One range a host name.
+func checkRanges(ranges []HostRange) ([]HostRange, error) {
+	checked := make([]HostRange, len(ranges))
+	for i, r := range ranges {
+		r.Host = strings.ToLower(r.Host)
+		if !goodHost(r.Host) {
+			return nil, fmt.Errorf("host %q is not a host name", r.Host)
+		}
+		if r.Range == (Range{}) {
+			r.Range = DefaultRange
+		}
+		if err := r.Range.check(); err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(checked[:i], func(o HostRange) bool { return o.Host == r.Host }) {
+			return nil, fmt.Errorf("host %s has two ranges", r.Host)
+		}
+		checked[i] = r
 	}
-	if *ports == (Range{}) {
-		*ports = DefaultRange
-	}
-	return ports.check()
+	return checked, nil
+}
+
+func goodHost(host string) bool {
+	return host != "" && len(host) <= maxText && !strings.ContainsAny(host, "{} \t\r\n")
 }
 
 var errLogin = errors.New("presence: a login has 1 to 320 bytes")

@@ -3,10 +3,12 @@
 package presence
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,15 +89,41 @@ func (r Range) first(login string) int {
 	return r.Lo + int(h.Sum64()%uint64(r.span()))
 }
 
-// ProbeUDP returns a probe that binds a UDP port of ip (empty for every
-// address) and closes it at once, so that a port that another program has
-// taken is not granted.
-func ProbeUDP(ip string) func(port int) error {
-	return func(port int) error {
-		c, err := net.ListenPacket("udp", net.JoinHostPort(ip, strconv.Itoa(port)))
+// ProbeUDP returns a probe that binds a UDP port of a host's address and closes
+// it at once, so that a port that another program has taken is not granted.
+// Hosts that are not among the addresses are probed on every address.
+func ProbeUDP(addresses map[string]netip.Addr) func(host string, port int) error {
+	return func(host string, port int) error {
+		address := ""
+		if a, ok := addresses[host]; ok {
+			address = a.String()
+		}
+		c, err := net.ListenPacket("udp", net.JoinHostPort(address, strconv.Itoa(port)))
 		if err != nil {
 			return err
 		}
 		return c.Close()
 	}
+}
+
+// LocalAddresses finds which address of this machine each host name has, if
+// any; names that cannot be resolved while ctx lasts have none.
+func LocalAddresses(ctx context.Context, hosts []string) map[string]netip.Addr {
+	found := make(map[string]netip.Addr)
+	for _, host := range hosts {
+		addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			a = a.Unmap()
+			// That it can be bound says that it is this machine's, 127.0.0.2 included.
+			if c, err := net.ListenPacket("udp", net.JoinHostPort(a.String(), "0")); err == nil {
+				_ = c.Close()
+				found[host] = a
+				break
+			}
+		}
+	}
+	return found
 }

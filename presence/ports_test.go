@@ -62,12 +62,12 @@ func TestProbeUDP(t *testing.T) {
 	t.Parallel()
 	c := must[net.PacketConn](t)(net.ListenPacket("udp", "127.0.0.1:0"))
 	port := c.LocalAddr().(*net.UDPAddr).Port
-	probe := ProbeUDP("127.0.0.1")
-	if probe(port) == nil {
+	probe := ProbeUDP(LocalAddresses(t.Context(), []string{"127.0.0.1"}))
+	if probe("127.0.0.1", port) == nil {
 		t.Errorf("port %d is taken", port)
 	}
 	c.Close()
-	if err := probe(port); err != nil {
+	if err := probe("127.0.0.1", port); err != nil {
 		t.Error(err)
 	}
 }

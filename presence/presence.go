@@ -43,7 +43,9 @@ type Device struct {
 	Source    Source     `json:"source"`
 	IP        netip.Addr `json:"ip"`
 	Host      string     `json:"host,omitempty"`
-	Name      string     `json:"name,omitempty"` // as a person would say it: "Chromium on Linux"
+	Name      string     `json:"name,omitempty"`  // as a person would say it: "Chromium on Linux"
+	Relay     string     `json:"relay,omitempty"` // primary name of the relay host it is connected to
+	Away      bool       `json:"away,omitempty"`  // the person is away from it
 	Connected time.Time  `json:"connected"`
 	Heartbeat time.Time  `json:"heartbeat"`
 }
@@ -56,6 +58,15 @@ type Grant struct {
 	Granted time.Time `json:"granted"`
 	Renewed time.Time `json:"renewed"`
 	Held    bool      `json:"held"` // a live conversation is on it
+}
+
+// Host is a relay host that is alive.
+type Host struct {
+	Name      string    `json:"name"`
+	ID        string    `json:"id"`    // of its process; one process may have several hosts
+	Ports     string    `json:"ports"` // as "20000-29999"
+	Started   time.Time `json:"started"`
+	Heartbeat time.Time `json:"heartbeat"`
 }
 
 const (
@@ -81,6 +92,8 @@ var (
 	ErrNoPort = errors.New("presence: no port of the range is free")
 	// ErrUnavailable: the database does not answer; callers go on without it.
 	ErrUnavailable = errors.New("presence: unavailable")
+	// ErrNameTaken: a live process with another ID has this relay host's name.
+	ErrNameTaken = errors.New("presence: another relay host runs under this name; give this one another `host`")
 )
 
 // Directory is both databases. Methods obey their context and are safe for
@@ -102,9 +115,14 @@ type Directory interface {
 	// Devices lists the devices of a login that are connected now.
 	Devices(ctx context.Context, login string) ([]Device, error)
 
-	// Grant endows login with a port of the relay host, or renews the one it
-	// has. When the range is full the grant idle for longest is taken over,
-	// never one that is held. Errors: ErrNoPort.
+	// AllDevices lists the devices of all logins that are connected now, the
+	// one that connected last in front, at most limit entries.
+	AllDevices(ctx context.Context, limit int) ([]Device, error)
+
+	// Grant endows login with a port of this process' hosts, the first that has
+	// one free, or renews the one it has at any host that is alive. When every
+	// range is full the grant idle for longest is taken over, never one that is
+	// held. Errors: ErrNoPort; ErrNameTaken.
 	Grant(ctx context.Context, login string) (Grant, error)
 	// GrantOf returns a login's grant without renewing it, or ErrUnknown.
 	GrantOf(ctx context.Context, login string) (Grant, error)
@@ -121,5 +139,30 @@ type Directory interface {
 	// Grants lists the second database by port, at most limit entries.
 	Grants(ctx context.Context, limit int) ([]Grant, error)
 
+	// RelayHost is the primary host name of this process, empty where it grants
+	// nothing. It does not change afterwards.
+	RelayHost() string
+	// Hosts lists the relay hosts that are alive, by name.
+	Hosts(ctx context.Context) ([]Host, error)
+	// Leave withdraws this process as a relay host, before it ends: its Grant
+	// returns ErrUnavailable, and others may grant its logins ports of their
+	// own at once. Ports that are held stay so until they are released, or
+	// HoldTTL after the last Hold.
+	Leave(ctx context.Context) error
+
 	Close() error
 }
+
+// Bus carries short messages between the relay hosts that share a Directory.
+// At most once, and bounded: what a queue cannot take is dropped and counted.
+type Bus interface {
+	// Publish sends a message of at most MaxMessage bytes to the process that
+	// has a host name, or to all others when to is empty.
+	Publish(ctx context.Context, to string, msg []byte) error
+	// Subscribe names who takes the messages, once, before the first Publish. f
+	// is called from one goroutine with the sender's primary name, and is quick.
+	Subscribe(f func(from string, msg []byte))
+}
+
+// MaxMessage bounds a message of the Bus in bytes.
+const MaxMessage = 64 << 10

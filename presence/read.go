@@ -16,9 +16,11 @@ type Reader interface {
 	Lookup(ctx context.Context, login string) (Address, error)
 	Addresses(ctx context.Context, limit int) ([]Address, error)
 	Devices(ctx context.Context, login string) ([]Device, error)
+	AllDevices(ctx context.Context, limit int) ([]Device, error)
 	GrantOf(ctx context.Context, login string) (Grant, error)
 	Resolve(ctx context.Context, host string, port int) (string, error)
 	Grants(ctx context.Context, limit int) ([]Grant, error)
+	Hosts(ctx context.Context) ([]Host, error)
 	Close() error
 }
 
@@ -27,7 +29,6 @@ type Reader interface {
 type File struct {
 	db   *sql.DB
 	path string
-	host string
 }
 
 var _ Reader = (*File)(nil)
@@ -40,7 +41,12 @@ func ReadLocal(path string) (*File, error) {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	f := &File{db: db, path: path}
-	if err := db.QueryRow(`SELECT value FROM settings WHERE name = 'host'`).Scan(&f.host); err != nil {
+	var version int
+	err = db.QueryRow(`PRAGMA user_version`).Scan(&version)
+	if err == nil && version != schemaVersion {
+		err = fmt.Errorf("its version is %d, this program knows %d", version, schemaVersion)
+	}
+	if err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
@@ -95,40 +101,64 @@ func (f *File) Lookup(ctx context.Context, login string) (Address, error) {
 }
 
 // Devices lists the devices of a login whose heartbeat is recent.
-func (f *File) Devices(ctx context.Context, login string) (ds []Device, err error) {
+func (f *File) Devices(ctx context.Context, login string) ([]Device, error) {
+	return f.devices(ctx, "AND login = ? ORDER BY connected, id", login)
+}
+
+// AllDevices lists the devices whose heartbeat is recent, newest first.
+func (f *File) AllDevices(ctx context.Context, limit int) ([]Device, error) {
+	return f.devices(ctx, "ORDER BY connected DESC, login, id LIMIT ?", max(0, limit))
+}
+
+func (f *File) devices(ctx context.Context, tail string, args ...any) (ds []Device, err error) {
 	err = f.rows(ctx, func(rs *sql.Rows) error {
-		d := Device{Login: login}
+		var d Device
 		var ip string
 		var connected, heartbeat int64
-		if err := rs.Scan(&d.ID, &d.Source, &ip, &d.Host, &d.Name, &connected, &heartbeat); err != nil {
+		if err := rs.Scan(&d.Login, &d.ID, &d.Source, &ip, &d.Host, &d.Name, &d.Relay, &d.Away, &connected, &heartbeat); err != nil {
 			return err
 		}
 		d.IP, _ = netip.ParseAddr(ip)
 		d.Connected, d.Heartbeat = time.UnixMilli(connected), time.UnixMilli(heartbeat)
 		ds = append(ds, d)
 		return nil
-	}, `SELECT id, source, ip, host, name, connected, heartbeat FROM devices
-		WHERE login = ? AND heartbeat >= ? ORDER BY connected, id`, login, since(DeviceTTL))
+	}, `SELECT login, id, source, ip, host, name, relay, away, connected, heartbeat FROM devices
+		WHERE heartbeat >= ? `+tail, append([]any{since(DeviceTTL)}, args...)...)
 	return ds, err
+}
+
+// Hosts lists the relay hosts of the process, empty when it does not run.
+func (f *File) Hosts(ctx context.Context) (hs []Host, err error) {
+	err = f.rows(ctx, func(rs *sql.Rows) error {
+		var h Host
+		var started, heartbeat int64
+		if err := rs.Scan(&h.Name, &h.ID, &h.Ports, &started, &heartbeat); err != nil {
+			return err
+		}
+		h.Started, h.Heartbeat = time.UnixMilli(started), time.UnixMilli(heartbeat)
+		hs = append(hs, h)
+		return nil
+	}, `SELECT name, id, ports, started, heartbeat FROM hosts WHERE heartbeat >= ? ORDER BY name`, since(DeviceTTL))
+	return hs, err
 }
 
 // Grants lists the second database by port.
 func (f *File) Grants(ctx context.Context, limit int) ([]Grant, error) {
-	return f.grants(ctx, "ORDER BY port LIMIT ?", max(0, limit))
+	return f.grants(ctx, "ORDER BY port, host LIMIT ?", max(0, limit))
 }
 
 func (f *File) grants(ctx context.Context, tail string, args ...any) (gs []Grant, err error) {
 	now := time.Now().UnixMilli()
 	err = f.rows(ctx, func(rs *sql.Rows) error {
-		g := Grant{Host: f.host}
+		var g Grant
 		var granted, renewed, held int64
-		if err := rs.Scan(&g.Port, &g.Login, &granted, &renewed, &held); err != nil {
+		if err := rs.Scan(&g.Host, &g.Port, &g.Login, &granted, &renewed, &held); err != nil {
 			return err
 		}
 		g.Granted, g.Renewed, g.Held = time.UnixMilli(granted), time.UnixMilli(renewed), held > now
 		gs = append(gs, g)
 		return nil
-	}, `SELECT port, login, granted, renewed, held_until FROM grants
+	}, `SELECT host, port, login, granted, renewed, held_until FROM grants
 		WHERE (renewed >= ? OR held_until > ?) `+tail, append([]any{since(GrantTTL), now}, args...)...)
 	return gs, err
 }
@@ -147,11 +177,11 @@ func (f *File) GrantOf(ctx context.Context, login string) (Grant, error) {
 
 // Resolve finds the login of a granted port, or ErrUnknown.
 func (f *File) Resolve(ctx context.Context, host string, port int) (string, error) {
-	gs, err := f.grants(ctx, "AND port = ?", port)
+	gs, err := f.grants(ctx, "AND host = ? AND port = ?", strings.ToLower(host), port)
 	if err != nil {
 		return "", err
 	}
-	if len(gs) == 0 || !strings.EqualFold(host, f.host) {
+	if len(gs) == 0 {
 		return "", fmt.Errorf("resolving port %d of %s: %w", port, host, ErrUnknown)
 	}
 	return gs[0].Login, nil

@@ -3,17 +3,13 @@
 package presence
 
 import (
-	"context"
-	"encoding/json"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -24,6 +20,9 @@ import (
 const (
 	// redisTimeout bounds each call that a mail waits for, whatever it takes.
 	redisTimeout = 40 * time.Millisecond
+	// dialTimeout bounds a connection's beginning, which no call waits for longer
+	// than its own time.
+	dialTimeout = time.Second
 	// redisPool bounds the connections to a Redis server.
 	redisPool = 64
 	// retryEvery is how often a Redis that does not answer is asked again;
@@ -40,13 +39,19 @@ type RedisOptions struct {
 	// TLS. Several hosts are a Cluster (one with ?cluster=yes), or the Sentinels
 	// of ?master=NAME. ?ca=FILE is the authority of the certificate.
 	URL     string
-	Prefix  string               // of every key; empty means "chmail"
-	Timeout time.Duration        // of a call; zero means 40 ms
-	Host    string               // name of this relay host; empty for who only reads and grants nothing
-	Range   Range                // ports granted; zero means DefaultRange
-	Probe   func(port int) error // called before a port is newly granted; may be nil
-	TTL     TTLs
-	Log     Logger // may be nil
+	Prefix  string        // of every key; empty means "chmail"
+	Timeout time.Duration // of a call; zero means 40 ms
+	// Ranges are the ports granted, the first on the primary host name; none for
+	// who only reads and grants nothing.
+	Ranges []HostRange
+	// Names are tried in order for the primary host when a live process with
+	// another ID has its name; one that this ID has already comes first.
+	Names []string
+	ID    string                            // of this process, the same after a restart; empty means a random one
+	Path  string                            // SQLite file, the journal of this process' grants; empty for none
+	Probe func(host string, port int) error // called before a port is newly granted; may be nil
+	TTL   TTLs
+	Log   Logger // may be nil
 }
 
 // Redis is the Directory that several machines share. Redis 6.2 or newer,
@@ -56,28 +61,46 @@ type RedisOptions struct {
 // the host's slot is the authority on who has a port, and the login's slot only
 // points to the host. All times are those of the Redis server.
 //
-// A goroutine, the keeper, sends the heartbeats of the host. When Redis does
+// A goroutine, the keeper, sends the heartbeats of the hosts. When Redis does
 // not answer, calls fail at once with ErrUnavailable while the keeper asks
-// again. This process remembers the grants of its host, and the keeper makes
-// them again, those with a conversation first, before anything else is granted
-// by a Redis that lost them or whose clock jumped.
+// again. This process remembers the grants of its hosts, in a file too, and the
+// keeper makes them again, those with a conversation first, before anything
+// else is granted by a Redis that lost them or whose clock jumped.
 type Redis struct {
-	opt    RedisOptions
-	client redis.UniversalClient
-	meter  *meter
-	memory memory
+	opt     RedisOptions
+	client  redis.UniversalClient
+	meter   *meter
+	memory  *memory
+	journal *journal // may be nil
+	recent  recents
+	bus     bus
+	started time.Time
 
-	down atomic.Bool   // calls fail at once
-	kick chan struct{} // wakes the keeper
-	stop chan struct{}
-	done chan struct{} // closed when the keeper has ended
-	once sync.Once     // of Close
+	outages outages
+	kick    chan struct{} // wakes the keeper
+	stop    chan struct{}
+	done    chan struct{} // closed when the keeper has ended
+	once    sync.Once     // of Close
 
-	mu     sync.Mutex
-	beaten chan struct{} // closed, and made anew, when a heartbeat was taken
+	// The keeper's own:
+	known   bool // the grants of Redis were read into memory
+	whole   bool // Redis has what is in memory
+	refuses bool // Redis answers heartbeats with an error
+
+	mu      sync.Mutex
+	ranges  slots         // this process' hosts, the primary one in front
+	settled bool          // the primary name stays
+	ready   bool          // Redis knows this process' hosts
+	rival   rival         // who has the name of one of them
+	left    bool          // it grants nothing more
+	beaten  chan struct{} // closed, and made anew, when a heartbeat was taken, or refused
+	full    map[string]time.Time
 }
 
-var _ Directory = (*Redis)(nil)
+var (
+	_ Directory = (*Redis)(nil)
+	_ Bus       = (*Redis)(nil)
+)
 
 var goodPrefix = regexp.MustCompile(`^[A-Za-z0-9_.:-]+$`)
 
@@ -94,17 +117,24 @@ func OpenRedis(opt RedisOptions) (*Redis, error) {
 	if !goodPrefix.MatchString(opt.Prefix) {
 		return nil, fmt.Errorf("opening presence: prefix %q: want letters, digits and _.:-", opt.Prefix)
 	}
-	opt.Host = strings.ToLower(opt.Host)
-	if opt.Host != "" {
-		if err := checkHost(opt.Host, &opt.Range); err != nil {
-			return nil, fmt.Errorf("opening presence: %w", err)
-		}
+	if opt.Ranges, err = checkRanges(opt.Ranges); err != nil {
+		return nil, fmt.Errorf("opening presence: %w", err)
+	}
+	candidates, err := opt.candidates()
+	if err != nil {
+		return nil, fmt.Errorf("opening presence: %w", err)
+	}
+	if opt.ID == "" {
+		opt.ID = rand.Text()
+	}
+	if strings.ContainsAny(opt.ID, " \n") {
+		return nil, fmt.Errorf("opening presence: id %q has a space", opt.ID)
 	}
 	if opt.Timeout <= 0 {
 		opt.Timeout = redisTimeout
 	}
 	if opt.Probe == nil {
-		opt.Probe = func(int) error { return nil }
+		opt.Probe = func(string, int) error { return nil }
 	}
 	if opt.Log == nil {
 		opt.Log = func(string, ...any) {}
@@ -112,24 +142,40 @@ func OpenRedis(opt RedisOptions) (*Redis, error) {
 	opt.TTL = opt.TTL.withDefaults()
 
 	uni.ContextTimeoutEnabled = true
-	uni.DialTimeout, uni.ReadTimeout, uni.WriteTimeout = opt.Timeout, opt.Timeout, opt.Timeout
+	uni.ReadTimeout, uni.WriteTimeout = opt.Timeout, opt.Timeout
+	uni.DialTimeout = max(dialTimeout, opt.Timeout)
 	uni.PoolTimeout = opt.Timeout
 	uni.PoolSize = redisPool
 	uni.PipelinePoolSize = -1 // pipelines are short: one pool for all
 	uni.MaxRetries = -1       // the keeper tries again, no mail waits for it
 	uni.DialerRetries = 1
+	uni.MinRetryBackoff, uni.MaxRetryBackoff = time.Millisecond, 8*time.Millisecond // of a Cluster's redirections
 	uni.DisableIdentity = true
 	uni.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	r := &Redis{
-		opt:    opt,
-		client: redis.NewUniversalClient(uni),
-		meter:  newMeter("redis"),
-		memory: newMemory(),
-		kick:   make(chan struct{}, 1),
-		stop:   make(chan struct{}),
-		done:   make(chan struct{}),
-		beaten: make(chan struct{}),
+		opt:     opt,
+		meter:   newMeter("redis"),
+		memory:  newMemory(),
+		started: time.Now(),
+		kick:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		done:    make(chan struct{}),
+		ranges:  slices.Clone(opt.Ranges),
+		settled: len(opt.Names) == 0,
+		beaten:  make(chan struct{}),
+		full:    make(map[string]time.Time),
+		outages: outages{down: make(map[string]bool)},
 	}
+	if opt.Path != "" && len(candidates) > 0 {
+		var before string
+		if r.journal, before, err = openJournal(opt.Path, candidates, opt.TTL, r.memory, opt.Log); err != nil {
+			return nil, fmt.Errorf("opening presence: %w", err)
+		}
+		if !r.settled && candidates.has(before) && !slots(opt.Ranges[1:]).has(before) {
+			r.ranges[0].Host = before
+		}
+	}
+	r.client = redis.NewUniversalClient(uni)
 	go r.keep()
 	return r, nil
 }
@@ -140,13 +186,19 @@ func init() {
 	logging.Disable()
 }
 
-// Close ends the keeper and the connections. Grants and addresses stay.
+// Close ends the keeper and the connections. Grants and addresses stay; the
+// hosts stay for hostTTL, for a restart, unless they left.
 func (r *Redis) Close() error {
 	var err error
 	r.once.Do(func() {
 		close(r.stop)
 		<-r.done
+		r.bus.wait()
+		r.farewell()
 		err = r.client.Close()
+		if r.journal != nil {
+			err = errors.Join(err, r.journal.close())
+		}
 	})
 	return err
 }
@@ -159,231 +211,3 @@ func (r *Redis) login(login, kind string) string {
 func (r *Redis) addressKey(login string) string { return r.login(login, "a") }
 func (r *Redis) devicesKey(login string) string { return r.login(login, "d") }
 func (r *Redis) pointerKey(login string) string { return r.login(login, "g") }
-
-// call runs one operation within the time a mail may wait for it.
-func (r *Redis) call(ctx context.Context, op string, f func(context.Context) error) error {
-	inner, cancel := context.WithTimeout(ctx, r.opt.Timeout)
-	defer cancel()
-	return r.listing(inner, op, f)
-}
-
-// listing runs one operation within the time its context gives.
-func (r *Redis) listing(ctx context.Context, op string, f func(context.Context) error) (err error) {
-	began := time.Now()
-	defer r.meter.done(op, began, &err)
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if r.down.Load() {
-		return fmt.Errorf("%w: Redis did not answer", ErrUnavailable)
-	}
-	err = f(ctx)
-	switch {
-	case err == nil, errors.Is(err, ErrUnknown), errors.Is(err, ErrNoPort), errors.Is(err, ErrUnavailable),
-		errors.Is(err, context.Canceled):
-		return err
-	case isReply(err):
-		// An answer, if not the one that is wanted: it delays nobody.
-	case errors.Is(err, redis.ErrPoolTimeout):
-		// Too many calls at once, which says nothing about Redis.
-	case errors.Is(err, context.DeadlineExceeded) && time.Since(began) < r.opt.Timeout/4:
-		// The caller had no time to wait for an answer.
-	default:
-		r.lost(err)
-	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
-}
-
-// isReply says whether an error is an answer of Redis.
-func isReply(err error) bool {
-	var reply redis.Error
-	return errors.As(err, &reply)
-}
-
-// sighting is what an address or a device holds beside its times.
-type sighting struct {
-	Source Source     `json:"s"`
-	IP     netip.Addr `json:"i"`
-	Host   string     `json:"h,omitempty"`
-	Name   string     `json:"n,omitempty"`
-}
-
-func (s sighting) String() string {
-	b, err := json.Marshal(s)
-	if err != nil {
-		panic(err) // four strings
-	}
-	return string(b)
-}
-
-func ms(d time.Duration) int64 { return d.Milliseconds() }
-
-// Renew implements Directory.
-func (r *Redis) Renew(ctx context.Context, a Address) error {
-	if err := checkLogin(a.Login); err != nil {
-		return err
-	}
-	return r.call(ctx, "renew", func(ctx context.Context) error {
-		_, err := r.run(ctx, []step{{renewScript, []string{r.addressKey(a.Login)}, []any{
-			ms(age(time.Now(), a.Seen)),
-			sighting{Source: a.Source, IP: a.IP, Host: cut(a.Host)}.String(),
-			ms(r.opt.TTL.Address),
-		}}}, nil)
-		return err
-	})
-}
-
-// Lookup implements Directory.
-func (r *Redis) Lookup(ctx context.Context, login string) (a Address, err error) {
-	err = r.call(ctx, "lookup", func(ctx context.Context) error {
-		v, err := r.client.Get(ctx, r.addressKey(login)).Result()
-		if errors.Is(err, redis.Nil) {
-			return fmt.Errorf("looking up %s: %w", login, ErrUnknown)
-		}
-		if err != nil {
-			return err
-		}
-		a, err = parseAddress(login, v)
-		return err
-	})
-	return a, err
-}
-
-// parseAddress reads "seen json".
-func parseAddress(login, v string) (Address, error) {
-	seen, rest, _ := strings.Cut(v, " ")
-	at, err1 := strconv.ParseInt(seen, 10, 64)
-	var s sighting
-	if err := errors.Join(err1, json.Unmarshal([]byte(rest), &s)); err != nil {
-		return Address{}, fmt.Errorf("reading the address of %s: %w", login, err)
-	}
-	return Address{Login: login, IP: s.IP, Host: s.Host, Source: s.Source, Seen: time.UnixMilli(at)}, nil
-}
-
-// Addresses implements Directory. It looks at every login, a page at a time.
-func (r *Redis) Addresses(ctx context.Context, limit int) (as []Address, err error) {
-	if limit <= 0 {
-		return nil, ctx.Err()
-	}
-	newest := func(a, b Address) int { return b.Seen.Compare(a.Seen) }
-	err = r.listing(ctx, "addresses", func(ctx context.Context) error {
-		return r.scan(ctx, "l", "a", func(logins []string) error {
-			cmds, err := r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-				for _, login := range logins {
-					p.Get(ctx, r.addressKey(login))
-				}
-				return nil
-			})
-			if err != nil && !errors.Is(err, redis.Nil) {
-				return err
-			}
-			for i, cmd := range cmds {
-				v, err := cmd.(*redis.StringCmd).Result()
-				if err != nil {
-					continue // expired meanwhile
-				}
-				if a, err := parseAddress(logins[i], v); err == nil {
-					as = append(as, a)
-				}
-			}
-			if len(as) >= 2*limit+redisPage {
-				slices.SortFunc(as, newest)
-				as = as[:limit]
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(as, newest)
-	return as[:min(limit, len(as))], nil
-}
-
-// scan calls f with the names, a page at a time, for which there are keys of a
-// kind; tag is "l" for logins and "h" for hosts.
-func (r *Redis) scan(ctx context.Context, tag, kind string, f func(names []string) error) error {
-	before, after := r.opt.Prefix+":{"+tag+":", "}:"+kind
-	var mu sync.Mutex // the masters of a Cluster are scanned side by side
-	one := func(ctx context.Context, c *redis.Client) error {
-		var cursor uint64
-		for {
-			keys, next, err := c.Scan(ctx, cursor, before+"*"+after, redisPage).Result()
-			if err != nil {
-				return err
-			}
-			for i, key := range keys {
-				keys[i] = strings.TrimSuffix(strings.TrimPrefix(key, before), after)
-			}
-			mu.Lock()
-			err = f(keys)
-			mu.Unlock()
-			if cursor = next; err != nil || cursor == 0 {
-				return err
-			}
-		}
-	}
-	switch c := r.client.(type) {
-	case *redis.ClusterClient:
-		return c.ForEachMaster(ctx, one)
-	case *redis.Client:
-		return one(ctx, c)
-	}
-	return fmt.Errorf("scanning %T: not supported", r.client)
-}
-
-// Connect implements Directory.
-func (r *Redis) Connect(ctx context.Context, d Device) error {
-	if err := checkDevice(d); err != nil {
-		return err
-	}
-	return r.call(ctx, "connect", func(ctx context.Context) error {
-		s := sighting{Source: d.Source, IP: d.IP, Host: cut(d.Host)}
-		address := s.String()
-		s.Name = cut(d.Name)
-		since := int64(-1)
-		if !d.Connected.IsZero() {
-			since = ms(age(time.Now(), d.Connected))
-		}
-		_, err := r.run(ctx, []step{{connectScript, []string{r.addressKey(d.Login), r.devicesKey(d.Login)}, []any{
-			address, ms(r.opt.TTL.Address), d.ID, s.String(), since, ms(r.opt.TTL.Device), maxDevices,
-		}}}, nil)
-		return err
-	})
-}
-
-// Disconnect implements Directory.
-func (r *Redis) Disconnect(ctx context.Context, login, id string) error {
-	return r.call(ctx, "disconnect", func(ctx context.Context) error {
-		return r.client.HDel(ctx, r.devicesKey(login), id).Err()
-	})
-}
-
-// Devices implements Directory.
-func (r *Redis) Devices(ctx context.Context, login string) (ds []Device, err error) {
-	err = r.call(ctx, "devices", func(ctx context.Context) error {
-		cmds, err := r.run(ctx, []step{{devicesScript, []string{r.devicesKey(login)}, []any{ms(r.opt.TTL.Device)}}}, nil)
-		if err != nil {
-			return err
-		}
-		pairs, err := cmds[0].StringSlice()
-		if err != nil {
-			return err
-		}
-		for i := 0; i+1 < len(pairs); i += 2 {
-			beat, rest, _ := strings.Cut(pairs[i+1], " ")
-			a, err1 := parseAddress(login, rest)
-			at, err2 := strconv.ParseInt(beat, 10, 64)
-			_, text, _ := strings.Cut(rest, " ")
-			var s sighting
-			if errors.Join(err1, err2, json.Unmarshal([]byte(text), &s)) != nil {
-				continue
-			}
-			ds = append(ds, Device{ID: pairs[i], Login: login, Source: s.Source, IP: s.IP, Host: s.Host, Name: s.Name,
-				Connected: a.Seen, Heartbeat: time.UnixMilli(at)})
-		}
-		return nil
-	})
-	sortDevices(ds)
-	return ds, err
-}

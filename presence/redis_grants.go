@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,13 +40,18 @@ func (r *Redis) hostStep(script *redis.Script, host string, args ...any) step {
 
 // hostRun runs one script on the ports of a host.
 func (r *Redis) hostRun(ctx context.Context, script *redis.Script, host string, args ...any) (*redis.Cmd, error) {
-	cmds, err := r.run(ctx, []step{r.hostStep(script, host, args...)}, nil)
+	cmds, err := r.run(ctx, r.hostStep(script, host, args...))
 	return cmds[0], err
 }
 
-func (r *Redis) grantStep(host, login, mode string, preferred int) step {
-	return r.hostStep(grantScript, host, login, mode, r.opt.Range.first(login), preferred,
-		ms(r.opt.TTL.Grant), ms(r.opt.TTL.Hold))
+func (r *Redis) grantStep(h HostRange, login, mode string, preferred int) step {
+	return r.hostStep(grantScript, h.Host, login, mode, h.Range.first(login), preferred,
+		ms(r.opt.TTL.Grant), ms(r.opt.TTL.Hold), r.opt.ID)
+}
+
+// renewStep renews a grant at any host.
+func (r *Redis) renewStep(host, login string) step {
+	return r.grantStep(HostRange{Host: host, Range: Range{1, 1}}, login, "renew", 0)
 }
 
 func (r *Redis) peekStep(host, by string, value any) step {
@@ -73,9 +80,11 @@ func parseGrant(host string, v any) (Grant, error) {
 
 // outcome is the reply of grant.lua.
 type outcome struct {
-	what  string // nohost, none, full, renewed, new
+	what  string // nohost, none, taken, full, renewed, new
 	grant Grant
 	taken bool
+
+	pointer string // where the login's grant is said to be now
 }
 
 func parseOutcome(host string, cmd *redis.Cmd) (o outcome, err error) {
@@ -100,11 +109,14 @@ func (r *Redis) Grant(ctx context.Context, login string) (g Grant, err error) {
 	if err := checkLogin(login); err != nil {
 		return Grant{}, err
 	}
-	if r.opt.Host == "" {
+	if len(r.opt.Ranges) == 0 {
 		return Grant{}, fmt.Errorf("granting a port to %s: this process is no relay host: %w", login, ErrNoPort)
 	}
 	err = r.call(ctx, "grant", func(ctx context.Context) error {
 		for range maxRaces {
+			if err := r.refused(); err != nil {
+				return fmt.Errorf("granting a port to %s: %w", login, err)
+			}
 			var again bool
 			if g, again, err = r.grant(ctx, login); !again {
 				return err
@@ -117,64 +129,82 @@ func (r *Redis) Grant(ctx context.Context, login string) (g Grant, err error) {
 
 // grant says again when the world changed under it.
 func (r *Redis) grant(ctx context.Context, login string) (g Grant, again bool, err error) {
-	own := r.opt.Host
-	var at *redis.StringCmd
-	cmds, err := r.run(ctx, []step{r.grantStep(own, login, "renew", 0)}, func(p redis.Pipeliner) {
-		at = p.GetEx(ctx, r.pointerKey(login), r.opt.TTL.Grant)
-	})
+	own, leaving := r.own()
+	guess := r.memory.of(login).host // where its grant is, if this process made it
+	steps := []step{command("GETEX", r.pointerKey(login), "PX", ms(r.opt.TTL.Grant))}
+	if guess != "" {
+		steps = append(steps, r.renewStep(guess, login))
+	}
+	cmds, err := r.run(ctx, steps...)
 	if err != nil {
 		return g, false, err
 	}
-	here, err := parseOutcome(own, cmds[0])
-	if err != nil {
-		return g, false, err
+	here := outcome{what: "none"}
+	if guess != "" {
+		if here, err = parseOutcome(guess, cmds[1]); err != nil {
+			return g, false, err
+		}
 	}
-	if here.what == "nohost" {
+	if here.what == "nohost" && !leaving {
 		return g, true, r.awaitHost(ctx)
 	}
-	pointer := at.Val()
-	if here.what == "renewed" && pointer == own {
+	pointer, _ := cmds[0].Text()
+	if here.what == "renewed" && pointer == guess {
 		return r.granted(here), false, nil
 	}
-	if pointer != "" && pointer != own {
+	if pointer != "" && pointer != guess {
 		there, err := r.renewAt(ctx, pointer, login)
 		if err != nil {
 			return g, false, err
+		}
+		ours := own.has(pointer)
+		if ours && there.what == "nohost" && !leaving {
+			return g, true, r.awaitHost(ctx)
 		}
 		if there.what == "renewed" {
 			if here.what == "renewed" && !here.grant.Held {
 				r.takeBack(ctx, here.grant)
 			}
+			if ours {
+				return r.granted(there), false, nil
+			}
 			r.meter.renewed.Inc()
 			return there.grant, false, nil
 		}
 	}
+	if leaving {
+		return g, false, fmt.Errorf("granting a port to %s: %w: this relay host is leaving", login, ErrUnavailable)
+	}
 	if here.what == "none" {
-		if here, again, err = r.grantHere(ctx, login); again || err != nil {
-			return g, again, err
-		}
+		here, again, err = r.grantHere(ctx, own, login, pointer)
+	} else {
+		cmds, err = r.run(ctx, r.pointerStep(login, pointer, here.grant.Host))
+		here.pointer, _ = cmds[0].Text()
 	}
-	cmds, err = r.run(ctx, []step{{pointerScript, []string{r.pointerKey(login)},
-		[]any{pointer, own, ms(r.opt.TTL.Grant)}}}, nil)
-	if err != nil {
-		return g, false, err
+	if again || err != nil {
+		return g, again, err
 	}
-	if now, _ := cmds[0].Text(); now != own {
+	if here.pointer != here.grant.Host {
 		r.takeBack(ctx, here.grant) // another host was quicker
 		return g, true, nil
 	}
 	return r.granted(here), false, nil
 }
 
+// pointerStep says that a login's grant is at a host, if nobody said otherwise.
+func (r *Redis) pointerStep(login, before, host string) step {
+	return step{pointerScript, []string{r.pointerKey(login)}, []any{before, host, ms(r.opt.TTL.Grant)}}
+}
+
 func (r *Redis) renewAt(ctx context.Context, host, login string) (outcome, error) {
-	cmds, err := r.run(ctx, []step{r.grantStep(host, login, "renew", 0)}, nil)
+	cmds, err := r.run(ctx, r.renewStep(host, login))
 	if err != nil {
 		return outcome{}, err
 	}
 	return parseOutcome(host, cmds[0])
 }
 
-// granted counts a grant of this host and remembers it.
+// granted counts a grant of this process and remembers it.
 func (r *Redis) granted(o outcome) Grant {
 	if o.what == "new" {
 		r.meter.granted.Inc()
@@ -188,38 +218,145 @@ func (r *Redis) granted(o outcome) Grant {
 	return o.grant
 }
 
-// takeBack gives up a grant of this host that was made twice. When that fails
-// the port stays taken until it is the one idle for longest.
+// takeBack gives up a grant of this process that was made twice. When that
+// fails the port stays taken until it is the one idle for longest.
 func (r *Redis) takeBack(ctx context.Context, g Grant) {
 	if _, err := r.hostRun(ctx, dropScript, g.Host, g.Login, g.Port); err == nil {
-		r.memory.drop(g.Login, g.Port)
+		r.memory.drop(g.Login, placeOf(g))
 	}
 }
 
-// grantHere makes a new grant at this host.
-func (r *Redis) grantHere(ctx context.Context, login string) (o outcome, again bool, err error) {
-	own := r.opt.Host
+// fullFor is how long a host without a free port is not asked for one, where
+// there are others.
+const fullFor = 5 * time.Second
+
+// grantHere makes a new grant at the first of this process' hosts that has a
+// free port, or where it had one; when there is none it takes over the grant
+// idle for longest.
+func (r *Redis) grantHere(ctx context.Context, own slots, login, pointer string) (o outcome, again bool, err error) {
+	before := r.memory.of(login)
+	if before.host != "" {
+		slices.SortStableFunc(own, func(a, b HostRange) int {
+			return cmp.Compare(b2i(b.Host == before.host), b2i(a.Host == before.host))
+		})
+	}
+	if len(own) > 1 {
+		for _, h := range own {
+			if r.isFull(h.Host) {
+				continue
+			}
+			o, again, err = r.grantAt(ctx, h, login, "free", before, pointer)
+			if again || err != nil || o.what != "full" {
+				return o, again, err
+			}
+			r.setFull(h.Host)
+			pointer = o.pointer
+		}
+	}
+	h, err := r.mostIdle(ctx, own)
+	if err != nil {
+		return o, false, err
+	}
+	o, again, err = r.grantAt(ctx, h, login, "grant", before, pointer)
+	if err == nil && o.what == "full" {
+		err = fmt.Errorf("granting a port of %s to %s: %w", own, login, ErrNoPort)
+	}
+	return o, again, err
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (r *Redis) isFull(host string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().Before(r.full[host])
+}
+
+func (r *Redis) setFull(host string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.full[host] = time.Now().Add(fullFor)
+}
+
+// mostIdle returns the host with the grant that is idle for longest.
+func (r *Redis) mostIdle(ctx context.Context, own slots) (HostRange, error) {
+	if len(own) == 1 {
+		return own[0], nil
+	}
+	steps := make([]step, len(own))
+	for i, h := range own {
+		steps[i] = command("ZRANGE", r.hostKeys(h.Host)[3], 0, 0, "WITHSCORES")
+	}
+	cmds, err := r.run(ctx, steps...)
+	if err != nil {
+		return HostRange{}, err
+	}
+	best, oldest := own[0], math.Inf(1)
+	for i, cmd := range cmds {
+		if score, ok := firstScore(cmd); ok && score < oldest {
+			best, oldest = own[i], score
+		}
+	}
+	return best, nil
+}
+
+// firstScore reads the reply of ZRANGE WITHSCORES.
+func firstScore(cmd *redis.Cmd) (score float64, ok bool) {
+	list, _ := cmd.Slice()
+	if len(list) == 1 { // RESP3: pairs
+		list, _ = list[0].([]any)
+	}
+	if len(list) != 2 {
+		return 0, false
+	}
+	switch v := list[1].(type) {
+	case float64:
+		return v, true
+	case string:
+		score, err := strconv.ParseFloat(v, 64)
+		return score, err == nil
+	}
+	return 0, false
+}
+
+// grantAt makes a new grant at one host, and in the same round trip the pointer
+// to it. A pointer to a host that has no grant for the login does no harm.
+func (r *Redis) grantAt(ctx context.Context, h HostRange, login, mode string, before place, pointer string) (o outcome, again bool, err error) {
+	preferred := 0
+	if before.host == h.Host {
+		preferred = before.port
+	}
 	for range maxProbes {
-		cmds, err := r.run(ctx, []step{r.grantStep(own, login, "grant", r.memory.portOf(login))}, nil)
+		cmds, err := r.run(ctx, r.grantStep(h, login, mode, preferred), r.pointerStep(login, pointer, h.Host))
 		if err != nil {
 			return o, false, err
 		}
-		if o, err = parseOutcome(own, cmds[0]); err != nil {
+		if o, err = parseOutcome(h.Host, cmds[0]); err != nil {
 			return o, false, err
 		}
+		if o.pointer, err = cmds[1].Text(); err != nil {
+			return o, false, err
+		}
+		if o.pointer != h.Host { // another host was quicker
+			return o, o.what != "new", nil
+		}
+		pointer = h.Host
 		switch o.what {
-		case "nohost":
+		case "nohost", "taken":
 			return o, true, r.awaitHost(ctx)
-		case "full":
-			return o, false, fmt.Errorf("granting a port of %s to %s: %w", r.opt.Range, login, ErrNoPort)
-		case "renewed": // by another call meanwhile
+		case "full", "renewed": // renewed by another call meanwhile
 			return o, false, nil
 		}
-		if other, held := r.memory.heldBy(o.grant.Port); held && other.login != login {
+		if other, held := r.memory.heldBy(placeOf(o.grant)); held && other.login != login {
 			// A failover lost that a conversation is on this port.
-			return o, true, r.restore(ctx, []remembered{other})
+			return o, true, r.restore(ctx, h.Host, []remembered{other})
 		}
-		if perr := r.opt.Probe(o.grant.Port); perr == nil {
+		if perr := r.opt.Probe(h.Host, o.grant.Port); perr == nil {
 			return o, false, nil
 		} else if err := r.block(ctx, o.grant, perr); err != nil {
 			return o, false, err
@@ -227,160 +364,4 @@ func (r *Redis) grantHere(ctx context.Context, login string) (o outcome, again b
 	}
 	return o, false, fmt.Errorf("granting a port to %s: %d ports in a row are taken by other programs: %w",
 		login, maxProbes, ErrNoPort)
-}
-
-// GrantOf implements Directory.
-func (r *Redis) GrantOf(ctx context.Context, login string) (g Grant, err error) {
-	err = r.call(ctx, "grant_of", func(ctx context.Context) error {
-		at, err := r.client.Get(ctx, r.pointerKey(login)).Result()
-		if err == nil {
-			g, err = r.peek(ctx, at, "login", login)
-		}
-		if errors.Is(err, redis.Nil) {
-			return fmt.Errorf("looking up the grant of %s: %w", login, ErrUnknown)
-		}
-		return err
-	})
-	return g, err
-}
-
-// peek reads one grant; redis.Nil when there is none.
-func (r *Redis) peek(ctx context.Context, host, by string, value any) (Grant, error) {
-	s := r.peekStep(host, by, value)
-	v, err := s.script.Run(ctx, r.client, s.keys, s.args...).Result()
-	if err != nil {
-		return Grant{}, err
-	}
-	return parseGrant(host, v)
-}
-
-// Resolve implements Directory.
-func (r *Redis) Resolve(ctx context.Context, host string, port int) (login string, err error) {
-	err = r.call(ctx, "resolve", func(ctx context.Context) error {
-		g, err := r.peek(ctx, host, "port", port)
-		if errors.Is(err, redis.Nil) {
-			return fmt.Errorf("resolving port %d of %s: %w", port, host, ErrUnknown)
-		}
-		login = g.Login
-		return err
-	})
-	return login, err
-}
-
-// Hold implements Directory. It renews the lease. Also while Redis does not
-// answer, this process grants the port to nobody else.
-func (r *Redis) Hold(ctx context.Context, g Grant) error {
-	r.memory.hold(g.Login, g.Port, r.opt.TTL.Hold)
-	return r.use(ctx, "hold", g, r.opt.TTL.Hold)
-}
-
-// Release implements Directory.
-func (r *Redis) Release(ctx context.Context, g Grant) error {
-	r.memory.hold(g.Login, g.Port, 0)
-	return r.use(ctx, "release", g, 0)
-}
-
-func (r *Redis) use(ctx context.Context, op string, g Grant, hold time.Duration) error {
-	return r.call(ctx, op, func(ctx context.Context) error {
-		for range maxRaces {
-			cmd, err := r.hostRun(ctx, holdScript, g.Host, g.Login, g.Port, ms(hold), r.keyLease())
-			if err != nil {
-				return err
-			}
-			switch what, _ := cmd.Text(); {
-			case what == "ok":
-				return nil
-			case what == "nohost" && strings.EqualFold(g.Host, r.opt.Host):
-				if err := r.awaitHost(ctx); err != nil {
-					return err
-				}
-			default:
-				if strings.EqualFold(g.Host, r.opt.Host) {
-					r.memory.drop(g.Login, g.Port)
-				}
-				return fmt.Errorf("using port %d of %s for %s: %w", g.Port, g.Host, g.Login, ErrUnknown)
-			}
-		}
-		return fmt.Errorf("using port %d of %s: its host is not announced: %w", g.Port, g.Host, ErrUnavailable)
-	})
-}
-
-// Block implements Directory.
-func (r *Redis) Block(ctx context.Context, g Grant) error {
-	return r.call(ctx, "block", func(ctx context.Context) error { return r.block(ctx, g, nil) })
-}
-
-func (r *Redis) block(ctx context.Context, g Grant, why error) error {
-	cmd, err := r.hostRun(ctx, blockScript, g.Host, g.Login, g.Port, ms(r.opt.TTL.Blocked), r.keyLease())
-	if err != nil {
-		return err
-	}
-	if strings.EqualFold(g.Host, r.opt.Host) {
-		r.memory.drop(g.Login, g.Port)
-	}
-	if what, _ := cmd.Text(); what != "ok" {
-		return fmt.Errorf("blocking port %d of %s: %w", g.Port, g.Host, ErrUnknown)
-	}
-	r.meter.blocked.Inc()
-	r.opt.Log("port cannot be had and is skipped", "host", g.Host, "port", g.Port, "for", r.opt.TTL.Blocked, "error", why)
-	return nil
-}
-
-// Grants implements Directory: the grants of every relay host, by port.
-func (r *Redis) Grants(ctx context.Context, limit int) (gs []Grant, err error) {
-	if limit <= 0 {
-		return nil, ctx.Err()
-	}
-	err = r.listing(ctx, "grants", func(ctx context.Context) error {
-		var hosts []string
-		if err := r.scan(ctx, "h", "ports", func(page []string) error {
-			hosts = append(hosts, page...)
-			return nil
-		}); err != nil {
-			return err
-		}
-		slices.Sort(hosts)
-		for _, host := range slices.Compact(hosts) {
-			if err := r.hostGrants(ctx, host, func(g Grant) { gs = append(gs, g) }); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	order := func(a, b Grant) int {
-		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Host, b.Host))
-	}
-	slices.SortFunc(gs, order)
-	// A scan may give an entry twice while others come and go.
-	gs = slices.CompactFunc(gs, func(a, b Grant) bool { return order(a, b) == 0 })
-	return gs[:min(limit, len(gs))], nil
-}
-
-// hostGrants calls f with every live grant of a host, perhaps twice.
-func (r *Redis) hostGrants(ctx context.Context, host string, f func(Grant)) error {
-	cursor := "0"
-	for {
-		cmd, err := r.hostRun(ctx, listScript, host, cursor, redisPage, ms(r.opt.TTL.Grant), ms(r.opt.TTL.Hold))
-		if err != nil {
-			return err
-		}
-		page, err := cmd.Slice()
-		if err != nil || len(page) != 2 {
-			return errors.Join(err, errReply)
-		}
-		list, _ := page[1].([]any)
-		for _, v := range list {
-			g, err := parseGrant(host, v)
-			if err != nil {
-				return err
-			}
-			f(g)
-		}
-		if cursor, _ = page[0].(string); cursor == "0" || cursor == "" {
-			return nil
-		}
-	}
 }

@@ -4,11 +4,17 @@ package presence
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
+
+// keeperTimeout bounds one round of the keeper, which restores everything when
+// Redis lost it.
+const keeperTimeout = 10 * time.Second
 
 // A host whose heartbeats stop for hostTTL is gone. That is shorter than the
 // rest of any hold that is kept up, so a jump of Redis' clock that ends holds
@@ -30,7 +36,6 @@ func (r *Redis) keep() {
 	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	known := false // the grants of Redis were read into memory
 	for {
 		select {
 		case <-r.stop:
@@ -38,28 +43,56 @@ func (r *Redis) keep() {
 		case <-timer.C:
 		case <-r.kick:
 		}
-		next := r.beatEvery()
-		if err := r.beat(ctx, &known); err != nil {
-			r.lost(err)
-			next = retryEvery
-		} else if r.down.CompareAndSwap(true, false) {
-			r.opt.Log("Redis answers again")
-		}
-		timer.Reset(next)
+		timer.Reset(r.beat(ctx))
 	}
 }
 
-// lost makes calls fail at once until the keeper finds Redis again.
-func (r *Redis) lost(err error) {
-	if !r.down.CompareAndSwap(false, true) {
-		return
+// beat sends a heartbeat, tells those who wait in awaitHost, and says when the
+// next is due.
+func (r *Redis) beat(ctx context.Context) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, keeperTimeout)
+	defer cancel()
+	back := r.probe(ctx)
+	ctx = context.WithValue(ctx, exempt{}, back)
+	if len(back) > 0 {
+		r.whole = false // it may have lost something
 	}
-	select {
-	case <-r.stop:
-	default:
-		r.opt.Log("Redis does not answer; going on without it", "error", err)
+	err := r.announce(ctx)
+	taken := errors.Is(err, ErrNameTaken)
+	r.report(err)
+	if err != nil && !taken {
+		// Other servers of a Cluster are of use without the hosts' own.
+		own, _ := r.own()
+		for _, h := range own {
+			addr := r.node(ctx, r.hostKeys(h.Host)[0])
+			back = slices.DeleteFunc(back, func(b string) bool { return b == addr })
+		}
+		r.found(back)
+		return retryEvery
 	}
-	r.wakeKeeper()
+	r.found(back)
+	r.mu.Lock()
+	r.ready = !taken
+	close(r.beaten)
+	r.beaten = make(chan struct{})
+	alive := r.rival.alive
+	r.mu.Unlock()
+	r.note(ctx)
+	if r.outages.any.Load() || taken && !alive { // a rival may be the record of a machine that is no more
+		return retryEvery
+	}
+	return r.beatEvery()
+}
+
+// report logs when Redis begins to refuse heartbeats, as to a user without the
+// rights, and when it takes them again.
+func (r *Redis) report(err error) {
+	var reply redis.Error
+	refuses := errors.As(err, &reply)
+	if refuses != r.refuses {
+		r.refuses = refuses
+		r.opt.Log("heartbeats to Redis", "ok", !refuses, "error", err)
+	}
 }
 
 func (r *Redis) wakeKeeper() {
@@ -69,54 +102,92 @@ func (r *Redis) wakeKeeper() {
 	}
 }
 
-// beat sends a heartbeat and tells those who wait in awaitHost.
-func (r *Redis) beat(ctx context.Context, known *bool) error {
-	if r.opt.Host == "" {
-		return r.client.Ping(ctx).Err()
+// announce makes sure that Redis knows this process' hosts, with all their grants.
+func (r *Redis) announce(ctx context.Context) error {
+	if len(r.opt.Ranges) == 0 {
+		return nil
 	}
-	if err := r.announce(ctx, known); err != nil {
+	if err := r.settle(ctx); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	close(r.beaten)
-	r.beaten = make(chan struct{})
-	r.mu.Unlock()
+	own, _ := r.own()
+	mode := "beat"
+	if !r.known {
+		mode = "look"
+	}
+	there, err := r.heartbeat(ctx, own, mode)
+	if err != nil || (r.known && r.whole && there) {
+		return err
+	}
+	for _, h := range own {
+		if !r.known {
+			if err := r.hostGrants(ctx, h.Host, r.memory.learn); err != nil {
+				return err
+			}
+		}
+		for page := range slices.Chunk(r.memory.all(h.Host), redisPage) {
+			if err := r.restore(ctx, h.Host, page); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := r.heartbeat(ctx, own, "announce"); err != nil {
+		return err
+	}
+	if !r.known && r.journal != nil {
+		r.journal.setPrimary(own[0].Host)
+	}
+	r.known, r.whole = true, true
 	return nil
 }
 
-// announce makes sure that Redis knows this host, with all its grants.
-func (r *Redis) announce(ctx context.Context, known *bool) error {
-	if *known {
-		if there, err := r.heartbeat(ctx, "beat"); err != nil || there {
-			return err
+// note writes what listings read. Grants do not need it, so that its failure
+// stops nothing: it is written with a later heartbeat.
+func (r *Redis) note(ctx context.Context) {
+	if len(r.opt.Ranges) > 0 && r.refused() == nil {
+		own, _ := r.own()
+		args := []any{r.keyLease(), maxHosts}
+		for _, h := range own {
+			args = append(args, h.Host)
 		}
-	} else {
-		if err := r.hostGrants(ctx, r.opt.Host, r.memory.learn); err != nil {
-			return err
-		}
-		*known = true
+		_, _ = r.run(ctx, step{hostsScript, []string{r.hostsKey()}, args})
 	}
-	all := r.memory.all()
-	for page := range slices.Chunk(all, redisPage) {
-		if err := r.restore(ctx, page); err != nil {
-			return err
-		}
-	}
-	_, err := r.heartbeat(ctx, "announce")
-	return err
+	_ = r.noteRecent(ctx)
 }
 
-func (r *Redis) heartbeat(ctx context.Context, mode string) (there bool, err error) {
-	args := []any{r.opt.Range.String(), ms(r.hostTTL()), r.keyLease(), mode}
-	for _, port := range r.opt.Range.bad() {
-		args = append(args, port)
+// heartbeat sends one for each host and says whether Redis knows them all.
+func (r *Redis) heartbeat(ctx context.Context, own slots, mode string) (there bool, err error) {
+	left := ""
+	if _, leaving := r.own(); leaving {
+		left = " left"
 	}
-	cmd, err := r.hostRun(ctx, beatScript, r.opt.Host, args...)
+	steps := make([]step, len(own))
+	for i, h := range own {
+		args := []any{mode, h.Range.String(), r.opt.ID, ms(time.Since(r.started)), ms(r.hostTTL()), r.keyLease(), left}
+		for _, port := range h.Range.bad() {
+			args = append(args, port)
+		}
+		steps[i] = r.hostStep(beatScript, h.Host, args...)
+	}
+	cmds, err := r.run(ctx, steps...)
 	if err != nil {
 		return false, err
 	}
-	n, err := cmd.Int()
-	return n == 1, err
+	there = true
+	for i, cmd := range cmds {
+		reply, err := cmd.StringSlice()
+		if err != nil || len(reply) == 0 {
+			return false, errors.Join(err, errReply)
+		}
+		switch reply[0] {
+		case "taken":
+			return false, r.taken(own[i].Host, reply[len(reply)-1])
+		case "gone":
+			there = false
+		}
+	}
+	r.unrivalled()
+	return there, nil
 }
 
 // awaitHost waits until the keeper has made sure that Redis knows this host.
@@ -127,7 +198,7 @@ func (r *Redis) awaitHost(ctx context.Context) error {
 	r.wakeKeeper()
 	select {
 	case <-beaten:
-		return nil
+		return r.refused()
 	case <-r.stop:
 		return fmt.Errorf("%w: closed", ErrUnavailable)
 	case <-ctx.Done():
@@ -135,127 +206,23 @@ func (r *Redis) awaitHost(ctx context.Context) error {
 	}
 }
 
-// restore makes remembered grants of this host again where Redis lost them,
-// and the pointers to them.
-func (r *Redis) restore(ctx context.Context, page []remembered) error {
+// restore makes remembered grants of a host again where Redis lost them, and
+// the pointers to them. Those on a server of a Cluster that does not answer are
+// made when it is back, as everything is restored then.
+func (r *Redis) restore(ctx context.Context, host string, page []remembered) error {
 	now := time.Now()
-	args := []any{r.keyLease()}
-	var steps []step
+	args := []any{r.keyLease(), r.opt.ID}
+	var pointers []step
 	for _, m := range page {
 		args = append(args, m.port, m.login, ms(age(now, m.granted)), ms(age(now, m.used)),
 			max(0, ms(m.heldUntil.Sub(now))))
-		steps = append(steps, step{pointerScript, []string{r.pointerKey(m.login)},
-			[]any{"", r.opt.Host, ms(r.opt.TTL.Grant)}})
+		if p := r.pointerStep(m.login, "", host); r.reachable(ctx, p) == nil {
+			pointers = append(pointers, p)
+		}
 	}
-	_, err := r.run(ctx, append(steps, r.hostStep(restoreScript, r.opt.Host, args...)), nil)
-	return err
-}
-
-// remembered is a grant of this host as this process knows it, on the
-// monotonic clock.
-type remembered struct {
-	login     string
-	port      int
-	granted   time.Time
-	used      time.Time
-	heldUntil time.Time
-}
-
-// memory is the grants of this host that this process knows of. There is one a
-// port, which bounds it.
-type memory struct {
-	mu      sync.Mutex
-	byPort  map[int]*remembered
-	byLogin map[string]*remembered
-}
-
-func newMemory() memory {
-	return memory{byPort: make(map[int]*remembered), byLogin: make(map[string]*remembered)}
-}
-
-// put remembers a grant that was just made or renewed.
-func (m *memory) put(g Grant) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := time.Now()
-	e := m.byLogin[g.Login]
-	if e == nil || e.port != g.Port {
-		m.forget(e)
-		m.forget(m.byPort[g.Port])
-		e = &remembered{login: g.Login, port: g.Port, granted: now.Add(-age(now, g.Granted))}
-		m.byLogin[g.Login], m.byPort[g.Port] = e, e
+	if _, err := r.hostRun(ctx, restoreScript, host, args...); err != nil {
+		return err
 	}
-	e.used = now
-}
-
-// learn remembers a grant that Redis knows of, unless something newer is known.
-func (m *memory) learn(g Grant) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.byLogin[g.Login] != nil || m.byPort[g.Port] != nil {
-		return
-	}
-	now := time.Now()
-	e := &remembered{login: g.Login, port: g.Port,
-		granted: now.Add(-age(now, g.Granted)), used: now.Add(-age(now, g.Renewed))}
-	m.byLogin[g.Login], m.byPort[g.Port] = e, e
-}
-
-func (m *memory) forget(e *remembered) {
-	if e != nil {
-		delete(m.byLogin, e.login)
-		delete(m.byPort, e.port)
-	}
-}
-
-func (m *memory) drop(login string, port int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e := m.byLogin[login]; e != nil && e.port == port {
-		m.forget(e)
-	}
-}
-
-// hold notes that a conversation is on a port, for a time; zero ends it.
-func (m *memory) hold(login string, port int, d time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e := m.byLogin[login]; e != nil && e.port == port {
-		e.used = time.Now()
-		e.heldUntil = e.used.Add(d)
-	}
-}
-
-// heldBy returns the login whose conversation is on a port.
-func (m *memory) heldBy(port int) (remembered, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e := m.byPort[port]
-	if e == nil || !e.heldUntil.After(time.Now()) {
-		return remembered{}, false
-	}
-	return *e, true
-}
-
-// portOf returns the port a login had, or 0.
-func (m *memory) portOf(login string) int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e := m.byLogin[login]; e != nil {
-		return e.port
-	}
-	return 0
-}
-
-// all lists everything, what is used latest in front: where two want one port,
-// the later has it.
-func (m *memory) all() []remembered {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	list := make([]remembered, 0, len(m.byPort))
-	for _, e := range m.byPort {
-		list = append(list, *e)
-	}
-	slices.SortFunc(list, func(a, b remembered) int { return b.used.Compare(a.used) })
-	return list
+	_, _ = r.run(ctx, pointers...)
+	return nil
 }

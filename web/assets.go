@@ -45,7 +45,8 @@ type asset struct {
 type pageLinks struct{ Script, Style string }
 
 // loadAssets gives the bundles names that change with their content, so that
-// browsers keep them for ever; files of static/ keep their names, at the root.
+// browsers keep them for ever; files of static/ and the service worker keep
+// their names, at the root.
 func loadAssets(files fs.FS) (map[string]*asset, pageLinks, error) {
 	all := make(map[string]*asset)
 	var links pageLinks
@@ -60,9 +61,13 @@ func loadAssets(files fs.FS) (map[string]*asset, pageLinks, error) {
 		sum := sha256.Sum256(content)
 		a := &asset{kind: kindOf(name), etag: hex.EncodeToString(sum[:8]), plain: content, zipped: zip(content)}
 		url := "/" + path.Base(name)
-		if path.Dir(name) == "static" {
+		switch {
+		case path.Dir(name) == "static":
 			a.caching = "public, max-age=86400"
-		} else {
+		case name == "sw.js":
+			// A service worker keeps its address, and browsers look for a newer one.
+			a.caching = "no-cache"
+		default:
 			ext := path.Ext(name)
 			url = "/assets/" + strings.TrimSuffix(path.Base(name), ext) + "-" + a.etag + ext
 			a.caching = "public, max-age=31536000, immutable"
@@ -81,6 +86,8 @@ func loadAssets(files fs.FS) (map[string]*asset, pageLinks, error) {
 		return nil, links, fmt.Errorf("web: reading the assets: %w", err)
 	case links.Script == "":
 		return nil, links, errors.New("web: assets/app.js is missing: run make build")
+	case all["/sw.js"] == nil:
+		return nil, links, errors.New("web: assets/sw.js is missing: run make build")
 	case links.Style == "":
 		return nil, links, errors.New("web: assets/app.css is missing: run make build")
 	}

@@ -8,15 +8,14 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
-
-	"github.com/coder/websocket"
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/clean"
 )
 
 // The cookies of a chat. chmail_claim is one secret per browser; chmail_mine,
@@ -50,7 +49,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) (token string, re
 		s.failed(w, room.ErrUnknown)
 		return token, req, false
 	}
-	if wait := s.limits.link.wait(s.throttle.link, token); wait > 0 {
+	if wait := s.limits.link.Wait(token); wait > 0 {
 		tooOften(w, wait)
 		return token, req, false
 	}
@@ -175,27 +174,43 @@ func (s *Server) failed(w http.ResponseWriter, err error) {
 }
 
 // chatSocket is the WebSocket carrier of a room; the ticket in its first
-// frame says whose.
+// frame says whose, so pages of the other relays may open it too.
 func (s *Server) chatSocket(w http.ResponseWriter, r *http.Request) {
+	if !s.ownPage(r) && !s.opts.Relay.OwnOrigin(r.Header.Get("Origin")) {
+		refuse(w, http.StatusForbidden, "origin", "This request came from another site.")
+		return
+	}
 	s.socket(w, r, "room", func(ctx context.Context, c chatrelay.Conn) { s.opts.Relay.ServeRoom(ctx, c) })
 }
 
-// socket upgrades a request of this origin and serves it until it is over or
-// the server goes away.
+// ownPage says whether a page of this front door sent the request, or a program,
+// which names no origin. A proxy may have rewritten Host.
+func (s *Server) ownPage(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	u, err := url.Parse(origin)
+	return origin == "" || err == nil && (strings.EqualFold(u.Host, r.Host) || strings.EqualFold(u.Host, s.opts.Base.Host))
+}
+
+// socket upgrades a request whose origin was checked and serves it until it is over or
+// the server goes away. A goroutine of its own does that: net/http's has grown
+// a large stack in the TLS handshake, and holds on to the request.
 func (s *Server) socket(w http.ResponseWriter, r *http.Request, kind string, serve func(context.Context, chatrelay.Conn)) {
 	if !s.open() {
 		refuse(w, http.StatusServiceUnavailable, "shutdown", "The server goes away: connect again.")
 		return
 	}
-	defer s.sockets.Done()
-	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{OriginPatterns: []string{s.opts.Base.Host}})
+	c, err := chatrelay.Upgrade(w, r, s.clientIP(r))
 	if err != nil {
-		return // Accept has answered
+		s.sockets.Done()
+		return // Upgrade has answered
 	}
-	defer c.CloseNow()
 	socketsOpen.WithLabelValues(kind).Inc()
-	defer socketsOpen.WithLabelValues(kind).Dec()
-	serve(s.ctx, chatrelay.WebSocket(c, s.clientIP(r)))
+	go func() { // ends with the connection; Shutdown waits for it
+		defer s.sockets.Done()
+		defer socketsOpen.WithLabelValues(kind).Dec()
+		defer c.Close("over")
+		serve(s.ctx, c)
+	}()
 }
 
 // claim is the secret of this browser.
@@ -234,16 +249,7 @@ func masked(addr string) string {
 }
 
 // guestName is one line of at most maxGuest characters that can be seen.
-func guestName(s string) string {
-	s = strings.Map(func(c rune) rune {
-		if !unicode.IsPrint(c) {
-			return ' '
-		}
-		return c
-	}, strings.ToValidUTF8(s, ""))
-	name := []rune(strings.Join(strings.Fields(s), " "))
-	return strings.TrimSpace(string(name[:min(len(name), maxGuest)]))
-}
+func guestName(s string) string { return clean.Line(s, maxGuest, 4*maxGuest) }
 
 // digits lets people type "123 456"; it leaves other things for the relay to
 // refuse.

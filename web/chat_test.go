@@ -14,6 +14,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/guard/limit"
 )
 
 func withNonce(nonce, more string) string { return fmt.Sprintf(`{"nonce":%q%s}`, nonce, more) }
@@ -112,7 +113,7 @@ func TestChatRefuses(t *testing.T) {
 func TestRateLimits(t *testing.T) {
 	t.Parallel()
 	st := newSite(t)
-	st.server.limits.link = limit{0.01, 2}
+	st.server.limits.link = bucket(0.01, 2)
 	path, body := "/c/"+linkGood+"/chat", withNonce(st.page(linkGood).Nonce, "")
 	st.want(st.do("POST", path, body), 200)
 	st.want(st.do("POST", path, body), 200)
@@ -123,8 +124,8 @@ func TestRateLimits(t *testing.T) {
 	}
 	st.want(st.do("POST", "/c/"+linkUnknown+"/chat", `{}`), 403, "nonce") // another link
 
-	st = newSite(t, func(o *Options) { o.TrustedProxies = append(o.TrustedProxies, prefixOf(remoteIP("127.0.0.1:1"))) })
-	st.server.limits.post = limit{0.01, 2}
+	st = newSite(t, func(o *Options) { o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(remoteIP("127.0.0.1:1"))) })
+	st.server.limits.post = bucket(0.01, 2)
 	from := func(ip string) reply { return st.do("POST", path, `{}`, "X-Forwarded-For", ip) }
 	st.want(from("2001:db8::1"), 403)
 	st.want(from("2001:db8::2"), 403)
@@ -185,7 +186,7 @@ func FuzzToken(f *testing.F) {
 		f.Add(seed)
 	}
 	st := newSite(f)
-	st.server.limits = limits{page: limit{1e9, 1e9}}
+	st.server.limits.page = bucket(1e9, 1e9)
 	f.Fuzz(func(t *testing.T, token string) {
 		r := httptestGet("/c/" + pathEscape(token))
 		w := serve(st.server, r)
@@ -200,8 +201,8 @@ func FuzzToken(f *testing.F) {
 
 func FuzzBodies(f *testing.F) {
 	st := newSite(f)
-	open := limit{1e9, 1e9}
-	st.server.limits = limits{page: open, post: open, link: open, signIn: limit{0, 0}, login: limit{0, 0}}
+	open := bucket(1e9, 1e9)
+	st.server.limits = limits{page: open, post: open, link: open, signIn: bucket(0, 0), login: bucket(0, 0)}
 	for _, seed := range []string{"", "{}", "null", "[]", `{"nonce":"a.b"}`, `{"nonce":null,"guest":"\ud800"}`, withNonce(st.server.nonce(linkGood, time.Now()), `,"code":"1"`), `{"login":"a"}`} {
 		f.Add([]byte(seed))
 	}

@@ -46,16 +46,6 @@ func remoteIP(hostport string) netip.Addr {
 	return ap.Addr().Unmap().WithZone("")
 }
 
-// prefixOf is what is limited as one client: an IPv4 address, an IPv6 /64.
-func prefixOf(ip netip.Addr) netip.Prefix {
-	bits := 32
-	if ip.Is6() {
-		bits = 64
-	}
-	p, _ := ip.Prefix(bits) // the zero Prefix for the zero Addr
-	return p
-}
-
 // deviceName says a User-Agent as a person would: "Firefox on Linux".
 func deviceName(agent string) string {
 	first := func(pairs ...string) string {

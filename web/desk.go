@@ -10,6 +10,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -35,10 +36,10 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 	if !possible {
 		login = "" // all that cannot be a login counts as one
 	}
-	prefix := prefixOf(ip).String()
-	wait := s.limits.signIn.wait(s.throttle.signIn, prefix)
+	prefix := limit.Prefix(ip).String()
+	wait := s.limits.signIn.Wait(prefix)
 	if wait == 0 {
-		wait = s.limits.login.wait(s.throttle.login, login)
+		wait = s.limits.login.Wait(login)
 	}
 	if wait > 0 {
 		signInsTotal.WithLabelValues("limited").Inc()
@@ -62,7 +63,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		signInsTotal.WithLabelValues("refused").Inc()
 		s.opts.Log("a sign-in at the desk was refused", "login", login, "ip", ip)
-		delay := s.throttle.refuse(time.Now(), "login "+login, "prefix "+prefix)
+		delay := s.refuse(time.Now(), "login "+login, "prefix "+prefix)
 		select {
 		case <-time.After(time.Until(began.Add(delay))):
 		case <-r.Context().Done():
@@ -160,6 +161,11 @@ func (s *Server) roomTicket(w http.ResponseWriter, r *http.Request) {
 func (s *Server) deskSocket(w http.ResponseWriter, r *http.Request) {
 	login, ok := s.member(w, r)
 	if !ok {
+		return
+	}
+	// A cookie says who it is, so no other site may open it (RFC 6455 section 10.2).
+	if !s.ownPage(r) {
+		refuse(w, http.StatusForbidden, "origin", "This request came from another site.")
 		return
 	}
 	d := presence.Device{

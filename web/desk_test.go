@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -61,7 +62,7 @@ func TestSignIn(t *testing.T) {
 
 func TestSignInRefusalsAreTheSame(t *testing.T) {
 	t.Parallel()
-	st := newSite(t, func(o *Options) { o.TrustedProxies = append(o.TrustedProxies, prefixOf(remoteIP("127.0.0.1:1"))) })
+	st := newSite(t, func(o *Options) { o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(remoteIP("127.0.0.1:1"))) })
 	type outcome struct {
 		body string
 		took time.Duration
@@ -93,7 +94,7 @@ func TestSignInRefusalsAreTheSame(t *testing.T) {
 
 func TestRefusalDelayIsBounded(t *testing.T) {
 	t.Parallel()
-	th, now := newThrottles(), time.Now()
+	th, now := newSite(t).server, time.Now()
 	for range 50 {
 		th.refuse(now, "a")
 	}
@@ -108,7 +109,7 @@ func TestRefusalDelayIsBounded(t *testing.T) {
 func TestSignInLimit(t *testing.T) {
 	t.Parallel()
 	st := newSite(t)
-	st.server.limits.signIn = limit{0.1, 1}
+	st.server.limits.signIn = bucket(0.1, 1)
 	st.signIn()
 	r := st.do("POST", "/desk/sign-in", `{"login":"host@mall.example","password":"right"}`)
 	st.want(r, 429, "too-often")

@@ -20,9 +20,12 @@ import (
 	"testing/fstest"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -42,6 +45,7 @@ type fakeRelay struct {
 	holder  string // claim that holds linkGood
 	device  presence.Device
 	subject string
+	peer    room.Relay
 }
 
 func (f *fakeRelay) called(what string) {
@@ -171,6 +175,7 @@ func (p *fakePresence) Renew(_ context.Context, a presence.Address) error {
 var testAssets = fstest.MapFS{
 	"app.js":                      {Data: []byte("console.log('" + strings.Repeat("chat ", 200) + "')")},
 	"app.css":                     {Data: []byte("body{}")},
+	"sw.js":                       {Data: []byte("self.addEventListener('push', () => {})")},
 	"static/favicon.svg":          {Data: []byte("<svg xmlns='http://www.w3.org/2000/svg'/>")},
 	"static/manifest.webmanifest": {Data: []byte("{}")},
 }
@@ -319,4 +324,12 @@ func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
+}
+
+func (f *fakeRelay) OwnOrigin(origin string) bool { return origin == f.peer.Origin }
+
+func (f *fakeRelay) Peers() []room.Relay { return []room.Relay{f.peer} }
+
+func bucket(every rate.Limit, burst int) *limit.Buckets {
+	return limit.NewBuckets(limit.Rate{Every: every, Burst: burst}, maxTracked)
 }

@@ -4,7 +4,6 @@ package web
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -43,11 +42,11 @@ const shutdownTimeout = 5 * time.Second
 //	    presence        &presence             # sign-ins renew it; default: none
 //	    base            https://$(hostname)   # what people type; without port 443
 //	    tls             file CERT KEY         # default: the global tls; for tls:// addresses
+//	    http3           yes                   # HTTP/3 on the UDP port of each tls:// address
 //	    insecure        no                    # yes: plain HTTP also on tcp:// addresses beyond loopback, behind a proxy
 //	    trusted_proxies 10.0.0.0/8            # whose X-Forwarded-For is believed; default: none
-//	    relay_hosts     $(hostname)           # relay hosts a page may connect to, all of them if there are several
+//	    relay_hosts     $(hostname)           # further host names of relays that a page may connect to; relays that share the rooms are known
 //	    guests          no                    # yes: whom a used link was passed on to may come in as a guest
-//	    key_file        web.key               # signs sessions; made when it is missing; the same on every front door
 //	    landing         FILE                  # JSON of the demo's landing page, read anew at each request; default: none
 //	    debug           no
 //	}
@@ -57,6 +56,7 @@ const shutdownTimeout = 5 * time.Second
 type Endpoint struct {
 	addrs  []string
 	log    maddylog.Logger
+	relay  *chatrelay.Relay
 	server *Server
 	serves sync.WaitGroup
 }
@@ -84,13 +84,13 @@ func (e *Endpoint) InstanceName() string { return "" }
 // Init implements module.Module: it reads the block and begins to listen.
 func (e *Endpoint) Init(cfg *config.Map) error {
 	var (
-		auth                             module.PlainAuth
-		relay                            relayModule
-		directory                        presence.Directory
-		tlsConfig                        *tls.Config
-		hostname, base, keyFile, landing string
-		proxies, relayHosts              []string
-		insecure, guests                 bool
+		auth                    module.PlainAuth
+		relay                   relayModule
+		directory               presence.Directory
+		tlsConfig               *tls.Config
+		hostname, base, landing string
+		proxies, relayHosts     []string
+		insecure, guests, http3 bool
 	)
 	cfg.String("hostname", true, false, "", &hostname)
 	cfg.Custom("auth", false, true, nil, func(m *config.Map, node config.Node) (interface{}, error) {
@@ -107,10 +107,10 @@ func (e *Endpoint) Init(cfg *config.Map) error {
 	cfg.Custom("tls", true, false, func() (interface{}, error) { return (*tls.Config)(nil), nil }, tlsconfig.TLSDirective, &tlsConfig)
 	cfg.String("base", false, false, "", &base)
 	cfg.Bool("insecure", false, false, &insecure)
+	cfg.Bool("http3", false, true, &http3)
 	cfg.StringList("trusted_proxies", false, false, nil, &proxies)
 	cfg.StringList("relay_hosts", false, false, nil, &relayHosts)
 	cfg.Bool("guests", false, false, &guests)
-	cfg.String("key_file", false, false, "web.key", &keyFile)
 	cfg.String("landing", false, false, "", &landing)
 	cfg.Bool("debug", true, false, &e.log.Debug)
 	if _, err := cfg.Process(); err != nil {
@@ -142,12 +142,13 @@ func (e *Endpoint) Init(cfg *config.Map) error {
 	if module.NoRun {
 		return nil
 	}
-	key, err := readKey(inState(keyFile))
+	e.relay = relay.Relay()
+	key, err := e.relay.Secret("web") // one for all front doors
 	if err != nil {
 		return fail("%v", err)
 	}
 	opts := Options{
-		Base: baseURL, Relay: relay.Relay(), Key: key, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
+		Base: baseURL, Relay: e.relay, Talk: e.relay, Lines: e.relay, Key: key, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
 		Authenticate: func(_ context.Context, login, password string) error { return auth.AuthPlain(login, password) },
 		Normalize:    normalize,
 		Log:          e.log.Msg,
@@ -161,11 +162,11 @@ func (e *Endpoint) Init(cfg *config.Map) error {
 	if e.server, err = New(opts); err != nil {
 		return fail("%v", err)
 	}
-	return e.listen(endpoints, tlsConfig, fail)
+	return e.listen(endpoints, tlsConfig, http3, fail)
 }
 
 // listen opens all listeners before it serves on any.
-func (e *Endpoint) listen(endpoints []config.Endpoint, tlsConfig *tls.Config, fail func(string, ...any) error) error {
+func (e *Endpoint) listen(endpoints []config.Endpoint, tlsConfig *tls.Config, http3 bool, fail func(string, ...any) error) error {
 	var listeners []net.Listener
 	for _, ep := range endpoints {
 		l, err := net.Listen(ep.Network(), ep.Address())
@@ -190,17 +191,38 @@ func (e *Endpoint) listen(endpoints []config.Endpoint, tlsConfig *tls.Config, fa
 				e.log.Error("it stopped", err, "address", l.Addr().String())
 			}
 		})
+		if http3 && endpoints[i].IsTLS() {
+			e.listenHTTP3(l.Addr(), tlsConfig)
+		}
 	}
 	return nil
 }
 
-// Close stops listening, ends WebSockets and lets requests under way finish.
+// listenHTTP3 opens the UDP port of a TLS address. Without it, pages come over
+// TCP.
+func (e *Endpoint) listenHTTP3(addr net.Addr, tlsConfig *tls.Config) {
+	c, err := net.ListenPacket("udp", addr.String())
+	if err != nil {
+		e.log.Error("HTTP/3 is off", err, "address", addr.String())
+		return
+	}
+	e.log.Msg("listening", "address", "udp://"+addr.String())
+	e.serves.Go(func() {
+		if err := e.server.ServeHTTP3(c, tlsConfig); err != nil {
+			e.log.Error("it stopped", err, "address", "udp://"+addr.String())
+		}
+	})
+}
+
+// Close lets the relay move its rooms elsewhere while pages still answer, stops
+// listening, ends WebSockets and lets requests under way finish.
 func (e *Endpoint) Close() error {
 	if e.server == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
+	e.relay.Drain(ctx)
 	err := e.server.Shutdown(ctx)
 	e.serves.Wait()
 	return err
@@ -263,28 +285,6 @@ func inState(path string) string {
 		return path
 	}
 	return filepath.Join(config.StateDirectory, path)
-}
-
-// readKey reads the key that signs sessions, or makes it.
-func readKey(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		key := make([]byte, 32)
-		rand.Read(key) // never fails
-		_, err = f.Write(key)
-		return key, errors.Join(err, f.Sync(), f.Close())
-	}
-	if !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("making the key: %w", err)
-	}
-	key, err := os.ReadFile(path)
-	if err == nil && len(key) != 32 {
-		err = fmt.Errorf("%s has %d octets instead of 32: remove it and start again", path, len(key))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the key: %w", err)
-	}
-	return key, nil
 }
 
 // readLanding reads at most maxLanding octets; a file that is not there yet is

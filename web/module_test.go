@@ -3,7 +3,6 @@
 package web
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,31 +71,6 @@ func TestNormalize(t *testing.T) {
 	}
 	if _, err := normalize("two words@mall.example"); err == nil {
 		t.Error("accepted a space")
-	}
-}
-
-func TestKeyIsKept(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "web.key")
-	first, err := readKey(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := readKey(path)
-	if err != nil || !bytes.Equal(first, again) || len(first) != 32 {
-		t.Errorf("%v", err)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v %v", info.Mode(), err)
-	}
-	if err := os.WriteFile(path, []byte("short"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := readKey(path); err == nil {
-		t.Error("accepted a short key")
-	}
-	if _, err := readKey(filepath.Join(path, "below")); err == nil {
-		t.Error("made a key below a file")
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/chmail/chmail/chatrelay/room"
 )
 
 // outer is around every request: headers, limits, the origin check, metrics,
@@ -37,25 +39,36 @@ func (s *Server) outer(routes http.Handler) http.Handler {
 			}
 		}()
 		s.secure(w.Header())
-		who := prefixOf(s.clientIP(r)).String()
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			if wait := s.limits.page.wait(s.throttle.page, who); wait > 0 {
+		if to := s.altSvc(r); to != "" {
+			w.Header().Set("Alt-Svc", to)
+		}
+		who := s.clientIP(r)
+		switch {
+		case isSocket(r): // bounded by the connections of a prefix, and needs a ticket or a session
+		case r.Method == http.MethodGet || r.Method == http.MethodHead:
+			if wait := prefixWait(s.limits.page, who); wait > 0 {
 				retryAfter(rec, wait)
 				s.plainPage(rec, r, http.StatusTooManyRequests, "busy")
 				return
 			}
-		} else {
+		default:
 			if err := s.cross.Check(r); err != nil {
 				refuse(rec, http.StatusForbidden, "origin", "This request came from another site.")
 				return
 			}
-			if wait := s.limits.post.wait(s.throttle.post, who); wait > 0 {
+			if wait := prefixWait(s.limits.post, who); wait > 0 {
 				tooOften(rec, wait)
 				return
 			}
 		}
 		routes.ServeHTTP(rec, r)
 	})
+}
+
+// isSocket says whether a request opens a WebSocket: after a restart everyone
+// behind one address comes back at once.
+func isSocket(r *http.Request) bool {
+	return r.Method == http.MethodGet && (r.URL.Path == "/chat" || r.URL.Path == "/desk/ws")
 }
 
 // route is the label of a request's metrics: its pattern, never its path,
@@ -97,7 +110,7 @@ func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
 
 // secure sets what every answer has.
 func (s *Server) secure(h http.Header) {
-	h.Set("Content-Security-Policy", s.csp)
+	h.Set("Content-Security-Policy", policy(s.opts.Base, s.opts.RelayHosts, s.opts.Relay.Peers()))
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
@@ -111,10 +124,17 @@ func (s *Server) secure(h http.Header) {
 }
 
 // policy is the Content-Security-Policy: everything from this origin, no
-// inline script or style, and connections to the granted ports.
-func policy(base *url.URL, relays []string) string {
+// inline script or style, and connections to the granted ports and to the
+// WebSockets of the relays that share the rooms.
+func policy(base *url.URL, relays []string, peers []room.Relay) string {
 	connect := []string{"'self'", strings.Replace(base.Scheme, "http", "ws", 1) + "://" + base.Host}
 	hosts := append([]string{base.Hostname()}, relays...)
+	for _, p := range peers {
+		hosts = append(hosts, p.Name)
+		if u, err := url.Parse(p.Socket); err == nil && u.Host != "" && !strings.ContainsAny(u.Host, " ;,'\"") {
+			connect = append(connect, u.Scheme+"://"+u.Host)
+		}
+	}
 	if base.Hostname() == "localhost" {
 		hosts = append(hosts, "127.0.0.1") // as which a relay bound to loopback is reached
 	}
@@ -177,12 +197,15 @@ func answer(w http.ResponseWriter, status int, body any) {
 
 // read decodes a request's JSON body into v; otherwise it has answered with
 // 413, 415 or 400 and reports false.
-func read(w http.ResponseWriter, r *http.Request, v any) bool {
+func read(w http.ResponseWriter, r *http.Request, v any) bool { return readUpTo(w, r, v, maxBody) }
+
+// readUpTo reads a body of that many octets.
+func readUpTo(w http.ResponseWriter, r *http.Request, v any, octets int64) bool {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		refuse(w, http.StatusUnsupportedMediaType, "media-type", "Send application/json.")
 		return false
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, octets))
 	var tooLarge *http.MaxBytesError
 	var timeout net.Error
 	switch {

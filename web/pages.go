@@ -97,6 +97,13 @@ type landingData struct {
 	Demo json.RawMessage `json:"demo"` // null unless this is the demo
 }
 
+// offlineData is the page that the service worker keeps for when the server
+// cannot be reached.
+type offlineData struct {
+	Page string `json:"page"` // "offline"
+	Lang string `json:"lang"`
+}
+
 // chatPage shows a link's card. Whoever follows the link, nothing happens.
 func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
@@ -164,6 +171,14 @@ func replyTo(inv room.Invite) string {
 	// Percent-encoding throughout: in a mailto, "+" is a plus sign.
 	return "mailto:" + strings.ReplaceAll(url.PathEscape(inv.Callee.Addr), "%40", "@") +
 		"?subject=" + strings.ReplaceAll(url.QueryEscape(subject), "+", "%20")
+}
+
+// offlinePage is fetched by the service worker, which keeps it.
+func (s *Server) offlinePage(w http.ResponseWriter, r *http.Request) {
+	lang := s.language(r)
+	say := words[lang]
+	s.page(w, r, http.StatusOK, view{Title: say.desk, Head: say.plain["offline"][0], Lines: say.plain["offline"][1:]},
+		offlineData{Page: "offline", Lang: lang})
 }
 
 func (s *Server) deskPage(w http.ResponseWriter, r *http.Request) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/chmail/chmail/guard/limit"
 )
 
 func TestEveryAnswerHasItsHeaders(t *testing.T) {
@@ -178,7 +180,8 @@ func TestAssets(t *testing.T) {
 	st.want(st.do("GET", script, "", "Accept-Encoding", "gzip", "If-None-Match", zipped.Header.Get("ETag")), 304)
 	st.want(st.do("GET", script, "", "Accept-Encoding", "gzip;q=0", "If-None-Match", zipped.Header.Get("ETag")), 200)
 	st.want(st.do("GET", "/assets/app.js", ""), 404)
-	for missing, line := range map[string]string{"app.js": "web: assets/app.js is missing: run make build", "app.css": "web: assets/app.css is missing: run make build"} {
+	for missing, line := range map[string]string{"app.js": "web: assets/app.js is missing: run make build", "app.css": "web: assets/app.css is missing: run make build",
+		"sw.js": "web: assets/sw.js is missing: run make build"} {
 		some := fstest.MapFS{}
 		for name, f := range testAssets {
 			if name != missing {
@@ -209,13 +212,15 @@ func TestPanicEndsOneRequest(t *testing.T) {
 
 func TestPageLimit(t *testing.T) {
 	t.Parallel()
-	st := newSite(t)
-	st.server.limits.page = limit{0.1, 3}
+	st := newSite(t, func(o *Options) { o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(remoteIP("127.0.0.1:1"))) })
+	st.server.limits.page = bucket(0.1, 3)
+	get := func() reply { return st.do("GET", "/desk", "", "X-Forwarded-For", "192.0.2.1") }
 	for range 3 {
-		st.want(st.do("GET", "/desk", ""), 200)
+		st.want(get(), 200)
 	}
-	r := st.do("GET", "/desk", "")
+	r := get()
 	st.want(r, 429)
+	st.want(st.do("GET", "/desk", ""), 200) // this machine
 	if r.Header.Get("Retry-After") == "" || !strings.Contains(r.body, "Too many requests") {
 		t.Errorf("%v %s", r.Header, r.body)
 	}

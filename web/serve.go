@@ -12,6 +12,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+
+	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/guard/limit"
 )
 
 // Serve answers plain HTTP on l until Shutdown or Close; then it returns nil.
@@ -43,6 +46,7 @@ func forHTTP(config *tls.Config) *tls.Config {
 		}
 	}
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	config.DynamicRecordSizingDisabled = true // what is written at once goes out in one record
 	if choose := config.GetConfigForClient; choose != nil {
 		config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			chosen, err := choose(hello)
@@ -63,6 +67,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.closing = true
 	s.mu.Unlock()
 	s.cancel()
+	s.closeHTTP3(ctx)
 	err := s.http.Shutdown(ctx)
 	gone := make(chan struct{})
 	go func() { // ends with the last WebSocket
@@ -96,7 +101,7 @@ func (s *Server) open() bool {
 // bound wraps a listener so that no more connections than maxConns are open,
 // and no more than maxConnsPrefix of one client prefix. Proxies and loopback
 // count only in the total.
-func (s *Server) bound(l net.Listener) net.Listener {
+func (s *Server) bound(l net.Listener) *boundListener {
 	return &boundListener{Listener: l, free: func(ip netip.Addr) bool { return ip.IsLoopback() || s.trusted(ip) },
 		open: make(map[netip.Prefix]int)}
 }
@@ -116,10 +121,10 @@ func (l *boundListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		prefix := prefixOf(remoteIP(c.RemoteAddr().String()))
+		prefix := limit.Prefix(remoteIP(c.RemoteAddr().String()))
 		if l.enter(prefix) {
 			connsOpen.Inc()
-			return &boundConn{Conn: c, leave: sync.OnceFunc(func() { l.leave(prefix); connsOpen.Dec() })}, nil
+			return &boundConn{Conn: chatrelay.Spill(c), leave: sync.OnceFunc(func() { l.leave(prefix); connsOpen.Dec() })}, nil
 		}
 		connsRefused.Inc()
 		c.Close()
@@ -150,6 +155,9 @@ type boundConn struct {
 	net.Conn
 	leave func()
 }
+
+// NetConn is what is wrapped, as of a tls.Conn.
+func (c *boundConn) NetConn() net.Conn { return c.Conn }
 
 func (c *boundConn) Close() error {
 	defer c.leave()

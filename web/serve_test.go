@@ -9,9 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"strconv"
 	"testing"
 	"time"
+
+	"github.com/chmail/chmail/guard/limit"
 )
 
 func TestServeTLSSpeaksHTTP2(t *testing.T) {
@@ -59,7 +60,7 @@ func TestServeTLSSpeaksHTTP2(t *testing.T) {
 func TestConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
 	l := &boundListener{free: func(ip netip.Addr) bool { return ip.IsLoopback() }, open: make(map[netip.Prefix]int)}
-	one := prefixOf(netip.MustParseAddr("192.0.2.1"))
+	one := limit.Prefix(netip.MustParseAddr("192.0.2.1"))
 	for range maxConnsPrefix {
 		if !l.enter(one) {
 			t.Fatal("refused too early")
@@ -68,13 +69,13 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if l.enter(one) {
 		t.Error("one client has no bound")
 	}
-	own := prefixOf(netip.MustParseAddr("127.0.0.1"))
+	own := limit.Prefix(netip.MustParseAddr("127.0.0.1"))
 	for range maxConns - maxConnsPrefix {
 		if !l.enter(own) {
 			t.Fatal("refused too early")
 		}
 	}
-	if l.enter(prefixOf(netip.MustParseAddr("192.0.2.2"))) {
+	if l.enter(limit.Prefix(netip.MustParseAddr("192.0.2.2"))) {
 		t.Error("there is no bound")
 	}
 	l.leave(one)
@@ -121,17 +122,5 @@ func TestDeviceName(t *testing.T) {
 		if got := deviceName(agent); got != want {
 			t.Errorf("%q: %q, want %q", agent, got, want)
 		}
-	}
-}
-
-func TestTableForgetsTheOldest(t *testing.T) {
-	t.Parallel()
-	tab := newTable[int](3)
-	for i := range 5 {
-		tab.change(strconv.Itoa(i), func(v *int) { *v = i })
-		tab.change("0", func(*int) {})
-	}
-	if !tab.has("0") || !tab.has("4") || tab.has("1") || len(tab.items) != 3 || tab.order.Len() != 3 {
-		t.Errorf("kept: %v", tab.items)
 	}
 }

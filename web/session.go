@@ -58,7 +58,7 @@ func (s *Server) openSession(value string, now time.Time) (session, bool) {
 		return session{}, false
 	}
 	who := session{login: j.Login, id: j.ID, began: time.Unix(j.Began, 0), used: time.Unix(j.Used, 0)}
-	if now.Sub(who.began) > sessionLife || now.Sub(who.used) > sessionIdle || s.revoked.has(who.id) {
+	if now.Sub(who.began) > sessionLife || now.Sub(who.used) > sessionIdle || s.revoked.Has(who.id) {
 		return session{}, false
 	}
 	return who, true
@@ -90,7 +90,7 @@ func (s *Server) setSession(w http.ResponseWriter, who session) {
 // endSession revokes a session and takes its cookie away.
 func (s *Server) endSession(w http.ResponseWriter, r *http.Request) {
 	if who, ok := s.session(r); ok {
-		s.revoked.change(who.id, func(gone *bool) { *gone = true })
+		s.revoked.Change(who.id, func(gone *bool) { *gone = true })
 	}
 	s.setCookie(w, sessionCookie, "", "/", -time.Second)
 }

@@ -3,81 +3,39 @@
 package web
 
 import (
-	"container/list"
-	"sync"
+	"net/netip"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/chmail/chmail/guard/limit"
 )
 
-// table is a map of bounded size; at the bound the entry that was not asked
-// for longest is forgotten.
-type table[V any] struct {
-	mu    sync.Mutex
-	max   int
-	items map[string]*list.Element
-	order *list.List // of *row[V], the newest in front
+// limits are the buckets of requests; beyond them 429 with Retry-After.
+type limits struct {
+	page   *limit.Buckets // GETs of a client prefix
+	post   *limit.Buckets // POSTs of a client prefix
+	link   *limit.Buckets // POSTs to one link
+	signIn *limit.Buckets // sign-ins of a client prefix
+	search *limit.Buckets // searches of a login
+	desk   *limit.Buckets // changes of a login's settings, each of which many are told of
+	login  *limit.Buckets // sign-ins to one login; generous, or a stranger could lock somebody out
 }
 
-type row[V any] struct {
-	key   string
-	value V
-}
-
-func newTable[V any](max int) *table[V] {
-	return &table[V]{max: max, items: make(map[string]*list.Element), order: list.New()}
-}
-
-// change hands the value under key, new or old, to do while no one else has it.
-func (t *table[V]) change(key string, do func(*V)) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	e, ok := t.items[key]
-	if ok {
-		t.order.MoveToFront(e)
-	} else {
-		e = t.order.PushFront(&row[V]{key: key})
-		t.items[key] = e
-		if t.order.Len() > t.max {
-			oldest := t.order.Back()
-			delete(t.items, t.order.Remove(oldest).(*row[V]).key)
-		}
+func newLimits() limits {
+	full := func(every rate.Limit, burst int) *limit.Buckets {
+		return limit.NewBuckets(limit.Rate{Every: every, Burst: burst}, maxTracked)
 	}
-	do(&e.Value.(*row[V]).value)
+	return limits{page: full(100, 2500), post: full(2, 60), link: full(0.5, 20), signIn: full(0.2, 20), login: full(0.5, 30), desk: full(1, 30), search: full(1, 20)}
 }
 
-// has reports whether key is known, without making it newer.
-func (t *table[V]) has(key string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	_, ok := t.items[key]
-	return ok
-}
-
-// throttles are the tables of what was asked lately, and of refused sign-ins.
-type throttles struct {
-	page, post, link, signIn, login *table[*rate.Limiter]
-	refused                         *table[refusals]
-}
-
-func newThrottles() throttles {
-	buckets := func() *table[*rate.Limiter] { return newTable[*rate.Limiter](maxTracked) }
-	return throttles{page: buckets(), post: buckets(), link: buckets(), signIn: buckets(), login: buckets(),
-		refused: newTable[refusals](maxTracked)}
-}
-
-// wait takes a token of key's bucket, or says how long until there is one.
-func (l limit) wait(t *table[*rate.Limiter], key string) (wait time.Duration) {
-	t.change(key, func(b **rate.Limiter) {
-		if *b == nil {
-			*b = rate.NewLimiter(l.every, l.burst)
-		}
-		r := (*b).Reserve()
-		if wait = r.Delay(); wait > 0 {
-			r.Cancel()
-		}
-	})
-	return wait
+// prefixWait takes a token of a client prefix. This machine has no bucket: it
+// may be a proxy nobody told of, and stand for everybody.
+func prefixWait(b *limit.Buckets, ip netip.Addr) time.Duration {
+	if ip.IsLoopback() {
+		return 0
+	}
+	return b.Wait(limit.Prefix(ip).String())
 }
 
 // refusals are the refused sign-ins of one login or prefix.
@@ -88,10 +46,10 @@ type refusals struct {
 
 // refuse counts a refused sign-in and returns how long its answer takes: the
 // same for everything that can be wrong, longer with each refusal.
-func (t throttles) refuse(now time.Time, keys ...string) time.Duration {
+func (s *Server) refuse(now time.Time, keys ...string) time.Duration {
 	most := 0
 	for _, key := range keys {
-		t.refused.change(key, func(r *refusals) {
+		s.refused.Change(key, func(r *refusals) {
 			if now.Sub(r.last) > refusalDecay {
 				r.count = 0
 			}

@@ -25,10 +25,11 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
+	"github.com/quic-go/quic-go/http3"
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -65,29 +66,6 @@ const (
 	refusalDecay = 10 * time.Minute       // refusals older than this are forgotten
 )
 
-// limit is a token bucket: so many a second, so many at once.
-type limit struct {
-	every rate.Limit
-	burst int
-}
-
-// limits of requests; beyond them 429 with Retry-After.
-type limits struct {
-	page   limit // GETs of a client prefix
-	post   limit // POSTs of a client prefix
-	link   limit // POSTs to one link
-	signIn limit // sign-ins of a client prefix
-	login  limit // sign-ins to one login; generous, or a stranger could lock somebody out
-}
-
-var defaultLimits = limits{
-	page:   limit{100, 2500},
-	post:   limit{2, 60},
-	link:   limit{0.5, 20},
-	signIn: limit{0.2, 20},
-	login:  limit{0.5, 30},
-}
-
 // Relay is what the pages need of a chatrelay.Relay, which documents each.
 type Relay interface {
 	Card(ctx context.Context, token string) (chatrelay.Card, error)
@@ -98,6 +76,8 @@ type Relay interface {
 	Rooms(ctx context.Context, login string, limit int, before time.Time) ([]room.Summary, error)
 	ServeRoom(ctx context.Context, c chatrelay.Conn)
 	ServeDevice(ctx context.Context, d presence.Device, c chatrelay.Conn)
+	OwnOrigin(origin string) bool
+	Peers() []room.Relay
 }
 
 // Presence is what a sign-in renews; presence.Directory has it.
@@ -109,6 +89,8 @@ type Presence interface {
 type Options struct {
 	Base           *url.URL                                                // what people type: "https://chat.mall.example"
 	Relay          Relay                                                   //
+	Lines          Lines                                                   // settings, notifications and blocks; nil: there are none
+	Talk           Talk                                                    // files and search; nil: there are none
 	Authenticate   func(ctx context.Context, login, password string) error // any error refuses
 	Normalize      func(login string) (string, error)                      // before Authenticate; nil: as it is
 	Presence       Presence                                                // nil: sign-ins renew nothing
@@ -123,24 +105,24 @@ type Options struct {
 
 // Server is the front door. Its methods may be called at the same time.
 type Server struct {
-	opts     Options
-	https    bool
-	csp      string
-	limits   limits
-	keys     struct{ nonce, session, mine []byte }
-	assets   map[string]*asset // by URL path
-	links    pageLinks
-	cross    *http.CrossOriginProtection
-	throttle throttles
-	signIns  chan struct{}
-	revoked  *table[bool]
-	handler  http.Handler
-	http     *http.Server
+	opts    Options
+	https   bool
+	limits  limits
+	keys    struct{ nonce, session, mine []byte }
+	assets  map[string]*asset // by URL path
+	links   pageLinks
+	cross   *http.CrossOriginProtection
+	refused *limit.Table[refusals]
+	signIns chan struct{}
+	revoked *limit.Table[bool]
+	handler http.Handler
+	http    *http.Server
 
 	ctx     context.Context // ends the WebSockets
 	cancel  context.CancelFunc
 	mu      sync.Mutex
 	closing bool
+	h3      map[int]*http3.Server // by port
 	sockets sync.WaitGroup
 }
 
@@ -168,10 +150,11 @@ func New(opts Options) (*Server, error) {
 	s := &Server{
 		opts:    opts,
 		https:   opts.Base.Scheme == "https",
-		limits:  defaultLimits,
+		limits:  newLimits(),
+		refused: limit.NewTable[refusals](maxTracked),
 		cross:   http.NewCrossOriginProtection(),
 		signIns: make(chan struct{}, maxSignIns),
-		revoked: newTable[bool](maxRevoked),
+		revoked: limit.NewTable[bool](maxRevoked),
 	}
 	var err error
 	if s.assets, s.links, err = loadAssets(opts.Assets); err != nil {
@@ -186,8 +169,7 @@ func New(opts Options) (*Server, error) {
 			return nil, fmt.Errorf("web: deriving a key: %w", err)
 		}
 	}
-	s.csp = policy(opts.Base, opts.RelayHosts)
-	s.throttle = newThrottles()
+	s.h3 = make(map[int]*http3.Server)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.handler = s.outer(s.routes())
 	s.http = &http.Server{
@@ -214,11 +196,14 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /c/{token}/code", s.code)
 	mux.HandleFunc("GET /chat", s.chatSocket)
 	mux.HandleFunc("GET /desk", s.deskPage)
+	mux.HandleFunc("GET /offline", s.offlinePage)
 	mux.HandleFunc("POST /desk/sign-in", s.signIn)
 	mux.HandleFunc("POST /desk/sign-out", s.signOut)
 	mux.HandleFunc("GET /desk/rooms", s.rooms)
 	mux.HandleFunc("POST /desk/rooms/{room}/ticket", s.roomTicket)
 	mux.HandleFunc("GET /desk/ws", s.deskSocket)
+	s.talkRoutes(mux)
+	s.lineRoutes(mux)
 	for path := range s.assets {
 		mux.HandleFunc("GET "+path, s.asset)
 	}

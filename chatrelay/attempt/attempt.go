@@ -4,38 +4,48 @@
 //
 // An event and the state before it give the state after it and the effects
 // that the caller carries out: rings, notes, the alarm. There is no clock,
-// no transport and no store here.
+// no transport and no store here. The machine is a table, Rules, which
+// docs/attempt.md shows.
 //
 //	ringing → answered | declined | cancelled | unanswered → alarmed
+//	busy → ringing
 //
-// A callee whose computer is off is not rung: the attempt begins unanswered,
-// and its alarm is raised at once. It rings after all when the callee signs
-// on while the caller still waits.
+// A callee who cannot be rung, because their computer is off or they do not
+// want to be disturbed, is not: the attempt begins unanswered, and its alarm
+// is raised at once. It rings after all when they can be rung while the caller
+// still waits. Nobody is told that the callee has blocked the caller: then the
+// machine runs as ever, and whoever runs it rings nothing.
 package attempt
 
-import "github.com/chmail/chmail/chatrelay/frame"
+import (
+	"slices"
+
+	"github.com/chmail/chmail/chatrelay/frame"
+)
 
 // Kind is what happened.
 type Kind int
 
 // The kinds of Event.
 const (
-	Start           Kind = iota // the caller asks; On says whether a device is connected
-	Tick                        // an interval is over
-	DeviceAnswered              // a device took the ring, or the callee entered the room
-	DeviceDeclined              // a device refused it, with Words
-	Cancel                      // the caller gave up
-	CallerGone                  // the caller left, and did not come back in time
-	DeviceConnected             // a device signed on while the caller waits
-	DevicesGone                 // the last device signed off
-	AlarmSent                   // the alarm has reached the callee's mailbox
+	Start       Kind = iota // the caller asks; Why says why the callee cannot be rung, empty: they can
+	Tick                    // an interval is over
+	Answered                // a device took the ring, or the callee entered the room
+	Declined                // a device refused it, with Words
+	Cancel                  // the caller gave up
+	CallerGone              // the caller left, and did not come back in time
+	Reachable               // the callee can be rung now: signed on, wants to be disturbed again, has ended a chat
+	Unreachable             // they cannot any more: Why
+	AlarmSent               // the alarm has reached the callee's mailbox or browser; Again: it was an earlier one
 )
 
 // Event is something that happened to an attempt.
 type Event struct {
 	Kind  Kind
-	On    bool
+	Why   string // of package frame
+	On    bool   // with Start, Reachable and Unreachable: a device of the callee is connected
 	Words string
+	Again bool
 }
 
 // Do is what an Effect asks for.
@@ -43,100 +53,124 @@ type Do int
 
 // The kinds of Effect.
 const (
-	Ring      Do = iota // ring every device, for the Nth time, and wait an interval
+	RingFirst Do = iota // ring every device, for the first time, and wait an interval
+	RingNext            // ring again, for the next time
+	RingSame            // ring those who have come, and wait an interval anew
 	StopRings           // tell every device that it is over: Why
-	Alarm               // send the alarm mail
+	Alarm               // raise the alarm
 	Note                // append the note Why to the conversation
 )
 
 // Effect is what must be done after a transition, in order.
 type Effect struct {
 	Do  Do
-	N   int
-	Why string // an end code of package frame, or a note
+	Why string // the new state, which end codes of package frame and notes are named after
+}
+
+// If is a condition of a Rule.
+type If int
+
+// The conditions.
+const (
+	Always    If = iota
+	CanRing      // Start: the callee can be rung
+	IsBusy       // Start, Unreachable: the callee is in as many chats as they want
+	RingsLeft    // Tick: it has not rung as often as it shall
+	Newly        // AlarmSent: it is not an earlier one
+)
+
+// Rule is a line of the table. The first that fits counts.
+type Rule struct {
+	From []string // states; "" is before the start
+	On   Kind
+	If   If
+	To   string // empty: the same
+	Do   []Do
+}
+
+// Rules are the machine. An event without a rule changes nothing.
+var Rules = []Rule{
+	{From: []string{""}, On: Start, If: CanRing, To: frame.Ringing, Do: []Do{RingFirst}},
+	{From: []string{""}, On: Start, If: IsBusy, To: frame.Busy},
+	{From: []string{""}, On: Start, To: frame.Unanswered, Do: []Do{Alarm}},
+
+	{From: []string{frame.Ringing}, On: Tick, If: RingsLeft, Do: []Do{RingNext}},
+	{From: []string{frame.Ringing}, On: Tick, To: frame.Unanswered, Do: []Do{StopRings, Note, Alarm}},
+	{From: []string{frame.Ringing}, On: Answered, To: frame.Answered, Do: []Do{StopRings, Note}},
+	{From: []string{frame.Ringing}, On: Declined, To: frame.Declined, Do: []Do{StopRings, Note}},
+	{From: []string{frame.Ringing}, On: Cancel, To: frame.Cancelled, Do: []Do{StopRings, Note}},
+	{From: []string{frame.Ringing}, On: CallerGone, To: frame.Cancelled, Do: []Do{StopRings, Note}},
+	{From: []string{frame.Ringing}, On: Reachable, Do: []Do{RingSame}},
+	{From: []string{frame.Ringing}, On: Unreachable, If: IsBusy}, // in another chat since: it rings on there
+	{From: []string{frame.Ringing}, On: Unreachable, To: frame.Unanswered, Do: []Do{StopRings, Note, Alarm}},
+
+	{From: []string{frame.Busy}, On: Reachable, To: frame.Ringing, Do: []Do{RingFirst}},
+	{From: []string{frame.Busy}, On: Answered, To: frame.Answered, Do: []Do{StopRings, Note}},
+	{From: []string{frame.Busy}, On: Cancel, To: frame.Cancelled, Do: []Do{Note}},
+	{From: []string{frame.Busy}, On: CallerGone, To: frame.Unanswered, Do: []Do{Note, Alarm}},
+	{From: []string{frame.Busy}, On: Unreachable, If: IsBusy},
+	{From: []string{frame.Busy}, On: Unreachable, To: frame.Unanswered, Do: []Do{Note, Alarm}},
+
+	{From: []string{frame.Unanswered}, On: AlarmSent, If: Newly, To: frame.Alarmed, Do: []Do{Note}},
+	{From: []string{frame.Unanswered}, On: AlarmSent, To: frame.Alarmed},
+	{From: []string{frame.Unanswered, frame.Alarmed}, On: Reachable, To: frame.Ringing, Do: []Do{RingFirst}},
+	{From: []string{frame.Unanswered, frame.Alarmed}, On: Answered, To: frame.Answered, Do: []Do{StopRings, Note}},
+	{From: []string{frame.Unanswered, frame.Alarmed}, On: Unreachable},
 }
 
 // Attempt is the state of one try. The zero value with Of set has not begun.
 type Attempt struct {
 	State string // of package frame; empty before Start
-	Ring  int    // rings made
+	Ring  int    // rings made since it began to ring
 	Of    int    // rings there will be
 	On    bool   // a device of the callee is connected
+	Why   string // why it does not ring, of package frame
 	Words string // with a decline
 }
 
-// Next returns the attempt after e and what must be done. An event that means
-// nothing in the present state changes nothing.
+// Next returns the attempt after e and what must be done.
 func (a Attempt) Next(e Event) (Attempt, []Effect) {
-	switch a.State {
-	case "":
-		if e.Kind != Start {
-			return a, nil
-		}
-		if e.On {
-			return a.ring()
-		}
-		a.State = frame.Unanswered
-		return a, []Effect{{Do: Alarm}}
-	case frame.Ringing:
-		return a.whileRinging(e)
-	case frame.Unanswered, frame.Alarmed:
-		switch e.Kind {
-		case AlarmSent:
-			if a.State == frame.Alarmed {
-				return a, nil
-			}
-			a.State = frame.Alarmed
-			return a, []Effect{{Do: Note, Why: frame.Alarmed}}
-		case DeviceAnswered:
-			return a.end(frame.Answered)
-		case DeviceConnected:
-			a.Ring = 0
-			return a.ring()
-		case DevicesGone:
-			a.On = false
-		}
+	i := slices.IndexFunc(Rules, func(r Rule) bool { return r.On == e.Kind && slices.Contains(r.From, a.State) && a.fits(r.If, e) })
+	if i < 0 {
+		return a, nil
 	}
-	return a, nil
-}
-
-func (a Attempt) whileRinging(e Event) (Attempt, []Effect) {
+	r := Rules[i]
+	if r.To != "" {
+		a.State = r.To
+	}
 	switch e.Kind {
-	case Tick:
-		if a.Ring < a.Of {
-			return a.ring()
+	case Start, Reachable, Unreachable:
+		if a.On = e.On; a.State == frame.Ringing {
+			a.Why = ""
+		} else if r.To != "" {
+			a.Why = e.Why
 		}
-		return a.alarm()
-	case DeviceAnswered:
-		return a.end(frame.Answered)
-	case DeviceDeclined:
+	case Declined:
 		a.Words = e.Words
-		return a.end(frame.Declined)
-	case Cancel, CallerGone:
-		return a.end(frame.Cancelled)
-	case DeviceConnected:
-		a.On = true
-		return a, []Effect{{Do: Ring, N: a.Ring}}
-	case DevicesGone:
-		a.On = false
-		return a.alarm()
 	}
-	return a, nil
+	var effects []Effect
+	for _, do := range r.Do {
+		switch do {
+		case RingFirst:
+			a.Ring = 1
+		case RingNext:
+			a.Ring++
+		}
+		effects = append(effects, Effect{do, a.State})
+	}
+	return a, effects
 }
 
-func (a Attempt) ring() (Attempt, []Effect) {
-	a.State, a.On = frame.Ringing, true
-	a.Ring++
-	return a, []Effect{{Do: Ring, N: a.Ring}}
-}
-
-func (a Attempt) alarm() (Attempt, []Effect) {
-	a.State = frame.Unanswered
-	return a, []Effect{{Do: StopRings, Why: frame.EndUnanswered}, {Do: Note, Why: frame.Unanswered}, {Do: Alarm}}
-}
-
-// end is an outcome; states, end codes and notes have the same names.
-func (a Attempt) end(state string) (Attempt, []Effect) {
-	a.State = state
-	return a, []Effect{{Do: StopRings, Why: state}, {Do: Note, Why: state}}
+func (a Attempt) fits(c If, e Event) bool {
+	switch c {
+	case CanRing:
+		return e.Why == ""
+	case IsBusy:
+		return e.Why == frame.Busy
+	case RingsLeft:
+		return a.Ring < a.Of
+	case Newly:
+		return !e.Again
+	}
+	return true
 }

@@ -37,6 +37,8 @@ const (
 	TAttempt = "attempt" // ring the callee (again)
 	TCancel  = "cancel"  // stop ringing
 	TTell    = "tell"    // On: send me a mail when the callee is back
+	TEdit    = "edit"    // ID: the message at Offset says Text now
+	TDelete  = "delete"  // ID: the message at Offset is gone
 	TAnswer  = "answer"  // device: take the ring Attempt
 	TDecline = "decline" // device: refuse the ring Attempt
 	TAway    = "away"    // device: On says whether the person is away from it
@@ -47,31 +49,40 @@ const (
 // The types of frames from the relay. TSay, TTyping and TSeen of a client
 // reach the others as TMsg, TTyping and TSeen with From set.
 const (
-	TWelcome = "welcome"  // answer to hello
-	TReset   = "reset"    // the epoch is another one: forget, everything follows
-	TMsg     = "msg"      // a message: Msg
-	TAck     = "ack"      // one's own message ID has been committed at Offset
-	TPeople  = "people"   // who is in the room now: Here
-	TState   = "state"    // the attempt's state: Attempt
-	TStatus  = "status"   // the callee's availability: Status
-	TRing    = "ring"     // device: somebody rings: Ring
-	TRingEnd = "ring-end" // device: the ring Attempt is over: Code says why
-	TRoom    = "room"     // device: a conversation changed: Room
-	TPong    = "pong"
-	TError   = "error" // Code and Text; Fatal: the connection closes
+	TWelcome  = "welcome"  // answer to hello
+	TReset    = "reset"    // the epoch is another one: forget, everything follows
+	TMsg      = "msg"      // a message: Msg
+	TAck      = "ack"      // one's own message ID has been committed at Offset
+	TPeople   = "people"   // who is in the room now: Here
+	TState    = "state"    // the attempt's state: Attempt
+	TStatus   = "status"   // the callee's availability: Status
+	TRing     = "ring"     // device: somebody rings: Ring
+	TRingEnd  = "ring-end" // device: the ring Attempt is over: Code says why
+	TRoom     = "room"     // device: a conversation changed: Room
+	TSettings = "settings" // device: one's settings, blocks or mutes changed: read them again
+	TTicket   = "ticket"   // for coming back without asking a page: Ticket, Peers
+	TMoved    = "moved"    // another relay has the room: Ticket, Endpoints; the connection closes
+	TPong     = "pong"
+	TError    = "error" // Code and Text; Fatal: the connection closes
+
+	// Of both: On says whether a transcript goes to the person by mail; a
+	// client says Lang and Zone of its reader too.
+	TTranscript = "transcript"
 )
 
 // The codes of error frames.
 const (
 	ErrBadFrame  = "bad-frame" // not a JSON object of a known type
-	ErrTooLarge  = "too-large" // beyond MaxFrame or MaxText
-	ErrTooFast   = "too-fast"  // beyond the rate limit
+	ErrTooLarge  = "too-large" // beyond MaxFrame, which closes the connection, or MaxText
+	ErrEmpty     = "empty"     // nothing in the text can be seen
+	ErrTooLate   = "too-late"  // a message is too old to be changed
+	ErrTooFast   = "too-fast"  // refused for now: ask again after Wait
 	ErrTicket    = "ticket"    // the ticket is wrong or too old: get another
 	ErrRoom      = "room"      // the frame is for another room, or it is gone
 	ErrBehind    = "behind"    // the connection did not read fast enough: resume
 	ErrStore     = "store"     // the message could not be committed: try again
 	ErrShutdown  = "shutdown"  // the relay goes away: connect again
-	ErrForbidden = "forbidden" // not allowed on this connection
+	ErrForbidden = "forbidden" // not allowed on this connection, or not with this message
 )
 
 // Why a ring ended, in the Code of a ring-end frame.
@@ -86,7 +97,7 @@ const (
 // Frame is any frame; which fields are set depends on T.
 type Frame struct {
 	T         string             `json:"t"`
-	Ticket    string             `json:"ticket,omitempty"`     // hello
+	Ticket    string             `json:"ticket,omitempty"`     // hello, welcome, ticket, moved
 	Room      string             `json:"room,omitempty"`       // hello, say (optional check), room
 	Epoch     string             `json:"epoch,omitempty"`      // hello when resuming, welcome, reset
 	After     int64              `json:"after,omitempty"`      // hello: offset of the last message the client has
@@ -98,6 +109,7 @@ type Frame struct {
 	On        bool               `json:"on,omitempty"`         // tell, away
 	N         int64              `json:"n,omitempty"`          // ping, pong
 	Code      string             `json:"code,omitempty"`       // error, ring-end
+	Wait      int                `json:"wait,omitempty"`       // error too-fast: try again after so many seconds
 	Fatal     bool               `json:"fatal,omitempty"`      // error
 	Me        int64              `json:"me,omitempty"`         // welcome: own participant ID
 	Subject   string             `json:"subject,omitempty"`    // welcome
@@ -111,6 +123,23 @@ type Frame struct {
 	Status    *Status            `json:"status,omitempty"`     // welcome, status
 	Carrier   string             `json:"carrier,omitempty"`    // welcome: "webtransport", "quic" or "websocket"
 	Port      int                `json:"port,omitempty"`       // welcome: UDP port in use; 0 on WebSocket
+	Peers     []string           `json:"peers,omitempty"`      // welcome, ticket: WebSocket endpoints of the other relays
+	Endpoints []Endpoint         `json:"endpoints,omitempty"`  // moved
+
+	Lang       string `json:"lang,omitempty"`       // transcript: "ko", "en"
+	Zone       string `json:"zone,omitempty"`       // transcript: IANA name of the reader's zone
+	Transcript bool   `json:"transcript,omitempty"` // welcome: one gets transcripts by mail
+	MaxFile    int64  `json:"max_file,omitempty"`   // welcome: octets of a file; 0: no files
+	EditFor    int    `json:"edit_for,omitempty"`   // welcome: seconds for which a message may be changed
+	Name       string `json:"name,omitempty"`       // ring-end elsewhere: who of the group took it
+}
+
+// Endpoint is a way to a relay.
+type Endpoint struct {
+	Carrier string   `json:"carrier"`
+	URL     string   `json:"url"`
+	Port    int      `json:"port,omitempty"`   // granted UDP port
+	Hashes  []string `json:"hashes,omitempty"` // SHA-256 of its certificates in base64
 }
 
 // The states of an attempt.
@@ -119,8 +148,9 @@ const (
 	Answered   = "answered"
 	Declined   = "declined"
 	Cancelled  = "cancelled"
-	Unanswered = "unanswered" // rang, nobody took it; the alarm is being raised
-	Alarmed    = "alarmed"    // the alarm has been raised (mail sent)
+	Unanswered = "unanswered" // nobody took it; the alarm is being raised
+	Alarmed    = "alarmed"    // the alarm has been raised
+	Busy       = "busy"       // the callee is in other chats; it rings when one of them ends
 )
 
 // Attempt is the state of an attempt as both sides see it.
@@ -134,7 +164,11 @@ type Attempt struct {
 	On      bool       `json:"on"`                // the callee's computer is on
 	Devices []string   `json:"devices,omitempty"` // rung now: "desk", "agent"
 	Started time.Time  `json:"started"`
+	Why     string     `json:"why,omitempty"`    // why it does not ring: Off, DND, Quiet or Busy; empty: it does, or rang in vain
+	Busy    bool       `json:"busy,omitempty"`   // the callee is in another chat, and is rung there
+	By      int64      `json:"by,omitempty"`     // answered: participant who did, of a group
 	Mailed  *time.Time `json:"mailed,omitempty"` // when the alarm mail went out
+	Pushed  *time.Time `json:"pushed,omitempty"` // when the alarm reached a push service or a webhook
 	Words   string     `json:"words,omitempty"`  // with a decline
 	Tell    bool       `json:"tell,omitempty"`   // the caller gets a mail when the callee is back
 }
@@ -148,6 +182,9 @@ type Ring struct {
 	Ring    int         `json:"ring"`
 	Of      int         `json:"of"`
 	Waiting bool        `json:"waiting,omitempty"` // rang while the person was off; nobody waits on the line
+	Muted   bool        `json:"muted,omitempty"`   // the room is muted: no sound
+	Busy    bool        `json:"busy,omitempty"`    // one is in another chat
+	Group   string      `json:"group,omitempty"`   // group address that is rung
 	At      time.Time   `json:"at"`
 }
 
@@ -156,12 +193,17 @@ const (
 	Available = "available" // a device is connected
 	Away      = "away"      // a device is connected, the person is away from it
 	Off       = "off"       // no device is connected
+	DND       = "dnd"       // do not disturb: nothing rings
+	Quiet     = "quiet"     // quiet hours: nothing rings
 )
 
 // Status is a person's availability.
 type Status struct {
 	State string     `json:"state"`
 	Since *time.Time `json:"since,omitempty"` // last seen, when off
+	Until *time.Time `json:"until,omitempty"` // end of away, dnd or quiet, where it is known
+	Back  int        `json:"back,omitempty"`  // usually back within so many minutes, when not available
+	Busy  bool       `json:"busy,omitempty"`  // in a chat
 }
 
 // Encode returns the frame as it travels, without its length.

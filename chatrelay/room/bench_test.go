@@ -23,7 +23,7 @@ func BenchmarkAppend(b *testing.B) {
 			for range writers {
 				wg.Go(func() {
 					for left.Add(-1) >= 0 {
-						if _, err := s.Append(ctx, roomID, Message{Kind: KindNote, Text: "hello"}); err != nil {
+						if _, err := s.Append(ctx, "", roomID, Message{Kind: KindNote, Text: "hello"}); err != nil {
 							b.Error(err)
 							return
 						}

@@ -13,6 +13,8 @@ import (
 	"math/big"
 	"strings"
 	"time"
+
+	tidy "github.com/chmail/chmail/clean"
 )
 
 // checkClaim refuses what is not 128 bits in base64url: a claim is a
@@ -106,7 +108,7 @@ func (s *Store) ClaimAsGuest(ctx context.Context, token, claim, name string) (In
 		if err != nil {
 			return err
 		}
-		p = Participant{Person: Person{Name: clean(strings.TrimSpace(name), maxName)}, Guest: true}
+		p = Participant{Person: Person{Name: tidy.Name(name)}, Guest: true}
 		if err := add(ctx, tx, i.Room, len(people), &p); err != nil {
 			return err
 		}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chmail/chmail/internal/testpart"
 )
 
 // crashEnv, set to an address, makes the test binary a writer that gets killed.
@@ -35,7 +37,7 @@ func crashHelper(dsn string) {
 		go func() {
 			for n := 0; ; n++ {
 				id := fmt.Sprintf("%d.%d", w, n)
-				m, err := s.Append(ctx, o.Room, Message{ID: id, Kind: KindNote, Text: id})
+				m, err := s.Append(ctx, "", o.Room, Message{ID: id, Kind: KindNote, Text: id})
 				fail(err)
 				fmt.Println(id, m.Offset) // one write(2) a line
 			}
@@ -92,14 +94,14 @@ func TestKilled(t *testing.T) {
 				t.Errorf("message %s was acknowledged at %d and is at %d", id, offset, stored[id])
 			}
 		}
-		must(s.Append(ctx, roomID, Message{Kind: KindNote}))(t)
+		must(s.Append(ctx, "", roomID, Message{Kind: KindNote}))(t)
 	})
 }
 
 // TestRecovers: a batch whose connection is lost is written again.
 func TestRecovers(t *testing.T) {
 	t.Parallel()
-	dsn := postgres(t)
+	dsn := testpart.Postgres(t)
 	s := open(t, dsn)
 	o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
 	stop, killed := make(chan struct{}), make(chan struct{})
@@ -116,7 +118,7 @@ func TestRecovers(t *testing.T) {
 	}()
 	var stored, failed int
 	for end := time.Now().Add(time.Second); time.Now().Before(end); {
-		if _, err := s.Append(ctx, o.Room, Message{Kind: KindNote}); err != nil {
+		if _, err := s.Append(ctx, "", o.Room, Message{Kind: KindNote}); err != nil {
 			failed++
 			continue
 		}
@@ -126,7 +128,7 @@ func TestRecovers(t *testing.T) {
 	<-killed
 	t.Logf("%d stored, %d failed", stored, failed)
 	for try := 0; ; try++ { // the last victim may still lie in the pool
-		_, err := s.Append(ctx, o.Room, Message{Kind: KindNote})
+		_, err := s.Append(ctx, "", o.Room, Message{Kind: KindNote})
 		if err == nil {
 			break
 		}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	tidy "github.com/chmail/chmail/clean"
 )
 
 // invite stores a new invite.
@@ -25,7 +27,7 @@ func (s *Store) NewInvite(ctx context.Context, roomID string, recipient, callee 
 				return err
 			}
 		}
-		return s.invite(ctx, tx, token, roomID, recipient, callee, clean(subject, maxSubject), time.Now())
+		return s.invite(ctx, tx, token, roomID, recipient, callee, tidy.Subject(subject), time.Now())
 	})
 	if err != nil {
 		return "", fmt.Errorf("making an invite: %w", err)

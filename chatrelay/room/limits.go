@@ -9,18 +9,18 @@ import (
 	"unicode/utf8"
 )
 
-// Limits. Lengths are in bytes. Subjects and names that are longer are cut;
-// everything else that is longer is refused with ErrFull.
+// Limits. Lengths are in bytes. Subjects and names that are longer are cut, by
+// package clean; everything else that is longer is refused with ErrFull.
 const (
 	// MaxText bounds a message's Text.
 	MaxText = 16 << 10
 	// MaxMessageID bounds the id a client makes for its message, and an attempt's.
 	MaxMessageID = 128
-	maxSubject   = 998 // a header line, RFC 5322 section 2.1.1
 	maxMailID    = 998 // longer message ids are not looked up
-	maxName      = 255
+	maxName      = 255 // of a setting; people's names are bounded by package clean
 	maxAddress   = 320 // 64 + 1 + 255, RFC 5321 section 4.5.3.1
 	maxState     = 32
+	maxDecline   = 500 // with a decline; cut
 	maxSetting   = 64 << 10
 
 	maxParticipants = 1000 // in a room, guests included
@@ -37,6 +37,10 @@ const (
 	sweepEvery   = time.Hour
 	queueLength  = 1024             // writes waiting; a further one waits for room in the queue
 	maxBatch     = 256              // writes that share one commit
+	pause        = time.Millisecond // between commits, for company; a commit after a longer rest is at once
+	crowded      = 64               // writes waiting with which a commit is at once
+	cacheSize    = "-8000"          // SQLite: the writer's pages in memory, in KiB
+	walPages     = 4000             // SQLite: pages of the journal, at which it is copied into the database
 	writeTimeout = 15 * time.Second // of one batch
 	busyTimeout  = 10 * time.Second // SQLite: another process holds the write lock
 	readers      = 4                // SQLite: connections for reading

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	tidy "github.com/chmail/chmail/clean"
 )
 
 // OpenFromMail finds the room of a mail's thread or creates it, brings its
@@ -40,8 +42,13 @@ func (s *Store) OpenFromMail(ctx context.Context, m Mail) (Opened, error) {
 	if err != nil {
 		return Opened{}, fmt.Errorf("opening a room: %w", err)
 	}
+	s.mailed(opened.Room)
 	return opened, nil
 }
+
+// OnMail makes f hear of every room that a mail came into through this Store.
+// f must be quick; OnMail is called before any mail comes.
+func (s *Store) OnMail(f func(roomID string)) { s.mailed = f }
 
 // tidy bounds a mail's texts and fills in the senders' and recipients'
 // logins. Recipients' addresses stay as given: they are the keys of Opened.
@@ -54,7 +61,7 @@ func (s *Store) tidy(m Mail) (Mail, error) {
 			return m, fmt.Errorf("%w: an address of more than %d bytes", ErrFull, maxAddress)
 		}
 	}
-	m.Subject = clean(m.Subject, maxSubject)
+	m.Subject = tidy.Subject(m.Subject)
 	if m.Date.IsZero() {
 		m.Date = time.Now()
 	}
@@ -75,7 +82,7 @@ func mailID(id string) bool { return id != "" && len(id) <= maxMailID && clean(i
 func (s *Store) normal(p Person) Person {
 	p.Addr = clean(fold(p.Addr), maxAddress)
 	p.Login = clean(fold(p.Login), maxAddress)
-	p.Name = clean(strings.TrimSpace(p.Name), maxName)
+	p.Name = tidy.Name(p.Name)
 	if p.Login == "" && p.Addr != "" {
 		p.Login = clean(fold(s.opts.LoginOf(p.Addr)), maxAddress)
 	}
@@ -85,7 +92,10 @@ func (s *Store) normal(p Person) Person {
 // enter does the work of OpenFromMail within a transaction.
 func (s *Store) enter(ctx context.Context, tx querier, m Mail, tokens map[string]string) (string, error) {
 	now := time.Now()
-	sender := s.normal(m.Sender)
+	sender, err := grouped(ctx, tx, s.normal(m.Sender), true)
+	if err != nil {
+		return "", err
+	}
 	roomID, err := find(ctx, tx, sender, append([]string{m.MessageID}, m.References...))
 	if err != nil {
 		return "", err
@@ -130,7 +140,11 @@ func (s *Store) enter(ctx context.Context, tx querier, m Mail, tokens map[string
 			continue
 		}
 		done[r.Addr] = true
-		to, err := admit(ctx, tx, roomID, &people, s.normal(r))
+		who, err := grouped(ctx, tx, s.normal(r), false)
+		if err != nil {
+			return "", err
+		}
+		to, err := admit(ctx, tx, roomID, &people, who)
 		if err != nil {
 			return "", err
 		}
@@ -138,7 +152,7 @@ func (s *Store) enter(ctx context.Context, tx querier, m Mail, tokens map[string
 			return "", err
 		}
 	}
-	_, _, err = put(ctx, tx, roomID, message)
+	_, _, err = put(ctx, tx, "", roomID, message)
 	return roomID, err
 }
 

@@ -14,8 +14,9 @@ import (
 // offset and time once it is committed. A message whose room, From and ID
 // were stored before is not stored again: the first one comes back. An empty
 // ID gets a random one. ErrUnknown: no such room, or From is not in it.
-// ErrFull: a text beyond its limit.
-func (s *Store) Append(ctx context.Context, roomID string, m Message) (Message, error) {
+// ErrFull: a text beyond its limit. ErrMoved: home, unless it is empty, is not
+// the room's home any more.
+func (s *Store) Append(ctx context.Context, home, roomID string, m Message) (Message, error) {
 	m, err := ready(m)
 	if err != nil {
 		appendsTotal.WithLabelValues("refused").Inc()
@@ -24,7 +25,7 @@ func (s *Store) Append(ctx context.Context, roomID string, m Message) (Message, 
 	var stored Message
 	var repeated bool
 	err = s.share(ctx, roomID, func(ctx context.Context, tx querier) (err error) {
-		stored, repeated, err = put(ctx, tx, roomID, m)
+		stored, repeated, err = s.append(ctx, tx, home, roomID, m)
 		return err
 	})
 	switch {
@@ -32,7 +33,7 @@ func (s *Store) Append(ctx context.Context, roomID string, m Message) (Message, 
 		appendsTotal.WithLabelValues("repeated").Inc()
 	case err == nil:
 		appendsTotal.WithLabelValues("stored").Inc()
-	case errors.Is(err, ErrUnknown):
+	case errors.Is(err, ErrUnknown), errors.Is(err, ErrMoved):
 		appendsTotal.WithLabelValues("refused").Inc()
 		return Message{}, fmt.Errorf("appending a message: %w", err)
 	default:
@@ -57,9 +58,35 @@ func ready(m Message) (_ Message, err error) {
 	return m, err
 }
 
+// appending stores a message, if it is new and may be stored, at its room's next
+// offset. The room is locked, so offsets have no gaps whoever else writes.
+const appending = "INSERT INTO messages (room, pos, id, sender, kind, body, at)" +
+	" SELECT r.id, r.next, CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS BIGINT) FROM rooms r" +
+	" WHERE r.id = $6 AND $7 IN ('', r.home) AND ($2 = 0 OR EXISTS (SELECT 1 FROM participants p WHERE p.id = $2 AND p.room = r.id))" +
+	"%s ON CONFLICT (room, sender, id) DO NOTHING RETURNING pos"
+
+// raising raises a room's next offset.
+const raising = "UPDATE rooms SET next = next + 1, touched = $1 WHERE id = $2"
+
+// append is put for the usual case, in which nothing speaks against the
+// message.
+func (s *Store) append(ctx context.Context, tx querier, home, roomID string, m Message) (_ Message, repeated bool, err error) {
+	now := micros(time.Now())
+	err = s.hot.append.in(ctx, tx).QueryRowContext(ctx, m.ID, m.From, m.Kind, m.Text, now, roomID, home).Scan(&m.Offset)
+	if errors.Is(err, sql.ErrNoRows) {
+		return put(ctx, tx, home, roomID, m) // finds out why
+	}
+	if err != nil {
+		return m, false, err
+	}
+	m.At = moment(now)
+	_, err = s.hot.raise.in(ctx, tx).ExecContext(ctx, now, roomID)
+	return m, false, err
+}
+
 // put stores a ready message. Raising the room's next offset locks the room,
 // so offsets have no gaps whoever else writes.
-func put(ctx context.Context, tx querier, roomID string, m Message) (_ Message, repeated bool, err error) {
+func put(ctx context.Context, tx querier, home, roomID string, m Message) (_ Message, repeated bool, err error) {
 	var from, offset, at sql.NullInt64
 	var kind, text sql.NullString
 	err = tx.QueryRowContext(ctx, "SELECT p.id, m.pos, m.kind, m.body, m.at FROM rooms r"+
@@ -78,8 +105,11 @@ func put(ctx context.Context, tx querier, roomID string, m Message) (_ Message, 
 	}
 	now := micros(time.Now())
 	m.At = moment(now)
-	err = tx.QueryRowContext(ctx, "UPDATE rooms SET next = next + 1, touched = $1 WHERE id = $2 RETURNING next - 1",
-		now, roomID).Scan(&m.Offset)
+	err = tx.QueryRowContext(ctx, "UPDATE rooms SET next = next + 1, touched = $1 WHERE id = $2 AND $3 IN ('', home) RETURNING next - 1",
+		now, roomID, home).Scan(&m.Offset)
+	if errors.Is(err, sql.ErrNoRows) {
+		return m, false, ErrMoved
+	}
 	if err != nil {
 		return m, false, err
 	}
@@ -91,13 +121,11 @@ func put(ctx context.Context, tx querier, roomID string, m Message) (_ Message, 
 // Messages returns up to limit messages of a room whose offset is greater
 // than after, oldest first; a limit of 0 means 1000, the most one call gives.
 func (s *Store) Messages(ctx context.Context, roomID string, after int64, limit int) ([]Message, error) {
-	list, err := collect(ctx, s.read, func(rows *sql.Rows) (m Message, err error) {
-		var at int64
-		err = rows.Scan(&m.Offset, &m.ID, &m.From, &m.Kind, &m.Text, &at)
-		m.At = moment(at)
-		return m, err
-	}, "SELECT pos, id, sender, kind, body, at FROM messages WHERE room = $1 AND pos > $2 ORDER BY pos LIMIT $3",
-		roomID, after, page(limit))
+	list, err := collect(ctx, s.read, scanMessage,
+		"SELECT "+messageColumns+" FROM messages m WHERE m.room = $1 AND m.pos > $2 ORDER BY m.pos LIMIT $3", roomID, after, page(limit))
+	if err == nil {
+		err = s.fold(ctx, roomID, list)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading messages: %w", err)
 	}

@@ -13,6 +13,8 @@ package room
 import (
 	"errors"
 	"time"
+
+	"github.com/chmail/chmail/upload"
 )
 
 var (
@@ -28,6 +30,10 @@ var (
 	ErrCode = errors.New("room: the code is wrong or too old")
 	// ErrFull: the room has reached a limit of this package.
 	ErrFull = errors.New("room: full")
+	// ErrForbidden: not one's own message, none that can be changed, or deleted.
+	ErrForbidden = errors.New("room: this message cannot be changed")
+	// ErrLate: the message is older than EditFor.
+	ErrLate = errors.New("room: too late to change the message")
 )
 
 // Person is somebody named in a mail.
@@ -89,9 +95,21 @@ type Message struct {
 	Offset int64     `json:"offset"`
 	ID     string    `json:"id"`   // made by the client; sending it again is harmless
 	From   int64     `json:"from"` // participant ID; of a note: whom it is about
-	Kind   string    `json:"kind"` // KindText, KindMail or KindNote
+	Kind   string    `json:"kind"` // KindText and the others below
 	Text   string    `json:"text"`
 	At     time.Time `json:"at"`
+
+	Ref     int64     `json:"ref,omitempty"`     // of KindEdit and KindDelete: offset of the message that changed
+	Edited  time.Time `json:"edited,omitzero"`   // when the text was changed last
+	Deleted bool      `json:"deleted,omitempty"` // text and file are gone
+	Via     string    `json:"via,omitempty"`     // ViaMail, or empty: said in the chat
+	File    *File     `json:"file,omitempty"`    // of KindFile
+}
+
+// File is a file within a room.
+type File struct {
+	upload.File
+	Folder string `json:"-"` // of the relay that keeps it
 }
 
 // The kinds of Message.
@@ -99,14 +117,25 @@ const (
 	KindText = "text" // a person's words
 	KindMail = "mail" // a mail of the thread was sent; Text is its subject
 	KindNote = "note" // the server's own: an attempt's outcome; Text is a key of the message files, see docs/protocol.md
+	KindFile = "file" // a file or a picture; Text is its caption, mostly empty
+
+	// A change has an offset of its own, so that who was away learns of it
+	// exactly once, and is no line of the conversation. What is read of the
+	// changed message is always its newest state; older ones are not kept.
+	KindEdit   = "edit"   // the message at Ref says Text now; with Deleted, it has been deleted since
+	KindDelete = "delete" // the message at Ref is gone
 )
+
+// ViaMail is the Via of an answer by mail.
+const ViaMail = "mail"
 
 // Summary is a conversation as the desk lists it.
 type Summary struct {
 	Info
 	Last   *Message `json:"last,omitempty"`
-	Unread int64    `json:"unread"` // messages after the login's seen mark, one's own not counted
-	Me     int64    `json:"me"`     // the login's participant ID
+	Unread int64    `json:"unread"`          // messages after the login's seen mark, one's own not counted
+	Me     int64    `json:"me"`              // the login's participant ID
+	Muted  bool     `json:"muted,omitempty"` // its rings have no sound
 }
 
 // Attempt is one try to reach somebody, from Chat now to its outcome.
@@ -119,5 +148,11 @@ type Attempt struct {
 	Rings   int       `json:"rings"` // made so far
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"`
-	Tell    bool      `json:"tell"` // the caller wants a mail when the callee is back
+	Tell    bool      `json:"tell"`            // the caller wants a mail when the callee is back
+	Why     string    `json:"why,omitempty"`   // why it did not ring
+	Words   string    `json:"words,omitempty"` // with a decline
+	Taker   int64     `json:"taker,omitempty"` // participant who answered, of a group
+	Mailed  time.Time `json:"mailed,omitzero"` // the alarm mail went out
+	Pushed  time.Time `json:"pushed,omitzero"` // a notification was taken
+	Silent  bool      `json:"-"`               // when it is stored first: it does not wait for the callee's sign-on
 }

@@ -76,15 +76,19 @@ func (s *Store) ByLogin(ctx context.Context, login string, limit int, before tim
 		until = time.Now().AddDate(1, 0, 0)
 	}
 	list, err := collect(ctx, s.read, summary,
-		"SELECT r.id, r.epoch, r.next, r.subject, r.created, r.owner, p.id,"+
-			" (SELECT COUNT(*) FROM messages u WHERE u.room = r.id AND u.pos > p.seen AND u.sender <> p.id),"+
-			" m.pos, m.id, m.sender, m.kind, m.body, m.at"+
-			" FROM participants p JOIN rooms r ON r.id = p.room LEFT JOIN messages m ON m.room = r.id AND m.pos = r.next - 1"+
+		"SELECT r.id, r.epoch, r.next, r.subject, r.created, r.owner, p.id, p.muted,"+
+			" (SELECT COUNT(*) FROM messages u WHERE u.room = r.id AND u.pos > p.seen AND u.sender <> p.id AND "+isLine("u")+" AND NOT u.deleted),"+
+			" m.pos, m.id, m.sender, m.kind, m.body, m.at, m.edited, m.deleted, m.via"+
+			" FROM participants p JOIN rooms r ON r.id = p.room LEFT JOIN messages m ON m.room = r.id AND m.pos ="+
+			" (SELECT l.pos FROM messages l WHERE l.room = r.id AND "+isLine("l")+" ORDER BY l.pos DESC LIMIT 1)"+
 			" WHERE p.login = $1 AND p.login <> '' AND NOT p.guest AND r.touched < $2 ORDER BY r.touched DESC, r.id LIMIT $3",
 		fold(login), micros(until), page(limit))
 	for i := range list {
 		if err == nil {
 			list[i].Participants, err = participants(ctx, s.read, list[i].ID)
+		}
+		if m := list[i].Last; err == nil && m != nil && m.Kind == KindFile {
+			m.File, err = s.fileAt(ctx, list[i].ID, m.Offset)
 		}
 	}
 	if err != nil {
@@ -96,13 +100,15 @@ func (s *Store) ByLogin(ctx context.Context, login string, limit int, before tim
 // summary scans a row of ByLogin.
 func summary(rows *sql.Rows) (c Summary, err error) {
 	var created int64
-	var offset, from, at sql.NullInt64
-	var id, kind, text sql.NullString
-	err = rows.Scan(&c.ID, &c.Epoch, &c.Next, &c.Subject, &created, &c.Owner, &c.Me, &c.Unread,
-		&offset, &id, &from, &kind, &text, &at)
+	var offset, from, at, edited sql.NullInt64
+	var id, kind, text, via sql.NullString
+	var deleted sql.NullBool
+	err = rows.Scan(&c.ID, &c.Epoch, &c.Next, &c.Subject, &created, &c.Owner, &c.Me, &c.Muted, &c.Unread,
+		&offset, &id, &from, &kind, &text, &at, &edited, &deleted, &via)
 	c.Created = moment(created)
 	if offset.Valid {
-		c.Last = &Message{Offset: offset.Int64, ID: id.String, From: from.Int64, Kind: kind.String, Text: text.String, At: moment(at.Int64)}
+		c.Last = &Message{Offset: offset.Int64, ID: id.String, From: from.Int64, Kind: kind.String, Text: text.String, At: moment(at.Int64),
+			Edited: moment(edited.Int64), Deleted: deleted.Bool, Via: via.String}
 	}
 	return c, err
 }

@@ -48,7 +48,10 @@ type Store struct {
 	opts      Options
 	write     *sql.DB // SQLite: one connection, so writers queue here and not at the file's lock
 	read      *sql.DB
-	forUpdate string // row lock of the engine
+	hot       struct{ append, raise *statement } // what every message needs
+	forUpdate string                             // row lock of the engine
+	clock     string                             // its clock, in microseconds
+	mailed    func(roomID string)
 	queue     chan *entry
 	quit      chan struct{} // closed by Close
 	written   chan struct{} // closed when the writer has ended
@@ -71,6 +74,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	s := &Store{
 		opts:    opts,
+		mailed:  func(string) {},
 		queue:   make(chan *entry, queueLength),
 		quit:    make(chan struct{}),
 		written: make(chan struct{}),
@@ -85,6 +89,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		err = errors.New("the address is neither sqlite:PATH nor postgres://…")
 	}
 	if err != nil {
+		return nil, fmt.Errorf("opening the rooms' database: %w", errors.Join(err, s.closeDB()))
+	}
+	if err := s.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("opening the rooms' database: %w", errors.Join(err, s.closeDB()))
 	}
 	s.owned.Add(2)
@@ -103,13 +110,17 @@ func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
+	s.clock = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
 	file := "file:" + (&url.URL{Path: path}).EscapedPath()
 	common := fmt.Sprintf("_foreign_keys=1&_busy_timeout=%d", busyTimeout.Milliseconds())
-	if s.write, err = sql.Open("sqlite3", file+"?_journal_mode=WAL&_synchronous=FULL&_txlock=immediate&"+common); err != nil {
+	if s.write, err = sql.Open("sqlite3", file+"?_journal_mode=WAL&_synchronous=FULL&_txlock=immediate&_cache_size="+cacheSize+"&"+common); err != nil {
 		return err
 	}
 	s.write.SetMaxOpenConns(1)
 	if err := migrate(ctx, s.write, goose.DialectSQLite3, "migrations/sqlite"); err != nil {
+		return err
+	}
+	if _, err := s.write.ExecContext(ctx, fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", walPages)); err != nil {
 		return err
 	}
 	if s.read, err = sql.Open("sqlite3", file+"?_query_only=1&"+common); err != nil {
@@ -117,6 +128,29 @@ func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
 	}
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
+	return nil
+}
+
+// statement is SQL that is compiled once.
+type statement struct{ *sql.Stmt }
+
+// in is the statement within a transaction.
+func (st *statement) in(ctx context.Context, tx querier) *sql.Stmt {
+	if tx, ok := tx.(*sql.Tx); ok {
+		return tx.StmtContext(ctx, st.Stmt)
+	}
+	return st.Stmt
+}
+
+// prepare compiles what every message needs.
+func (s *Store) prepare(ctx context.Context) error {
+	for query, st := range map[string]**statement{fmt.Sprintf(appending, s.forUpdate): &s.hot.append, raising: &s.hot.raise} {
+		compiled, err := s.write.PrepareContext(ctx, query)
+		if err != nil {
+			return err
+		}
+		*st = &statement{compiled}
+	}
 	return nil
 }
 
@@ -128,6 +162,7 @@ func (s *Store) openPostgres(ctx context.Context) (err error) {
 	s.write.SetMaxOpenConns(pgConns)
 	s.write.SetMaxIdleConns(pgConns)
 	s.forUpdate = " FOR UPDATE"
+	s.clock = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT"
 	locker, err := lock.NewPostgresSessionLocker()
 	if err != nil {
 		return err

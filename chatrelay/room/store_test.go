@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/chmail/chmail/internal/testpart"
 )
 
 // engines runs a test on every database.
@@ -24,7 +26,7 @@ func engines(t *testing.T, test func(t *testing.T, dsn string)) {
 	})
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
-		test(t, postgres(t))
+		test(t, testpart.Postgres(t))
 	})
 }
 
@@ -176,14 +178,14 @@ func TestConcurrentAppends(t *testing.T) {
 				s := stores[w%2]
 				for n := range each {
 					m := Message{ID: fmt.Sprintf("%d.%d", w/2, n), From: from, Kind: KindText, Text: "x"} // every id twice
-					if got, err := s.Append(ctx, o.Room, m); err != nil || got.ID != m.ID || got.At.IsZero() {
+					if got, err := s.Append(ctx, "", o.Room, m); err != nil || got.ID != m.ID || got.At.IsZero() {
 						t.Errorf("append: %+v, %v", got, err)
 					}
-					if _, err := s.Append(ctx, other.Room, Message{Kind: KindNote, Text: "n"}); err != nil {
+					if _, err := s.Append(ctx, "", other.Room, Message{Kind: KindNote, Text: "n"}); err != nil {
 						t.Error(err)
 					}
 					// Refused, and harmless to those in the same batch.
-					if _, err := s.Append(ctx, other.Room, m); !errors.Is(err, ErrUnknown) {
+					if _, err := s.Append(ctx, "", other.Room, m); !errors.Is(err, ErrUnknown) {
 						t.Errorf("a stranger's append: %v", err)
 					}
 				}
@@ -209,23 +211,23 @@ func TestAppendAgain(t *testing.T) {
 		s := open(t, dsn)
 		o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
 		me := must(s.Member(ctx, alice.Login, o.Room))(t).ID
-		first := must(s.Append(ctx, o.Room, Message{ID: "a", From: me, Kind: KindText, Text: "bad \xff\x00 bytes"}))(t)
-		again := must(s.Append(ctx, o.Room, Message{ID: "a", From: me, Kind: KindText, Text: "other"}))(t)
+		first := must(s.Append(ctx, "", o.Room, Message{ID: "a", From: me, Kind: KindText, Text: "bad \xff\x00 bytes"}))(t)
+		again := must(s.Append(ctx, "", o.Room, Message{ID: "a", From: me, Kind: KindText, Text: "other"}))(t)
 		if first != again || first.Offset != 2 || first.Text != "bad \uFFFD\uFFFD bytes" {
 			t.Fatalf("%+v, then %+v", first, again)
 		}
 		if got := must(s.Messages(ctx, o.Room, 1, 1))(t); len(got) != 1 || got[0] != first {
 			t.Fatalf("read %+v", got)
 		}
-		_, err := s.Append(ctx, o.Room, Message{Kind: KindText, Text: strings.Repeat("x", MaxText+1)})
+		_, err := s.Append(ctx, "", o.Room, Message{Kind: KindText, Text: strings.Repeat("x", MaxText+1)})
 		is(t, err, ErrFull)
-		_, err = s.Append(ctx, "nowhere", Message{Kind: KindNote})
+		_, err = s.Append(ctx, "", "nowhere", Message{Kind: KindNote})
 		is(t, err, ErrUnknown)
-		_, err = s.Append(ctx, o.Room, Message{From: me + 1000, Kind: KindText})
+		_, err = s.Append(ctx, "", o.Room, Message{From: me + 1000, Kind: KindText})
 		is(t, err, ErrUnknown)
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
-		_, err = s.Append(ended, o.Room, Message{Kind: KindNote})
+		_, err = s.Append(ended, "", o.Room, Message{Kind: KindNote})
 		is(t, err, context.Canceled)
 	})
 }
@@ -240,7 +242,7 @@ func TestSummaries(t *testing.T) {
 		info := must(s.Info(ctx, rooms[0]))(t)
 		me, him := info.Participants[0].ID, info.Participants[1].ID
 		for _, text := range []string{"one", "two"} {
-			must(s.Append(ctx, rooms[0], Message{From: him, Kind: KindText, Text: text}))(t)
+			must(s.Append(ctx, "", rooms[0], Message{From: him, Kind: KindText, Text: text}))(t)
 		}
 		list := must(s.ByLogin(ctx, alice.Login, 2, time.Time{}))(t)
 		if len(list) != 2 || list[0].ID != rooms[0] || list[1].ID != rooms[2] {
@@ -276,7 +278,7 @@ func TestAttempts(t *testing.T) {
 		a := Attempt{ID: "a1", Room: o.Room, Caller: people[1].ID, Callee: people[0].ID, State: "ringing",
 			Rings: 1, Started: time.Unix(1e9, 1000).UTC()}
 		ok(t, s.PutAttempt(ctx, a))
-		if got := must(s.OpenAttempts(ctx))(t); !slices.Equal(got, []Attempt{a}) {
+		if got := must(s.OpenAttempts(ctx, ""))(t); !slices.Equal(got, []Attempt{a}) {
 			t.Fatalf("open %+v", got)
 		}
 		if got := must(s.WaitingFor(ctx, alice.Login))(t); len(got) != 0 {
@@ -288,7 +290,7 @@ func TestAttempts(t *testing.T) {
 		b.ID, b.State, b.Tell, b.Started = "a2", "answered", false, a.Started.Add(time.Minute)
 		ok(t, s.PutAttempt(ctx, b))
 		s = open(t, dsn) // all of it is in the database
-		if got := must(s.OpenAttempts(ctx))(t); len(got) != 0 {
+		if got := must(s.OpenAttempts(ctx, ""))(t); len(got) != 0 {
 			t.Fatalf("open %+v", got)
 		}
 		if got := must(s.Attempts(ctx, o.Room, 9))(t); !slices.Equal(got, []Attempt{b, a}) {
@@ -349,7 +351,7 @@ func TestClosed(t *testing.T) {
 	t.Parallel()
 	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "rooms.db"))
 	ok(t, s.Close())
-	_, err := s.Append(ctx, "r", Message{Kind: KindNote})
+	_, err := s.Append(ctx, "", "r", Message{Kind: KindNote})
 	is(t, err, ErrClosed)
 	ok(t, s.Close())
 }

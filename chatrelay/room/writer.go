@@ -15,8 +15,9 @@ import (
 type entry struct {
 	ctx  context.Context
 	room string
-	// do may run more than once. It returns ErrUnknown or ErrFull only before
-	// it has changed anything; every other error undoes the whole batch.
+	// do may run more than once. It returns ErrUnknown, ErrFull or ErrMoved
+	// only before it has changed anything; every other error undoes the whole
+	// batch.
 	do      func(ctx context.Context, tx querier) error
 	refusal error
 	done    chan error // holds one
@@ -58,10 +59,17 @@ func (s *Store) share(ctx context.Context, room string, do func(context.Context,
 func (s *Store) writer() {
 	defer s.owned.Done()
 	defer close(s.written)
+	var last time.Time // of a commit
 	for {
 		select {
 		case e := <-s.queue:
+			// Where many write, a moment's pause lets several share a commit,
+			// which costs more than all else about a message.
+			if rest := pause - time.Since(last); rest > 0 && len(s.queue) < crowded {
+				time.Sleep(rest)
+			}
 			s.commit(s.gather(e))
+			last = time.Now()
 		case <-s.quit:
 			for {
 				select {
@@ -99,7 +107,10 @@ func (s *Store) commit(batch []*entry) {
 	}
 	// Every store locks rooms in the same order, so that none waits in a circle.
 	slices.SortStableFunc(batch, func(a, b *entry) int { return strings.Compare(a.room, b.room) })
-	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	ctx, cancel := context.Background(), context.CancelFunc(func() {})
+	if s.Shared() { // SQLite has its busy_timeout, and would start a goroutine a statement for a context that can end
+		ctx, cancel = context.WithTimeout(ctx, writeTimeout)
+	}
 	defer cancel()
 	err := s.together(ctx, batch)
 	if err == nil {
@@ -120,7 +131,7 @@ func (s *Store) together(ctx context.Context, batch []*entry) error {
 	err := s.tx(ctx, func(tx querier) error {
 		for _, e := range batch {
 			e.refusal = e.do(ctx, tx)
-			if e.refusal != nil && !errors.Is(e.refusal, ErrUnknown) && !errors.Is(e.refusal, ErrFull) {
+			if e.refusal != nil && !errors.Is(e.refusal, ErrUnknown) && !errors.Is(e.refusal, ErrFull) && !errors.Is(e.refusal, ErrMoved) {
 				return e.refusal
 			}
 		}

@@ -1,25 +1,29 @@
 -- Renews the grant of a login or, unless asked only to renew, makes one.
--- ARGV: login, "renew" or "grant", first port to try, preferred port or 0,
---       lease, hold (ms)
+-- ARGV: login, "renew", "free" (take nothing over) or "grant", first port to try,
+--       preferred port or 0, lease, hold (ms), id of the host's process.
 -- Reply: what was done, then the grant, then 1 if it was taken over.
 local login, first, preferred = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
 local lease, hold = tonumber(ARGV[5]), tonumber(ARGV[6])
 
-local range = redis.call('GET', host)
-if not range then return {'nohost'} end
-local lo, hi = string.match(range, '^(%d+)-(%d+)$')
-lo, hi = tonumber(lo), tonumber(hi)
+local lo, hi, id, left = record()
+if not lo then return {'nohost'} end
+if left and ARGV[2] == 'renew' then return {'nohost'} end
 
 local port = redis.call('HGET', logins, login)
 if port then
   local n = tonumber(port)
-  if (n >= lo and n <= hi) or redis.call('ZSCORE', held, port) then
-    redis.call('ZADD', idle, 'XX', now, port)
-    return {'renewed', view(port, hold), 0}
+  local till = tonumber(redis.call('ZSCORE', held, port) or nil)
+  if (n >= lo and n <= hi) or till then
+    local _, granted = owner(port)
+    if till and till > now then return {'renewed', {n, login, tonumber(granted), till - hold, 1}, 0} end
+    if till then redis.call('ZREM', held, port) end
+    redis.call('ZADD', idle, now, port)
+    return {'renewed', {n, login, tonumber(granted), now, 0}, 0}
   end
   drop(port) -- the operator moved the range
 end
 if ARGV[2] == 'renew' then return {'none'} end
+if id ~= ARGV[7] then return {'taken'} end
 
 -- What has ended becomes free again; a bounded number each time.
 for _, p in ipairs(redis.call('ZRANGEBYSCORE', held, '-inf', now, 'LIMIT', 0, 64)) do
@@ -32,13 +36,17 @@ for _, p in ipairs(redis.call('ZRANGEBYSCORE', blocked, '-inf', now, 'LIMIT', 0,
   redis.call('SETBIT', used, p, 0)
 end
 
--- The first free port of a part of the range: bit by bit to the next byte,
--- then BITPOS, which answers less than p beyond the end of the bitmap.
+-- The first free port of a part of the range: within p's byte, then BITPOS,
+-- which answers less than p beyond the end of the bitmap.
 local function search(from, to)
   local p = from
-  while p <= to and p % 8 ~= 0 do
-    if redis.call('GETBIT', used, p) == 0 then return p end
-    p = p + 1
+  if p <= to and p % 8 ~= 0 then
+    local byte = string.byte(redis.call('GETRANGE', used, math.floor(p / 8), math.floor(p / 8))) or 0
+    while p <= to do
+      if math.floor(byte / 2 ^ (7 - p % 8)) % 2 == 0 then return p end
+      p = p + 1
+      if p % 8 == 0 then break end
+    end
   end
   if p > to then return nil end
   local at = redis.call('BITPOS', used, 0, p / 8)
@@ -54,6 +62,7 @@ else
   if first < lo or first > hi then first = lo end
   port = search(first, hi) or search(lo, first - 1)
 end
+if not port and ARGV[2] == 'free' then return {'full'} end
 while not port do
   local oldest = redis.call('ZRANGE', idle, 0, 0, 'WITHSCORES')
   if not oldest[1] then return {'full'} end
@@ -65,5 +74,6 @@ while not port do
   end
 end
 assign(port, login, now, now)
-keep(lease + hold)
-return {'new', view(port, hold), taken}
+-- Keys that this made have no lease; those that were there have the heartbeats'.
+if redis.call('ZCARD', idle) == 1 or redis.call('HLEN', ports) == 1 then keep(lease + hold) end
+return {'new', {tonumber(port), login, now, now, 0}, taken}

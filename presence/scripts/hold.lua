@@ -1,7 +1,7 @@
 -- Holds a port for a live conversation, or releases it.
 -- ARGV: login, port, hold (ms, 0 releases), lease of the keys (ms).
 local login, port, hold = ARGV[1], ARGV[2], tonumber(ARGV[3])
-if redis.call('EXISTS', host) == 0 then return 'nohost' end
+if not record() then return 'nohost' end
 if owner(port) ~= login then return 'none' end
 if hold > 0 then
   redis.call('ZREM', idle, port)

@@ -1,5 +1,6 @@
 -- Prelude of the scripts on the ports of one relay host, all in one slot:
---   host     string  "lo-hi", expires when the host's heartbeats stop
+--   host     string  "lo-hi id started heartbeat", then " left" when it grants
+--                    nothing more; expires when the heartbeats stop
 --   ports    hash    port -> "granted login"
 --   logins   hash    login -> port
 --   idle     zset    port by last use, for those that are not held
@@ -7,6 +8,15 @@
 --   blocked  zset    port by the end of its block
 --   used     bitmap  bit = port: granted, blocked or bad
 local host, ports, logins, idle, held, blocked, used = unpack(KEYS)
+
+-- record is the host's: lo, hi, id, whether it left; nothing when it is gone.
+local function record()
+  local v = redis.call('GET', host)
+  if not v then return nil end
+  local lo, hi, id, rest = string.match(v, '^(%d+)-(%d+) (%S+) %d+ %d+(.*)$')
+  if not lo then return nil end
+  return tonumber(lo), tonumber(hi), id, rest == ' left', v
+end
 
 local function owner(port)
   local v = redis.call('HGET', ports, port)

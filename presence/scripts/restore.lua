@@ -1,9 +1,11 @@
 -- Makes grants again that the host knows of, after Redis lost them or its
 -- clock jumped. A conversation wins over an idle grant; otherwise whoever has
 -- the port keeps it.
--- ARGV: lease of the keys, then five for each: port, login, time since granted, time since
+-- ARGV: lease of the keys, id of the host's process, then five for each: port, login, time since granted, time since
 --       used, rest of the hold (ms).
-for i = 2, #ARGV, 5 do
+local _, _, id = record()
+if id and id ~= ARGV[2] then return 'taken' end
+for i = 3, #ARGV, 5 do
   local port, login, rest = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 4])
   local last = now - ARGV[i + 3]
   local who, mine = owner(port), redis.call('HGET', logins, login)

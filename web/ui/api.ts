@@ -2,6 +2,7 @@
 
 // Requests to the front door.
 
+import { heardAt } from './now';
 import type { Page } from './wire';
 
 /** ApiError is an answer that is not a success; status 0 means there was none. */
@@ -19,6 +20,7 @@ async function call<T>(url: string, init: RequestInit): Promise<T> {
   } catch {
     throw new ApiError(0, 'network', {}, 0);
   }
+  heardAt(res.headers.get('Date'));
   const text = await res.text().catch(() => '');
   let body: any = {};
   try {
@@ -34,8 +36,12 @@ async function call<T>(url: string, init: RequestInit): Promise<T> {
 
 export const get = <T>(url: string) => call<T>(url, { method: 'GET' });
 
-export const post = <T>(url: string, body: unknown = {}) =>
-  call<T>(url, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
+const send = (method: string) => <T>(url: string, body: unknown = {}) =>
+  call<T>(url, { method, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
+
+export const post = send('POST');
+export const put = send('PUT');
+export const del = send('DELETE');
 
 /** readPage reads the data of a page from its document. */
 export function readPage(doc: Document): Page {
@@ -45,5 +51,6 @@ export function readPage(doc: Document): Page {
 /** fetchPage gets a page again for its data alone: a fresh nonce, a fresh status. */
 export async function fetchPage(url: string): Promise<Page> {
   const res = await fetch(url, { credentials: 'same-origin', cache: 'no-store' });
+  heardAt(res.headers.get('Date'));
   return readPage(new DOMParser().parseFromString(await res.text(), 'text/html'));
 }

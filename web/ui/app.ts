@@ -10,6 +10,7 @@ import { desk } from './desk';
 import { gone } from './gone';
 import { useLanguage } from './i18n';
 import { landing } from './landing';
+import { offline } from './offline';
 
 function mount(): void {
   const page = readPage(document);
@@ -21,6 +22,7 @@ function mount(): void {
     case 'desk': return desk(page, root);
     case 'landing': return landing(page, root);
     case 'gone': return gone(page, root);
+    case 'offline': return offline(root);
   }
 }
 

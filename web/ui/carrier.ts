@@ -147,8 +147,8 @@ function webSocket(e: Endpoint, signal: AbortSignal): Promise<Wire> {
   });
 }
 
-/** race opens the best carrier of those offered. */
-export async function race(endpoints: Endpoint[], avoidQuic: boolean): Promise<{ wire: Wire; why: Why }> {
+/** race opens the best carrier of those offered within some time (ms). */
+export async function race(endpoints: Endpoint[], avoidQuic: boolean, wait = openWait): Promise<{ wire: Wire; why: Why }> {
   const quic = endpoints.find((e) => e.carrier === 'webtransport');
   const socket = endpoints.find((e) => e.carrier === 'websocket');
   let why: Why = 'slow';
@@ -157,7 +157,7 @@ export async function race(endpoints: Endpoint[], avoidQuic: boolean): Promise<{
   else if (avoidQuic && socket) why = 'avoided';
 
   const stop = new AbortController();
-  const giveUp = after(openWait, () => stop.abort());
+  const giveUp = after(wait, () => stop.abort());
   let winner: Wire | undefined;
   const tries: Promise<Wire>[] = [];
   const started = new Promise<void>((go) => {

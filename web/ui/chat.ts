@@ -4,6 +4,7 @@
 // Nothing happens until "Chat now" is pressed.
 
 import { ApiError, fetchPage, post } from './api';
+import { badge } from './badge';
 import { every } from './clock';
 import { Conversation } from './conversation';
 import { bdi, fill, h, icon, soon } from './dom';
@@ -11,8 +12,9 @@ import { explain, gate, type How } from './gate';
 import { goneCard } from './gone';
 import { RoomHead, StatusLine } from './head';
 import { fullTime, t, tr } from './i18n';
+import { Panel } from './panel';
 import { Room } from './room';
-import { cardLine, devices, outcome } from './status';
+import { cardLine } from './status';
 import { avatar, cleanLine, nameOf } from './text';
 import type { ChatPage, Entry } from './wire';
 
@@ -112,49 +114,63 @@ export function chat(page: ChatPage, root: HTMLElement): void {
     el.querySelector('h1')!.focus();
   }
 
-  function talk(entry: Entry): void {
+  /** talk opens the conversation; without an entry it comes back to one, and rings nobody. */
+  function talk(entry?: Entry): void {
     onCard = false;
-    let first: Entry | null = entry;
-    const panel = h('section', { class: 'panel', hidden: true });
-    let drawn = '';
+    let first = entry;
+    const rings = entry !== undefined;
+    stay(true);
 
     const room = new Room({
       callee: callee.addr,
+      files: `/c/${token}/files`,
       enter: async () => {
         const known = first;
-        first = null;
+        first = undefined;
         return known ?? guarded<Entry>('ticket');
       },
       changed: () => soon(update),
       welcomed: (isFirst) => {
+        const state = room.attempt?.state;
         // Also when the callee seems to be here: the relay knows a page that has vanished from one that is there.
-        if (isFirst && !room.amCallee && room.attempt?.state !== 'ringing') room.call();
+        if (rings && isFirst && !room.amCallee && state !== 'ringing' && state !== 'busy') room.call();
       },
       heard: (m) => {
-        if (m.from !== room.me && document.hidden) document.title = t('chat.titleNew', { name });
+        if (m.from !== room.me && document.hidden) {
+          document.title = t('chat.titleNew', { name });
+          badge(1);
+        }
       },
       over: (err) => {
         room.close();
+        panel.close();
+        stay(false);
         if (err instanceof ApiError && lost(err)) return;
-        card(err instanceof ApiError && err.status !== 403 ? explain(err) : t('error.over'));
+        // Coming back is not worth a word when it does not work: the card is there.
+        if (!rings && !room.id) card();
+        else card(err instanceof ApiError && err.status !== 403 ? explain(err) : t('error.over'));
       },
     });
     const head = new RoomHead(room, status, null,
       h('button', { class: 'secondary', type: 'button', onclick: leave }, t('chat.leave')));
     const view = new Conversation(room);
+    const panel = new Panel(room, () => view.focus());
     const seen = () => {
       if (document.hidden) return;
       document.title = t('chat.title', { name });
+      badge(0);
       view.look();
     };
     document.addEventListener('visibilitychange', seen);
-    fill(root, h('div', { class: 'talk' }, head.el, panel, view.el));
+    fill(root, h('div', { class: 'talk' }, head.el, panel.el, view.el));
     update();
     view.focus();
 
     function leave(): void {
       document.removeEventListener('visibilitychange', seen);
+      panel.close();
       room.leave();
+      stay(false);
       page.mine = true;
       card('', true);
     }
@@ -162,51 +178,35 @@ export function chat(page: ChatPage, root: HTMLElement): void {
     function update(): void {
       if (!view.el.isConnected) return;
       head.update(name, callee);
-      drawPanel();
+      panel.draw();
       const waits = !room.amCallee && !room.calleeHere && room.phase === 'open';
-      const ringing = room.attempt?.state === 'ringing';
-      view.ask(!waits || room.others.length ? [] : ringing ? tr('compose.whileRinging', { name }) : tr('compose.leave', { name }),
-        waits && !ringing && !room.others.length ? t('compose.leavePlaceholder') : t('compose.placeholder'));
+      const rung = panel.state === 'ringing' || panel.state === 'none';
+      view.ask(!waits || room.others.length ? [] : rung ? tr('compose.whileRinging', { name }) : tr('compose.leave', { name }),
+        waits && !rung && !room.others.length ? t('compose.leavePlaceholder') : t('compose.placeholder'));
       view.update();
-    }
-
-    function drawPanel(): void {
-      const a = room.attempt;
-      const ringing = a?.state === 'ringing' && !room.calleeHere;
-      const ended = !room.calleeHere && !room.amCallee && room.phase === 'open' && !ringing && !room.arriving
-        && (a !== undefined || room.metCallee);
-      const back = room.status?.state === 'available';
-      const print = JSON.stringify([ringing, ended, a, back]);
-      if (print === drawn) return;
-      drawn = print;
-      const held = panel.contains(document.activeElement);
-      panel.hidden = !ringing && !ended;
-      panel.classList.toggle('ringing', ringing);
-      if (ringing) {
-        const on = devices(a!);
-        fill(panel,
-          h('span', { class: 'pulse', 'aria-hidden': 'true' }, avatar(callee, 'medium')),
-          h('div', { class: 'panel-words' },
-            h('p', { class: 'strong' }, tr('ringing.who', { name })),
-            h('p', { class: 'muted' }, on ? tr('ringing.on', { devices: on }) : t('ringing.wait'))),
-          h('button', { class: 'secondary', type: 'button', onclick: () => room.cancel() }, t('ringing.cancel')));
-      } else if (ended) {
-        const tellable = a?.state === 'unanswered' || a?.state === 'alarmed';
-        const tick = h('input', { type: 'checkbox', checked: a?.tell === true, onchange: () => room.tell(tick.checked) });
-        fill(panel,
-          h('div', { class: 'panel-words' },
-            h('p', null, a && !(room.metCallee && a.state === 'answered') ? outcome(a, name) : tr('outcome.left', { name })),
-            a?.state === 'declined' && a.words && h('blockquote', { dir: 'auto' }, cleanLine(a.words)),
-            tellable && h('label', { class: 'tick' }, tick, h('span', null, tr('outcome.tell', { name }))),
-            back && h('p', { class: 'strong' }, tr('outcome.back', { name }))),
-          h('button', { class: 'secondary', type: 'button', onclick: () => room.call() }, icon('phone'),
-            h('span', null, t('outcome.again'))));
-      }
-      if (held) (panel.querySelector('button') ?? view).focus();
     }
   }
 
-  card();
+  /** stay remembers, for as long as the tab lives, that the conversation is open in it. */
+  function stay(on: boolean): void {
+    try {
+      if (on) sessionStorage.setItem('chmail.open.' + token, '1');
+      else sessionStorage.removeItem('chmail.open.' + token);
+    } catch {
+      // Without storage a reload leads to the card.
+    }
+  }
+
+  function stayed(): boolean {
+    try {
+      return page.mine && sessionStorage.getItem('chmail.open.' + token) === '1';
+    } catch {
+      return false;
+    }
+  }
+
+  if (stayed()) talk();
+  else card();
   const look = async () => {
     if (!onCard || document.hidden || !(await refresh()) || !onCard) return;
     const start = root.querySelector<HTMLButtonElement>('button.large');

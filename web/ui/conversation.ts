@@ -2,17 +2,20 @@
 
 // The view of a room: the log, who is typing, and the box to write in.
 
+import { ask } from './ask';
 import { after } from './clock';
-import { avatar, cleanLine, cleanText, linkify, nameOf } from './text';
-import { bdi, fill, h, icon, soon } from './dom';
-import { clockTime, dayName, fullTime, list, t, tr, type Key } from './i18n';
-import { noteWords } from './note';
-import type { Pending } from './outbox';
+import { Compose } from './compose';
+import { fill, h, icon, soon } from './dom';
+import { dayName, list, t, tr, type Key } from './i18n';
+import { comingLine, line, mailLine, noteLine, pendingLine, uploadLine } from './lines';
 import type { Room } from './room';
-import { maxText, type Message } from './wire';
+import { nameOf } from './text';
+import type { Canned, Message } from './wire';
 
 const groupGap = 5 * 60_000; // ms of silence that begin a new group
 const nearEnd = 80;          // px from the end that still count as the end
+const nearStart = 120;       // px from the start at which earlier messages are drawn
+const drawnAtOnce = 120;     // messages drawn; earlier ones as one scrolls to them
 
 interface Row { key: string; print: string; make(): HTMLElement }
 
@@ -24,52 +27,60 @@ export class Conversation {
   private readonly bar = h('p', { class: 'bar', 'aria-live': 'polite', hidden: true });
   private readonly typing = h('p', { class: 'typing', 'aria-live': 'off' });
   private readonly newer: HTMLElement;
-  private readonly box: HTMLTextAreaElement;
-  private readonly hint = h('p', { class: 'hint', id: 'hint' });
-  private readonly problem = h('p', { class: 'problem', role: 'alert' });
+  private readonly compose: Compose;
   private following = true;
-  private drafted = '';
+  private skipped = 0;  // messages before those that are drawn
+  private wanting = 0;  // the offset to be shown, of a search
 
-  constructor(private readonly room: Room) {
+  constructor(private readonly room: Room, canned?: () => Canned[]) {
     this.log = h('div', {
       class: 'log', role: 'log', 'aria-label': t('log.name'), 'aria-busy': 'true', tabindex: '0',
       onscroll: () => this.scrolled(),
     }, this.list);
     this.newer = h('button', { class: 'newer', type: 'button', hidden: true, onclick: () => this.toEnd() },
       icon('down'), t('log.newer'));
-    this.box = h('textarea', {
-      id: 'message', rows: 1, dir: 'auto', 'aria-label': t('compose.name'), 'aria-describedby': 'hint',
-      placeholder: t('compose.placeholder'), maxlength: maxText, autocomplete: 'off', enterkeyhint: 'send',
-      onkeydown: (ev: KeyboardEvent) => this.key(ev), oninput: () => this.wrote(), onpaste: (ev: ClipboardEvent) => this.pasted(ev),
+    this.compose = new Compose(room, {
+      canned,
+      sent: () => {
+        this.following = true;
+        soon(() => this.update());
+      },
     });
-    this.el = h('div', { class: 'conversation' },
+    this.el = h('div', {
+      class: 'conversation',
+      ondragover: (ev: DragEvent) => this.dragged(ev, true), ondragleave: (ev: DragEvent) => this.dragged(ev, false),
+      ondrop: (ev: DragEvent) => this.dropped(ev),
+    },
       this.bar,
-      h('div', { class: 'log-frame' }, this.log, this.newer),
+      h('div', { class: 'log-frame' }, this.log, this.newer, h('p', { class: 'drop', 'aria-hidden': 'true' }, t('file.drop'))),
       this.typing,
-      h('form', { class: 'compose', onsubmit: (ev: Event) => { ev.preventDefault(); this.send(); } },
-        this.problem, this.hint,
-        h('div', { class: 'compose-row' },
-          this.box,
-          h('button', { class: 'primary send', type: 'submit' }, icon('send'), h('span', null, t('compose.send'))))));
+      this.compose.el);
+    this.list.addEventListener('keydown', (ev) => this.arrow(ev), true);
     new ResizeObserver(() => this.following && this.toEnd()).observe(this.log);
+    // A picture that arrives late must not push the end out of view.
+    this.list.addEventListener('load', () => this.following && this.toEnd(), true);
     // A replay is not news: a screen reader hears what comes after it.
     after(1000, () => this.log.removeAttribute('aria-busy'));
   }
 
   focus(): void {
-    this.box.focus({ preventScroll: true });
+    this.compose.focus();
   }
 
-  /** ask changes what the box is for: a message, or one that waits for somebody. */
   ask(hint: (Node | string)[], placeholder: string): void {
-    if (this.hint.textContent !== h('p', null, hint).textContent) fill(this.hint, hint);
-    this.box.placeholder = placeholder;
+    this.compose.ask(hint, placeholder);
+  }
+
+  /** reveal shows the message at an offset, as soon as it is here. */
+  reveal(offset: number): void {
+    this.wanting = offset;
+    this.update();
   }
 
   /** update draws what changed; the rest of the log stays untouched. */
   update(): void {
     const room = this.room;
-    if (room.id && this.drafted !== room.id) this.draft();
+    this.compose.update();
     this.drawBar();
     const who = room.typing.map(nameOf);
     fill(this.typing, who.length ? [
@@ -77,6 +88,7 @@ export class Conversation {
       h('span', null, tr(who.length > 1 ? 'typing.many' : 'typing.one', { names: list(who) })),
     ] : []);
 
+    const found = this.find();
     const before = this.list.childElementCount;
     const wanted = this.wanted();
     const keys = new Set(wanted.map((r) => r.key));
@@ -99,9 +111,33 @@ export class Conversation {
       if (cursor === row.el) cursor = cursor.nextElementSibling;
       else this.list.insertBefore(row.el, cursor);
     }
+    for (const u of room.uploads.all) {
+      const bar = this.rows.get('u' + u.id)?.el.querySelector('progress');
+      if (bar) bar.value = u.sent;
+    }
+    this.rove();
     if (this.following) this.toEnd();
     else if (this.list.childElementCount > before && room.messages.at(-1)?.from !== room.me) this.newer.hidden = false;
+    if (found) this.point(found);
     this.look();
+  }
+
+  /** rove: Tab reaches the buttons of the lines once; the arrows lead from one to the next. */
+  private rove(): void {
+    const buttons = [...this.list.querySelectorAll<HTMLElement>('.line-more')];
+    const stop = buttons.includes(document.activeElement as HTMLElement) ? document.activeElement : buttons.at(-1);
+    for (const b of buttons) b.tabIndex = b === stop ? 0 : -1;
+  }
+
+  private arrow(ev: KeyboardEvent): void {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[ev.key];
+    const buttons = [...this.list.querySelectorAll<HTMLElement>('.line-more')];
+    const i = buttons.indexOf(ev.target as HTMLElement);
+    if (!step || i < 0) return;
+    ev.preventDefault();
+    ev.stopPropagation(); // the button itself opens its menu with an arrow
+    buttons[i + step]?.focus();
+    this.rove();
   }
 
   /** shown draws it at its end, when it has been out of the page. */
@@ -124,8 +160,29 @@ export class Conversation {
     this.bar.hidden = !key;
   }
 
+  /** find reports the message that is wanted when it has come, and sees to it that it is drawn. */
+  private find(): Message | undefined {
+    if (!this.wanting) return undefined;
+    const i = this.room.messages.findIndex((m) => m.offset === this.wanting);
+    if (i < 0) return undefined;
+    this.wanting = 0;
+    this.following = false;
+    this.skipped = Math.max(0, Math.min(i - 20, this.room.messages.length - drawnAtOnce));
+    return this.room.messages[i];
+  }
+
+  private point(m: Message): void {
+    const el = this.rows.get('m' + m.offset)?.el;
+    if (!el) return;
+    el.scrollIntoView({ block: 'center' });
+    el.classList.add('found');
+    after(3000, () => el.classList.remove('found'));
+  }
+
   private wanted(): Row[] {
     const { room } = this;
+    const all = room.messages;
+    if (this.following) this.skipped = Math.max(0, all.length - drawnAtOnce);
     const out: Row[] = [];
     let day = '';
     const between = (at: string) => {
@@ -136,31 +193,48 @@ export class Conversation {
       const words = dayName(d);
       out.push({ key: 'day ' + key, print: words, make: () => h('li', { class: 'day' }, h('span', null, words)) });
     };
-    const all = room.messages;
     // Seen marks stand under the last of one's own messages that somebody saw.
-    const mine = all.filter((m) => m.from === room.me && m.kind === 'text');
-    const seen = mine.findLast((m) => room.seers(m.offset).length > 0);
+    const seen = all.findLast((m) => m.from === room.me && said(m) && !m.deleted && room.seers(m.offset).length > 0);
     const waits = room.pending;
-    all.forEach((m, i) => {
-      between(m.at);
-      if (m.kind !== 'text') {
-        const who = nameOf(room.people.get(m.from)) + nameOf(room.callee);
-        out.push({ key: 'm' + m.offset, print: who + (room.amCallee ? 1 : 0), make: () => (m.kind === 'mail' ? this.mail(m) : this.note(m)) });
-        return;
+    const uploads = room.uploads.all;
+    const shown = this.skipped ? all.slice(this.skipped) : all;
+    if (this.skipped) {
+      const first = all[0]!;
+      if (first.kind === 'mail') out.push(this.row(first, false, false, []));
+      out.push({
+        key: 'earlier', print: String(this.skipped), make: () => h('li', { class: 'note' },
+          h('button', { class: 'secondary', type: 'button', onclick: () => this.earlier() }, t('log.earlier', { n: this.skipped }))),
+      });
+    }
+    let coming = 0;
+    const comings = (offset: number) => {
+      for (let c = room.comings[coming]; c && c.after < offset; c = room.comings[++coming]) {
+        const what = c;
+        if (what.after < (shown[0]?.offset ?? 0)) continue;
+        between(what.at);
+        out.push({ key: `c${what.id} ${what.at}`, print: nameOf(room.people.get(what.id)), make: () => comingLine(room, what) });
       }
-      const head = !joins(all[i - 1], m);
-      const next = all[i + 1];
-      const tail = next ? !joins(m, next) : !(m.from === room.me && waits.length);
-      const by = m === seen ? room.seers(m.offset).map(nameOf) : [];
-      const print = [head, tail, room.me === m.from, nameOf(room.people.get(m.from)), ...by].join('|');
-      out.push({ key: 'm' + m.offset, print, make: () => this.line(m, head, tail, by) });
+    };
+    shown.forEach((m, i) => {
+      comings(m.offset);
+      between(m.at);
+      const next = shown[i + 1];
+      const tail = next ? !joins(m, next) : !(m.from === room.me && waits.length + uploads.length);
+      out.push(this.row(m, !joins(shown[i - 1], m), tail, m === seen ? room.seers(m.offset).map(nameOf) : []));
     });
+    comings(Infinity);
+    const last = all.at(-1);
+    const joined = !!last && said(last) && last.from === room.me;
     waits.forEach((p, i) => {
       between(p.at);
-      const last = all.at(-1);
-      const head = i === 0 && !(last && last.kind === 'text' && last.from === room.me);
       const state = room.failed.has(p.id) ? 'failed' : room.phase === 'open' ? 'sending' : 'waiting';
-      out.push({ key: 'p' + p.id, print: state + head, make: () => this.pending(p, state, head) });
+      const head = i === 0 && !joined;
+      out.push({ key: 'p' + p.id, print: state + head + room.failed.get(p.id), make: () => pendingLine(room, p, state, head) });
+    });
+    uploads.forEach((u, i) => {
+      between(u.at);
+      const head = i === 0 && !joined && !waits.length;
+      out.push({ key: 'u' + u.id, print: u.state + u.code + head, make: () => uploadLine(room, u, head) });
     });
     if (out.length === 0 && room.phase === 'open') {
       out.push({ key: 'empty', print: '', make: () => h('li', { class: 'note' }, h('p', null, t('log.empty'))) });
@@ -168,63 +242,39 @@ export class Conversation {
     return out;
   }
 
-  private bubble(text: string): HTMLElement {
-    const clean = cleanText(text);
-    const emoji = /^(\p{Extended_Pictographic}[\u200d\ufe0f\p{Emoji_Modifier}]*){1,3}$/u.test(clean.trim());
-    return h('p', { class: emoji ? 'bubble emoji' : 'bubble', dir: 'auto' }, linkify(clean));
-  }
-
-  private line(m: Message, head: boolean, tail: boolean, seenBy: string[]): HTMLElement {
-    const own = m.from === this.room.me;
-    const p = this.room.people.get(m.from);
-    const at = new Date(m.at);
-    return h('li', { class: `line ${own ? 'own' : ''} ${head ? 'head' : ''} ${tail ? 'tail' : ''}` },
-      !own && (tail ? avatar(p, 'small') : h('span', { class: 'avatar-gap' })),
-      h('div', { class: 'said' },
-        head && (own
-          ? h('span', { class: 'sr' }, t('line.you'))
-          : h('p', { class: 'who' }, bdi(nameOf(p)), p?.guest && h('span', { class: 'tag' }, t('people.guest')))),
-        this.bubble(m.text),
-        (tail || seenBy.length > 0) && h('p', { class: 'meta' },
-          h('time', { datetime: m.at, title: fullTime(at) }, clockTime(at)),
-          seenBy.length > 0 && h('span', { class: 'seen' }, icon('check'),
-            h('span', null, this.room.people.size > 2 ? tr('line.seenBy', { names: list(seenBy) }) : t('line.seen'))))));
-  }
-
-  private pending(p: Pending, state: 'failed' | 'sending' | 'waiting', head: boolean): HTMLElement {
-    return h('li', { class: `line own tail ${state} ${head ? 'head' : ''}` },
-      h('div', { class: 'said' },
-        this.bubble(p.text),
-        h('p', { class: 'meta' },
-          t(`line.${state}`),
-          state === 'failed' && h('button', { class: 'link', type: 'button', onclick: () => this.room.again(p.id) },
-            t('line.again')))));
-  }
-
-  private note(m: Message): HTMLElement {
+  private row(m: Message, head: boolean, tail: boolean, seenBy: string[]): Row {
     const { room } = this;
-    return h('li', { class: 'note' }, h('p', null,
-      noteWords(m, room.me, room.people.values(), room.callee?.id), ' ',
-      h('time', { datetime: m.at, title: fullTime(new Date(m.at)) }, clockTime(new Date(m.at)))));
+    const key = 'm' + m.offset;
+    if (!said(m)) {
+      const who = nameOf(room.people.get(m.from)) + nameOf(room.callee);
+      return { key, print: who + (room.amCallee ? 1 : 0), make: () => (m.kind === 'mail' ? mailLine(room, m) : noteLine(room, m)) };
+    }
+    const print = JSON.stringify([head, tail, m.text, m.edited, m.deleted, room.me === m.from && room.editFor, nameOf(room.people.get(m.from)),
+      room.people.size > 2, ...seenBy]);
+    return {
+      key, print, make: () => line(room, m, head, tail, seenBy, {
+        edit: (x) => this.compose.edit(x),
+        remove: (x) => void ask(t('line.deleteAsk'), t('line.delete')).then((yes) => yes && room.change('delete', x)),
+      }),
+    };
   }
 
-  /** The mail a conversation began with, folded. */
-  private mail(m: Message): HTMLElement {
-    const from = this.room.people.get(m.from);
-    const to = [...this.room.people.values()].filter((p) => p.id !== m.from && !p.guest).map(nameOf);
-    const row = (key: Key, value: (Node | string)[]) => [h('dt', null, t(key)), h('dd', null, value)];
-    return h('li', { class: 'mail' }, h('details', null,
-      h('summary', null, icon('mail'), h('span', { class: 'mail-subject', dir: 'auto' }, cleanLine(m.text) || t('mail.noSubject')),
-        h('time', { datetime: m.at }, clockTime(new Date(m.at)))),
-      h('dl', null,
-        row('mail.from', [bdi(nameOf(from)), from && nameOf(from) !== from.addr ? h('span', { class: 'muted' }, ' ', bdi(cleanLine(from.addr))) : '']),
-        to.length > 0 && row('mail.to', [bdi(list(to))]),
-        row('mail.date', [fullTime(new Date(m.at))]),
-        row('mail.subject', [bdi(cleanLine(m.text))]))));
+  /** earlier draws more, and leaves what one was reading where it was. */
+  private earlier(): void {
+    if (!this.skipped) return;
+    this.following = false;
+    const height = this.log.scrollHeight;
+    const { scrollTop } = this.log;
+    const held = this.list.contains(document.activeElement);
+    this.skipped = Math.max(0, this.skipped - drawnAtOnce);
+    this.update();
+    this.log.scrollTop = scrollTop + this.log.scrollHeight - height;
+    if (held && document.activeElement === document.body) this.log.focus();
   }
 
   private scrolled(): void {
     this.following = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < nearEnd;
+    if (this.log.scrollTop < nearStart && !this.following) this.earlier();
     if (!this.following) return;
     this.newer.hidden = true;
     this.look();
@@ -236,79 +286,26 @@ export class Conversation {
     this.log.scrollTop = this.log.scrollHeight;
   }
 
-  private key(ev: KeyboardEvent): void {
-    // The Enter that ends the composition of a syllable is the input method's
-    // (keyCode 229 where isComposing is already over, as in Safari).
-    if (ev.key !== 'Enter' || ev.shiftKey || ev.isComposing || ev.keyCode === 229) return;
+  private dragged(ev: DragEvent, over: boolean): void {
+    if (!this.room.maxFile || !ev.dataTransfer?.types.includes('Files')) return;
     ev.preventDefault();
-    this.send();
+    const left = !over && !this.el.contains(ev.relatedTarget as Node | null);
+    if (over || left) this.el.classList.toggle('dropping', over);
   }
 
-  private wrote(): void {
-    this.problem.textContent = tooLong(this.box.value) ? t('compose.tooLong') : '';
-    this.grow();
-    this.keep();
-    if (this.box.value.trim()) this.room.type();
-  }
-
-  /** pasted says so when the box takes only a part of what is pasted. */
-  private pasted(ev: ClipboardEvent): void {
-    const text = (ev.clipboardData?.getData('text/plain') ?? '').replace(/\r\n?/g, '\n');
-    const kept = this.box.value.length - (this.box.selectionEnd - this.box.selectionStart);
-    if (kept + text.length <= maxText) return;
-    soon(() => { this.problem.textContent = t('compose.cut'); }); // after the input event, which clears it
-  }
-
-  private grow(): void {
-    this.box.rows = Math.min(6, this.box.value.split('\n').length);
-  }
-
-  private keep(): void {
-    try {
-      if (this.box.value) sessionStorage.setItem('chmail.draft.' + this.room.id, this.box.value);
-      else sessionStorage.removeItem('chmail.draft.' + this.room.id);
-    } catch {
-      // Without storage a draft lives as long as the page.
-    }
-  }
-
-  private draft(): void {
-    this.drafted = this.room.id;
-    try {
-      this.box.value ||= sessionStorage.getItem('chmail.draft.' + this.room.id) ?? '';
-    } catch {
-      return;
-    }
-    this.grow();
-  }
-
-  private send(): void {
-    const text = this.box.value.trim();
-    this.focus();
-    if (!text) return;
-    if (tooLong(text)) {
-      this.problem.textContent = t('compose.tooLong');
-      return;
-    }
-    if (!this.room.say(text)) {
-      this.problem.textContent = t('compose.full');
-      return;
-    }
-    this.box.value = '';
-    this.grow();
-    this.keep();
-    this.following = true;
-    soon(() => this.update());
+  private dropped(ev: DragEvent): void {
+    this.el.classList.remove('dropping');
+    const files = [...(ev.dataTransfer?.files ?? [])];
+    if (!files.length) return;
+    ev.preventDefault(); // else the browser leaves the page for the file
+    this.compose.files(files);
   }
 }
 
-/** tooLong: the limit counts octets, of which a letter has up to three for each unit of its length. */
-function tooLong(text: string): boolean {
-  return text.length * 3 > maxText && new TextEncoder().encode(text).length > maxText;
-}
+const said = (m: Message) => m.kind === 'text' || m.kind === 'file';
 
 /** joins: b belongs to the group of a. */
 function joins(a: Message | undefined, b: Message): boolean {
-  return !!a && a.kind === 'text' && b.kind === 'text' && a.from === b.from && Date.parse(b.at) - Date.parse(a.at) < groupGap
+  return !!a && said(a) && said(b) && a.from === b.from && Date.parse(b.at) - Date.parse(a.at) < groupGap
     && new Date(a.at).toDateString() === new Date(b.at).toDateString();
 }

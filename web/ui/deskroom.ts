@@ -9,11 +9,12 @@ import { fill, h, icon, soon } from './dom';
 import { explain } from './gate';
 import { RoomHead, StatusLine } from './head';
 import { list, t, tr } from './i18n';
+import { now } from './now';
+import { Panel } from './panel';
 import { plink } from './ringer';
 import { Room } from './room';
-import { devices, outcome } from './status';
 import { cleanLine, nameOf } from './text';
-import type { Entry, Summary } from './wire';
+import type { Canned, Entry, Participant, Summary } from './wire';
 
 // Whoever is in a room is not rung. A desk that does not show a room, or that
 // nobody looks at, leaves it this long after the last other person did, so that
@@ -28,6 +29,9 @@ export interface Callbacks {
   gone(): void;
   rings(): boolean;
   expired(): void;
+  canned(): Canned[];
+  mute(on: boolean): void;
+  block(p: Participant): void;
 }
 
 export class DeskRoom {
@@ -38,8 +42,8 @@ export class DeskRoom {
   private wanted = false;
   private behind = false;   // in the room, and not shown
   private company = false;  // somebody else was there since it went behind
-  private readonly panel = h('section', { class: 'panel', hidden: true });
-  private drawn = '';
+  private panel: Panel | undefined;
+  private wanting = 0;      // the offset to be shown
 
   constructor(readonly id: string, private readonly pane: HTMLElement, private readonly summary: () => Summary | undefined,
     private readonly callbacks: Callbacks) {
@@ -68,6 +72,21 @@ export class DeskRoom {
     return !!this.room && (this.room.phase === 'connecting' || this.room.others.length > 0);
   }
 
+  /** inTalk: somebody is there to talk to. */
+  get inTalk(): boolean {
+    return !!this.room && this.room.phase === 'open' && this.room.others.length > 0;
+  }
+
+  /** reveal shows the message at an offset. */
+  reveal(offset: number): void {
+    this.wanting = offset;
+    this.view?.reveal(offset);
+  }
+
+  redraw(): void {
+    if (this.room) this.update(this.room);
+  }
+
   /** hide stays in the room without showing it. */
   hide(): void {
     this.behind = true;
@@ -81,7 +100,7 @@ export class DeskRoom {
     this.behind = false;
     this.awake();
     if (!this.room || !this.view || !this.head) return this.enter();
-    this.draw(this.head, this.view);
+    this.draw();
     this.update(this.room);
     this.view.shown();
   }
@@ -89,6 +108,7 @@ export class DeskRoom {
   close(): void {
     this.awake();
     this.room?.close();
+    this.panel?.close();
     this.room = undefined;
   }
 
@@ -116,14 +136,15 @@ export class DeskRoom {
     else this.callbacks.gone();
   }
 
-  private draw(head: RoomHead, view: Conversation): void {
-    fill(this.pane, h('div', { class: 'talk' }, head.el, this.panel, view.el));
+  private draw(): void {
+    fill(this.pane, h('div', { class: 'talk' }, this.head!.el, this.panel!.el, this.view!.el));
   }
 
   private enter(): void {
     const changed = () => this.update(room);
     const room: Room = new Room({
       callee: this.summary()?.owner ?? 0,
+      files: `/desk/rooms/${encodeURIComponent(this.id)}/files`,
       enter: async () => {
         const entry = await post<Entry>(`/desk/rooms/${encodeURIComponent(this.id)}/ticket`);
         // A deep link opens its room before the list has been read.
@@ -132,18 +153,24 @@ export class DeskRoom {
       },
       changed: () => soon(changed),
       heard: (m) => {
-        if (m.from !== room.me && !this.behind && document.hidden && Date.now() - Date.parse(m.at) < 10_000) plink();
+        if (m.from !== room.me && !this.behind && document.hidden && !this.summary()?.muted && now().getTime() - Date.parse(m.at) < 10_000) plink();
         if (this.behind || !document.hidden) this.callbacks.news();
       },
       over: (err) => this.over(err),
     });
     this.room = room;
-    this.drawn = '';
     this.head = new RoomHead(room, new StatusLine(),
       h('button', { class: 'round back', type: 'button', 'aria-label': t('desk.back'), onclick: () => this.callbacks.back() }, icon('back')),
-      null);
-    this.view = new Conversation(room);
-    this.draw(this.head, this.view);
+      null, {
+        muted: () => this.summary()?.muted ?? false,
+        mute: (on) => this.callbacks.mute(on),
+        block: (p) => this.callbacks.block(p),
+      });
+    this.view = new Conversation(room, () => this.callbacks.canned());
+    const { view } = this;
+    this.panel = new Panel(room, () => view.focus());
+    if (this.wanting) view.reveal(this.wanting);
+    this.draw();
     this.update(room);
     if (this.wanted) this.view.focus();
   }
@@ -154,7 +181,7 @@ export class DeskRoom {
     if (this.behind) return this.callbacks.gone();
     const missing = !(err instanceof ApiError) || err.status === 404 || err.status === 403;
     fill(this.pane, h('div', { class: 'empty' },
-      h('h2', null, t('desk.noRoom')),
+      h('h1', null, t('desk.noRoom')),
       h('p', { class: 'muted' }, missing ? t('desk.noRoomWhy') : explain(err)),
       h('button', { class: 'secondary', type: 'button', onclick: () => this.callbacks.back() }, t('desk.back'))));
   }
@@ -166,30 +193,10 @@ export class DeskRoom {
     const others = (people.length ? people : this.summary()?.participants ?? []).filter((p) => p.id !== room.me);
     const subject = cleanLine(room.subject || this.summary()?.subject || '');
     this.head.update(others.length ? list(others.map(nameOf)) : subject, others[0] ?? people[0]);
-    this.drawPanel(room);
+    this.panel?.draw();
     const alone = room.phase === 'open' && room.others.length === 0;
     this.view.ask(alone ? tr('compose.alone') : [], t('compose.placeholder'));
     this.view.update();
     if (this.behind) this.linger(room);
-  }
-
-  /** A member who is not the one whose mail it was can ring from the desk too. */
-  private drawPanel(room: Room): void {
-    const a = room.attempt;
-    const idle = room.amCallee || !room.callee || room.calleeHere || room.phase !== 'open';
-    const print = JSON.stringify([idle, a]);
-    if (print === this.drawn) return;
-    this.drawn = print;
-    this.panel.hidden = idle;
-    if (idle) return;
-    const name = nameOf(room.callee);
-    const ringing = a?.state === 'ringing';
-    this.panel.classList.toggle('ringing', ringing);
-    fill(this.panel, h('div', { class: 'panel-words' }, h('p', null,
-      ringing ? tr('ringing.on', { devices: devices(a) || '…' }) : a && a.state !== 'answered' ? outcome(a, name) : tr('panel.away', { name })),
-      a?.state === 'declined' && a.words && h('blockquote', { dir: 'auto' }, cleanLine(a.words))),
-      ringing
-        ? h('button', { class: 'secondary', type: 'button', onclick: () => room.cancel() }, t('ringing.cancel'))
-        : h('button', { class: 'secondary', type: 'button', onclick: () => room.call() }, icon('phone'), h('span', null, t('panel.call'))));
   }
 }

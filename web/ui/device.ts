@@ -3,39 +3,47 @@
 // The desk as a device: while this connection lives, its login can be rung here.
 
 import { Connection, type Phase } from './connection';
-import type { Ring } from './wire';
+import { heardAt } from './now';
+import type { Ring, Status } from './wire';
 
 export interface DeviceOwner {
   ring(r: Ring): void;
-  ended(attempt: string, code: string): void;
+  /** name: who took it, when it was a member of a group. */
+  ended(attempt: string, code: string, name: string): void;
   changed(): void;
+  /** Settings, blocks or mutes changed, here or elsewhere. */
+  settings(): void;
+  /** One's own availability as others see it. */
+  status(s: Status): void;
   phase(p: Phase): void;
 }
 
 export class Device {
-  private away = false;
   private readonly connection: Connection;
 
   constructor(owner: DeviceOwner) {
     const url = location.origin.replace(/^http/, 'ws') + '/desk/ws';
     this.connection = new Connection({
-      enter: async () => ({ endpoints: [{ carrier: 'websocket', url }], hello: { t: 'hello' } }),
+      enter: async () => ({ endpoints: [{ carrier: 'websocket', url }] }),
+      hello: () => ({ t: 'hello' }),
       frame: (f) => {
-        if (f.t === 'welcome') {
-          if (this.away) this.connection.send({ t: 'away', on: true });
-          owner.changed();
-        } else if (f.t === 'ring' && f.ring) owner.ring(f.ring);
-        else if (f.t === 'ring-end' && f.attempt_id) owner.ended(f.attempt_id, f.code ?? '');
-        else if (f.t === 'room') owner.changed();
+        switch (f.t) {
+          case 'welcome':
+            heardAt(f.at);
+            if (f.status) owner.status(f.status);
+            owner.changed();
+            owner.settings();
+            break;
+          case 'ring': return f.ring && owner.ring(f.ring);
+          case 'ring-end': return owner.ended(f.attempt_id ?? '', f.code ?? '', f.name ?? '');
+          case 'room': return owner.changed();
+          case 'settings': return owner.settings();
+          case 'status': return f.status && owner.status(f.status);
+        }
       },
       phase: (p) => owner.phase(p),
       over: () => owner.phase('lost'),
     });
-  }
-
-  setAway(on: boolean): void {
-    this.away = on;
-    this.connection.send({ t: 'away', on });
   }
 
   answer(attempt: string): void {

@@ -57,6 +57,15 @@ const shapes = {
   down: 'M6 9l6 6 6-6',
   close: 'M6 6l12 12M18 6L6 18',
   chat: 'M4 5h16v11H9l-5 4z',
+  attach: 'M20 11.5l-8.5 8.5a5.5 5.5 0 0 1-7.8-7.8l9-9a3.7 3.7 0 0 1 5.2 5.2l-9 9a1.8 1.8 0 0 1-2.6-2.6L14.500 7',
+  file: 'M6 3h8l4 4v14H6z M14 3v4h4',
+  save: 'M12 4v11 M7 11l5 5 5-5 M4 20h16',
+  more: 'M5 12h.01M12 12h.01M19 12h.01',
+  edit: 'M4 20l1-4L16 5l3 3L8 19z',
+  search: 'M11 4a7 7 0 1 1 0 14 7 7 0 0 1 0-14z M16 16l5 5',
+  settings: 'M4 7h9M17 7h3M4 17h3M11 17h9 M15 4.500a2.500 2.500 0 1 1 0 5 2.500 2.500 0 0 1 0-5z M9 14.500a2.500 2.500 0 1 1 0 5 2.500 2.500 0 0 1 0-5z',
+  mute: 'M6 16V11a6 6 0 0 1 9-5.2M18 11v5l2 2H6 M10 21h4 M4 3l16 18',
+  canned: 'M4 5h16v11H9l-5 4z M8 9h8M8 12h5',
 } as const;
 
 export type Icon = keyof typeof shapes;

@@ -5,11 +5,12 @@
 
 import type { Why } from './carrier';
 import { fill, h, type Child } from './dom';
+import { ask } from './ask';
 import { list, t, tr, type Key } from './i18n';
 import type { Room } from './room';
 import { roomLine, type Line } from './status';
-import { avatar, nameOf } from './text';
-import type { Person } from './wire';
+import { avatar, cleanLine, nameOf } from './text';
+import type { Participant, Person } from './wire';
 
 /** StatusLine is the page's one role=status; it speaks only when its words change. */
 export class StatusLine {
@@ -28,15 +29,25 @@ const whys: Record<Why, Key> = {
   failed: 'why.failed', slow: 'why.slow', avoided: 'why.avoided',
 };
 
+/** What a desk can do about a conversation. */
+export interface Powers {
+  muted(): boolean;
+  mute(on: boolean): void;
+  block(p: Participant): void;
+}
+
 export class RoomHead {
   readonly el: HTMLElement;
   private readonly face = h('span', { class: 'face' });
   private readonly title = h('h1', { dir: 'auto' });
   private readonly people = h('p', { class: 'people' });
+  private readonly everyone = h('ul', { class: 'everyone' });
+  private readonly wishes = h('div', { class: 'wishes' });
   private readonly details = h('dl');
   private drawn = '';
 
-  constructor(private readonly room: Room, private readonly status: StatusLine, before: Child, actions: Child) {
+  constructor(private readonly room: Room, private readonly status: StatusLine, before: Child, actions: Child,
+    private readonly powers?: Powers) {
     const fold = h('details', {
       class: 'details',
       onkeydown: (ev: KeyboardEvent) => {
@@ -44,7 +55,8 @@ export class RoomHead {
         fold.open = false;
         fold.querySelector('summary')!.focus();
       },
-    }, h('summary', null, t('details.name')), h('div', { class: 'sheet' }, this.people, this.details));
+    }, h('summary', null, t('details.name')), h('div', { class: 'sheet' },
+      this.people, this.everyone, this.wishes, this.details));
     this.el = h('header', { class: 'room-head' }, before, this.face,
       h('div', { class: 'room-title' }, this.title, status.el),
       h('div', { class: 'room-actions' }, fold, actions));
@@ -55,7 +67,7 @@ export class RoomHead {
     const { room } = this;
     this.status.show(roomLine(room));
     const print = [title, who?.addr, who?.name, room.carrier, room.port, room.why, room.phase, [...room.here],
-      [...room.people.values()].map(nameOf)].join('|');
+      room.transcript, this.powers?.muted(), [...room.people.values()].map(nameOf)].join('|');
     if (print === this.drawn) return;
     this.drawn = print;
     this.title.textContent = title;
@@ -71,8 +83,37 @@ export class RoomHead {
     fill(this.details,
       row('details.carrier', room.carrier === '' ? t('details.none') : quic ? 'WebTransport (QUIC)' : 'WebSocket'),
       row('details.port', room.port ? t('details.udp', { port: room.port }) : t('details.tcp')),
-      room.why && row('details.why', t(whys[room.why], { port: room.port })),
-      row('details.everyone', list([...room.people.values()].map((p) =>
-        nameOf(p) + (p.guest ? ` (${t('people.guest')})` : '')))));
+      room.why && row('details.why', t(whys[room.why], { port: room.port })));
+    this.drawPeople();
+    this.drawWishes();
+  }
+
+  private drawPeople(): void {
+    const { room, powers } = this;
+    fill(this.everyone, [...room.people.values()].map((p) => h('li', null,
+      avatar(p, 'small'),
+      h('span', { class: 'everyone-who' },
+        h('bdi', null, nameOf(p)), p.id === room.me && ` (${t('people.you')})`,
+        p.guest && h('span', { class: 'tag' }, t('people.guest')),
+        // Two people may have the same name.
+        cleanLine(p.addr) !== nameOf(p) && h('span', { class: 'muted' }, h('bdi', null, cleanLine(p.addr)))),
+      room.here.has(p.id) && h('span', { class: 'here' }, t('people.isHere')),
+      powers && p.id !== room.me && h('button', {
+        class: 'link', type: 'button', 'aria-label': t('block.whom', { name: nameOf(p) }),
+        onclick: () => void ask(tr('block.ask', { name: nameOf(p) }), t('block.block')).then((yes) => yes && powers.block(p)),
+      }, t('block.block')))));
+  }
+
+  private drawWishes(): void {
+    const { room, powers } = this;
+    const held = this.wishes.contains(document.activeElement) ? document.activeElement!.id : '';
+    const tick = (id: string, key: Key, on: boolean, change: (on: boolean) => void) => {
+      const box = h('input', { type: 'checkbox', id, checked: on, onchange: () => change(box.checked) });
+      return h('label', { class: 'tick' }, box, h('span', null, t(key)));
+    };
+    fill(this.wishes,
+      room.editFor > 0 && tick('wish-transcript', 'details.transcript', room.transcript, (on) => room.wantTranscript(on)),
+      powers && tick('wish-mute', 'details.mute', powers.muted(), (on) => powers.mute(on)));
+    if (held) document.getElementById(held)?.focus();
   }
 }

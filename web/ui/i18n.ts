@@ -6,6 +6,7 @@
 import en from './messages/en.json';
 import ko from './messages/ko.json';
 import { bdi } from './dom';
+import { now } from './now';
 
 export type Key = keyof typeof en;
 
@@ -19,8 +20,15 @@ export function useLanguage(tag: string): void {
   const base = tag.toLowerCase().split('-')[0] ?? 'en';
   lang = base in languages ? base : 'en';
   words = languages[lang] ?? en;
-  document.documentElement.lang = lang;
+  // The service worker has words too, and no document.
+  if (typeof document !== 'undefined') document.documentElement.lang = lang;
 }
+
+/** language is the one in use: "en" or "ko". */
+export const language = () => lang;
+
+/** zone is the reader's time zone, an IANA name. */
+export const zone = () => new Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 export type Values = Record<string, string | number>;
 
@@ -61,17 +69,40 @@ export const clockTime = (d: Date) => format({ hour: 'numeric', minute: '2-digit
 export const fullTime = (d: Date) => format({ dateStyle: 'medium', timeStyle: 'short' }, d);
 
 /** moment: the time when it was today, otherwise the date and time. */
-export const moment = (d: Date) => (sameDay(d, new Date()) ? clockTime(d) : fullTime(d));
+export const moment = (d: Date) => (sameDay(d, now()) ? clockTime(d) : fullTime(d));
 
 /** shortMoment: the time when it was today, otherwise the date. */
 export const shortMoment = (d: Date) =>
-  sameDay(d, new Date()) ? clockTime(d) : format({ month: 'short', day: 'numeric' }, d);
+  sameDay(d, now()) ? clockTime(d) : format({ month: 'short', day: 'numeric' }, d);
 
 /** dayName: "Today", "Yesterday", or the date in words. */
 export function dayName(d: Date): string {
-  const now = new Date();
-  if (sameDay(d, now)) return t('day.today');
-  now.setDate(now.getDate() - 1);
-  if (sameDay(d, now)) return t('day.yesterday');
+  const day = now();
+  if (sameDay(d, day)) return t('day.today');
+  day.setDate(day.getDate() - 1);
+  if (sameDay(d, day)) return t('day.yesterday');
   return format({ dateStyle: 'full' }, d);
 }
+
+/** span: minutes in the largest unit that fits: "5 minutes", "1 hour". */
+export function span(minutes: number): string {
+  const [n, unit] = minutes >= 1440 ? [minutes / 1440, 'day'] : minutes >= 60 ? [minutes / 60, 'hour'] : [minutes, 'minute'];
+  return new Intl.NumberFormat(lang, { style: 'unit', unit: unit as string, unitDisplay: 'long', maximumFractionDigits: 1 }).format(n as number);
+}
+
+/** size: octets as people say them: "1.2 MB". */
+export function size(octets: number): string {
+  const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte'];
+  let i = 0;
+  let n = octets;
+  while (n >= 1000 && i < units.length - 1) {
+    n /= 1000;
+    i++;
+  }
+  return new Intl.NumberFormat(lang, {
+    style: 'unit', unit: units[i]!, unitDisplay: i ? 'short' : 'long', maximumFractionDigits: n < 10 && i ? 1 : 0,
+  }).format(n);
+}
+
+/** weekday names a day of the week, 0 being Sunday. */
+export const weekday = (n: number) => format({ weekday: 'short' }, new Date(2023, 0, 1 + n));

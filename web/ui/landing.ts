@@ -79,7 +79,7 @@ function demo(d: Demo): Child {
     `  --url smtp://${d.submission} --user ${quote(host.login + ':' + host.password)} \\`,
     `  --mail-from ${quote(host.login)} --mail-rcpt ${quote(customer.login)} --upload-file -`].join('\n');
   const fetchMail = `curl --ssl-reqd${ca} \\\n  --user ${quote(customer.login + ':' + customer.password)} pop3://${d.pop3}/1`;
-  const link = d.sample?.link;
+  const link = d.sample;
 
   return [
     h('header', { class: 'hero' },

@@ -12,12 +12,16 @@ const known = new Set(['answered', 'declined', 'cancelled', 'unanswered', 'alarm
 /**
  * noteWords says a note in the reader's language. It is about its sender: who
  * was called, or who cancelled. An old note has none; then it is about the
- * owner of the conversation, but for who cancelled, which nobody knows.
+ * owner of the conversation, but for who cancelled, which nobody knows. What
+ * was said with a decline follows on a line of its own.
  */
 export function noteWords(m: Message, me: number, people: Iterable<Participant>, owner: number | undefined): (Node | string)[] {
-  if (!known.has(m.text)) return [bdi(cleanLine(m.text))];
-  if (!m.from && m.text === 'cancelled') return tr('note.cancelled.unknown');
+  const [what, ...rest] = m.text.split('\n');
+  if (!known.has(what!)) return [bdi(cleanLine(m.text))];
+  if (!m.from && what === 'cancelled') return tr('note.cancelled.unknown');
   const about = m.from || owner;
-  const key = `note.${m.text}${about && about === me ? '.you' : ''}` as Key;
-  return tr(key, { name: nameOf([...people].find((p) => p.id === about)) });
+  const key = `note.${what}${about && about === me ? '.you' : ''}` as Key;
+  const said = tr(key, { name: nameOf([...people].find((p) => p.id === about)) });
+  const words = cleanLine(rest.join(' '));
+  return words ? [...said, ': ', bdi(words)] : said;
 }

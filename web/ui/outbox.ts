@@ -4,12 +4,14 @@
 // and lost connections. A message keeps its id, so sending it again is
 // harmless, in two tabs too.
 
+import { now } from './now';
+
 export interface Pending { id: string; text: string; at: string }
 
 const prefix = 'chmail.outbox.';
 const most = 200; // messages kept for one room
 
-function newID(): string {
+export function newID(): string {
   // randomUUID exists on secure origins only; a demo may run on plain http.
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
 }
@@ -41,7 +43,7 @@ export class Outbox {
   add(text: string): Pending | null {
     const list = this.all();
     if (list.length >= most) return null;
-    const p = { id: newID(), text, at: new Date().toISOString() };
+    const p = { id: newID(), text, at: now().toISOString() };
     this.write([...list, p]);
     return p;
   }
@@ -55,7 +57,7 @@ export class Outbox {
   }
 }
 
-/** forgetAll empties every outbox and draft of this browser: after signing out. */
+/** forgetAll empties every outbox and draft of this browser's desk: after signing out. */
 export function forgetAll(): void {
   for (const store of [localStorage, sessionStorage]) {
     for (const key of Object.keys(store)) {

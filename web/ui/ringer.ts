@@ -4,7 +4,9 @@
 // notification of the system. A browser lets a page sound only after a press.
 
 import { after, every } from './clock';
+import { badge } from './badge';
 import { t } from './i18n';
+import { registration } from './push';
 
 const phrase = 2600; // ms from one chime to the next
 // A rising figure and its answer: [start in s, Hz].
@@ -59,29 +61,63 @@ export function plink(): void {
   tone(sound!.currentTime, 880, 0.1);
 }
 
-/** notify shows a notification of the system; a press on it brings the tab forward. */
-export function notify(title: string, body: string, tag: string, onclick: () => void): () => void {
+export interface Notice {
+  title: string; body: string;
+  room: string;      // one notification a conversation: they replace each other
+  attempt?: string;  // of a ring: with Answer and Decline where the browser has buttons
+  onclick(): void;
+}
+
+/** notify shows a notification of the system while the page is not looked at, and returns what takes it away. */
+export function notify(n: Notice): () => void {
   if (mayNotify() !== 'granted' || !document.hidden) return () => {};
+  let gone = false;
+  let close = () => {};
+  void show(n).then((stop) => {
+    close = stop;
+    if (gone) close();
+  });
+  return () => {
+    gone = true;
+    close();
+  };
+}
+
+async function show(n: Notice): Promise<() => void> {
+  const options = { body: n.body, tag: n.room, requireInteraction: !!n.attempt, icon: '/icon-192.png', badge: '/badge-96.png' };
+  const reg = await registration();
+  if (reg?.active) {
+    const actions = n.attempt ? [{ action: 'answer', title: t('ring.answer') }, { action: 'decline', title: t('ring.decline') }] : [];
+    const more = { actions, data: { room: n.room, attempt: n.attempt ?? '', url: '/desk#' + n.room } };
+    await reg.showNotification(n.title, { ...options, ...more }).catch(() => {});
+    return () => void reg.getNotifications({ tag: n.room }).then((all) => all.forEach((x) => x.close()));
+  }
   try {
-    const n = new Notification(title, { body, tag, requireInteraction: tag.startsWith('ring') });
-    n.onclick = () => {
+    const shown = new Notification(n.title, options);
+    shown.onclick = () => {
       window.focus();
-      onclick();
-      n.close();
+      n.onclick();
+      shown.close();
     };
-    return () => n.close();
+    return () => shown.close();
   } catch {
     return () => {}; // Chrome on Android has none for pages
   }
 }
 
+/** How a ring sounds: aloud, or only a little while one is talking to somebody else. */
+export type Loudness = 'loud' | 'gentle';
+
 /** ring sounds and flashes until the returned function is called. */
-export function ring(who: string): () => void {
+export function ring(who: string, how: Loudness): () => void {
   const title = document.title;
   const words = t('ring.title', { name: who });
-  chime();
+  const sounds = how === 'loud' ? chime : plink;
+  sounds();
   document.title = words;
-  const stopSound = every(phrase, chime);
+  badge(1);
+  if (how === 'loud') navigator.vibrate?.([300, 150, 300]);
+  const stopSound = every(phrase, sounds);
   const stopTitle = matchMedia('(prefers-reduced-motion: reduce)').matches ? () => {} : every(1000, () => {
     document.title = document.title === words ? title : words;
   });
@@ -89,5 +125,9 @@ export function ring(who: string): () => void {
     stopSound();
     stopTitle();
     document.title = title;
+    badge(0);
   };
 }
+
+/** sample lets one hear the ring. */
+export const sample = chime;

@@ -5,21 +5,28 @@
 
 import type { Why } from './carrier';
 import { after } from './clock';
+import { Changes } from './changes';
+import { Comings, Typists, type Coming } from './company';
 import { Connection, type Phase } from './connection';
-import { Outbox, type Pending } from './outbox';
+import { language, zone } from './i18n';
+import { heardAt, now } from './now';
+import { History } from './history';
+import type { Pending } from './outbox';
+import { Sending } from './sending';
+import { Uploads } from './uploads';
 import type { Attempt, Entry, Frame, Message, Participant, Status } from './wire';
 
-const inFlightMost = 8;            // messages sent and not yet acknowledged at a time
-const ackWait = 15_000;       // ms until a sent message counts as failed
-const typingFor = 5000;       // ms somebody counts as typing
 const typingEvery = 2500;     // ms between two typing frames
 const answeredFor = 15_000;   // ms from "answered" until the person should be here
+const callWait = 10_000;      // ms until an attempt nobody heard of counts as not made
 
 export interface Options {
   /** The first time with what is at hand, later with a new ticket. */
   enter(): Promise<Entry>;
   /** Who the conversation's mail came from: an address or a participant ID. */
   callee: string | number;
+  /** Where files are sent to and fetched from. */
+  files: string;
   changed(): void;
   /** After each welcome; first is true once. */
   welcomed?(first: boolean): void;
@@ -39,45 +46,55 @@ export class Room {
   here = new Set<number>();
   attempt: Attempt | undefined;
   status: Status | undefined;
-  messages: Message[] = []; // by offset, without gaps at the end
-  failed = new Set<string>();
   trouble = '';             // code of the last error frame, until something works again
+  refused = '';             // code of why the last edit or deletion was not made
+  waitUntil = 0;            // ms since 1970: ringing again is too often before
+  transcript = false;       // one's wish for a mail with all that was said
+  maxFile = 0;              // octets; 0: no files here
+  editFor = 0;              // s in which a message may be changed
+  readonly uploads: Uploads;
   metCallee = false;        // the callee was here while we were
   met = false;              // somebody was
 
   private epoch = '';
-  private last = 0;
+  private readonly history = new History();
+  private readonly coming = new Comings();
+  private readonly typists = new Typists(() => this.options.changed());
+  private readonly changes = new Changes((f) => this.connection.send(f));
+  private calledAt = 0;
   private seenBy = new Map<number, number>();
   private seenSent = 0;
   private typingSent = 0;
-  private typists = new Map<number, () => void>();
-  private inFlight = new Map<string, () => void>();
-  private outbox: Outbox | undefined;
+  private readonly sending = new Sending((f) => this.epoch !== '' && this.connection.send(f), () => this.options.changed());
   private answeredAt = 0;
   private stale = '';        // the attempt that was answered already when we were welcomed
   private wish = false;      // to be told when the callee is back, for the attempts to come too
   private asked = '';        // the attempt for which the wish was last sent
   private granted = '';      // the attempt for which the relay has taken it up
-  private calls = false;
   private first = true;
   private readonly connection: Connection;
 
   constructor(private readonly options: Options) {
+    this.uploads = new Uploads(options.files, () => options.changed(), (m) => {
+      this.insert(m);
+      options.changed();
+    });
     this.connection = new Connection({
       enter: async () => {
         const entry = await options.enter();
         this.id = entry.room;
         this.me = entry.me;
-        this.outbox ??= new Outbox(`${entry.room}.${entry.me}`);
-        const hello: Frame = { t: 'hello', ticket: entry.ticket };
-        if (this.epoch) Object.assign(hello, { epoch: this.epoch, after: this.last });
-        return { endpoints: entry.endpoints, hello };
+        this.sending.open(`${entry.room}.${entry.me}`);
+        return { endpoints: entry.endpoints, ticket: entry.ticket };
       },
+      hello: (ticket) => this.epoch
+        ? { t: 'hello', ticket, epoch: this.epoch, after: this.history.last }
+        : { t: 'hello', ticket },
       frame: (f) => this.frame(f),
       phase: (p, why) => {
         this.phase = p;
         if (why) this.why = why;
-        if (p !== 'open') this.landed();
+        if (p !== 'open') this.sending.lost();
         this.options.changed();
       },
       over: (reason) => options.over(reason),
@@ -85,6 +102,10 @@ export class Room {
   }
 
   // What the views ask.
+
+  get messages(): Message[] {
+    return this.history.messages;
+  }
 
   get callee(): Participant | undefined {
     const c = this.options.callee;
@@ -94,16 +115,34 @@ export class Room {
 
   get calleeHere(): boolean {
     const c = this.callee;
-    return !!c && this.here.has(c.id);
+    // Of a group, the member who answered stands for it.
+    return !!c && (this.here.has(c.id) || this.here.has(this.attempt?.by ?? 0));
   }
 
   get amCallee(): boolean {
     return !!this.me && this.callee?.id === this.me;
   }
 
-  /** Whose ring this browser started in this visit: its outcome is news. */
-  get called(): boolean {
-    return this.calls;
+  /** A ring was asked for, and the relay has not said yet what came of it. */
+  get calling(): boolean {
+    return !this.attempt && Date.now() - this.calledAt < callWait && this.waitUntil < Date.now();
+  }
+
+  /** Where a file of this room is fetched from. */
+  fileURL(id: string): string {
+    return `${this.options.files}/${encodeURIComponent(id)}`;
+  }
+
+  /** mayEdit: one's own words, for a while. */
+  mayEdit(m: Message): boolean {
+    return this.mayDelete(m) && m.kind === 'text'
+      && now().getTime() - Date.parse(m.at) < this.editFor * 1000;
+  }
+
+  mayDelete(m: Message): boolean {
+    // What has no offset of its own is not kept, see History.free.
+    return m.from === this.me && (m.kind === 'text' || m.kind === 'file') && !m.deleted && !m.via && this.editFor > 0
+      && Number.isInteger(m.offset);
   }
 
   /** The others who are here now. */
@@ -112,11 +151,20 @@ export class Room {
   }
 
   get typing(): Participant[] {
-    return [...this.typists.keys()].flatMap((id) => this.people.get(id) ?? []);
+    return this.typists.ids.flatMap((id) => this.people.get(id) ?? []);
+  }
+
+  get comings(): Coming[] {
+    return this.coming.all;
   }
 
   get pending(): Pending[] {
-    return this.outbox?.all() ?? [];
+    return this.sending.pending;
+  }
+
+  /** failed: the messages that were refused, and the code of why. */
+  get failed(): ReadonlyMap<string, string> {
+    return this.sending.failed;
   }
 
   /** Answered, and on the way into the room. */
@@ -138,17 +186,32 @@ export class Room {
   // What the person does.
 
   say(text: string): boolean {
-    const p = this.outbox?.add(text);
-    if (!p) return false;
+    if (!this.sending.add(text)) return false;
     this.typingSent = 0;
-    this.flush();
     this.options.changed();
     return true;
   }
 
+  /** change edits or deletes one's own message; it shows when the relay has it. */
+  change(kind: 'edit' | 'delete', m: Message, text = ''): void {
+    this.refused = '';
+    this.changes.add(kind, m.offset, text);
+  }
+
+  /** drop gives up a message that was refused. */
+  drop(id: string): void {
+    this.sending.settle(id);
+    this.uploads.settle(id);
+    this.options.changed();
+  }
+
+  wantTranscript(on: boolean): void {
+    this.transcript = on;
+    this.connection.send({ t: 'transcript', on, lang: language(), zone: zone() });
+  }
+
   again(id: string): void {
-    this.failed.delete(id);
-    this.flush();
+    this.sending.again(id);
     this.options.changed();
   }
 
@@ -160,13 +223,15 @@ export class Room {
 
   /** see says that all there is has been seen. */
   see(): void {
-    const offset = this.messages.at(-1)?.offset ?? 0;
+    const offset = Math.floor(this.messages.at(-1)?.offset ?? 0);
     if (offset <= this.seenSent || this.phase !== 'open') return;
     if (this.connection.send({ t: 'seen', offset })) this.seenSent = offset;
   }
 
   call(): void {
-    this.calls = true;
+    this.waitUntil = 0;
+    this.calledAt = Date.now();
+    after(callWait, () => this.options.changed());
     if (!this.calleeHere) {
       this.metCallee = false;
       this.answeredAt = 0;
@@ -196,8 +261,8 @@ export class Room {
 
   close(): void {
     this.connection.stop();
-    for (const stop of this.typists.values()) stop();
-    this.typists.clear();
+    this.uploads.close();
+    this.typists.close();
   }
 
   // What the relay says.
@@ -205,8 +270,8 @@ export class Room {
   private frame(f: Frame): void {
     switch (f.t) {
       case 'reset':
-        this.messages = [];
-        this.last = 0;
+        this.history.clear();
+        this.coming.all = [];
         this.seenSent = 0;
         this.seenBy.clear();
         break;
@@ -219,11 +284,15 @@ export class Room {
       case 'ack':
         this.ack(f);
         break;
+      case 'transcript':
+        this.transcript = f.on === true;
+        break;
       case 'people':
+        this.compare(f.here);
         this.meet(f.people, f.here);
         break;
       case 'typing':
-        if (f.from && f.from !== this.me) this.typist(f.from);
+        if (f.from && f.from !== this.me) this.typists.heard(f.from);
         break;
       case 'seen':
         if (f.from) this.seenBy.set(f.from, Math.max(f.offset ?? 0, this.seenBy.get(f.from) ?? 0));
@@ -250,13 +319,20 @@ export class Room {
     this.port = f.port ?? 0;
     this.status = f.status ?? this.status;
     this.trouble = '';
+    heardAt(f.at);
+    this.transcript = f.transcript === true;
+    this.maxFile = f.max_file ?? 0;
+    this.editFor = f.edit_for ?? 0;
+    if (!this.first) this.compare(f.here);
     this.meet(f.people, f.here ?? []);
     for (const [id, offset] of Object.entries(f.seen_by ?? {})) this.seenBy.set(Number(id), offset);
     this.seenSent = Math.max(this.seenSent, this.seenBy.get(this.me) ?? 0);
     this.attempt = f.attempt;
     this.stale = f.attempt?.state === 'answered' ? f.attempt.id : '';
     this.remind();
-    this.flush();
+    this.sending.flush();
+    this.changes.resume();
+    this.uploads.resume();
     const first = this.first;
     this.first = false;
     this.options.welcomed?.(first);
@@ -264,12 +340,19 @@ export class Room {
 
   private meet(people: Participant[] | undefined, here: number[] | undefined): void {
     for (const p of people ?? []) this.people.set(p.id, p);
+    const was = this.calleeHere;
     if (here) this.here = new Set(here);
+    // An attempt while the callee was here came to nothing that would be told.
+    if (was && !this.calleeHere) this.calledAt = 0;
     if (this.calleeHere) {
       this.metCallee = true;
       this.wish = false; // it has come true
     }
     if (this.others.length) this.met = true;
+  }
+
+  private compare(here: number[] = []): void {
+    this.coming.compare(this.here, here, this.me, this.messages.at(-1)?.offset ?? 0);
   }
 
   private progress(a: Attempt | undefined): void {
@@ -294,74 +377,42 @@ export class Room {
   }
 
   private insert(m: Message): void {
-    // Nearly always at the end; a repeated offset is dropped.
-    let i = this.messages.length;
-    while (i > 0 && this.messages[i - 1]!.offset > m.offset) i--;
-    if (i > 0 && this.messages[i - 1]!.offset === m.offset) return;
-    this.messages.splice(i, 0, m);
-    // Only what has no gap before it may be claimed when coming back.
-    if (this.last === 0) this.last = m.offset;
-    for (let j = i; this.messages[j]?.offset === this.last + 1; j++) this.last++;
-    if (m.from === this.me) this.settle(m.id);
-    if (m.kind !== 'note') this.typists.get(m.from)?.();
+    if (!this.history.insert(m) || m.kind === 'edit' || m.kind === 'delete') return;
+    if (m.from === this.me) {
+      this.sending.settle(m.id);
+      this.uploads.settle(m.id);
+    }
+    if (m.kind !== 'note') this.typists.stopped(m.from);
     this.options.heard?.(m);
   }
 
   private ack(f: Frame): void {
-    const p = this.settle(f.id ?? '');
     this.trouble = '';
+    const change = this.changes.acked(f, this.me);
+    if (change) return this.insert(change);
+    const p = this.sending.settle(f.id ?? '');
     if (p && f.offset) {
-      this.insert({ offset: f.offset, id: p.id, from: this.me, kind: 'text', text: p.text, at: f.at ?? p.at });
+      this.insert({ offset: this.history.free(f.offset), id: p.id, from: this.me, kind: 'text', text: p.text, at: f.at ?? p.at });
     }
-    this.flush();
-  }
-
-  private settle(id: string): Pending | undefined {
-    this.inFlight.get(id)?.();
-    this.inFlight.delete(id);
-    this.failed.delete(id);
-    return this.outbox?.remove(id);
+    this.sending.flush();
   }
 
   private error(f: Frame): void {
-    this.trouble = f.code ?? '';
-    if (f.code !== 'store' && f.code !== 'too-large' && f.code !== 'forbidden') return;
-    for (const id of f.id ? [f.id] : [...this.inFlight.keys()]) this.fail(id);
-  }
-
-  private fail(id: string): void {
-    this.inFlight.get(id)?.();
-    this.inFlight.delete(id);
-    this.failed.add(id);
-  }
-
-  /** flush sends what waits, a few at a time, so that a long outbox is not "too fast". */
-  private flush(): void {
-    for (const p of this.pending) {
-      if (this.inFlight.size >= inFlightMost) return;
-      if (this.inFlight.has(p.id) || this.failed.has(p.id)) continue;
-      if (!this.epoch || !this.connection.send({ t: 'say', id: p.id, text: p.text })) return;
-      this.inFlight.set(p.id, after(ackWait, () => {
-        this.fail(p.id);
-        this.options.changed();
-      }));
+    const code = f.code ?? '';
+    const refused = this.changes.refused(f);
+    if (refused !== undefined) {
+      this.refused = refused;
+      return;
     }
-  }
-
-  /** landed forgets what was in flight: the next welcome sends it again. */
-  private landed(): void {
-    for (const stop of this.inFlight.values()) stop();
-    this.inFlight.clear();
-  }
-
-  private typist(id: number): void {
-    this.typists.get(id)?.();
-    const off = after(typingFor, () => end());
-    const end = () => {
-      off();
-      this.typists.delete(id);
-      this.options.changed();
-    };
-    this.typists.set(id, end);
+    if (code === 'too-fast' && !f.fatal && !f.id) {
+      // A ring is the person's to repeat.
+      if (Date.now() - this.calledAt > callWait) return;
+      const wait = (f.wait || 1) * 1000;
+      this.waitUntil = Date.now() + wait;
+      after(wait, () => this.options.changed());
+      return;
+    }
+    if (code !== 'too-fast' || f.fatal) this.trouble = code;
+    if (!f.fatal || code !== 'too-fast') this.sending.refused(f);
   }
 }

@@ -5,9 +5,10 @@
 import { h } from './dom';
 import type { Person } from './wire';
 
-// C0 and C1 controls but tab and line feed, and the two overrides that turn
-// the order of letters around.
-const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202d\u202e\ufeff]/g;
+// C0 and C1 controls but tab and line feed, the two overrides that turn the
+// order of letters around, characters without width that hide in words, and
+// halves of surrogate pairs.
+const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u202d\u202e\u2060-\u2064\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 // In one-line text every bidirectional control goes, so that a name cannot
 // reach beyond itself.
 const marks = /[\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c]/g;
@@ -48,7 +49,16 @@ export function avatar(p: Person | undefined, size = ''): HTMLElement {
   return h('span', { class: `avatar hue${hash % 8} ${size}`, 'aria-hidden': 'true' }, initials(nameOf(p)));
 }
 
-const address = /\bhttps?:\/\/[^\s<>"'`\u3000-\u303f\uff00-\uffef]+/gi;
+const address = /\b(?:https?:\/\/|www\.)[^\s<>"'`\u3000-\u303f\uff00-\uffef]+/gi;
+
+/**
+ * shown is how a link reads. A host with letters beyond ASCII is shown as it
+ * travels (punycode), since a foreign letter can look like one of ours.
+ */
+function shown(raw: string, url: URL): string {
+  const plain = raw.replace(marks, '');
+  return url.hostname.split('.').some((label) => label.startsWith('xn--')) ? url.href : plain;
+}
 
 /** linkify turns web addresses into links, and nothing else. */
 export function linkify(text: string): (Node | string)[] {
@@ -60,7 +70,7 @@ export function linkify(text: string): (Node | string)[] {
     if (raw.endsWith(')') && !raw.includes('(')) raw = raw.slice(0, -1);
     let url: URL;
     try {
-      url = new URL(raw);
+      url = new URL(/^www\./i.test(raw) ? 'https://' + raw : raw);
     } catch {
       continue;
     }
@@ -68,7 +78,7 @@ export function linkify(text: string): (Node | string)[] {
     if (url.username || url.password) continue;
     out.push(text.slice(at, m.index));
     out.push(h('a', { href: url.href, target: '_blank', rel: 'noopener noreferrer nofollow', dir: 'ltr' },
-      raw.replace(marks, '')));
+      shown(raw, url)));
     at = m.index + raw.length;
   }
   out.push(text.slice(at));

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/presence"
+)
+
+// standing is how a login can be reached now, as their devices, their settings and
+// their other chats have it.
+type standing struct {
+	login    string
+	settings room.Settings
+	said     string    // by the settings: room.Available, Away, DoNotDisturb, QuietHours
+	until    time.Time // of that
+	next     time.Time // when it may change
+	on       bool      // a device is connected
+	away     bool      // from all of them
+	chats    int       // others that they are in
+	why      string    // why they cannot be rung, of package frame; empty: they can
+}
+
+// members are the logins that stand behind one: those of a group, or itself.
+func (r *Relay) members(login string) []string {
+	if of := r.opt.Groups[login]; len(of) > 0 {
+		return of
+	}
+	return []string{login}
+}
+
+// groupsOf are a login and the groups of which it is a member.
+func (r *Relay) groupsOf(login string) []string {
+	list := []string{login}
+	for group, members := range r.opt.Groups {
+		if slices.Contains(members, login) {
+			list = append(list, group)
+		}
+	}
+	return list
+}
+
+// standings are those of a login, one for each member if it is a group's. A
+// chat in the room but does not count.
+func (r *Relay) standings(ctx context.Context, login, but string) []standing {
+	if login == "" {
+		return []standing{{why: frame.Off}}
+	}
+	members := r.members(login)
+	settings, err := r.opt.Rooms.Settings(ctx, members...)
+	if err != nil {
+		r.opt.Log("reading availability", "login", login, "reason", err.Error())
+	}
+	now := time.Now()
+	list := make([]standing, len(members))
+	for i, m := range members {
+		l := standing{login: m, settings: settings[m], chats: r.chatting(m, but)}
+		l.said, l.until, l.next = l.settings.At(now)
+		l.on, l.away = r.connected(m)
+		switch {
+		case l.said == room.DoNotDisturb:
+			l.why = frame.DND
+		case l.said == room.QuietHours:
+			l.why = frame.Quiet
+		case !l.on:
+			l.why = frame.Off
+		case l.settings.Chats > 0 && l.chats >= l.settings.Chats:
+			l.why = frame.Busy
+		}
+		list[i] = l
+	}
+	return list
+}
+
+// connected says whether a device of a login is connected, here or at another
+// relay, and whether they are away from all of them.
+func (r *Relay) connected(login string) (on, away bool) {
+	r.mu.Lock()
+	away = true
+	for _, d := range r.devices[login] {
+		on, away = true, away && d.Away
+	}
+	r.mu.Unlock()
+	if !on || away {
+		for _, d := range r.remote(login) {
+			on, away = true, away && d.Away
+		}
+	}
+	return on, on && away
+}
+
+// reach is whether, and how, a callee can be rung now.
+type reach struct {
+	on   bool     // a device is connected
+	why  string   // why they cannot be rung
+	busy bool     // whoever can be rung is in another chat
+	ring []string // logins to ring
+	push []string // logins whose browsers may be told
+}
+
+// reachOf looks how the callee of a room can be rung; without the logins but.
+func (r *Relay) reachOf(ctx context.Context, login, roomID string, but map[string]bool) (c reach) {
+	c.busy = true
+	rank := []string{frame.Off, frame.Quiet, frame.DND, frame.Busy} // of several reasons the last counts
+	for _, l := range r.standings(ctx, login, roomID) {
+		if but[l.login] {
+			continue
+		}
+		c.on = c.on || l.on
+		if l.login != "" && (l.why == "" || l.why == frame.Off) {
+			c.push = append(c.push, l.login)
+		}
+		if l.why == "" {
+			c.ring = append(c.ring, l.login)
+			c.busy = c.busy && l.chats > 0
+		} else if slices.Index(rank, l.why) > slices.Index(rank, c.why) {
+			c.why = l.why
+		}
+	}
+	if len(c.ring) > 0 {
+		c.why = ""
+		return c
+	}
+	if c.busy = false; c.why == "" {
+		c.why = frame.Off // there is nobody
+	}
+	return c
+}
+
+// Status is a login's availability.
+func (r *Relay) Status(ctx context.Context, login string) frame.Status {
+	status, _ := r.statusIn(ctx, login, "")
+	return status
+}
+
+// statusIn is a login's availability to the people of a room, a chat in which
+// makes nobody busy, and when that may change by itself.
+func (r *Relay) statusIn(ctx context.Context, login, roomID string) (best frame.Status, next time.Time) {
+	rank := []string{"", frame.Off, frame.Quiet, frame.DND, frame.Away, frame.Available}
+	var of standing
+	for _, l := range r.standings(ctx, login, roomID) {
+		if !l.next.IsZero() && (next.IsZero() || l.next.Before(next)) {
+			next = l.next
+		}
+		s := frame.Status{State: l.why, Busy: l.chats > 0}
+		if l.why == "" || l.why == frame.Busy {
+			if s.State = frame.Available; l.away || l.said == room.Away {
+				s.State = frame.Away
+			}
+		}
+		if !l.until.IsZero() && s.State != frame.Off && s.State != frame.Available {
+			s.Until = &l.until
+		}
+		if slices.Index(rank, s.State) > slices.Index(rank, best.State) || s.State == best.State && best.Busy && !s.Busy {
+			best, of = s, l
+		}
+	}
+	if best.State == frame.Available || of.login == "" {
+		return best, next
+	}
+	best.Back = of.settings.Back
+	if best.Back == 0 {
+		best.Back = r.usually(ctx, login)
+	}
+	if best.State != frame.Off {
+		return best, next
+	}
+	ctx, cancel := context.WithTimeout(ctx, presenceWait)
+	defer cancel()
+	a, err := r.opt.Presence.Lookup(ctx, of.login)
+	if err == nil {
+		best.Since = &a.Seen
+	} else if !errors.Is(err, presence.ErrUnknown) {
+		r.opt.Log("looking a login up", "login", of.login, "reason", err.Error())
+	}
+	return best, next
+}
+
+// usually is within how many minutes a login came back of late, three times of
+// four; 0 where there is too little to say so.
+func (r *Relay) usually(ctx context.Context, login string) int {
+	past, err := r.opt.Rooms.Returns(ctx, login)
+	if err != nil {
+		r.opt.Log("reading past answers", "login", login, "reason", err.Error())
+	}
+	if len(past) < 3 {
+		return 0
+	}
+	slices.Sort(past)
+	took := past[len(past)*3/4]
+	for _, minutes := range []int{5, 15, 30, 60, 120, 240, 480, 1440} {
+		if took <= time.Duration(minutes)*time.Minute {
+			return minutes
+		}
+	}
+	return 0
+}
+
+// watch makes a session show the status of its callee as it changes, at next
+// by itself, and learns whether that one has blocked them.
+func (r *Relay) watch(s *session, next time.Time) {
+	if s.callee.Login == "" {
+		return
+	}
+	r.mu.Lock()
+	if r.watchers[s.callee.Login] == nil {
+		r.watchers[s.callee.Login] = map[*session]bool{}
+	}
+	r.watchers[s.callee.Login][s] = true
+	r.mu.Unlock()
+	r.turnAt(s.callee.Login, next)
+	s.screen()
+}
+
+func (r *Relay) unwatch(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if of := r.watchers[s.callee.Login]; of[s] {
+		if delete(of, s); len(of) == 0 {
+			delete(r.watchers, s.callee.Login)
+			r.forgetTurn(s.callee.Login)
+		}
+	}
+}
+
+// watched are the live rooms in which somebody waits for a login, or for a
+// group of which it is a member; leave must be called for each.
+func (r *Relay) watched(login string) (list []*hall) {
+	groups := r.groupsOf(login)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := map[*hall]bool{}
+	for _, g := range groups {
+		for s := range r.watchers[g] {
+			if !known[s.hall] && s.hall.hold() {
+				known[s.hall] = true
+				list = append(list, s.hall)
+			}
+		}
+	}
+	return list
+}
+
+// statusChanged tells everybody who shows the status of a login, here and at
+// other relays.
+func (r *Relay) statusChanged(login string) {
+	r.statusHere(login)
+	r.publish("", note{T: noteStatus, Login: login})
+}
+
+// statusHere tells those of this relay, and the login's own devices.
+func (r *Relay) statusHere(login string) {
+	r.turned.Add(1)
+	for _, g := range r.groupsOf(login) {
+		r.mu.Lock()
+		of := make(map[string]bool, 1) // rooms; one may have many who watch
+		for s := range r.watchers[g] {
+			of[s.hall.id] = true
+		}
+		own := g == login && len(r.devices[g]) > 0
+		r.mu.Unlock()
+		if len(of) == 0 && !own {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(r.ctx, presenceWait)
+		status, next := r.statusIn(ctx, g, "")
+		cancel()
+		r.turnAt(g, next)
+		say := map[bool][]byte{}
+		for _, busy := range []bool{false, true} {
+			status.Busy = busy
+			say[busy] = frame.Encode(&frame.Frame{T: frame.TStatus, Status: &status})
+		}
+		for id := range of {
+			of[id] = r.busy(g, id)
+		}
+		r.mu.Lock()
+		for s := range r.watchers[g] {
+			s.out.put(say[of[s.hall.id]])
+		}
+		if own {
+			for _, d := range r.devices[g] {
+				d.out.put(say[false])
+			}
+		}
+		r.mu.Unlock()
+	}
+}
+
+// busy says whether a login, or every connected member of a group, is in a
+// chat elsewhere than in a room.
+func (r *Relay) busy(login, roomID string) bool {
+	some := false
+	for _, m := range r.members(login) {
+		if on, _ := r.connected(m); !on {
+			continue
+		}
+		if some = true; r.chatting(m, roomID) == 0 {
+			return false
+		}
+	}
+	return some
+}
+
+// turnAt has the availability of a login looked at when it changes by itself,
+// as when quiet hours begin or end. There is at most one such time a login, and
+// none where nobody watches.
+func (r *Relay) turnAt(login string, next time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forgetTurn(login)
+	if next.IsZero() || r.closed || len(r.watchers[login]) == 0 && len(r.devices[login]) == 0 {
+		return
+	}
+	r.turns[login] = time.AfterFunc(max(time.Until(next), 0)+turnSlack, func() {
+		r.later("availability", func() {
+			r.statusHere(login)
+			for _, m := range r.members(login) {
+				r.recheck(m, changed)
+			}
+		})
+	})
+}
+
+// forgetTurn is called with Relay.mu held.
+func (r *Relay) forgetTurn(login string) {
+	if t := r.turns[login]; t != nil {
+		t.Stop()
+		delete(r.turns, login)
+	}
+}
+
+// recheck looks again, in the rooms in which somebody waits for a login,
+// whether it can be rung, and returns the attempts that ring.
+func (r *Relay) recheck(login string, what news) map[string]bool {
+	rung := map[string]bool{}
+	for _, h := range r.watched(login) {
+		h.do(func() {
+			h.reconsider(what)
+			if c := h.call; c != nil && c.m.State == frame.Ringing && slices.Contains(h.r.members(person(h.info, c.a.Callee).Login), login) {
+				rung[c.a.ID] = true
+			}
+		})
+		h.leave()
+	}
+	return rung
+}
+
+// later runs f in a goroutine that the relay waits for when it shuts down,
+// unless it does already. A step of a room may call it.
+func (r *Relay) later(what string, f func()) {
+	if !r.work.enter() {
+		return
+	}
+	go func() {
+		defer r.work.leave()
+		defer r.recovered(what)
+		f()
+	}()
+}
+
+// foldGroups brings the groups into the form of logins.
+func foldGroups(groups map[string][]string) map[string][]string {
+	folded := make(map[string][]string, len(groups))
+	for addr, logins := range groups {
+		for _, l := range logins {
+			if l = strings.ToLower(l); !slices.Contains(folded[strings.ToLower(addr)], l) {
+				folded[strings.ToLower(addr)] = append(folded[strings.ToLower(addr)], l)
+			}
+		}
+	}
+	return folded
+}

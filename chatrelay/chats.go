@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import "time"
+
+// Who is in a chat with somebody may not want another ring. Each relay knows
+// of the chats in its own rooms, and tells the others.
+
+const (
+	chatsEvery = 30               // heartbeats between telling the other relays of all chats
+	chatsKept  = 90 * time.Second // another relay's chat, after it was told of
+	chatsNote  = 200              // logins in one note
+	maxFar     = 50000            // chats at other relays that are known; of further ones nobody is told to be busy
+)
+
+// chat is a login's conversation in a room.
+type chat struct {
+	relay string // empty: here
+	at    time.Time
+}
+
+// company notes which logins are in a chat here: with somebody else.
+func (h *hall) company() {
+	now := map[string]bool{}
+	if here := h.here(); len(here) > 1 {
+		for _, id := range here {
+			if p := person(h.info, id); p.Login != "" && !p.Guest {
+				now[p.Login] = true
+			}
+		}
+	}
+	var began, ended []string
+	for login := range now {
+		if !h.chats[login] {
+			began = append(began, login)
+		}
+	}
+	for login := range h.chats {
+		if !now[login] {
+			ended = append(ended, login)
+		}
+	}
+	h.chats = now
+	h.r.chatsChanged(h.id, began, true)
+	h.r.chatsChanged(h.id, ended, false)
+}
+
+// disband ends the chats of a room that ends. It is called with Relay.mu held.
+func (h *hall) disband() {
+	var ended []string
+	for login := range h.chats {
+		ended = append(ended, login)
+	}
+	if h.chats = nil; len(ended) > 0 {
+		h.r.later("a chat's end", func() { h.r.chatsChanged(h.id, ended, false) })
+	}
+}
+
+func (r *Relay) chatsChanged(roomID string, logins []string, on bool) {
+	if len(logins) == 0 {
+		return
+	}
+	of := make(map[string][]string, len(logins))
+	for _, login := range logins {
+		r.setChat(login, roomID, "", on)
+		of[login] = []string{roomID}
+	}
+	r.publish("", note{T: noteChats, On: on, Chats: of})
+	r.later("a chat's end", func() { r.chatsTold(logins, roomID) })
+}
+
+// setChat notes that a login is in a chat at a relay, or not any more, and
+// says whether that is new.
+func (r *Relay) setChat(login, roomID, relay string, on bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	of := r.chats[login]
+	old, known := of[roomID]
+	if !on {
+		if !known || old.relay != relay {
+			return false
+		}
+		if delete(of, roomID); len(of) == 0 {
+			delete(r.chats, login)
+		}
+		return true
+	}
+	if of == nil {
+		if relay != "" && len(r.chats) >= maxFar {
+			return false
+		}
+		of = map[string]chat{}
+		r.chats[login] = of
+	}
+	of[roomID] = chat{relay, time.Now()}
+	return !known
+}
+
+// chatsTold lets those who wait for a login in other rooms know.
+func (r *Relay) chatsTold(logins []string, roomID string) {
+	for _, login := range logins {
+		elsewhere := false
+		groups := r.groupsOf(login)
+		r.mu.Lock()
+		for _, g := range groups {
+			for s := range r.watchers[g] {
+				elsewhere = elsewhere || s.hall.id != roomID
+			}
+		}
+		r.mu.Unlock()
+		if !elsewhere {
+			continue
+		}
+		r.statusHere(login)
+		r.recheck(login, changed)
+	}
+}
+
+// chatting is in how many chats a login is, without that in the room but.
+func (r *Relay) chatting(login, but string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, c := range r.chats[login] {
+		if id == but {
+			continue
+		}
+		if c.relay != "" {
+			alive := false
+			for _, p := range r.peers {
+				alive = alive || p.Name == c.relay
+			}
+			if !alive || time.Since(c.at) > chatsKept {
+				continue
+			}
+		}
+		n++
+	}
+	return n
+}
+
+// tellChats tells the other relays of all chats here from time to time, since
+// a note may get lost, and forgets what they have not told of for long.
+func (r *Relay) tellChats(beat int) {
+	if beat%chatsEvery != 0 {
+		return
+	}
+	var notes []note
+	r.mu.Lock()
+	for login, of := range r.chats {
+		for id, c := range of {
+			if c.relay != "" {
+				if time.Since(c.at) > chatsKept {
+					delete(of, id)
+				}
+				continue
+			}
+			if len(notes) == 0 || len(notes[len(notes)-1].Chats) >= chatsNote {
+				notes = append(notes, note{T: noteChats, On: true, Chats: map[string][]string{}})
+			}
+			last := notes[len(notes)-1].Chats
+			last[login] = append(last[login], id)
+		}
+		if len(of) == 0 {
+			delete(r.chats, login)
+		}
+	}
+	r.mu.Unlock()
+	for _, n := range notes {
+		r.publish("", n)
+	}
+}
+
+// heedChats notes what another relay tells of.
+func (r *Relay) heedChats(l letter) {
+	for login, rooms := range l.note.Chats {
+		for _, id := range rooms {
+			if r.setChat(login, id, l.peer, l.note.On) {
+				r.chatsTold([]string{login}, id)
+			}
+		}
+	}
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/quic-go/quic-go"
+	"golang.org/x/time/rate"
+
+	"github.com/chmail/chmail/guard/limit"
+)
+
+// errCrowd: too many connections of one address prefix.
+var errCrowd = errors.New("too many connections from there")
+
+// doors counts the connections that come in at all granted ports, by address
+// prefix: an IPv4 address, or an IPv6 /64, which is one customer's. While many
+// come at once, newcomers must prove that they are where they say (QUIC Retry,
+// RFC 9000 section 8.1.2): it costs them a round trip and an attacker with
+// forged addresses everything. What comes from this machine has no prefix: it
+// may stand for anybody.
+type doors struct {
+	mu      sync.Mutex
+	opening int // handshakes under way
+	recent  *rate.Limiter
+	of      map[netip.Prefix]*crowd
+}
+
+// crowd is one prefix.
+type crowd struct {
+	conns int
+	rate  *rate.Limiter
+}
+
+// prefixOf is what is counted together; the zero Prefix for this machine.
+func prefixOf(a netip.Addr) netip.Prefix {
+	if !a.IsValid() || a.IsLoopback() {
+		return netip.Prefix{}
+	}
+	return limit.Prefix(a)
+}
+
+// verify is for quic.Transport.VerifySourceAddress.
+func (d *doors) verify(from net.Addr) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.recent == nil {
+		d.recent = rate.NewLimiter(retryRate, retryRate)
+	}
+	c := d.of[prefixOf(addrOf(from))]
+	if d.recent.Allow() && d.opening < retryFrom && (c == nil || c.rate.Tokens() >= 1) {
+		return false
+	}
+	retriesTotal.Inc()
+	return true
+}
+
+type entrantKey struct{}
+
+// entrant is a connection whose handshake is under way.
+type entrant struct {
+	d       *doors
+	settled bool // under doors.mu
+}
+
+// enter is for quic.Transport.ConnContext: it counts a connection in, and out
+// when its context ends, or refuses it.
+func (d *doors) enter(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+	p := prefixOf(addrOf(info.RemoteAddr))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.crowd(p)
+	if c != nil && (c.conns >= maxPrefixConns || !c.rate.Allow()) {
+		refusedTotal.WithLabelValues("prefix").Inc()
+		return nil, errCrowd
+	}
+	if c != nil {
+		c.conns++
+	}
+	d.opening++
+	e := &entrant{d: d}
+	context.AfterFunc(ctx, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		e.settle()
+		if c != nil {
+			c.conns--
+		}
+	})
+	return context.WithValue(ctx, entrantKey{}, e), nil
+}
+
+// crowd is a prefix's count; nil: it is not counted. A prefix without
+// connections is forgotten when its place is needed.
+func (d *doors) crowd(p netip.Prefix) *crowd {
+	if !p.IsValid() {
+		return nil
+	}
+	if c := d.of[p]; c != nil {
+		return c
+	}
+	if d.of == nil {
+		d.of = map[netip.Prefix]*crowd{}
+	}
+	if len(d.of) >= maxPrefixes {
+		tries := 64
+		for old, c := range d.of {
+			if tries--; tries < 0 {
+				return nil
+			}
+			if c.conns == 0 {
+				delete(d.of, old)
+				break
+			}
+		}
+	}
+	c := &crowd{rate: rate.NewLimiter(prefixRate, prefixBurst)}
+	d.of[p] = c
+	return c
+}
+
+// settled notes that a connection's handshake is over.
+func settled(ctx context.Context) {
+	if e, ok := ctx.Value(entrantKey{}).(*entrant); ok {
+		e.d.mu.Lock()
+		defer e.d.mu.Unlock()
+		e.settle()
+	}
+}
+
+// settle is called with doors.mu held.
+func (e *entrant) settle() {
+	if !e.settled {
+		e.settled = true
+		e.d.opening--
+	}
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import (
+	"context"
+	"errors"
+
+	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/clean"
+)
+
+// words is the cleaned text of a frame that says something. If it is empty,
+// the frame has been refused or the connection ends with the error.
+func (s *session) words(f *frame.Frame) (string, error) {
+	if f.ID == "" || len(f.ID) > frame.MaxID || f.Text == "" {
+		return "", &fault{frame.ErrBadFrame, f.T + " needs an id of at most 64 octets and a text"}
+	}
+	// More than may be kept is refused as it came, so that a page can tell before.
+	text, err := clean.Message(f.Text, frame.MaxText)
+	switch {
+	case err != nil || len(f.Text) > frame.MaxText:
+		s.refuse(f.ID, frame.ErrTooLarge, "a message is at most 16 KiB long")
+		return "", nil
+	case text == "":
+		s.refuse(f.ID, frame.ErrEmpty, "there is nothing to see in this message")
+	}
+	return text, nil
+}
+
+// refuse answers a frame that cannot be done; the connection goes on.
+func (s *session) refuse(id, code, text string) {
+	s.out.put(frame.Encode(&frame.Frame{T: frame.TError, ID: id, Code: code, Text: text}))
+}
+
+// change commits an edit or a delete of one's own message. It is a message
+// itself, so that everybody learns of it exactly once.
+func (s *session) change(ctx context.Context, f *frame.Frame) error {
+	m := room.Message{ID: f.ID, From: s.me, Kind: room.KindDelete, Ref: f.Offset}
+	if f.T == frame.TEdit {
+		text, err := s.words(f)
+		if text == "" {
+			return err
+		}
+		m.Kind, m.Text = room.KindEdit, text
+	} else if f.ID == "" || len(f.ID) > frame.MaxID {
+		return &fault{frame.ErrBadFrame, "delete needs an id of at most 64 octets"}
+	}
+	if !s.turn() {
+		s.tooOften(f.ID, turnWait)
+		return nil
+	}
+	s.hall.do(func() { s.own[f.ID] = true })
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	m, err := s.r.opt.Rooms.Change(ctx, s.r.home(), s.hall.id, m)
+	if err == nil {
+		s.hall.do(func() { s.hall.posted(s, m) })
+		return nil
+	}
+	if errors.Is(err, room.ErrMoved) {
+		s.hall.post(s.hall.moved) // the client sends it again to the room's new home
+		return nil
+	}
+	s.hall.do(func() { delete(s.own, f.ID) })
+	switch {
+	case errors.Is(err, room.ErrForbidden):
+		s.refuse(f.ID, frame.ErrForbidden, "this message cannot be changed")
+	case errors.Is(err, room.ErrLate):
+		s.refuse(f.ID, frame.ErrTooLate, "a message can be changed for 15 minutes")
+	default:
+		s.r.opt.Log("changing a message", "room", s.hall.id, "reason", err.Error())
+		s.refuse(f.ID, frame.ErrStore, "the change could not be kept, send it again")
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import (
+	"strconv"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/guard/limit"
+)
+
+// fairness keeps one person, one network and the callers of one callee from
+// taking what is everybody's. Each has buckets of its own, so who reaches a
+// limit stands in nobody else's way. Messages beyond it are read later, which
+// slows their writer down and loses nothing; attempts beyond it are refused.
+type fairness struct {
+	sayMe, sayFrom              *limit.Buckets // messages of a participant, of an address prefix
+	callMe, callFrom, callWhoso *limit.Buckets // attempts of a participant, of an address prefix, at a login
+}
+
+func newFairness() fairness {
+	of := func(every, burst int) *limit.Buckets {
+		return limit.NewBuckets(limit.Rate{Every: rate.Limit(every), Burst: burst}, maxTracked)
+	}
+	return fairness{sayMe: of(sayRate, sayBurst), sayFrom: of(200, 1000),
+		callMe: of(1, 30), callFrom: of(2, 60), callWhoso: of(20, 200)}
+}
+
+// maySay says how long a message must wait for its turn.
+func (s *session) maySay() time.Duration {
+	wait := s.r.fair.sayMe.Wait(strconv.FormatInt(s.me, 10))
+	if from := prefixOf(s.conn.RemoteIP()); from.IsValid() {
+		wait = max(wait, s.r.fair.sayFrom.Wait(from.String()))
+	}
+	return wait
+}
+
+// mayCall says how long until an attempt may be made.
+func (s *session) mayCall() time.Duration {
+	wait := s.r.fair.callMe.Wait(strconv.FormatInt(s.me, 10))
+	if from := prefixOf(s.conn.RemoteIP()); wait == 0 && from.IsValid() {
+		wait = s.r.fair.callFrom.Wait(from.String())
+	}
+	if wait == 0 {
+		wait = s.r.fair.callWhoso.Wait(s.callee.Login)
+	}
+	return wait
+}
+
+// turn waits until the session's message may be stored; false: the connection
+// is over, or others of the same network have it wait for too long.
+func (s *session) turn() bool {
+	for end := time.Now().Add(turnWait); ; {
+		wait := s.maySay()
+		if wait == 0 {
+			return true
+		}
+		if time.Now().Add(wait).After(end) {
+			return false
+		}
+		select {
+		case <-time.After(wait):
+		case <-s.out.done:
+			return false
+		}
+	}
+}
+
+// tooOften refuses something; nothing is lost by asking again later.
+func (s *session) tooOften(id string, wait time.Duration) {
+	droppedTotal.WithLabelValues("limited").Inc()
+	s.out.put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrTooFast, ID: id,
+		Text: "that is too often, try again in a moment", Wait: int((wait + time.Second - 1) / time.Second)}))
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/chmail/chmail/chatrelay/attempt"
+	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/push"
+)
+
+// ring rings every device of whoever can be rung, and waits for an interval.
+// Browsers are told of the first ring by a push, for which nothing waits.
+func (h *hall) ring(c *call, first bool) {
+	h.r.setCall(c.a.ID, h)
+	now := c.now
+	if now == nil {
+		fresh := h.reach(c)
+		now = &fresh
+	}
+	c.busy, c.devices = now.busy, nil
+	if c.rung == nil {
+		c.rung = map[string]map[string]bool{}
+	}
+	for _, login := range now.ring {
+		kinds, relays := h.r.ring(login, h.ringFrame(c, login), c.silent)
+		c.devices = append(c.devices, kinds...)
+		if c.rung[login] == nil {
+			c.rung[login] = map[string]bool{}
+		}
+		for _, relay := range relays {
+			c.rung[login][relay] = true
+		}
+	}
+	if first && !c.silent {
+		c.pushed = now.push
+		n := h.pushNote(c, push.Ring)
+		n.TTL = time.Duration(c.m.Of) * h.r.opt.Interval
+		h.r.alert(c.pushed, n)
+	}
+	stopTimer(c.timer)
+	c.turn++
+	turn := c.turn
+	c.timer = time.AfterFunc(h.r.opt.Interval, func() {
+		h.post(func() {
+			if h.call == c && c.turn == turn {
+				h.event(attempt.Event{Kind: attempt.Tick})
+			}
+		})
+	})
+	h.watchDevices(c, turn)
+}
+
+// watchDevices looks from time to time whether devices at other relays are
+// still there: of a relay that has died nobody is told.
+func (h *hall) watchDevices(c *call, turn int) {
+	far := 0
+	for _, relays := range c.rung {
+		far += len(relays)
+	}
+	if far == 0 {
+		return
+	}
+	time.AfterFunc(presence.HeartbeatEvery, func() {
+		h.post(func() {
+			if h.call != c || c.turn != turn {
+				return
+			}
+			if now := h.reach(c); now.on {
+				h.watchDevices(c, turn)
+			} else {
+				h.event(attempt.Event{Kind: attempt.Unreachable, Why: now.why})
+			}
+		})
+	})
+}
+
+// ringFrame is what the devices of a login show.
+func (h *hall) ringFrame(c *call, login string) *frame.Frame {
+	ctx, cancel := h.store()
+	defer cancel()
+	muted, err := h.r.opt.Rooms.Muted(ctx, login, h.id)
+	if err != nil {
+		h.log("looking whether a room is muted", err)
+	}
+	callee := person(h.info, c.a.Callee)
+	f := &frame.Ring{Attempt: c.a.ID, Room: h.id, From: person(h.info, c.a.Caller).Person, Subject: h.info.Subject,
+		Ring: c.m.Ring, Of: c.m.Of, Muted: muted, Busy: h.r.chatting(login, h.id) > 0, At: time.Now().UTC()}
+	if login != callee.Login {
+		f.Group = called(callee.Person)
+	}
+	return &frame.Frame{T: frame.TRing, Ring: f}
+}
+
+// stopRings tells the devices why it is over; the one that answered is told
+// so, the others that it was elsewhere.
+func (h *hall) stopRings(c *call, why string) {
+	c.turn++
+	stopTimer(c.timer)
+	stopTimer(c.grace)
+	if why == frame.EndAnswered {
+		why = frame.EndElsewhere
+	}
+	if c.silent {
+		c.rung = nil
+	}
+	for login := range c.rung {
+		h.endRing(c, login, why)
+	}
+	if len(c.pushed) > 0 {
+		h.r.alert(c.pushed, h.pushNote(c, push.End))
+	}
+	c.devices, c.rung, c.pushed = nil, nil, nil
+	h.r.setCall(c.a.ID, nil)
+}
+
+// endRing tells the devices of one login why it is over for them.
+func (h *hall) endRing(c *call, login, why string) {
+	name := ""
+	if c.a.Taker != 0 && login != c.taker.login {
+		name = called(person(h.info, c.a.Taker).Person)
+	}
+	at := func(relay string) (device string) {
+		if c.taker.login == login && c.taker.relay == relay {
+			device = c.taker.id
+		}
+		return device
+	}
+	h.r.endRings(login, c.a.ID, why, at(""), name)
+	for relay := range c.rung[login] {
+		h.r.publish(relay, note{T: noteEnd, Login: login, Attempt: c.a.ID, Code: why, Device: at(relay), Words: name})
+	}
+}
+
+// setCall notes in which room an attempt rings; nil: it does not any more.
+func (r *Relay) setCall(id string, h *hall) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h == nil {
+		delete(r.calls, id)
+	} else {
+		r.calls[id] = h
+	}
+}
+
+// ring rings every device of a login, unless it is for show, and returns what
+// kinds of devices those are and at which other relays some are.
+func (r *Relay) ring(login string, f *frame.Frame, show bool) (kinds, relays []string) {
+	b := frame.Encode(f)
+	r.mu.Lock()
+	for _, d := range r.devices[login] {
+		kinds = append(kinds, string(d.Source))
+		if !show {
+			d.out.put(b)
+		}
+	}
+	r.mu.Unlock()
+	for _, d := range r.remote(login) {
+		kinds = append(kinds, string(d.Source))
+		if !show && !slices.Contains(relays, d.Relay) {
+			relays = append(relays, d.Relay)
+			r.publish(d.Relay, note{T: noteRing, Login: login, Frame: f})
+		}
+	}
+	return kinds, relays
+}
+
+// endRings tells the devices of a login at this relay why a ring is over, and
+// the one that answered, if there is one, that it did. name: who else did.
+func (r *Relay) endRings(login, attemptID, code, answered, name string) {
+	b := frame.Encode(&frame.Frame{T: frame.TRingEnd, AttemptID: attemptID, Code: code, Name: name})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, d := range r.devices[login] {
+		if answered != "" && id == answered {
+			d.out.put(frame.Encode(&frame.Frame{T: frame.TRingEnd, AttemptID: attemptID, Code: frame.EndAnswered}))
+		} else {
+			d.out.put(b)
+		}
+	}
+}
+
+// takeUp goes on with what was under way when this process, or another relay,
+// ended: a room with an open attempt resumes it as it comes to life.
+func (r *Relay) takeUp() error {
+	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
+	defer cancel()
+	open, err := r.opt.Rooms.OpenAttempts(ctx, r.home())
+	if err != nil {
+		return err
+	}
+	for _, a := range open {
+		h, err := r.enter(ctx, a.Room)
+		if elsewhere(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("taking up an attempt: %w", err)
+		}
+		h.do(func() {}) // it has resumed by then
+		h.leave()
+	}
+	return nil
+}
+
+// resume takes up an attempt. What rang or waited moments ago goes on, if its
+// caller comes back; what is older is unanswered, with an alarm.
+func (h *hall) resume() {
+	c := h.call
+	if c == nil {
+		return
+	}
+	h.screen(c)
+	if !c.a.Ended.IsZero() {
+		return
+	}
+	young := time.Since(c.a.Started) < takeUpWithin
+	switch {
+	case c.a.State == frame.Ringing && young:
+		h.holdCall(c)
+		h.ring(c, false)
+		c.callerGone(h)
+	case c.a.State == frame.Ringing:
+		c.m.Of = c.m.Ring
+		h.event(attempt.Event{Kind: attempt.Tick})
+	case c.a.State == frame.Busy && young:
+		h.holdCall(c)
+		c.callerGone(h)
+	case c.a.State == frame.Busy:
+		h.event(attempt.Event{Kind: attempt.CallerGone})
+	default:
+		h.alarm(c)
+	}
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import (
+	"context"
+	"time"
+
+	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/room"
+)
+
+// LineRooms is what availability, pushes, blocks and groups use of a
+// room.Store, which documents each.
+type LineRooms interface {
+	Setting(ctx context.Context, key string, make func() ([]byte, error)) ([]byte, error)
+	Settings(ctx context.Context, logins ...string) (map[string]room.Settings, error)
+	ChangeSettings(ctx context.Context, login string, change func(*room.Settings) error) (room.Settings, error)
+	PutSubscription(ctx context.Context, login string, sub room.Subscription, most int) error
+	Subscriptions(ctx context.Context, login string) ([]room.Subscription, error)
+	DropSubscription(ctx context.Context, login, endpoint string) error
+	Block(ctx context.Context, login, roomID string, participant int64) error
+	UnblockParticipant(ctx context.Context, login, roomID string, participant int64) error
+	Unblock(ctx context.Context, login, who string) error
+	Blocks(ctx context.Context, login string) ([]room.Block, error)
+	BlockedBy(ctx context.Context, p room.Participant, logins ...string) ([]string, error)
+	Mute(ctx context.Context, login, roomID string, on bool) error
+	Muted(ctx context.Context, login, roomID string) (bool, error)
+	SetGroups(ctx context.Context, groups map[string][]string) error
+	Join(ctx context.Context, login, roomID string) (room.Participant, error)
+	Missed(ctx context.Context) ([]string, error)
+	NotePushed(ctx context.Context, attemptID string, at time.Time) error
+	Returns(ctx context.Context, login string) ([]time.Duration, error)
+}
+
+// Desk is what a login has set, and what follows from it.
+type Desk struct {
+	Login string `json:"login"`
+	room.Settings
+	Status   frame.Status `json:"status"`
+	Usually  int          `json:"usually,omitempty"` // back within so many minutes, computed
+	Browsers int          `json:"browsers"`          // that take notifications
+	Blocked  []room.Block `json:"blocked"`
+	Groups   []string     `json:"groups"` // whose rings it gets
+}
+
+// Settings are a login's.
+func (r *Relay) Settings(ctx context.Context, login string) (Desk, error) {
+	all, err := r.opt.Rooms.Settings(ctx, login)
+	if err != nil {
+		return Desk{}, err
+	}
+	d := Desk{Login: login, Settings: all[login], Status: r.Status(ctx, login), Usually: r.usually(ctx, login), Groups: r.groupsOf(login)[1:]}
+	browsers, err := r.opt.Rooms.Subscriptions(ctx, login)
+	if err != nil {
+		return Desk{}, err
+	}
+	d.Browsers = len(browsers)
+	if d.Blocked, err = r.opt.Rooms.Blocks(ctx, login); err != nil {
+		return Desk{}, err
+	}
+	if d.Blocked == nil {
+		d.Blocked = []room.Block{}
+	}
+	return d, nil
+}
+
+// ChangeSettings lets change make a login's settings new; whoever shows their
+// availability learns of it at once. *room.SettingError: one is not possible.
+func (r *Relay) ChangeSettings(ctx context.Context, login string, change func(*room.Settings) error) (Desk, error) {
+	if _, err := r.opt.Rooms.ChangeSettings(ctx, login, change); err != nil {
+		return Desk{}, err
+	}
+	r.settingsChanged(login)
+	return r.Settings(ctx, login)
+}
+
+// Block makes a login block a participant of a room, or ends that.
+// room.ErrUnknown, room.ErrFull.
+func (r *Relay) Block(ctx context.Context, login, roomID string, participant int64, on bool) error {
+	do := r.opt.Rooms.Block
+	if !on {
+		do = r.opt.Rooms.UnblockParticipant
+	}
+	if _, err := r.opt.Rooms.Member(ctx, login, roomID); err != nil {
+		return err
+	}
+	if err := do(ctx, login, roomID, participant); err != nil {
+		return err
+	}
+	r.settingsChanged(login)
+	return nil
+}
+
+// Unblock ends a block by what it is called, as in Desk.Blocked.
+func (r *Relay) Unblock(ctx context.Context, login, who string) error {
+	if err := r.opt.Rooms.Unblock(ctx, login, who); err != nil {
+		return err
+	}
+	r.settingsChanged(login)
+	return nil
+}
+
+// Mute makes a room's rings silent for a login, or sound again.
+// room.ErrUnknown: the login is not in it.
+func (r *Relay) Mute(ctx context.Context, login, roomID string, on bool) error {
+	if err := r.opt.Rooms.Mute(ctx, login, roomID, on); err != nil {
+		return err
+	}
+	r.settingsChanged(login)
+	return nil
+}
+
+// settingsChanged makes what a login has set count at every relay.
+func (r *Relay) settingsChanged(login string) {
+	r.publish("", note{T: noteSettings, Login: login})
+	r.heedSettings(login)
+}
+
+// heedSettings makes it count at this one.
+func (r *Relay) heedSettings(login string) {
+	r.tellDevices(login, &frame.Frame{T: frame.TSettings})
+	r.statusHere(login)
+	r.mu.Lock()
+	var of []*session
+	for s := range r.watchers[login] {
+		of = append(of, s)
+	}
+	r.mu.Unlock()
+	for _, s := range of {
+		s.screen()
+	}
+	for _, h := range r.watched(login) {
+		h.do(h.screenAgain)
+		h.leave()
+	}
+	r.recheck(login, changed)
+}
+
+// screen looks whether the session's callee has blocked them: then what they
+// say is acknowledged, and goes nowhere.
+func (s *session) screen() {
+	ctx, cancel := context.WithTimeout(s.r.ctx, callTimeout)
+	defer cancel()
+	var me room.Participant
+	if !s.hall.do(func() { me = person(s.hall.info, s.me) }) {
+		return // the room is over
+	}
+	blockers, err := s.r.opt.Rooms.BlockedBy(ctx, me, s.callee.Login)
+	if err != nil {
+		s.r.opt.Log("looking for blocks", "room", s.hall.id, "reason", err.Error())
+		return
+	}
+	s.refused.Store(len(blockers) > 0)
+}
+
+// Refuses says whether a login has blocked a participant of a room.
+func (r *Relay) Refuses(ctx context.Context, roomID string, participant int64, login string) (bool, error) {
+	info, err := r.opt.Rooms.Info(ctx, roomID)
+	if err != nil {
+		return false, err
+	}
+	p := person(info, participant)
+	if login == "" || p.ID == 0 {
+		return false, nil
+	}
+	blockers, err := r.opt.Rooms.BlockedBy(ctx, p, login)
+	return len(blockers) > 0, err
+}
+
+// screenAgain ends the rings of a caller whom the callee has blocked just now,
+// who does not learn of it.
+func (h *hall) screenAgain() {
+	c := h.call
+	if c == nil || !c.open() || c.silent {
+		return
+	}
+	declined := c.refused
+	h.screen(c)
+	for login := range declined {
+		c.refused[login] = true
+	}
+	for login := range c.rung {
+		if c.silent || c.refused[login] && !declined[login] {
+			h.endRing(c, login, frame.EndCancelled)
+			delete(c.rung, login)
+		}
+	}
+}
+
+// quietly answers a frame of somebody whom the callee has blocked as if it had
+// been heeded; false: it is one that everybody may send.
+func (s *session) quietly(f *frame.Frame) (done bool, err error) {
+	switch f.T {
+	case frame.TSay, frame.TEdit, frame.TDelete:
+		if f.T != frame.TDelete {
+			text, err := s.words(f)
+			if text == "" {
+				return true, err
+			}
+		}
+		if !s.turn() {
+			s.tooOften(f.ID, turnWait)
+			return true, nil
+		}
+		now := time.Now().UTC()
+		s.out.put(frame.Encode(&frame.Frame{T: frame.TAck, ID: f.ID, Offset: s.newest(), At: &now}))
+		return true, nil
+	case frame.TTyping, frame.TSeen:
+		return true, nil
+	}
+	return false, nil
+}

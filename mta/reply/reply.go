@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package reply is where answers to transcripts go in: a delivery target for
+// the addresses reply+SEAL@DOMAIN, behind which the relay says what is new in
+// a mail in its conversation.
+//
+// A bad address is refused at RCPT, a mail that says nothing new or comes from
+// a wrong sender before it is accepted, each with words for its sender; what
+// machines sent is accepted and dropped, so that nothing answers anything in a
+// circle.
+package reply
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/emersion/go-message/textproto"
+	"github.com/emersion/go-smtp"
+	"github.com/foxcpp/maddy/framework/buffer"
+	"github.com/foxcpp/maddy/framework/exterrors"
+	"github.com/foxcpp/maddy/framework/log"
+	"github.com/foxcpp/maddy/framework/module"
+
+	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/transcript"
+)
+
+const (
+	maxRecipients = 10               // reply addresses of one message; more are answered 452
+	timeout       = 30 * time.Second // for saying one answer
+)
+
+// Replies is what the target needs of a chatrelay.Relay.
+type Replies interface {
+	ReplyAddress(ctx context.Context, addr string) (transcript.Address, error)
+	Reply(ctx context.Context, addr string, mail io.Reader) error
+}
+
+var _ Replies = (*chatrelay.Relay)(nil)
+
+// Target is a delivery target for reply addresses.
+type Target struct {
+	Relay func() Replies // nil: it does not run
+	Log   log.Logger
+}
+
+// Start implements module.DeliveryTarget.
+func (t *Target) Start(_ context.Context, meta *module.MsgMetadata, _ string) (module.Delivery, error) {
+	relay := t.Relay()
+	if relay == nil {
+		return nil, refusal(451, exterrors.EnhancedCode{4, 3, 0}, "Chat is not available, try again later", nil)
+	}
+	return &delivery{t: t, relay: relay, id: meta.ID}, nil
+}
+
+type delivery struct {
+	t     *Target
+	relay Replies
+	id    string
+	rcpts []string
+}
+
+// AddRcpt implements module.Delivery.
+func (d *delivery) AddRcpt(ctx context.Context, rcpt string, _ smtp.RcptOptions) error {
+	if len(d.rcpts) == maxRecipients {
+		return refusal(452, exterrors.EnhancedCode{4, 5, 3}, "Too many recipients, send the rest in another transaction", nil)
+	}
+	if _, err := d.relay.ReplyAddress(ctx, rcpt); err != nil {
+		return d.refused(err)
+	}
+	d.rcpts = append(d.rcpts, rcpt)
+	return nil
+}
+
+// Body implements module.Delivery. The answers are said here, where they can
+// still be refused: Commit cannot fail for a reason of the sender's. If a
+// later one fails and the mail comes again, those said before are known by
+// their Message-ID.
+func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffer.Buffer) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for _, rcpt := range d.rcpts {
+		if err := d.say(ctx, rcpt, header, body); err != nil {
+			return d.refused(err)
+		}
+	}
+	return nil
+}
+
+func (d *delivery) say(ctx context.Context, rcpt string, header textproto.Header, body buffer.Buffer) error {
+	var head bytes.Buffer
+	if err := textproto.WriteHeader(&head, header); err != nil {
+		return err
+	}
+	b, err := body.Open()
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	return d.relay.Reply(ctx, rcpt, io.MultiReader(&head, b))
+}
+
+// refused says to the sender what is wrong; what may be well later is a 451.
+func (d *delivery) refused(err error) error {
+	text := chatrelay.Refused(err)
+	switch {
+	case text == "":
+		d.t.Log.Error("an answer by mail", err, "msg_id", d.id)
+		return refusal(451, exterrors.EnhancedCode{4, 3, 0}, "The conversation is not available, try again later", err)
+	case errors.Is(err, transcript.ErrTooLarge), errors.Is(err, transcript.ErrTooLong):
+		return refusal(552, exterrors.EnhancedCode{5, 3, 4}, text, err)
+	case errors.Is(err, transcript.ErrEmpty), errors.Is(err, transcript.ErrMalformed):
+		return refusal(550, exterrors.EnhancedCode{5, 6, 0}, text, err)
+	case errors.Is(err, chatrelay.ErrSender), errors.Is(err, transcript.ErrExpired):
+		return refusal(550, exterrors.EnhancedCode{5, 7, 1}, text, err)
+	}
+	return refusal(550, exterrors.EnhancedCode{5, 1, 1}, text, err)
+}
+
+func refusal(code int, enhanced exterrors.EnhancedCode, text string, cause error) error {
+	return &exterrors.SMTPError{Code: code, EnhancedCode: enhanced, Message: text, TargetName: modName, Err: cause}
+}
+
+// Abort implements module.Delivery.
+func (d *delivery) Abort(context.Context) error { return nil }
+
+// Commit implements module.Delivery.
+func (d *delivery) Commit(context.Context) error { return nil }

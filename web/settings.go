@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/push"
+)
+
+const maxSettings = 160 << 10 // octets of a login's settings: 50 canned replies, each escaped
+
+// Lines is what settings, notifications and blocks need of a
+// chatrelay.Relay, which documents each.
+type Lines interface {
+	Settings(ctx context.Context, login string) (chatrelay.Desk, error)
+	ChangeSettings(ctx context.Context, login string, change func(*room.Settings) error) (chatrelay.Desk, error)
+	PushKey() (string, error)
+	Subscribe(ctx context.Context, login string, sub push.Subscription) error
+	Unsubscribe(ctx context.Context, login, endpoint string) error
+	Block(ctx context.Context, login, roomID string, participant int64, on bool) error
+	Unblock(ctx context.Context, login, who string) error
+	Mute(ctx context.Context, login, roomID string, on bool) error
+}
+
+var _ Lines = (*chatrelay.Relay)(nil)
+
+// lineRoutes are the paths of a login's settings, notifications and blocks.
+func (s *Server) lineRoutes(mux *http.ServeMux) {
+	if s.opts.Lines == nil {
+		return
+	}
+	for pattern, do := range map[string]func(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error{
+		"GET /desk/settings": s.settings,
+		"PUT /desk/settings": s.changeSettings,
+		"GET /desk/push/key": s.pushKey,
+		"POST /desk/push":    s.subscribe,
+		"DELETE /desk/push":  s.unsubscribe,
+		"POST /desk/block":   s.block,
+		"POST /desk/mute":    s.mute,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			login, ok := s.member(w, r)
+			if !ok {
+				return
+			}
+			if wait := s.limits.desk.Wait(login); r.Method != http.MethodGet && wait > 0 {
+				tooOften(w, wait)
+				return
+			}
+			ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+			defer cancel()
+			if err := do(ctx, login, w, r); err != nil {
+				s.lineFailed(w, err)
+			}
+		})
+	}
+}
+
+// errAnswered: the request has been refused already.
+var errAnswered = errors.New("web: answered")
+
+// lineFailed says an error of the relay as JSON.
+func (s *Server) lineFailed(w http.ResponseWriter, err error) {
+	var setting *room.SettingError
+	switch {
+	case errors.Is(err, errAnswered):
+	case errors.As(err, &setting):
+		answer(w, http.StatusBadRequest, struct {
+			refusal
+			Field string `json:"field"`
+		}{refusal{Error: "setting", Text: setting.Text}, setting.Field})
+	case errors.Is(err, chatrelay.ErrNoPush):
+		refuse(w, http.StatusNotFound, "no-push", "This server sends no notifications.")
+	case errors.Is(err, push.ErrSubscription):
+		refuse(w, http.StatusBadRequest, "subscription", "That is not a subscription to which notifications can be sent.")
+	case errors.Is(err, room.ErrFull):
+		refuse(w, http.StatusConflict, "full", "There is no room for more.")
+	default:
+		s.failed(w, err)
+	}
+}
+
+func (s *Server) settings(ctx context.Context, login string, w http.ResponseWriter, _ *http.Request) error {
+	d, err := s.opts.Lines.Settings(ctx, login)
+	if err == nil {
+		answer(w, http.StatusOK, d)
+	}
+	return err
+}
+
+// changeSettings sets what the body names; all else stays.
+func (s *Server) changeSettings(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	var raw json.RawMessage
+	var named map[string]json.RawMessage
+	if !readUpTo(w, r, &raw, maxSettings) {
+		return errAnswered
+	}
+	if err := json.Unmarshal(raw, &named); err != nil || named == nil {
+		refuse(w, http.StatusBadRequest, "bad-request", "The request is not the JSON that belongs here.")
+		return errAnswered
+	}
+	d, err := s.opts.Lines.ChangeSettings(ctx, login, func(set *room.Settings) error {
+		// What is named is new as a whole: nothing of an old value shines through.
+		if _, ok := named["quiet"]; ok {
+			set.Quiet = nil
+		}
+		if _, ok := named["canned"]; ok {
+			set.Canned = nil
+		}
+		if availability, ok := named["availability"]; ok && availability != nil {
+			set.Until = nil
+		}
+		err := json.Unmarshal(raw, set)
+		var mistyped *json.UnmarshalTypeError
+		var untimely *time.ParseError
+		switch {
+		case errors.As(err, &mistyped):
+			return &room.SettingError{Field: mistyped.Field, Text: fmt.Sprintf("it cannot be a %s", mistyped.Value)}
+		case errors.As(err, &untimely):
+			return &room.SettingError{Field: "until", Text: "a time is like 2026-11-20T09:00:00Z"}
+		case err != nil:
+			return &room.SettingError{Text: "it cannot be read"}
+		}
+		return nil
+	})
+	if err == nil {
+		answer(w, http.StatusOK, d)
+	}
+	return err
+}
+
+func (s *Server) pushKey(_ context.Context, _ string, w http.ResponseWriter, _ *http.Request) error {
+	key, err := s.opts.Lines.PushKey()
+	if err == nil {
+		answer(w, http.StatusOK, map[string]string{"key": key})
+	}
+	return err
+}
+
+// subscribe keeps a browser; its endpoint is a secret and stays out of logs.
+func (s *Server) subscribe(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	var sub push.Subscription
+	if !read(w, r, &sub) {
+		return errAnswered
+	}
+	return s.done(w, s.opts.Lines.Subscribe(ctx, login, sub))
+}
+
+func (s *Server) unsubscribe(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	var sub push.Subscription
+	if !read(w, r, &sub) {
+		return errAnswered
+	}
+	return s.done(w, s.opts.Lines.Unsubscribe(ctx, login, sub.Endpoint))
+}
+
+// block blocks a participant of a room, or ends that, also by the name of an
+// old block.
+func (s *Server) block(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	var req struct {
+		Room        string `json:"room"`
+		Participant int64  `json:"participant"`
+		Who         string `json:"who"`
+		On          bool   `json:"on"`
+	}
+	if !read(w, r, &req) {
+		return errAnswered
+	}
+	switch {
+	case req.Room != "" && req.Participant != 0 && req.Who == "":
+		return s.done(w, s.opts.Lines.Block(ctx, login, req.Room, req.Participant, req.On))
+	case req.Room == "" && req.Who != "" && !req.On:
+		return s.done(w, s.opts.Lines.Unblock(ctx, login, req.Who))
+	}
+	refuse(w, http.StatusBadRequest, "block", "Name a room and a participant, or whom to unblock.")
+	return errAnswered
+}
+
+func (s *Server) mute(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	var req struct {
+		Room string `json:"room"`
+		On   bool   `json:"on"`
+	}
+	if !read(w, r, &req) {
+		return errAnswered
+	}
+	return s.done(w, s.opts.Lines.Mute(ctx, login, req.Room, req.On))
+}
+
+// done answers that something was done, if it was.
+func (s *Server) done(w http.ResponseWriter, err error) error {
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return err
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/push"
+)
+
+// fakeLines keeps one login's settings, and checks them as the store does.
+type fakeLines struct {
+	mu    sync.Mutex
+	set   room.Settings
+	asked []string // what else was asked for
+	key   string
+}
+
+func (f *fakeLines) Settings(_ context.Context, login string) (chatrelay.Desk, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return chatrelay.Desk{Login: login, Settings: f.set, Blocked: []room.Block{}}, nil
+}
+
+func (f *fakeLines) ChangeSettings(ctx context.Context, login string, change func(*room.Settings) error) (chatrelay.Desk, error) {
+	f.mu.Lock()
+	set := f.set
+	f.mu.Unlock()
+	if err := change(&set); err != nil {
+		return chatrelay.Desk{}, fmt.Errorf("changing settings: %w", err)
+	}
+	if err := set.Check(time.Now()); err != nil {
+		return chatrelay.Desk{}, fmt.Errorf("changing settings: %w", err)
+	}
+	f.mu.Lock()
+	f.set = set
+	f.mu.Unlock()
+	return f.Settings(ctx, login)
+}
+
+func (f *fakeLines) PushKey() (string, error) {
+	if f.key == "" {
+		return "", chatrelay.ErrNoPush
+	}
+	return f.key, nil
+}
+
+func (f *fakeLines) ask(what string, args ...any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, what+" "+strings.TrimSpace(fmt.Sprintln(args...)))
+	return nil
+}
+
+func (f *fakeLines) Subscribe(_ context.Context, login string, sub push.Subscription) error {
+	if err := sub.Check(); err != nil {
+		return fmt.Errorf("subscribing: %w", err)
+	}
+	return f.ask("subscribe", login, sub.Endpoint)
+}
+
+func (f *fakeLines) Unsubscribe(_ context.Context, login, endpoint string) error {
+	return f.ask("unsubscribe", login, endpoint)
+}
+
+func (f *fakeLines) Block(_ context.Context, login, roomID string, participant int64, on bool) error {
+	switch {
+	case participant == 99:
+		return room.ErrUnknown
+	case participant == 98:
+		return room.ErrFull
+	}
+	return f.ask("block", login, roomID, participant, on)
+}
+
+func (f *fakeLines) Unblock(_ context.Context, login, who string) error {
+	return f.ask("unblock", login, who)
+}
+
+func (f *fakeLines) Mute(_ context.Context, login, roomID string, on bool) error {
+	return f.ask("mute", login, roomID, on)
+}
+
+func (st *site) json(method, path, body string) reply {
+	st.t.Helper()
+	return st.do(method, path, body, "Content-Type", "application/json", "Sec-Fetch-Site", "same-origin")
+}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	lines := &fakeLines{set: room.DefaultSettings()}
+	st := newSite(t, func(o *Options) { o.Lines = lines })
+	for method, path := range map[string]string{"GET": "/desk/settings", "PUT": "/desk/settings", "DELETE": "/desk/push"} {
+		st.want(st.json(method, path, "{}"), 401, "sign-in")
+	}
+	st.signIn()
+	st.want(st.do("PUT", "/desk/settings", "{}", "Content-Type", "application/json", "Sec-Fetch-Site", "cross-site"), 403, "origin")
+	st.want(st.do("PUT", "/desk/settings", "{}", "Content-Type", "text/plain", "Sec-Fetch-Site", "same-origin"), 415, "media-type")
+	r := st.json("PUT", "/desk/settings", `{"availability":"dnd","until":"2027-01-01T00:00:00Z","quiet":{"from":"22:00","to":"07:00","days":[1]},"zone":"Asia/Seoul","canned":[{"title":"Hi","text":"Hello"}]}`)
+	st.want(r, 200)
+	var d struct {
+		Login, Availability, Zone string
+		Until                     *string
+		Quiet                     *room.Quiet
+		Canned                    []room.Canned
+		Push, Stamp               bool
+		Blocked                   []room.Block
+	}
+	read := func(r reply) {
+		t.Helper()
+		st.want(r, 200)
+		d.Until, d.Quiet, d.Canned = nil, nil, nil
+		if err := json.Unmarshal([]byte(r.body), &d); err != nil {
+			t.Fatal(r.body, err)
+		}
+	}
+	if read(r); d.Login != "host@mall.example" || d.Until == nil || !d.Push || !d.Stamp || d.Blocked == nil || len(d.Canned) != 1 {
+		t.Fatalf("settings %s", r.body)
+	}
+	// What is not named stays; what is named is new as a whole.
+	if read(st.json("PUT", "/desk/settings", `{"availability":"available","quiet":{"from":"12:00","to":"13:00"}}`)); d.Until != nil || len(d.Quiet.Days) != 0 || d.Zone != "Asia/Seoul" {
+		t.Fatalf("settings %+v", d)
+	}
+	if read(st.json("PUT", "/desk/settings", `{"quiet":null,"stamp":false,"canned":[]}`)); d.Quiet != nil || d.Stamp || len(d.Canned) != 0 {
+		t.Fatalf("settings %+v", d)
+	}
+	for body, field := range map[string]string{`{"availability":"quiet"}`: "availability", `{"chats":"many"}`: "chats", `{"until":"soon"}`: "until",
+		`{"zone":"Mars/Olympus"}`: "zone", `{"canned":[{"text":""}]}`: "canned", `{"quiet":{"from":"25:00","to":"1:00"}}`: "quiet"} {
+		r := st.json("PUT", "/desk/settings", body)
+		st.want(r, 400, "setting")
+		var e struct{ Field string }
+		if err := json.Unmarshal([]byte(r.body), &e); err != nil || e.Field != field {
+			t.Errorf("%s: %s", body, r.body)
+		}
+	}
+	st.want(st.json("PUT", "/desk/settings", `[]`), 400, "bad-request")
+	st.want(st.json("PUT", "/desk/settings", `{"zone":"`+strings.Repeat("x", maxSettings)+`"}`), 413, "too-large")
+	text, err := json.Marshal(map[string]any{"canned": func() (list []room.Canned) {
+		for range 50 {
+			list = append(list, room.Canned{Title: strings.Repeat("t", 100), Text: strings.Repeat("안", 666)})
+		}
+		return list
+	}()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.want(st.json("PUT", "/desk/settings", string(text)), 200)
+}
+
+func TestPushBlockMute(t *testing.T) {
+	t.Parallel()
+	lines := &fakeLines{set: room.DefaultSettings()}
+	st := newSite(t, func(o *Options) { o.Lines = lines })
+	st.signIn()
+	st.want(st.do("GET", "/desk/push/key", ""), 404, "no-push")
+	lines.key = "BKey"
+	if r := st.do("GET", "/desk/push/key", ""); r.StatusCode != 200 || !strings.Contains(r.body, `"key":"BKey"`) {
+		t.Errorf("%d %s", r.StatusCode, r.body)
+	}
+	good := `{"endpoint":"https://push.example/x","expirationTime":null,"keys":{"p256dh":"BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u-Ts1XbjhazAkj7I99e8QcYP7DkM","auth":"tBHItJI5svbpez7KI4CCXg"}}`
+	st.want(st.json("POST", "/desk/push", good), 204)
+	st.want(st.json("POST", "/desk/push", strings.Replace(good, "https", "http", 1)), 400, "subscription")
+	st.want(st.json("DELETE", "/desk/push", `{"endpoint":"https://push.example/x"}`), 204)
+	st.want(st.json("POST", "/desk/block", `{"room":"R1","participant":7,"on":true}`), 204)
+	st.want(st.json("POST", "/desk/block", `{"room":"R1","participant":99,"on":true}`), 404, "unknown")
+	st.want(st.json("POST", "/desk/block", `{"room":"R1","participant":98,"on":true}`), 409, "full")
+	st.want(st.json("POST", "/desk/block", `{"who":"kim@far.example","on":false}`), 204)
+	st.want(st.json("POST", "/desk/block", `{"who":"kim@far.example","on":true}`), 400, "block")
+	st.want(st.json("POST", "/desk/block", `{}`), 400, "block")
+	st.want(st.json("POST", "/desk/mute", `{"room":"R1","on":true}`), 204)
+	want := []string{"subscribe host@mall.example https://push.example/x", "unsubscribe host@mall.example https://push.example/x",
+		"block host@mall.example R1 7 true", "unblock host@mall.example kim@far.example", "mute host@mall.example R1 true"}
+	if got := strings.Join(lines.asked, "\n"); got != strings.Join(want, "\n") {
+		t.Errorf("asked for\n%s", got)
+	}
+	limited := false
+	for range 40 {
+		limited = limited || st.json("POST", "/desk/mute", `{"room":"R1","on":true}`).StatusCode == 429
+	}
+	if !limited {
+		t.Error("changes without a limit")
+	}
+}

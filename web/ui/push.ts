@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Push: this browser is woken for a ring when no page of the desk is open. The
+// service worker (sw.ts) shows what comes; here it is registered and subscribed.
+
+import { ApiError, del, get, post } from './api';
+
+export type PushState = 'on' | 'off' | 'absent';
+
+let worker: Promise<ServiceWorkerRegistration | undefined> | undefined;
+
+/** registration starts the service worker; undefined where there is none, as on plain http. */
+export function registration(): Promise<ServiceWorkerRegistration | undefined> {
+  return worker ??= (async () => {
+    if (!('serviceWorker' in navigator)) return undefined;
+    return navigator.serviceWorker.register('/sw.js', { scope: '/desk', updateViaCache: 'none' }).catch(() => undefined);
+  })();
+}
+
+async function active(): Promise<ServiceWorkerRegistration | undefined> {
+  if (!(await registration())) return undefined;
+  return navigator.serviceWorker.ready;
+}
+
+export async function pushState(): Promise<PushState> {
+  const reg = await registration();
+  if (!reg || !('pushManager' in reg)) return 'absent';
+  return (await reg.pushManager.getSubscription()) ? 'on' : 'off';
+}
+
+const decode = (text: string) => Uint8Array.from(atob(text.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0));
+
+/** subscribe reports whether this browser is woken from now on. */
+export async function subscribe(): Promise<PushState> {
+  const reg = await active();
+  if (!reg || !('pushManager' in reg)) return 'absent';
+  try {
+    const { key } = await get<{ key: string }>('/desk/push/key');
+    let sub = await reg.pushManager.getSubscription();
+    const had = sub?.options.applicationServerKey;
+    const wanted = decode(key);
+    // The server's key is another one since: the old subscription is of no use.
+    if (sub && had && String(new Uint8Array(had)) !== String(wanted)) {
+      await sub.unsubscribe();
+      sub = null;
+    }
+    sub ??= await reg.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: wanted });
+    await post('/desk/push', sub.toJSON());
+    return 'on';
+  } catch (err) {
+    // No push service, or none that can be reached; or this server has no push.
+    return err instanceof ApiError && err.code !== 'no-push' ? 'off' : 'absent';
+  }
+}
+
+/** unsubscribe: at signing out, or when nothing shall come any more. */
+export async function unsubscribe(): Promise<void> {
+  const reg = await registration();
+  const sub = await reg?.pushManager?.getSubscription();
+  if (!sub) return;
+  await del('/desk/push', { endpoint: sub.endpoint }).catch(() => {});
+  await sub.unsubscribe().catch(() => {});
+}
+
+/** Pressed in a notification. */
+export interface Pressed { chmail: 'pressed'; action: string; room: string; attempt: string }
+
+export function onPressed(fn: (p: Pressed) => void, signal: AbortSignal): void {
+  if (!('serviceWorker' in navigator)) return;
+  navigator.serviceWorker.addEventListener('message', (ev: MessageEvent<Pressed>) => {
+    if (ev.data?.chmail === 'pressed') fn(ev.data);
+  }, { signal });
+  navigator.serviceWorker.startMessages?.();
+}
