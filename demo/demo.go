@@ -245,6 +245,9 @@ func (d *Demo) makeAccounts(ctx context.Context, self string) error {
 		}
 		return out, nil
 	}
+	if err := d.importOld(ctx, self); err != nil {
+		return err
+	}
 	out, err := run("", "list", "--json")
 	if err != nil {
 		return err
@@ -262,6 +265,20 @@ func (d *Demo) makeAccounts(ctx context.Context, self string) error {
 		}
 	}
 	return nil
+}
+
+// importOld brings over the mail of a state folder from before the mail store.
+func (d *Demo) importOld(ctx context.Context, self string) error {
+	old := d.path("imapsql.db")
+	if !exists(old) || exists(d.path("mailstore")) {
+		return nil
+	}
+	cmd := exec.CommandContext(ctx, self, "--config", d.Config, "store", "import", "imapsql", "file:imapsql.db?_txlock=immediate")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		// What was imported is there again next time.
+		return errors.Join(fmt.Errorf("bringing the mail of %s over: %w: %s", old, err, bytes.TrimSpace(out)), os.RemoveAll(d.path("mailstore")))
+	}
+	return os.Rename(old, old+".imported")
 }
 
 // writeLanding gives the landing page what it shows.
@@ -301,9 +318,6 @@ func (d *Demo) Announce(ctx context.Context) error {
 	d.kept.Sample = link
 	return errors.Join(d.save(), d.writeLanding())
 }
-
-// Sample is the chat link of the sample mail; empty before Announce.
-func (d *Demo) Sample() string { return d.kept.Sample }
 
 func writeJSON(path string, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")

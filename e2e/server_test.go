@@ -16,7 +16,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,6 +38,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
+	testpart.EndPostgres()
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
@@ -149,45 +149,6 @@ func (s *server) admin(t *testing.T, args ...string) []byte {
 		t.Fatalf("chmaild %s: %v: %s", strings.Join(args, " "), err, complaint.String())
 	}
 	return out
-}
-
-// redis is a redis-server of the test's own.
-type redis struct {
-	url  string
-	port int
-	dir  string
-	cmd  *exec.Cmd
-}
-
-func startRedis(t *testing.T) *redis {
-	t.Helper()
-	r := &redis{port: testpart.FreePort(t), dir: t.TempDir()}
-	r.url = "redis://127.0.0.1:" + strconv.Itoa(r.port)
-	r.start(t)
-	t.Cleanup(func() { r.kill() })
-	return r
-}
-
-func (r *redis) start(t *testing.T) {
-	t.Helper()
-	r.cmd = exec.Command(testpart.Need(t, "redis-server"), "--port", strconv.Itoa(r.port), "--bind", "127.0.0.1",
-		"--save", "", "--appendonly", "no", "--dir", r.dir, "--logfile", filepath.Join(r.dir, "log"))
-	if err := r.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for range 200 {
-		if c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(r.port)); err == nil {
-			c.Close()
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatal("redis-server did not start")
-}
-
-func (r *redis) kill() {
-	r.cmd.Process.Kill()
-	r.cmd.Wait()
 }
 
 // send mails through submission with curl, over STARTTLS.

@@ -59,8 +59,8 @@ func TestStoryWithoutUDP(t *testing.T) {
 }
 
 func tellStory(t *testing.T, carrier string) {
-	redis := startRedis(t)
-	s := startServer(t, t.TempDir(), "--presence", redis.url)
+	redis := testpart.Redis(t)
+	s := startServer(t, t.TempDir(), "--presence", redis.URL())
 	chromium := browser(t)
 
 	// 1. The host sends a mail to the customer, with a third person in Cc.
@@ -307,11 +307,11 @@ func TestKill(t *testing.T) {
 // TestRedisGone: without Redis mail goes out at once, without a port; with it
 // back everything is as before.
 func TestRedisGone(t *testing.T) {
-	redis := startRedis(t)
-	s := startServer(t, t.TempDir(), "--presence", redis.url)
+	redis := testpart.Redis(t)
+	s := startServer(t, t.TempDir(), "--presence", redis.URL())
 	s.send(t, "host", fmt.Sprintf(letter, "With Redis", "r1"), "customer@mall.example")
 	port, _ := checkStamp(t, s, s.mailWith(t, "customer", "With Redis"))
-	redis.kill()
+	redis.Kill()
 	s.send(t, "host", fmt.Sprintf(letter, "Without Redis", "r2"), "customer@mall.example")
 	mail := s.mailWith(t, "customer", "Without Redis")
 	if got := headers(mail, "CHmail-Port"); len(got) != 0 {
@@ -320,7 +320,7 @@ func TestRedisGone(t *testing.T) {
 	if got := headers(mail, "CHmail-Chat"); len(got) != 1 {
 		t.Errorf("CHmail-Chat without Redis: %v", got)
 	}
-	redis.start(t)
+	redis.Start(t)
 	time.Sleep(time.Second)
 	s.send(t, "host", fmt.Sprintf(letter, "Redis is back", "r3"), "customer@mall.example")
 	if back, _ := checkStamp(t, s, s.mailWith(t, "customer", "Redis is back")); back != port {

@@ -140,7 +140,7 @@ func withModules(c *cli.Context, do func(module.PlainUserDB, module.ManageableSt
 		if err != nil {
 			return err
 		}
-		mail, err := config.One[module.ManageableStorage](mods, c.String("storage"), "block that keeps mail (storage.imapsql)")
+		mail, err := config.One[module.ManageableStorage](mods, c.String("storage"), "block that keeps mail (storage.maildrop)")
 		if err != nil {
 			return err
 		}
@@ -197,57 +197,138 @@ var grantsCommand = &cli.Command{
 	Usage: "list the granted ports and whose they are",
 	Flags: []cli.Flag{jsonFlag},
 	Action: withPresence(func(c *cli.Context, d presence.Reader) error {
-		grants, err := d.Grants(c.Context, listLimit)
+		list, err := listGrants(c.Context, d)
 		if err != nil {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(emptyNotNull(grants))
+			return printJSON(list)
 		}
-		return table("PORT\tHOST\tLOGIN\tRENEWED\tIN USE", len(grants), func(w io.Writer, i int) {
-			g := grants[i]
-			use := ""
-			if g.Held {
-				use = "yes"
-			}
-			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", g.Port, g.Host, g.Login, when(g.Renewed), use)
+		return table("PORT\tHOST\tLOGIN\tRENEWED\tIN USE\tHOST IS", len(list), func(w io.Writer, i int) {
+			g := list[i]
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", g.Port, g.Host, g.Login, when(g.Renewed), word(g.Held, "yes", ""),
+				word(g.HostAlive, "up", "gone"))
+		})
+	}),
+}
+
+// grantEntry is a granted port and whether its relay host is alive.
+type grantEntry struct {
+	presence.Grant
+	HostAlive bool `json:"host_alive"`
+}
+
+func listGrants(ctx context.Context, d presence.Reader) ([]grantEntry, error) {
+	grants, err := d.Grants(ctx, listLimit)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := d.Hosts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	alive := make(map[string]bool)
+	for _, h := range hosts {
+		alive[h.Name] = true
+	}
+	list := make([]grantEntry, len(grants))
+	for i, g := range grants {
+		list[i] = grantEntry{g, alive[g.Host]}
+	}
+	return list, nil
+}
+
+var hostsCommand = &cli.Command{
+	Name:  "hosts",
+	Usage: "list the relay hosts that are up, with their ports and heartbeats",
+	Flags: []cli.Flag{jsonFlag},
+	Action: withPresence(func(c *cli.Context, d presence.Reader) error {
+		hosts, err := d.Hosts(c.Context)
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return printJSON(emptyNotNull(hosts))
+		}
+		return table("HOST\tPORTS\tSTARTED\tHEARTBEAT\tID", len(hosts), func(w io.Writer, i int) {
+			h := hosts[i]
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", h.Name, h.Ports, when(h.Started), when(h.Heartbeat), h.ID)
 		})
 	}),
 }
 
 var whoCommand = &cli.Command{
 	Name:  "who",
-	Usage: "list where logins were seen last, and their devices",
+	Usage: "list where logins were seen last, their ports and their devices",
 	Flags: []cli.Flag{jsonFlag},
 	Action: withPresence(func(c *cli.Context, d presence.Reader) error {
-		addresses, err := d.Addresses(c.Context, listLimit)
+		list, err := listWho(c.Context, d)
 		if err != nil {
 			return err
-		}
-		type entry struct {
-			presence.Address
-			Devices []presence.Device `json:"devices"`
-		}
-		list := make([]entry, len(addresses))
-		for i, a := range addresses {
-			devices, err := d.Devices(c.Context, a.Login)
-			if err != nil {
-				return err
-			}
-			list[i] = entry{a, emptyNotNull(devices)}
 		}
 		if c.Bool("json") {
 			return printJSON(list)
 		}
-		return table("LOGIN\tADDRESS\tHOST\tBY\tSEEN\tDEVICES NOW", len(list), func(w io.Writer, i int) {
+		return table("LOGIN\tADDRESS\tHOST\tBY\tSEEN\tPORT\tDEVICES NOW", len(list), func(w io.Writer, i int) {
 			e := list[i]
 			var names []string
 			for _, d := range e.Devices {
-				names = append(names, strings.TrimSpace(string(d.Source)+" "+d.Name))
+				names = append(names, strings.TrimSpace(string(d.Source)+" "+d.Name)+word(d.Away, " (away)", ""))
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", e.Login, e.IP, e.Host, e.Source, when(e.Seen), strings.Join(names, ", "))
+			port := ""
+			if e.Grant != nil {
+				port = fmt.Sprint(e.Grant.Host, " ", e.Grant.Port)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Login, e.IP, e.Host, e.Source, when(e.Seen), port, strings.Join(names, ", "))
 		})
 	}),
+}
+
+// whoEntry is all that is known of a login.
+type whoEntry struct {
+	presence.Address
+	Devices []presence.Device `json:"devices"`
+	Grant   *presence.Grant   `json:"grant,omitempty"`
+}
+
+func listWho(ctx context.Context, d presence.Reader) ([]whoEntry, error) {
+	addresses, err := d.Addresses(ctx, listLimit)
+	if err != nil {
+		return nil, err
+	}
+	devices, err := d.AllDevices(ctx, listLimit)
+	if err != nil {
+		return nil, err
+	}
+	grants, err := d.Grants(ctx, listLimit)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]whoEntry, len(addresses))
+	at := make(map[string]*whoEntry)
+	for i, a := range addresses {
+		list[i] = whoEntry{Address: a, Devices: []presence.Device{}}
+		at[a.Login] = &list[i]
+	}
+	for _, d := range devices {
+		if e := at[d.Login]; e != nil {
+			e.Devices = append(e.Devices, d)
+		}
+	}
+	for _, g := range grants {
+		// A host that left may still have a grant that was made again elsewhere.
+		if e := at[g.Login]; e != nil && (e.Grant == nil || g.Renewed.After(e.Grant.Renewed)) {
+			e.Grant = &g
+		}
+	}
+	return list, nil
+}
+
+func word(is bool, yes, no string) string {
+	if is {
+		return yes
+	}
+	return no
 }
 
 // withPresence opens the configuration's presence block for reading, beside a

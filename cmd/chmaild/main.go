@@ -15,16 +15,21 @@ import (
 	_ "github.com/chmail/chmail/chatrelay"
 	_ "github.com/chmail/chmail/chatrelay/room"
 	_ "github.com/chmail/chmail/guard"
+	_ "github.com/chmail/chmail/mailstore"
 	_ "github.com/chmail/chmail/mta"
+	_ "github.com/chmail/chmail/mta/reply"
 	_ "github.com/chmail/chmail/pop3d"
 	_ "github.com/chmail/chmail/presence"
 	_ "github.com/chmail/chmail/web"
+
+	"github.com/chmail/chmail/internal/heap"
 )
 
 // version is set by the release build.
 var version = "dev"
 
 func main() {
+	heap.Lean()
 	app := &cli.App{
 		Name:            "chmaild",
 		Usage:           "a mail server that makes every e-mail a door to a live conversation",
@@ -41,7 +46,7 @@ func main() {
 		},
 		Commands: []*cli.Command{
 			runCommand, demoCommand, quickstartCommand, checkCommand,
-			userCommand, grantsCommand, whoCommand, versionCommand,
+			userCommand, storeCommand, backupCommand, restoreCommand, grantsCommand, hostsCommand, whoCommand, exportCommand, eraseCommand, versionCommand,
 		},
 		CommandNotFound: func(c *cli.Context, name string) {
 			fmt.Fprintf(os.Stderr, "chmaild: there is no command %q: `chmaild --help` lists them\n", name)

@@ -1,0 +1,375 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# bench/mail.sh [ROUNDS]: mail into mailboxes and out of them, CHmail against
+# stock maddy and against Postfix with Dovecot, alternating in one run.
+#
+# It builds chmaild, maddy and the load program from this module, starts every
+# server on ports of its own with its data below WORK (default: a new folder in
+# /var/tmp; not a tmpfs, or nothing is synced), and prints tables of medians and
+# ranges. Postfix and Dovecot come from Debian (apt install postfix
+# dovecot-lmtpd dovecot-pop3d) and need root; without them their rows are left
+# out. Environment: COUNT (messages a round, 5000), BOXES (mailboxes, 100),
+# ONLY (a regular expression of the parts to run: smtp flat pop3 memory),
+# CHMAILD (a program that was built before).
+set -eu
+cd "$(dirname "$0")/.."
+ROUNDS=${1:-5}
+COUNT=${COUNT:-5000}
+BOXES=${BOXES:-100}
+ONLY=${ONLY:-smtp|flat|pop3|memory}
+WORK=${WORK:-$(mktemp -d /var/tmp/chmail-bench-XXXXXX)}
+BIN=$WORK/bin
+HERE=$PWD
+mkdir -p "$BIN"
+PIDS=()
+
+finish() {
+	for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null || true; done
+	[ -f "$WORK/peer/postfix/main.cf" ] && postfix -c "$WORK/peer/postfix" stop 2>/dev/null || true
+	[ -f "$WORK/peer/dovecot.pid" ] && kill "$(cat "$WORK/peer/dovecot.pid")" 2>/dev/null || true
+	wait 2>/dev/null || true
+	rm -rf "$WORK"
+}
+trap finish EXIT
+
+if [ -n "${CHMAILD:-}" ]; then cp "$CHMAILD" "$BIN/chmaild"; else go build -o "$BIN/chmaild" ./cmd/chmaild; fi
+go build -o "$BIN/maddy" github.com/foxcpp/maddy/cmd/maddy
+go build -o "$BIN/load" ./bench/mail
+# Every login has the password `bench`, with the cheapest of hashes, so that
+# sign-ins measure the server and not bcrypt.
+HASH=$("$BIN/load" -mode hash)
+
+until_up() { # PORT
+	for _ in $(seq 200); do
+		if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then return; fi
+		sleep 0.05
+	done
+	echo "nothing listens on port $1" >&2
+	return 1
+}
+
+# --- the servers: NAME_start DIR, listening for SMTP on $SMTP, POP3 on $POP3 ---
+
+maddy_conf() { # DIR STORAGE-BLOCK POP3-BLOCK [SMTP-DIRECTIVE]
+	cat <<-CONF
+	state_dir $1
+	runtime_dir $1/run
+	hostname bench.test
+	tls off
+	log $1/log
+	auth.pass_table accounts {
+	    table regexp "(.+)" "$HASH"
+	}
+	$2
+	smtp tcp://127.0.0.1:$SMTP {
+	    dmarc no
+	    max_message_size 64M
+	    ${4:-}
+	    deliver_to &mailboxes
+	}
+	$3
+	CONF
+}
+
+chmail_start() {
+	SMTP=$((PORT + 1)) POP3=$((PORT + 2))
+	mkdir -p "$1/run"
+	maddy_conf "$1" "storage.maildrop mailboxes { }" "pop3 tcp://127.0.0.1:$POP3 {
+	    insecure_auth yes
+	    max_connections_per_ip 10000
+	    auth &accounts
+	    storage &mailboxes
+	}" "buffer auto 128K" > "$1/conf"
+	"$BIN/chmaild" --config "$1/conf" run >/dev/null 2>&1 &
+	SERVER=$!
+	PIDS+=("$SERVER")
+	until_up $SMTP
+	# INBOXes are made by their first sign-in.
+	"$BIN/load" -mode logins -addr "127.0.0.1:$POP3" -conns 10 -count "$BOXES" -boxes "$BOXES" > /dev/null
+}
+
+maddy_start() {
+	SMTP=$((PORT + 1))
+	mkdir -p "$1/run"
+	maddy_conf "$1" "storage.imapsql mailboxes {
+	    driver sqlite3
+	    dsn imapsql.db
+	}" "imap tcp://127.0.0.1:$((PORT + 2)) {
+	    insecure_auth yes
+	    auth &accounts
+	    storage &mailboxes
+	}" > "$1/conf"
+	for ((i = 0; i < BOXES; i++)); do "$BIN/maddy" --config "$1/conf" imap-acct create --cfg-block mailboxes --no-specialuse "u$i@bench.test" >/dev/null; done
+	"$BIN/maddy" --config "$1/conf" run >/dev/null 2>&1 &
+	SERVER=$!
+	PIDS+=("$SERVER")
+	until_up $SMTP
+}
+
+stop_server() {
+	kill "$SERVER"
+	wait "$SERVER" 2>/dev/null || true
+}
+
+have_peer() { [ "$(id -u)" = 0 ] && [ -x /usr/sbin/postfix ] && [ -x /usr/sbin/dovecot ]; }
+
+# Postfix hands over to Dovecot by LMTP; both run with folders of their own.
+peer_start() {
+	SMTP=$((PORT + 1)) POP3=$((PORT + 2))
+	local d=$1 p=$1/postfix
+	mkdir -p "$p" "$d/queue" "$d/data" "$d/run" "$d/mail"
+	chown postfix "$d/data"
+	chown -R mail:mail "$d/mail"
+	chmod 755 "$WORK" "$d" "$d/run"
+	cat > "$d/dovecot.conf" <<-CONF
+	base_dir = $d/run
+	state_dir = $d/run
+	instance_name = chmail-bench
+	log_path = $d/dovecot.log
+	protocols = pop3 lmtp
+	ssl = no
+	disable_plaintext_auth = no
+	mail_location = maildir:$d/mail/%u
+	first_valid_uid = 1
+	auth_username_format = %Lu
+	passdb {
+	  driver = static
+	  args = password=bench
+	}
+	userdb {
+	  driver = static
+	  args = uid=mail gid=mail home=$d/mail/%u allow_all_users=yes
+	}
+	service lmtp {
+	  unix_listener $d/run/bench-lmtp {
+	    mode = 0666
+	  }
+	}
+	service pop3-login {
+	  inet_listener pop3 {
+	    address = 127.0.0.1
+	    port = $POP3
+	  }
+	  inet_listener pop3s {
+	    port = 0
+	  }
+	  client_limit = 2000
+	  process_limit = 2000
+	}
+	service pop3 {
+	  process_limit = 2000
+	}
+	service anvil {
+	  client_limit = 5000
+	}
+	service auth {
+	  client_limit = 5000
+	}
+	mail_max_userip_connections = 0
+	protocol pop3 {
+	  mail_max_userip_connections = 0
+	}
+	CONF
+	dovecot -c "$d/dovecot.conf"
+	ln -sf "$d/run/master.pid" "$d/dovecot.pid"
+	sed -e "s/^smtp  *inet.*/127.0.0.1:$SMTP inet n - n - - smtpd/" -e 's/^\(lmtp .* unix .* .* \)y /\1n /' \
+		/usr/share/postfix/master.cf.dist > "$p/master.cf"
+	cat > "$p/main.cf" <<-CONF
+	compatibility_level = 3.6
+	queue_directory = $d/queue
+	data_directory = $d/data
+	maillog_file = /var/log/chmail-bench-postfix.log
+	multi_instance_name = chmail-bench
+	myhostname = bench.test
+	mydestination =
+	mynetworks = 127.0.0.0/8
+	inet_interfaces = 127.0.0.1
+	inet_protocols = ipv4
+	virtual_mailbox_domains = bench.test
+	virtual_mailbox_maps = static:all
+	virtual_transport = lmtp:unix:$d/run/bench-lmtp
+	smtpd_client_connection_count_limit = 0
+	smtpd_error_sleep_time = 0
+	default_process_limit = 100
+	local_recipient_maps =
+	CONF
+	postfix -c "$p" start 2>/dev/null
+	until_up $SMTP
+	until_up $POP3
+}
+
+peer_stop() {
+	postfix -c "$1/postfix" stop 2>/dev/null || true
+	kill "$(cat "$1/run/master.pid")" 2>/dev/null || true
+	sleep 1
+}
+
+load() { "$BIN/load" "$@"; }
+field() { grep -o "\"$1\":[0-9.e+-]*" | cut -d: -f2; }
+
+# median and range of the numbers in a file
+sum_up() {
+	sort -g "$1" | awk '{ v[NR] = $1 } END { if (NR == 0) { print "-"; exit }
+		m = NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2
+		f = m < 20 ? "%.1f (%.1f–%.1f)\n" : "%.0f (%.0f–%.0f)\n"
+		printf f, m, v[1], v[NR] }'
+}
+
+note() { # FILE VALUE
+	mkdir -p "$WORK/out"
+	echo "$2" >> "$WORK/out/$1"
+}
+
+PORT=21000
+PEERS="chmail maddy"
+have_peer && PEERS="$PEERS peer"
+title() { case $1 in chmail) echo CHmail;; maddy) echo "maddy 0.8.2";; peer) echo "Postfix + Dovecot";; esac; }
+
+# Mail that Postfix took is delivered when it lies in Dovecot's mailboxes.
+peer_arrived() { find "$1/mail" -path '*/new/*' -type f 2>/dev/null | wc -l; }
+
+smtp_run() { # PEER SIZE CONNS COUNT -> notes rate and p99
+	local d=$WORK/$1 peer=$1 key=smtp-$1-$2-$3 out
+	if [ "$peer" = peer ]; then
+		local before after start
+		before=$(peer_arrived "$WORK/peer")
+		start=$(date +%s.%N)
+		out=$(load -mode smtp -addr "127.0.0.1:$PEER_SMTP" -size "$2" -conns "$3" -count "$4" -boxes "$BOXES")
+		while after=$(peer_arrived "$WORK/peer"); [ $((after - before)) -lt "$4" ]; do sleep 0.2; done
+		note "$key-rate" "$(echo "$4 / ($(date +%s.%N) - $start)" | bc -l)"
+	else
+		out=$(load -mode smtp -addr "127.0.0.1:$SMTP" -size "$2" -conns "$3" -count "$4" -boxes "$BOXES")
+		note "$key-rate" "$(echo "$out" | field rate)"
+	fi
+	note "$key-p99" "$(echo "$out" | field p99_ms)"
+	note "$key-errors" "$(echo "$out" | field errors)"
+}
+
+# A server is started on an empty store, used, and its folder renamed: removing
+# many files would slow the file system for the next one.
+fresh() { # PEER
+	[ -e "$WORK/$1" ] && mv "$WORK/$1" "$WORK/old-$1-$RANDOM$RANDOM"
+	mkdir -p "$WORK/$1"
+	PORT=$((PORT + 10))
+	"$1_start" "$WORK/$1"
+	[ "$1" = peer ] && PEER_SMTP=$SMTP
+	return 0
+}
+
+stop() { if [ "$1" = peer ]; then peer_stop "$WORK/peer"; else stop_server; fi; }
+
+echo "CHmail mail benchmark: $(nproc) processors, $ROUNDS rounds, $COUNT messages a round over $BOXES mailboxes, $(date -u +%F)"
+
+if [[ smtp =~ ^($ONLY)$ ]]; then
+	for ((round = 1; round <= ROUNDS; round++)); do
+		for peer in $PEERS; do
+			n=$COUNT
+			[ "$peer" = peer ] && n=$((COUNT / 4))
+			fresh "$peer"
+			smtp_run "$peer" 4096 10 "$n"
+			smtp_run "$peer" 4096 50 "$n"
+			smtp_run "$peer" 65536 10 $((n / 4))
+			stop "$peer"
+		done
+	done
+	echo
+	echo "SMTP into mailboxes, messages a second: median (range)"
+	echo
+	echo "| | 4 KiB, 10 connections | 4 KiB, 50 connections | its p99, ms | 64 KiB, 10 connections | errors |"
+	echo "|---|---|---|---|---|---|"
+	for peer in $PEERS; do
+		k=$WORK/out/smtp-$peer
+		echo "| $(title "$peer") | $(sum_up "$k-4096-10-rate") | $(sum_up "$k-4096-50-rate") | $(sum_up "$k-4096-50-p99") | $(sum_up "$k-65536-10-rate") | $(cat "$k"-*-errors | paste -sd+ | bc) |"
+	done
+fi
+
+if [[ flat =~ ^($ONLY)$ ]]; then
+	# Two mailboxes, so that they fill: the rate at the start and when each has 100,000.
+	fresh chmail
+	FULL=${FULL:-100000}
+	for ((round = 1; round <= ROUNDS; round++)); do
+		note flat-0 "$(load -mode smtp -addr "127.0.0.1:$SMTP" -conns 10 -count "$COUNT" -boxes 2 -first $((10 + 2 * round)) | field rate)"
+	done
+	load -mode smtp -addr "127.0.0.1:$SMTP" -conns 50 -size 300 -count $((2 * FULL)) -boxes 2 > /dev/null
+	for ((round = 1; round <= ROUNDS; round++)); do
+		note flat-0 "$(load -mode smtp -addr "127.0.0.1:$SMTP" -conns 10 -count "$COUNT" -boxes 2 -first $((40 + 2 * round)) | field rate)"
+		note flat-full "$(load -mode smtp -addr "127.0.0.1:$SMTP" -conns 10 -count "$COUNT" -boxes 2 | field rate)"
+	done
+	note flat-stat "$(load -mode logins -addr "127.0.0.1:$POP3" -conns 1 -count 200 -boxes 2 | field p50_ms)"
+	note flat-empty "$(load -mode logins -addr "127.0.0.1:$POP3" -conns 1 -count 200 -boxes 2 -first 90 | field p50_ms)"
+	stop chmail
+	echo
+	echo "CHmail, 4 KiB into two mailboxes over 10 connections: $(sum_up "$WORK/out/flat-0") a second when they are empty, $(sum_up "$WORK/out/flat-full") at $FULL messages each."
+	echo "A POP3 session from connect to QUIT: $(cat "$WORK/out/flat-empty") ms with an empty mailbox, $(cat "$WORK/out/flat-stat") ms at $FULL messages."
+fi
+
+if [[ pop3 =~ ^($ONLY)$ ]]; then
+	POPS="chmail"
+	have_peer && POPS="$POPS peer"
+	for peer in $POPS; do
+		fresh "$peer"
+		eval "${peer}_SMTP=$SMTP ${peer}_POP3=$POP3 ${peer}_PID=${SERVER:-0}"
+		for box in 0 1 2 3 4 5 6 7 8 9; do
+			# u0–u9: 1,000 messages of 4 KiB; u20–u29: 100 of 64 KiB
+			load -mode smtp -addr "127.0.0.1:$SMTP" -conns 10 -count 1000 -boxes 1 -first $box > /dev/null
+			load -mode smtp -addr "127.0.0.1:$SMTP" -conns 10 -count 100 -size 65536 -boxes 1 -first $((20 + box)) > /dev/null
+		done
+		[ "$peer" = peer ] && while [ "$(peer_arrived "$WORK/peer")" -lt 11000 ]; do sleep 0.5; done
+	done
+	for ((round = 0; round <= ROUNDS; round++)); do # round 0 warms both up
+		for peer in $POPS; do
+			port=${peer}_POP3
+			at="-addr 127.0.0.1:${!port}"
+			run() { # KEY FIELD ARGS: one measurement
+				local key=$1 what=$2; shift 2
+				local v; v=$(load $at "$@" | field "$what")
+				[ "$round" = 0 ] || note "pop3-$peer-$key" "$v"
+			}
+			n=2000; [ "$peer" = peer ] && n=300
+			run logins rate -mode logins -conns 20 -count $n -boxes 20 -first 50
+			run list p50_ms -mode list -conns 1 -count 30 -boxes 10
+			run retr-4-1 MBps -mode retr -conns 1 -count 10 -boxes 10
+			run retr-4-10 MBps -mode retr -conns 10 -count 40 -boxes 10
+			run retr-4-10-p MBps -mode retr -conns 10 -count 40 -boxes 10 -pipeline
+			run retr-64-1 MBps -mode retr -conns 1 -count 10 -boxes 10 -first 20
+			run retr-64-10 MBps -mode retr -conns 10 -count 40 -boxes 10 -first 20
+			run retr-64-10-p MBps -mode retr -conns 10 -count 40 -boxes 10 -first 20 -pipeline
+		done
+	done
+	echo
+	echo "POP3: median (range)"
+	echo
+	echo "| | logins a second, 20 sessions | STAT+UIDL+LIST of 1,000, ms | RETR 4 KiB, 1 session, MB/s | 10 sessions | 10, pipelined | RETR 64 KiB, 1 | 10 | 10, pipelined |"
+	echo "|---|---|---|---|---|---|---|---|---|"
+	for peer in $POPS; do
+		k=$WORK/out/pop3-$peer
+		name=CHmail; [ "$peer" = peer ] && name=Dovecot
+		echo "| $name | $(sum_up "$k-logins") | $(sum_up "$k-list") | $(sum_up "$k-retr-4-1") | $(sum_up "$k-retr-4-10") | $(sum_up "$k-retr-4-10-p") | $(sum_up "$k-retr-64-1") | $(sum_up "$k-retr-64-10") | $(sum_up "$k-retr-64-10-p") |"
+	done
+	SERVER=$chmail_PID
+	[ -d "$WORK/peer" ] && stop peer
+	stop chmail
+fi
+
+if [[ memory =~ ^($ONLY)$ ]]; then
+	resident() { awk '/VmRSS/ { printf "%.0f", $2 / 1024 }' "/proc/$1/status"; }
+	BOXES=1000
+	fresh chmail
+	stop chmail
+	BOXES=100 SMTP=$((PORT + 1)) POP3=$((PORT + 2))
+	"$BIN/chmaild" --config "$WORK/chmail/conf" run >/dev/null 2>&1 &
+	SERVER=$!
+	PIDS+=("$SERVER")
+	until_up $POP3
+	sleep 1
+	before=$(resident "$SERVER")
+	load -mode idle -addr "127.0.0.1:$POP3" -conns 1000 -count 1000 -boxes 1000 -hold 10s > /dev/null &
+	holding=$!
+	sleep 7
+	during=$(resident "$SERVER")
+	wait $holding
+	stop_server
+	echo
+	echo "CHmail, resident memory: $before MB after the start, $during MB with 1,000 signed-in POP3 sessions."
+fi

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package mailstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+const (
+	// cleanBatch is how many messages of a removed mailbox, or too old ones,
+	// one batch removes.
+	cleanBatch = 500
+	// cleanRetry is the pause after a failure.
+	cleanRetry = time.Minute
+)
+
+func (s *Store) wakeCleaner() {
+	select {
+	case s.sweep <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// clean removes what an earlier process left, and then the messages of removed
+// mailboxes as they come, until the store closes.
+func (s *Store) clean() {
+	if err := s.removeOrphans(); err != nil && !errors.Is(err, ErrClosed) {
+		s.o.Log.Error("mailstore: looking for orphans", err)
+	}
+	for {
+		err := s.emptyTrash()
+		var again <-chan time.Time
+		if err != nil && s.ctx.Err() == nil {
+			s.o.Log.Error("mailstore: emptying removed mailboxes", err)
+			again = time.After(cleanRetry)
+		}
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.sweep:
+		case <-again:
+		}
+	}
+}
+
+// removeOrphans removes the files of earlier processes that no index names.
+func (s *Store) removeOrphans() error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	return s.eachFile(func(id uint64, path string) error {
+		if s.closed.Load() {
+			return ErrClosed
+		}
+		if id >= s.first {
+			return nil
+		}
+		named, err := s.has(idKey(keyFile, id))
+		if err != nil || named {
+			return err
+		}
+		metricOrphans.Inc()
+		return s.fs.Remove(path)
+	})
+}
+
+func (s *Store) has(key []byte) (bool, error) {
+	_, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, closer.Close()
+}
+
+func (s *Store) emptyTrash() error {
+	for {
+		more, err := s.emptySome()
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// emptySome removes some messages of one removed mailbox.
+func (s *Store) emptySome() (more bool, err error) {
+	if err := s.enter(); err != nil {
+		return false, nil // closed: the next start goes on
+	}
+	defer s.leave()
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyTrash}, UpperBound: []byte{keyTrash + 1}})
+	if err != nil {
+		return false, err
+	}
+	if !it.First() {
+		return false, it.Close()
+	}
+	box := idOf(it.Key())
+	if err := it.Close(); err != nil {
+		return false, err
+	}
+	var found []entry
+	err = s.scan(s.db, box, 0, math.MaxUint32, func(uid uint32, m *message) bool {
+		found = append(found, entry{uid, m})
+		return len(found) < cleanBatch
+	})
+	if err != nil {
+		return false, err
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	var files []uint64
+	counts := make(map[uint64]int)
+	s.shared.Lock()
+	for _, e := range found {
+		file, dropErr := s.drop(b, e.msg, counts)
+		if file != 0 {
+			files = append(files, file)
+		}
+		err = errors.Join(err, dropErr, b.Delete(messageKey(box, e.uid), nil))
+	}
+	if len(found) < cleanBatch {
+		err = errors.Join(err, b.Delete(idKey(keyTrash, box), nil))
+	}
+	if err == nil {
+		err = b.Commit(pebble.Sync)
+	}
+	s.shared.Unlock()
+	if err == nil {
+		s.removeFiles(files)
+	}
+	return true, err
+}
+
+// Expire removes from the mailboxes of all accounts that match the messages
+// that came into them before a time, except those that are \Flagged and those
+// of a maildrop that is in use, and says how many. It ends early with ctx.
+func (s *Store) Expire(ctx context.Context, before time.Time, match func(name, use string) bool) (removed int, err error) {
+	logins, err := s.Accounts()
+	if err != nil {
+		return 0, err
+	}
+	for _, login := range logins {
+		boxes, listErr := s.Mailboxes(login)
+		for _, box := range boxes {
+			if ctx.Err() != nil {
+				return removed, ctx.Err()
+			}
+			if box.Messages == 0 || !match(box.Name, box.Use) {
+				continue
+			}
+			n, expireErr := s.expire(login, box.Name, before)
+			removed += n
+			err = errors.Join(err, expireErr)
+		}
+		if !errors.Is(listErr, ErrNoAccount) { // removed meanwhile
+			err = errors.Join(err, listErr)
+		}
+	}
+	metricExpired.Add(float64(removed))
+	return removed, err
+}
+
+func (s *Store) expire(login, name string, before time.Time) (removed int, err error) {
+	box, err := s.Mailbox(login, name)
+	if errors.Is(err, ErrNoMailbox) || errors.Is(err, ErrNoAccount) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer box.Close()
+	for from := uint32(0); ; {
+		var old []uint32
+		more := false
+		// UIDs rise as messages come in: behind the first young one all are young.
+		err := box.list(from, math.MaxUint32, func(uid uint32, m *message) bool {
+			if m.saved >= before.Unix() {
+				return false
+			}
+			if m.flags&flagFlagged == 0 {
+				old = append(old, uid)
+			}
+			from = uid + 1
+			more = len(old) == cleanBatch
+			return !more
+		})
+		n := 0
+		if err == nil {
+			n, err = box.remove(old)
+		}
+		removed += n
+		if errors.Is(err, ErrInUse) || errors.Is(err, ErrNoMailbox) {
+			return removed, nil
+		}
+		if err != nil || !more {
+			if err != nil {
+				err = fmt.Errorf("expiring mail of %s in %s: %w", login, name, err)
+			}
+			return removed, err
+		}
+	}
+}
+
+// Named matches mailboxes by name or special use, in any case, for Expire.
+func Named(names []string) func(name, use string) bool {
+	return func(name, use string) bool {
+		for _, n := range names {
+			if strings.EqualFold(n, name) || use != "" && strings.EqualFold(`\`+n, use) {
+				return true
+			}
+		}
+		return false
+	}
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package mailstore
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Mailbox is one mailbox in use. Close gives it back. Its methods may be
+// called from any goroutine; once the mailbox is removed they return an error
+// that wraps ErrNoMailbox.
+type Mailbox struct {
+	s    *Store
+	a    *account
+	box  *mailbox
+	id   uint64
+	name string
+	held bool    // as a maildrop, by this one
+	w    watcher // registered, or nil
+}
+
+// Status is what is known of a mailbox without looking at its messages.
+type Status struct {
+	Name       string
+	Use        string // RFC 6154 attribute or empty
+	Subscribed bool
+	Validity   uint32
+	Next       uint32 // UIDNEXT
+	Messages   uint32
+	Unseen     uint32
+	RecentFrom uint32 // messages from this UID on are \Recent
+	Octets     int64  // with CRLF line ends
+}
+
+func (box *mailbox) status() Status {
+	return Status{
+		Name: box.name, Use: box.use, Subscribed: box.subscribed, Validity: box.validity, Next: box.next,
+		Messages: box.count, Unseen: box.unseen, RecentFrom: box.recent, Octets: box.counters.octets,
+	}
+}
+
+// Mailbox takes a mailbox into use. Its error wraps ErrNoAccount or
+// ErrNoMailbox where there is none.
+func (s *Store) Mailbox(login, name string) (*Mailbox, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	a, err := s.account(login)
+	if err != nil {
+		return nil, err
+	}
+	box, err := a.box(name)
+	if err != nil {
+		s.done(a)
+		return nil, err
+	}
+	m := &Mailbox{s: s, a: a, box: box, id: box.id, name: name}
+	a.mu.Unlock()
+	return m, nil
+}
+
+// Close gives the mailbox back.
+func (m *Mailbox) Close() error {
+	if m.a == nil {
+		return nil
+	}
+	m.a.mu.Lock()
+	if m.held {
+		m.box.maildrop = false
+	}
+	if m.w != nil {
+		delete(m.box.watchers, m.w)
+	}
+	m.a.mu.Unlock()
+	m.s.release(m.a)
+	m.a = nil
+	return nil
+}
+
+// begin locks the account of a mailbox that is there.
+func (m *Mailbox) begin() error {
+	if err := m.s.enter(); err != nil {
+		return err
+	}
+	m.a.mu.Lock()
+	if m.box.gone {
+		m.end()
+		return fmt.Errorf("%q: %w", m.name, ErrNoMailbox)
+	}
+	return nil
+}
+
+func (m *Mailbox) end() {
+	m.a.mu.Unlock()
+	m.s.leave()
+}
+
+// Status is the mailbox's state now.
+func (m *Mailbox) Status() (Status, error) {
+	if err := m.begin(); err != nil {
+		return Status{}, err
+	}
+	defer m.end()
+	return m.box.status(), nil
+}
+
+// Hold takes the mailbox as a POP3 maildrop (RFC 1939 section 4): until Close
+// nobody else removes messages from it. Its error wraps ErrInUse if it is held.
+func (m *Mailbox) Hold() (Status, error) {
+	if err := m.begin(); err != nil {
+		return Status{}, err
+	}
+	defer m.end()
+	if m.box.maildrop {
+		return Status{}, fmt.Errorf("the maildrop of %s: %w", m.a.login, ErrInUse)
+	}
+	m.box.maildrop, m.held = true, true
+	return m.box.status(), nil
+}
+
+// list calls do for each message with a UID from first to last, in order,
+// until it returns false. It sees the mailbox as it was at the start.
+func (m *Mailbox) list(first, last uint32, do func(uid uint32, msg *message) bool) error {
+	if err := m.s.enter(); err != nil {
+		return err
+	}
+	defer m.s.leave()
+	return m.s.scan(m.s.db, m.id, first, last, do)
+}
+
+func (s *Store) scan(r pebble.Reader, mailbox uint64, first, last uint32, do func(uid uint32, msg *message) bool) error {
+	upper := after(idKey(keyMessage, mailbox))
+	if last < math.MaxUint32 {
+		upper = messageKey(mailbox, last+1)
+	}
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: messageKey(mailbox, first), UpperBound: upper})
+	if err != nil {
+		return err
+	}
+	for it.First(); it.Valid(); it.Next() {
+		msg, err := decodeMessage(it.Value())
+		if err != nil {
+			_ = it.Close()
+			return fmt.Errorf("message %d: %w", uidOf(it.Key()), err)
+		}
+		if !do(uidOf(it.Key()), msg) {
+			break
+		}
+	}
+	return it.Close()
+}
+
+// message reads the index entry of one message.
+func (m *Mailbox) message(uid uint32) (*message, error) {
+	if err := m.s.enter(); err != nil {
+		return nil, err
+	}
+	defer m.s.leave()
+	return m.s.message(m.id, uid)
+}
+
+func (s *Store) message(mailbox uint64, uid uint32) (*message, error) {
+	v, closer, err := s.db.Get(messageKey(mailbox, uid))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, fmt.Errorf("UID %d: %w", uid, ErrNoMessage)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("UID %d: %w", uid, err)
+	}
+	defer closer.Close()
+	return decodeMessage(v)
+}
+
+// Open streams a message.
+func (m *Mailbox) Open(uid uint32) (*Reader, error) {
+	msg, err := m.message(uid)
+	if err != nil {
+		return nil, err
+	}
+	return m.s.reader(msg), nil
+}
+
+// watch registers w and lists the mailbox as it was at that moment. What comes
+// later w is told. A session that may write takes the \Recent messages.
+func (m *Mailbox) watch(w watcher, write bool, do func(uid uint32, msg *message)) (Status, error) {
+	if err := m.begin(); err != nil {
+		return Status{}, err
+	}
+	now := m.box.status()
+	snapshot := m.s.db.NewSnapshot()
+	if m.box.watchers == nil {
+		m.box.watchers = make(map[watcher]struct{})
+	}
+	m.box.watchers[w] = struct{}{}
+	m.w = w
+	var err error
+	if write && now.RecentFrom < now.Next {
+		c := m.box.counters
+		c.recent = c.next
+		// Not synced: after a crash \Recent may be seen again.
+		if err = m.s.db.Set(idKey(keyCounters, m.id), c.encode(), pebble.NoSync); err == nil {
+			m.box.counters = c
+		}
+	}
+	m.a.mu.Unlock()
+	defer m.s.leave()
+	if err == nil {
+		err = m.s.scan(snapshot, m.id, 1, math.MaxUint32, func(uid uint32, msg *message) bool {
+			do(uid, msg)
+			return true
+		})
+	}
+	return now, errors.Join(err, snapshot.Close())
+}

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package mailstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	imapbackend "github.com/emersion/go-imap/backend"
+	"github.com/foxcpp/maddy/framework/address"
+	"github.com/foxcpp/maddy/framework/config"
+	modconfig "github.com/foxcpp/maddy/framework/config/module"
+	"github.com/foxcpp/maddy/framework/log"
+	"github.com/foxcpp/maddy/framework/module"
+	"golang.org/x/text/secure/precis"
+
+	"github.com/chmail/chmail/pop3d"
+)
+
+const (
+	modName = "storage.maildrop"
+	// DefaultPath is the store's folder below the state directory.
+	DefaultPath = "mailstore"
+	// openPatience is how long a starting server waits for an admin command or
+	// its own predecessor to let go of the store.
+	openPatience = 5 * time.Second
+	// expireEvery is how often mail is looked at for its age.
+	expireEvery = time.Hour
+)
+
+// Module is maddy's `storage.maildrop`: accounts, and a target for delivery.
+//
+//	storage.maildrop mailboxes {
+//	    # The store's folder, below state_dir; mailstore.
+//	    path mailstore
+//	    # Octets that a login may keep; no bound. One of its own for a login, and
+//	    # one for all logins of a domain together.
+//	    quota 1G
+//	    quota_login host@mall.example 10G
+//	    quota_domain mall.example 500G
+//	    # Mail older than that is removed from the mailboxes, named by name or
+//	    # special use; never. \Flagged mail stays.
+//	    expire 720h Trash Junk
+//	    # Octets of the largest message that IMAP may append; 64M.
+//	    appendlimit 64M
+//	    # Octets above which a body is a file of its own; 256K.
+//	    large_body 256K
+//	    # Octets of memory that cache what was read; 64M.
+//	    cache 64M
+//	    # Free octets of the disk below which no mail is taken (452); 256M.
+//	    min_free 256M
+//	    # Where quarantined mail goes, unless a mailbox has the use \Junk; Junk.
+//	    junk_mailbox Junk
+//	    # Choose the mailbox and flags of a delivery, as in storage.imapsql; none.
+//	    imap_filter { ... }
+//	    # Recipients to accounts; none. How recipients are normalised first.
+//	    delivery_map ...
+//	    delivery_normalize precis_casefold_email
+//	    debug no
+//	}
+//
+// Where another process has the store open, an admin command asks that one.
+type Module struct {
+	instance string
+	log      log.Logger
+	path     string
+	junk     string
+	filters  module.IMAPFilter
+	mapped   module.Table
+	fold     func(string) (string, error)
+
+	store   *Store // nil: another process has it
+	admin   Admin
+	control *control
+	cancel  context.CancelFunc
+	working sync.WaitGroup
+}
+
+var (
+	_ module.Module            = (*Module)(nil)
+	_ module.ManageableStorage = (*Module)(nil)
+	_ module.DeliveryTarget    = (*Module)(nil)
+	_ module.Table             = (*Module)(nil)
+	_ pop3d.Storage            = (*Module)(nil)
+)
+
+func init() { module.Register(modName, NewModule) }
+
+// NewModule is the factory that maddy calls.
+func NewModule(_, instance string, _, args []string) (module.Module, error) {
+	if len(args) > 0 {
+		return nil, fmt.Errorf("%s: inline arguments are not used", modName)
+	}
+	return &Module{instance: instance, log: log.Logger{Name: modName}}, nil
+}
+
+// Name implements module.Module.
+func (m *Module) Name() string { return modName }
+
+// InstanceName implements module.Module.
+func (m *Module) InstanceName() string { return m.instance }
+
+// normalizers are how a recipient becomes an account's name.
+var normalizers = map[string]func(string) (string, error){
+	"precis_casefold_email": address.PRECISFold,
+	"precis_email":          address.PRECIS,
+	"precis_casefold":       precis.UsernameCaseMapped.CompareKey,
+	"casefold":              func(s string) (string, error) { return strings.ToLower(s), nil },
+	"noop":                  func(s string) (string, error) { return s, nil },
+}
+
+// expiry is one expire directive.
+type expiry struct {
+	age       time.Duration
+	mailboxes []string
+}
+
+// Init implements module.Module: it reads the block and opens the store.
+func (m *Module) Init(cfg *config.Map) error {
+	o := Options{Log: m.log, Quotas: Quotas{Logins: map[string]int64{}, Domains: map[string]int64{}}}
+	var (
+		appendLimit int64
+		normalize   string
+		expiries    []expiry
+	)
+	cfg.Bool("debug", true, false, &m.log.Debug)
+	cfg.String("path", false, false, DefaultPath, &m.path)
+	cfg.DataSize("quota", false, false, 0, &o.Quotas.Login)
+	cfg.Callback("quota_login", sizeOf(o.Quotas.Logins, address.PRECISFold))
+	cfg.Callback("quota_domain", sizeOf(o.Quotas.Domains, address.CleanDomain))
+	cfg.Callback("expire", func(_ *config.Map, node config.Node) error {
+		if len(node.Args) < 2 {
+			return config.NodeErr(node, "expire takes an age and names of mailboxes: expire 720h Trash Junk")
+		}
+		age, err := time.ParseDuration(node.Args[0])
+		if err != nil || age < time.Hour {
+			return config.NodeErr(node, "expire: %q is not an age of an hour or more, like 720h", node.Args[0])
+		}
+		expiries = append(expiries, expiry{age, node.Args[1:]})
+		return nil
+	})
+	cfg.DataSize("appendlimit", false, false, 64<<20, &appendLimit)
+	cfg.DataSize("large_body", false, false, DefaultLargeBody, &o.LargeBody)
+	cfg.DataSize("cache", false, false, DefaultCacheSize, &o.CacheSize)
+	cfg.DataSize("min_free", false, false, DefaultMinFree, &o.MinFree)
+	cfg.String("junk_mailbox", false, false, "Junk", &m.junk)
+	cfg.Custom("imap_filter", false, false, nil, func(c *config.Map, node config.Node) (interface{}, error) {
+		var filter module.IMAPFilter
+		err := modconfig.GroupFromNode("imap_filters", node.Args, node, c.Globals, &filter)
+		return filter, err
+	}, &m.filters)
+	cfg.Custom("delivery_map", false, false, nil, modconfig.TableDirective, &m.mapped)
+	cfg.String("delivery_normalize", false, false, "precis_casefold_email", &normalize)
+	if _, err := cfg.Process(); err != nil {
+		return err
+	}
+	m.fold = normalizers[normalize]
+	switch {
+	case m.fold == nil:
+		return config.NodeErr(cfg.Block, "%s: delivery_normalize %s is not known", modName, normalize)
+	case appendLimit != int64(uint32(appendLimit)):
+		return config.NodeErr(cfg.Block, "%s: appendlimit must be below 4G", modName)
+	case o.LargeBody < chunkSize || o.LargeBody > 16<<20:
+		return config.NodeErr(cfg.Block, "%s: large_body must be from 32K to 16M", modName)
+	}
+	if o.MinFree == 0 {
+		o.MinFree = -1 // as asked for: the disk may be filled to its end
+	}
+	if err := m.open(o); err != nil {
+		return err
+	}
+	if m.store != nil {
+		m.store.SetAppendLimit(uint32(appendLimit))
+	}
+	if module.NoRun || m.store == nil {
+		return nil
+	}
+	var err error
+	if m.control, err = m.store.serveControl(); err != nil {
+		_ = m.store.Close()
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m.cancel = cancel
+	if len(expiries) > 0 {
+		m.working.Go(func() { m.expire(ctx, expiries) })
+	}
+	return nil
+}
+
+// sizeOf reads a directive of a name and a size into quotas.
+func sizeOf(quotas map[string]int64, fold func(string) (string, error)) func(*config.Map, config.Node) error {
+	return func(_ *config.Map, node config.Node) error {
+		if len(node.Args) != 2 {
+			return config.NodeErr(node, "%s takes a name and a size: %[1]s %s 10G", node.Name, "mall.example")
+		}
+		name, err := fold(node.Args[0])
+		if err != nil {
+			return config.NodeErr(node, "%s: %v", node.Name, err)
+		}
+		octets, err := config.ParseDataSize(node.Args[1])
+		if err != nil {
+			return config.NodeErr(node, "%s: %v", node.Name, err)
+		}
+		quotas[name] = int64(octets)
+		return nil
+	}
+}
+
+// open opens the store. A server waits a while for another process; an admin
+// command asks it.
+func (m *Module) open(o Options) error {
+	for end := time.Now().Add(openPatience); ; time.Sleep(100 * time.Millisecond) {
+		s, err := Open(m.path, o)
+		if err == nil {
+			m.store, m.admin = s, s
+			return nil
+		}
+		if !errors.Is(err, ErrInUse) || time.Now().After(end) {
+			return err
+		}
+		if module.NoRun {
+			if remote, dialErr := Dial(m.path); dialErr == nil {
+				m.admin = remote
+				return nil
+			}
+		}
+	}
+}
+
+// expire removes old mail, every hour, until the module closes.
+func (m *Module) expire(ctx context.Context, expiries []expiry) {
+	for {
+		for _, e := range expiries {
+			n, err := m.store.Expire(ctx, time.Now().Add(-e.age), Named(e.mailboxes))
+			if err != nil && ctx.Err() == nil {
+				m.log.Error("removing old mail", err)
+			}
+			if n > 0 {
+				m.log.Msg("removed old mail", "messages", n, "age", e.age, "mailboxes", strings.Join(e.mailboxes, " "))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(expireEvery):
+		}
+	}
+}
+
+// Close ends what runs and closes the store.
+func (m *Module) Close() error {
+	if m.cancel != nil {
+		m.cancel()
+	}
+	m.working.Wait()
+	if m.admin == nil {
+		return nil
+	}
+	err := m.admin.Close() // a store's context, which ends connections
+	if m.control != nil {
+		_ = m.control.Close()
+	}
+	return err
+}
+
+// Admin is the store for admin commands, here or in the process that has it.
+func (m *Module) Admin() Admin { return m.admin }
+
+// Path is the store's folder, absolute.
+func (m *Module) Path() string {
+	if abs, err := filepath.Abs(m.path); err == nil {
+		return abs
+	}
+	return m.path
+}
+
+// View opens the store for reading. Where another process has it, that one
+// makes a copy by links, as of this moment, which done removes.
+func (m *Module) View(ctx context.Context) (s *Store, done func() error, err error) {
+	if m.store != nil {
+		return m.store, func() error { return nil }, nil
+	}
+	dir := fmt.Sprintf("%s.view-%d", m.Path(), os.Getpid())
+	if err := m.admin.Backup(ctx, dir); err != nil {
+		return nil, nil, err
+	}
+	remove := func() error { return os.RemoveAll(dir) }
+	s, err = Open(dir, Options{MinFree: -1, Log: m.log})
+	if err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	return s, func() error { return errors.Join(s.Close(), remove()) }, nil
+}
+
+// Maildrops serves pop3d without IMAP in between.
+func (m *Module) Maildrops() pop3d.Maildrops { return m.store.Maildrops() }
+
+// errElsewhere: mail itself is not for admin commands.
+var errElsewhere = errors.New("another process has the mail store open")
+
+// GetIMAPAcct implements module.Storage.
+func (m *Module) GetIMAPAcct(login string) (imapbackend.User, error) {
+	if m.store == nil {
+		return nil, errElsewhere
+	}
+	return m.store.IMAPUser(login)
+}
+
+// GetOrCreateIMAPAcct implements module.Storage.
+func (m *Module) GetOrCreateIMAPAcct(login string) (imapbackend.User, error) {
+	u, err := m.GetIMAPAcct(login)
+	if errors.Is(err, ErrNoAccount) {
+		if err = m.CreateIMAPAcct(login); err == nil || errors.Is(err, ErrExists) {
+			u, err = m.GetIMAPAcct(login)
+		}
+	}
+	return u, err
+}
+
+// IMAPExtensions implements module.Storage.
+func (m *Module) IMAPExtensions() []string {
+	return []string{"APPENDLIMIT", "MOVE", "CHILDREN", "SPECIAL-USE"}
+}
+
+// CreateMessageLimit is the octets that IMAP may append.
+func (m *Module) CreateMessageLimit() *uint32 {
+	if m.store == nil {
+		return nil
+	}
+	limit := m.store.appendLimit.Load()
+	return &limit
+}
+
+// ListIMAPAccts implements module.ManageableStorage.
+func (m *Module) ListIMAPAccts() ([]string, error) { return m.admin.Accounts() }
+
+// CreateIMAPAcct implements module.ManageableStorage.
+func (m *Module) CreateIMAPAcct(login string) error {
+	folded, err := normalize(login)
+	if err != nil {
+		return fmt.Errorf("%q: %w: %w", login, ErrName, err)
+	}
+	return m.admin.CreateAccount(folded, DefaultFolders...)
+}
+
+// DeleteIMAPAcct implements module.ManageableStorage.
+func (m *Module) DeleteIMAPAcct(login string) error {
+	folded, err := normalize(login)
+	if err != nil {
+		return fmt.Errorf("%q: %w: %w", login, ErrName, err)
+	}
+	return m.admin.DeleteAccount(folded)
+}
+
+// normalize puts a login into the form that maddy's endpoints use.
+func normalize(login string) (string, error) {
+	if address.Valid(login) {
+		return address.PRECISFold(login)
+	}
+	return precis.UsernameCaseMapped.CompareKey(login)
+}
+
+// Lookup implements module.Table: the accounts that there are, as
+// storage.imapsql does for destination_in.
+func (m *Module) Lookup(_ context.Context, login string) (string, bool, error) {
+	if m.store == nil {
+		return "", false, errElsewhere
+	}
+	folded, err := normalize(login)
+	if err != nil {
+		return "", false, nil
+	}
+	there, err := m.store.HasAccount(folded)
+	return "", there, err
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package mailstore
+
+import (
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+const (
+	// DefaultCacheSize is the octets of Pebble's block cache.
+	DefaultCacheSize = 64 << 20
+	// DefaultLargeBody is the octets above which a body is a file.
+	DefaultLargeBody = 256 << 10
+	// DefaultMinFree is the free octets of the file system below which nothing
+	// new is taken; deletions may use them.
+	DefaultMinFree = 256 << 20
+)
+
+var (
+	// ErrInUse: another process, or a POP3 session, holds what was asked for.
+	ErrInUse = errors.New("mailstore: in use")
+	// ErrFormat: the store was written by a newer version.
+	ErrFormat = errors.New("mailstore: the store was written by a newer version")
+	// ErrClosed: the store is closed.
+	ErrClosed = errors.New("mailstore: closed")
+	// ErrNoAccount: there is no such account.
+	ErrNoAccount = errors.New("mailstore: no such account")
+	// ErrNoMailbox: there is no such mailbox.
+	ErrNoMailbox = errors.New("mailstore: no such mailbox")
+	// ErrNoMessage: the message is gone.
+	ErrNoMessage = errors.New("mailstore: no such message")
+	// ErrExists: the account or mailbox is there already.
+	ErrExists = errors.New("mailstore: exists already")
+	// ErrValidity: an imported message's UIDVALIDITY is not the mailbox's.
+	ErrValidity = errors.New("mailstore: the mailbox has mail under another UIDVALIDITY")
+	// ErrFull: the file system has no room for more mail.
+	ErrFull = errors.New("mailstore: no room on the disk")
+	// ErrQuota: the account's or its domain's quota is used up.
+	ErrQuota = errors.New("mailstore: over quota")
+	// ErrTooLarge: the message alone is larger than the quota.
+	ErrTooLarge = errors.New("mailstore: larger than the quota")
+	// ErrName: the name cannot be one of a login or mailbox.
+	ErrName = errors.New("mailstore: not a usable name")
+)
+
+// Logger takes structured events; fields are name and value in turn.
+type Logger interface {
+	Msg(msg string, fields ...interface{})
+	Error(msg string, err error, fields ...interface{})
+	DebugMsg(msg string, fields ...interface{})
+}
+
+type discardLog struct{}
+
+func (discardLog) Msg(string, ...interface{})          {}
+func (discardLog) Error(string, error, ...interface{}) {}
+func (discardLog) DebugMsg(string, ...interface{})     {}
+
+// Options of a store. Zero numbers are the defaults.
+type Options struct {
+	CacheSize int64 // octets
+	LargeBody int64 // octets
+	MinFree   int64 // octets; negative: none
+	Quotas    Quotas
+	Log       Logger // nil: nothing is logged
+	FS        vfs.FS // nil: the machine's
+	// Fatal is called when Pebble cannot go on: a write-ahead log that cannot
+	// be written, say. It must not return. nil: the process exits with 75
+	// (EX_TEMPFAIL), to be started again.
+	Fatal func(err error)
+}

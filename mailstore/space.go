@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package mailstore
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+const (
+	// spaceEvery is how long a look at the file system's free space holds.
+	spaceEvery = 100 * time.Millisecond
+	// roomToGoOn is the free octets at which writers that wait for room go on.
+	roomToGoOn = 1 << 20
+)
+
+// space is the free room of the file system, as last seen.
+type space struct {
+	sync.Mutex
+	seen  time.Time
+	free  int64
+	taken int64 // since
+}
+
+// room returns an error that wraps ErrFull unless size octets more can be
+// taken. They count as taken then, if that is said, until the file system is
+// looked at again.
+func (s *Store) room(size int64, take bool) error {
+	if s.o.MinFree < 0 {
+		return nil
+	}
+	p := &s.space
+	p.Lock()
+	defer p.Unlock()
+	if time.Since(p.seen) > spaceEvery {
+		usage, err := s.fs.GetDiskUsage(s.dir)
+		if errors.Is(err, vfs.ErrUnsupported) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("looking for free space: %w", err)
+		}
+		p.seen, p.free, p.taken = time.Now(), int64(usage.AvailBytes), 0
+	}
+	// Pebble writes a body twice: into its log and into a table.
+	need := 2*size + 1<<10
+	if p.free-p.taken-need < s.o.MinFree {
+		return fmt.Errorf("%w: %d octets are free, %d are kept for deletions", ErrFull, p.free, s.o.MinFree)
+	}
+	if take {
+		p.taken += need
+	}
+	return nil
+}
+
+// waitForRoom gives Pebble a file system whose writes wait while the disk is
+// full instead of failing: a failed write to its log would end the process.
+// room keeps that from happening unless somebody else fills the disk.
+func waitForRoom(s *Store) vfs.FS {
+	return vfs.OnDiskFull(s.fs, func() {
+		s.o.Log.Error("mailstore: the disk is full: writers wait until there is room", ErrFull)
+		for !s.closed.Load() {
+			usage, err := s.fs.GetDiskUsage(s.dir)
+			if err != nil || usage.AvailBytes >= roomToGoOn {
+				break
+			}
+			time.Sleep(spaceEvery)
+		}
+	})
+}
+
+// isFull says whether an error is that of a full disk.
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// Quotas bound the octets that logins and domains keep; 0 is no bound.
+type Quotas struct {
+	Login   int64            // of each login that Logins does not name
+	Logins  map[string]int64 // by login
+	Domains map[string]int64 // by domain, all its logins together
+}
+
+func (q *Quotas) of(login string) int64 {
+	if n, ok := q.Logins[login]; ok {
+		return n
+	}
+	return q.Login
+}
+
+func domainOf(login string) string { return login[strings.LastIndexByte(login, '@')+1:] }
+
+// fits says whether size octets more may come into a, whose lock is held.
+func (s *Store) fits(a *account, size int64) error {
+	check := func(quota, used int64) error {
+		switch {
+		case quota == 0 || used+size <= quota:
+			return nil
+		case size > quota:
+			return fmt.Errorf("%w of %d octets", ErrTooLarge, quota)
+		default:
+			return fmt.Errorf("%w of %d octets", ErrQuota, quota)
+		}
+	}
+	if err := check(s.o.Quotas.of(a.login), a.octets()); err != nil {
+		return err
+	}
+	if used := s.domains[domainOf(a.login)]; used != nil {
+		return check(s.o.Quotas.Domains[domainOf(a.login)], used.Load())
+	}
+	return nil
+}
+
+// grew notes that a login keeps n octets more, or fewer.
+func (s *Store) grew(login string, n int64) {
+	if used := s.domains[domainOf(login)]; used != nil {
+		used.Add(n)
+	}
+}
+
+// countDomains adds up what the domains with a quota use.
+func (s *Store) countDomains() error {
+	s.domains = make(map[string]*atomic.Int64, len(s.o.Quotas.Domains))
+	for domain := range s.o.Quotas.Domains {
+		s.domains[domain] = new(atomic.Int64)
+	}
+	if len(s.domains) == 0 {
+		return nil
+	}
+	return s.eachAccount(func(login string, id uint64) error {
+		used := s.domains[domainOf(login)]
+		if used == nil {
+			return nil
+		}
+		boxes, err := s.loadMailboxes(s.db, id)
+		for _, box := range boxes {
+			used.Add(box.octets)
+		}
+		return err
+	})
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package mailstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/emersion/go-message/textproto"
+	"github.com/emersion/go-smtp"
+	"github.com/foxcpp/maddy/framework/buffer"
+	"github.com/foxcpp/maddy/framework/exterrors"
+	"github.com/foxcpp/maddy/framework/module"
+)
+
+// delivery is one message on its way into mailboxes. Body stages it, Commit
+// shows and syncs it: what was answered 250 is on the disk.
+type delivery struct {
+	m      *Module
+	meta   *module.MsgMetadata
+	from   string
+	to     []Recipient
+	rcptTo []string // as SMTP gave them, beside to
+	staged *Staged
+}
+
+// Start implements module.DeliveryTarget.
+func (m *Module) Start(_ context.Context, meta *module.MsgMetadata, mailFrom string) (module.Delivery, error) {
+	if m.store == nil {
+		return nil, errElsewhere
+	}
+	return &delivery{m: m, meta: meta, from: mailFrom}, nil
+}
+
+// smtpErrors are the answers to what the store refuses (RFC 3463, RFC 5248).
+var smtpErrors = []struct {
+	is       error
+	code     int
+	enhanced exterrors.EnhancedCode
+	text     string
+}{
+	{ErrNoAccount, 550, exterrors.EnhancedCode{5, 1, 1}, "No such user here"},
+	{ErrTooLarge, 552, exterrors.EnhancedCode{5, 2, 3}, "The message is larger than the mailbox may hold"},
+	{ErrQuota, 452, exterrors.EnhancedCode{4, 2, 2}, "The mailbox is full, try again later"},
+	{ErrFull, 452, exterrors.EnhancedCode{4, 3, 1}, "No room for mail just now, try again later"},
+}
+
+func smtpError(err error) error {
+	if err == nil {
+		return nil
+	}
+	answer := &exterrors.SMTPError{
+		Code: 451, EnhancedCode: exterrors.EnhancedCode{4, 3, 0}, Message: "The message cannot be stored just now, try again later",
+		TargetName: modName, Err: err,
+	}
+	for _, e := range smtpErrors {
+		if errors.Is(err, e.is) {
+			answer.Code, answer.EnhancedCode, answer.Message = e.code, e.enhanced, e.text
+			break
+		}
+	}
+	return answer
+}
+
+func noAccount(err error) error { return fmt.Errorf("%w: %w", ErrNoAccount, err) }
+
+// account finds the account of a recipient.
+func (m *Module) account(ctx context.Context, rcptTo string) (string, error) {
+	login, err := m.fold(rcptTo)
+	if err != nil {
+		return "", noAccount(err)
+	}
+	if m.mapped == nil {
+		return login, nil
+	}
+	mapped, ok, err := m.mapped.Lookup(ctx, login)
+	if err == nil && !ok {
+		return "", ErrNoAccount
+	}
+	return mapped, err
+}
+
+// AddRcpt implements module.Delivery. It refuses who is not there, and what
+// does not fit as far as SIZE tells (RFC 1870).
+func (d *delivery) AddRcpt(ctx context.Context, rcptTo string, _ smtp.RcptOptions) error {
+	login, err := d.m.account(ctx, rcptTo)
+	if err == nil && slices.ContainsFunc(d.to, func(r Recipient) bool { return r.Login == login }) {
+		return nil
+	}
+	if err == nil {
+		err = d.m.store.Fits(login, d.meta.SMTPOpts.Size)
+	}
+	if err != nil {
+		return smtpError(err)
+	}
+	d.to = append(d.to, Recipient{Login: login})
+	d.rcptTo = append(d.rcptTo, rcptTo)
+	return nil
+}
+
+// Body implements module.Delivery.
+func (d *delivery) Body(_ context.Context, header textproto.Header, body buffer.Buffer) error {
+	for i := range d.to {
+		r := &d.to[i]
+		r.Prefix = []byte("Return-Path: <" + oneLine(d.from) + ">\r\nDelivered-To: " + oneLine(r.Login) + "\r\n")
+		if d.meta.Quarantine {
+			r.Use, r.Mailbox, r.Flags = `\Junk`, d.m.junk, []string{"$Junk"}
+			continue
+		}
+		if d.m.filters == nil {
+			continue
+		}
+		folder, flags, err := d.m.filters.IMAPFilter(r.Login, d.rcptTo[i], d.meta, header, body)
+		if err != nil { // a filter never keeps mail away
+			d.m.log.Error("imap_filter", err, "login", r.Login, "msg_id", d.meta.ID)
+			continue
+		}
+		r.Mailbox, r.Flags = folder, flags
+	}
+	var head bytes.Buffer
+	if err := textproto.WriteHeader(&head, header); err != nil {
+		return smtpError(fmt.Errorf("writing the header: %w", err))
+	}
+	r, err := body.Open()
+	if err != nil {
+		return smtpError(fmt.Errorf("reading the body: %w", err))
+	}
+	defer r.Close()
+	if d.staged, err = d.m.store.Stage(io.MultiReader(&head, r)); err != nil {
+		return smtpError(err)
+	}
+	for _, r := range d.to {
+		if err := d.m.store.Fits(r.Login, d.staged.Octets()+int64(len(r.Prefix))); err != nil {
+			return smtpError(&RecipientError{r.Login, err})
+		}
+	}
+	return nil
+}
+
+// oneLine keeps an address from ending its header field.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\r' || r == '\n' {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// Abort implements module.Delivery.
+func (d *delivery) Abort(context.Context) error {
+	if d.staged != nil {
+		d.staged.Abort()
+	}
+	return nil
+}
+
+// Commit implements module.Delivery.
+func (d *delivery) Commit(ctx context.Context) error {
+	if d.staged == nil {
+		return nil
+	}
+	defer d.staged.Abort()
+	return smtpError(d.staged.Put(ctx, d.to))
+}
