@@ -98,26 +98,29 @@ func (h *hall) calleeHere(callee int64) bool {
 	return slices.ContainsFunc(h.here(), func(id int64) bool { return h.standsFor(id, callee) })
 }
 
-// attempt begins a call, unless one is under way or the callee is here.
+// attempt begins the call of a session.
 func (h *hall) attempt(s *session) {
-	here := h.calleeHere(s.callee.ID)
-	if here {
+	if h.calleeHere(s.callee.ID) {
 		h.wish = &wish{s, time.Now()}
 	}
-	if c := h.call; c != nil && c.silent && c.a.Caller != s.me {
+	if !h.dial(s.me, s.callee.ID) && h.call != nil {
+		s.out.put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
+	}
+}
+
+// dial begins a call, unless one is under way or the callee is here.
+func (h *hall) dial(caller, callee int64) bool {
+	if c := h.call; c != nil && c.silent && c.a.Caller != caller {
 		h.drop(c) // it stands in nobody's way
 	}
-	if here || h.call != nil && h.call.open() {
-		if h.call != nil {
-			s.out.put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
-		}
-		return
+	if h.calleeHere(callee) || h.call != nil && h.call.open() {
+		return false
 	}
 	if h.call != nil {
 		stopTimer(h.call.grace)
 	}
 	c := &call{
-		a: room.Attempt{ID: rand.Text(), Room: h.id, Caller: s.me, Callee: s.callee.ID, Started: time.Now().UTC()},
+		a: room.Attempt{ID: rand.Text(), Room: h.id, Caller: caller, Callee: callee, Started: time.Now().UTC()},
 		m: attempt.Attempt{Of: h.r.opt.Rings},
 	}
 	h.call = c
@@ -126,6 +129,7 @@ func (h *hall) attempt(s *session) {
 	c.now = &now
 	h.event(attempt.Event{Kind: attempt.Start, Why: now.why, On: now.on})
 	c.now = nil
+	return true
 }
 
 // drop ends a call that rings nobody, without a word.

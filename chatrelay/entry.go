@@ -23,7 +23,8 @@ type Entry struct {
 	Ticket    string           `json:"ticket"` // good for 60 s
 	Room      string           `json:"room"`
 	Me        int64            `json:"me"`
-	Endpoints []frame.Endpoint `json:"endpoints"` // in the order of preference
+	Endpoints []frame.Endpoint `json:"endpoints"`         // in the order of preference
+	Attempt   string           `json:"attempt,omitempty"` // that began with a Claim that rings
 }
 
 // Card is what a link shows before anything happens.
@@ -32,9 +33,15 @@ type Card struct {
 	Status frame.Status // of the callee
 }
 
-// Claim is how a browser claims a link that another one has claimed before:
-// with the code from a mail, or as a guest of that name.
-type Claim struct{ Code, Guest string }
+// Claim is how a browser comes in through a link.
+type Claim struct {
+	Code, Guest string // where another browser has claimed it: the code from a mail, or a guest's name
+	// Ring begins an attempt at once, so that the devices ring while the client
+	// opens its carrier. Whatever speaks against it, the client learns from the
+	// answer to its own attempt frame.
+	Ring bool
+	From netip.Addr // of the browser, for the limits on rings
+}
 
 // Card reads a link without any effect. room.ErrUnknown, or, with a card,
 // room.ErrExpired and room.ErrRevoked.
@@ -47,8 +54,8 @@ func (r *Relay) Card(ctx context.Context, token string) (Card, error) {
 	return Card{Invite: i, Status: status}, nil
 }
 
-// Chat claims a link for a browser and lets it in. It rings nobody. Errors
-// are those of room.Store's Claim, ClaimWithCode and ClaimAsGuest.
+// Chat claims a link for a browser and lets it in. Errors are those of
+// room.Store's Claim, ClaimWithCode and ClaimAsGuest.
 func (r *Relay) Chat(ctx context.Context, token, claim string, how Claim) (Entry, error) {
 	var err error
 	switch {
@@ -63,9 +70,12 @@ func (r *Relay) Chat(ctx context.Context, token, claim string, how Claim) (Entry
 	if err != nil && !errors.Is(err, room.ErrClaimed) {
 		return Entry{}, err
 	}
-	e, known := r.Ticket(ctx, token, claim)
+	e, callee, known := r.back(ctx, token, claim)
 	if err != nil && errors.Is(known, room.ErrUnknown) {
 		return Entry{}, err
+	}
+	if known == nil && how.Ring {
+		e.Attempt = r.dial(ctx, e, callee, how.From)
 	}
 	return e, known
 }
@@ -73,19 +83,49 @@ func (r *Relay) Chat(ctx context.Context, token, claim string, how Claim) (Entry
 // Ticket lets a browser that has claimed a link in again; room.ErrUnknown if
 // it has not.
 func (r *Relay) Ticket(ctx context.Context, token, claim string) (Entry, error) {
+	e, _, err := r.back(ctx, token, claim)
+	return e, err
+}
+
+// back is Ticket, and says who is rung.
+func (r *Relay) back(ctx context.Context, token, claim string) (Entry, room.Participant, error) {
 	me, i, err := r.opt.Rooms.Participant(ctx, token, claim)
 	if err != nil {
-		return Entry{}, err
+		return Entry{}, room.Participant{}, err
 	}
 	port := i.Callee.Login
 	if port == "" { // the link of an alarm mail: the callee is a stranger, the room's owner is not
 		info, err := r.opt.Rooms.Info(ctx, i.Room)
 		if err != nil {
-			return Entry{}, err
+			return Entry{}, room.Participant{}, err
 		}
 		port = person(info, info.Owner).Login
 	}
-	return r.entry(ctx, i.Room, me.ID, i.Callee.ID, port), nil
+	return r.entry(ctx, i.Room, me.ID, i.Callee.ID, port), i.Callee, nil
+}
+
+// dial makes the attempt of somebody who is on the way into a room of this
+// relay, and returns its ID. They have a moment to come in.
+func (r *Relay) dial(ctx context.Context, e Entry, callee room.Participant, from netip.Addr) (id string) {
+	if callee.ID == 0 || callee.ID == e.Me || r.fair.mayCall(e.Me, from, callee.Login) > 0 {
+		return ""
+	}
+	h, err := r.enter(ctx, e.Room)
+	if err != nil {
+		return ""
+	}
+	defer h.leave()
+	h.do(func() {
+		h.refresh(e.Me)
+		if !h.dial(e.Me, callee.ID) {
+			return
+		}
+		id = h.call.a.ID
+		if !h.isHere(e.Me) {
+			h.call.callerGone(h)
+		}
+	})
+	return id
 }
 
 // SendCode mails a confirmation code to a link's recipient and returns their

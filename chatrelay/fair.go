@@ -3,6 +3,7 @@
 package chatrelay
 
 import (
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -38,14 +39,15 @@ func (s *session) maySay() time.Duration {
 	return wait
 }
 
-// mayCall says how long until an attempt may be made.
-func (s *session) mayCall() time.Duration {
-	wait := s.r.fair.callMe.Wait(strconv.FormatInt(s.me, 10))
-	if from := prefixOf(s.conn.RemoteIP()); wait == 0 && from.IsValid() {
-		wait = s.r.fair.callFrom.Wait(from.String())
+// mayCall says how long until a participant at an address may make an attempt
+// at a login.
+func (f *fairness) mayCall(me int64, at netip.Addr, callee string) time.Duration {
+	wait := f.callMe.Wait(strconv.FormatInt(me, 10))
+	if from := prefixOf(at); wait == 0 && from.IsValid() {
+		wait = f.callFrom.Wait(from.String())
 	}
 	if wait == 0 {
-		wait = s.r.fair.callWhoso.Wait(s.callee.Login)
+		wait = f.callWhoso.Wait(callee)
 	}
 	return wait
 }

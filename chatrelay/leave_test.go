@@ -3,6 +3,7 @@
 package chatrelay
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,4 +103,51 @@ func TestAttemptAtAGhost(t *testing.T) {
 	if f := kim.state(frame.Alarmed); f.Attempt.On {
 		t.Errorf("%+v", f.Attempt)
 	}
+}
+
+// Chat now rings before the caller has come in; the same attempt goes on when
+// they have, and ends when they never do.
+func TestRingOnTheWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.Interval = time.Minute })
+	desk := w.device("d1")
+	way := func(token string, n byte) Entry {
+		e, err := w.relay.Chat(t.Context(), token, claimOf(n), Claim{Ring: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	e := way(w.token, 1)
+	if r := desk.typ(frame.TRing).Ring; e.Attempt == "" || r.Attempt != e.Attempt || r.From.Name != "Kim" {
+		t.Fatalf("ring %+v, entry %+v", r, e)
+	}
+	kim := w.in(e, frame.Frame{})
+	if a := kim.typ(frame.TWelcome).Attempt; a == nil || a.ID != e.Attempt || a.State != frame.Ringing {
+		t.Fatalf("welcomed with the attempt %+v", a)
+	}
+	if again := way(w.token, 1); again.Attempt != "" {
+		t.Errorf("a second attempt %s began beside the first", again.Attempt)
+	}
+	desk.send(frame.Frame{T: frame.TAnswer, AttemptID: e.Attempt})
+	kim.state(frame.Answered)
+	kim.send(frame.Frame{T: frame.TLeave})
+
+	lost := way(w.cc, 2) // and is never seen
+	if r := desk.typ(frame.TRing).Ring; r.Attempt != lost.Attempt || r.From.Name != "Lee" {
+		t.Fatalf("ring %+v", r)
+	}
+	for range 4 { // a device that is silent counts as gone
+		time.Sleep(callerGrace / 5)
+		desk.send(frame.Frame{T: frame.TPing})
+	}
+	for range 4 {
+		desk.typ(frame.TPong) // it rang on
+	}
+	if slices.Contains(desk.types(), frame.TRingEnd+frame.EndCancelled) {
+		t.Errorf("the caller had too little time to come in: %s", desk.types())
+	}
+	desk.until("the end", func(f *frame.Frame) bool {
+		return f.T == frame.TRingEnd && f.AttemptID == lost.Attempt && f.Code == frame.EndCancelled
+	})
 }

@@ -235,7 +235,7 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 			s.out.put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrForbidden, Text: "there is nobody to ring"}))
 			return nil
 		}
-		if wait := s.mayCall(); wait > 0 {
+		if wait := s.r.fair.mayCall(s.me, s.conn.RemoteIP(), s.callee.Login); wait > 0 {
 			s.tooOften("", wait)
 			return nil
 		}

@@ -38,6 +38,7 @@ type chatRequest struct {
 	Nonce string `json:"nonce"`
 	Code  string `json:"code"`
 	Guest string `json:"guest"`
+	Ring  bool   `json:"ring"`
 }
 
 // begin checks what the three POSTs have in common; otherwise it has answered
@@ -75,7 +76,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
-	how := chatrelay.Claim{Code: digits(req.Code)}
+	how := chatrelay.Claim{Code: digits(req.Code), Ring: req.Ring, From: s.clientIP(r)}
 	if s.opts.Guests { // the relay lets in whoever is named here
 		how.Guest = guestName(req.Guest)
 	}

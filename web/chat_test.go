@@ -37,7 +37,10 @@ func TestChatFromPageToTicket(t *testing.T) {
 	if !st.page(linkGood).Mine {
 		t.Error("the page does not know its browser")
 	}
-	st.want(st.do("POST", "/c/"+linkGood+"/chat", withNonce(page.Nonce, "")), 200)
+	r = st.do("POST", "/c/"+linkGood+"/chat", withNonce(page.Nonce, `,"ring":true`))
+	if st.want(r, 200); !strings.Contains(r.body, `"attempt":"A1"`) || entry.Attempt != "" {
+		t.Errorf("%s; a claim that does not ring: %+v", r.body, entry)
+	}
 	st.want(st.do("POST", "/c/"+linkGood+"/ticket", withNonce(page.Nonce, "")), 200)
 
 	st.browser = newBrowser(t) // somebody else

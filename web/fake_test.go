@@ -106,7 +106,11 @@ func (f *fakeRelay) Chat(ctx context.Context, token, claim string, how chatrelay
 	case f.holder == "":
 		f.holder = claim
 	}
-	return chatrelay.Entry{Ticket: "T " + how.Guest, Room: "R1", Me: 3}, nil
+	e := chatrelay.Entry{Ticket: "T " + how.Guest, Room: "R1", Me: 3}
+	if how.Ring && how.From.IsLoopback() {
+		e.Attempt = "A1"
+	}
+	return e, nil
 }
 
 func (f *fakeRelay) Ticket(_ context.Context, _, claim string) (chatrelay.Entry, error) {

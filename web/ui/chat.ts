@@ -69,7 +69,7 @@ export function chat(page: ChatPage, root: HTMLElement): void {
       start.disabled = true;
       status.show({ mood: 'busy', nodes: tr('status.connecting') });
       try {
-        talk(await guarded<Entry>('chat'));
+        talk(await guarded<Entry>('chat', { ring: true }));
       } catch (err) {
         start.disabled = false;
         status.show(cardLine(page.card.status));
@@ -107,7 +107,7 @@ export function chat(page: ChatPage, root: HTMLElement): void {
     const el = gate({
       to, guest,
       mail: () => guarded('code'),
-      enter: async (how: How) => talk(await guarded<Entry>('chat', how)),
+      enter: async (how: How) => talk(await guarded<Entry>('chat', { ...how, ring: true })),
       back: () => card(),
     });
     fill(root, h('div', { class: 'stage' }, h('article', { class: 'card' }, el)));
@@ -131,9 +131,11 @@ export function chat(page: ChatPage, root: HTMLElement): void {
       },
       changed: () => soon(update),
       welcomed: (isFirst) => {
-        const state = room.attempt?.state;
+        if (!rings || !isFirst || room.amCallee) return;
+        const a = room.attempt;
+        if (a && a.id === entry.attempt) return; // it rings since the button was pressed
         // Also when the callee seems to be here: the relay knows a page that has vanished from one that is there.
-        if (rings && isFirst && !room.amCallee && state !== 'ringing' && state !== 'busy') room.call();
+        if (a?.state !== 'ringing' && a?.state !== 'busy') room.call();
       },
       heard: (m) => {
         if (m.from !== room.me && document.hidden) {

@@ -67,6 +67,7 @@ export class Room {
   private typingSent = 0;
   private readonly sending = new Sending((f) => this.epoch !== '' && this.connection.send(f), () => this.options.changed());
   private answeredAt = 0;
+  private begun = '';        // the attempt that began while we were on the way in
   private stale = '';        // the attempt that was answered already when we were welcomed
   private wish = false;      // to be told when the callee is back, for the attempts to come too
   private asked = '';        // the attempt for which the wish was last sent
@@ -84,6 +85,7 @@ export class Room {
         const entry = await options.enter();
         this.id = entry.room;
         this.me = entry.me;
+        this.begun = entry.attempt ?? this.begun;
         this.sending.open(`${entry.room}.${entry.me}`);
         return { endpoints: entry.endpoints, ticket: entry.ticket };
       },
@@ -327,9 +329,10 @@ export class Room {
     this.meet(f.people, f.here ?? []);
     for (const [id, offset] of Object.entries(f.seen_by ?? {})) this.seenBy.set(Number(id), offset);
     this.seenSent = Math.max(this.seenSent, this.seenBy.get(this.me) ?? 0);
-    this.attempt = f.attempt;
-    this.stale = f.attempt?.state === 'answered' ? f.attempt.id : '';
-    this.remind();
+    if (f.attempt?.state === 'answered' && f.attempt.id !== this.begun) {
+      this.stale = f.attempt.id;
+    }
+    this.progress(f.attempt);
     this.sending.flush();
     this.changes.resume();
     this.uploads.resume();

@@ -58,7 +58,7 @@ export interface Frame {
 }
 
 export interface Endpoint { carrier: string; url: string; port?: number; hashes?: string[] }
-export interface Entry { ticket: string; room: string; me: number; endpoints: Endpoint[] }
+export interface Entry { ticket: string; room: string; me: number; endpoints: Endpoint[]; attempt?: string }
 
 export interface Summary {
   id: string; epoch: string; next: number; subject: string; created: string; owner: number;
