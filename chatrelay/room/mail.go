@@ -28,6 +28,9 @@ import (
 // recipients or participants.
 func (s *Store) OpenFromMail(ctx context.Context, m Mail) (Opened, error) {
 	m, err := s.tidy(m)
+	if err == nil {
+		err = s.mayAppend()
+	}
 	if err != nil {
 		return Opened{}, fmt.Errorf("opening a room: %w", err)
 	}

@@ -22,14 +22,13 @@ func (s *Store) Append(ctx context.Context, home, roomID string, m Message) (Mes
 		appendsTotal.WithLabelValues("refused").Inc()
 		return Message{}, fmt.Errorf("appending a message: %w", err)
 	}
-	var stored Message
-	var repeated bool
-	err = s.share(ctx, roomID, func(ctx context.Context, tx querier) (err error) {
-		stored, repeated, err = s.append(ctx, tx, home, roomID, m)
+	a := &appending{home: home, m: m}
+	err = s.hand(&entry{ctx: ctx, room: roomID, append: a, do: func(ctx context.Context, tx querier) (err error) {
+		a.m, a.repeated, err = put(ctx, tx, home, roomID, m)
 		return err
-	})
+	}})
 	switch {
-	case err == nil && repeated:
+	case err == nil && a.repeated:
 		appendsTotal.WithLabelValues("repeated").Inc()
 	case err == nil:
 		appendsTotal.WithLabelValues("stored").Inc()
@@ -40,7 +39,7 @@ func (s *Store) Append(ctx context.Context, home, roomID string, m Message) (Mes
 		appendsTotal.WithLabelValues("failed").Inc()
 		return Message{}, fmt.Errorf("appending a message: %w", err)
 	}
-	return stored, nil
+	return a.m, nil
 }
 
 // ready checks a message before it is queued.
@@ -56,32 +55,6 @@ func ready(m Message) (_ Message, err error) {
 	}
 	m.Text, err = whole("text", m.Text, MaxText)
 	return m, err
-}
-
-// appending stores a message, if it is new and may be stored, at its room's next
-// offset. The room is locked, so offsets have no gaps whoever else writes.
-const appending = "INSERT INTO messages (room, pos, id, sender, kind, body, at)" +
-	" SELECT r.id, r.next, CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS BIGINT) FROM rooms r" +
-	" WHERE r.id = $6 AND $7 IN ('', r.home) AND ($2 = 0 OR EXISTS (SELECT 1 FROM participants p WHERE p.id = $2 AND p.room = r.id))" +
-	"%s ON CONFLICT (room, sender, id) DO NOTHING RETURNING pos"
-
-// raising raises a room's next offset.
-const raising = "UPDATE rooms SET next = next + 1, touched = $1 WHERE id = $2"
-
-// append is put for the usual case, in which nothing speaks against the
-// message.
-func (s *Store) append(ctx context.Context, tx querier, home, roomID string, m Message) (_ Message, repeated bool, err error) {
-	now := micros(time.Now())
-	err = s.hot.append.in(ctx, tx).QueryRowContext(ctx, m.ID, m.From, m.Kind, m.Text, now, roomID, home).Scan(&m.Offset)
-	if errors.Is(err, sql.ErrNoRows) {
-		return put(ctx, tx, home, roomID, m) // finds out why
-	}
-	if err != nil {
-		return m, false, err
-	}
-	m.At = moment(now)
-	_, err = s.hot.raise.in(ctx, tx).ExecContext(ctx, now, roomID)
-	return m, false, err
 }
 
 // put stores a ready message. Raising the room's next offset locks the room,
@@ -121,7 +94,7 @@ func put(ctx context.Context, tx querier, home, roomID string, m Message) (_ Mes
 // Messages returns up to limit messages of a room whose offset is greater
 // than after, oldest first; a limit of 0 means 1000, the most one call gives.
 func (s *Store) Messages(ctx context.Context, roomID string, after int64, limit int) ([]Message, error) {
-	list, err := collect(ctx, s.read, scanMessage,
+	list, err := collect(ctx, s.talk, scanMessage,
 		"SELECT "+messageColumns+" FROM messages m WHERE m.room = $1 AND m.pos > $2 ORDER BY m.pos LIMIT $3", roomID, after, page(limit))
 	if err == nil {
 		err = s.fold(ctx, roomID, list)
@@ -134,9 +107,20 @@ func (s *Store) Messages(ctx context.Context, roomID string, after int64, limit 
 
 // Seen notes that a participant has read everything up to offset. The mark
 // only rises; an offset the room has not reached is ignored. ErrUnknown: the
-// participant is not in the room.
+// participant is not in the room. A crash may forget the last moment's marks.
 func (s *Store) Seen(ctx context.Context, roomID string, participant, offset int64) error {
-	err := s.share(ctx, roomID, func(ctx context.Context, tx querier) error {
+	note := s.markShared
+	if s.redo != nil {
+		note = s.redo.mark
+	}
+	if err := note(ctx, roomID, participant, offset); err != nil {
+		return fmt.Errorf("noting what was seen: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) markShared(ctx context.Context, roomID string, participant, offset int64) error {
+	return s.share(ctx, roomID, func(ctx context.Context, tx querier) error {
 		var next, seen int64
 		err := tx.QueryRowContext(ctx, "SELECT r.next, p.seen FROM rooms r JOIN participants p ON p.room = r.id"+
 			" WHERE r.id = $1 AND p.id = $2"+s.forUpdate, roomID, participant).Scan(&next, &seen)
@@ -149,15 +133,11 @@ func (s *Store) Seen(ctx context.Context, roomID string, participant, offset int
 		_, err = tx.ExecContext(ctx, "UPDATE participants SET seen = $1 WHERE id = $2", offset, participant)
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("noting what was seen: %w", err)
-	}
-	return nil
 }
 
 // SeenBy returns every participant's seen mark, by participant ID.
 func (s *Store) SeenBy(ctx context.Context, roomID string) (map[int64]int64, error) {
-	marks, err := collect(ctx, s.read, func(rows *sql.Rows) (mark [2]int64, err error) {
+	marks, err := collect(ctx, s.talk, func(rows *sql.Rows) (mark [2]int64, err error) {
 		err = rows.Scan(&mark[0], &mark[1])
 		return mark, err
 	}, "SELECT id, seen FROM participants WHERE room = $1", roomID)

@@ -48,9 +48,10 @@ type Store struct {
 	opts      Options
 	write     *sql.DB // SQLite: one connection, so writers queue here and not at the file's lock
 	read      *sql.DB
-	hot       struct{ append, raise *statement } // what every message needs
-	forUpdate string                             // row lock of the engine
-	clock     string                             // its clock, in microseconds
+	talk      talk   // read, for what may be in the journal
+	redo      *redo  // SQLite: nil if another process has the database open
+	forUpdate string // row lock of the engine
+	clock     string // its clock, in microseconds
 	mailed    func(roomID string)
 	queue     chan *entry
 	quit      chan struct{} // closed by Close
@@ -91,12 +92,14 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the rooms' database: %w", errors.Join(err, s.closeDB()))
 	}
-	if err := s.prepare(ctx); err != nil {
-		return nil, fmt.Errorf("opening the rooms' database: %w", errors.Join(err, s.closeDB()))
-	}
+	s.talk = talk{s.read, s.redo}
 	s.owned.Add(2)
 	go s.writer()
 	go s.sweeper()
+	if s.redo != nil {
+		s.owned.Add(1)
+		go s.applier()
+	}
 	return s, nil
 }
 
@@ -128,28 +131,17 @@ func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
 	}
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
-	return nil
-}
-
-// statement is SQL that is compiled once.
-type statement struct{ *sql.Stmt }
-
-// in is the statement within a transaction.
-func (st *statement) in(ctx context.Context, tx querier) *sql.Stmt {
-	if tx, ok := tx.(*sql.Tx); ok {
-		return tx.StmtContext(ctx, st.Stmt)
+	if err := s.openRedo(ctx, path); !errors.Is(err, errJournalHeld) {
+		return err
 	}
-	return st.Stmt
+	return nil // for a look, or an operator's command
 }
 
-// prepare compiles what every message needs.
-func (s *Store) prepare(ctx context.Context) error {
-	for query, st := range map[string]**statement{fmt.Sprintf(appending, s.forUpdate): &s.hot.append, raising: &s.hot.raise} {
-		compiled, err := s.write.PrepareContext(ctx, query)
-		if err != nil {
-			return err
-		}
-		*st = &statement{compiled}
+// mayAppend says whether this store may give messages their offsets: of the
+// processes that have one SQLite database open, the one with the journal may.
+func (s *Store) mayAppend() error {
+	if s.redo == nil && !s.Shared() {
+		return errJournalHeld
 	}
 	return nil
 }
@@ -206,6 +198,9 @@ func (s *Store) closeDB() error {
 	if s.write != nil {
 		err = errors.Join(err, s.write.Close())
 	}
+	if s.redo != nil {
+		err = errors.Join(err, s.redo.journal.close())
+	}
 	return err
 }
 
@@ -235,6 +230,12 @@ func (s *Store) tx(ctx context.Context, do func(tx querier) error) error {
 }
 
 func (s *Store) tryTx(ctx context.Context, do func(tx querier) error) error {
+	if s.redo != nil {
+		if err := s.redo.hold(ctx); err != nil {
+			return err
+		}
+		defer s.redo.yield()
+	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err

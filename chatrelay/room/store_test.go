@@ -44,6 +44,16 @@ func open(t testing.TB, dsn string) *Store {
 	return s
 }
 
+// second is another store on the database of the first, where it may write
+// messages: SQLite has one such store.
+func second(t testing.TB, first *Store, dsn string) *Store {
+	t.Helper()
+	if !first.Shared() {
+		return first
+	}
+	return open(t, dsn)
+}
+
 // must returns a function's value and ends the test at an error.
 func must[T any](v T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
@@ -167,7 +177,8 @@ func TestThreads(t *testing.T) {
 
 func TestConcurrentAppends(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
-		stores := []*Store{open(t, dsn), open(t, dsn)} // two on one database
+		first := open(t, dsn)
+		stores := []*Store{first, second(t, first, dsn)}
 		o := must(stores[0].OpenFromMail(ctx, hello("1@x")))(t)
 		other := must(stores[0].OpenFromMail(ctx, hello("2@x")))(t)
 		from := must(stores[0].Member(ctx, alice.Login, o.Room))(t).ID

@@ -19,14 +19,30 @@ type entry struct {
 	// only before it has changed anything; every other error undoes the whole
 	// batch.
 	do      func(ctx context.Context, tx querier) error
+	append  *appending // what do appends, if it does nothing else
 	refusal error
 	done    chan error // holds one
+}
+
+// appending is a message on its way.
+type appending struct {
+	home     string
+	m        Message // in the end as it is stored
+	repeated bool    // it was stored before
 }
 
 // share hands a write to the writer and waits for its commit. When ctx ends
 // first the write may still happen.
 func (s *Store) share(ctx context.Context, room string, do func(context.Context, querier) error) error {
-	e := &entry{ctx: ctx, room: room, do: do, done: make(chan error, 1)}
+	return s.hand(&entry{ctx: ctx, room: room, do: do})
+}
+
+func (s *Store) hand(e *entry) error {
+	if err := s.mayAppend(); err != nil {
+		return err
+	}
+	ctx := e.ctx
+	e.done = make(chan error, 1)
 	select {
 	case <-s.quit:
 		return ErrClosed
@@ -105,6 +121,13 @@ func (s *Store) commit(batch []*entry) {
 	if len(batch) == 0 {
 		return
 	}
+	if s.redo != nil && !s.redo.broken && !slices.ContainsFunc(batch, func(e *entry) bool { return e.append == nil }) {
+		err := s.journaled(batch)
+		if err == nil {
+			return
+		}
+		s.opts.Log("%d messages go past the journal: %v", len(batch), err)
+	}
 	// Every store locks rooms in the same order, so that none waits in a circle.
 	slices.SortStableFunc(batch, func(a, b *entry) int { return strings.Compare(a.room, b.room) })
 	ctx, cancel := context.Background(), context.CancelFunc(func() {})
@@ -139,6 +162,20 @@ func (s *Store) together(ctx context.Context, batch []*entry) error {
 	})
 	if err != nil {
 		return fmt.Errorf("committing to the rooms' database: %w", err)
+	}
+	batchSize.Observe(float64(len(batch)))
+	commitSeconds.Observe(time.Since(began).Seconds())
+	for _, e := range batch {
+		e.done <- e.refusal
+	}
+	return nil
+}
+
+// journaled writes a batch of messages to the journal and tells everyone.
+func (s *Store) journaled(batch []*entry) error {
+	began := time.Now()
+	if err := s.redo.take(context.Background(), batch); err != nil {
+		return err
 	}
 	batchSize.Observe(float64(len(batch)))
 	commitSeconds.Observe(time.Since(began).Seconds())

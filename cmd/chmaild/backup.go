@@ -14,6 +14,7 @@ import (
 	maddyconfig "github.com/foxcpp/maddy/framework/config"
 	"github.com/urfave/cli/v2"
 
+	"github.com/chmail/chmail/chatrelay/room"
 	"github.com/chmail/chmail/config"
 	"github.com/chmail/chmail/internal/sqlitecopy"
 	"github.com/chmail/chmail/mailstore"
@@ -71,6 +72,11 @@ func backup(ctx context.Context, configFile string, m *mailstore.Module, dir str
 	if err == nil {
 		err = frozen.CopyTo(ctx, state)
 	}
+	for _, name := range databases { // what was said in the last moment
+		if err == nil {
+			err = copyFile(name+room.JournalSuffix, state)
+		}
+	}
 	if err = errors.Join(err, frozen.Release()); err != nil {
 		return err
 	}
@@ -88,6 +94,18 @@ func backup(ctx context.Context, configFile string, m *mailstore.Module, dir str
 		return err
 	}
 	return syncTree(dir)
+}
+
+// copyFile copies a file, if it is there, into a folder.
+func copyFile(path, dir string) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, filepath.Base(path)), text, 0o600)
 }
 
 // sqliteFiles lists the SQLite databases of a folder, by what they begin with.

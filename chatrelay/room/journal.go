@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package room
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// JournalSuffix is what the name of a SQLite database's journal ends with. A
+// copy of the database is not complete without it.
+const JournalSuffix = "-redo"
+
+var (
+	errJournalHeld = errors.New("another process has the rooms' database open")
+	errJournalFull = errors.New("the journal has no room for the batch")
+	castagnoli     = crc32.MakeTable(crc32.Castagnoli)
+)
+
+// recordHead is length (4 octets), CRC-32C of all that follows (4) and number
+// (8) of a record, each big-endian.
+const recordHead = 16
+
+// journal is a file of records that are synced when they are written, and are
+// overwritten from its beginning when nobody needs them any more. It has its
+// full size from the start, so that a write changes no metadata of the file
+// system. Records are numbered without gaps, which tells new ones from those
+// that they have overwritten.
+type journal struct {
+	file *os.File
+	end  int64 // where the next record goes
+	seq  int64 // number of the newest record
+	buf  []byte
+}
+
+// openJournal opens or makes a journal; errJournalHeld: another process or
+// another Store has it.
+func openJournal(path string) (*journal, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_DSYNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = errJournalHeld
+		}
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() < journalSize {
+		_, err = f.WriteAt(make([]byte, journalSize-info.Size()), info.Size())
+		if err == nil {
+			err = syncFolder(filepath.Dir(path))
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("making %s: %w", path, err)
+	}
+	return &journal{file: f, buf: make([]byte, recordHead)}, nil
+}
+
+// syncFolder makes a new file's name last.
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// replay calls do with the messages of every whole record, oldest first, and
+// prepares the journal to be written behind the last of them.
+func (j *journal) replay(do func(seq int64, list []logged) error) error {
+	whole, err := io.ReadAll(io.NewSectionReader(j.file, 0, journalSize))
+	if err != nil {
+		return err
+	}
+	for rest := whole; len(rest) >= recordHead; rest = whole[j.end:] {
+		size, sum := int64(binary.BigEndian.Uint32(rest)), binary.BigEndian.Uint32(rest[4:])
+		seq := int64(binary.BigEndian.Uint64(rest[8:]))
+		if size == 0 || size > int64(len(rest)-recordHead) || j.end > 0 && seq != j.seq+1 ||
+			sum != crc32.Checksum(rest[8:recordHead+size], castagnoli) {
+			break
+		}
+		var list []logged
+		if err := json.Unmarshal(rest[recordHead:recordHead+size], &list); err != nil {
+			return fmt.Errorf("record %d: %w", seq, err)
+		}
+		if err := do(seq, list); err != nil {
+			return err
+		}
+		j.seq, j.end = seq, j.end+recordHead+size
+	}
+	return nil
+}
+
+// write adds a record. When it returns, the record is on disk.
+func (j *journal) write(list []logged) error {
+	text, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	j.buf = append(j.buf[:recordHead], text...)
+	if j.end+int64(len(j.buf)) > journalSize {
+		return errJournalFull
+	}
+	binary.BigEndian.PutUint32(j.buf, uint32(len(text)))
+	binary.BigEndian.PutUint64(j.buf[8:], uint64(j.seq+1))
+	binary.BigEndian.PutUint32(j.buf[4:], crc32.Checksum(j.buf[8:], castagnoli))
+	// A record of which a part was written, and was not acknowledged, keeps its
+	// number: the next one takes its place.
+	if _, err := j.file.WriteAt(j.buf, j.end); err != nil {
+		return err
+	}
+	j.seq++
+	j.end += int64(len(j.buf))
+	return nil
+}
+
+// rewind lets the next record go to the beginning.
+func (j *journal) rewind() { j.end = 0 }
+
+func (j *journal) close() error { return j.file.Close() }

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package room
+
+import (
+	"bytes"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// texts are what a room's people have said.
+func texts(t testing.TB, s *Store, roomID string) (list []string) {
+	t.Helper()
+	var after int64 = 1 // the mail
+	for {
+		page := must(s.Messages(ctx, roomID, after, 0))(t)
+		if len(page) == 0 {
+			return list
+		}
+		for _, m := range page {
+			if m.Offset != after+1 {
+				t.Fatalf("offset %d after %d", m.Offset, after)
+			}
+			list, after = append(list, m.Text), m.Offset
+		}
+	}
+}
+
+// crashed returns a copy of a store's files as they are now, which is what a
+// kill would leave. Nothing may write meanwhile.
+func crashed(t testing.TB, dir string) string {
+	t.Helper()
+	to := t.TempDir()
+	for _, name := range []string{"rooms.db", "rooms.db-wal", "rooms.db" + JournalSuffix} {
+		ok(t, os.WriteFile(filepath.Join(to, name), must(os.ReadFile(filepath.Join(dir, name)))(t), 0o600))
+	}
+	return to
+}
+
+// stalled keeps the journal from being brought into the database.
+func stalled(t testing.TB, s *Store) (end func()) {
+	s.redo.applying.Lock()
+	return sync.OnceFunc(s.redo.applying.Unlock)
+}
+
+func say(t testing.TB, s *Store, roomID string, n int) (said []string) {
+	t.Helper()
+	for i := range n {
+		text := fmt.Sprintf("%d %s", i, secret(3))
+		must(s.Append(ctx, "", roomID, Message{Kind: KindNote, Text: text}))(t)
+		said = append(said, text)
+	}
+	return said
+}
+
+// TestJournalAfterCrash: what was acknowledged is there, whether or not it had
+// come into the database; a record that was cut off is not.
+func TestJournalAfterCrash(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, "sqlite:"+filepath.Join(dir, "rooms.db"))
+	o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
+	said := say(t, s, o.Room, 20)
+	if got := texts(t, s, o.Room); !slices.Equal(got, said) { // brings them in
+		t.Fatalf("%d messages, want %d", len(got), len(said))
+	}
+	end := stalled(t, s)
+	defer end()
+	said = append(said, say(t, s, o.Room, 5)...) // over the oldest records
+	twice := must(s.Append(ctx, "", o.Room, Message{ID: "twice", Kind: KindNote, Text: "twice"}))(t)
+	if again := must(s.Append(ctx, "", o.Room, Message{ID: "twice", Kind: KindNote, Text: "thrice"}))(t); again != twice {
+		t.Fatalf("sent again: %+v, want %+v", again, twice)
+	}
+	said = append(said, "twice")
+
+	copied := crashed(t, dir)
+	whole := must(os.ReadFile(filepath.Join(copied, "rooms.db"+JournalSuffix)))(t)
+	after := open(t, "sqlite:"+filepath.Join(copied, "rooms.db"))
+	if got := texts(t, after, o.Room); !slices.Equal(got, said) {
+		t.Fatalf("after a kill: %q, want %q", got, said)
+	}
+	if again := must(after.Append(ctx, "", o.Room, Message{ID: "twice", Kind: KindNote}))(t); again != twice {
+		t.Fatalf("sent again after a kill: %+v, want %+v", again, twice)
+	}
+	said2 := append(slices.Clone(said), say(t, after, o.Room, 3)...)
+	if got := texts(t, after, o.Room); !slices.Equal(got, said2) {
+		t.Fatalf("afterwards: %q, want %q", got, said2)
+	}
+
+	for name, damage := range map[string]func(record []byte){
+		"cut":   func(r []byte) { clear(r[len(r)-1:]) },
+		"empty": func(r []byte) { clear(r) },
+		"bit":   func(r []byte) { r[len(r)/2] ^= 1 },
+	} {
+		at := bytes.LastIndex(whole, []byte(`"twice"`))
+		start := bytes.LastIndex(whole[:at], []byte("[{")) - recordHead
+		stop := at + bytes.Index(whole[at:], []byte("}]")) + 2
+		torn := crashed(t, dir)
+		text := slices.Clone(whole)
+		damage(text[start:stop])
+		ok(t, os.WriteFile(filepath.Join(torn, "rooms.db"+JournalSuffix), text, 0o600))
+		s := open(t, "sqlite:"+filepath.Join(torn, "rooms.db"))
+		if got := texts(t, s, o.Room); !slices.Equal(got, said[:len(said)-1]) {
+			t.Errorf("%s: %q, want %q", name, got, said[:len(said)-1])
+		}
+	}
+}
+
+// TestJournalOfNewerDatabase: an old database in the place of a newer one does
+// not get messages that do not follow its own.
+func TestJournalOfNewerDatabase(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, "sqlite:"+filepath.Join(dir, "rooms.db"))
+	o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
+	said := say(t, s, o.Room, 3)
+	ok(t, s.talk.settle())
+	old := crashed(t, dir)
+	for range 3 {
+		say(t, s, o.Room, 3)
+		ok(t, s.talk.settle())
+	}
+	ok(t, s.Close())
+	ok(t, os.WriteFile(filepath.Join(old, "rooms.db"+JournalSuffix), must(os.ReadFile(filepath.Join(dir, "rooms.db"+JournalSuffix)))(t), 0o600))
+	after := open(t, "sqlite:"+filepath.Join(old, "rooms.db"))
+	if got := texts(t, after, o.Room); !slices.Equal(got, said) {
+		t.Fatalf("%q, want %q", got, said)
+	}
+	must(os.Stat(filepath.Join(old, "rooms.db"+JournalSuffix+".old")))(t)
+	said = append(said, say(t, after, o.Room, 2)...)
+	ok(t, after.Close())
+	after = open(t, "sqlite:"+filepath.Join(old, "rooms.db"))
+	if got := texts(t, after, o.Room); !slices.Equal(got, said) {
+		t.Fatalf("%q, want %q", got, said)
+	}
+}
+
+// TestJournalHeld: a second process may look, and does not write messages.
+func TestJournalHeld(t *testing.T) {
+	t.Parallel()
+	dsn := "sqlite:" + filepath.Join(t.TempDir(), "rooms.db")
+	s := open(t, dsn)
+	o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
+	said := say(t, s, o.Room, 1)
+	ok(t, s.talk.settle())
+	other := open(t, dsn)
+	if got := texts(t, other, o.Room); !slices.Equal(got, said) {
+		t.Fatalf("the second reads %q, want %q", got, said)
+	}
+	_, err := other.Append(ctx, "", o.Room, Message{Kind: KindNote})
+	is(t, err, errJournalHeld)
+	_, err = other.OpenFromMail(ctx, hello("2@x"))
+	is(t, err, errJournalHeld)
+	must(other.Erase(ctx, bob.Addr))(t)
+	ok(t, other.Close())
+	ok(t, s.Close())
+	say(t, open(t, dsn), o.Room, 1)
+}
+
+// TestJournalWhileLocked: a backup that holds the database's lock does not
+// hold up who talks, until the journal is full; then they wait, and nothing is
+// lost.
+func TestJournalWhileLocked(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "rooms.db")
+	s := open(t, "sqlite:"+path)
+	o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
+	lock := must(sql.Open("sqlite3", path))(t)
+	defer lock.Close()
+	lock.SetMaxOpenConns(1)
+	must(lock.Exec("BEGIN IMMEDIATE"))(t)
+	long := strings.Repeat("x", MaxText)
+	const fits = journalSize / (MaxText + 200)
+	var said []string
+	append1 := func(n int) error {
+		text := fmt.Sprint(n, long)[:MaxText]
+		said = append(said, text)
+		_, err := s.Append(ctx, "", o.Room, Message{Kind: KindNote, Text: text})
+		return err
+	}
+	for n := range fits {
+		ok(t, append1(n))
+	}
+	rest := make(chan error)
+	go func() {
+		for n := range 10 {
+			if err := append1(fits + n); err != nil {
+				rest <- err
+				return
+			}
+		}
+		rest <- nil
+	}()
+	select {
+	case err := <-rest:
+		t.Fatalf("the journal took more than it has room for: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	must(lock.Exec("ROLLBACK"))(t)
+	ok(t, <-rest)
+	if got := texts(t, s, o.Room); !slices.Equal(got, said) {
+		t.Fatalf("%d messages, want %d", len(got), len(said))
+	}
+}
+
+// TestJournalFails: when the journal's disk fails, messages go right into the
+// database, and the next start finds all of them once.
+func TestJournalFails(t *testing.T) {
+	t.Parallel()
+	dsn := "sqlite:" + filepath.Join(t.TempDir(), "rooms.db")
+	s := open(t, dsn)
+	o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
+	end := stalled(t, s)
+	said := say(t, s, o.Room, 3)
+	good := s.redo.journal.file
+	s.redo.journal.file = must(os.Open(os.DevNull))(t) // cannot be written
+	end()
+	said = append(said, say(t, s, o.Room, 3)...)
+	s.redo.journal.file.Close()
+	s.redo.journal.file = good
+	said = append(said, say(t, s, o.Room, 1)...) // once broken it is left alone
+	for range 2 {
+		if got := texts(t, s, o.Room); !slices.Equal(got, said) {
+			t.Fatalf("%q, want %q", got, said)
+		}
+		ok(t, s.Close())
+		s = open(t, dsn)
+	}
+	say(t, s, o.Room, 1)
+	if s.redo.broken {
+		t.Error("the journal is not used after a new start")
+	}
+}
+
+// TestSeenSurvivesStop: marks that wait get into the database at the end.
+func TestSeenSurvivesStop(t *testing.T) {
+	t.Parallel()
+	dsn := "sqlite:" + filepath.Join(t.TempDir(), "rooms.db")
+	s := open(t, dsn)
+	o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
+	me := must(s.Info(ctx, o.Room))(t).Participants[0].ID
+	say(t, s, o.Room, 2)
+	ok(t, s.Seen(ctx, o.Room, me, 3))
+	ok(t, s.Close())
+	if seen := must(open(t, dsn).SeenBy(ctx, o.Room))(t); seen[me] != 3 {
+		t.Fatalf("seen %v", seen)
+	}
+}
+
+// FuzzJournal: whatever a file holds, reading it neither fails badly nor makes
+// up messages, and it can be written afterwards.
+func FuzzJournal(f *testing.F) {
+	record := func(seq int64, list ...logged) []byte {
+		path := filepath.Join(f.TempDir(), "j")
+		j := must(openJournal(path))(f)
+		defer j.close()
+		j.seq = seq - 1
+		ok(f, j.write(list))
+		return must(os.ReadFile(path))(f)[:j.end]
+	}
+	one, two := record(7, logged{Room: "r", Offset: 1, ID: "a", Kind: "text", Text: "한글"}), record(8, logged{Room: "r", Offset: 2, ID: "b", Kind: "text"})
+	f.Add(one)
+	f.Add(slices.Concat(one, two))
+	f.Add(slices.Concat(one, one))
+	f.Add(slices.Concat(one, two[:len(two)-1]))
+	f.Add(bytes.Repeat([]byte{0xff}, 64))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		if len(content) > 64<<10 {
+			return
+		}
+		path := filepath.Join(t.TempDir(), "j")
+		file := must(os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600))(t)
+		ok(t, file.Truncate(journalSize)) // sparse, which is quicker
+		must(file.WriteAt(content, 0))(t)
+		ok(t, file.Close())
+		j := must(openJournal(path))(t)
+		var last int64
+		err := j.replay(func(seq int64, list []logged) error {
+			if last != 0 && seq != last+1 {
+				t.Fatalf("record %d after %d", seq, last)
+			}
+			last = seq
+			return nil
+		})
+		if err != nil { // a record with a good sum that this program did not write
+			j.close()
+			return
+		}
+		ok(t, j.write([]logged{{Room: "r", Offset: 1, ID: "z"}}))
+		want := j.seq
+		ok(t, j.close())
+		j = must(openJournal(path))(t)
+		defer j.close()
+		var found bool
+		ok(t, j.replay(func(seq int64, list []logged) error {
+			found = seq == want && len(list) == 1 && list[0].ID == "z"
+			return nil
+		}))
+		if !found {
+			t.Fatalf("the new record %d is not the last", want)
+		}
+	})
+}

@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package room
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// With SQLite a message is acknowledged when it is in the journal, a synced
+// write for all that come at once. It gets into the database a moment later,
+// with many others in one transaction, which costs a fraction of a transaction
+// for each, and keeps SQLite's checkpoints out of the way of who waits for an
+// acknowledgement. After a crash the database is completed from the journal.
+//
+// Whoever reads messages from the database, or changes something in a
+// transaction, has the journal brought in first (Store.talk, Store.tx): nobody
+// finds less than what was acknowledged.
+
+// logged is a message in the journal.
+type logged struct {
+	Room   string `json:"r"`
+	Offset int64  `json:"o"`
+	ID     string `json:"i"`
+	From   int64  `json:"f,omitempty"`
+	Kind   string `json:"k"`
+	Text   string `json:"t,omitempty"`
+	At     int64  `json:"a"` // µs
+}
+
+func (l *logged) key() messageKey { return messageKey{l.Room, l.From, l.ID} }
+
+func (l *logged) message() Message {
+	return Message{Offset: l.Offset, ID: l.ID, From: l.From, Kind: l.Kind, Text: l.Text, At: moment(l.At)}
+}
+
+type messageKey struct {
+	room string
+	from int64
+	id   string
+}
+
+// redo is a journal and what of it is not in the database yet.
+type redo struct {
+	db      *sql.DB // of the one writing connection
+	read    *sql.DB
+	check   *sql.Stmt // checking
+	log     func(format string, args ...any)
+	journal *journal
+	broken  bool // the writer's: it could not be written, and messages go past it until the next start
+	// alone holds one token, for who gives messages their offsets: the
+	// journal's writer, or a transaction on the database.
+	alone    chan struct{}
+	applying sync.Mutex
+	wake     chan struct{} // holds one
+	some     atomic.Bool   // something waits
+
+	mu      sync.Mutex
+	waiting []logged
+	seq     int64                  // number of the record that holds the last of them
+	next    map[string]int64       // offsets of rooms that something waits of
+	stored  map[messageKey]*logged // what waits
+	seen    map[seenKey]int64      // marks that are not in the journal either
+}
+
+type seenKey struct {
+	room        string
+	participant int64
+}
+
+// checking asks for what place needs to know, in one step.
+const checking = "SELECT r.next, $1 IN ('', r.home), $2 = 0 OR EXISTS (SELECT 1 FROM participants p WHERE p.id = $2 AND p.room = r.id)," +
+	" m.pos, m.kind, m.body, m.at FROM rooms r LEFT JOIN messages m ON m.room = r.id AND m.sender = $2 AND m.id = $3 WHERE r.id = $4"
+
+// openRedo takes the journal of a database and brings into the database what
+// a crash has left there.
+func (s *Store) openRedo(ctx context.Context, path string) error {
+	path += JournalSuffix
+	j, err := openJournal(path)
+	if err != nil {
+		return err
+	}
+	r := &redo{db: s.write, read: s.read, log: s.opts.Log, journal: j, alone: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		next: map[string]int64{}, stored: map[messageKey]*logged{}, seen: map[seenKey]int64{}}
+	r.yield()
+	var done int64
+	err = s.write.QueryRowContext(ctx, "SELECT pos FROM journal").Scan(&done)
+	if err == nil {
+		err = j.replay(func(seq int64, list []logged) error {
+			if seq > done+1 && len(r.waiting) == 0 {
+				return errForeign
+			}
+			if seq > done {
+				r.add(list, seq)
+			}
+			return nil
+		})
+	}
+	if errors.Is(err, errForeign) {
+		// Somebody has put an older database here. What the journal has beyond
+		// it cannot be joined to it, and is kept for them to look at.
+		s.opts.Log("%s belongs to a newer state of the database; it is kept as %s.old", path, path)
+		j.close()
+		if err := os.Rename(path, path+".old"); err != nil {
+			return err
+		}
+		return s.openRedo(ctx, path[:len(path)-len(JournalSuffix)])
+	}
+	left := len(r.waiting)
+	if err == nil {
+		err = r.apply()
+	}
+	if err == nil {
+		r.check, err = s.read.PrepareContext(ctx, checking)
+	}
+	if err != nil {
+		j.close()
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	if left > 0 {
+		s.opts.Log("%d messages came from the journal", left)
+	}
+	j.seq = max(j.seq, done)
+	r.seq = j.seq
+	s.redo = r
+	return nil
+}
+
+var errForeign = errors.New("the journal is another database's")
+
+// add makes messages wait that are in the journal.
+func (r *redo) add(list []logged, seq int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting, r.seq = append(r.waiting, list...), seq
+	for i := range list {
+		l := &list[i]
+		r.next[l.Room], r.stored[l.key()] = l.Offset+1, l
+	}
+	r.stir()
+}
+
+// stir lets the applier know that something waits.
+func (r *redo) stir() {
+	r.some.Store(true)
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take gives messages their offsets and writes them to the journal. An error
+// means that none of them is stored.
+func (r *redo) take(ctx context.Context, batch []*entry) error {
+	<-r.alone
+	defer r.yield()
+	var list []logged
+	next, stored := map[string]int64{}, map[messageKey]*logged{}
+	now := micros(time.Now())
+	for _, e := range batch {
+		l, err := r.place(ctx, e, next, stored)
+		if err != nil {
+			return err
+		}
+		if l != nil {
+			l.At = now
+			e.append.m = l.message()
+			next[l.Room], stored[l.key()] = l.Offset+1, l
+			list = append(list, *l)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	r.mu.Lock()
+	if len(r.waiting) == 0 {
+		r.journal.rewind()
+	}
+	r.mu.Unlock()
+	err := r.journal.write(list)
+	if errors.Is(err, errJournalFull) { // the applier is late
+		if err = r.apply(); err == nil {
+			r.journal.rewind()
+			err = r.journal.write(list)
+		}
+	}
+	if err != nil {
+		r.broken = !errors.Is(err, errJournalFull)
+		return err
+	}
+	r.add(list, r.journal.seq)
+	return nil
+}
+
+// place finds a message's offset. It is nil, with what is to be answered in
+// the entry, when the message is not to be stored. next and stored are of the
+// batch so far.
+func (r *redo) place(ctx context.Context, e *entry, next map[string]int64, stored map[messageKey]*logged) (*logged, error) {
+	a := e.append
+	l := &logged{Room: e.room, ID: a.m.ID, From: a.m.From, Kind: a.m.Kind, Text: a.m.Text}
+	e.refusal, a.repeated = nil, false
+	r.mu.Lock()
+	offset, twin := r.next[e.room], r.stored[l.key()]
+	r.mu.Unlock()
+	if n, ok := next[e.room]; ok {
+		offset = n
+	}
+	if t := stored[l.key()]; t != nil {
+		twin = t
+	}
+	if twin != nil {
+		a.m, a.repeated = twin.message(), true
+		return nil, nil
+	}
+	// What has left the maps by now is in the database by now.
+	var there int64
+	var here, in bool
+	var pos, at sql.NullInt64
+	var kind, text sql.NullString
+	err := r.check.QueryRowContext(ctx, a.home, l.From, l.ID, e.room).Scan(&there, &here, &in, &pos, &kind, &text, &at)
+	switch {
+	case errors.Is(err, sql.ErrNoRows) || err == nil && !in:
+		e.refusal = ErrUnknown
+	case err != nil:
+		return nil, err
+	case pos.Valid:
+		a.m.Offset, a.m.Kind, a.m.Text, a.m.At, a.repeated = pos.Int64, kind.String, text.String, moment(at.Int64), true
+	case !here:
+		e.refusal = ErrMoved
+	default:
+		l.Offset = max(offset, there)
+		return l, nil
+	}
+	return nil, nil
+}
+
+// hold waits for the right to give messages their offsets and brings what
+// waits into the database. End it with yield.
+func (r *redo) hold(ctx context.Context) error {
+	select {
+	case <-r.alone:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := r.apply(); err != nil {
+		r.yield()
+		return err
+	}
+	return nil
+}
+
+func (r *redo) yield() { r.alone <- struct{}{} }
+
+// apply brings what waits into the database. After an error it waits on.
+func (r *redo) apply() error {
+	if !r.some.Load() {
+		return nil
+	}
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	r.mu.Lock()
+	list, seq, seen := r.waiting, r.seq, maps.Clone(r.seen)
+	r.mu.Unlock()
+	if len(list) == 0 && len(seen) == 0 {
+		return nil
+	}
+	began := time.Now()
+	if err := r.bring(list, seq, seen); err != nil {
+		return fmt.Errorf("bringing the journal into the rooms' database: %w", err)
+	}
+	applySeconds.Observe(time.Since(began).Seconds())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = r.waiting[len(list):]
+	for i := range list {
+		l := &list[i]
+		delete(r.stored, l.key())
+		if r.next[l.Room] == l.Offset+1 {
+			delete(r.next, l.Room)
+		}
+	}
+	for k, offset := range seen {
+		if r.seen[k] == offset {
+			delete(r.seen, k)
+		}
+	}
+	if len(r.waiting) == 0 && len(r.seen) == 0 {
+		r.waiting = nil // its memory
+		r.some.Store(false)
+	}
+	return nil
+}
+
+// bring is one transaction. What is in the database already is left as it is:
+// a record that could not be synced was not acknowledged, and its messages may
+// have gone the other way.
+func (r *redo) bring(list []logged, seq int64, seen map[seenKey]int64) error {
+	ctx := context.Background() // SQLite has its busy_timeout
+	tx, err := r.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // after a commit it does nothing
+	rooms := map[string]*logged{}
+	if len(list) > 0 {
+		insert, err := tx.PrepareContext(ctx, "INSERT INTO messages (room, pos, id, sender, kind, body, at)"+
+			" SELECT $1, $2, $3, $4, $5, $6, $7 WHERE EXISTS (SELECT 1 FROM rooms WHERE id = $1) ON CONFLICT DO NOTHING")
+		if err != nil {
+			return err
+		}
+		defer insert.Close()
+		for i := range list {
+			l := &list[i]
+			done, err := insert.ExecContext(ctx, l.Room, l.Offset, l.ID, l.From, l.Kind, l.Text, l.At)
+			if err != nil {
+				return err
+			}
+			if n, err := done.RowsAffected(); err == nil && n == 0 {
+				r.log("message %d of room %s is in the database already, or the room is gone", l.Offset, l.Room)
+			}
+			rooms[l.Room] = l
+		}
+	}
+	for id, last := range rooms {
+		if _, err := tx.ExecContext(ctx, "UPDATE rooms SET next = MAX(next, $1), touched = $2 WHERE id = $3", last.Offset+1, last.At, id); err != nil {
+			return err
+		}
+	}
+	for k, offset := range seen {
+		if _, err := tx.ExecContext(ctx, "UPDATE participants SET seen = $1 WHERE id = $2 AND seen < $1", offset, k.participant); err != nil {
+			return err
+		}
+	}
+	if len(list) > 0 {
+		if _, err := tx.ExecContext(ctx, "UPDATE journal SET pos = $1", seq); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// mark notes what a participant has seen, to be brought into the database with
+// the next messages. A crash may forget the last moment's marks.
+func (r *redo) mark(ctx context.Context, roomID string, participant, offset int64) error {
+	r.mu.Lock()
+	next := r.next[roomID]
+	r.mu.Unlock()
+	var there, seen int64
+	err := r.read.QueryRowContext(ctx, "SELECT r.next, p.seen FROM rooms r JOIN participants p ON p.room = r.id"+
+		" WHERE r.id = $1 AND p.id = $2", roomID, participant).Scan(&there, &seen)
+	if err != nil {
+		return known(err)
+	}
+	if offset <= seen || offset >= max(next, there) {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := seenKey{roomID, participant}
+	r.seen[k] = max(r.seen[k], offset)
+	r.stir()
+	return nil
+}
+
+// applier brings what waits into the database, some time after it came.
+func (s *Store) applier() {
+	defer s.owned.Done()
+	r := s.redo
+	late := func() {
+		if err := r.apply(); err != nil {
+			s.opts.Log("%v", err)
+		}
+	}
+	for {
+		select {
+		case <-r.wake:
+		case <-s.written: // the last write is in the journal
+			late()
+			return
+		}
+		select {
+		case <-time.After(applyEvery):
+		case <-s.written:
+			continue
+		}
+		late()
+		if r.some.Load() { // came meanwhile, or could not be brought in
+			r.stir()
+		}
+	}
+}
+
+// talk reads messages, rooms' next offsets and what people have seen.
+type talk struct {
+	*sql.DB
+	redo *redo // nil of PostgreSQL
+}
+
+func (t talk) settle() error {
+	if t.redo == nil {
+		return nil
+	}
+	return t.redo.apply()
+}
+
+// QueryContext implements querier.
+func (t talk) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if err := t.settle(); err != nil {
+		return nil, err
+	}
+	return t.DB.QueryContext(ctx, query, args...)
+}
+
+// QueryRowContext implements querier.
+func (t talk) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if err := t.settle(); err != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx) // the one way to have a Row say that there is an error
+		cancel()
+	}
+	return t.DB.QueryRowContext(ctx, query, args...)
+}
