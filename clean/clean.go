@@ -73,7 +73,29 @@ func Message(s string, octets int) (string, error) {
 	if len(s) > 16*octets+1024 {
 		return "", tooLong(octets)
 	}
-	s = strings.ReplaceAll(s, "\r\n", "\n")
+	if !plain(s) {
+		s = unified(strings.ReplaceAll(s, "\r\n", "\n"))
+	}
+	s = blank(strings.Trim(strings.TrimRight(s, " \t\n"), "\n"))
+	if len(s) > octets {
+		return "", tooLong(octets)
+	}
+	return s, nil
+}
+
+// plain says whether there is nothing in a text that unified would change.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c >= 0x7f || c < ' ' && c != '\n' && c != '\t' {
+			return false
+		}
+	}
+	return true
+}
+
+// unified has one kind of line break, no character that is not seen or
+// changes how others are, and one form of each letter (NFC).
+func unified(s string) string {
 	var b builder
 	for i, r := range s {
 		switch {
@@ -95,11 +117,7 @@ func Message(s string, octets int) (string, error) {
 			b.add(r)
 		}
 	}
-	s = blank(strings.Trim(strings.TrimRight(norm.NFC.String(b.String()), " \t\n"), "\n"))
-	if len(s) > octets {
-		return "", tooLong(octets)
-	}
-	return s, nil
+	return norm.NFC.String(b.String())
 }
 
 func tooLong(octets int) error {

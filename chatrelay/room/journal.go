@@ -4,7 +4,6 @@ package room
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -38,6 +37,49 @@ type journal struct {
 	end  int64 // where the next record goes
 	seq  int64 // number of the newest record
 	buf  []byte
+}
+
+// logged is a message in the journal.
+type logged struct {
+	Room   string
+	Offset int64
+	ID     string
+	From   int64
+	Kind   string
+	Text   string
+	At     int64 // µs
+}
+
+// encode appends the message: texts with their lengths, and numbers, as
+// varints (encoding/binary).
+func (l *logged) encode(b []byte) []byte {
+	for _, s := range [...]string{l.Room, l.ID, l.Kind, l.Text} {
+		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
+	}
+	for _, n := range [...]int64{l.Offset, l.From, l.At} {
+		b = binary.AppendVarint(b, n)
+	}
+	return b
+}
+
+// decode reads a message and returns what is behind it, or nil if there is no
+// message.
+func (l *logged) decode(b []byte) []byte {
+	for _, s := range [...]*string{&l.Room, &l.ID, &l.Kind, &l.Text} {
+		size, n := binary.Uvarint(b)
+		if n <= 0 || size > uint64(len(b)-n) {
+			return nil
+		}
+		*s, b = string(b[n:n+int(size)]), b[n+int(size):]
+	}
+	for _, v := range [...]*int64{&l.Offset, &l.From, &l.At} {
+		var n int
+		if *v, n = binary.Varint(b); n <= 0 {
+			return nil
+		}
+		b = b[n:]
+	}
+	return b
 }
 
 // openJournal opens or makes a journal; errJournalHeld: another process or
@@ -92,8 +134,12 @@ func (j *journal) replay(do func(seq int64, list []logged) error) error {
 			break
 		}
 		var list []logged
-		if err := json.Unmarshal(rest[recordHead:recordHead+size], &list); err != nil {
-			return fmt.Errorf("record %d: %w", seq, err)
+		for text := rest[recordHead : recordHead+size]; len(text) > 0; {
+			var l logged
+			if text = l.decode(text); text == nil {
+				return fmt.Errorf("record %d is none of this program's", seq)
+			}
+			list = append(list, l)
 		}
 		if err := do(seq, list); err != nil {
 			return err
@@ -105,15 +151,14 @@ func (j *journal) replay(do func(seq int64, list []logged) error) error {
 
 // write adds a record. When it returns, the record is on disk.
 func (j *journal) write(list []logged) error {
-	text, err := json.Marshal(list)
-	if err != nil {
-		return err
+	j.buf = j.buf[:recordHead]
+	for i := range list {
+		j.buf = list[i].encode(j.buf)
 	}
-	j.buf = append(j.buf[:recordHead], text...)
 	if j.end+int64(len(j.buf)) > journalSize {
 		return errJournalFull
 	}
-	binary.BigEndian.PutUint32(j.buf, uint32(len(text)))
+	binary.BigEndian.PutUint32(j.buf, uint32(len(j.buf)-recordHead))
 	binary.BigEndian.PutUint64(j.buf[8:], uint64(j.seq+1))
 	binary.BigEndian.PutUint32(j.buf[4:], crc32.Checksum(j.buf[8:], castagnoli))
 	// A record of which a part was written, and was not acknowledged, keeps its

@@ -5,6 +5,7 @@ package room
 import (
 	"bytes"
 	"database/sql"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -99,9 +100,9 @@ func TestJournalAfterCrash(t *testing.T) {
 		"empty": func(r []byte) { clear(r) },
 		"bit":   func(r []byte) { r[len(r)/2] ^= 1 },
 	} {
-		at := bytes.LastIndex(whole, []byte(`"twice"`))
-		start := bytes.LastIndex(whole[:at], []byte("[{")) - recordHead
-		stop := at + bytes.Index(whole[at:], []byte("}]")) + 2
+		// The newest record begins with the room's id.
+		start := bytes.LastIndex(whole[:bytes.LastIndex(whole, []byte("twice"))], []byte(o.Room)) - 1 - recordHead
+		stop := start + recordHead + int(binary.BigEndian.Uint32(whole[start:]))
 		torn := crashed(t, dir)
 		text := slices.Clone(whole)
 		damage(text[start:stop])

@@ -24,17 +24,6 @@ import (
 // transaction, has the journal brought in first (Store.talk, Store.tx): nobody
 // finds less than what was acknowledged.
 
-// logged is a message in the journal.
-type logged struct {
-	Room   string `json:"r"`
-	Offset int64  `json:"o"`
-	ID     string `json:"i"`
-	From   int64  `json:"f,omitempty"`
-	Kind   string `json:"k"`
-	Text   string `json:"t,omitempty"`
-	At     int64  `json:"a"` // µs
-}
-
 func (l *logged) key() messageKey { return messageKey{l.Room, l.From, l.ID} }
 
 func (l *logged) message() Message {
@@ -77,7 +66,7 @@ type seenKey struct {
 
 // checking asks for what place needs to know, in one step.
 const checking = "SELECT r.next, $1 IN ('', r.home), $2 = 0 OR EXISTS (SELECT 1 FROM participants p WHERE p.id = $2 AND p.room = r.id)," +
-	" m.pos, m.kind, m.body, m.at FROM rooms r LEFT JOIN messages m ON m.room = r.id AND m.sender = $2 AND m.id = $3 WHERE r.id = $4"
+	" COALESCE((SELECT m.pos FROM messages m WHERE m.room = r.id AND m.sender = $2 AND m.id = $3), 0) FROM rooms r WHERE r.id = $4"
 
 // openRedo takes the journal of a database and brings into the database what
 // a crash has left there.
@@ -220,18 +209,20 @@ func (r *redo) place(ctx context.Context, e *entry, next map[string]int64, store
 		return nil, nil
 	}
 	// What has left the maps by now is in the database by now.
-	var there int64
+	var there, twinAt int64
 	var here, in bool
-	var pos, at sql.NullInt64
-	var kind, text sql.NullString
-	err := r.check.QueryRowContext(ctx, a.home, l.From, l.ID, e.room).Scan(&there, &here, &in, &pos, &kind, &text, &at)
+	err := r.check.QueryRowContext(ctx, a.home, l.From, l.ID, e.room).Scan(&there, &here, &in, &twinAt)
 	switch {
 	case errors.Is(err, sql.ErrNoRows) || err == nil && !in:
 		e.refusal = ErrUnknown
 	case err != nil:
 		return nil, err
-	case pos.Valid:
-		a.m.Offset, a.m.Kind, a.m.Text, a.m.At, a.repeated = pos.Int64, kind.String, text.String, moment(at.Int64), true
+	case twinAt != 0:
+		var at int64
+		err = r.read.QueryRowContext(ctx, "SELECT kind, body, at FROM messages WHERE room = $1 AND pos = $2", e.room, twinAt).
+			Scan(&a.m.Kind, &a.m.Text, &at)
+		a.m.Offset, a.m.At, a.repeated = twinAt, moment(at), true
+		return nil, err
 	case !here:
 		e.refusal = ErrMoved
 	default:

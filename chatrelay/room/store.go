@@ -54,6 +54,8 @@ type Store struct {
 	clock     string // its clock, in microseconds
 	mailed    func(roomID string)
 	queue     chan *entry
+	turn      chan struct{} // holds one token, for who commits
+	committed time.Time     // when that was; of who has the turn
 	quit      chan struct{} // closed by Close
 	written   chan struct{} // closed when the writer has ended
 	owned     sync.WaitGroup
@@ -77,6 +79,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		opts:    opts,
 		mailed:  func(string) {},
 		queue:   make(chan *entry, queueLength),
+		turn:    make(chan struct{}, 1),
 		quit:    make(chan struct{}),
 		written: make(chan struct{}),
 	}
@@ -93,6 +96,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("opening the rooms' database: %w", errors.Join(err, s.closeDB()))
 	}
 	s.talk = talk{s.read, s.redo}
+	s.turn <- struct{}{}
 	s.owned.Add(2)
 	go s.writer()
 	go s.sweeper()

@@ -46,7 +46,12 @@ func (s *Store) hand(e *entry) error {
 	select {
 	case <-s.quit:
 		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
 	default:
+	}
+	if s.atOnce(e) {
+		return <-e.done
 	}
 	select {
 	case s.queue <- e:
@@ -70,23 +75,43 @@ func (s *Store) hand(e *entry) error {
 	}
 }
 
+// atOnce commits an entry in its caller's goroutine, if nobody has written of
+// late: the caller need not be woken up by another then.
+func (s *Store) atOnce(e *entry) bool {
+	select {
+	case <-s.turn:
+	default:
+		return false
+	}
+	defer func() { s.turn <- struct{}{} }()
+	if time.Since(s.committed) < pause || len(s.queue) > 0 {
+		return false
+	}
+	s.commit([]*entry{e})
+	s.committed = time.Now()
+	return true
+}
+
 // writer commits what is queued: whatever came while one commit was under
-// way goes into the next one together.
+// way goes into the next one together. When it has ended nobody has a turn
+// any more.
 func (s *Store) writer() {
 	defer s.owned.Done()
 	defer close(s.written)
-	var last time.Time // of a commit
 	for {
 		select {
 		case e := <-s.queue:
+			<-s.turn
 			// Where many write, a moment's pause lets several share a commit,
 			// which costs more than all else about a message.
-			if rest := pause - time.Since(last); rest > 0 && len(s.queue) < crowded {
+			if rest := pause - time.Since(s.committed); rest > 0 && len(s.queue) < crowded {
 				time.Sleep(rest)
 			}
 			s.commit(s.gather(e))
-			last = time.Now()
+			s.committed = time.Now()
+			s.turn <- struct{}{}
 		case <-s.quit:
+			<-s.turn
 			for {
 				select {
 				case e := <-s.queue:
@@ -117,7 +142,13 @@ func (s *Store) gather(first *entry) []*entry {
 // transaction of its own, so that one bad write fails alone and a connection
 // lost in between harms nobody.
 func (s *Store) commit(batch []*entry) {
-	batch = slices.DeleteFunc(batch, func(e *entry) bool { return e.ctx.Err() != nil })
+	batch = slices.DeleteFunc(batch, func(e *entry) bool {
+		err := e.ctx.Err()
+		if err != nil {
+			e.done <- err
+		}
+		return err != nil
+	})
 	if len(batch) == 0 {
 		return
 	}
