@@ -28,7 +28,8 @@ type hall struct {
 	steps steps
 
 	info     room.Info
-	last     int64 // offset of the newest message that was passed on
+	last     int64                  // offset of the newest message that was passed on
+	early    map[int64]room.Message // committed, while one before them is not known yet; one a session at most
 	sessions map[*session]bool
 	seen     map[int64]int64
 	wishes   map[int64]bool  // who gets a transcript by mail
@@ -70,7 +71,7 @@ func (r *Relay) enter(ctx context.Context, id string) (*hall, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &hall{r: r, id: id, info: info, last: info.Next - 1, seen: seen, wishes: wishes, sessions: map[*session]bool{}}
+	h := &hall{r: r, id: id, info: info, last: info.Next - 1, seen: seen, wishes: wishes, sessions: map[*session]bool{}, early: map[int64]room.Message{}}
 	h.steps.list = []step{{f: h.resume}} // before all others
 	latest, err := r.opt.Rooms.Attempts(ctx, id, 1)
 	if err != nil {
@@ -294,11 +295,27 @@ func (h *hall) posted(s *session, m room.Message) {
 	if m.Offset == h.last+1 {
 		h.pass(m)
 	} else if m.Offset > h.last {
-		h.catchUp()
+		h.await(m)
 	}
-	if s.own[m.ID] { // it was passed on before: sent again
+	if m.Offset <= h.last && s.own[m.ID] { // it was passed on before: sent again
 		s.ack(m)
 	}
+}
+
+// await keeps a message until the ones before it come. They were committed
+// together with it, or before, and are on their way by other goroutines; what
+// is not, is read.
+func (h *hall) await(m room.Message) {
+	if h.early[m.Offset] = m; len(h.early) > 1 {
+		return // it is seen to already
+	}
+	time.AfterFunc(earlyWait, func() {
+		h.post(func() {
+			if len(h.early) > 0 {
+				h.catchUp()
+			}
+		})
+	})
 }
 
 // catchUp passes on what the store has beyond last.
@@ -312,7 +329,9 @@ func (h *hall) catchUp() {
 			return
 		}
 		for _, m := range page {
-			h.pass(m)
+			if m.Offset > h.last { // not passed on with the one before it
+				h.pass(m)
+			}
 		}
 		if len(page) < historyPage {
 			return
@@ -320,9 +339,11 @@ func (h *hall) catchUp() {
 	}
 }
 
-// pass hands the next message to everyone; its writer gets the ack instead.
+// pass hands the next message to everyone, and what follows it and came early;
+// its writer gets the ack instead.
 func (h *hall) pass(m room.Message) {
 	h.last = m.Offset
+	delete(h.early, m.Offset)
 	h.refresh(m.From)
 	b := frame.Encode(&frame.Frame{T: frame.TMsg, Msg: &m})
 	for s := range h.sessions {
@@ -339,6 +360,9 @@ func (h *hall) pass(m room.Message) {
 	}
 	h.tellRelays()
 	h.pushNews(m)
+	if next, ok := h.early[h.last+1]; ok {
+		h.pass(next)
+	}
 }
 
 // absent are the logins of the room that are not here.
