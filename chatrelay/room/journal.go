@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"os"
 	"path/filepath"
 	"syscall"
+	"unsafe"
 )
 
 // JournalSuffix is what the name of a SQLite database's journal ends with. A
@@ -30,13 +30,24 @@ const recordHead = 16
 // journal is a file of records that are synced when they are written, and are
 // overwritten from its beginning when nobody needs them any more. It has its
 // full size from the start, so that a write changes no metadata of the file
-// system. Records are numbered without gaps, which tells new ones from those
-// that they have overwritten.
+// system, and goes past the page cache where the file system lets it: this
+// takes half the processor time. Records are numbered without gaps, which tells
+// new ones from those that they have overwritten.
 type journal struct {
 	file *os.File
-	end  int64 // where the next record goes
-	seq  int64 // number of the newest record
-	buf  []byte
+	end  int64  // where the next record goes
+	seq  int64  // number of the newest record
+	buf  []byte // begins on a block's boundary, with what the block at end has before it
+}
+
+// block is the unit of writes past the page cache, in memory and in the file.
+const block = 4096
+
+// aligned returns size octets that begin on a block's boundary in memory.
+func aligned(size int) []byte {
+	b := make([]byte, size+block)
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (block - 1)
+	return b[skip : skip+size]
 }
 
 // logged is a message in the journal.
@@ -85,7 +96,10 @@ func (l *logged) decode(b []byte) []byte {
 // openJournal opens or makes a journal; errJournalHeld: another process or
 // another Store has it.
 func openJournal(path string) (*journal, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_DSYNC, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_DSYNC|direct, 0o600)
+	if errors.Is(err, syscall.EINVAL) {
+		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_DSYNC, 0o600)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +112,7 @@ func openJournal(path string) (*journal, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && info.Size() < journalSize {
-		_, err = f.WriteAt(make([]byte, journalSize-info.Size()), info.Size())
+		_, err = f.WriteAt(aligned(journalSize), 0)
 		if err == nil {
 			err = syncFolder(filepath.Dir(path))
 		}
@@ -107,7 +121,7 @@ func openJournal(path string) (*journal, error) {
 		f.Close()
 		return nil, fmt.Errorf("making %s: %w", path, err)
 	}
-	return &journal{file: f, buf: make([]byte, recordHead)}, nil
+	return &journal{file: f, buf: aligned(16 * block)[:0]}, nil
 }
 
 // syncFolder makes a new file's name last.
@@ -122,8 +136,8 @@ func syncFolder(path string) error {
 // replay calls do with the messages of every whole record, oldest first, and
 // prepares the journal to be written behind the last of them.
 func (j *journal) replay(do func(seq int64, list []logged) error) error {
-	whole, err := io.ReadAll(io.NewSectionReader(j.file, 0, journalSize))
-	if err != nil {
+	whole := aligned(journalSize)
+	if _, err := j.file.ReadAt(whole, 0); err != nil {
 		return err
 	}
 	for rest := whole; len(rest) >= recordHead; rest = whole[j.end:] {
@@ -146,32 +160,43 @@ func (j *journal) replay(do func(seq int64, list []logged) error) error {
 		}
 		j.seq, j.end = seq, j.end+recordHead+size
 	}
+	j.buf = append(j.buf[:0], whole[j.end&^(block-1):j.end]...)
 	return nil
 }
 
 // write adds a record. When it returns, the record is on disk.
 func (j *journal) write(list []logged) error {
-	j.buf = j.buf[:recordHead]
+	start := len(j.buf)
+	buf := append(j.buf, make([]byte, recordHead)...)
 	for i := range list {
-		j.buf = list[i].encode(j.buf)
+		buf = list[i].encode(buf)
 	}
-	if j.end+int64(len(j.buf)) > journalSize {
+	size := len(buf)
+	record := buf[start:]
+	binary.BigEndian.PutUint32(record, uint32(len(record)-recordHead))
+	binary.BigEndian.PutUint64(record[8:], uint64(j.seq+1))
+	binary.BigEndian.PutUint32(record[4:], crc32.Checksum(record[8:], castagnoli))
+	if cap(j.buf) < size+block { // it has moved, perhaps off the boundary
+		buf = append(aligned(2 * (size + block))[:0], buf...)
+	}
+	whole := (size + block - 1) &^ (block - 1)
+	clear(buf[size:whole])
+	base := j.end - int64(start)
+	if base+int64(whole) > journalSize {
 		return errJournalFull
 	}
-	binary.BigEndian.PutUint32(j.buf, uint32(len(j.buf)-recordHead))
-	binary.BigEndian.PutUint64(j.buf[8:], uint64(j.seq+1))
-	binary.BigEndian.PutUint32(j.buf[4:], crc32.Checksum(j.buf[8:], castagnoli))
 	// A record of which a part was written, and was not acknowledged, keeps its
 	// number: the next one takes its place.
-	if _, err := j.file.WriteAt(j.buf, j.end); err != nil {
+	if _, err := j.file.WriteAt(buf[:whole], base); err != nil {
 		return err
 	}
 	j.seq++
-	j.end += int64(len(j.buf))
+	j.end = base + int64(size)
+	j.buf = buf[:copy(buf, buf[size&^(block-1):size])]
 	return nil
 }
 
 // rewind lets the next record go to the beginning.
-func (j *journal) rewind() { j.end = 0 }
+func (j *journal) rewind() { j.end, j.buf = 0, j.buf[:0] }
 
 func (j *journal) close() error { return j.file.Close() }

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package room
+
+import "syscall"
+
+// direct opens a file whose reads and writes go past the page cache.
+const direct = syscall.O_DIRECT
