@@ -287,6 +287,12 @@ func comeBack(ctx context.Context, s settings, kind string, out *results) error 
 		return err
 	}
 	out.add(fmt.Sprintf("until %d have tickets", s.again), kind, "s", time.Since(began).Seconds())
+	if s.profile != "" {
+		name := filepath.Join(s.profile, kind+"-reconnect.pprof")
+		if _, err := srv.ask(request{Do: "profile", Path: name}); err != nil {
+			return err
+		}
+	}
 	var mu sync.Mutex
 	var failed int
 	_, err = each(len(everyone), len(everyone), func(i int) (line, error) {
@@ -301,6 +307,10 @@ func comeBack(ctx context.Context, s settings, kind string, out *results) error 
 			time.Sleep(wait/2 + rand.N(wait))
 		}
 	})
+	if s.profile != "" {
+		_, ended := srv.ask(request{Do: "profile"})
+		err = errors.Join(err, ended)
+	}
 	if err != nil {
 		return err
 	}
