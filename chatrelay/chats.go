@@ -2,7 +2,12 @@
 
 package chatrelay
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/chmail/chmail/chatrelay/room"
+)
 
 // Who is in a chat with somebody may not want another ring. Each relay knows
 // of the chats in its own rooms, and tells the others.
@@ -62,16 +67,23 @@ func (r *Relay) chatsChanged(roomID string, logins []string, on bool) {
 		return
 	}
 	of := make(map[string][]string, len(logins))
+	var turned []string
 	for _, login := range logins {
-		r.setChat(login, roomID, "", on)
+		if r.setChat(login, roomID, "", on) {
+			turned = append(turned, login)
+		}
 		of[login] = []string{roomID}
 	}
 	r.publish("", note{T: noteChats, On: on, Chats: of})
-	r.later("a chat's end", func() { r.chatsTold(logins, roomID) })
+	if len(turned) > 0 {
+		r.later("a chat's end", func() { r.chatsTold(turned, roomID) })
+	}
 }
 
 // setChat notes that a login is in a chat at a relay, or not any more, and
-// says whether that is new.
+// says whether that may turn it from free to busy, or back, in anybody's eyes:
+// who is in more chats than anyone can set as the most is busy for everyone,
+// before and after.
 func (r *Relay) setChat(login, roomID, relay string, on bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,7 +96,7 @@ func (r *Relay) setChat(login, roomID, relay string, on bool) bool {
 		if delete(of, roomID); len(of) == 0 {
 			delete(r.chats, login)
 		}
-		return true
+		return r.live(of, room.MaxChats+1) <= room.MaxChats
 	}
 	if of == nil {
 		if relay != "" && len(r.chats) >= maxFar {
@@ -94,7 +106,26 @@ func (r *Relay) setChat(login, roomID, relay string, on bool) bool {
 		r.chats[login] = of
 	}
 	of[roomID] = chat{relay, time.Now()}
-	return !known
+	return !known && r.live(of, room.MaxChats+2) <= room.MaxChats+1
+}
+
+// live counts a login's chats, up to most; another relay's count while it
+// lives and tells of them. It is called with Relay.mu held.
+func (r *Relay) live(of map[string]chat, most int) (n int) {
+	for _, c := range of {
+		if n == most {
+			break
+		}
+		if r.isLive(c) {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *Relay) isLive(c chat) bool {
+	return c.relay == "" || time.Since(c.at) <= chatsKept &&
+		slices.ContainsFunc(r.peers, func(p room.Relay) bool { return p.Name == c.relay })
 }
 
 // chatsTold lets those who wait for a login in other rooms know.
@@ -122,19 +153,9 @@ func (r *Relay) chatting(login, but string) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, c := range r.chats[login] {
-		if id == but {
-			continue
+		if id != but && r.isLive(c) {
+			n++
 		}
-		if c.relay != "" {
-			alive := false
-			for _, p := range r.peers {
-				alive = alive || p.Name == c.relay
-			}
-			if !alive || time.Since(c.at) > chatsKept {
-				continue
-			}
-		}
-		n++
 	}
 	return n
 }

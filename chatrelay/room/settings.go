@@ -21,7 +21,7 @@ const (
 	maxCannedTitle = 100                      // octets
 	maxCannedText  = 2000                     // octets
 	maxBack        = 7 * 24 * 60              // minutes
-	maxChats       = 50                       // at once
+	MaxChats       = 50                       // at once, that a login may set as the most
 	maxAhead       = 2 * 365 * 24 * time.Hour // of Until
 )
 
@@ -85,8 +85,8 @@ func (s Settings) Check(now time.Time) error {
 		return wrong("until", "it is too far ahead")
 	case s.Back < 0 || s.Back > maxBack:
 		return wrong("back", "it is 0 to %d minutes", maxBack)
-	case s.Chats < 0 || s.Chats > maxChats:
-		return wrong("chats", "it is 0 to %d", maxChats)
+	case s.Chats < 0 || s.Chats > MaxChats:
+		return wrong("chats", "it is 0 to %d", MaxChats)
 	case len(s.Canned) > maxCanned:
 		return wrong("canned", "there are at most %d", maxCanned)
 	}
