@@ -58,24 +58,21 @@ func (r *Redis) peekStep(host, by string, value any) step {
 	return r.hostStep(peekScript, host, by, value, ms(r.opt.TTL.Grant), ms(r.opt.TTL.Hold))
 }
 
-// parseGrant reads the reply of view in host.lua.
-func parseGrant(host string, v any) (Grant, error) {
-	f, _ := v.([]any)
+// parseGrant reads the reply of host.lua.
+func parseGrant(host, reply string) (Grant, error) {
+	f := strings.SplitN(reply, " ", 5)
 	if len(f) != 5 {
 		return Grant{}, errReply
 	}
-	login, ok := f[1].(string)
-	var n [5]int64
-	for _, i := range []int{0, 2, 3, 4} {
-		var is bool
-		n[i], is = f[i].(int64)
-		ok = ok && is
+	var n [4]int64
+	for i := range n {
+		var err error
+		if n[i], err = strconv.ParseInt(f[i], 10, 64); err != nil {
+			return Grant{}, errReply
+		}
 	}
-	if !ok {
-		return Grant{}, errReply
-	}
-	return Grant{Login: login, Host: host, Port: int(n[0]), Granted: time.UnixMilli(n[2]),
-		Renewed: time.UnixMilli(n[3]), Held: n[4] == 1}, nil
+	return Grant{Login: f[4], Host: host, Port: int(n[0]), Granted: time.UnixMilli(n[1]),
+		Renewed: time.UnixMilli(n[2]), Held: n[3] == 1}, nil
 }
 
 // outcome is the reply of grant.lua.
@@ -88,17 +85,16 @@ type outcome struct {
 }
 
 func parseOutcome(host string, cmd *redis.Cmd) (o outcome, err error) {
-	f, err := cmd.Slice()
+	text, err := cmd.Text()
 	if err != nil {
 		return o, err
 	}
-	if len(f) == 0 {
-		return o, errReply
+	what, grant, there := strings.Cut(text, " ")
+	if o.what = what; o.what == "takeover" {
+		o.what, o.taken = "new", true
 	}
-	o.what, _ = f[0].(string)
-	if len(f) == 3 {
-		o.taken = f[2] == int64(1)
-		o.grant, err = parseGrant(host, f[1])
+	if there {
+		o.grant, err = parseGrant(host, grant)
 	}
 	return o, err
 }

@@ -36,11 +36,11 @@ func (r *Redis) peek(ctx context.Context, host, by string, value any) (Grant, er
 	if err != nil {
 		return Grant{}, err
 	}
-	v, err := cmds[0].Result()
+	text, err := cmds[0].Text()
 	if err != nil {
 		return Grant{}, err
 	}
-	return parseGrant(host, v)
+	return parseGrant(host, text)
 }
 
 // Resolve implements Directory.
@@ -151,7 +151,8 @@ func (r *Redis) hostGrants(ctx context.Context, host string, f func(Grant)) erro
 		}
 		list, _ := page[1].([]any)
 		for _, v := range list {
-			g, err := parseGrant(host, v)
+			text, _ := v.(string)
+			g, err := parseGrant(host, text)
 			if err != nil {
 				return err
 			}

@@ -2,9 +2,9 @@
 --   host     string  "lo-hi id started heartbeat", then " left" when it grants
 --                    nothing more; expires when the heartbeats stop
 --   ports    hash    port -> "granted login"
---   logins   hash    login -> port
+--   logins   hash    login -> "port granted": a renewal reads nothing else
 --   idle     zset    port by last use, for those that are not held
---   held     zset    port by the end of its hold
+--   held     zset    port by the end of its hold, for the others
 --   blocked  zset    port by the end of its block
 --   used     bitmap  bit = port: granted, blocked or bad
 local host, ports, logins, idle, held, blocked, used = unpack(KEYS)
@@ -25,18 +25,30 @@ local function owner(port)
   return string.sub(v, at + 1), string.sub(v, 1, at - 1)
 end
 
--- view is a grant as a reply: port, login, granted, last use, 1 if held.
-local function view(port, hold)
+-- place is where a login has its grant: port, granted.
+local function place(login)
+  local v = redis.call('HGET', logins, login)
+  if not v then return nil end
+  return string.match(v, '^(%d+) (%d+)$')
+end
+
+-- reply is a grant: one string, as Redis converts a table slowly.
+local function reply(port, granted, last, on, login)
+  return port .. ' ' .. granted .. ' ' .. last .. ' ' .. on .. ' ' .. login
+end
+
+-- view is the reply for a port, or nil when it has no live grant.
+local function view(port, lease, hold)
   local login, granted = owner(port)
-  local last = redis.call('ZSCORE', held, port)
-  local on = 0
-  if last then
-    if tonumber(last) > now then on = 1 end
-    last = last - hold
-  else
-    last = tonumber(redis.call('ZSCORE', idle, port) or granted)
+  if not login then return nil end
+  local last = redis.call('ZSCORE', idle, port)
+  if not last then
+    local till = redis.call('ZSCORE', held, port)
+    last = till and till - hold or granted
+    if till and tonumber(till) > now then return reply(port, granted, last, 1, login) end
   end
-  return {tonumber(port), login, tonumber(granted), last, on}
+  if last + lease < now then return nil end
+  return reply(port, granted, last, 0, login)
 end
 
 local function drop(port)
@@ -45,16 +57,19 @@ local function drop(port)
   redis.call('ZREM', idle, port)
   redis.call('ZREM', held, port)
   redis.call('SETBIT', used, port, 0)
-  if login and redis.call('HGET', logins, login) == tostring(port) then
-    redis.call('HDEL', logins, login)
-  end
+  if login and place(login) == port then redis.call('HDEL', logins, login) end
 end
 
+-- claim says whether a port was free, which it is no more.
+local function claim(port)
+  return redis.call('SETBIT', used, port, 1) == 0
+end
+
+-- assign grants a port that was claimed.
 local function assign(port, login, granted, last)
   redis.call('HSET', ports, port, granted .. ' ' .. login)
-  redis.call('HSET', logins, login, port)
+  redis.call('HSET', logins, login, port .. ' ' .. granted)
   redis.call('ZADD', idle, last, port)
-  redis.call('SETBIT', used, port, 1)
 end
 
 -- keep gives every key of the host a new lease.
