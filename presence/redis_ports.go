@@ -57,10 +57,14 @@ func (r *Redis) Resolve(ctx context.Context, host string, port int) (login strin
 }
 
 // Hold implements Directory. It renews the lease. Also while Redis does not
-// answer, this process grants the port to nobody else.
+// answer, this process grants the port to nobody else; not before, as the port
+// may have been taken over.
 func (r *Redis) Hold(ctx context.Context, g Grant) error {
-	r.memory.hold(g.Login, placeOf(g), r.opt.TTL.Hold)
-	return r.use(ctx, "hold", g, r.opt.TTL.Hold)
+	err := r.use(ctx, "hold", g, r.opt.TTL.Hold)
+	if !errors.Is(err, ErrUnknown) {
+		r.memory.hold(g.Login, placeOf(g), r.opt.TTL.Hold)
+	}
+	return err
 }
 
 // Release implements Directory.
