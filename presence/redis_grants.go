@@ -34,12 +34,12 @@ func (r *Redis) hostKeys(host string) []string {
 // entries, as renewals do not touch it but heartbeats do.
 func (r *Redis) keyLease() int64 { return ms(r.opt.TTL.Grant + r.opt.TTL.Hold) }
 
-func (r *Redis) hostStep(script *redis.Script, host string, args ...any) step {
+func (r *Redis) hostStep(script *script, host string, args ...any) step {
 	return step{script, r.hostKeys(host), args}
 }
 
 // hostRun runs one script on the ports of a host.
-func (r *Redis) hostRun(ctx context.Context, script *redis.Script, host string, args ...any) (*redis.Cmd, error) {
+func (r *Redis) hostRun(ctx context.Context, script *script, host string, args ...any) (*redis.Cmd, error) {
 	cmds, err := r.run(ctx, r.hostStep(script, host, args...))
 	return cmds[0], err
 }
@@ -49,9 +49,9 @@ func (r *Redis) grantStep(h HostRange, login, mode string, preferred int) step {
 		ms(r.opt.TTL.Grant), ms(r.opt.TTL.Hold), r.opt.ID)
 }
 
-// renewStep renews a grant at any host.
-func (r *Redis) renewStep(host, login string) step {
-	return r.grantStep(HostRange{Host: host, Range: Range{1, 1}}, login, "renew", 0)
+// extendStep renews a grant at any host.
+func (r *Redis) extendStep(host, login string) step {
+	return r.hostStep(extendScript, host, login, ms(r.opt.TTL.Hold))
 }
 
 func (r *Redis) peekStep(host, by string, value any) step {
@@ -129,7 +129,7 @@ func (r *Redis) grant(ctx context.Context, login string) (g Grant, again bool, e
 	guess := r.memory.of(login).host // where its grant is, if this process made it
 	steps := []step{command("GETEX", r.pointerKey(login), "PX", ms(r.opt.TTL.Grant))}
 	if guess != "" {
-		steps = append(steps, r.renewStep(guess, login))
+		steps = append(steps, r.extendStep(guess, login))
 	}
 	cmds, err := r.run(ctx, steps...)
 	if err != nil {
@@ -193,7 +193,7 @@ func (r *Redis) pointerStep(login, before, host string) step {
 }
 
 func (r *Redis) renewAt(ctx context.Context, host, login string) (outcome, error) {
-	cmds, err := r.run(ctx, r.renewStep(host, login))
+	cmds, err := r.run(ctx, r.extendStep(host, login))
 	if err != nil {
 		return outcome{}, err
 	}

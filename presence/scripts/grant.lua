@@ -1,33 +1,15 @@
--- Renews the grant of a login or, unless asked only to renew, makes one.
--- ARGV: login, "renew", "free" (take nothing over) or "grant", first port to try,
+-- Makes a grant for a login, or renews the one that it has.
+-- ARGV: login, "free" (take nothing over) or "grant", first port to try,
 --       preferred port or 0, lease, hold (ms), id of the host's process.
 -- Reply: what was done, then the grant.
-local login, mode, hold = ARGV[1], ARGV[2], ARGV[6]
-
-local lo, hi, id, left = record()
+local login, hold = ARGV[1], ARGV[6]
 if not lo then return 'nohost' end
-if left and mode == 'renew' then return 'nohost' end
-
-local function inside(p)
-  return tonumber(p) >= lo and tonumber(p) <= hi
-end
-
-local port, granted = place(login)
-if port then
-  local till = redis.call('ZSCORE', held, port)
-  if till and tonumber(till) > now then return 'renewed ' .. reply(port, granted, till - hold, 1, login) end
-  if till then redis.call('ZREM', held, port) end
-  if till or inside(port) then
-    redis.call('ZADD', idle, stamp, port)
-    return 'renewed ' .. reply(port, granted, stamp, 0, login)
-  end
-  drop(port) -- the operator moved the range
-  port = nil
-end
-if mode == 'renew' then return 'none' end
+local renewed = renew(login, hold)
+if renewed then return renewed end
 if id ~= ARGV[7] then return 'taken' end
 
 -- Mostly the port that is tried first is free.
+local port
 for i = 4, 3, -1 do
   if not port and inside(ARGV[i]) and claim(ARGV[i]) then port = ARGV[i] end
 end
@@ -69,7 +51,7 @@ if not port then
     end
     port = search(first, hi) or search(lo, first - 1)
   end
-  if not port and mode == 'free' then return 'full' end
+  if not port and ARGV[2] == 'free' then return 'full' end
   while not port do
     local oldest = redis.call('ZRANGE', idle, 0, 0, 'WITHSCORES')
     if not oldest[1] then return 'full' end
@@ -85,4 +67,4 @@ end
 assign(port, login, stamp, stamp)
 -- Keys that this made have no lease; those that were there have the heartbeats'.
 if redis.call('ZCARD', idle) == 1 then keep(ARGV[5] + hold) end
-return what .. reply(port, stamp, stamp, 0, login)
+return what .. reply(port, stamp, stamp, '0', login)

@@ -9,13 +9,14 @@
 --   used     bitmap  bit = port: granted, blocked or bad
 local host, ports, logins, idle, held, blocked, used = unpack(KEYS)
 
--- record is the host's: lo, hi, id, whether it left; nothing when it is gone.
+-- record is the host's: lo, hi, id, whether it left, all of it; nothing when it
+-- is gone.
 local function record()
   local v = redis.call('GET', host)
   if not v then return nil end
-  local lo, hi, id, rest = string.match(v, '^(%d+)-(%d+) (%S+) %d+ %d+(.*)$')
+  local lo, hi, id = string.match(v, '^(%d+)-(%d+) (%S+)')
   if not lo then return nil end
-  return tonumber(lo), tonumber(hi), id, rest == ' left', v
+  return tonumber(lo), tonumber(hi), id, string.sub(v, -5) == ' left', v
 end
 
 local function owner(port)
@@ -32,23 +33,10 @@ local function place(login)
   return string.match(v, '^(%d+) (%d+)$')
 end
 
--- reply is a grant: one string, as Redis converts a table slowly.
+-- reply is a grant, on is '1' when it is held: one string made of strings, as
+-- tables and numbers are slow to convert.
 local function reply(port, granted, last, on, login)
   return port .. ' ' .. granted .. ' ' .. last .. ' ' .. on .. ' ' .. login
-end
-
--- view is the reply for a port, or nil when it has no live grant.
-local function view(port, lease, hold)
-  local login, granted = owner(port)
-  if not login then return nil end
-  local last = redis.call('ZSCORE', idle, port)
-  if not last then
-    local till = redis.call('ZSCORE', held, port)
-    last = till and till - hold or granted
-    if till and tonumber(till) > now then return reply(port, granted, last, 1, login) end
-  end
-  if last + lease < now then return nil end
-  return reply(port, granted, last, 0, login)
 end
 
 local function drop(port)
@@ -58,21 +46,4 @@ local function drop(port)
   redis.call('ZREM', held, port)
   redis.call('SETBIT', used, port, 0)
   if login and place(login) == port then redis.call('HDEL', logins, login) end
-end
-
--- claim says whether a port was free, which it is no more.
-local function claim(port)
-  return redis.call('SETBIT', used, port, 1) == 0
-end
-
--- assign grants a port that was claimed.
-local function assign(port, login, granted, last)
-  redis.call('HSET', ports, port, granted .. ' ' .. login)
-  redis.call('HSET', logins, login, port .. ' ' .. granted)
-  redis.call('ZADD', idle, last, port)
-end
-
--- keep gives every key of the host a new lease.
-local function keep(lease)
-  for i = 2, #KEYS do redis.call('PEXPIRE', KEYS[i], lease) end
 end
