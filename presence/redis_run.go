@@ -114,6 +114,13 @@ func (r *Redis) send(ctx context.Context, steps []step, cmds []*redis.Cmd, which
 		cmds[i] = sent[n]
 	}
 	switch {
+	case r.shares(ctx):
+		if !r.share(ctx, sent) {
+			for _, i := range which {
+				cmds[i] = redis.NewCmd(ctx)
+				cmds[i].SetErr(ctx.Err())
+			}
+		}
 	case len(sent) == 1:
 		_ = r.client.Process(ctx, sent[0])
 	default:
