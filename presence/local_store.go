@@ -149,16 +149,18 @@ func (s *store) write(c change) error {
 }
 
 func (c change) apply(tx *sql.Tx) error {
-	if err := each(tx, c.grants, `DELETE FROM grants WHERE host = ? AND port = ?`, func(g grantRow) []any {
+	var free, taken []grantRow
+	for _, g := range c.grants {
+		if g.login == "" {
+			free = append(free, g)
+		} else {
+			taken = append(taken, g)
+		}
+	}
+	if err := each(tx, free, `DELETE FROM grants WHERE host = ? AND port = ?`, func(g grantRow) []any {
 		return []any{g.host, g.port}
 	}); err != nil {
 		return err
-	}
-	taken := c.grants[:0:0]
-	for _, g := range c.grants {
-		if g.login != "" {
-			taken = append(taken, g)
-		}
 	}
 	// REPLACE also drops the port that the login had before.
 	if err := each(tx, taken, `REPLACE INTO grants VALUES (?, ?, ?, ?, ?, ?)`, func(g grantRow) []any {

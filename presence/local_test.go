@@ -157,7 +157,7 @@ func TestLocalFileGone(t *testing.T) {
 	ctx := t.Context()
 	l := openLocal(t, LocalOptions{Path: filepath.Join(t.TempDir(), "presence.db"), Ranges: []HostRange{{testHost, narrow(1)}}, Log: logs.add})
 	g := mustGrant(t, l, "a")
-	if _, err := l.store.Exec(`CREATE TRIGGER full BEFORE DELETE ON grants BEGIN SELECT RAISE(FAIL, 'disk full'); END`); err != nil {
+	if _, err := l.store.Exec(`CREATE TRIGGER full BEFORE INSERT ON grants BEGIN SELECT RAISE(FAIL, 'disk full'); END`); err != nil {
 		t.Fatal(err)
 	}
 	_, err := l.Grant(ctx, "b")

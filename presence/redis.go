@@ -74,6 +74,7 @@ type Redis struct {
 	journal *journal // may be nil
 	recent  recents
 	bus     bus
+	batches batches
 	started time.Time
 
 	outages outages

@@ -34,12 +34,12 @@ func (r *Redis) hostKeys(host string) []string {
 // entries, as renewals do not touch it but heartbeats do.
 func (r *Redis) keyLease() int64 { return ms(r.opt.TTL.Grant + r.opt.TTL.Hold) }
 
-func (r *Redis) hostStep(script *redis.Script, host string, args ...any) step {
+func (r *Redis) hostStep(script *script, host string, args ...any) step {
 	return step{script, r.hostKeys(host), args}
 }
 
 // hostRun runs one script on the ports of a host.
-func (r *Redis) hostRun(ctx context.Context, script *redis.Script, host string, args ...any) (*redis.Cmd, error) {
+func (r *Redis) hostRun(ctx context.Context, script *script, host string, args ...any) (*redis.Cmd, error) {
 	cmds, err := r.run(ctx, r.hostStep(script, host, args...))
 	return cmds[0], err
 }
@@ -49,33 +49,30 @@ func (r *Redis) grantStep(h HostRange, login, mode string, preferred int) step {
 		ms(r.opt.TTL.Grant), ms(r.opt.TTL.Hold), r.opt.ID)
 }
 
-// renewStep renews a grant at any host.
-func (r *Redis) renewStep(host, login string) step {
-	return r.grantStep(HostRange{Host: host, Range: Range{1, 1}}, login, "renew", 0)
+// extendStep renews a grant at any host.
+func (r *Redis) extendStep(host, login string) step {
+	return r.hostStep(extendScript, host, login, ms(r.opt.TTL.Hold))
 }
 
 func (r *Redis) peekStep(host, by string, value any) step {
 	return r.hostStep(peekScript, host, by, value, ms(r.opt.TTL.Grant), ms(r.opt.TTL.Hold))
 }
 
-// parseGrant reads the reply of view in host.lua.
-func parseGrant(host string, v any) (Grant, error) {
-	f, _ := v.([]any)
+// parseGrant reads the reply of host.lua.
+func parseGrant(host, reply string) (Grant, error) {
+	f := strings.SplitN(reply, " ", 5)
 	if len(f) != 5 {
 		return Grant{}, errReply
 	}
-	login, ok := f[1].(string)
-	var n [5]int64
-	for _, i := range []int{0, 2, 3, 4} {
-		var is bool
-		n[i], is = f[i].(int64)
-		ok = ok && is
+	var n [4]int64
+	for i := range n {
+		var err error
+		if n[i], err = strconv.ParseInt(f[i], 10, 64); err != nil {
+			return Grant{}, errReply
+		}
 	}
-	if !ok {
-		return Grant{}, errReply
-	}
-	return Grant{Login: login, Host: host, Port: int(n[0]), Granted: time.UnixMilli(n[2]),
-		Renewed: time.UnixMilli(n[3]), Held: n[4] == 1}, nil
+	return Grant{Login: f[4], Host: host, Port: int(n[0]), Granted: time.UnixMilli(n[1]),
+		Renewed: time.UnixMilli(n[2]), Held: n[3] == 1}, nil
 }
 
 // outcome is the reply of grant.lua.
@@ -88,17 +85,16 @@ type outcome struct {
 }
 
 func parseOutcome(host string, cmd *redis.Cmd) (o outcome, err error) {
-	f, err := cmd.Slice()
+	text, err := cmd.Text()
 	if err != nil {
 		return o, err
 	}
-	if len(f) == 0 {
-		return o, errReply
+	what, grant, there := strings.Cut(text, " ")
+	if o.what = what; o.what == "takeover" {
+		o.what, o.taken = "new", true
 	}
-	o.what, _ = f[0].(string)
-	if len(f) == 3 {
-		o.taken = f[2] == int64(1)
-		o.grant, err = parseGrant(host, f[1])
+	if there {
+		o.grant, err = parseGrant(host, grant)
 	}
 	return o, err
 }
@@ -133,7 +129,7 @@ func (r *Redis) grant(ctx context.Context, login string) (g Grant, again bool, e
 	guess := r.memory.of(login).host // where its grant is, if this process made it
 	steps := []step{command("GETEX", r.pointerKey(login), "PX", ms(r.opt.TTL.Grant))}
 	if guess != "" {
-		steps = append(steps, r.renewStep(guess, login))
+		steps = append(steps, r.extendStep(guess, login))
 	}
 	cmds, err := r.run(ctx, steps...)
 	if err != nil {
@@ -197,7 +193,7 @@ func (r *Redis) pointerStep(login, before, host string) step {
 }
 
 func (r *Redis) renewAt(ctx context.Context, host, login string) (outcome, error) {
-	cmds, err := r.run(ctx, r.renewStep(host, login))
+	cmds, err := r.run(ctx, r.extendStep(host, login))
 	if err != nil {
 		return outcome{}, err
 	}

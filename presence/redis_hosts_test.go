@@ -69,6 +69,7 @@ func TestRedisReader(t *testing.T) {
 	ctx := t.Context()
 	g := mustGrant(t, openRedis(t, RedisOptions{URL: s.url(), Ranges: []HostRange{{Host: testHost}}, Timeout: time.Second}), "a")
 	r := openRedis(t, RedisOptions{URL: s.url(), Timeout: time.Second})
+	wantHosts(t, r, testHost)
 	if gs := must[[]Grant](t)(r.Grants(ctx, 10)); len(gs) != 1 || gs[0].Port != g.Port {
 		t.Errorf("grants %+v", gs)
 	}

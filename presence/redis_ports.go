@@ -36,11 +36,11 @@ func (r *Redis) peek(ctx context.Context, host, by string, value any) (Grant, er
 	if err != nil {
 		return Grant{}, err
 	}
-	v, err := cmds[0].Result()
+	text, err := cmds[0].Text()
 	if err != nil {
 		return Grant{}, err
 	}
-	return parseGrant(host, v)
+	return parseGrant(host, text)
 }
 
 // Resolve implements Directory.
@@ -57,10 +57,14 @@ func (r *Redis) Resolve(ctx context.Context, host string, port int) (login strin
 }
 
 // Hold implements Directory. It renews the lease. Also while Redis does not
-// answer, this process grants the port to nobody else.
+// answer, this process grants the port to nobody else; not before, as the port
+// may have been taken over.
 func (r *Redis) Hold(ctx context.Context, g Grant) error {
-	r.memory.hold(g.Login, placeOf(g), r.opt.TTL.Hold)
-	return r.use(ctx, "hold", g, r.opt.TTL.Hold)
+	err := r.use(ctx, "hold", g, r.opt.TTL.Hold)
+	if !errors.Is(err, ErrUnknown) {
+		r.memory.hold(g.Login, placeOf(g), r.opt.TTL.Hold)
+	}
+	return err
 }
 
 // Release implements Directory.
@@ -151,7 +155,8 @@ func (r *Redis) hostGrants(ctx context.Context, host string, f func(Grant)) erro
 		}
 		list, _ := page[1].([]any)
 		for _, v := range list {
-			g, err := parseGrant(host, v)
+			text, _ := v.(string)
+			g, err := parseGrant(host, text)
 			if err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,9 +15,26 @@ import (
 // step is a script, or a command where script is nil, with what it is called
 // with. Its keys share a slot.
 type step struct {
-	script *redis.Script
+	script *script
 	keys   []string
 	args   []any // of a command all of it, the name first and then the key
+}
+
+// cmd is how the client sends it, a script by its hash or as its text.
+func (s step) cmd(ctx context.Context, text bool) *redis.Cmd {
+	if s.script == nil {
+		return redis.NewCmd(ctx, s.args...)
+	}
+	args := make([]any, 0, 3+len(s.keys)+len(s.args))
+	if text {
+		args = append(args, "eval", s.script.text, len(s.keys))
+	} else {
+		args = append(args, "evalsha", s.script.hash, len(s.keys))
+	}
+	for _, key := range s.keys {
+		args = append(args, key)
+	}
+	return redis.NewCmd(ctx, append(args, s.args...)...)
 }
 
 // command is a step without a script.
@@ -69,9 +87,9 @@ func (r *Redis) run(ctx context.Context, steps ...step) ([]*redis.Cmd, error) {
 		todo[i] = i
 	}
 	for len(todo) > 0 {
-		r.send(ctx, steps, cmds, todo, (*redis.Script).EvalSha)
+		r.send(ctx, steps, cmds, todo, false)
 		if missing := failed(cmds, todo, "NOSCRIPT"); len(missing) > 0 {
-			r.send(ctx, steps, cmds, missing, (*redis.Script).Eval)
+			r.send(ctx, steps, cmds, missing, true)
 		}
 		if todo = failed(cmds, todo, "TRYAGAIN", "MOVED", "ASK"); len(todo) > 0 {
 			select {
@@ -89,41 +107,40 @@ func (r *Redis) run(ctx context.Context, steps ...step) ([]*redis.Cmd, error) {
 }
 
 // send sends some of the steps and fills in their commands.
-func (r *Redis) send(ctx context.Context, steps []step, cmds []*redis.Cmd, which []int,
-	eval func(*redis.Script, context.Context, redis.Scripter, []string, ...any) *redis.Cmd) {
-	type sender interface {
-		redis.Scripter
-		Do(ctx context.Context, args ...any) *redis.Cmd
+func (r *Redis) send(ctx context.Context, steps []step, cmds []*redis.Cmd, which []int, text bool) {
+	sent := make([]*redis.Cmd, len(which))
+	for n, i := range which {
+		sent[n] = steps[i].cmd(ctx, text)
+		cmds[i] = sent[n]
 	}
-	each := func(c sender) {
-		for _, i := range which {
-			if s := steps[i]; s.script != nil {
-				cmds[i] = eval(s.script, ctx, c, s.keys, s.args...)
-			} else {
-				cmds[i] = c.Do(ctx, s.args...)
+	switch {
+	case r.shares(ctx):
+		if !r.share(ctx, sent) {
+			for _, i := range which {
+				cmds[i] = redis.NewCmd(ctx)
+				cmds[i].SetErr(ctx.Err())
 			}
 		}
+	case len(sent) == 1:
+		_ = r.client.Process(ctx, sent[0])
+	default:
+		// An error of the pipeline is also the error of a command.
+		_, _ = r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, cmd := range sent {
+				_ = p.Process(ctx, cmd)
+			}
+			return nil
+		})
 	}
-	if len(which) == 1 {
-		each(r.client)
-		return
-	}
-	// An error of the pipeline is also the error of a command.
-	_, _ = r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		each(p)
-		return nil
-	})
 }
 
 // failed returns which of the commands have an error of Redis with a prefix;
 // they were not executed.
 func failed(cmds []*redis.Cmd, which []int, prefixes ...string) (these []int) {
 	for _, i := range which {
-		for _, prefix := range prefixes {
-			if redis.HasErrorPrefix(cmds[i].Err(), prefix) {
-				these = append(these, i)
-				break
-			}
+		err := cmds[i].Err()
+		if err != nil && slices.ContainsFunc(prefixes, func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) }) {
+			these = append(these, i)
 		}
 	}
 	return these

@@ -3,10 +3,10 @@
 package presence
 
 import (
+	"crypto/sha1"
 	"embed"
+	"encoding/hex"
 	"strings"
-
-	"github.com/redis/go-redis/v9"
 )
 
 //go:embed scripts/*.lua
@@ -14,14 +14,15 @@ var scriptFiles embed.FS
 
 // Every multi-key step is one script on one slot.
 var (
-	grantScript   = loadScript("time", "host", "grant")
-	peekScript    = loadScript("time", "host", "peek")
-	listScript    = loadScript("time", "host", "list")
+	extendScript  = loadScript("time", "host", "renewal", "extend")
+	grantScript   = loadScript("time", "host", "renewal", "change", "grant")
+	peekScript    = loadScript("time", "host", "view", "peek")
+	listScript    = loadScript("time", "host", "view", "list")
 	holdScript    = loadScript("time", "host", "hold")
-	blockScript   = loadScript("time", "host", "block")
-	dropScript    = loadScript("time", "host", "drop")
-	beatScript    = loadScript("time", "host", "beat")
-	restoreScript = loadScript("time", "host", "restore")
+	blockScript   = loadScript("time", "host", "change", "block")
+	dropScript    = loadScript("host", "drop")
+	beatScript    = loadScript("time", "host", "change", "beat")
+	restoreScript = loadScript("time", "host", "change", "restore")
 	renewScript   = loadScript("time", "address", "renew")
 	connectScript = loadScript("time", "address", "connect")
 	devicesScript = loadScript("time", "devices")
@@ -30,8 +31,11 @@ var (
 	recentScript  = loadScript("time", "recent")
 )
 
+// script is the text of a script and the hash that Redis knows it by.
+type script struct{ text, hash string }
+
 // loadScript joins preludes and a script.
-func loadScript(names ...string) *redis.Script {
+func loadScript(names ...string) *script {
 	var b strings.Builder
 	for _, name := range names {
 		text, err := scriptFiles.ReadFile("scripts/" + name + ".lua")
@@ -40,5 +44,6 @@ func loadScript(names ...string) *redis.Script {
 		}
 		b.Write(text)
 	}
-	return redis.NewScript(b.String())
+	hash := sha1.Sum([]byte(b.String()))
+	return &script{b.String(), hex.EncodeToString(hash[:])}
 }

@@ -3,7 +3,6 @@
 local page = redis.call('HSCAN', ports, ARGV[1], 'COUNT', ARGV[2])
 local grants = {}
 for i = 1, #page[2], 2 do
-  local g = view(page[2][i], tonumber(ARGV[4]))
-  if g[5] == 1 or g[4] + tonumber(ARGV[3]) >= now then grants[#grants + 1] = g end
+  grants[#grants + 1] = view(page[2][i], ARGV[3], ARGV[4])
 end
 return {page[1], grants}
