@@ -28,6 +28,10 @@ func TestMain(m *testing.M) {
 	if dir, round, ok := strings.Cut(os.Getenv(childEnv), "|"); ok {
 		work(dir, round)
 	}
+	if dir := os.Getenv(openEnv); dir != "" {
+		openAndTell(dir)
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
