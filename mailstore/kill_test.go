@@ -251,7 +251,7 @@ func work(dir, round string) {
 // compares what is there with what it had acknowledged.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	rounds := 10
+	rounds := 50
 	if n, err := strconv.Atoi(os.Getenv(roundsEnv)); err == nil {
 		rounds = n
 	}
