@@ -54,13 +54,13 @@ func openAndTell(dir string) {
 // TestOpenLarge measures how long a store takes to open, and with how much
 // memory: after a clean end, and after a kill, when up to 32 MB of log are read
 // again. With CHMAIL_STORE_MESSAGES=1000000 the bounds are 2 s and 200 MB;
-// without it the store is small, and the memory alone is bounded.
+// without it the store is small and only has to open.
 func TestOpenLarge(t *testing.T) {
 	t.Parallel()
 	messages, err := strconv.Atoi(os.Getenv(messagesEnv))
 	measured := err == nil
 	if !measured {
-		messages = 10_000
+		messages = 2_000
 	}
 	dir := t.TempDir()
 	s := openStore(t, dir, Options{})
@@ -89,7 +89,7 @@ func TestOpenLarge(t *testing.T) {
 		if o.Messages == 0 {
 			t.Error("its mailbox was empty")
 		}
-		if o.Octets > 200<<20 {
+		if measured && o.Octets > 200<<20 {
 			t.Errorf("%d MB, want 200 at most", o.Octets>>20)
 		}
 		if measured && o.Seconds > 2 {

@@ -141,8 +141,11 @@ func (s *Store) openDir() error {
 		return err
 	}
 	lock, err := s.fs.Lock(s.path("lock"))
+	if errors.Is(err, os.ErrPermission) { // this account may not even ask
+		return err
+	}
 	if err != nil {
-		return fmt.Errorf("%w by another process: %w", ErrInUse, err)
+		return fmt.Errorf("%w by another process, such as a chmaild that runs already (%w)", ErrInUse, err)
 	}
 	s.lock = lock
 	if err := s.format(); err != nil {
