@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -455,5 +456,94 @@ func TestStoreExchange(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join(dir, "mboxes", "a@one.test.mbox"))
 	if err != nil || len(b) != 0 {
 		t.Errorf("mbox: %q, %v", b, err)
+	}
+}
+
+// TestStoreFull: with the disk full, mail is answered 452 and all else goes on;
+// what is then deleted makes room for it again.
+func TestStoreFull(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=160m"); err != nil {
+		t.Skip("a file system of its own cannot be mounted:", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	n := newMailServer(t, "path "+filepath.Join(dir, "store"), "a@one.test")
+	c := n.smtpDial(t)
+	var noise strings.Builder // which Pebble cannot compress
+	noise.WriteString("Subject: fills\r\n\r\n")
+	line := make([]byte, 54)
+	for noise.Len() < 200<<10 {
+		for i := range line {
+			line[i] = byte(rand.IntN(256))
+		}
+		noise.WriteString(base64.StdEncoding.EncodeToString(line) + "\r\n")
+	}
+	text := noise.String()
+	// fill sends until so many are taken, or none for a while.
+	fill := func(most int, patience time.Duration) (taken int) {
+		for last := time.Now(); taken < most && time.Since(last) < patience; {
+			c.ask(t, "250", "MAIL FROM:<out@example.org>")
+			line := c.ask(t, "", "RCPT TO:<a@one.test>")
+			if strings.HasPrefix(line, "250") {
+				c.ask(t, "354", "DATA")
+				line = c.ask(t, "", "%s.", text)
+			} else {
+				c.ask(t, "250", "RSET")
+			}
+			switch {
+			case strings.HasPrefix(line, "250"):
+				taken++
+				last = time.Now()
+			case strings.HasPrefix(line, "452 4.3.1 "):
+				time.Sleep(100 * time.Millisecond)
+			default:
+				t.Fatal(line)
+			}
+		}
+		return taken
+	}
+	count := fill(3000, time.Second)
+	if count < 50 || count == 3000 {
+		t.Fatalf("refused after %d messages", count)
+	}
+	p := n.pop(t, "a@one.test")
+	p.ask(t, fmt.Sprintf("+OK %d ", count), "STAT")
+	for i := 1; i <= count; i++ {
+		p.ask(t, "+OK", "DELE %d", i)
+	}
+	p.ask(t, "+OK", "QUIT")
+	if again := fill(count/2, 30*time.Second); again < count/2 {
+		t.Errorf("%d messages were deleted, and %d taken after that", count, again)
+	}
+	if out, complaint, code := n.admin("store", "check"); code != 0 {
+		t.Errorf("check: %s%s", out, complaint)
+	}
+}
+
+// TestQuarantine: what a check quarantines goes to Junk, marked, and not to the
+// maildrop.
+func TestQuarantine(t *testing.T) {
+	t.Parallel()
+	n := newMailServer(t, "", "a@one.test")
+	b, err := os.ReadFile(n.conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.kill()
+	text := strings.Replace(string(b), "    deliver_to &mailboxes\n", "    check {\n        require_tls {\n            fail_action quarantine\n        }\n    }\n    deliver_to &mailboxes\n", 1)
+	if err := os.WriteFile(n.conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.start(t)
+	n.smtpDial(t).send(t, "250", "a@one.test", message("doubtful", 100))
+	n.pop(t, "a@one.test").ask(t, "+OK 0 0", "STAT")
+	c := dial(t, n.imap, "* OK")
+	c.ask(t, "1 OK", "1 LOGIN a@one.test secret")
+	c.ask(t, "* ", "2 SELECT Junk")
+	for !strings.HasPrefix(c.answer(t, ""), "2 OK") {
+	}
+	if line := c.ask(t, "* 1 FETCH", "3 FETCH 1 FLAGS"); !strings.Contains(strings.ToLower(line), "$junk") {
+		t.Error("it is not marked:", line)
 	}
 }

@@ -157,6 +157,9 @@ func TestModule(t *testing.T) {
 	if st, err := remote.Stats(); err != nil || st.Messages != 4 || st.Accounts != 3 {
 		t.Errorf("%+v, %v", st, err)
 	}
+	if r, err := remote.Check(context.Background(), nil); err != nil || r.Messages != 4 || r.Found != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
 	if err := remote.Backup(context.Background(), filepath.Join(dir, "backup")); err != nil {
 		t.Error(err)
 	}

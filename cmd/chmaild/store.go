@@ -97,13 +97,9 @@ func checkStore(c *cli.Context, m *mailstore.Module) error {
 	if err := noArgs(c); err != nil {
 		return err
 	}
-	var report *mailstore.Report
-	err := withView(c.Context, m, func(s *mailstore.Store) (err error) {
-		p := newProgress("messages checked")
-		defer p.end()
-		report, err = s.Check(c.Context, p.set)
-		return err
-	})
+	p := newProgress("messages checked")
+	report, err := m.Admin().Check(c.Context, p.set)
+	p.end()
 	if err != nil {
 		return err
 	}
