@@ -9,15 +9,19 @@
 # /var/tmp; not a tmpfs, or nothing is synced), and prints tables of medians and
 # ranges. Postfix and Dovecot come from Debian (apt install postfix
 # dovecot-lmtpd dovecot-pop3d) and need root; without them their rows are left
-# out. Environment: COUNT (messages a round, 5000), BOXES (mailboxes, 100),
-# ONLY (a regular expression of the parts to run: smtp flat pop3 memory),
-# CHMAILD (a program that was built before).
+# out. Environment: COUNT (messages a round, 5000), BOXES (mailboxes, 100), FILL
+# (messages in a mailbox that POP3 reads, 1000, or COUNT where that is less),
+# STORED (messages of the store that is opened, 1000000), ONLY (a regular
+# expression of the parts to run: smtp flat pop3 memory open), CHMAILD (a
+# program that was built before).
 set -eu
 cd "$(dirname "$0")/.."
 ROUNDS=${1:-5}
 COUNT=${COUNT:-5000}
 BOXES=${BOXES:-100}
-ONLY=${ONLY:-smtp|flat|pop3|memory}
+FILL=${FILL:-$((COUNT < 1000 ? COUNT : 1000))}
+STORED=${STORED:-1000000}
+ONLY=${ONLY:-smtp|flat|pop3|memory|open}
 WORK=${WORK:-$(mktemp -d /var/tmp/chmail-bench-XXXXXX)}
 BIN=$WORK/bin
 HERE=$PWD
@@ -39,6 +43,9 @@ go build -o "$BIN/load" ./bench/mail
 # Every login has the password `bench`, with the cheapest of hashes, so that
 # sign-ins measure the server and not bcrypt.
 HASH=$("$BIN/load" -mode hash)
+# One certificate for all, with its key in the same file.
+CERT=$WORK/cert.pem
+(umask 077 && "$BIN/load" -mode cert > "$CERT")
 
 until_up() { # PORT
 	for _ in $(seq 200); do
@@ -76,6 +83,7 @@ chmail_start() {
 	SMTP=$((PORT + 1)) POP3=$((PORT + 2))
 	mkdir -p "$1/run"
 	maddy_conf "$1" "storage.maildrop mailboxes { }" "pop3 tcp://127.0.0.1:$POP3 {
+	    tls file $CERT $CERT
 	    insecure_auth yes
 	    max_connections_per_ip 10000
 	    auth &accounts
@@ -128,7 +136,9 @@ peer_start() {
 	instance_name = chmail-bench
 	log_path = $d/dovecot.log
 	protocols = pop3 lmtp
-	ssl = no
+	ssl = yes
+	ssl_cert = <$CERT
+	ssl_key = <$CERT
 	disable_plaintext_auth = no
 	mail_location = maildir:$d/mail/%u
 	first_valid_uid = 1
@@ -142,7 +152,7 @@ peer_start() {
 	  args = uid=mail gid=mail home=$d/mail/%u allow_all_users=yes
 	}
 	service lmtp {
-	  unix_listener $d/run/bench-lmtp {
+	  unix_listener bench-lmtp {
 	    mode = 0666
 	  }
 	}
@@ -216,6 +226,8 @@ sum_up() {
 		printf f, m, v[1], v[NR] }'
 }
 
+median() { sum_up "$1" | cut -d' ' -f1; }
+
 note() { # FILE VALUE
 	mkdir -p "$WORK/out"
 	echo "$2" >> "$WORK/out/$1"
@@ -225,6 +237,8 @@ PORT=21000
 PEERS="chmail maddy"
 have_peer && PEERS="$PEERS peer"
 title() { case $1 in chmail) echo CHmail;; maddy) echo "maddy 0.8.2";; peer) echo "Postfix + Dovecot";; esac; }
+
+pop_title() { case $1 in chmail) echo CHmail;; peer) echo Dovecot;; esac; }
 
 # Mail that Postfix took is delivered when it lies in Dovecot's mailboxes.
 peer_arrived() { find "$1/mail" -path '*/new/*' -type f 2>/dev/null | wc -l; }
@@ -310,42 +324,61 @@ if [[ pop3 =~ ^($ONLY)$ ]]; then
 	for peer in $POPS; do
 		fresh "$peer"
 		eval "${peer}_SMTP=$SMTP ${peer}_POP3=$POP3 ${peer}_PID=${SERVER:-0}"
-		for box in 0 1 2 3 4 5 6 7 8 9; do
-			# u0–u9: 1,000 messages of 4 KiB; u20–u29: 100 of 64 KiB
-			load -mode smtp -addr "127.0.0.1:$SMTP" -conns 10 -count 1000 -boxes 1 -first $box > /dev/null
-			load -mode smtp -addr "127.0.0.1:$SMTP" -conns 10 -count 100 -size 65536 -boxes 1 -first $((20 + box)) > /dev/null
+		for box in 0 1 2 3 4 5 6 7 8 9; do # u0–u9 have messages of 4 KiB, u20–u29 of 64 KiB
+			load -mode smtp -addr "127.0.0.1:$SMTP" -conns 10 -count "$FILL" -boxes 1 -first $box > /dev/null
+			load -mode smtp -addr "127.0.0.1:$SMTP" -conns 10 -count "$FILL" -size 65536 -boxes 1 -first $((20 + box)) > /dev/null
 		done
-		[ "$peer" = peer ] && while [ "$(peer_arrived "$WORK/peer")" -lt 11000 ]; do sleep 0.5; done
+		[ "$peer" = peer ] && while [ "$(peer_arrived "$WORK/peer")" -lt $((20 * FILL)) ]; do sleep 0.5; done
 	done
 	for ((round = 0; round <= ROUNDS; round++)); do # round 0 warms both up
 		for peer in $POPS; do
 			port=${peer}_POP3
-			at="-addr 127.0.0.1:${!port}"
 			run() { # KEY FIELD ARGS: one measurement
-				local key=$1 what=$2; shift 2
-				local v; v=$(load $at "$@" | field "$what")
-				[ "$round" = 0 ] || note "pop3-$peer-$key" "$v"
+				local key=$1 what=$2 out; shift 2
+				out=$(load -addr "127.0.0.1:${!port}" "$@")
+				[ "$round" = 0 ] || note "pop3-$peer-$key" "$(echo "$out" | field "$what")"
+				note "pop3-$peer-errors" "$(echo "$out" | field errors)"
 			}
 			n=2000; [ "$peer" = peer ] && n=300
 			run logins rate -mode logins -conns 20 -count $n -boxes 20 -first 50
 			run list p50_ms -mode list -conns 1 -count 30 -boxes 10
-			run retr-4-1 MBps -mode retr -conns 1 -count 10 -boxes 10
-			run retr-4-10 MBps -mode retr -conns 10 -count 40 -boxes 10
-			run retr-4-10-p MBps -mode retr -conns 10 -count 40 -boxes 10 -pipeline
-			run retr-64-1 MBps -mode retr -conns 1 -count 10 -boxes 10 -first 20
-			run retr-64-10 MBps -mode retr -conns 10 -count 40 -boxes 10 -first 20
-			run retr-64-10-p MBps -mode retr -conns 10 -count 40 -boxes 10 -first 20 -pipeline
+			for secure in "" -stls; do
+				for how in "" -pipeline; do
+					run "retr-4-1$how$secure" MBps -mode retr -conns 1 -count 10 -boxes 10 $how $secure
+					run "retr-4-10$how$secure" MBps -mode retr -conns 10 -count 40 -boxes 10 $how $secure
+					run "retr-64-1$how$secure" MBps -mode retr -conns 1 -count 3 -boxes 10 -first 20 $how $secure
+					run "retr-64-10$how$secure" MBps -mode retr -conns 10 -count 10 -boxes 10 -first 20 $how $secure
+				done
+			done
 		done
 	done
 	echo
-	echo "POP3: median (range)"
+	echo "POP3, mailboxes of $FILL messages: median (range)"
 	echo
-	echo "| | logins a second, 20 sessions | STAT+UIDL+LIST of 1,000, ms | RETR 4 KiB, 1 session, MB/s | 10 sessions | 10, pipelined | RETR 64 KiB, 1 | 10 | 10, pipelined |"
-	echo "|---|---|---|---|---|---|---|---|---|"
+	echo "| | logins a second, 20 sessions | STAT+UIDL+LIST, ms | errors in all |"
+	echo "|---|---|---|---|"
 	for peer in $POPS; do
 		k=$WORK/out/pop3-$peer
-		name=CHmail; [ "$peer" = peer ] && name=Dovecot
-		echo "| $name | $(sum_up "$k-logins") | $(sum_up "$k-list") | $(sum_up "$k-retr-4-1") | $(sum_up "$k-retr-4-10") | $(sum_up "$k-retr-4-10-p") | $(sum_up "$k-retr-64-1") | $(sum_up "$k-retr-64-10") | $(sum_up "$k-retr-64-10-p") |"
+		echo "| $(pop_title "$peer") | $(sum_up "$k-logins") | $(sum_up "$k-list") | $(paste -sd+ "$k-errors" | bc) |"
+	done
+	for secure in "" -stls; do
+		echo
+		echo "RETR of all, $([ -n "$secure" ] && echo "after STLS" || echo plain), MB/s"
+		echo
+		echo "| | 4 KiB, 1 session | 1, pipelined | 10 sessions | 10, pipelined | 64 KiB, 1 session | 1, pipelined | 10 sessions | 10, pipelined |"
+		echo "|---|---|---|---|---|---|---|---|---|"
+		keys="4-1 4-1-pipeline 4-10 4-10-pipeline 64-1 64-1-pipeline 64-10 64-10-pipeline"
+		for peer in $POPS; do
+			row="| $(pop_title "$peer") |"
+			for key in $keys; do row="$row $(sum_up "$WORK/out/pop3-$peer-retr-$key$secure") |"; done
+			echo "$row"
+		done
+		have_peer || continue
+		row="| times Dovecot |"
+		for key in $keys; do
+			row="$row $(echo "$(median "$WORK/out/pop3-chmail-retr-$key$secure") $(median "$WORK/out/pop3-peer-retr-$key$secure")" | awk '{ printf "%.1f", $1 / $2 }') |"
+		done
+		echo "$row"
 	done
 	SERVER=$chmail_PID
 	[ -d "$WORK/peer" ] && stop peer
@@ -372,4 +405,9 @@ if [[ memory =~ ^($ONLY)$ ]]; then
 	stop_server
 	echo
 	echo "CHmail, resident memory: $before MB after the start, $during MB with 1,000 signed-in POP3 sessions."
+fi
+
+if [[ open =~ ^($ONLY)$ ]]; then
+	echo
+	CHMAIL_STORE_MESSAGES=$STORED TMPDIR=$WORK go test -count 1 -timeout 60m -run 'TestOpenLarge$' -v ./mailstore | grep -E 'messages|FAIL'
 fi

@@ -49,7 +49,16 @@ func Read(path string) (*File, error) {
 
 func (f *File) check() error {
 	var problems []error
+	shared := make(map[string]bool) // names of the storage.imapsql blocks
 	for _, n := range f.Nodes {
+		if n.Name == "storage.imapsql" {
+			for _, name := range append([]string{n.Name}, n.Args...) {
+				shared[name] = true
+			}
+		}
+	}
+	for _, n := range f.Nodes {
+		problems = append(problems, checkDeliveries(n, shared)...)
 		if (n.Name == "state_dir" || n.Name == "runtime_dir") && len(n.Args) == 1 {
 			if err := writable(n.Args[0]); err != nil {
 				problems = append(problems, config.NodeErr(n, "%s cannot be used: %v; give it to the account that runs chmaild, or name another folder", n.Name, err))
@@ -77,8 +86,25 @@ func checkBlock(n config.Node) []error {
 			problems = append(problems, config.NodeErr(n, "storage.imapsql on SQLite needs sqlite3_busy_timeout 60000 (milliseconds)"))
 		}
 	}
+	if n.Name == "storage.imapsql" && value(n, "driver") == "postgres" && value(n, "msg_store") == "" {
+		// Another machine would find the index of mail whose bodies it has not.
+		problems = append(problems, config.NodeErr(n, "storage.imapsql on PostgreSQL must say where bodies are: msg_store fs /shared/messages, which all machines see, or msg_store s3 { … }"))
+	}
 	for _, child := range n.Children {
 		problems = append(problems, checkBlock(child)...)
+	}
+	return problems
+}
+
+// checkDeliveries refuses deliveries to a storage.imapsql itself: what its
+// database cannot do just now would be answered 554, and the mail be lost.
+func checkDeliveries(n config.Node, shared map[string]bool) []error {
+	var problems []error
+	if n.Name == "deliver_to" && len(n.Args) == 1 && strings.HasPrefix(n.Args[0], "&") && shared[n.Args[0][1:]] {
+		problems = append(problems, config.NodeErr(n, "deliver_to %s: a storage.imapsql refuses mail for good when its database is busy; write deliver_to deferring %[1]s", n.Args[0]))
+	}
+	for _, child := range n.Children {
+		problems = append(problems, checkDeliveries(child, shared)...)
 	}
 	return problems
 }

@@ -62,6 +62,9 @@ func TestRead(t *testing.T) {
 		"inline":   {"imap tcp://127.0.0.1:1 {\n auth ldap { }\n}\n", "c.conf:2: auth.ldap"},
 		"txlock":   {"storage.imapsql m {\n driver sqlite3\n dsn x.db\n sqlite3_busy_timeout 60000\n}\n", "_txlock=immediate"},
 		"busy":     {"storage.imapsql m {\n driver sqlite3\n dsn \"file:x.db?_txlock=immediate\"\n}\n", "sqlite3_busy_timeout"},
+		"bodies":   {"storage.imapsql m {\n driver postgres\n dsn host=x\n}\n", "msg_store"},
+		"554":      {"smtp tcp://127.0.0.1:1 {\n default_source {\n  deliver_to &m\n }\n}\nstorage.imapsql m {\n driver postgres\n dsn host=x\n msg_store fs /m\n}\n", "c.conf:3: deliver_to &m: "},
+		"451":      {"smtp tcp://127.0.0.1:1 {\n deliver_to deferring &m\n}\nstorage.imapsql m {\n driver postgres\n dsn host=x\n msg_store fs /m\n}\n", ""},
 		"syntax":   {"a {\n", "c.conf"},
 	} {
 		t.Run(name, func(t *testing.T) {

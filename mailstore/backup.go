@@ -33,6 +33,11 @@ func (s *Store) Backup(ctx context.Context, dir string) (err error) {
 	if err := s.fs.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	// The log is copied. On the store's own disk that must not take its last room.
+	usage, err := s.fs.GetDiskUsage(dir)
+	if need := s.db.Metrics().WAL.PhysicalSize + 8*roomToGoOn; err == nil && usage.AvailBytes < need {
+		return fmt.Errorf("%w at %s: it takes %d octets at the least, and %d are free", ErrFull, dir, need, usage.AvailBytes)
+	}
 	letGo := s.holdFiles()
 	defer letGo()
 	if err := s.db.Checkpoint(s.fs.PathJoin(dir, "index"), pebble.WithFlushedWAL()); err != nil {

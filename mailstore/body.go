@@ -181,6 +181,7 @@ func (s *Store) drop(b *pebble.Batch, m *message, counts map[uint64]int) (file u
 	if m.file() {
 		return m.body, b.Delete(idKey(keyFile, m.body), nil)
 	}
+	s.freed.Add(m.octets)
 	for chunk := range chunks(m.octets) {
 		if err := b.Delete(chunkKey(m.body, chunk), nil); err != nil {
 			return 0, err

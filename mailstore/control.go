@@ -18,7 +18,8 @@ import (
 
 // A running server answers admin commands on a Unix socket in the store's
 // folder, since no second process may open the store. A request is one line of
-// JSON, for `put` with the body behind it; the reply is one line of JSON.
+// JSON, for `put` with the body behind it; the reply is one line of JSON, for
+// `check` with lines of its progress before it.
 
 const (
 	// maxControl is how many admin commands are served at once; more wait.
@@ -27,6 +28,8 @@ const (
 	maxControlLine = 64 << 10
 	// controlIdle is how long a connection may wait between requests.
 	controlIdle = 5 * time.Minute
+	// progressEvery is how often a check tells how far it is.
+	progressEvery = 100 * time.Millisecond
 )
 
 // Admin is what admin commands do with a store: itself, or one that another
@@ -39,6 +42,7 @@ type Admin interface {
 	Backup(ctx context.Context, dir string) error
 	// Import puts size octets of body into one mailbox.
 	Import(ctx context.Context, to Recipient, body io.Reader, size int64) error
+	Check(ctx context.Context, progress Progress) (*Report, error)
 	Close() error
 }
 
@@ -74,6 +78,8 @@ type reply struct {
 	Is     string   `json:"is,omitempty"` // the sentinel that the error wraps
 	Logins []string `json:"logins,omitempty"`
 	Stats  *Stats   `json:"stats,omitempty"`
+	Report *Report  `json:"report,omitempty"`
+	Done   *[2]int  `json:"done,omitempty"` // how many of how many: not the reply yet
 }
 
 // sentinels are the errors that keep their meaning over the socket.
@@ -156,7 +162,7 @@ func (c *control) serve(conn net.Conn) {
 		}
 		_ = conn.SetReadDeadline(time.Time{})
 		body := &io.LimitedReader{R: r, N: q.Size}
-		a, err := c.do(&q, body)
+		a, err := c.do(&q, body, enc)
 		if err != nil {
 			a.Error = err.Error()
 			for _, s := range sentinels {
@@ -175,7 +181,7 @@ func (c *control) serve(conn net.Conn) {
 	}
 }
 
-func (c *control) do(q *request, body io.Reader) (a reply, err error) {
+func (c *control) do(q *request, body io.Reader, enc *json.Encoder) (a reply, err error) {
 	switch q.Op {
 	case "accounts":
 		a.Logins, err = c.s.Accounts()
@@ -187,6 +193,8 @@ func (c *control) do(q *request, body io.Reader) (a reply, err error) {
 		var st Stats
 		st, err = c.s.Stats()
 		a.Stats = &st
+	case "check":
+		a.Report, err = c.check(enc)
 	case "backup":
 		err = c.s.Backup(c.s.ctx, q.Dir)
 	case "put":
@@ -198,6 +206,22 @@ func (c *control) do(q *request, body io.Reader) (a reply, err error) {
 		err = fmt.Errorf("unknown command %q", q.Op)
 	}
 	return a, err
+}
+
+// check checks the store and tells how far it is, until nobody listens.
+func (c *control) check(enc *json.Encoder) (*Report, error) {
+	ctx, cancel := context.WithCancel(c.s.ctx)
+	defer cancel()
+	told := time.Now()
+	return c.s.Check(ctx, func(done, all int) {
+		if time.Since(told) < progressEvery {
+			return
+		}
+		told = time.Now()
+		if enc.Encode(reply{Done: &[2]int{done, all}}) != nil {
+			cancel()
+		}
+	})
 }
 
 // Remote is a store that another process has open. One goroutine uses it.
@@ -228,6 +252,10 @@ func (e *remoteError) Error() string { return e.text }
 func (e *remoteError) Unwrap() error { return e.is }
 
 func (r *Remote) ask(q request, body io.Reader) (reply, error) {
+	return r.askWith(q, body, nil)
+}
+
+func (r *Remote) askWith(q request, body io.Reader, progress Progress) (reply, error) {
 	line, err := json.Marshal(q)
 	if err == nil {
 		_, err = r.conn.Write(append(line, '\n'))
@@ -239,11 +267,20 @@ func (r *Remote) ask(q request, body io.Reader) (reply, error) {
 		return reply{}, fmt.Errorf("asking the running server: %w", err)
 	}
 	var a reply
-	if line, err = r.r.ReadBytes('\n'); err == nil {
-		err = json.Unmarshal(line, &a)
-	}
-	if err != nil {
-		return reply{}, fmt.Errorf("reading the running server's answer: %w", err)
+	for {
+		if line, err = r.r.ReadBytes('\n'); err == nil {
+			a = reply{}
+			err = json.Unmarshal(line, &a)
+		}
+		if err != nil {
+			return reply{}, fmt.Errorf("reading the running server's answer: %w", err)
+		}
+		if a.Done == nil {
+			break
+		}
+		if progress != nil {
+			progress(a.Done[0], a.Done[1])
+		}
 	}
 	if a.Error == "" {
 		return a, nil
@@ -278,6 +315,19 @@ func (r *Remote) Stats() (Stats, error) {
 		return Stats{}, err
 	}
 	return *a.Stats, nil
+}
+
+// Check asks the other process to check its store; with ctx the connection ends.
+func (r *Remote) Check(ctx context.Context, progress Progress) (*Report, error) {
+	defer context.AfterFunc(ctx, func() { r.conn.Close() })()
+	a, err := r.askWith(request{Op: "check"}, nil, progress)
+	if err != nil {
+		return nil, err
+	}
+	if a.Report == nil {
+		return nil, errors.New("the running server does not know how to check: is it an older one?")
+	}
+	return a.Report, nil
 }
 
 // Backup asks for a backup into dir, as the other process sees it.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -78,10 +79,10 @@ func TestMaildirAndMbox(t *testing.T) {
 	}
 }
 
-func TestImportFromIMAPSQL(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	nodes, err := parser.Read(strings.NewReader(fmt.Sprintf("driver sqlite3\ndsn \"file:%s/imapsql.db?_txlock=immediate\"\nsqlite3_busy_timeout 60000\nmsg_store fs %[1]s/messages\n", dir)), "t")
+// openIMAPSQL opens a storage.imapsql with a block's directives.
+func openIMAPSQL(t *testing.T, block string) module.ManageableStorage {
+	t.Helper()
+	nodes, err := parser.Read(strings.NewReader(block), "t")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,8 +93,14 @@ func TestImportFromIMAPSQL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer mod.(io.Closer).Close()
-	old := mod.(module.ManageableStorage)
+	t.Cleanup(func() { mod.(io.Closer).Close() })
+	return mod.(module.ManageableStorage)
+}
+
+func TestImportFromIMAPSQL(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	old := openIMAPSQL(t, fmt.Sprintf("driver sqlite3\ndsn \"file:%s/imapsql.db?_txlock=immediate\"\nsqlite3_busy_timeout 60000\nmsg_store fs %[1]s/messages\n", dir))
 	user, err := old.GetOrCreateIMAPAcct("a@x")
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +123,11 @@ func TestImportFromIMAPSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	for _, dsn := range []string{"file:" + dir + "/imapsqll.db?_txlock=immediate", dir + "/none.db"} {
+		if _, err := OpenIMAPSQL("sqlite3", dsn, dir+"/messages"); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", dsn, err)
+		}
+	}
 	s := openStore(t, t.TempDir(), Options{})
 	for range 2 { // the second time there is nothing left to do
 		if err := ImportIMAP(context.Background(), s, old, false, func() {}); err != nil {

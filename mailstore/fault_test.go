@@ -104,12 +104,6 @@ func TestFullDisk(t *testing.T) {
 	if _, err := box.remove(uids(t, box)[:n-5]); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.db.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.db.Compact(context.Background(), []byte{0}, []byte{0xFF}, false); err != nil {
-		t.Fatal(err)
-	}
 	waitFor(t, "room", func() bool { return s.room(100<<10, false) == nil })
 	mustPut(t, s, text("again", 60<<10), "a@x")
 	checkClean(t, s)
@@ -124,6 +118,10 @@ func TestFullDisk(t *testing.T) {
 	if err := put(s, text("file", 200<<10), "a@x"); !errors.Is(err, ErrFull) {
 		t.Errorf("a large body on a full disk: %v", err)
 	}
+	if err := s.Backup(context.Background(), filepath.Join(dir, "backup")); !errors.Is(err, ErrFull) {
+		t.Errorf("a backup onto a full disk: %v", err)
+	}
+	checkClean(t, s)
 	done := make(chan error, 1)
 	go func() {
 		for range 400 { // more than what was allocated in advance

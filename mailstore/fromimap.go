@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"strings"
 
 	"github.com/emersion/go-imap"
 	imapbackend "github.com/emersion/go-imap/backend"
@@ -124,7 +126,19 @@ func ask(box imapbackend.Mailbox, set *imap.SeqSet, items []imap.FetchItem) (lis
 }
 
 // OpenIMAPSQL opens a storage.imapsql to import from; close it as an io.Closer.
+// It makes none: an SQLite file or a folder of bodies that is not there is an
+// error that wraps os.ErrNotExist.
 func OpenIMAPSQL(driver, dsn, messages string) (module.ManageableStorage, error) {
+	paths := []string{messages}
+	if driver == "sqlite3" {
+		path, _, _ := strings.Cut(strings.TrimPrefix(dsn, "file:"), "?")
+		paths = append(paths, path)
+	}
+	for _, path := range paths {
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("opening storage.imapsql: %w", err)
+		}
+	}
 	factory := module.Get("storage.imapsql")
 	if factory == nil {
 		return nil, errors.New("this program has no storage.imapsql")

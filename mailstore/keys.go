@@ -32,7 +32,7 @@ var (
 )
 
 // errRecord: a record is not what this version writes.
-var errRecord = errors.New("mailstore: damaged record")
+var errRecord = errors.New("damaged record")
 
 func accountKey(login string) []byte { return append([]byte{keyAccount}, login...) }
 

@@ -28,6 +28,10 @@ func TestMain(m *testing.M) {
 	if dir, round, ok := strings.Cut(os.Getenv(childEnv), "|"); ok {
 		work(dir, round)
 	}
+	if dir := os.Getenv(openEnv); dir != "" {
+		openAndTell(dir)
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
@@ -247,7 +251,7 @@ func work(dir, round string) {
 // compares what is there with what it had acknowledged.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	rounds := 10
+	rounds := 50
 	if n, err := strconv.Atoi(os.Getenv(roundsEnv)); err == nil {
 		rounds = n
 	}

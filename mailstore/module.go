@@ -16,6 +16,7 @@ import (
 	"github.com/foxcpp/maddy/framework/address"
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
+	"github.com/foxcpp/maddy/framework/dns"
 	"github.com/foxcpp/maddy/framework/log"
 	"github.com/foxcpp/maddy/framework/module"
 	"golang.org/x/text/secure/precis"
@@ -126,14 +127,14 @@ func (m *Module) Init(cfg *config.Map) error {
 	o := Options{Log: m.log, Quotas: Quotas{Logins: map[string]int64{}, Domains: map[string]int64{}}}
 	var (
 		appendLimit int64
-		normalize   string
+		normalizer  string
 		expiries    []expiry
 	)
 	cfg.Bool("debug", true, false, &m.log.Debug)
 	cfg.String("path", false, false, DefaultPath, &m.path)
 	cfg.DataSize("quota", false, false, 0, &o.Quotas.Login)
-	cfg.Callback("quota_login", sizeOf(o.Quotas.Logins, address.PRECISFold))
-	cfg.Callback("quota_domain", sizeOf(o.Quotas.Domains, address.CleanDomain))
+	cfg.Callback("quota_login", sizeOf(o.Quotas.Logins, normalize))
+	cfg.Callback("quota_domain", sizeOf(o.Quotas.Domains, normalizeDomain))
 	cfg.Callback("expire", func(_ *config.Map, node config.Node) error {
 		if len(node.Args) < 2 {
 			return config.NodeErr(node, "expire takes an age and names of mailboxes: expire 720h Trash Junk")
@@ -156,14 +157,14 @@ func (m *Module) Init(cfg *config.Map) error {
 		return filter, err
 	}, &m.filters)
 	cfg.Custom("delivery_map", false, false, nil, modconfig.TableDirective, &m.mapped)
-	cfg.String("delivery_normalize", false, false, "precis_casefold_email", &normalize)
+	cfg.String("delivery_normalize", false, false, "precis_casefold_email", &normalizer)
 	if _, err := cfg.Process(); err != nil {
 		return err
 	}
-	m.fold = normalizers[normalize]
+	m.fold = normalizers[normalizer]
 	switch {
 	case m.fold == nil:
-		return config.NodeErr(cfg.Block, "%s: delivery_normalize %s is not known", modName, normalize)
+		return config.NodeErr(cfg.Block, "%s: delivery_normalize %s is not known", modName, normalizer)
 	case appendLimit != int64(uint32(appendLimit)):
 		return config.NodeErr(cfg.Block, "%s: appendlimit must be below 4G", modName)
 	case o.LargeBody < chunkSize || o.LargeBody > 16<<20:
@@ -217,7 +218,7 @@ func sizeOf(quotas map[string]int64, fold func(string) (string, error)) func(*co
 // command asks it.
 func (m *Module) open(o Options) error {
 	for end := time.Now().Add(openPatience); ; time.Sleep(100 * time.Millisecond) {
-		s, err := Open(m.path, o)
+		s, err := Open(m.Path(), o)
 		if err == nil {
 			m.store, m.admin = s, s
 			return nil
@@ -365,6 +366,14 @@ func normalize(login string) (string, error) {
 		return address.PRECISFold(login)
 	}
 	return precis.UsernameCaseMapped.CompareKey(login)
+}
+
+// normalizeDomain is normalize for the part after the @.
+func normalizeDomain(domain string) (string, error) {
+	if !address.ValidDomain(domain) || strings.Contains(domain, "@") {
+		return "", fmt.Errorf("%q is not a domain", domain)
+	}
+	return dns.ForLookup(domain)
 }
 
 // Lookup implements module.Table: the accounts that there are, as

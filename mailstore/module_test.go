@@ -74,7 +74,7 @@ func wantSMTP(t *testing.T, err error, code int, enhanced exterrors.EnhancedCode
 func TestModule(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	m, err := newModule(t, fmt.Sprintf("path %s\nquota 20K\nquota_login Big@X 1M\nmin_free 0\nexpire 24h Trash\n", filepath.Join(dir, "store")))
+	m, err := newModule(t, fmt.Sprintf("path %s\nquota 20K\nquota_login Big@X 1M\nquota_domain X 1M\nmin_free 0\nexpire 24h Trash\n", filepath.Join(dir, "store")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,6 +157,9 @@ func TestModule(t *testing.T) {
 	if st, err := remote.Stats(); err != nil || st.Messages != 4 || st.Accounts != 3 {
 		t.Errorf("%+v, %v", st, err)
 	}
+	if r, err := remote.Check(context.Background(), nil); err != nil || r.Messages != 4 || r.Found != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
 	if err := remote.Backup(context.Background(), filepath.Join(dir, "backup")); err != nil {
 		t.Error(err)
 	}
@@ -180,7 +183,8 @@ func TestModuleRefuses(t *testing.T) {
 	t.Parallel()
 	for block, want := range map[string]string{
 		"quota_login x\n":         "takes a name and a size",
-		"quota_domain x 1Q\n":     "quota_domain",
+		"quota_domain x 1Q\n":     "unit suffix",
+		"quota_domain a@x 1G\n":   "not a domain",
 		"expire 1m Trash\n":       "an hour or more",
 		"expire 24h\n":            "takes an age",
 		"large_body 1K\n":         "large_body",

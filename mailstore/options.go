@@ -20,29 +20,29 @@ const (
 
 var (
 	// ErrInUse: another process, or a POP3 session, holds what was asked for.
-	ErrInUse = errors.New("mailstore: in use")
+	ErrInUse = errors.New("in use")
 	// ErrFormat: the store was written by a newer version.
-	ErrFormat = errors.New("mailstore: the store was written by a newer version")
+	ErrFormat = errors.New("it was written by a newer version")
 	// ErrClosed: the store is closed.
-	ErrClosed = errors.New("mailstore: closed")
+	ErrClosed = errors.New("closed")
 	// ErrNoAccount: there is no such account.
-	ErrNoAccount = errors.New("mailstore: no such account")
+	ErrNoAccount = errors.New("no such account")
 	// ErrNoMailbox: there is no such mailbox.
-	ErrNoMailbox = errors.New("mailstore: no such mailbox")
+	ErrNoMailbox = errors.New("no such mailbox")
 	// ErrNoMessage: the message is gone.
-	ErrNoMessage = errors.New("mailstore: no such message")
+	ErrNoMessage = errors.New("no such message")
 	// ErrExists: the account or mailbox is there already.
-	ErrExists = errors.New("mailstore: exists already")
+	ErrExists = errors.New("exists already")
 	// ErrValidity: an imported message's UIDVALIDITY is not the mailbox's.
-	ErrValidity = errors.New("mailstore: the mailbox has mail under another UIDVALIDITY")
+	ErrValidity = errors.New("the mailbox has mail under another UIDVALIDITY")
 	// ErrFull: the file system has no room for more mail.
-	ErrFull = errors.New("mailstore: no room on the disk")
+	ErrFull = errors.New("no room on the disk")
 	// ErrQuota: the account's or its domain's quota is used up.
-	ErrQuota = errors.New("mailstore: over quota")
+	ErrQuota = errors.New("over quota")
 	// ErrTooLarge: the message alone is larger than the quota.
-	ErrTooLarge = errors.New("mailstore: larger than the quota")
+	ErrTooLarge = errors.New("larger than the quota")
 	// ErrName: the name cannot be one of a login or mailbox.
-	ErrName = errors.New("mailstore: not a usable name")
+	ErrName = errors.New("not a usable name")
 )
 
 // Logger takes structured events; fields are name and value in turn.

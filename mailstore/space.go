@@ -5,6 +5,7 @@ package mailstore
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,11 @@ const (
 	spaceEvery = 100 * time.Millisecond
 	// roomToGoOn is the free octets at which writers that wait for room go on.
 	roomToGoOn = 1 << 20
+	// smallDisk is the octets of a file system below which smallMemtable is
+	// used: Pebble keeps memtables+1 logs of that size.
+	smallDisk = 4 << 30
+	// reclaimPause is the least pause between two attempts to give room back.
+	reclaimPause = 2 * time.Second
 )
 
 // space is the free room of the file system, as last seen.
@@ -52,6 +58,10 @@ func (s *Store) room(size int64, take bool) error {
 	// Pebble writes a body twice: into its log and into a table.
 	need := 2*size + 1<<10
 	if p.free-p.taken-need < s.o.MinFree {
+		select {
+		case s.full <- struct{}{}:
+		default: // reclaim knows
+		}
 		return fmt.Errorf("%w: %d octets are free, %d are kept for deletions", ErrFull, p.free, s.o.MinFree)
 	}
 	if take {
@@ -60,11 +70,40 @@ func (s *Store) room(size int64, take bool) error {
 	return nil
 }
 
+// reclaim gives the file system back what removed messages took, while mail is
+// refused for want of room. Pebble does so as new mail comes; none does then.
+// It takes a tenth of the time at the most.
+func (s *Store) reclaim() {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.full:
+		}
+		if s.freed.Swap(0) == 0 {
+			continue
+		}
+		start := time.Now()
+		err := s.db.Flush()
+		if err == nil {
+			err = s.db.Compact(s.ctx, []byte{keyChunk}, []byte{keyChunk + 1}, false)
+		}
+		if err != nil && s.ctx.Err() == nil {
+			s.o.Log.Error("mailstore: giving room back", err)
+		}
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-time.After(max(reclaimPause, 9*time.Since(start))):
+		}
+	}
+}
+
 // waitForRoom gives Pebble a file system whose writes wait while the disk is
 // full instead of failing: a failed write to its log would end the process.
 // room keeps that from happening unless somebody else fills the disk.
 func waitForRoom(s *Store) vfs.FS {
-	return vfs.OnDiskFull(s.fs, func() {
+	return vfs.OnDiskFull(homeFS{s.fs, s.path("") + string(os.PathSeparator)}, func() {
 		s.o.Log.Error("mailstore: the disk is full: writers wait until there is room", ErrFull)
 		for !s.closed.Load() {
 			usage, err := s.fs.GetDiskUsage(s.dir)
@@ -74,6 +113,40 @@ func waitForRoom(s *Store) vfs.FS {
 			time.Sleep(spaceEvery)
 		}
 	})
+}
+
+// homeFS makes what Pebble writes outside the store, a backup, fail on a full
+// disk, so that no writer waits for it.
+type homeFS struct {
+	vfs.FS
+	dir string // with a separator at its end
+}
+
+func (fs homeFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.Create(name, category)
+	if err == nil && !strings.HasPrefix(name, fs.dir) {
+		f = guestFile{f}
+	}
+	return f, err
+}
+
+// guestFile is a file outside the store.
+type guestFile struct{ vfs.File }
+
+func (f guestFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	if err != nil && isFull(err) {
+		err = fmt.Errorf("%w: %v", ErrFull, err) // no ENOSPC: that would be waited for
+	}
+	return n, err
+}
+
+// memtableSize suits the disk.
+func (s *Store) memtableSize() uint64 {
+	if usage, err := s.fs.GetDiskUsage(s.dir); err == nil && usage.TotalBytes < smallDisk {
+		return smallMemtable
+	}
+	return memtable
 }
 
 // isFull says whether an error is that of a full disk.

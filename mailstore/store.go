@@ -28,8 +28,10 @@ const (
 	formatVersion = 1
 
 	// memtable is the octets of one of Pebble's in-memory tables; up to
-	// memtables of them wait to be written before writers wait for them.
+	// memtables of them wait to be written before writers wait for them. On a
+	// small disk they are smaller.
 	memtable, memtables = 32 << 20, 4
+	smallMemtable       = 4 << 20
 	// separateAbove is the octets of a value that Pebble keeps in a blob file.
 	separateAbove = 1 << 10
 	// maxAccounts is how many accounts nobody uses stay loaded.
@@ -78,6 +80,8 @@ type Store struct {
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	sweep    chan struct{} // there are removed mailboxes
+	full     chan struct{} // mail was refused for want of room
+	freed    atomic.Int64  // octets of bodies removed since the last reclaim
 	working  sync.WaitGroup
 }
 
@@ -85,7 +89,7 @@ type Store struct {
 // an error that wraps ErrInUse if another process has it open, and ErrFormat
 // if it is of a newer version.
 func Open(dir string, o Options) (*Store, error) {
-	s := &Store{dir: dir, o: o, fs: o.FS, accounts: make(map[string]*account), sweep: make(chan struct{}, 1)}
+	s := &Store{dir: dir, o: o, fs: o.FS, accounts: make(map[string]*account), sweep: make(chan struct{}, 1), full: make(chan struct{}, 1)}
 	s.defaults()
 	if err := s.openDir(); err != nil {
 		return nil, fmt.Errorf("opening the mail store %s: %w", dir, err)
@@ -99,6 +103,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.working.Go(s.clean)
+	s.working.Go(s.reclaim)
 	return s, nil
 }
 
@@ -141,8 +146,11 @@ func (s *Store) openDir() error {
 		return err
 	}
 	lock, err := s.fs.Lock(s.path("lock"))
+	if errors.Is(err, os.ErrPermission) { // this account may not even ask
+		return err
+	}
 	if err != nil {
-		return fmt.Errorf("%w by another process: %w", ErrInUse, err)
+		return fmt.Errorf("%w by another process, such as a chmaild that runs already (%w)", ErrInUse, err)
 	}
 	s.lock = lock
 	if err := s.format(); err != nil {
@@ -273,7 +281,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		FS:                          waitForRoom(s),
 		CacheSize:                   s.o.CacheSize,
 		FormatMajorVersion:          pebble.FormatNewest,
-		MemTableSize:                memtable,
+		MemTableSize:                s.memtableSize(),
 		MemTableStopWritesThreshold: memtables,
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       1000,

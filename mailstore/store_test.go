@@ -244,6 +244,9 @@ func TestSecondProcessAndFormat(t *testing.T) {
 	if _, err := Open(dir, Options{}); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("opened twice: %v", err)
 	}
+	if r, err := Open(filepath.Join(dir, "FORMAT", "x"), Options{}); err == nil || errors.Is(err, ErrInUse) {
+		t.Errorf("opened below a file: %v, %v", r, err)
+	}
 	s.Close()
 	if err := put(s, "x", "a@x"); !errors.Is(err, ErrClosed) {
 		t.Errorf("a closed store took mail: %v", err)

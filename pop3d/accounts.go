@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
@@ -26,9 +27,13 @@ const (
 	// client in an unnamed temporary file instead of memory.
 	spoolAbove = 128 << 10
 	// deleteAttempts is how often a deletion is tried: SQLite may say "database
-	// is locked". The pause between attempts doubles.
-	deleteAttempts = 4
-	deletePause    = 100 * time.Millisecond
+	// is locked", and PostgreSQL that it could not serialize one beside the
+	// deliveries into the same mailbox. The pause between attempts doubles, up to
+	// deletePauseMost, and is a random part of that, so that it does not keep
+	// step with what it is beside.
+	deleteAttempts  = 10
+	deletePause     = 50 * time.Millisecond
+	deletePauseMost = time.Second
 
 	inbox = "INBOX"
 	// graveyard is the mailbox that deleted messages pass through; it exists
@@ -230,8 +235,8 @@ func retry(ctx context.Context, try func() error) error {
 			return err
 		}
 		select {
-		case <-time.After(pause):
-			pause *= 2
+		case <-time.After(pause/2 + rand.N(pause/2)):
+			pause = min(2*pause, deletePauseMost)
 		case <-ctx.Done():
 			return err
 		}

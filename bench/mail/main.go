@@ -6,12 +6,19 @@ package main
 
 import (
 	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"os"
 	"slices"
@@ -24,7 +31,7 @@ import (
 )
 
 var (
-	mode     = flag.String("mode", "smtp", "smtp, logins, list, retr, idle, or hash: print one of the password")
+	mode     = flag.String("mode", "smtp", "smtp, logins, list, retr, idle; or hash: print one of the password; or cert: print a certificate and its key")
 	addr     = flag.String("addr", "127.0.0.1:1025", "server")
 	conns    = flag.Int("conns", 10, "connections at once")
 	count    = flag.Int("count", 5000, "messages to send, or sessions to make")
@@ -34,6 +41,7 @@ var (
 	domain   = flag.String("domain", "bench.test", "domain of the mailboxes")
 	password = flag.String("password", "bench", "password of all mailboxes")
 	pipeline = flag.Bool("pipeline", false, "retr: ask for all messages at once")
+	stls     = flag.Bool("stls", false, "POP3: STLS before the sign-in; whose certificate it is does not matter")
 	hold     = flag.Duration("hold", 0, "idle: how long sessions stay")
 )
 
@@ -51,7 +59,14 @@ type result struct {
 
 func main() {
 	flag.Parse()
-	if *mode == "hash" {
+	switch *mode {
+	case "cert":
+		if err := printCertificate(); err != nil {
+			fmt.Fprintln(os.Stderr, "making a certificate:", err)
+			os.Exit(1)
+		}
+		return
+	case "hash":
 		// The cheapest Argon2: sign-ins are to measure the server, not the hash.
 		salt := []byte("0123456789abcdef")
 		sum := argon2.IDKey([]byte(*password), salt, 1, 8, 1, 64)
@@ -220,11 +235,54 @@ func signIn(c *conn, n int) error {
 	if _, err := c.expect("+OK"); err != nil {
 		return err
 	}
+	if *stls {
+		if err := c.encrypt(); err != nil {
+			return fmt.Errorf("STLS: %w", err)
+		}
+	}
 	if _, err := c.ask("+OK", "USER u%d@%s", *first+n%*boxes, *domain); err != nil {
 		return err
 	}
 	_, err := c.ask("+OK", "PASS %s", *password)
 	return err
+}
+
+// encrypt goes on over TLS (RFC 2595 section 4). Every session has a full
+// handshake, as clients that come now and then do.
+func (c *conn) encrypt() error {
+	if _, err := c.ask("+OK", "STLS"); err != nil {
+		return err
+	}
+	secure := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true})
+	if err := secure.Handshake(); err != nil {
+		return err
+	}
+	c.Conn = secure
+	c.r.Reset(secure)
+	return nil
+}
+
+// printCertificate prints one that servers under load can use, in PEM.
+func printCertificate() error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	cert := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{*domain},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 0, 7),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		pem.Encode(os.Stdout, &pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.Encode(os.Stdout, &pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 }
 
 func quit(c *conn) error {

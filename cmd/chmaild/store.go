@@ -97,13 +97,9 @@ func checkStore(c *cli.Context, m *mailstore.Module) error {
 	if err := noArgs(c); err != nil {
 		return err
 	}
-	var report *mailstore.Report
-	err := withView(c.Context, m, func(s *mailstore.Store) (err error) {
-		p := newProgress("messages checked")
-		defer p.end()
-		report, err = s.Check(c.Context, p.set)
-		return err
-	})
+	p := newProgress("messages checked")
+	report, err := m.Admin().Check(c.Context, p.set)
+	p.end()
 	if err != nil {
 		return err
 	}
@@ -136,7 +132,6 @@ func exportStore(c *cli.Context, m *mailstore.Module) error {
 	return withView(c.Context, m, func(s *mailstore.Store) error {
 		logins := c.Args().Tail()
 		if len(logins) == 0 {
-			var err error
 			if logins, err = s.Accounts(); err != nil {
 				return err
 			}
@@ -149,15 +144,15 @@ func exportStore(c *cli.Context, m *mailstore.Module) error {
 			}
 			path := filepath.Join(dir, login)
 			if format == "maildir" {
-				if err := s.ExportMaildir(c.Context, login, path, p.step); err != nil {
-					return err
-				}
-				continue
+				err = s.ExportMaildir(c.Context, login, path, p.step)
+			} else {
+				err = exportMbox(c.Context, s, login, path+".mbox", p)
 			}
-			if err := exportMbox(c.Context, s, login, path+".mbox", p); err != nil {
-				return err
+			if err != nil {
+				return p.failed(err)
 			}
 		}
+		p.tell("Exported %d messages of %d accounts to %s.\n", len(logins), dir)
 		return nil
 	})
 }
@@ -183,6 +178,14 @@ func importStore(c *cli.Context, m *mailstore.Module) error {
 	}
 	p := newProgress("messages imported")
 	defer p.end()
+	if err := importFrom(c, m, args, p); err != nil {
+		return p.failed(err)
+	}
+	p.tell("Imported %d messages.\n")
+	return nil
+}
+
+func importFrom(c *cli.Context, m *mailstore.Module, args []string, p *progress) error {
 	switch {
 	case len(args) == 3 && args[0] == "maildir":
 		return mailstore.ImportMaildir(c.Context, m.Admin(), args[2], args[1], p.step)
@@ -217,6 +220,7 @@ var _ mailstore.IMAPSource = module.ManageableStorage(nil)
 // minute elsewhere, on standard error.
 type progress struct {
 	what     string
+	out      io.Writer
 	terminal bool
 	mu       sync.Mutex
 	done     int
@@ -224,7 +228,7 @@ type progress struct {
 }
 
 func newProgress(what string) *progress {
-	return &progress{what: what, terminal: term.IsTerminal(int(os.Stderr.Fd())), shown: time.Now()}
+	return &progress{what: what, out: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd())), shown: time.Now()}
 }
 
 func (p *progress) step() { p.set(p.done+1, 0) }
@@ -243,22 +247,36 @@ func (p *progress) set(done, all int) {
 	p.shown = time.Now()
 	switch {
 	case !p.terminal && all > 0:
-		fmt.Fprintf(os.Stderr, "%d of %d %s\n", done, all, p.what)
+		fmt.Fprintf(p.out, "%d of %d %s\n", done, all, p.what)
 	case !p.terminal:
-		fmt.Fprintf(os.Stderr, "%d %s\n", done, p.what)
+		fmt.Fprintf(p.out, "%d %s\n", done, p.what)
 	case all > 0:
 		const width = 40
 		full := min(width*done/all, width)
-		fmt.Fprintf(os.Stderr, "\r[%s%s] %d of %d %s", strings.Repeat("#", full), strings.Repeat(".", width-full), done, all, p.what)
+		fmt.Fprintf(p.out, "\r[%s%s] %d of %d %s", strings.Repeat("#", full), strings.Repeat(".", width-full), done, all, p.what)
 	default:
-		fmt.Fprintf(os.Stderr, "\r%d %s", done, p.what)
+		fmt.Fprintf(p.out, "\r%d %s", done, p.what)
 	}
 }
 
 func (p *progress) end() {
 	if p.terminal && p.done > 0 {
-		fmt.Fprint(os.Stderr, "\r\033[K")
+		fmt.Fprint(p.out, "\r\033[K")
 	}
+}
+
+// tell says on standard output what was done: its count, and args.
+func (p *progress) tell(format string, args ...any) {
+	p.end()
+	fmt.Printf(format, append([]any{p.done}, args...)...)
+}
+
+// failed says in an error how far it came: what was done stays.
+func (p *progress) failed(err error) error {
+	if p.done == 0 {
+		return err
+	}
+	return fmt.Errorf("after %d %s: %w", p.done, p.what, err)
 }
 
 func octets(n int64) string {
