@@ -18,11 +18,13 @@ import type { Canned, Entry, Participant, Summary } from './wire';
 
 // Whoever is in a room is not rung. A desk that does not show a room, or that
 // nobody looks at, leaves it this long after the last other person did, so that
-// the next attempt rings.
-const restAfter = 60_000; // ms
+// the next attempt rings: no longer than a page takes to be loaded again.
+const restAfter = 5_000; // ms
 
 export interface Callbacks {
   back(): void;
+  /** Somebody came in while it was not looked at. */
+  came(p: Participant): void;
   /** There is something new, or it has been seen. */
   news(): void;
   /** It left the room while it was not shown. */
@@ -152,6 +154,9 @@ export class DeskRoom {
         return entry;
       },
       changed: () => soon(changed),
+      came: (p) => {
+        if (this.behind || document.hidden) this.callbacks.came(p);
+      },
       heard: (m) => {
         if (m.from !== room.me && !this.behind && document.hidden && !this.summary()?.muted && now().getTime() - Date.parse(m.at) < 10_000) plink();
         if (this.behind || !document.hidden) this.callbacks.news();

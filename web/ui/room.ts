@@ -31,6 +31,8 @@ export interface Options {
   /** After each welcome; first is true once. */
   welcomed?(first: boolean): void;
   heard?(m: Message): void;
+  /** Somebody came in while one is here. */
+  came?(p: Participant): void;
   over(reason: unknown): void;
 }
 
@@ -291,7 +293,7 @@ export class Room {
         break;
       case 'people':
         this.compare(f.here);
-        this.meet(f.people, f.here);
+        this.greet(f);
         break;
       case 'typing':
         if (f.from && f.from !== this.me) this.typists.heard(f.from);
@@ -352,6 +354,13 @@ export class Room {
       this.wish = false; // it has come true
     }
     if (this.others.length) this.met = true;
+  }
+
+  /** greet meets them, and tells of each who was not here. */
+  private greet(f: Frame): void {
+    const before = this.here;
+    this.meet(f.people, f.here);
+    for (const p of this.others) if (!before.has(p.id)) this.options.came?.(p);
   }
 
   private compare(here: number[] = []): void {
