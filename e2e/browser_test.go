@@ -167,8 +167,13 @@ func (p *page) waitFor(role, name string, limit time.Duration) time.Duration {
 
 func (p *page) press(button string) {
 	p.t.Helper()
-	p.wait(fmt.Sprintf("button %q to press", button), 10*time.Second, func() bool {
-		id, ok := p.find("button", button)
+	p.pressRole("button", button)
+}
+
+func (p *page) pressRole(role, name string) {
+	p.t.Helper()
+	p.wait(fmt.Sprintf("%s %q to press", role, name), 10*time.Second, func() bool {
+		id, ok := p.find(role, name)
 		if !ok {
 			return false
 		}
