@@ -13,7 +13,7 @@ import { now } from './now';
 import { Panel } from './panel';
 import { plink } from './ringer';
 import { Room } from './room';
-import { cleanLine, nameOf } from './text';
+import { cleanLine, nameAmong } from './text';
 import type { Canned, Entry, Participant, Summary } from './wire';
 
 // Whoever is in a room is not rung. A desk that does not show a room, or that
@@ -197,7 +197,7 @@ export class DeskRoom {
     const people = [...room.people.values()];
     const others = (people.length ? people : this.summary()?.participants ?? []).filter((p) => p.id !== room.me);
     const subject = cleanLine(room.subject || this.summary()?.subject || '');
-    this.head.update(others.length ? list(others.map(nameOf)) : subject, others[0] ?? people[0]);
+    this.head.update(others.length ? list(others.map((p) => nameAmong(p, others))) : subject, others[0] ?? people[0]);
     this.panel?.draw();
     const alone = room.phase === 'open' && room.others.length === 0;
     this.view.ask(alone ? tr('compose.alone') : [], t('compose.placeholder'));

@@ -13,6 +13,7 @@ import { heardAt, now } from './now';
 import { History } from './history';
 import type { Pending } from './outbox';
 import { Sending } from './sending';
+import { nameAmong } from './text';
 import { Uploads } from './uploads';
 import type { Attempt, Entry, Frame, Message, Participant, Status } from './wire';
 
@@ -152,6 +153,11 @@ export class Room {
   /** The others who are here now. */
   get others(): Participant[] {
     return [...this.here].filter((id) => id !== this.me).flatMap((id) => this.people.get(id) ?? []);
+  }
+
+  /** What somebody is called here: with the address where two go by the same name. */
+  name(p: Participant | undefined): string {
+    return nameAmong(p, this.people.values());
   }
 
   get typing(): Participant[] {
