@@ -55,9 +55,15 @@ func TestPushInTheWorker(t *testing.T) {
 		if _, err := ask(p, serviceworker.DeliverPushMessage, serviceworker.DeliverPushMessageParams{Origin: s.Web, RegistrationID: id, Data: data}); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(500 * time.Millisecond) // asking for notifications while one is being shown can make Chromium forget it
 	}
 	shows := func(want string) {
 		t.Helper()
+		defer func() {
+			if t.Failed() {
+				t.Logf("shown: %q", p.eval("window.shown"))
+			}
+		}()
 		p.wait("the notifications "+want, 10*time.Second, func() bool {
 			p.do(`navigator.serviceWorker.getRegistration("/desk").then((r) => r.getNotifications()).then((all) => {
 				window.shown = all.map((n) => n.title + ": " + n.body + " " + n.actions.length).sort().join("; ");
