@@ -42,43 +42,58 @@ func called(p room.Person) string {
 	return "Somebody"
 }
 
-// page renders paragraphs, with a link as a button between the first and the rest.
-func page(link, button string, paragraphs ...string) string {
-	var b strings.Builder
-	b.WriteString(`<!DOCTYPE html><html lang="en"><body style="font-family:sans-serif;line-height:1.5">`)
-	for i, p := range paragraphs {
-		fmt.Fprintf(&b, "<p>%s</p>", html.EscapeString(p))
-		if i == 0 && link != "" {
-			fmt.Fprintf(&b, `<p><a href="%s">%s</a></p>`, html.EscapeString(link), html.EscapeString(button))
+// said is what a mail says in one language: a paragraph, a link with its words, a last paragraph.
+type said struct{ lang, first, button, last string }
+
+// written fills a mail with what is said, in each language after the other: of
+// whom it goes to nothing is known but an address.
+func written(m Mail, link string, all ...said) Mail {
+	var text, page strings.Builder
+	page.WriteString(`<!DOCTYPE html><html lang="` + all[0].lang + `"><body style="font-family:sans-serif;line-height:1.5">`)
+	for i, s := range all {
+		if i > 0 {
+			text.WriteString("\n\n")
+			page.WriteString("<hr>")
 		}
+		fmt.Fprintf(&text, "%s\n\n", s.first)
+		fmt.Fprintf(&page, `<div lang="%s"><p>%s</p>`, s.lang, html.EscapeString(s.first))
+		if link != "" {
+			fmt.Fprintf(&text, "%s:\n%s\n\n", s.button, link)
+			fmt.Fprintf(&page, `<p><a href="%s">%s</a></p>`, html.EscapeString(link), html.EscapeString(s.button))
+		}
+		fmt.Fprintf(&text, "%s\n", s.last)
+		fmt.Fprintf(&page, "<p>%s</p></div>", html.EscapeString(s.last))
 	}
-	b.WriteString("</body></html>\r\n")
-	return b.String()
+	page.WriteString("</body></html>\r\n")
+	m.Text, m.HTML = text.String(), page.String()
+	return m
 }
 
 // alarmMail tells to that from tried to reach them.
 func alarmMail(from, to room.Person, subject, link string) Mail {
-	first := fmt.Sprintf("%s tried to chat with you about “%s”, and nobody answered.", called(from), subject)
-	last := "The link opens the conversation, with everything said so far."
-	return Mail{To: to, ReplyTo: from.Addr, Subject: called(from) + " tried to reach you: " + subject,
-		Text: first + "\n\nJoin the conversation:\n" + link + "\n\n" + last + "\n",
-		HTML: page(link, "Join the conversation", first, last)}
+	return written(Mail{To: to, ReplyTo: from.Addr, Subject: called(from) + " tried to reach you: " + subject}, link,
+		said{"en", fmt.Sprintf("%s tried to chat with you about “%s”, and nobody answered.", called(from), subject),
+			"Join the conversation", "The link opens the conversation, with everything said so far."},
+		said{"ko", fmt.Sprintf("%s님이 대화를 요청했지만 아무도 받지 않았습니다. 제목: ‘%s’", called(from), subject),
+			"대화에 들어가기", "링크를 누르면 지금까지 나눈 이야기와 함께 대화가 열립니다."})
 }
 
 // backMail tells to, who asked for it, that from is back.
 func backMail(from, to room.Person, subject, link string) Mail {
-	first := fmt.Sprintf("%s is back. You asked to be told, about “%s”.", called(from), subject)
-	last := "The link opens the conversation, with everything said so far."
-	return Mail{To: to, ReplyTo: from.Addr, Subject: called(from) + " is back: " + subject,
-		Text: first + "\n\nChat now:\n" + link + "\n\n" + last + "\n",
-		HTML: page(link, "Chat now", first, last)}
+	return written(Mail{To: to, ReplyTo: from.Addr, Subject: called(from) + " is back: " + subject}, link,
+		said{"en", fmt.Sprintf("%s is back. You asked to be told, about “%s”.", called(from), subject),
+			"Chat now", "The link opens the conversation, with everything said so far."},
+		said{"ko", fmt.Sprintf("%s님이 돌아왔습니다. 돌아오면 알려 달라고 하셨습니다. 제목: ‘%s’", called(from), subject),
+			"지금 대화하기", "링크를 누르면 지금까지 나눈 이야기와 함께 대화가 열립니다."})
 }
 
 // codeMail carries a confirmation code.
 func codeMail(to room.Person, code string) Mail {
-	first := "Your code is " + code + ". It is good for ten minutes."
-	last := "Somebody, most likely you, opened your chat link in another browser. If it was not you, do nothing, and give the code to nobody."
-	return Mail{To: to, Subject: "Your chat code: " + code, Text: first + "\n\n" + last + "\n", HTML: page("", "", first, last)}
+	return written(Mail{To: to, Subject: "Your chat code: " + code}, "",
+		said{"en", "Your code is " + code + ". It is good for ten minutes.", "",
+			"Somebody, most likely you, opened your chat link in another browser. If it was not you, do nothing, and give the code to nobody."},
+		said{"ko", "코드는 " + code + "입니다. 10분 동안 쓸 수 있습니다.", "",
+			"누군가(아마도 본인이) 다른 브라우저에서 대화 링크를 열었습니다. 본인이 아니라면 아무것도 하지 말고, 코드를 누구에게도 알려 주지 마세요."})
 }
 
 // compose builds the message (RFC 5322): header and multipart/alternative

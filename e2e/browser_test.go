@@ -21,7 +21,7 @@ import (
 
 // browser starts Chromium; every page of it has its own cookies, as if each
 // were another person's browser.
-func browser(t *testing.T) context.Context {
+func browser(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(testpart.Need(t, "chromium")),
@@ -36,7 +36,7 @@ func browser(t *testing.T) context.Context {
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.WSURLReadTimeout(60 * time.Second),
 	}
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), append(options, more...)...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
@@ -167,8 +167,13 @@ func (p *page) waitFor(role, name string, limit time.Duration) time.Duration {
 
 func (p *page) press(button string) {
 	p.t.Helper()
-	p.wait(fmt.Sprintf("button %q to press", button), 10*time.Second, func() bool {
-		id, ok := p.find("button", button)
+	p.pressRole("button", button)
+}
+
+func (p *page) pressRole(role, name string) {
+	p.t.Helper()
+	p.wait(fmt.Sprintf("%s %q to press", role, name), 10*time.Second, func() bool {
+		id, ok := p.find(role, name)
 		if !ok {
 			return false
 		}

@@ -141,7 +141,14 @@ func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
 // admin runs an admin command against the server's configuration.
 func (s *server) admin(t *testing.T, args ...string) []byte {
 	t.Helper()
+	return s.adminWith(t, "", args...)
+}
+
+// adminWith gives the command something on its standard input, such as a password.
+func (s *server) adminWith(t *testing.T, stdin string, args ...string) []byte {
+	t.Helper()
 	cmd := exec.Command(chmaild, append([]string{"--config", filepath.Join(s.state, "maddy.conf")}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	out, err := cmd.Output()

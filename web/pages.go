@@ -62,6 +62,8 @@ type chatData struct {
 	Card  cardData `json:"card"`
 	Mine  bool     `json:"mine"`  // this browser has claimed the link
 	Reply string   `json:"reply"` // mailto: to answer by mail
+
+	At time.Time `json:"at"` // now, for readers whose clock is wrong
 }
 
 type cardData struct {
@@ -130,7 +132,7 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	case err == nil:
 		data := chatData{
 			Page: "chat", Token: token, Nonce: s.nonce(token, time.Now()), Lang: lang, Reply: reply,
-			Mine: s.mine(r, token),
+			Mine: s.mine(r, token), At: time.Now().UTC(),
 			Card: cardData{Callee: from, Recipient: personOf(card.Invite.Recipient), Subject: card.Invite.Subject, Status: card.Status},
 		}
 		if !card.Invite.Date.IsZero() {

@@ -12,6 +12,7 @@ import { explain, gate, type How } from './gate';
 import { goneCard } from './gone';
 import { RoomHead, StatusLine } from './head';
 import { fullTime, t, tr } from './i18n';
+import { heardAt } from './now';
 import { Panel } from './panel';
 import { Room } from './room';
 import { cardLine } from './status';
@@ -22,6 +23,7 @@ const refreshEvery = 60_000; // ms between two looks at whether the person is th
 
 export function chat(page: ChatPage, root: HTMLElement): void {
   const { token } = page;
+  heardAt(page.at);
   const callee = page.card.callee;
   const name = nameOf(callee);
   const status = new StatusLine();

@@ -65,6 +65,7 @@ export class Connection {
     addEventListener('online', this.wake);
     addEventListener('pageshow', this.wake);
     document.addEventListener('visibilitychange', this.wake);
+    document.addEventListener('resume', this.wake); // of a page that was frozen
     network()?.addEventListener('change', this.wake);
     void this.run();
   }
@@ -82,6 +83,7 @@ export class Connection {
     removeEventListener('online', this.wake);
     removeEventListener('pageshow', this.wake);
     document.removeEventListener('visibilitychange', this.wake);
+    document.removeEventListener('resume', this.wake);
     network()?.removeEventListener('change', this.wake);
     this.wire?.close();
     this.resume?.();

@@ -9,7 +9,6 @@ import { fill, h, icon, soon } from './dom';
 import { dayName, list, t, tr, type Key } from './i18n';
 import { comingLine, line, mailLine, noteLine, pendingLine, uploadLine } from './lines';
 import type { Room } from './room';
-import { nameOf } from './text';
 import type { Canned, Message } from './wire';
 
 const groupGap = 5 * 60_000; // ms of silence that begin a new group
@@ -82,7 +81,7 @@ export class Conversation {
     const room = this.room;
     this.compose.update();
     this.drawBar();
-    const who = room.typing.map(nameOf);
+    const who = room.typing.map((p) => room.name(p));
     fill(this.typing, who.length ? [
       h('span', { class: 'dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i')),
       h('span', null, tr(who.length > 1 ? 'typing.many' : 'typing.one', { names: list(who) })),
@@ -212,7 +211,7 @@ export class Conversation {
         const what = c;
         if (what.after < (shown[0]?.offset ?? 0)) continue;
         between(what.at);
-        out.push({ key: `c${what.id} ${what.at}`, print: nameOf(room.people.get(what.id)), make: () => comingLine(room, what) });
+        out.push({ key: `c${what.id} ${what.at}`, print: room.name(room.people.get(what.id)), make: () => comingLine(room, what) });
       }
     };
     shown.forEach((m, i) => {
@@ -220,7 +219,7 @@ export class Conversation {
       between(m.at);
       const next = shown[i + 1];
       const tail = next ? !joins(m, next) : !(m.from === room.me && waits.length + uploads.length);
-      out.push(this.row(m, !joins(shown[i - 1], m), tail, m === seen ? room.seers(m.offset).map(nameOf) : []));
+      out.push(this.row(m, !joins(shown[i - 1], m), tail, m === seen ? room.seers(m.offset).map((p) => room.name(p)) : []));
     });
     comings(Infinity);
     const last = all.at(-1);
@@ -246,10 +245,10 @@ export class Conversation {
     const { room } = this;
     const key = 'm' + m.offset;
     if (!said(m)) {
-      const who = nameOf(room.people.get(m.from)) + nameOf(room.callee);
+      const who = room.name(room.people.get(m.from)) + room.name(room.callee);
       return { key, print: who + (room.amCallee ? 1 : 0), make: () => (m.kind === 'mail' ? mailLine(room, m) : noteLine(room, m)) };
     }
-    const print = JSON.stringify([head, tail, m.text, m.edited, m.deleted, room.me === m.from && room.editFor, nameOf(room.people.get(m.from)),
+    const print = JSON.stringify([head, tail, m.text, m.edited, m.deleted, room.me === m.from && room.editFor, room.name(room.people.get(m.from)),
       room.people.size > 2, ...seenBy]);
     return {
       key, print, make: () => line(room, m, head, tail, seenBy, {

@@ -25,7 +25,7 @@ import { preview, RoomList } from './roomlist';
 import { Search } from './search';
 import { SettingsPage } from './settings';
 import { signIn } from './signin';
-import { avatar, nameOf } from './text';
+import { avatar, cleanLine, nameOf } from './text';
 import type { DeskPage, Participant, Ring } from './wire';
 
 const readPause = 250;    // ms in which several changes are one reading
@@ -193,6 +193,7 @@ class Desk {
   private room(id: string): DeskRoom {
     return new DeskRoom(id, this.pane, () => this.list.find(id), {
       back: () => { location.hash = ''; },
+      came: (p) => this.came(id, p),
       news: () => this.changed(),
       gone: () => this.open.drop(id),
       rings: () => this.incoming.has(id),
@@ -201,6 +202,16 @@ class Desk {
       mute: (on) => void this.mute(id, on),
       block: (p) => void this.block(id, p),
     });
+  }
+
+  /** came tells of somebody who does not ring, since this desk is in their conversation, unseen. */
+  private came(room: string, p: Participant): void {
+    const r = this.list.find(room);
+    if (r?.muted) return;
+    const [name, subject] = [nameOf(p), cleanLine(r?.subject ?? '')];
+    this.tell(tr('toast.came', { name, subject }));
+    plink();
+    notify({ title: t('coming.in', { name }), body: subject, room, onclick: () => this.show(room) });
   }
 
   private async mute(id: string, on: boolean): Promise<void> {

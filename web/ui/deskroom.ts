@@ -13,16 +13,18 @@ import { now } from './now';
 import { Panel } from './panel';
 import { plink } from './ringer';
 import { Room } from './room';
-import { cleanLine, nameOf } from './text';
+import { cleanLine, nameAmong } from './text';
 import type { Canned, Entry, Participant, Summary } from './wire';
 
 // Whoever is in a room is not rung. A desk that does not show a room, or that
 // nobody looks at, leaves it this long after the last other person did, so that
-// the next attempt rings.
-const restAfter = 60_000; // ms
+// the next attempt rings: no longer than a page takes to be loaded again.
+const restAfter = 5_000; // ms
 
 export interface Callbacks {
   back(): void;
+  /** Somebody came in while it was not looked at. */
+  came(p: Participant): void;
   /** There is something new, or it has been seen. */
   news(): void;
   /** It left the room while it was not shown. */
@@ -152,6 +154,9 @@ export class DeskRoom {
         return entry;
       },
       changed: () => soon(changed),
+      came: (p) => {
+        if (this.behind || document.hidden) this.callbacks.came(p);
+      },
       heard: (m) => {
         if (m.from !== room.me && !this.behind && document.hidden && !this.summary()?.muted && now().getTime() - Date.parse(m.at) < 10_000) plink();
         if (this.behind || !document.hidden) this.callbacks.news();
@@ -192,7 +197,7 @@ export class DeskRoom {
     const people = [...room.people.values()];
     const others = (people.length ? people : this.summary()?.participants ?? []).filter((p) => p.id !== room.me);
     const subject = cleanLine(room.subject || this.summary()?.subject || '');
-    this.head.update(others.length ? list(others.map(nameOf)) : subject, others[0] ?? people[0]);
+    this.head.update(others.length ? list(others.map((p) => nameAmong(p, others))) : subject, others[0] ?? people[0]);
     this.panel?.draw();
     const alone = room.phase === 'open' && room.others.length === 0;
     this.view.ask(alone ? tr('compose.alone') : [], t('compose.placeholder'));

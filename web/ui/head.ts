@@ -67,14 +67,14 @@ export class RoomHead {
     const { room } = this;
     this.status.show(roomLine(room));
     const print = [title, who?.addr, who?.name, room.carrier, room.port, room.why, room.phase, [...room.here],
-      room.transcript, this.powers?.muted(), [...room.people.values()].map(nameOf)].join('|');
+      room.transcript, this.powers?.muted(), [...room.people.values()].map((p) => room.name(p))].join('|');
     if (print === this.drawn) return;
     this.drawn = print;
     this.title.textContent = title;
     fill(this.face, avatar(who));
     const here = [...room.here].flatMap((id) => room.people.get(id) ?? []);
     fill(this.people, here.length ? tr('people.here', {
-      names: list(here.map((p) => (p.id === room.me ? t('people.you') : nameOf(p)))),
+      names: list(here.map((p) => (p.id === room.me ? t('people.you') : room.name(p)))),
     }) : t('people.nobody'));
     const quic = room.carrier === 'webtransport' || room.carrier === 'quic';
     this.details.dataset.carrier = room.carrier;
@@ -99,8 +99,8 @@ export class RoomHead {
         cleanLine(p.addr) !== nameOf(p) && h('span', { class: 'muted' }, h('bdi', null, cleanLine(p.addr)))),
       room.here.has(p.id) && h('span', { class: 'here' }, t('people.isHere')),
       powers && p.id !== room.me && h('button', {
-        class: 'link', type: 'button', 'aria-label': t('block.whom', { name: nameOf(p) }),
-        onclick: () => void ask(tr('block.ask', { name: nameOf(p) }), t('block.block')).then((yes) => yes && powers.block(p)),
+        class: 'link', type: 'button', 'aria-label': t('block.whom', { name: room.name(p) }),
+        onclick: () => void ask(tr('block.ask', { name: room.name(p) }), t('block.block')).then((yes) => yes && powers.block(p)),
       }, t('block.block')))));
   }
 

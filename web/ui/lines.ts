@@ -75,7 +75,7 @@ export function line(room: Room, m: Message, head: boolean, tail: boolean, seenB
     h('div', { class: 'said' },
       head && (own
         ? h('span', { class: 'sr' }, t('line.you'))
-        : h('p', { class: 'who' }, bdi(nameOf(p)), p?.guest && h('span', { class: 'tag' }, t('people.guest')))),
+        : h('p', { class: 'who' }, bdi(room.name(p)), p?.guest && h('span', { class: 'tag' }, t('people.guest')))),
       h('div', { class: 'said-row' }, more, h('div', { class: 'said-what' }, body)),
       (tail || seenBy.length > 0 || edited || m.via === 'mail') && h('p', { class: 'meta' },
         h('time', { datetime: m.at, title: fullTime(at) }, clockTime(at)),
@@ -126,13 +126,13 @@ export function noteLine(room: Room, m: Message): HTMLElement {
 
 export function comingLine(room: Room, c: Coming): HTMLElement {
   return h('li', { class: 'note coming' },
-    h('p', null, tr(c.on ? 'coming.in' : 'coming.out', { name: nameOf(room.people.get(c.id)) }), ' ', timed(c.at)));
+    h('p', null, tr(c.on ? 'coming.in' : 'coming.out', { name: room.name(room.people.get(c.id)) }), ' ', timed(c.at)));
 }
 
 /** The mail a conversation began with, folded. */
 export function mailLine(room: Room, m: Message): HTMLElement {
   const from = room.people.get(m.from);
-  const to = [...room.people.values()].filter((p) => p.id !== m.from && !p.guest).map(nameOf);
+  const to = [...room.people.values()].filter((p) => p.id !== m.from && !p.guest).map((p) => room.name(p));
   const row = (key: Key, value: (Node | string)[]) => [h('dt', null, t(key)), h('dd', null, value)];
   return h('li', { class: 'mail' }, h('details', null,
     h('summary', null, icon('mail'), h('span', { class: 'mail-subject', dir: 'auto' }, cleanLine(m.text) || t('mail.noSubject')),

@@ -4,7 +4,7 @@
 
 import { bdi } from './dom';
 import { tr, type Key } from './i18n';
-import { cleanLine, nameOf } from './text';
+import { cleanLine, nameAmong } from './text';
 import type { Message, Participant } from './wire';
 
 const known = new Set(['answered', 'declined', 'cancelled', 'unanswered', 'alarmed']);
@@ -16,12 +16,13 @@ const known = new Set(['answered', 'declined', 'cancelled', 'unanswered', 'alarm
  * was said with a decline follows on a line of its own.
  */
 export function noteWords(m: Message, me: number, people: Iterable<Participant>, owner: number | undefined): (Node | string)[] {
+  const all = [...people];
   const [what, ...rest] = m.text.split('\n');
   if (!known.has(what!)) return [bdi(cleanLine(m.text))];
   if (!m.from && what === 'cancelled') return tr('note.cancelled.unknown');
   const about = m.from || owner;
   const key = `note.${what}${about && about === me ? '.you' : ''}` as Key;
-  const said = tr(key, { name: nameOf([...people].find((p) => p.id === about)) });
+  const said = tr(key, { name: nameAmong(all.find((p) => p.id === about), all) });
   const words = cleanLine(rest.join(' '));
   return words ? [...said, ': ', bdi(words)] : said;
 }

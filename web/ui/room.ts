@@ -13,6 +13,7 @@ import { heardAt, now } from './now';
 import { History } from './history';
 import type { Pending } from './outbox';
 import { Sending } from './sending';
+import { nameAmong } from './text';
 import { Uploads } from './uploads';
 import type { Attempt, Entry, Frame, Message, Participant, Status } from './wire';
 
@@ -31,6 +32,8 @@ export interface Options {
   /** After each welcome; first is true once. */
   welcomed?(first: boolean): void;
   heard?(m: Message): void;
+  /** Somebody came in while one is here. */
+  came?(p: Participant): void;
   over(reason: unknown): void;
 }
 
@@ -150,6 +153,11 @@ export class Room {
   /** The others who are here now. */
   get others(): Participant[] {
     return [...this.here].filter((id) => id !== this.me).flatMap((id) => this.people.get(id) ?? []);
+  }
+
+  /** What somebody is called here: with the address where two go by the same name. */
+  name(p: Participant | undefined): string {
+    return nameAmong(p, this.people.values());
   }
 
   get typing(): Participant[] {
@@ -291,7 +299,7 @@ export class Room {
         break;
       case 'people':
         this.compare(f.here);
-        this.meet(f.people, f.here);
+        this.greet(f);
         break;
       case 'typing':
         if (f.from && f.from !== this.me) this.typists.heard(f.from);
@@ -352,6 +360,13 @@ export class Room {
       this.wish = false; // it has come true
     }
     if (this.others.length) this.met = true;
+  }
+
+  /** greet meets them, and tells of each who was not here. */
+  private greet(f: Frame): void {
+    const before = this.here;
+    this.meet(f.people, f.here);
+    for (const p of this.others) if (!before.has(p.id)) this.options.came?.(p);
   }
 
   private compare(here: number[] = []): void {

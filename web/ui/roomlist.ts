@@ -7,7 +7,7 @@ import { fill, h, icon, type Child } from './dom';
 import { list, shortMoment, t } from './i18n';
 import { fileName } from './lines';
 import { noteWords } from './note';
-import { avatar, cleanLine, nameOf } from './text';
+import { avatar, cleanLine, nameAmong, nameOf } from './text';
 import type { Person, Summary } from './wire';
 
 const pageSize = 50; // conversations read at a time
@@ -67,7 +67,7 @@ export class RoomList {
       avatar(others[0] ?? this.me),
       h('span', { class: 'room-text' },
         h('span', { class: 'room-top' },
-          h('bdi', { class: 'room-name' }, others.length ? list(others.map(nameOf)) : nameOf(this.me)),
+          h('bdi', { class: 'room-name' }, others.length ? list(others.map((p) => nameAmong(p, others))) : nameOf(this.me)),
           r.muted && h('span', { class: 'room-muted' }, icon('mute'), h('span', { class: 'sr' }, t('desk.muted'))),
           h('time', { datetime: at.toISOString() }, shortMoment(at))),
         h('span', { class: 'room-subject', dir: 'auto' }, cleanLine(r.subject) || t('mail.noSubject')),
@@ -86,7 +86,7 @@ export function preview(r: Summary): Child {
   if (m.kind === 'note') return noteWords(m, r.me, r.participants, r.owner);
   if (m.kind === 'mail') return m.offset === 1 ? t('desk.mailSent') : t('desk.mailLater', { subject: cleanLine(m.text) || t('mail.noSubject') });
   const from = r.participants.find((p) => p.id === m.from);
-  const who = from?.id === r.me ? t('desk.you') : r.participants.length > 2 && from ? nameOf(from) + ': ' : '';
+  const who = from?.id === r.me ? t('desk.you') : r.participants.length > 2 && from ? nameAmong(from, r.participants) + ': ' : '';
   if (m.deleted) return who + t('line.deleted');
   if (m.kind === 'file') return who + t(m.file?.width ? 'desk.picture' : 'desk.file', { name: fileName(m.file?.name ?? '') });
   return who + cleanLine(m.text);

@@ -34,7 +34,7 @@ export function roomLine(room: Room): Line {
   if (room.phase === 'lost') return { mood: 'busy', nodes: tr('status.reconnecting') };
   if (room.phase === 'closed') return { mood: 'quiet', nodes: tr('status.left') };
 
-  const others = room.others.map(nameOf);
+  const others = room.others.map((p) => room.name(p));
   if (room.amCallee || room.calleeHere) {
     if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: list(others) }) };
     return { mood: 'quiet', nodes: tr(room.met ? 'status.allLeft' : 'status.nobody') };
@@ -50,7 +50,7 @@ export function roomLine(room: Room): Line {
     case 'unanswered': return { mood: 'quiet', nodes: tr('status.unanswered', { name }) };
     case 'alarmed': return { mood: 'quiet', nodes: tr('status.alerted', { name }) };
     case 'answered':
-      if (room.arriving) return { mood: 'busy', nodes: tr('status.answered', { name: nameOf(room.people.get(a.by ?? 0) ?? room.callee) }) };
+      if (room.arriving) return { mood: 'busy', nodes: tr('status.answered', { name: room.name(room.people.get(a.by ?? 0) ?? room.callee) }) };
   }
   if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: list(others) }) };
   if (a?.state === 'cancelled') return { mood: 'quiet', nodes: tr('status.cancelled') };

@@ -67,9 +67,9 @@ const desks = async () => (await worker.clients.matchAll({ type: 'window', inclu
   .filter((c) => new URL(c.url).pathname === '/desk');
 
 async function told(d: Told): Promise<void> {
-  const shown = await worker.registration.getNotifications({ tag: d.room });
   if (d.kind === 'end') {
-    for (const n of shown) if (n.data?.kind === 'ring') n.close();
+    // Asked for only here: while one notification is being shown, asking can make Chromium forget it.
+    for (const n of await worker.registration.getNotifications({ tag: d.room })) if (n.data?.kind === 'ring') n.close();
     return;
   }
   // A desk before somebody's eyes shows it itself.

@@ -33,6 +33,13 @@ export function nameOf(p: Person | undefined): string {
   return cleanLine(p.name ?? '') || cleanLine(p.addr) || '?';
 }
 
+/** nameAmong adds the address where another of them goes by the same name. */
+export function nameAmong(p: Person | undefined, all: Iterable<Person>): string {
+  const name = nameOf(p);
+  const same = (x: Person) => nameOf(x).normalize('NFKC').toLowerCase() === name.normalize('NFKC').toLowerCase();
+  return p?.addr && [...all].some((x) => x.addr !== p.addr && same(x)) ? `${name} (${cleanLine(p.addr)})` : name;
+}
+
 function initials(name: string): string {
   const found = name.split('@')[0]!.match(/[\p{L}\p{N}]+/gu) ?? [];
   const first = found[0] ?? '?';

@@ -90,7 +90,7 @@ export interface Settings {
 }
 
 export interface ChatPage {
-  page: 'chat'; lang: string; token: string; nonce: string; mine: boolean; reply?: string;
+  page: 'chat'; lang: string; token: string; nonce: string; mine: boolean; reply?: string; at: string;
   card: { callee: Person; recipient: Person; subject: string; date?: string; status: Status };
 }
 export interface GonePage {
