@@ -74,9 +74,13 @@ func TestTranscriptAndReply(t *testing.T) {
 	host.typ(frame.TWelcome)
 
 	answer := func(to, from, id, extra string) error {
+		history := 10
+		if id == "r1@far" { // one with a huge one; many would outlast the host's heartbeat
+			history = 100_000
+		}
 		return w.relay.Reply(t.Context(), to, strings.NewReader("From: Kim <"+from+">\r\nTo: <"+to+">\r\nSubject: Re: x\r\nMessage-ID: <"+id+
 			">\r\nDate: Mon, 1 Jan 2001 00:00:00 +0000\r\n"+extra+"Content-Type: text/plain; charset=utf-8\r\n\r\nBy all means\u202e!\r\n\r\n"+
-			"On Mon, 1 Jan 2001 at 10:00, CHmail <postmaster@mall.example> wrote:\r\n"+strings.ReplaceAll("> "+first.Text, "\n", "\r\n> ")+strings.Repeat("> more\r\n", 100_000)))
+			"On Mon, 1 Jan 2001 at 10:00, CHmail <postmaster@mall.example> wrote:\r\n"+strings.ReplaceAll("> "+first.Text, "\n", "\r\n> ")+strings.Repeat("> more\r\n", history)))
 	}
 	for range 2 { // it comes twice
 		if err := answer(strings.ToUpper(first.ReplyTo), "Kim@far.example", "r1@far", ""); err != nil {
