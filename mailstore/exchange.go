@@ -219,7 +219,10 @@ func ImportMbox(ctx context.Context, to Admin, login, mailbox string, in io.Read
 		if !started {
 			return nil
 		}
-		text := bytes.TrimSuffix(message.Bytes(), []byte("\r\n")) // the empty line between messages
+		text := message.Bytes()
+		if bytes.HasSuffix(text, []byte("\n\r\n")) || len(text) == 2 { // the empty line between messages
+			text = text[:len(text)-2]
+		}
 		err := to.Import(ctx, Recipient{Login: login, Mailbox: mailbox, Date: date}, bytes.NewReader(text), int64(len(text)))
 		message.Reset()
 		progress()

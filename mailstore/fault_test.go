@@ -25,7 +25,7 @@ func TestTornWrites(t *testing.T) {
 	t.Parallel()
 	l := newLedger()
 	fs := vfs.NewCrashableMem()
-	rounds := 9
+	rounds := 50
 	if testing.Short() {
 		rounds = 3
 	}

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,6 +42,8 @@ type ledger struct {
 	delivered map[string][]string          // id to logins: answered 250
 	deleting  map[string]bool              // login and id: a deletion was begun
 	deleted   map[string]bool              // it was acknowledged
+	begun     map[string][]string          // id to logins: a delivery was begun
+	sessions  [][]string                   // login and id of what one QUIT was to delete
 	seen      map[string]map[uint32]string // login to UID to id, as readers saw it
 	faults    []string
 }
@@ -48,7 +51,7 @@ type ledger struct {
 func newLedger() *ledger {
 	return &ledger{
 		delivered: make(map[string][]string), deleting: make(map[string]bool),
-		deleted: make(map[string]bool), seen: make(map[string]map[uint32]string),
+		deleted: make(map[string]bool), begun: make(map[string][]string), seen: make(map[string]map[uint32]string),
 	}
 }
 
@@ -60,8 +63,15 @@ func (l *ledger) note(line string) {
 	switch {
 	case len(f) > 2 && f[0] == "delivered":
 		l.delivered[f[1]] = f[2:]
-	case len(f) == 3 && f[0] == "deleting":
-		l.deleting[f[1]+" "+f[2]] = true
+	case len(f) > 2 && f[0] == "delivering":
+		l.begun[f[1]] = f[2:]
+	case len(f) > 2 && f[0] == "deleting":
+		var all []string
+		for _, id := range f[2:] {
+			l.deleting[f[1]+" "+id] = true
+			all = append(all, f[1]+" "+id)
+		}
+		l.sessions = append(l.sessions, all)
 	case len(f) == 3 && f[0] == "deleted":
 		l.deleted[f[1]+" "+f[2]] = true
 	case len(f) == 4 && f[0] == "seen":
@@ -96,6 +106,10 @@ func (l *ledger) copy() *ledger {
 	for k, v := range l.delivered {
 		c.delivered[k] = v
 	}
+	for k, v := range l.begun {
+		c.begun[k] = v
+	}
+	c.sessions = slices.Clone(l.sessions)
 	for k := range l.deleting {
 		c.deleting[k] = true
 	}
@@ -148,6 +162,34 @@ func (l *ledger) compare(t *testing.T, s *Store) {
 			t.Errorf("%s was acknowledged as deleted and is back", key)
 		}
 	}
+	// What was not acknowledged happened as a whole or not at all.
+	for id, logins := range l.begun {
+		some, all := 0, 0
+		for _, login := range logins {
+			if key := login + " " + id; !l.deleting[key] {
+				all++
+				some += there[key]
+			}
+		}
+		if some != 0 && some != all {
+			t.Errorf("%s was delivered to %d of %v", id, some, logins)
+		}
+	}
+	for _, keys := range l.sessions {
+		// One that was seen before it was answered 250 may be lost.
+		keys = slices.DeleteFunc(keys, func(key string) bool {
+			login, id, _ := strings.Cut(key, " ")
+			return !slices.Contains(l.delivered[id], login)
+		})
+		left := 0
+		for _, key := range keys {
+			left += there[key]
+		}
+		if left != 0 && left != len(keys) {
+			t.Errorf("a session that was to delete %d messages left %d of them", len(keys), left)
+		}
+	}
+	l.begun, l.sessions = make(map[string][]string), nil // later ones take what these left
 	for _, f := range l.faults {
 		t.Error(f)
 	}
@@ -169,6 +211,7 @@ func runWorkers(ctx context.Context, s *Store, round string, say func(string)) {
 				if i%20 == 0 {
 					size = 2 * killLarge
 				}
+				say("delivering " + id + " " + strings.Join(to, " "))
 				if err := put(s, text(id, size), to...); err == nil {
 					say("delivered " + id + " " + strings.Join(to, " "))
 				} else if !errors.Is(err, ErrClosed) {
@@ -217,8 +260,10 @@ func popSession(s *Store, login string, say func(string)) error {
 		say(fmt.Sprintf("seen %s %d %s", login, drop.messages[n-1].uid, id))
 		if rand.IntN(3) == 0 {
 			numbers, ids = append(numbers, n), append(ids, id)
-			say("deleting " + login + " " + id)
 		}
+	}
+	if len(ids) > 0 {
+		say("deleting " + login + " " + strings.Join(ids, " "))
 	}
 	if err := drop.Delete(context.Background(), numbers); err != nil {
 		return err

@@ -143,12 +143,13 @@ func (s *Store) scan(r pebble.Reader, mailbox uint64, first, last uint32, do fun
 		return err
 	}
 	for it.First(); it.Valid(); it.Next() {
+		uid := uidOf(it.Key())
 		msg, err := decodeMessage(it.Value())
 		if err != nil {
 			_ = it.Close()
-			return fmt.Errorf("message %d: %w", uidOf(it.Key()), err)
+			return fmt.Errorf("message %d: %w", uid, err)
 		}
-		if !do(uidOf(it.Key()), msg) {
+		if !do(uid, msg) {
 			break
 		}
 	}

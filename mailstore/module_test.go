@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-message/textproto"
 	"github.com/emersion/go-smtp"
@@ -195,5 +196,42 @@ func TestModuleRefuses(t *testing.T) {
 		if _, err := newModule(t, "path "+filepath.Join(t.TempDir(), "s")+"\n"+block); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", block, err, want)
 		}
+	}
+}
+
+// TestModuleExpires: the directive's age and names reach the store.
+func TestModuleExpires(t *testing.T) {
+	t.Parallel()
+	m, err := newModule(t, "path "+filepath.Join(t.TempDir(), "s")+"\nmin_free 0\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.CreateIMAPAcct("a@x"); err != nil {
+		t.Fatal(err)
+	}
+	for _, meta := range []*module.MsgMetadata{{}, {Quarantine: true}} {
+		if err := deliver(m, meta, text("x", 10), "a@x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func(name string) int {
+		box, err := m.store.Mailbox("a@x", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer box.Close()
+		return len(uids(t, box))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		m.expire(ctx, []expiry{{24 * time.Hour, []string{"INBOX"}}, {-time.Hour, []string{"junk"}}})
+		close(done)
+	}()
+	waitFor(t, "Junk to be empty", func() bool { return count("Junk") == 0 })
+	cancel()
+	<-done
+	if n := count("INBOX"); n != 1 {
+		t.Errorf("INBOX has %d messages, want the young one", n)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/emersion/go-imap"
 	imapbackend "github.com/emersion/go-imap/backend"
 
@@ -212,5 +213,53 @@ func TestPOP3BesideIMAP(t *testing.T) {
 	}
 	if got := uids(t, inbox(t, s, "a@x")); !slices.Equal(got, []uint32{3}) {
 		t.Errorf("left: %v", got)
+	}
+}
+
+// TestSessionReadsLittle takes away what a session must not need: opening it,
+// STAT and deliveries read no message's index, and TOP no more than it sends.
+func TestSessionReadsLittle(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, t.TempDir(), Options{LargeBody: 10 * chunkSize})
+	address := servePOP3(t, s)
+	addAccounts(t, s, "a@x", "b@x")
+	mustPut(t, s, text("long", 5*chunkSize), "a@x", "b@x")
+	box := inbox(t, s, "a@x")
+	m, err := box.message(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range chunks(m.octets) {
+		if n > 0 {
+			if err := s.db.Delete(chunkKey(m.body, n), pebble.Sync); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c := popSignIn(t, address, "a@x")
+	c.ask("+OK 1 ", "STAT")
+	c.ask("+OK", "TOP 1 20")
+	if got := c.lines(); len(got) != 23 { // two of header, an empty one
+		t.Errorf("TOP gave %d lines", len(got))
+	}
+	c.ask("+OK", "QUIT")
+
+	// Of b@x the index of its message cannot be read.
+	if err := s.db.Set(messageKey(inbox(t, s, "b@x").id, 1), []byte("damaged"), pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, s, "another\r\n", "b@x")
+	c = popSignIn(t, address, "b@x")
+	c.ask("+OK 2 ", "STAT")
+	c.ask("-ERR", "UIDL")
+	c.ask("+OK", "QUIT")
+	r, err := s.Check(context.Background(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, login := range []string{"a@x", "b@x"} {
+		if !slices.ContainsFunc(r.Problems, func(p Problem) bool { return p.Login == login && p.UID == 1 }) {
+			t.Errorf("check does not name what is damaged of %s: %v", login, r.Problems)
+		}
 	}
 }
