@@ -236,7 +236,7 @@ func ImportMbox(ctx context.Context, to Admin, login, mailbox string, in io.Read
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		line = bytes.TrimRight(line, "\r\n")
 		if bytes.HasPrefix(line, []byte("From ")) {
 			if err := put(); err != nil {
 				return err

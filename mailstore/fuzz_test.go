@@ -60,6 +60,7 @@ func (c *collector) Import(_ context.Context, _ Recipient, body io.Reader, size 
 func FuzzMbox(f *testing.F) {
 	f.Add([]byte("From x Thu Jan  1 00:00:00 2026\nSubject: a\n\n>From b\n\nFrom y\n"))
 	f.Add([]byte("From \n>>From \r\n\r\n\n\nFrom"))
+	f.Add([]byte("From \n\r\r"))
 	s, err := Open("/store", Options{FS: vfs.NewMem(), MinFree: -1})
 	if err != nil {
 		f.Fatal(err)
