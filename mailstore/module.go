@@ -52,8 +52,8 @@ const (
 //	    appendlimit 64M
 //	    # Octets above which a body is a file of its own; 256K.
 //	    large_body 256K
-//	    # Octets of memory that cache what was read; 64M.
-//	    cache 64M
+//	    # Octets of memory that cache what was read; 32M.
+//	    cache 32M
 //	    # Free octets of the disk below which no mail is taken (452); 256M.
 //	    min_free 256M
 //	    # Where quarantined mail goes, unless a mailbox has the use \Junk; Junk.

@@ -10,7 +10,7 @@ import (
 
 const (
 	// DefaultCacheSize is the octets of Pebble's block cache.
-	DefaultCacheSize = 64 << 20
+	DefaultCacheSize = 32 << 20
 	// DefaultLargeBody is the octets above which a body is a file.
 	DefaultLargeBody = 256 << 10
 	// DefaultMinFree is the free octets of the file system below which nothing

@@ -279,7 +279,7 @@ func (s *Store) openIndex() error {
 func (s *Store) pebbleOptions() *pebble.Options {
 	o := &pebble.Options{
 		FS:                          waitForRoom(s),
-		CacheSize:                   s.o.CacheSize,
+		CacheSize:                   s.o.CacheSize + 2*int64(s.memtableSize()), // Pebble takes memtables off it
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                s.memtableSize(),
 		MemTableStopWritesThreshold: memtables,

@@ -184,27 +184,43 @@ func (d *dotWriter) Write(p []byte) (int, error) {
 		if !d.inLine && p[0] == '.' {
 			_ = d.w.WriteByte('.') // the buffer keeps the error
 		}
-		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			d.inLine, d.cr = true, p[len(p)-1] == '\r'
-			_, err := d.w.Write(p)
+		n, bare := d.asIs(p)
+		_, err := d.w.Write(p[:n])
+		if bare {
+			_, err = d.w.WriteString("\r\n")
+			n++
+		}
+		if err != nil {
 			return size, err
 		}
-		hasCR := d.cr
-		if i > 0 {
-			hasCR = p[i-1] == '\r'
-		}
-		_, _ = d.w.Write(p[:i])
-		if !hasCR {
-			_ = d.w.WriteByte('\r')
-		}
-		if err := d.w.WriteByte('\n'); err != nil {
-			return size, err
-		}
-		d.inLine, d.cr = false, false
-		p = p[i+1:]
+		p = p[n:]
 	}
 	return size, nil
+}
+
+// asIs returns how many octets go out as they are: up to a line that begins
+// with a dot, or a bare LF. It notes where that leaves the line.
+func (d *dotWriter) asIs(p []byte) (n int, bare bool) {
+	for n < len(p) {
+		i := bytes.IndexByte(p[n:], '\n')
+		if i < 0 {
+			d.inLine, d.cr = true, p[len(p)-1] == '\r'
+			return len(p), false
+		}
+		end := n + i
+		hasCR := d.cr
+		if end > 0 {
+			hasCR = p[end-1] == '\r'
+		}
+		d.inLine, d.cr = false, false
+		if !hasCR {
+			return end, true
+		}
+		if n = end + 1; n < len(p) && p[n] == '.' {
+			break
+		}
+	}
+	return n, false
 }
 
 // end finishes the last line and says that the message is complete.
