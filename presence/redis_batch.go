@@ -13,13 +13,17 @@ import (
 // maxBatch bounds the steps of a batch, but for those of its last call.
 const maxBatch = 256
 
+// maxRunning bounds the batches on their way: two, so that Redis works on one
+// while this process reads the answers to the other.
+const maxRunning = 2
+
 // batches sends the steps of calls made at the same time together: while one
 // batch is on its way, the next gathers. Most of what a small step costs, both
 // here and in Redis, are the system calls of its round trip.
 type batches struct {
 	mu      sync.Mutex
 	waiting []*passenger
-	running bool // a goroutine sends them
+	running int // goroutines that send them
 }
 
 // passenger is the steps of a call.
@@ -47,8 +51,8 @@ func (r *Redis) share(ctx context.Context, cmds []*redis.Cmd) bool {
 	b := &r.batches
 	b.mu.Lock()
 	b.waiting = append(b.waiting, p)
-	if !b.running {
-		b.running = true
+	if b.running < maxRunning {
+		b.running++
 		go r.sendBatches()
 	}
 	b.mu.Unlock()
@@ -97,7 +101,8 @@ func (b *batches) next() []*passenger {
 		n++
 	}
 	if n == 0 {
-		b.running, b.waiting = false, nil
+		b.running--
+		b.waiting = nil
 		return nil
 	}
 	batch := b.waiting[:n:n]

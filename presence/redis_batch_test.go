@@ -20,13 +20,13 @@ func TestRedisBatches(t *testing.T) {
 	renew := func(ctx context.Context, login string) error {
 		return r.Renew(ctx, Address{Login: login, IP: ip("192.0.2.1"), Source: POP3})
 	}
-	waits := func(running bool, n int) {
+	waits := func(running, n int) {
 		t.Helper()
 		eventually(t, 2*time.Second, func() error {
 			r.batches.mu.Lock()
 			defer r.batches.mu.Unlock()
 			if r.batches.running != running || len(r.batches.waiting) != n {
-				return fmt.Errorf("running %v, %d calls wait, want %d", r.batches.running, len(r.batches.waiting), n)
+				return fmt.Errorf("running %d, %d calls wait, want %d", r.batches.running, len(r.batches.waiting), n)
 			}
 			return nil
 		})
@@ -40,21 +40,23 @@ func TestRedisBatches(t *testing.T) {
 		})
 	}
 	ok(t, renew(t.Context(), "first"))
-	waits(false, 0)
+	waits(0, 0)
 	s.signal(syscall.SIGSTOP)
 	defer s.signal(syscall.SIGCONT)
-	begin("sent")
-	waits(true, 0)
+	for i := range maxRunning {
+		begin(fmt.Sprint("sent", i))
+		waits(i+1, 0)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error)
 	go func() { left <- renew(ctx, "left") }()
-	waits(true, 1)
+	waits(maxRunning, 1)
 	cancel()
 	wantErr(t, <-left, context.Canceled)
 	for i := range 3 {
 		begin(fmt.Sprint("stays", i))
 	}
-	waits(true, 4)
+	waits(maxRunning, 4)
 	s.signal(syscall.SIGCONT)
 	wg.Wait()
 	_, err := r.Lookup(t.Context(), "left")
