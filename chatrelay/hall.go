@@ -248,7 +248,7 @@ func (h *hall) join(s *session, after int64) (joined bool) {
 		}
 		for i := range rest {
 			if rest[i].Offset <= h.last {
-				s.out.put(frame.Encode(&frame.Frame{T: frame.TMsg, Msg: &rest[i]}))
+				s.out.put(frame.Message(&rest[i]))
 			}
 		}
 	}
@@ -345,7 +345,7 @@ func (h *hall) pass(m room.Message) {
 	h.last = m.Offset
 	delete(h.early, m.Offset)
 	h.refresh(m.From)
-	b := frame.Encode(&frame.Frame{T: frame.TMsg, Msg: &m})
+	b := frame.Message(&m)
 	for s := range h.sessions {
 		if s.me == m.From && s.own[m.ID] {
 			s.ack(m)

@@ -179,7 +179,7 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 			return &fault{frame.ErrStore, "the conversation cannot be read at the moment"}
 		}
 		for i := range page {
-			if err := s.out.putSlowly(ctx, frame.Encode(&frame.Frame{T: frame.TMsg, Msg: &page[i]})); err != nil {
+			if err := s.out.putSlowly(ctx, frame.Message(&page[i])); err != nil {
 				return err
 			}
 		}
@@ -291,7 +291,7 @@ func (s *session) pass(now time.Time) string {
 // ack is called by a step of the room.
 func (s *session) ack(m room.Message) {
 	delete(s.own, m.ID)
-	s.out.send(frame.Encode(&frame.Frame{T: frame.TAck, ID: m.ID, Offset: m.Offset, At: &m.At}))
+	s.out.send(frame.Ack(m.ID, m.Offset, m.At))
 }
 
 func (s *session) seen(ctx context.Context, offset int64) error {

@@ -223,8 +223,11 @@ func Decode(b []byte) (*Frame, error) {
 		return nil, fmt.Errorf("decoding a frame: not UTF-8")
 	}
 	f := new(Frame)
-	if err := json.Unmarshal(b, f); err != nil {
-		return nil, fmt.Errorf("decoding a frame: %w", err)
+	if !quick(b, f) {
+		*f = Frame{}
+		if err := json.Unmarshal(b, f); err != nil {
+			return nil, fmt.Errorf("decoding a frame: %w", err)
+		}
 	}
 	if f.T == "" {
 		return nil, fmt.Errorf("decoding a frame: no type")

@@ -24,23 +24,14 @@ import (
 // transaction, has the journal brought in first (Store.talk, Store.tx): nobody
 // finds less than what was acknowledged.
 
-func (l *logged) key() messageKey { return messageKey{l.Room, l.From, l.ID} }
-
 func (l *logged) message() Message {
 	return Message{Offset: l.Offset, ID: l.ID, From: l.From, Kind: l.Kind, Text: l.Text, At: moment(l.At)}
-}
-
-type messageKey struct {
-	room string
-	from int64
-	id   string
 }
 
 // redo is a journal and what of it is not in the database yet.
 type redo struct {
 	db      *sql.DB // of the one writing connection
 	read    *sql.DB
-	check   *sql.Stmt // checking
 	log     func(format string, args ...any)
 	journal *journal
 	broken  bool // the writer's: it could not be written, and messages go past it until the next start
@@ -51,22 +42,19 @@ type redo struct {
 	wake     chan struct{} // holds one
 	some     atomic.Bool   // something waits
 
+	insert, touch, look, progress *sql.Stmt // applying
+
 	mu      sync.Mutex
 	waiting []logged
-	seq     int64                  // number of the record that holds the last of them
-	next    map[string]int64       // offsets of rooms that something waits of
-	stored  map[messageKey]*logged // what waits
-	seen    map[seenKey]int64      // marks that are not in the journal either
+	seq     int64             // number of the record that holds the last of them
+	seen    map[seenKey]int64 // marks that are not in the journal either
+	books   books
 }
 
 type seenKey struct {
 	room        string
 	participant int64
 }
-
-// checking asks for what place needs to know, in one step.
-const checking = "SELECT r.next, $1 IN ('', r.home), $2 = 0 OR EXISTS (SELECT 1 FROM participants p WHERE p.id = $2 AND p.room = r.id)," +
-	" COALESCE((SELECT m.pos FROM messages m WHERE m.room = r.id AND m.sender = $2 AND m.id = $3), 0) FROM rooms r WHERE r.id = $4"
 
 // openRedo takes the journal of a database and brings into the database what
 // a crash has left there.
@@ -77,7 +65,7 @@ func (s *Store) openRedo(ctx context.Context, path string) error {
 		return err
 	}
 	r := &redo{db: s.write, read: s.read, log: s.opts.Log, journal: j, alone: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		next: map[string]int64{}, stored: map[messageKey]*logged{}, seen: map[seenKey]int64{}}
+		seen: map[seenKey]int64{}}
 	r.yield()
 	var done int64
 	err = s.write.QueryRowContext(ctx, "SELECT pos FROM journal").Scan(&done)
@@ -104,10 +92,10 @@ func (s *Store) openRedo(ctx context.Context, path string) error {
 	}
 	left := len(r.waiting)
 	if err == nil {
-		err = r.apply()
+		err = r.prepare(ctx)
 	}
 	if err == nil {
-		r.check, err = s.read.PrepareContext(ctx, checking)
+		err = r.apply()
 	}
 	if err != nil {
 		j.close()
@@ -129,10 +117,6 @@ func (r *redo) add(list []logged, seq int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.waiting, r.seq = append(r.waiting, list...), seq
-	for i := range list {
-		l := &list[i]
-		r.next[l.Room], r.stored[l.key()] = l.Offset+1, l
-	}
 	r.stir()
 }
 
@@ -150,18 +134,17 @@ func (r *redo) stir() {
 func (r *redo) take(ctx context.Context, batch []*entry) error {
 	<-r.alone
 	defer r.yield()
-	var list []logged
-	next, stored := map[string]int64{}, map[messageKey]*logged{}
+	list := make([]logged, 0, len(batch))
 	now := micros(time.Now())
 	for _, e := range batch {
-		l, err := r.place(ctx, e, next, stored)
+		l, err := r.place(ctx, e, list)
 		if err != nil {
+			r.books.forget() // it has those before this one
 			return err
 		}
 		if l != nil {
 			l.At = now
 			e.append.m = l.message()
-			next[l.Room], stored[l.key()] = l.Offset+1, l
 			list = append(list, *l)
 		}
 	}
@@ -182,6 +165,7 @@ func (r *redo) take(ctx context.Context, batch []*entry) error {
 	}
 	if err != nil {
 		r.broken = !errors.Is(err, errJournalFull)
+		r.books.forget()
 		return err
 	}
 	r.add(list, r.journal.seq)
@@ -189,47 +173,61 @@ func (r *redo) take(ctx context.Context, batch []*entry) error {
 }
 
 // place finds a message's offset. It is nil, with what is to be answered in
-// the entry, when the message is not to be stored. next and stored are of the
-// batch so far.
-func (r *redo) place(ctx context.Context, e *entry, next map[string]int64, stored map[messageKey]*logged) (*logged, error) {
+// the entry, when the message is not to be stored. batch is what goes before
+// it into the same record.
+func (r *redo) place(ctx context.Context, e *entry, batch []logged) (*logged, error) {
 	a := e.append
-	l := &logged{Room: e.room, ID: a.m.ID, From: a.m.From, Kind: a.m.Kind, Text: a.m.Text}
 	e.refusal, a.repeated = nil, false
-	r.mu.Lock()
-	offset, twin := r.next[e.room], r.stored[l.key()]
-	r.mu.Unlock()
-	if n, ok := next[e.room]; ok {
-		offset = n
+	b, err := r.book(ctx, e.room)
+	if err == nil && !b.has(a.m.From) {
+		err = r.enrol(ctx, b)
 	}
-	if t := stored[l.key()]; t != nil {
-		twin = t
-	}
-	if twin != nil {
-		a.m, a.repeated = twin.message(), true
-		return nil, nil
-	}
-	// What has left the maps by now is in the database by now.
-	var there, twinAt int64
-	var here, in bool
-	err := r.check.QueryRowContext(ctx, a.home, l.From, l.ID, e.room).Scan(&there, &here, &in, &twinAt)
 	switch {
-	case errors.Is(err, sql.ErrNoRows) || err == nil && !in:
+	case errors.Is(err, sql.ErrNoRows) || err == nil && !b.has(a.m.From):
 		e.refusal = ErrUnknown
+		return nil, nil
 	case err != nil:
 		return nil, err
-	case twinAt != 0:
-		var at int64
-		err = r.read.QueryRowContext(ctx, "SELECT kind, body, at FROM messages WHERE room = $1 AND pos = $2", e.room, twinAt).
-			Scan(&a.m.Kind, &a.m.Text, &at)
-		a.m.Offset, a.m.At, a.repeated = twinAt, moment(at), true
-		return nil, err
-	case !here:
-		e.refusal = ErrMoved
-	default:
-		l.Offset = max(offset, there)
-		return l, nil
 	}
-	return nil, nil
+	if b.mayKnow(a.m.From, a.m.ID) {
+		m, err := r.twin(ctx, e.room, a.m.From, a.m.ID, batch)
+		if err == nil {
+			a.m, a.repeated = m, true
+			return nil, nil
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return nil, err
+		}
+	}
+	if a.home != "" && a.home != b.home {
+		e.refusal = ErrMoved
+		return nil, nil
+	}
+	l := &logged{Room: e.room, Offset: b.next, ID: a.m.ID, From: a.m.From, Kind: a.m.Kind, Text: a.m.Text}
+	r.books.add(b, l.From, l.ID)
+	return l, nil
+}
+
+// twin finds a message that was stored before: in batch, in the journal or in
+// the database. sql.ErrNoRows: there is none.
+func (r *redo) twin(ctx context.Context, roomID string, from int64, id string, batch []logged) (m Message, err error) {
+	r.mu.Lock()
+	waiting := r.waiting // which is only added to, and cut from its beginning
+	r.mu.Unlock()
+	for _, list := range [...][]logged{batch, waiting} {
+		for i := range list {
+			if l := &list[i]; l.ID == id && l.From == from && l.Room == roomID {
+				return l.message(), nil
+			}
+		}
+	}
+	// What waits no more by now is in the database by now.
+	m = Message{ID: id, From: from}
+	var at int64
+	err = r.read.QueryRowContext(ctx, "SELECT pos, kind, body, at FROM messages WHERE room = $1 AND sender = $2 AND id = $3", roomID, from, id).
+		Scan(&m.Offset, &m.Kind, &m.Text, &at)
+	m.At = moment(at)
+	return m, err
 }
 
 // hold waits for the right to give messages their offsets and brings what
@@ -240,6 +238,7 @@ func (r *redo) hold(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	r.books.stale()
 	if err := r.apply(); err != nil {
 		r.yield()
 		return err
@@ -270,13 +269,6 @@ func (r *redo) apply() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.waiting = r.waiting[len(list):]
-	for i := range list {
-		l := &list[i]
-		delete(r.stored, l.key())
-		if r.next[l.Room] == l.Offset+1 {
-			delete(r.next, l.Room)
-		}
-	}
 	for k, offset := range seen {
 		if r.seen[k] == offset {
 			delete(r.seen, k)
@@ -289,9 +281,29 @@ func (r *redo) apply() error {
 	return nil
 }
 
-// bring is one transaction. What is in the database already is left as it is:
-// a record that could not be synced was not acknowledged, and its messages may
-// have gone the other way.
+// prepare makes the statements of bring. What is in the database already is
+// left as it is: a record that could not be synced was not acknowledged, and
+// its messages may have gone the other way.
+func (r *redo) prepare(ctx context.Context) error {
+	for _, p := range []struct {
+		to    **sql.Stmt
+		query string
+	}{
+		{&r.insert, "INSERT INTO messages (room, pos, id, sender, kind, body, at)" +
+			" SELECT $1, $2, $3, $4, $5, $6, $7 WHERE EXISTS (SELECT 1 FROM rooms WHERE id = $1) ON CONFLICT DO NOTHING"},
+		{&r.touch, "UPDATE rooms SET next = MAX(next, $1), touched = $2 WHERE id = $3"},
+		{&r.look, "UPDATE participants SET seen = $1 WHERE id = $2 AND seen < $1"},
+		{&r.progress, "UPDATE journal SET pos = $1"},
+	} {
+		var err error
+		if *p.to, err = r.db.PrepareContext(ctx, p.query); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bring is one transaction.
 func (r *redo) bring(list []logged, seq int64, seen map[seenKey]int64) error {
 	ctx := context.Background() // SQLite has its busy_timeout
 	tx, err := r.db.BeginTx(ctx, nil)
@@ -299,38 +311,31 @@ func (r *redo) bring(list []logged, seq int64, seen map[seenKey]int64) error {
 		return err
 	}
 	defer tx.Rollback() // after a commit it does nothing
+	insert, touch, look := tx.StmtContext(ctx, r.insert), tx.StmtContext(ctx, r.touch), tx.StmtContext(ctx, r.look)
 	rooms := map[string]*logged{}
-	if len(list) > 0 {
-		insert, err := tx.PrepareContext(ctx, "INSERT INTO messages (room, pos, id, sender, kind, body, at)"+
-			" SELECT $1, $2, $3, $4, $5, $6, $7 WHERE EXISTS (SELECT 1 FROM rooms WHERE id = $1) ON CONFLICT DO NOTHING")
+	for i := range list {
+		l := &list[i]
+		done, err := insert.ExecContext(ctx, l.Room, l.Offset, l.ID, l.From, l.Kind, l.Text, l.At)
 		if err != nil {
 			return err
 		}
-		defer insert.Close()
-		for i := range list {
-			l := &list[i]
-			done, err := insert.ExecContext(ctx, l.Room, l.Offset, l.ID, l.From, l.Kind, l.Text, l.At)
-			if err != nil {
-				return err
-			}
-			if n, err := done.RowsAffected(); err == nil && n == 0 {
-				r.log("message %d of room %s is in the database already, or the room is gone", l.Offset, l.Room)
-			}
-			rooms[l.Room] = l
+		if n, err := done.RowsAffected(); err == nil && n == 0 {
+			r.log("message %d of room %s is in the database already, or the room is gone", l.Offset, l.Room)
 		}
+		rooms[l.Room] = l
 	}
 	for id, last := range rooms {
-		if _, err := tx.ExecContext(ctx, "UPDATE rooms SET next = MAX(next, $1), touched = $2 WHERE id = $3", last.Offset+1, last.At, id); err != nil {
+		if _, err := touch.ExecContext(ctx, last.Offset+1, last.At, id); err != nil {
 			return err
 		}
 	}
 	for k, offset := range seen {
-		if _, err := tx.ExecContext(ctx, "UPDATE participants SET seen = $1 WHERE id = $2 AND seen < $1", offset, k.participant); err != nil {
+		if _, err := look.ExecContext(ctx, offset, k.participant); err != nil {
 			return err
 		}
 	}
 	if len(list) > 0 {
-		if _, err := tx.ExecContext(ctx, "UPDATE journal SET pos = $1", seq); err != nil {
+		if _, err := tx.StmtContext(ctx, r.progress).ExecContext(ctx, seq); err != nil {
 			return err
 		}
 	}
@@ -340,16 +345,18 @@ func (r *redo) bring(list []logged, seq int64, seen map[seenKey]int64) error {
 // mark notes what a participant has seen, to be brought into the database with
 // the next messages. A crash may forget the last moment's marks.
 func (r *redo) mark(ctx context.Context, roomID string, participant, offset int64) error {
-	r.mu.Lock()
-	next := r.next[roomID]
-	r.mu.Unlock()
-	var there, seen int64
-	err := r.read.QueryRowContext(ctx, "SELECT r.next, p.seen FROM rooms r JOIN participants p ON p.room = r.id"+
-		" WHERE r.id = $1 AND p.id = $2", roomID, participant).Scan(&there, &seen)
-	if err != nil {
-		return known(err)
+	next, in := r.books.reach(roomID, participant)
+	if !in {
+		if err := r.apply(); err != nil {
+			return err
+		}
+		err := r.read.QueryRowContext(ctx, "SELECT r.next FROM rooms r JOIN participants p ON p.room = r.id"+
+			" WHERE r.id = $1 AND p.id = $2", roomID, participant).Scan(&next)
+		if err != nil {
+			return known(err)
+		}
 	}
-	if offset <= seen || offset >= max(next, there) {
+	if offset >= next {
 		return nil
 	}
 	r.mu.Lock()
