@@ -51,7 +51,7 @@ func (s *session) change(ctx context.Context, f *frame.Frame) error {
 		s.tooOften(f.ID, turnWait)
 		return nil
 	}
-	s.hall.do(func() { s.own[f.ID] = true })
+	s.own.add(f.ID)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	m, err := s.r.opt.Rooms.Change(ctx, s.r.home(), s.hall.id, m)
@@ -63,7 +63,7 @@ func (s *session) change(ctx context.Context, f *frame.Frame) error {
 		s.hall.post(s.hall.moved) // the client sends it again to the room's new home
 		return nil
 	}
-	s.hall.do(func() { delete(s.own, f.ID) })
+	s.own.take(f.ID)
 	switch {
 	case errors.Is(err, room.ErrForbidden):
 		s.refuse(f.ID, frame.ErrForbidden, "this message cannot be changed")

@@ -297,7 +297,7 @@ func (h *hall) posted(s *session, m room.Message) {
 	} else if m.Offset > h.last {
 		h.await(m)
 	}
-	if m.Offset <= h.last && s.own[m.ID] { // it was passed on before: sent again
+	if m.Offset <= h.last && s.own.take(m.ID) { // it was passed on before: sent again
 		s.ack(m)
 	}
 }
@@ -347,7 +347,7 @@ func (h *hall) pass(m room.Message) {
 	h.refresh(m.From)
 	b := frame.Message(&m)
 	for s := range h.sessions {
-		if s.me == m.From && s.own[m.ID] {
+		if s.me == m.From && s.own.take(m.ID) {
 			s.ack(m)
 		} else if len(h.sessions) <= inlineWrites {
 			s.out.send(b)

@@ -21,6 +21,7 @@ const (
 	presenceWait = 2 * time.Second  // of one call to presence
 	sayRate      = 20               // frames a second that a connection may send, and messages a participant; more are read later
 	sayBurst     = 60
+	maxFlying    = 8                     // texts of one connection on their way to the store; more are read later
 	turnWait     = 5 * time.Second       // for a participant's turn to say something
 	maxTracked   = 20000                 // participants, prefixes and logins whose limits are remembered
 	historyPage  = 100                   // messages read from the store at a time

@@ -65,6 +65,7 @@ type Rooms interface {
 	Reveal(ctx context.Context, participant int64) error
 	Member(ctx context.Context, login, roomID string) (room.Participant, error)
 	Append(ctx context.Context, home, roomID string, m room.Message) (room.Message, error)
+	AppendThen(ctx context.Context, home, roomID string, m room.Message, then func(room.Message, error))
 	Messages(ctx context.Context, roomID string, after int64, limit int) ([]room.Message, error)
 	Seen(ctx context.Context, roomID string, participant, offset int64) error
 	SeenBy(ctx context.Context, roomID string) (map[int64]int64, error)

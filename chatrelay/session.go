@@ -5,6 +5,7 @@ package chatrelay
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,12 +25,13 @@ type session struct {
 	me     int64
 	callee room.Participant // whom attempt rings; ID 0: nobody
 
-	own     map[string]bool // messages on their way to the store, by ID; the room's steps'
-	written time.Time       // when typing was passed on
-	passed  time.Time       // when it got a ticket for coming back
-	news    int64           // Relay.news then
-	refused atomic.Bool     // the callee has blocked them
-	heard   atomic.Int64    // when the last frame came, in Unix nanoseconds
+	own     ids           // messages on their way to the store
+	flying  chan struct{} // holds one token for each text among them
+	written time.Time     // when typing was passed on
+	passed  time.Time     // when it got a ticket for coming back
+	news    int64         // Relay.news then
+	refused atomic.Bool   // the callee has blocked them
+	heard   atomic.Int64  // when the last frame came, in Unix nanoseconds
 }
 
 // fault is why the relay ends a connection: an error frame.
@@ -76,7 +78,7 @@ func (r *Relay) ServeRoom(ctx context.Context, c Conn) {
 	defer detach()
 	defer context.AfterFunc(ctx, func() { out.end("", "") })() // which ends the reading
 	defer r.recovered("a connection")
-	s := &session{r: r, conn: c, out: out, own: map[string]bool{}}
+	s := &session{r: r, conn: c, out: out, flying: make(chan struct{}, maxFlying)}
 	err = s.serve(ctx)
 	if f := (*fault)(nil); errors.As(err, &f) {
 		out.end(f.code, f.text)
@@ -250,7 +252,7 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 	return nil
 }
 
-// say commits a message. Its connection waits, others do not.
+// say commits a message, and reads on meanwhile.
 func (s *session) say(ctx context.Context, f *frame.Frame) error {
 	text, err := s.words(f)
 	if text == "" {
@@ -260,23 +262,55 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 		s.tooOften(f.ID, turnWait)
 		return nil
 	}
-	s.hall.do(func() { s.own[f.ID] = true })
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
-	defer cancel()
-	m, err := s.r.opt.Rooms.Append(ctx, s.r.home(), s.hall.id, room.Message{ID: f.ID, From: s.me, Kind: room.KindText, Text: text})
-	if errors.Is(err, room.ErrMoved) {
-		s.hall.post(s.hall.moved) // the client sends it again to the room's new home
+	select {
+	case s.flying <- struct{}{}:
+	case <-s.out.done:
 		return nil
 	}
-	if err != nil {
-		s.r.opt.Log("committing a message", "room", s.hall.id, "reason", err.Error())
-		s.hall.do(func() { delete(s.own, f.ID) })
-		s.out.put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrStore, ID: f.ID, Text: "the message could not be kept, send it again"}))
-		return nil
-	}
-	messagesTotal.Inc()
-	s.hall.do(func() { s.hall.posted(s, m) })
+	s.own.add(f.ID)
+	h := s.hall
+	h.hold() // others are to learn of the message, also if this session leaves now
+	h.r.opt.Rooms.AppendThen(context.WithoutCancel(ctx), h.r.home(), h.id, room.Message{ID: f.ID, From: s.me, Kind: room.KindText, Text: text},
+		func(m room.Message, err error) {
+			defer h.leave()
+			<-s.flying
+			switch {
+			case err == nil:
+				messagesTotal.Inc()
+				h.soon(func() { h.posted(s, m) })
+			case errors.Is(err, room.ErrMoved):
+				h.soon(h.moved) // the client sends it again to the room's new home
+			default:
+				s.r.opt.Log("committing a message", "room", h.id, "reason", err.Error())
+				s.own.take(f.ID)
+				s.out.put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrStore, ID: f.ID, Text: "the message could not be kept, send it again"}))
+			}
+		})
 	return nil
+}
+
+// ids are a set.
+type ids struct {
+	mu  sync.Mutex
+	set map[string]bool
+}
+
+func (i *ids) add(id string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.set == nil {
+		i.set = map[string]bool{}
+	}
+	i.set[id] = true
+}
+
+// take takes an id out; false: it is not in the set.
+func (i *ids) take(id string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	had := i.set[id]
+	delete(i.set, id)
+	return had
 }
 
 // pass is a ticket for coming back when the connection is lost. Before it runs
@@ -288,9 +322,8 @@ func (s *session) pass(now time.Time) string {
 	return t.sealed(s.r.ticketKey)
 }
 
-// ack is called by a step of the room.
+// ack is called by a step of the room, when m has been taken out of own.
 func (s *session) ack(m room.Message) {
-	delete(s.own, m.ID)
 	s.out.send(frame.Ack(m.ID, m.Offset, m.At))
 }
 

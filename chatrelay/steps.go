@@ -38,6 +38,15 @@ func (h *hall) do(f func()) bool {
 	return <-s.done
 }
 
+// soon is post for a caller that has the time: it runs the step itself, if no
+// other is run.
+func (h *hall) soon(f func()) {
+	s := step{f: f, done: make(chan bool, 1)}
+	if h.bring(s) && h.upTo(s.done) {
+		go h.work()
+	}
+}
+
 // bring puts a step into the list. It reports true when the caller has to see
 // to it that the list is worked off.
 func (h *hall) bring(s step) bool {

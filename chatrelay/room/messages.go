@@ -17,29 +17,57 @@ import (
 // ErrFull: a text beyond its limit. ErrMoved: home, unless it is empty, is not
 // the room's home any more.
 func (s *Store) Append(ctx context.Context, home, roomID string, m Message) (Message, error) {
+	e, err := s.appending(ctx, home, roomID, m)
+	if err == nil {
+		err = s.hand(e)
+	}
+	return e.appended(err)
+}
+
+// AppendThen is Append that does not wait: then is told, exactly once, when the
+// message is committed or is not. Messages of one caller get their offsets in
+// the order of the calls, and the calls of then may come in another. It may be
+// called before AppendThen returns, and no lock may be held for it. When ctx
+// ends before the message's turn it is not stored.
+func (s *Store) AppendThen(ctx context.Context, home, roomID string, m Message, then func(Message, error)) {
+	e, err := s.appending(ctx, home, roomID, m)
+	if err == nil {
+		e.then = func(err error) { then(e.appended(err)) }
+		err = s.enqueue(e)
+	}
+	if err != nil {
+		then(e.appended(err))
+	}
+}
+
+func (s *Store) appending(ctx context.Context, home, roomID string, m Message) (*entry, error) {
 	m, err := ready(m)
 	if err != nil {
-		appendsTotal.WithLabelValues("refused").Inc()
-		return Message{}, fmt.Errorf("appending a message: %w", err)
+		return nil, err
 	}
 	a := &appending{home: home, m: m}
-	err = s.hand(&entry{ctx: ctx, room: roomID, append: a, do: func(ctx context.Context, tx querier) (err error) {
+	return &entry{ctx: ctx, room: roomID, append: a, do: func(ctx context.Context, tx querier) (err error) {
 		a.m, a.repeated, err = put(ctx, tx, home, roomID, m)
 		return err
-	}})
+	}}, nil
+}
+
+// appended is what Append answers after err.
+func (e *entry) appended(err error) (Message, error) {
 	switch {
-	case err == nil && a.repeated:
-		appendsTotal.WithLabelValues("repeated").Inc()
+	case err == nil && e.append.repeated:
+		appendsRepeated.Inc()
 	case err == nil:
-		appendsTotal.WithLabelValues("stored").Inc()
-	case errors.Is(err, ErrUnknown), errors.Is(err, ErrMoved):
-		appendsTotal.WithLabelValues("refused").Inc()
-		return Message{}, fmt.Errorf("appending a message: %w", err)
+		appendsStored.Inc()
+	case e == nil, errors.Is(err, ErrUnknown), errors.Is(err, ErrMoved):
+		appendsRefused.Inc()
 	default:
-		appendsTotal.WithLabelValues("failed").Inc()
+		appendsFailed.Inc()
+	}
+	if err != nil {
 		return Message{}, fmt.Errorf("appending a message: %w", err)
 	}
-	return a.m, nil
+	return e.append.m, nil
 }
 
 // ready checks a message before it is queued.

@@ -12,6 +12,11 @@ var (
 		Name: "chmail_rooms_appends_total",
 		Help: "Messages given to be stored, by result (stored, repeated, refused, failed).",
 	}, []string{"result"})
+	appendsStored   = appendsTotal.WithLabelValues("stored")
+	appendsRepeated = appendsTotal.WithLabelValues("repeated")
+	appendsRefused  = appendsTotal.WithLabelValues("refused")
+	appendsFailed   = appendsTotal.WithLabelValues("failed")
+
 	batchSize = promauto.NewHistogram(prometheus.HistogramOpts{
 		Name:    "chmail_rooms_batch_size",
 		Help:    "Writes that shared one commit.",

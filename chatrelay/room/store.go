@@ -16,6 +16,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -54,6 +55,7 @@ type Store struct {
 	clock     string // its clock, in microseconds
 	mailed    func(roomID string)
 	queue     chan *entry
+	queued    atomic.Int64  // entries in queue or with the writer, that are not being committed
 	turn      chan struct{} // holds one token, for who commits
 	committed time.Time     // when that was; of who has the turn
 	quit      chan struct{} // closed by Close

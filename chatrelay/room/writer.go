@@ -21,7 +21,17 @@ type entry struct {
 	do      func(ctx context.Context, tx querier) error
 	append  *appending // what do appends, if it does nothing else
 	refusal error
-	done    chan error // holds one
+	done    chan error  // holds one
+	then    func(error) // instead of done
+}
+
+// end tells who waits for an entry.
+func (e *entry) end(err error) {
+	if e.then != nil {
+		e.then(err)
+		return
+	}
+	e.done <- err
 }
 
 // appending is a message on its way.
@@ -38,39 +48,60 @@ func (s *Store) share(ctx context.Context, room string, do func(context.Context,
 }
 
 func (s *Store) hand(e *entry) error {
-	if err := s.mayAppend(); err != nil {
-		return err
-	}
-	ctx := e.ctx
 	e.done = make(chan error, 1)
-	select {
-	case <-s.quit:
-		return ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	default:
-	}
-	if s.atOnce(e) {
-		return <-e.done
-	}
-	select {
-	case s.queue <- e:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.quit:
-		return ErrClosed
+	if err := s.enqueue(e); err != nil {
+		return err
 	}
 	select {
 	case err := <-e.done:
 		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.written:
+	case <-e.ctx.Done():
+		return e.ctx.Err()
+	}
+}
+
+// enqueue gives an entry to the writer. Unless it errs, the entry is ended
+// exactly once, perhaps before enqueue returns.
+func (s *Store) enqueue(e *entry) error {
+	if err := s.mayAppend(); err != nil {
+		return err
+	}
+	select {
+	case <-s.quit:
+		return ErrClosed
+	case <-e.ctx.Done():
+		return e.ctx.Err()
+	default:
+	}
+	if s.atOnce(e) {
+		return nil
+	}
+	s.queued.Add(1)
+	select {
+	case s.queue <- e:
+	case <-e.ctx.Done():
+		s.queued.Add(-1)
+		return e.ctx.Err()
+	case <-s.quit:
+		s.queued.Add(-1)
+		return ErrClosed
+	}
+	select {
+	case <-s.written: // perhaps it ended without having seen this one
+		s.refuseRest()
+	default:
+	}
+	return nil
+}
+
+// refuseRest ends what came while the writer ended.
+func (s *Store) refuseRest() {
+	for {
 		select {
-		case err := <-e.done:
-			return err
-		default: // queued in the moment the writer ended
-			return ErrClosed
+		case e := <-s.queue:
+			e.end(ErrClosed)
+		default:
+			return
 		}
 	}
 }
@@ -83,13 +114,23 @@ func (s *Store) atOnce(e *entry) bool {
 	default:
 		return false
 	}
-	defer func() { s.turn <- struct{}{} }()
-	if time.Since(s.committed) < pause || len(s.queue) > 0 {
-		return false
+	now := time.Now()
+	quiet := now.Sub(s.committed) >= pause && s.queued.Load() == 0
+	var ended []*entry
+	if quiet {
+		ended = s.commit([]*entry{e})
+		s.committed = time.Now()
 	}
-	s.commit([]*entry{e})
-	s.committed = time.Now()
-	return true
+	s.turn <- struct{}{}
+	end(ended)
+	return quiet
+}
+
+// end tells who waits for entries.
+func end(list []*entry) {
+	for _, e := range list {
+		e.end(e.refusal)
+	}
 }
 
 // writer commits what is queued: whatever came while one commit was under
@@ -97,6 +138,7 @@ func (s *Store) atOnce(e *entry) bool {
 // any more.
 func (s *Store) writer() {
 	defer s.owned.Done()
+	defer s.refuseRest()
 	defer close(s.written)
 	for {
 		select {
@@ -107,15 +149,16 @@ func (s *Store) writer() {
 			if rest := pause - time.Since(s.committed); rest > 0 && len(s.queue) < crowded {
 				time.Sleep(rest)
 			}
-			s.commit(s.gather(e))
+			ended := s.commit(s.gather(e))
 			s.committed = time.Now()
 			s.turn <- struct{}{}
+			s.owned.Go(func() { end(ended) }) // which takes as long as it takes
 		case <-s.quit:
 			<-s.turn
 			for {
 				select {
 				case e := <-s.queue:
-					s.commit(s.gather(e))
+					end(s.commit(s.gather(e)))
 				default:
 					return
 				}
@@ -132,54 +175,56 @@ func (s *Store) gather(first *entry) []*entry {
 		case e := <-s.queue:
 			batch = append(batch, e)
 		default:
+			s.queued.Add(-int64(len(batch)))
 			return batch
 		}
 	}
+	s.queued.Add(-int64(len(batch)))
 	return batch
 }
 
-// commit writes a batch in one transaction. If that fails, each write gets a
-// transaction of its own, so that one bad write fails alone and a connection
-// lost in between harms nobody.
-func (s *Store) commit(batch []*entry) {
-	batch = slices.DeleteFunc(batch, func(e *entry) bool {
-		err := e.ctx.Err()
-		if err != nil {
-			e.done <- err
+// commit writes a batch, to the journal or in one transaction. If that fails,
+// each write gets a transaction of its own, so that one bad write fails alone
+// and a connection lost in between harms nobody. It returns the batch, with the
+// errors in it, for all to be told.
+func (s *Store) commit(batch []*entry) []*entry {
+	var live []*entry
+	for _, e := range batch {
+		if e.refusal = e.ctx.Err(); e.refusal == nil {
+			live = append(live, e)
 		}
-		return err != nil
-	})
-	if len(batch) == 0 {
-		return
 	}
-	if s.redo != nil && !s.redo.broken && !slices.ContainsFunc(batch, func(e *entry) bool { return e.append == nil }) {
-		err := s.journaled(batch)
+	if len(live) == 0 {
+		return batch
+	}
+	if s.redo != nil && !s.redo.broken && !slices.ContainsFunc(live, func(e *entry) bool { return e.append == nil }) {
+		err := s.journaled(live)
 		if err == nil {
-			return
+			return batch
 		}
-		s.opts.Log("%d messages go past the journal: %v", len(batch), err)
+		s.opts.Log("%d messages go past the journal: %v", len(live), err)
 	}
 	// Every store locks rooms in the same order, so that none waits in a circle.
-	slices.SortStableFunc(batch, func(a, b *entry) int { return strings.Compare(a.room, b.room) })
+	slices.SortStableFunc(live, func(a, b *entry) int { return strings.Compare(a.room, b.room) })
 	ctx, cancel := context.Background(), context.CancelFunc(func() {})
 	if s.Shared() { // SQLite has its busy_timeout, and would start a goroutine a statement for a context that can end
 		ctx, cancel = context.WithTimeout(ctx, writeTimeout)
 	}
 	defer cancel()
-	err := s.together(ctx, batch)
+	err := s.together(ctx, live)
 	if err == nil {
-		return
+		return batch
 	}
-	s.opts.Log("writing %d entries together: %v", len(batch), err)
-	for _, e := range batch {
+	s.opts.Log("writing %d entries together: %v", len(live), err)
+	for _, e := range live {
 		if err := s.together(ctx, []*entry{e}); err != nil {
-			e.done <- err
+			e.refusal = err
 		}
 	}
+	return batch
 }
 
-// together runs a batch in one transaction and, once it is committed, tells
-// every writer of the batch.
+// together runs a batch in one transaction.
 func (s *Store) together(ctx context.Context, batch []*entry) error {
 	began := time.Now()
 	err := s.tx(ctx, func(tx querier) error {
@@ -196,13 +241,10 @@ func (s *Store) together(ctx context.Context, batch []*entry) error {
 	}
 	batchSize.Observe(float64(len(batch)))
 	commitSeconds.Observe(time.Since(began).Seconds())
-	for _, e := range batch {
-		e.done <- e.refusal
-	}
 	return nil
 }
 
-// journaled writes a batch of messages to the journal and tells everyone.
+// journaled writes a batch of messages to the journal.
 func (s *Store) journaled(batch []*entry) error {
 	began := time.Now()
 	if err := s.redo.take(context.Background(), batch); err != nil {
@@ -210,8 +252,5 @@ func (s *Store) journaled(batch []*entry) error {
 	}
 	batchSize.Observe(float64(len(batch)))
 	commitSeconds.Observe(time.Since(began).Seconds())
-	for _, e := range batch {
-		e.done <- e.refusal
-	}
 	return nil
 }
