@@ -23,21 +23,26 @@ var (
 	castagnoli     = crc32.MakeTable(crc32.Castagnoli)
 )
 
+const halfJournal = journalSize / 2
+
 // recordHead is length (4 octets), CRC-32C of all that follows (4) and number
 // (8) of a record, each big-endian.
 const recordHead = 16
 
-// journal is a file of records that are synced when they are written, and are
-// overwritten from its beginning when nobody needs them any more. It has its
-// full size from the start, so that a write changes no metadata of the file
-// system, and goes past the page cache where the file system lets it: this
-// takes half the processor time. Records are numbered without gaps, which tells
-// new ones from those that they have overwritten.
+// journal is a file of records that are synced when they are written. It has
+// two halves; when one is full, the other is written from its beginning, if
+// nobody needs its records any more. The file has its full size from the start,
+// so that a write changes no metadata of the file system, and goes past the
+// page cache where the file system lets it: this takes half the processor time.
+// Records are numbered without gaps, which tells new ones from those that they
+// have overwritten.
 type journal struct {
 	file *os.File
-	end  int64  // where the next record goes
-	seq  int64  // number of the newest record
-	buf  []byte // begins on a block's boundary, with what the block at end has before it
+	half int      // that is written
+	end  int64    // where the next record goes
+	seq  int64    // number of the newest record
+	last [2]int64 // and of the newest in each half
+	buf  []byte   // begins on a block's boundary, with what the block at end has before it
 }
 
 // block is the unit of writes past the page cache, in memory and in the file.
@@ -140,51 +145,90 @@ func (j *journal) replay(do func(seq int64, list []logged) error) error {
 	if _, err := j.file.ReadAt(whole, 0); err != nil {
 		return err
 	}
-	for rest := whole; len(rest) >= recordHead; rest = whole[j.end:] {
-		size, sum := int64(binary.BigEndian.Uint32(rest)), binary.BigEndian.Uint32(rest[4:])
-		seq := int64(binary.BigEndian.Uint64(rest[8:]))
-		if size == 0 || size > int64(len(rest)-recordHead) || j.end > 0 && seq != j.seq+1 ||
-			sum != crc32.Checksum(rest[8:recordHead+size], castagnoli) {
-			break
-		}
-		var list []logged
-		for text := rest[recordHead : recordHead+size]; len(text) > 0; {
-			var l logged
-			if text = l.decode(text); text == nil {
-				return fmt.Errorf("record %d is none of this program's", seq)
+	starts := [2]int64{0, halfJournal}
+	if firstSeq(whole[halfJournal:]) < firstSeq(whole) {
+		starts = [2]int64{halfJournal, 0}
+	}
+	for _, start := range starts {
+		for at := start; at < journalSize; {
+			seq, text := record(whole[at:])
+			// Between the halves there may be a gap, of records nobody needed.
+			if text == nil || seq <= j.seq || at > start && seq != j.seq+1 {
+				break
 			}
-			list = append(list, l)
+			var list []logged
+			for rest := text; len(rest) > 0; {
+				var l logged
+				if rest = l.decode(rest); rest == nil {
+					return fmt.Errorf("record %d is none of this program's", seq)
+				}
+				list = append(list, l)
+			}
+			if err := do(seq, list); err != nil {
+				return err
+			}
+			at += int64(recordHead + len(text))
+			j.seq, j.end, j.half = seq, at, int((at-1)/halfJournal)
+			j.last[j.half] = seq
 		}
-		if err := do(seq, list); err != nil {
-			return err
-		}
-		j.seq, j.end = seq, j.end+recordHead+size
 	}
 	j.buf = append(j.buf[:0], whole[j.end&^(block-1):j.end]...)
 	return nil
 }
 
-// write adds a record. When it returns, the record is on disk.
-func (j *journal) write(list []logged) error {
+// firstSeq is the number of the record at the beginning of b, 0 if there is
+// none.
+func firstSeq(b []byte) int64 {
+	seq, text := record(b)
+	if text == nil {
+		return 0
+	}
+	return seq
+}
+
+// record returns the number and the messages of the record at the beginning of
+// b; nil: there is none.
+func record(b []byte) (seq int64, text []byte) {
+	if len(b) < recordHead {
+		return 0, nil
+	}
+	size, sum := int64(binary.BigEndian.Uint32(b)), binary.BigEndian.Uint32(b[4:])
+	if size == 0 || size > int64(len(b)-recordHead) || sum != crc32.Checksum(b[8:recordHead+size], castagnoli) {
+		return 0, nil
+	}
+	return int64(binary.BigEndian.Uint64(b[8:])), b[recordHead : recordHead+size]
+}
+
+// write adds a record. When it returns, the record is on disk. Records up to
+// free may be overwritten for it.
+func (j *journal) write(list []logged, free int64) error {
+	if j.seq <= free { // all
+		j.rewind(j.half)
+	}
 	start := len(j.buf)
 	buf := append(j.buf, make([]byte, recordHead)...)
 	for i := range list {
 		buf = list[i].encode(buf)
 	}
-	size := len(buf)
 	record := buf[start:]
 	binary.BigEndian.PutUint32(record, uint32(len(record)-recordHead))
 	binary.BigEndian.PutUint64(record[8:], uint64(j.seq+1))
 	binary.BigEndian.PutUint32(record[4:], crc32.Checksum(record[8:], castagnoli))
+	base := j.end - int64(start)
+	if whole := int64(len(buf)+block-1) &^ (block - 1); base+whole > int64(j.half+1)*halfJournal {
+		if j.last[1-j.half] > free || len(record) > halfJournal-block {
+			return errJournalFull
+		}
+		j.rewind(1 - j.half)
+		base = j.end
+		buf = append(j.buf[:0], record...)
+	}
+	size := len(buf)
 	if cap(j.buf) < size+block { // it has moved, perhaps off the boundary
 		buf = append(aligned(2 * (size + block))[:0], buf...)
 	}
 	whole := (size + block - 1) &^ (block - 1)
 	clear(buf[size:whole])
-	base := j.end - int64(start)
-	if base+int64(whole) > journalSize {
-		return errJournalFull
-	}
 	// A record of which a part was written, and was not acknowledged, keeps its
 	// number: the next one takes its place.
 	if _, err := j.file.WriteAt(buf[:whole], base); err != nil {
@@ -192,11 +236,17 @@ func (j *journal) write(list []logged) error {
 	}
 	j.seq++
 	j.end = base + int64(size)
+	j.last[j.half] = j.seq
 	j.buf = buf[:copy(buf, buf[size&^(block-1):size])]
 	return nil
 }
 
-// rewind lets the next record go to the beginning.
-func (j *journal) rewind() { j.end, j.buf = 0, j.buf[:0] }
+// rewind lets the next record go to the beginning of a half.
+func (j *journal) rewind(half int) {
+	j.half, j.end, j.buf = half, int64(half)*halfJournal, j.buf[:0]
+}
+
+// needs says whether the half that is not written holds records beyond free.
+func (j *journal) needs(free int64) bool { return j.last[1-j.half] > free }
 
 func (j *journal) close() error { return j.file.Close() }

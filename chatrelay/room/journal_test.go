@@ -124,10 +124,11 @@ func TestJournalOfNewerDatabase(t *testing.T) {
 	said := say(t, s, o.Room, 3)
 	ok(t, s.talk.settle())
 	old := crashed(t, dir)
-	for range 3 {
+	for i := range 3 {
 		say(t, s, o.Room, 3)
-		ok(t, s.talk.settle())
+		must(s.OpenFromMail(ctx, hello(fmt.Sprint(i, "@other"))))(t) // the journal begins again
 	}
+	say(t, s, o.Room, 1)
 	ok(t, s.Close())
 	ok(t, os.WriteFile(filepath.Join(old, "rooms.db"+JournalSuffix), must(os.ReadFile(filepath.Join(dir, "rooms.db"+JournalSuffix)))(t), 0o600))
 	after := open(t, "sqlite:"+filepath.Join(old, "rooms.db"))
@@ -140,6 +141,58 @@ func TestJournalOfNewerDatabase(t *testing.T) {
 	after = open(t, "sqlite:"+filepath.Join(old, "rooms.db"))
 	if got := texts(t, after, o.Room); !slices.Equal(got, said) {
 		t.Fatalf("%q, want %q", got, said)
+	}
+}
+
+// TestJournalPowerCut: the database as it was when it was synced last, and the
+// journal as it is now, hold everything, however often the journal's halves
+// have been written over.
+func TestJournalPowerCut(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, "sqlite:"+filepath.Join(dir, "rooms.db"))
+	o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
+	var said []string
+	synced, syncs := int64(-1), 0
+	durable := map[string][]byte{} // the database's files
+	check := func() {
+		end := stalled(t, s)
+		defer end()
+		if now := s.redo.durable(); now != synced {
+			synced = now
+			syncs++
+			for _, name := range []string{"rooms.db", "rooms.db-wal"} {
+				durable[name] = must(os.ReadFile(filepath.Join(dir, name)))(t)
+			}
+		}
+	}
+	long := strings.Repeat("x", MaxText)
+	checked := 0
+	for i := range 1200 {
+		check()
+		text := fmt.Sprint(i, " ", long)[:1+i*131%MaxText]
+		if i%300 == 299 { // a transaction between them
+			must(s.OpenFromMail(ctx, hello(fmt.Sprint(i, "@y"))))(t)
+		}
+		must(s.Append(ctx, "", o.Room, Message{Kind: KindNote, Text: text}))(t)
+		said = append(said, text)
+		if i%171 != 170 {
+			continue
+		}
+		check()
+		copied := crashed(t, dir)
+		for name, content := range durable {
+			ok(t, os.WriteFile(filepath.Join(copied, name), content, 0o600))
+		}
+		after := open(t, "sqlite:"+filepath.Join(copied, "rooms.db"))
+		if got := texts(t, after, o.Room); !slices.Equal(got, said) {
+			t.Fatalf("after %d messages, of which %d were synced: %d are there", len(said), synced, len(got))
+		}
+		checked++
+		ok(t, after.Close())
+	}
+	if syncs < 4 || checked < 6 {
+		t.Errorf("%d syncs, %d checks", syncs, checked)
 	}
 }
 
@@ -178,7 +231,7 @@ func TestJournalWhileLocked(t *testing.T) {
 	lock.SetMaxOpenConns(1)
 	must(lock.Exec("BEGIN IMMEDIATE"))(t)
 	long := strings.Repeat("x", MaxText)
-	const fits = journalSize / (MaxText + 200)
+	const fits = halfJournal / (MaxText + 200) * 2
 	var said []string
 	append1 := func(n int) error {
 		text := fmt.Sprint(n, long)[:MaxText]
@@ -263,7 +316,7 @@ func FuzzJournal(f *testing.F) {
 		j := must(openJournal(path))(f)
 		defer j.close()
 		j.seq = seq - 1
-		ok(f, j.write(list))
+		ok(f, j.write(list, 0))
 		return must(os.ReadFile(path))(f)[:j.end]
 	}
 	one, two := record(7, logged{Room: "r", Offset: 1, ID: "a", Kind: "text", Text: "한글"}), record(8, logged{Room: "r", Offset: 2, ID: "b", Kind: "text"})
@@ -294,7 +347,7 @@ func FuzzJournal(f *testing.F) {
 			j.close()
 			return
 		}
-		ok(t, j.write([]logged{{Room: "r", Offset: 1, ID: "z"}}))
+		ok(t, j.write([]logged{{Room: "r", Offset: 1, ID: "z"}}, 0))
 		want := j.seq
 		ok(t, j.close())
 		j = must(openJournal(path))(t)

@@ -37,7 +37,7 @@ const (
 	sweepEvery   = time.Hour
 	queueLength  = 1024                   // writes waiting; a further one waits for room in the queue
 	maxBatch     = 256                    // writes that share one commit
-	pause        = 2 * time.Millisecond   // between commits, for company; a commit after a longer rest is at once
+	pause        = time.Millisecond       // between commits, for company; a commit after a longer rest is at once
 	crowded      = 64                     // writes waiting with which a commit is at once
 	cacheSize    = "-8000"                // SQLite: the writer's pages in memory, in KiB
 	walPages     = 4000                   // SQLite: pages of the journal, at which it is copied into the database

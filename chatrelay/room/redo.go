@@ -5,6 +5,7 @@ package room
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,8 +18,9 @@ import (
 // With SQLite a message is acknowledged when it is in the journal, a synced
 // write for all that come at once. It gets into the database a moment later,
 // with many others in one transaction, which costs a fraction of a transaction
-// for each, and keeps SQLite's checkpoints out of the way of who waits for an
-// acknowledgement. After a crash the database is completed from the journal.
+// for each, and is not synced but for once in half a journal: an fsync of the
+// database would hold up the journal's. After a crash the database is completed
+// from the journal.
 //
 // Whoever reads messages from the database, or changes something in a
 // transaction, has the journal brought in first (Store.talk, Store.tx): nobody
@@ -47,6 +49,8 @@ type redo struct {
 	mu      sync.Mutex
 	waiting []logged
 	seq     int64             // number of the record that holds the last of them
+	synced  int64             // number of the record up to which the database would be found complete after a power cut
+	late    bool              // the journal is about to need room
 	seen    map[seenKey]int64 // marks that are not in the journal either
 	books   books
 }
@@ -71,7 +75,7 @@ func (s *Store) openRedo(ctx context.Context, path string) error {
 	err = s.write.QueryRowContext(ctx, "SELECT pos FROM journal").Scan(&done)
 	if err == nil {
 		err = j.replay(func(seq int64, list []logged) error {
-			if seq > done+1 && len(r.waiting) == 0 {
+			if seq > max(done, r.seq)+1 {
 				return errForeign
 			}
 			if seq > done {
@@ -95,7 +99,7 @@ func (s *Store) openRedo(ctx context.Context, path string) error {
 		err = r.prepare(ctx)
 	}
 	if err == nil {
-		err = r.apply()
+		err = r.apply(true)
 	}
 	if err != nil {
 		j.close()
@@ -105,7 +109,7 @@ func (s *Store) openRedo(ctx context.Context, path string) error {
 		s.opts.Log("%d messages came from the journal", left)
 	}
 	j.seq = max(j.seq, done)
-	r.seq = j.seq
+	r.seq, r.synced = j.seq, j.seq
 	s.redo = r
 	return nil
 }
@@ -151,16 +155,10 @@ func (r *redo) take(ctx context.Context, batch []*entry) error {
 	if len(list) == 0 {
 		return nil
 	}
-	r.mu.Lock()
-	if len(r.waiting) == 0 {
-		r.journal.rewind()
-	}
-	r.mu.Unlock()
-	err := r.journal.write(list)
+	err := r.journal.write(list, r.durable())
 	if errors.Is(err, errJournalFull) { // the applier is late
-		if err = r.apply(); err == nil {
-			r.journal.rewind()
-			err = r.journal.write(list)
+		if err = r.apply(true); err == nil {
+			err = r.journal.write(list, r.durable())
 		}
 	}
 	if err != nil {
@@ -169,7 +167,17 @@ func (r *redo) take(ctx context.Context, batch []*entry) error {
 		return err
 	}
 	r.add(list, r.journal.seq)
+	r.mu.Lock()
+	r.late = r.journal.needs(r.synced)
+	r.mu.Unlock()
 	return nil
+}
+
+// durable is the number of the record up to which the journal is not needed.
+func (r *redo) durable() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.synced
 }
 
 // place finds a message's offset. It is nil, with what is to be answered in
@@ -239,7 +247,7 @@ func (r *redo) hold(ctx context.Context) error {
 		return ctx.Err()
 	}
 	r.books.stale()
-	if err := r.apply(); err != nil {
+	if err := r.apply(false); err != nil {
 		r.yield()
 		return err
 	}
@@ -248,9 +256,10 @@ func (r *redo) hold(ctx context.Context) error {
 
 func (r *redo) yield() { r.alone <- struct{}{} }
 
-// apply brings what waits into the database. After an error it waits on.
-func (r *redo) apply() error {
-	if !r.some.Load() {
+// apply brings what waits into the database, with sync so that it would be
+// found there after a power cut. After an error it waits on.
+func (r *redo) apply(sync bool) error {
+	if !sync && !r.some.Load() {
 		return nil
 	}
 	r.applying.Lock()
@@ -258,16 +267,19 @@ func (r *redo) apply() error {
 	r.mu.Lock()
 	list, seq, seen := r.waiting, r.seq, maps.Clone(r.seen)
 	r.mu.Unlock()
-	if len(list) == 0 && len(seen) == 0 {
+	if len(list) == 0 && len(seen) == 0 && !sync {
 		return nil
 	}
 	began := time.Now()
-	if err := r.bring(list, seq, seen); err != nil {
+	if err := r.bring(list, seq, seen, sync); err != nil {
 		return fmt.Errorf("bringing the journal into the rooms' database: %w", err)
 	}
 	applySeconds.Observe(time.Since(began).Seconds())
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if sync {
+		r.synced = seq
+	}
 	r.waiting = r.waiting[len(list):]
 	for k, offset := range seen {
 		if r.seen[k] == offset {
@@ -279,6 +291,16 @@ func (r *redo) apply() error {
 		r.some.Store(false)
 	}
 	return nil
+}
+
+// committed notes that a transaction was, which has made all before it
+// durable. The caller has the right of hold.
+func (r *redo) committed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.waiting) == 0 {
+		r.synced = r.seq
+	}
 }
 
 // prepare makes the statements of bring. What is in the database already is
@@ -303,10 +325,26 @@ func (r *redo) prepare(ctx context.Context) error {
 	return nil
 }
 
-// bring is one transaction.
-func (r *redo) bring(list []logged, seq int64, seen map[seenKey]int64) error {
+// bring is one transaction. Without sync it costs no fsync, which would hold up
+// the journal's: until there is one, the journal is kept.
+func (r *redo) bring(list []logged, seq int64, seen map[seenKey]int64, sync bool) error {
 	ctx := context.Background() // SQLite has its busy_timeout
-	tx, err := r.db.BeginTx(ctx, nil)
+	conn, err := r.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if !sync {
+		if _, err := conn.ExecContext(ctx, "PRAGMA synchronous = NORMAL"); err != nil {
+			return err
+		}
+		defer func() {
+			if _, err := conn.ExecContext(ctx, "PRAGMA synchronous = FULL"); err != nil {
+				conn.Raw(func(any) error { return driver.ErrBadConn }) // others rely on it
+			}
+		}()
+	}
+	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -334,7 +372,7 @@ func (r *redo) bring(list []logged, seq int64, seen map[seenKey]int64) error {
 			return err
 		}
 	}
-	if len(list) > 0 {
+	if len(list) > 0 || sync {
 		if _, err := tx.StmtContext(ctx, r.progress).ExecContext(ctx, seq); err != nil {
 			return err
 		}
@@ -347,7 +385,7 @@ func (r *redo) bring(list []logged, seq int64, seen map[seenKey]int64) error {
 func (r *redo) mark(ctx context.Context, roomID string, participant, offset int64) error {
 	next, in := r.books.reach(roomID, participant)
 	if !in {
-		if err := r.apply(); err != nil {
+		if err := r.apply(false); err != nil {
 			return err
 		}
 		err := r.read.QueryRowContext(ctx, "SELECT r.next FROM rooms r JOIN participants p ON p.room = r.id"+
@@ -372,7 +410,10 @@ func (s *Store) applier() {
 	defer s.owned.Done()
 	r := s.redo
 	late := func() {
-		if err := r.apply(); err != nil {
+		r.mu.Lock()
+		sync := r.late
+		r.mu.Unlock()
+		if err := r.apply(sync); err != nil {
 			s.opts.Log("%v", err)
 		}
 	}
@@ -405,7 +446,7 @@ func (t talk) settle() error {
 	if t.redo == nil {
 		return nil
 	}
-	return t.redo.apply()
+	return t.redo.apply(false)
 }
 
 // QueryContext implements querier.

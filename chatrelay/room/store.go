@@ -57,6 +57,7 @@ type Store struct {
 	queue     chan *entry
 	queued    atomic.Int64  // entries in queue or with the writer, that are not being committed
 	turn      chan struct{} // holds one token, for who commits
+	ended     chan []*entry // to the teller
 	committed time.Time     // when that was; of who has the turn
 	quit      chan struct{} // closed by Close
 	written   chan struct{} // closed when the writer has ended
@@ -82,6 +83,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		mailed:  func(string) {},
 		queue:   make(chan *entry, queueLength),
 		turn:    make(chan struct{}, 1),
+		ended:   make(chan []*entry),
 		quit:    make(chan struct{}),
 		written: make(chan struct{}),
 	}
@@ -99,8 +101,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	s.talk = talk{s.read, s.redo}
 	s.turn <- struct{}{}
-	s.owned.Add(2)
+	s.owned.Add(3)
 	go s.writer()
+	go s.teller()
 	go s.sweeper()
 	if s.redo != nil {
 		s.owned.Add(1)
@@ -250,7 +253,11 @@ func (s *Store) tryTx(ctx context.Context, do func(tx querier) error) error {
 	if err := do(tx); err != nil {
 		return err
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil || s.redo == nil {
+		return err
+	}
+	s.redo.committed()
+	return nil
 }
 
 // Setting returns the value stored under key. If there is none, it stores

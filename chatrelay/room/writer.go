@@ -140,6 +140,7 @@ func (s *Store) writer() {
 	defer s.owned.Done()
 	defer s.refuseRest()
 	defer close(s.written)
+	defer close(s.ended)
 	for {
 		select {
 		case e := <-s.queue:
@@ -152,7 +153,11 @@ func (s *Store) writer() {
 			ended := s.commit(s.gather(e))
 			s.committed = time.Now()
 			s.turn <- struct{}{}
-			s.owned.Go(func() { end(ended) }) // which takes as long as it takes
+			select {
+			case s.ended <- ended:
+			default: // the last ones take their time
+				s.owned.Go(func() { end(ended) })
+			}
 		case <-s.quit:
 			<-s.turn
 			for {
@@ -164,6 +169,15 @@ func (s *Store) writer() {
 				}
 			}
 		}
+	}
+}
+
+// teller tells the writers of one batch after the other. It is a goroutine for
+// all of them, since its stack has grown to what they need.
+func (s *Store) teller() {
+	defer s.owned.Done()
+	for list := range s.ended {
+		end(list)
 	}
 }
 
