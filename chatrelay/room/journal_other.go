@@ -5,3 +5,6 @@
 package room
 
 const direct = 0
+
+// inBackground is Linux'.
+func inBackground() {}

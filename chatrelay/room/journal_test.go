@@ -362,3 +362,27 @@ func FuzzJournal(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkApply brings 500 messages of 200 rooms into the database at a time.
+func BenchmarkApply(b *testing.B) {
+	s := open(b, "sqlite:"+filepath.Join(b.TempDir(), "rooms.db"))
+	const rooms, batch = 200, 500
+	ids, next := make([]string, rooms), make([]int64, rooms)
+	from := make([]int64, rooms)
+	for i := range ids {
+		o := must(s.OpenFromMail(ctx, hello(fmt.Sprint(i, "@x"))))(b)
+		ids[i], next[i], from[i] = o.Room, 2, must(s.Info(ctx, o.Room))(b).Participants[0].ID
+	}
+	n := 0
+	for b.Loop() {
+		list := make([]logged, batch)
+		for i := range list {
+			r := n % rooms
+			list[i] = logged{Room: ids[r], Offset: next[r], ID: secret(8), From: from[r], Kind: KindText, Text: strings.Repeat("x", 128), At: int64(n)}
+			next[r]++
+			n++
+		}
+		ok(b, s.redo.bring(list, int64(n), nil, false))
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n), "µs/message")
+}
