@@ -10,7 +10,7 @@ import (
 )
 
 // journalEvery is how long a change waits for others, to be written with them.
-const journalEvery = 10 * time.Millisecond
+const journalEvery = 50 * time.Millisecond
 
 // journal keeps the grants of this process' hosts in a file, so that everybody
 // has the same port also when Redis and this process were lost together. It is

@@ -54,7 +54,7 @@ type RedisOptions struct {
 	Log   Logger // may be nil
 }
 
-// Redis is the Directory that several machines share. Redis 6.2 or newer,
+// Redis is the Directory that several machines share. Redis 7.0 or newer,
 // alone, with Sentinels, or a Cluster; its eviction policy should be noeviction.
 //
 // The keys of a login share a slot, and so do the keys of a relay host's ports:

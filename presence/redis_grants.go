@@ -187,6 +187,23 @@ func (r *Redis) grant(ctx context.Context, login string) (g Grant, again bool, e
 	return r.granted(here), false, nil
 }
 
+// pointStep is pointerStep in a plain command where nobody has said anything.
+func (r *Redis) pointStep(login, before, host string) step {
+	if before == "" {
+		return command("SET", r.pointerKey(login), host, "NX", "GET", "PX", ms(r.opt.TTL.Grant))
+	}
+	return r.pointerStep(login, before, host)
+}
+
+// parsePointer reads the reply to pointStep.
+func parsePointer(cmd *redis.Cmd, host string) (string, error) {
+	at, err := cmd.Text()
+	if errors.Is(err, redis.Nil) {
+		return host, nil
+	}
+	return at, err
+}
+
 // pointerStep says that a login's grant is at a host, if nobody said otherwise.
 func (r *Redis) pointerStep(login, before, host string) step {
 	return step{pointerScript, []string{r.pointerKey(login)}, []any{before, host, ms(r.opt.TTL.Grant)}}
@@ -328,14 +345,14 @@ func (r *Redis) grantAt(ctx context.Context, h HostRange, login, mode string, be
 		preferred = before.port
 	}
 	for range maxProbes {
-		cmds, err := r.run(ctx, r.grantStep(h, login, mode, preferred), r.pointerStep(login, pointer, h.Host))
+		cmds, err := r.run(ctx, r.grantStep(h, login, mode, preferred), r.pointStep(login, pointer, h.Host))
 		if err != nil {
 			return o, false, err
 		}
 		if o, err = parseOutcome(h.Host, cmds[0]); err != nil {
 			return o, false, err
 		}
-		if o.pointer, err = cmds[1].Text(); err != nil {
+		if o.pointer, err = parsePointer(cmds[1], h.Host); err != nil {
 			return o, false, err
 		}
 		if o.pointer != h.Host { // another host was quicker

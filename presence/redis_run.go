@@ -139,7 +139,7 @@ func (r *Redis) send(ctx context.Context, steps []step, cmds []*redis.Cmd, which
 func failed(cmds []*redis.Cmd, which []int, prefixes ...string) (these []int) {
 	for _, i := range which {
 		err := cmds[i].Err()
-		if err != nil && slices.ContainsFunc(prefixes, func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) }) {
+		if err != nil && err != redis.Nil && slices.ContainsFunc(prefixes, func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) }) {
 			these = append(these, i)
 		}
 	}

@@ -18,23 +18,14 @@ local what = 'new '
 if not port then
   local first = inside(ARGV[3]) and tonumber(ARGV[3]) or lo
 
-  -- The first free port of a part of the range: within p's byte, then BITPOS,
-  -- which answers less than p beyond the end of the bitmap.
+  -- The first free port of a part of the range. The bitmap is as long as its
+  -- highest port: what is beyond is free.
   local function search(from, to)
-    local p = from
-    if p <= to and p % 8 ~= 0 then
-      local byte = string.byte(redis.call('GETRANGE', used, math.floor(p / 8), math.floor(p / 8))) or 0
-      while p <= to do
-        if math.floor(byte / 2 ^ (7 - p % 8)) % 2 == 0 then return p end
-        p = p + 1
-        if p % 8 == 0 then break end
-      end
-    end
-    if p > to then return nil end
-    local at = redis.call('BITPOS', used, 0, p / 8)
-    if at < p then return p end
-    if at <= to then return at end
-    return nil
+    if from > to then return nil end
+    local at = redis.call('BITPOS', used, 0, from, to, 'BIT')
+    if at < 0 then at = math.max(from, redis.call('STRLEN', used) * 8) end
+    if at > to then return nil end
+    return at
   end
 
   port = search(first, hi) or search(lo, first - 1)
