@@ -25,7 +25,7 @@ const (
 	// the connection is closed.
 	maxDiscard = 64 << 10
 	// writeBuffer is what a session collects before it writes; pooled.
-	writeBuffer = 8 << 10
+	writeBuffer = 32 << 10
 	// writeTimeout is the longest that one buffer may take to go out.
 	writeTimeout = time.Minute
 )
