@@ -16,6 +16,9 @@ import (
 
 func appendCount(b []byte, n int) []byte { return binary.AppendUvarint(b, uint64(n)) }
 
+// readBuffers hold a chunk, or as much of a file, for their readers.
+var readBuffers = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+
 // Reader streams one message: it holds at most one chunk of it, or an open
 // file. A message that is removed meanwhile ends in ErrNoMessage, unless it is
 // a file.
@@ -24,6 +27,7 @@ type Reader struct {
 	m    *message
 	at   int64 // position in the message
 	held []byte
+	buf  *[chunkSize]byte // of readBuffers; nil while it was not needed
 	file vfs.File
 }
 
@@ -40,32 +44,34 @@ func (r *Reader) Skip(n int64) {
 
 // next returns the octets at the position, as many as are at hand; io.EOF at
 // the end.
-func (r *Reader) next(buf []byte) ([]byte, error) {
+func (r *Reader) next() ([]byte, error) {
 	if r.at >= r.m.size() {
 		return nil, io.EOF
-	}
-	if r.at < int64(len(r.m.prefix)) {
-		return r.m.prefix[r.at:], nil
 	}
 	if len(r.held) > 0 {
 		return r.held, nil
 	}
-	at := r.at - int64(len(r.m.prefix))
-	if r.m.file() {
-		return r.nextOfFile(buf, at)
+	if r.at < int64(len(r.m.prefix)) {
+		r.held = r.m.prefix[r.at:]
+		return r.held, nil
 	}
-	chunk, err := r.s.chunk(r.m.body, uint32(at/chunkSize))
-	if err != nil {
-		return nil, err
+	if r.buf == nil {
+		r.buf = readBuffers.Get().(*[chunkSize]byte)
 	}
-	if int64(len(chunk)) <= at%chunkSize {
-		return nil, fmt.Errorf("body %x is cut short: %w", r.m.body, io.ErrUnexpectedEOF)
+	var err error
+	if at := r.at - int64(len(r.m.prefix)); r.m.file() {
+		r.held, err = r.nextOfFile(at)
+	} else {
+		r.held, err = r.s.chunk(r.m.body, uint32(at/chunkSize), r.buf[:0])
+		r.held = r.held[min(int(at%chunkSize), len(r.held)):]
 	}
-	r.held = chunk[at%chunkSize:]
-	return r.held, nil
+	if err == nil && len(r.held) == 0 {
+		err = fmt.Errorf("body %x is cut short: %w", r.m.body, io.ErrUnexpectedEOF)
+	}
+	return r.held, err
 }
 
-func (r *Reader) nextOfFile(buf []byte, at int64) ([]byte, error) {
+func (r *Reader) nextOfFile(at int64) ([]byte, error) {
 	if r.file == nil {
 		f, err := r.s.fs.Open(r.s.bodyPath(r.m.body))
 		if err != nil {
@@ -73,21 +79,16 @@ func (r *Reader) nextOfFile(buf []byte, at int64) ([]byte, error) {
 		}
 		r.file = f
 	}
-	n, err := r.file.ReadAt(buf, at)
-	if n > 0 {
-		return buf[:min(int64(n), r.m.octets-at)], nil
+	n, err := r.file.ReadAt(r.buf[:min(chunkSize, r.m.octets-at)], at)
+	if n > 0 || errors.Is(err, io.EOF) {
+		err = nil
 	}
-	if errors.Is(err, io.EOF) {
-		err = fmt.Errorf("body %x is cut short: %w", r.m.body, io.ErrUnexpectedEOF)
-	}
-	return nil, err
+	return r.buf[:n], err
 }
 
 // passed notes that n octets of what next returned were used.
 func (r *Reader) passed(n int) {
-	if len(r.held) > 0 {
-		r.held = r.held[n:]
-	}
+	r.held = r.held[n:]
 	r.at += int64(n)
 	if r.at >= r.m.size() {
 		_ = r.Close()
@@ -95,7 +96,7 @@ func (r *Reader) passed(n int) {
 }
 
 func (r *Reader) Read(p []byte) (int, error) {
-	b, err := r.next(p)
+	b, err := r.next()
 	if err != nil {
 		return 0, err
 	}
@@ -104,14 +105,10 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-var fileBuffers = sync.Pool{New: func() any { b := make([]byte, chunkSize); return &b }}
-
 // WriteTo saves io.Copy its own buffer.
 func (r *Reader) WriteTo(w io.Writer) (total int64, err error) {
-	buf := fileBuffers.Get().(*[]byte)
-	defer fileBuffers.Put(buf)
 	for {
-		b, err := r.next(*buf)
+		b, err := r.next()
 		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
@@ -127,9 +124,13 @@ func (r *Reader) WriteTo(w io.Writer) (total int64, err error) {
 	}
 }
 
-// Close lets go of the file.
+// Close lets go of the file and the buffer.
 func (r *Reader) Close() error {
 	r.held = nil
+	if r.buf != nil {
+		readBuffers.Put(r.buf)
+		r.buf = nil
+	}
 	if r.file == nil {
 		return nil
 	}
@@ -138,8 +139,8 @@ func (r *Reader) Close() error {
 	return f.Close()
 }
 
-// chunk reads a part of a body.
-func (s *Store) chunk(body uint64, n uint32) ([]byte, error) {
+// chunk appends a part of a body to b.
+func (s *Store) chunk(body uint64, n uint32, b []byte) ([]byte, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -151,9 +152,7 @@ func (s *Store) chunk(body uint64, n uint32) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading body %x: %w", body, err)
 	}
-	b := make([]byte, len(v))
-	copy(b, v)
-	return b, closer.Close()
+	return append(b, v...), closer.Close()
 }
 
 // drop removes one message's use of its body with b, and returns the body's id

@@ -25,7 +25,7 @@ const (
 	// the connection is closed.
 	maxDiscard = 64 << 10
 	// writeBuffer is what a session collects before it writes; pooled.
-	writeBuffer = 8 << 10
+	writeBuffer = 32 << 10
 	// writeTimeout is the longest that one buffer may take to go out.
 	writeTimeout = time.Minute
 )
@@ -38,13 +38,13 @@ var (
 var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }}
 
 // wire is one connection's lines in and replies out. The read buffer is as
-// small as a line may be; the write buffer is borrowed while there is
-// something to say.
+// small as the line that is waited for may be; the write buffer is borrowed
+// while there is something to say.
 type wire struct {
 	conn net.Conn      // plaintext, or TLS over it
 	w    *bufio.Writer // nil while nothing waits to be written
 	r, n int           // buf[r:n] was received and not read yet
-	buf  [maxAuthLine]byte
+	buf  []byte
 }
 
 // readLine returns the next line without its end, which is CRLF or a bare LF,
@@ -64,7 +64,11 @@ func (c *wire) readLine(limit int) ([]byte, error) {
 		if scanned >= limit {
 			return nil, c.discardLine()
 		}
-		copy(c.buf[:], c.buf[c.r:c.n])
+		waiting := c.buf[c.r:c.n]
+		if len(c.buf) != limit {
+			c.buf = make([]byte, limit)
+		}
+		copy(c.buf, waiting)
 		c.r, c.n = 0, scanned
 		if err := c.fill(); err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ package heap
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -47,6 +48,7 @@ func watch() {
 			debug.SetGCPercent(busy)
 		default:
 			debug.SetGCPercent(quiet)
+			runtime.GC() // a sync.Pool lets go in the second collection
 			debug.FreeOSMemory()
 		}
 	}
