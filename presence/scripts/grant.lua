@@ -23,7 +23,7 @@ if not port then
   local function search(from, to)
     if from > to then return nil end
     local at = redis.call('BITPOS', used, 0, from, to, 'BIT')
-    if at < 0 then at = math.max(from, redis.call('STRLEN', used) * 8) end
+    if at < from then at = math.max(from, redis.call('STRLEN', used) * 8) end
     if at > to then return nil end
     return at
   end
