@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/quicvarint"
 
 	"github.com/chmail/chmail/chatrelay/frame"
@@ -57,8 +58,13 @@ type streamConn struct {
 	carrier string
 	port    int
 	remote  netip.Addr
+	ahead   int // octets of tryWrite since Write, the writer's
 	closed  atomic.Bool
 }
+
+// maxAhead bounds what tryWrite leaves to a stream, which keeps as much as the
+// other side says that it would take. Write waits until that is on its way.
+const maxAhead = 16 << 10
 
 func newStreamConn(s byteStream, carrier string, port int, remote netip.Addr, end func(string) error) *streamConn {
 	return &streamConn{s: s, in: source{r: s}, end: end, carrier: carrier, port: port, remote: remote}
@@ -108,7 +114,26 @@ func (c *streamConn) Write(ctx context.Context, frames ...[]byte) error {
 	}
 	*buf = b
 	_, err = c.s.Write(b)
+	c.ahead = 0
 	return err
+}
+
+// tryWrite is Write of one frame that does not wait. It reports false when it
+// would have to; then nothing was sent.
+func (c *streamConn) tryWrite(f []byte) (bool, error) {
+	s, ok := c.s.(interface{ TryWriteAll([]byte) error })
+	if !ok || c.ahead+len(f) > maxAhead {
+		return false, nil
+	}
+	buf := buffers.Get().(*[]byte)
+	defer giveBack(buf)
+	*buf = appendFrame((*buf)[:0], f)
+	err := s.TryWriteAll(*buf)
+	if errors.Is(err, quic.ErrWouldBlock) {
+		return false, nil
+	}
+	c.ahead += len(*buf)
+	return true, err
 }
 
 // Close ends the stream and, a moment later, the session: ending that at once

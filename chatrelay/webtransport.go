@@ -283,6 +283,18 @@ func (s *wtStream) Write(b []byte) (n int, err error) {
 	return n + m, err
 }
 
+// TryWriteAll is quic.Stream's, within the session's flow control.
+func (s *wtStream) TryWriteAll(b []byte) error {
+	if s.bounded && uint64(len(b)) > s.credit {
+		return quic.ErrWouldBlock
+	}
+	err := s.Stream.TryWriteAll(b)
+	if err == nil && s.bounded {
+		s.sent, s.credit = s.sent+uint64(len(b)), s.credit-uint64(len(b))
+	}
+	return err
+}
+
 // more reads capsules (RFC 9297 section 3.2) until one raises the credit.
 func (s *wtStream) more() error {
 	for {
