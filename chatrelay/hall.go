@@ -29,7 +29,7 @@ type hall struct {
 
 	info     room.Info
 	last     int64                  // offset of the newest message that was passed on
-	early    map[int64]room.Message // committed, while one before them is not known yet; one a session at most
+	early    map[int64]room.Message // committed, while one before them is not known yet; maxFlying a session at most
 	sessions map[*session]bool
 	seen     map[int64]int64
 	wishes   map[int64]bool  // who gets a transcript by mail

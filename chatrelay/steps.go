@@ -30,21 +30,16 @@ func (h *hall) post(f func()) {
 // do brings a step and returns when it has run; a step must not call it. It
 // reports false when the relay ends or the last user has left instead: then f
 // has not run, and never will.
-func (h *hall) do(f func()) bool {
+func (h *hall) do(f func()) bool { return <-h.soon(f) }
+
+// soon is post for a caller that has the time: it runs the step itself, if no
+// other is run. The channel gets what do reports.
+func (h *hall) soon(f func()) <-chan bool {
 	s := step{f: f, done: make(chan bool, 1)}
 	if h.bring(s) && h.upTo(s.done) {
 		go h.work() // others brought more meanwhile
 	}
-	return <-s.done
-}
-
-// soon is post for a caller that has the time: it runs the step itself, if no
-// other is run.
-func (h *hall) soon(f func()) {
-	s := step{f: f, done: make(chan bool, 1)}
-	if h.bring(s) && h.upTo(s.done) {
-		go h.work()
-	}
+	return s.done
 }
 
 // bring puts a step into the list. It reports true when the caller has to see

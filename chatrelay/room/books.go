@@ -126,16 +126,14 @@ func (b *books) learn(k *book, from int64, id string) {
 	}
 }
 
-// reach is the next offset of a room in which participant is known to be;
-// false: the database has to be asked.
-func (b *books) reach(roomID string, participant int64) (next int64, known bool) {
+// reaches says whether a participant is known to be in a room, and the room to
+// have come to offset; false: the database has to be asked. Neither changes
+// back, so the book may be stale.
+func (b *books) reaches(roomID string, participant, offset int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	k := b.now[roomID]
-	if k == nil || k.age != b.age.Load() || !k.people[participant] {
-		return 0, false
-	}
-	return k.next, true
+	return k != nil && k.people[participant] && offset < k.next
 }
 
 // book returns a room's book; sql.ErrNoRows: no such room.
@@ -149,9 +147,7 @@ func (r *redo) book(ctx context.Context, roomID string) (*book, error) {
 	fresh := k == nil
 	if fresh {
 		k = &book{room: roomID, people: map[int64]bool{}, ids: map[uint64]struct{}{}}
-		r.mu.Lock()
-		waiting = r.waiting // before the database is read: what leaves it meanwhile is found there
-		r.mu.Unlock()
+		waiting = r.queued() // before the database is read: what leaves it meanwhile is found there
 	}
 	var next int64
 	var home string
@@ -160,7 +156,7 @@ func (r *redo) book(ctx context.Context, roomID string) (*book, error) {
 	}
 	var stored []logged
 	many := next-k.next > maxBookIDs
-	if next > k.next && !many {
+	if next > k.next && !many && k.ids != nil {
 		var err error
 		stored, err = collect(ctx, r.read, func(rows *sql.Rows) (l logged, err error) {
 			err = rows.Scan(&l.From, &l.ID)

@@ -19,8 +19,8 @@ import (
 // write for all that come at once. It gets into the database a moment later,
 // with many others in one transaction, which costs a fraction of a transaction
 // for each, and is not synced but for once in half a journal: an fsync of the
-// database would hold up the journal's. After a crash the database is completed
-// from the journal.
+// database would hold up the journal's. Until then the journal is kept. After a
+// crash the database is completed from it.
 //
 // Whoever reads messages from the database, or changes something in a
 // transaction, has the journal brought in first (Store.talk, Store.tx): nobody
@@ -34,6 +34,7 @@ func (l *logged) message() Message {
 type redo struct {
 	db      *sql.DB // of the one writing connection
 	read    *sql.DB
+	wal     string // SQLite's own journal, in which its newest transactions are
 	log     func(format string, args ...any)
 	journal *journal
 	broken  bool // the writer's: it could not be written, and messages go past it until the next start
@@ -63,22 +64,21 @@ type seenKey struct {
 // openRedo takes the journal of a database and brings into the database what
 // a crash has left there.
 func (s *Store) openRedo(ctx context.Context, path string) error {
-	path += JournalSuffix
-	j, err := openJournal(path)
+	name := path + JournalSuffix
+	j, err := openJournal(name)
 	if err != nil {
 		return err
 	}
-	r := &redo{db: s.write, read: s.read, log: s.opts.Log, journal: j, alone: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		seen: map[seenKey]int64{}}
+	r := &redo{db: s.write, read: s.read, wal: path + "-wal", log: s.opts.Log, journal: j, alone: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), seen: map[seenKey]int64{}}
 	r.yield()
-	var done int64
-	err = s.write.QueryRowContext(ctx, "SELECT pos FROM journal").Scan(&done)
+	err = s.write.QueryRowContext(ctx, "SELECT pos FROM journal").Scan(&r.seq)
 	if err == nil {
 		err = j.replay(func(seq int64, list []logged) error {
-			if seq > max(done, r.seq)+1 {
+			if seq > r.seq+1 {
 				return errForeign
 			}
-			if seq > done {
+			if seq > r.seq {
 				r.add(list, seq)
 			}
 			return nil
@@ -87,12 +87,12 @@ func (s *Store) openRedo(ctx context.Context, path string) error {
 	if errors.Is(err, errForeign) {
 		// Somebody has put an older database here. What the journal has beyond
 		// it cannot be joined to it, and is kept for them to look at.
-		s.opts.Log("%s belongs to a newer state of the database; it is kept as %s.old", path, path)
+		s.opts.Log("%s belongs to a newer state of the database; it is kept as %s.old", name, name)
 		j.close()
-		if err := os.Rename(path, path+".old"); err != nil {
+		if err := os.Rename(name, name+".old"); err != nil {
 			return err
 		}
-		return s.openRedo(ctx, path[:len(path)-len(JournalSuffix)])
+		return s.openRedo(ctx, path)
 	}
 	left := len(r.waiting)
 	if err == nil {
@@ -103,13 +103,12 @@ func (s *Store) openRedo(ctx context.Context, path string) error {
 	}
 	if err != nil {
 		j.close()
-		return fmt.Errorf("reading %s: %w", path, err)
+		return fmt.Errorf("reading %s: %w", name, err)
 	}
 	if left > 0 {
 		s.opts.Log("%d messages came from the journal", left)
 	}
-	j.seq = max(j.seq, done)
-	r.seq, r.synced = j.seq, j.seq
+	j.seq = r.seq
 	s.redo = r
 	return nil
 }
@@ -121,6 +120,7 @@ func (r *redo) add(list []logged, seq int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.waiting, r.seq = append(r.waiting, list...), seq
+	r.late = r.journal.needs(r.synced)
 	r.stir()
 }
 
@@ -167,9 +167,6 @@ func (r *redo) take(ctx context.Context, batch []*entry) error {
 		return err
 	}
 	r.add(list, r.journal.seq)
-	r.mu.Lock()
-	r.late = r.journal.needs(r.synced)
-	r.mu.Unlock()
 	return nil
 }
 
@@ -219,10 +216,7 @@ func (r *redo) place(ctx context.Context, e *entry, batch []logged) (*logged, er
 // twin finds a message that was stored before: in batch, in the journal or in
 // the database. sql.ErrNoRows: there is none.
 func (r *redo) twin(ctx context.Context, roomID string, from int64, id string, batch []logged) (m Message, err error) {
-	r.mu.Lock()
-	waiting := r.waiting // which is only added to, and cut from its beginning
-	r.mu.Unlock()
-	for _, list := range [...][]logged{batch, waiting} {
+	for _, list := range [...][]logged{batch, r.queued()} {
 		for i := range list {
 			if l := &list[i]; l.ID == id && l.From == from && l.Room == roomID {
 				return l.message(), nil
@@ -236,6 +230,13 @@ func (r *redo) twin(ctx context.Context, roomID string, from int64, id string, b
 		Scan(&m.Offset, &m.Kind, &m.Text, &at)
 	m.At = moment(at)
 	return m, err
+}
+
+// queued is what waits now.
+func (r *redo) queued() []logged {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waiting // which is only added to, and cut from its beginning
 }
 
 // hold waits for the right to give messages their offsets and brings what
@@ -267,18 +268,22 @@ func (r *redo) apply(sync bool) error {
 	r.mu.Lock()
 	list, seq, seen := r.waiting, r.seq, maps.Clone(r.seen)
 	r.mu.Unlock()
-	if len(list) == 0 && len(seen) == 0 && !sync {
-		return nil
+	if len(list) > 0 || len(seen) > 0 {
+		began := time.Now()
+		if err := r.bring(list, seq, seen); err != nil {
+			return fmt.Errorf("bringing the journal into the rooms' database: %w", err)
+		}
+		applySeconds.Observe(time.Since(began).Seconds())
 	}
-	began := time.Now()
-	if err := r.bring(list, seq, seen, sync); err != nil {
-		return fmt.Errorf("bringing the journal into the rooms' database: %w", err)
+	if sync {
+		if err := r.sync(); err != nil {
+			return fmt.Errorf("syncing the rooms' database: %w", err)
+		}
 	}
-	applySeconds.Observe(time.Since(began).Seconds())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if sync {
-		r.synced = seq
+		r.synced, r.late = seq, false
 	}
 	r.waiting = r.waiting[len(list):]
 	for k, offset := range seen {
@@ -293,14 +298,14 @@ func (r *redo) apply(sync bool) error {
 	return nil
 }
 
-// committed notes that a transaction was, which has made all before it
-// durable. The caller has the right of hold.
-func (r *redo) committed() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.waiting) == 0 {
-		r.synced = r.seq
+// sync makes what was committed survive a power cut. A commit with an fsync of
+// SQLite's own does so only if it changes something.
+func (r *redo) sync() error {
+	f, err := os.Open(r.wal)
+	if err != nil {
+		return err
 	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // prepare makes the statements of bring. What is in the database already is
@@ -325,25 +330,22 @@ func (r *redo) prepare(ctx context.Context) error {
 	return nil
 }
 
-// bring is one transaction. Without sync it costs no fsync, which would hold up
-// the journal's: until there is one, the journal is kept.
-func (r *redo) bring(list []logged, seq int64, seen map[seenKey]int64, sync bool) error {
+// bring is one transaction, which is not synced.
+func (r *redo) bring(list []logged, seq int64, seen map[seenKey]int64) error {
 	ctx := context.Background() // SQLite has its busy_timeout
 	conn, err := r.db.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if !sync {
-		if _, err := conn.ExecContext(ctx, "PRAGMA synchronous = NORMAL"); err != nil {
-			return err
-		}
-		defer func() {
-			if _, err := conn.ExecContext(ctx, "PRAGMA synchronous = FULL"); err != nil {
-				conn.Raw(func(any) error { return driver.ErrBadConn }) // others rely on it
-			}
-		}()
+	if _, err := conn.ExecContext(ctx, "PRAGMA synchronous = NORMAL"); err != nil {
+		return err
 	}
+	defer func() {
+		if _, err := conn.ExecContext(ctx, "PRAGMA synchronous = FULL"); err != nil {
+			conn.Raw(func(any) error { return driver.ErrBadConn }) // others rely on it
+		}
+	}()
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -372,7 +374,7 @@ func (r *redo) bring(list []logged, seq int64, seen map[seenKey]int64, sync bool
 			return err
 		}
 	}
-	if len(list) > 0 || sync {
+	if len(list) > 0 {
 		if _, err := tx.StmtContext(ctx, r.progress).ExecContext(ctx, seq); err != nil {
 			return err
 		}
@@ -383,19 +385,22 @@ func (r *redo) bring(list []logged, seq int64, seen map[seenKey]int64, sync bool
 // mark notes what a participant has seen, to be brought into the database with
 // the next messages. A crash may forget the last moment's marks.
 func (r *redo) mark(ctx context.Context, roomID string, participant, offset int64) error {
-	next, in := r.books.reach(roomID, participant)
-	if !in {
-		if err := r.apply(false); err != nil {
-			return err
-		}
+	if !r.books.reaches(roomID, participant, offset) {
+		waiting := r.queued() // before the database is read: what leaves it meanwhile is found there
+		var next int64
 		err := r.read.QueryRowContext(ctx, "SELECT r.next FROM rooms r JOIN participants p ON p.room = r.id"+
 			" WHERE r.id = $1 AND p.id = $2", roomID, participant).Scan(&next)
 		if err != nil {
 			return known(err)
 		}
-	}
-	if offset >= next {
-		return nil
+		for i := range waiting {
+			if l := &waiting[i]; l.Room == roomID {
+				next = max(next, l.Offset+1)
+			}
+		}
+		if offset >= next {
+			return nil
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -253,11 +253,7 @@ func (s *Store) tryTx(ctx context.Context, do func(tx querier) error) error {
 	if err := do(tx); err != nil {
 		return err
 	}
-	if err := tx.Commit(); err != nil || s.redo == nil {
-		return err
-	}
-	s.redo.committed()
-	return nil
+	return tx.Commit()
 }
 
 // Setting returns the value stored under key. If there is none, it stores
