@@ -5,6 +5,7 @@ package chatrelay
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -143,5 +144,46 @@ func TestOutboxOrder(t *testing.T) {
 	}
 	if len(c.frames) != 2000 {
 		t.Errorf("%d frames", len(c.frames))
+	}
+}
+
+// eager is a stream that takes whatever it is given, and sends nothing until it
+// is written to.
+type eager struct {
+	byteStream
+	kept int
+}
+
+func (e *eager) TryWriteAll(b []byte) error { e.kept += len(b); return nil }
+
+func (e *eager) SetWriteDeadline(time.Time) error { return nil }
+
+func (e *eager) Write(b []byte) (int, error) { e.kept = 0; return len(b), nil }
+
+// TestStreamIsBounded: a stream whose other side would take any amount is not
+// left more than maxAhead before a write that waits.
+func TestStreamIsBounded(t *testing.T) {
+	t.Parallel()
+	e := &eager{}
+	c := newStreamConn(e, CarrierQUIC, 0, netip.Addr{}, func(string) error { return nil })
+	f := make([]byte, 1000)
+	for range 3 {
+		sent := 0
+		for {
+			ok, err := c.tryWrite(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !ok {
+				break
+			}
+			sent++
+		}
+		if e.kept > maxAhead || sent < 10 {
+			t.Fatalf("%d octets of %d frames were left to the stream", e.kept, sent)
+		}
+		if err := c.Write(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

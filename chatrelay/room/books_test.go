@@ -10,6 +10,29 @@ import (
 	"testing"
 )
 
+// TestSeenBeforeTheDatabase: what is in the journal only can be seen, also when
+// the room's book was forgotten; what was not said cannot.
+func TestSeenBeforeTheDatabase(t *testing.T) {
+	t.Parallel()
+	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "rooms.db"))
+	o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
+	me := must(s.Info(ctx, o.Room))(t).Participants[0].ID
+	end := stalled(t, s)
+	for i := range 3 {
+		m := must(s.Append(ctx, "", o.Room, Message{From: me, Kind: KindText, Text: "x"}))(t)
+		if i == 1 {
+			s.redo.books.forget()
+		}
+		ok(t, s.Seen(ctx, o.Room, me, m.Offset))
+		ok(t, s.Seen(ctx, o.Room, me, m.Offset+1))
+	}
+	is(t, s.Seen(ctx, o.Room, me+1000, 1), ErrUnknown)
+	end()
+	if seen := must(s.SeenBy(ctx, o.Room))(t); seen[me] != 4 {
+		t.Errorf("seen up to %d, want 4", seen[me])
+	}
+}
+
 // TestBooks: what the journal knows of rooms stays what the database says,
 // whatever happens beside it: edits and answers by mail, which are
 // transactions, people who come later, homes that change, books that are
