@@ -26,7 +26,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/room"
-	"github.com/chmail/chmail/internal/heap"
+	"github.com/chmail/chmail/internal/tuning"
 	"github.com/chmail/chmail/presence"
 	"github.com/chmail/chmail/web"
 )
@@ -75,7 +75,7 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 		return errors.New("usage: relay serve DIR ADDRESS")
 	}
 	dir, addr := args[0], args[1]
-	heap.Lean() // as chmaild
+	tuning.Server() // as chmaild
 	ctx := context.Background()
 	log := func(msg string, fields ...any) { fmt.Fprintln(os.Stderr, append([]any{"relay:", msg}, fields...)...) }
 	loginOf := func(a string) string {

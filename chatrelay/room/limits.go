@@ -38,6 +38,7 @@ const (
 	queueLength  = 1024             // writes waiting; a further one waits for room in the queue
 	maxBatch     = 256              // writes that share one commit
 	pause        = time.Millisecond // between commits, for company; a commit after a longer rest is at once
+	linger       = time.Millisecond // after the pause, for somebody to come who commits
 	crowded      = 64               // writes waiting with which a commit is at once
 	cacheSize    = "-8000"          // SQLite: the writer's pages in memory, in KiB
 	walPages     = 4000             // SQLite: pages of the journal, at which it is copied into the database

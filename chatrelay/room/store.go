@@ -16,7 +16,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -55,12 +54,12 @@ type Store struct {
 	clock     string // its clock, in microseconds
 	mailed    func(roomID string)
 	queue     chan *entry
-	queued    atomic.Int64  // entries in queue or with the writer, that are not being committed
 	turn      chan struct{} // holds one token, for who commits
-	ended     chan []*entry // to the teller
-	committed time.Time     // when that was; of who has the turn
+	alarm     *time.Timer   // commits what waits; it, armed and committed are whose who has the turn
+	armed     bool
+	committed time.Time     // when somebody did
 	quit      chan struct{} // closed by Close
-	written   chan struct{} // closed when the writer has ended
+	written   chan struct{} // closed when nothing more will be written
 	owned     sync.WaitGroup
 	closing   sync.Once
 	closeErr  error
@@ -83,7 +82,6 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		mailed:  func(string) {},
 		queue:   make(chan *entry, queueLength),
 		turn:    make(chan struct{}, 1),
-		ended:   make(chan []*entry),
 		quit:    make(chan struct{}),
 		written: make(chan struct{}),
 	}
@@ -101,9 +99,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	s.talk = talk{s.read, s.redo}
 	s.turn <- struct{}{}
-	s.owned.Add(3)
-	go s.writer()
-	go s.teller()
+	s.alarm = time.AfterFunc(time.Hour, func() { s.attend(true) })
+	s.alarm.Stop()
+	s.owned.Add(1)
 	go s.sweeper()
 	if s.redo != nil {
 		s.owned.Add(1)
@@ -193,6 +191,7 @@ func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string,
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		close(s.quit)
+		s.finish()
 		s.owned.Wait()
 		s.closeErr = s.closeDB()
 	})

@@ -73,19 +73,14 @@ func (s *Store) enqueue(e *entry) error {
 		return e.ctx.Err()
 	default:
 	}
-	if s.atOnce(e) {
-		return nil
-	}
-	s.queued.Add(1)
 	select {
 	case s.queue <- e:
 	case <-e.ctx.Done():
-		s.queued.Add(-1)
 		return e.ctx.Err()
 	case <-s.quit:
-		s.queued.Add(-1)
 		return ErrClosed
 	}
+	s.attend(false)
 	select {
 	case <-s.written: // perhaps it ended without having seen this one
 		s.refuseRest()
@@ -94,7 +89,7 @@ func (s *Store) enqueue(e *entry) error {
 	return nil
 }
 
-// refuseRest ends what came while the writer ended.
+// refuseRest ends what came while the store was closed.
 func (s *Store) refuseRest() {
 	for {
 		select {
@@ -106,94 +101,85 @@ func (s *Store) refuseRest() {
 	}
 }
 
-// atOnce commits an entry in its caller's goroutine, if nobody has written of
-// late: the caller need not be woken up by another then.
-func (s *Store) atOnce(e *entry) bool {
-	select {
-	case <-s.turn:
-	default:
-		return false
-	}
-	now := time.Now()
-	quiet := now.Sub(s.committed) >= pause && s.queued.Load() == 0
-	var ended []*entry
-	if quiet {
-		ended = s.commit([]*entry{e})
+// attend commits what is queued, if it is time for that and nobody else does.
+// Whoever brings a message commits it, with all that came before: nobody need
+// be woken up. Where many write, a moment's pause lets several share a commit,
+// which costs more than all else about a message; who comes first after the
+// pause commits, or the alarm a little later.
+func (s *Store) attend(alarm bool) {
+	for ; s.begin(alarm); alarm = false {
+		ended := s.commit(s.gather())
 		s.committed = time.Now()
-	}
-	s.turn <- struct{}{}
-	end(ended)
-	return quiet
-}
-
-// end tells who waits for entries.
-func end(list []*entry) {
-	for _, e := range list {
-		e.end(e.refusal)
-	}
-}
-
-// writer commits what is queued: whatever came while one commit was under
-// way goes into the next one together. When it has ended nobody has a turn
-// any more.
-func (s *Store) writer() {
-	defer s.owned.Done()
-	defer s.refuseRest()
-	defer close(s.written)
-	defer close(s.ended)
-	for {
-		select {
-		case e := <-s.queue:
-			<-s.turn
-			// Where many write, a moment's pause lets several share a commit,
-			// which costs more than all else about a message.
-			if rest := pause - time.Since(s.committed); rest > 0 && len(s.queue) < crowded {
-				time.Sleep(rest)
-			}
-			ended := s.commit(s.gather(e))
-			s.committed = time.Now()
-			s.turn <- struct{}{}
-			select {
-			case s.ended <- ended:
-			default: // the last ones take their time
-				s.owned.Go(func() { end(ended) })
-			}
-		case <-s.quit:
-			<-s.turn
-			for {
-				select {
-				case e := <-s.queue:
-					end(s.commit(s.gather(e)))
-				default:
-					return
-				}
-			}
+		s.turn <- struct{}{}
+		if s.begin(false) { // those who came meanwhile have left it to this one
+			s.turn <- struct{}{} // so many that they need not wait; but these have waited longer
+		}
+		for _, e := range ended {
+			e.end(e.refusal)
 		}
 	}
 }
 
-// teller tells the writers of one batch after the other. It is a goroutine for
-// all of them, since its stack has grown to what they need.
-func (s *Store) teller() {
-	defer s.owned.Done()
-	for list := range s.ended {
-		end(list)
+// begin takes the turn if there is something to be committed now; what has to
+// wait gets the alarm. If another has the turn, it will look again.
+func (s *Store) begin(alarm bool) bool {
+	if len(s.queue) == 0 {
+		return false
 	}
+	if alarm {
+		select {
+		case <-s.turn:
+			s.armed = false
+		case <-s.written:
+			return false
+		}
+	} else {
+		select {
+		case <-s.turn:
+		default:
+			return false
+		}
+	}
+	rest := pause - time.Since(s.committed)
+	switch {
+	case len(s.queue) == 0: // by now
+	case alarm, rest <= 0, len(s.queue) >= crowded:
+		if s.armed {
+			s.alarm.Stop()
+			s.armed = false
+		}
+		return true
+	case !s.armed:
+		s.alarm.Reset(rest + linger)
+		s.armed = true
+	}
+	s.turn <- struct{}{}
+	return false
 }
 
-// gather takes what is queued behind first, without waiting.
-func (s *Store) gather(first *entry) []*entry {
-	batch := []*entry{first}
+// finish commits what is still queued. Nobody has a turn any more.
+func (s *Store) finish() {
+	<-s.turn
+	s.alarm.Stop()
+	for len(s.queue) > 0 {
+		for _, e := range s.commit(s.gather()) {
+			e.end(e.refusal)
+		}
+	}
+	close(s.written)
+	s.refuseRest()
+}
+
+// gather takes what is queued, without waiting.
+func (s *Store) gather() (batch []*entry) {
 	for len(batch) < maxBatch {
 		select {
 		case e := <-s.queue:
 			batch = append(batch, e)
 		default:
-			s.queued.Add(-int64(len(batch)))
 			return batch
 		}
 	}
-	s.queued.Add(-int64(len(batch)))
 	return batch
 }
 

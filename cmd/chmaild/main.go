@@ -23,14 +23,14 @@ import (
 	_ "github.com/chmail/chmail/presence"
 	_ "github.com/chmail/chmail/web"
 
-	"github.com/chmail/chmail/internal/heap"
+	"github.com/chmail/chmail/internal/tuning"
 )
 
 // version is set by the release build.
 var version = "dev"
 
 func main() {
-	heap.Lean()
+	tuning.Server()
 	runtime.MemProfileRate = 0 // what the samples take is for nothing: no command reads them
 	app := &cli.App{
 		Name:            "chmaild",

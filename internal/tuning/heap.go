@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Package heap sets how much memory the garbage collector may leave unused in
-// a server of many idle connections.
-package heap
+package tuning
 
 import (
 	"os"
@@ -25,10 +23,10 @@ const (
 	restful = 2 // ticks without any, after which it is quiet
 )
 
-// Lean lets the process use as little memory as it can afford for as long as
+// lean lets the process use as little memory as it can afford for as long as
 // it runs, unless the environment has GOGC. What a busy time has left over is
 // given back to the system when it becomes quiet.
-func Lean() {
+func lean() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(quiet)
 		go watch() // until the process ends
