@@ -148,21 +148,23 @@ func cost(ctx context.Context, s settings, out *results) error {
 	for range s.rounds {
 		for _, size := range s.sizes {
 			for _, kind := range s.servers {
-				err := with(ctx, s, kind, s.active, size, func(p *peer, h *heard) error {
-					return talking(ctx, s, p, size, s.rate, func() error {
-						began, err := p.used()
-						if err != nil {
+				err := undisturbed(s, out, func(out *results) error {
+					return with(ctx, s, kind, s.active, size, func(p *peer, h *heard) error {
+						return talking(ctx, s, p, size, s.rate, func() error {
+							began, err := p.used()
+							if err != nil {
+								return err
+							}
+							from := h.n.Load()
+							time.Sleep(s.span)
+							ended, err := p.used()
+							n := h.n.Load() - from
+							if n < int64(float64(s.rate)*s.span.Seconds()*0.6) {
+								return fmt.Errorf("%d deliveries instead of %.0f", n, float64(s.rate)*s.span.Seconds())
+							}
+							out.add(fmt.Sprintf("processor time a delivery, rooms of %d", size), kind, "µs", float64((ended-began).Microseconds())/float64(n))
 							return err
-						}
-						from := h.n.Load()
-						time.Sleep(s.span)
-						ended, err := p.used()
-						n := h.n.Load() - from
-						if n < int64(float64(s.rate)*s.span.Seconds()*0.6) {
-							return fmt.Errorf("%d deliveries instead of %.0f", n, float64(s.rate)*s.span.Seconds())
-						}
-						out.add(fmt.Sprintf("processor time a delivery, rooms of %d", size), kind, "µs", float64((ended-began).Microseconds())/float64(n))
-						return err
+						})
 					})
 				})
 				if err != nil {
@@ -191,24 +193,26 @@ func latency(ctx context.Context, s settings, out *results) error {
 	for range s.rounds {
 		for _, size := range s.sizes {
 			for _, kind := range s.servers {
-				err := with(ctx, s, kind, s.active, size, func(p *peer, h *heard) error {
-					err := talking(ctx, s, p, size, s.pace, func() error {
-						h.keep.Store(true)
-						time.Sleep(s.span)
-						h.keep.Store(false)
-						return nil
+				err := undisturbed(s, out, func(out *results) error {
+					return with(ctx, s, kind, s.active, size, func(p *peer, h *heard) error {
+						err := talking(ctx, s, p, size, s.pace, func() error {
+							h.keep.Store(true)
+							time.Sleep(s.span)
+							h.keep.Store(false)
+							return nil
+						})
+						h.mu.Lock()
+						defer h.mu.Unlock()
+						if len(h.times) == 0 {
+							return errors.New("nothing was delivered")
+						}
+						slices.Sort(h.times)
+						for _, p := range []int{50, 99} {
+							out.add(fmt.Sprintf("p%d at %d deliveries/s, rooms of %d", p, s.pace, size), kind, "ms",
+								float64(h.times[len(h.times)*p/100].Microseconds())/1000)
+						}
+						return err
 					})
-					h.mu.Lock()
-					defer h.mu.Unlock()
-					if len(h.times) == 0 {
-						return errors.New("nothing was delivered")
-					}
-					slices.Sort(h.times)
-					for _, p := range []int{50, 99} {
-						out.add(fmt.Sprintf("p%d at %d deliveries/s, rooms of %d", p, s.pace, size), kind, "ms",
-							float64(h.times[len(h.times)*p/100].Microseconds())/1000)
-					}
-					return err
 				})
 				if err != nil {
 					return err

@@ -35,20 +35,20 @@ const (
 	defaultTTL   = 90 * 24 * time.Hour // of an invite
 	inviteRest   = 30 * 24 * time.Hour // an expired invite is known for so long
 	sweepEvery   = time.Hour
-	queueLength  = 1024             // writes waiting; a further one waits for room in the queue
-	maxBatch     = 256              // writes that share one commit
-	pause        = time.Millisecond // between commits, for company; a commit after a longer rest is at once
-	linger       = time.Millisecond // after the pause, for somebody to come who commits
-	crowded      = 64               // writes waiting with which a commit is at once
-	cacheSize    = "-8000"          // SQLite: the writer's pages in memory, in KiB
-	walPages     = 4000             // SQLite: pages of the journal, at which it is copied into the database
-	journalSize  = 4 << 20          // SQLite: messages beyond it wait until the others are in the database
-	applyEvery   = time.Second      // SQLite: how long messages stay in the journal alone
-	writeTimeout = 15 * time.Second // of one batch
-	busyTimeout  = 10 * time.Second // SQLite: another process holds the write lock
-	readers      = 4                // SQLite: connections for reading
-	pgConns      = 8                // PostgreSQL: connections
-	txTries      = 3                // after deadlocks and races for a unique key
+	queueLength  = 1024                 // writes waiting; a further one waits for room in the queue
+	maxBatch     = 256                  // writes that share one commit
+	pause        = 2 * time.Millisecond // from one commit to the next, for company; after a longer rest it is at once
+	linger       = time.Millisecond     // after the pause, for somebody to come who commits
+	crowded      = 64                   // writes waiting with which a commit is at once
+	cacheSize    = "-8000"              // SQLite: the writer's pages in memory, in KiB
+	walPages     = 4000                 // SQLite: pages of the journal, at which it is copied into the database
+	journalSize  = 4 << 20              // SQLite: messages beyond it wait until the others are in the database
+	applyEvery   = time.Second          // SQLite: how long messages stay in the journal alone
+	writeTimeout = 15 * time.Second     // of one batch
+	busyTimeout  = 10 * time.Second     // SQLite: another process holds the write lock
+	readers      = 4                    // SQLite: connections for reading
+	pgConns      = 8                    // PostgreSQL: connections
+	txTries      = 3                    // after deadlocks and races for a unique key
 )
 
 // clean makes s storable (UTF-8 without NUL) and cuts it to max bytes.

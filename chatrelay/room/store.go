@@ -55,9 +55,9 @@ type Store struct {
 	mailed    func(roomID string)
 	queue     chan *entry
 	turn      chan struct{} // holds one token, for who commits
-	alarm     *time.Timer   // commits what waits; it, armed and committed are whose who has the turn
+	alarm     *time.Timer   // commits what waits; it, armed and began are whose who has the turn
 	armed     bool
-	committed time.Time     // when somebody did
+	began     time.Time     // when the last commit did
 	quit      chan struct{} // closed by Close
 	written   chan struct{} // closed when nothing more will be written
 	owned     sync.WaitGroup

@@ -108,8 +108,8 @@ func (s *Store) refuseRest() {
 // pause commits, or the alarm a little later.
 func (s *Store) attend(alarm bool) {
 	for ; s.begin(alarm); alarm = false {
+		s.began = time.Now()
 		ended := s.commit(s.gather())
-		s.committed = time.Now()
 		s.turn <- struct{}{}
 		if s.begin(false) { // those who came meanwhile have left it to this one
 			s.turn <- struct{}{} // so many that they need not wait; but these have waited longer
@@ -140,7 +140,7 @@ func (s *Store) begin(alarm bool) bool {
 			return false
 		}
 	}
-	rest := pause - time.Since(s.committed)
+	rest := pause - time.Since(s.began)
 	switch {
 	case len(s.queue) == 0: // by now
 	case alarm, rest <= 0, len(s.queue) >= crowded:
