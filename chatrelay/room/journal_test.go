@@ -218,7 +218,7 @@ func TestJournalPowerCut(t *testing.T) {
 		checked++
 		ok(t, after.Close())
 	}
-	if syncs < 4 || checked < 6 {
+	if syncs < 3 || checked < 6 { // one sync may serve for nearly two halves
 		t.Errorf("%d syncs, %d checks", syncs, checked)
 	}
 }

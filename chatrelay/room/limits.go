@@ -38,7 +38,7 @@ const (
 	queueLength  = 1024                 // writes waiting; a further one waits for room in the queue
 	maxBatch     = 256                  // writes that share one commit
 	pause        = 2 * time.Millisecond // from one commit to the next, for company; after a longer rest it is at once
-	linger       = time.Millisecond     // after the pause, for somebody to come who commits
+	linger       = time.Millisecond     // after the pause, for somebody to come who commits, before the alarm does
 	crowded      = 64                   // writes waiting with which a commit is at once
 	cacheSize    = "-8000"              // SQLite: the writer's pages in memory, in KiB
 	walPages     = 4000                 // SQLite: pages of the journal, at which it is copied into the database

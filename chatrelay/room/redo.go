@@ -37,7 +37,7 @@ type redo struct {
 	wal     string // SQLite's own journal, in which its newest transactions are
 	log     func(format string, args ...any)
 	journal *journal
-	broken  bool // the writer's: it could not be written, and messages go past it until the next start
+	broken  bool // of who has the turn: it could not be written, and messages go past it until the next start
 	// alone holds one token, for who gives messages their offsets: the
 	// journal's writer, or a transaction on the database.
 	alone    chan struct{}

@@ -41,7 +41,7 @@ type appending struct {
 	repeated bool    // it was stored before
 }
 
-// share hands a write to the writer and waits for its commit. When ctx ends
+// share queues a write and waits for its commit. When ctx ends
 // first the write may still happen.
 func (s *Store) share(ctx context.Context, room string, do func(context.Context, querier) error) error {
 	return s.hand(&entry{ctx: ctx, room: room, do: do})
@@ -60,7 +60,7 @@ func (s *Store) hand(e *entry) error {
 	}
 }
 
-// enqueue gives an entry to the writer. Unless it errs, the entry is ended
+// enqueue has an entry committed. Unless it errs, the entry is ended
 // exactly once, perhaps before enqueue returns.
 func (s *Store) enqueue(e *entry) error {
 	if err := s.mayAppend(); err != nil {
@@ -111,9 +111,7 @@ func (s *Store) attend(alarm bool) {
 		s.began = time.Now()
 		ended := s.commit(s.gather())
 		s.turn <- struct{}{}
-		if s.begin(false) { // those who came meanwhile have left it to this one
-			s.turn <- struct{}{} // so many that they need not wait; but these have waited longer
-		}
+		s.remind()
 		for _, e := range ended {
 			e.end(e.refusal)
 		}
@@ -121,40 +119,69 @@ func (s *Store) attend(alarm bool) {
 }
 
 // begin takes the turn if there is something to be committed now; what has to
-// wait gets the alarm. If another has the turn, it will look again.
+// wait gets the alarm. If another has the turn, it will see to it.
 func (s *Store) begin(alarm bool) bool {
-	if len(s.queue) == 0 {
+	if len(s.queue) == 0 || !s.take(alarm) {
 		return false
 	}
 	if alarm {
-		select {
-		case <-s.turn:
-			s.armed = false
-		case <-s.written:
-			return false
-		}
-	} else {
-		select {
-		case <-s.turn:
-		default:
-			return false
-		}
+		s.armed = false
 	}
-	rest := pause - time.Since(s.began)
-	switch {
+	switch wait := s.wait(); {
 	case len(s.queue) == 0: // by now
-	case alarm, rest <= 0, len(s.queue) >= crowded:
+	case alarm || wait == 0:
 		if s.armed {
 			s.alarm.Stop()
 			s.armed = false
 		}
 		return true
-	case !s.armed:
-		s.alarm.Reset(rest + linger)
-		s.armed = true
+	default:
+		s.arm(wait)
 	}
 	s.turn <- struct{}{}
 	return false
+}
+
+// remind leaves to the alarm those who came while another had the turn.
+func (s *Store) remind() {
+	if len(s.queue) > 0 && s.take(false) {
+		s.arm(s.wait())
+		s.turn <- struct{}{}
+	}
+}
+
+// take takes the turn if it is free, or waits for it unless the store closes.
+func (s *Store) take(wait bool) bool {
+	if wait {
+		select {
+		case <-s.turn:
+			return true
+		case <-s.written:
+			return false
+		}
+	}
+	select {
+	case <-s.turn:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait is how long what is queued may wait for company.
+func (s *Store) wait() time.Duration {
+	rest := pause - time.Since(s.began)
+	if rest <= 0 || len(s.queue) >= crowded {
+		return 0
+	}
+	return rest + linger
+}
+
+func (s *Store) arm(wait time.Duration) {
+	if !s.armed {
+		s.alarm.Reset(wait)
+		s.armed = true
+	}
 }
 
 // finish commits what is still queued. Nobody has a turn any more.
