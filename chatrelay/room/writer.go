@@ -108,14 +108,19 @@ func (s *Store) refuseRest() {
 // pause commits, or the alarm a little later.
 func (s *Store) attend(alarm bool) {
 	for ; s.begin(alarm); alarm = false {
-		s.began = time.Now()
-		ended := s.commit(s.gather())
-		s.turn <- struct{}{}
+		ended := s.commitQueued()
 		s.remind()
 		for _, e := range ended {
 			e.end(e.refusal)
 		}
 	}
+}
+
+// commitQueued commits a batch and gives the turn back.
+func (s *Store) commitQueued() []*entry {
+	defer func() { s.turn <- struct{}{} }() // a panic, which callers outlive, must not take it along
+	s.began = time.Now()
+	return s.commit(s.gather())
 }
 
 // begin takes the turn if there is something to be committed now; what has to
