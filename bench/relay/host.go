@@ -23,11 +23,14 @@ func undisturbed(s settings, out *results, measure func(*results) error) error {
 			return err
 		}
 		share := 100 * (stolenAfter - stolen) / max(allAfter-all, 1)
-		if share <= s.stolen || try == tries {
+		disturbed := share > s.stolen
+		if disturbed {
+			fmt.Fprintf(os.Stderr, "measurement %d of at most %d: the host took %.0f %% of the processors\n", try, tries, share)
+		}
+		if !disturbed || try == tries {
 			out.take(&r)
 			return nil
 		}
-		fmt.Fprintf(os.Stderr, "measured again: the host took %.0f %% of the processors\n", share)
 	}
 }
 

@@ -41,8 +41,8 @@ type appending struct {
 	repeated bool    // it was stored before
 }
 
-// share queues a write and waits for its commit. When ctx ends
-// first the write may still happen.
+// share queues a write and waits for its commit. When ctx ends first the write
+// may still happen; whoever commits it stays until that is over.
 func (s *Store) share(ctx context.Context, room string, do func(context.Context, querier) error) error {
 	return s.hand(&entry{ctx: ctx, room: room, do: do})
 }
@@ -105,14 +105,18 @@ func (s *Store) refuseRest() {
 // Whoever brings a message commits it, with all that came before: nobody need
 // be woken up. Where many write, a moment's pause lets several share a commit,
 // which costs more than all else about a message; who comes first after the
-// pause commits, or the alarm a little later.
+// pause commits, or the alarm a little later. Nobody commits twice in a row,
+// so that no connection goes unread for the others' sake.
 func (s *Store) attend(alarm bool) {
-	for ; s.begin(alarm); alarm = false {
-		ended := s.commitQueued()
-		s.remind()
-		for _, e := range ended {
-			e.end(e.refusal)
-		}
+	if !s.begin(alarm) {
+		return
+	}
+	s.owned.Add(1) // Close waits for those who are told; it has not had the turn yet
+	defer s.owned.Done()
+	ended := s.commitQueued()
+	s.remind()
+	for _, e := range ended {
+		e.end(e.refusal)
 	}
 }
 

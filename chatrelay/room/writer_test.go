@@ -3,6 +3,7 @@
 package room
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -73,4 +74,59 @@ func TestAppendThen(t *testing.T) {
 		}
 	}
 	t.Logf("%d messages", len(there))
+}
+
+// TestAppendWhileOtherCommits: what comes during a slow commit is committed
+// after it, though nobody else comes.
+func TestAppendWhileOtherCommits(t *testing.T) {
+	t.Parallel()
+	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "rooms.db"))
+	o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
+	begun, goOn, ended := make(chan bool), make(chan bool), make(chan error, 1)
+	go func() {
+		ended <- s.share(ctx, o.Room, func(context.Context, querier) error {
+			close(begun)
+			<-goOn
+			return nil
+		})
+	}()
+	<-begun
+	const n = 5
+	told := make(chan error, n)
+	for i := range n {
+		s.AppendThen(ctx, "", o.Room, Message{ID: fmt.Sprint(i), Kind: KindNote, Text: "x"}, func(_ Message, err error) { told <- err })
+	}
+	time.Sleep(2 * (pause + linger)) // the alarm waits as well
+	if len(told) > 0 {
+		t.Error("committed in the middle of another commit")
+	}
+	close(goOn)
+	ok(t, <-ended)
+	for range n {
+		select {
+		case err := <-told:
+			ok(t, err)
+		case <-time.After(10 * time.Second):
+			t.Fatal("left in the queue")
+		}
+	}
+}
+
+// TestCloseWaitsForTelling: when Close has returned nobody is told any more.
+func TestCloseWaitsForTelling(t *testing.T) {
+	t.Parallel()
+	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "rooms.db"))
+	o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
+	telling := make(chan bool)
+	var told atomic.Bool
+	go s.AppendThen(ctx, "", o.Room, Message{Kind: KindNote, Text: "x"}, func(Message, error) {
+		close(telling)
+		time.Sleep(50 * time.Millisecond)
+		told.Store(true)
+	})
+	<-telling
+	ok(t, s.Close())
+	if !told.Load() {
+		t.Error("Close did not wait")
+	}
 }
