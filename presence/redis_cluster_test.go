@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -60,12 +61,11 @@ func TestRedisClusterSlotMoved(t *testing.T) {
 
 	running, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	var calls [4]int
+	var calls [4]atomic.Int64
 	for i := range calls {
 		wg.Go(func() {
 			for running.Err() == nil {
-				g := gs[calls[i]%len(gs)]
-				calls[i]++
+				g := gs[int(calls[i].Add(1))%len(gs)]
 				again, err := r.Grant(ctx, g.Login)
 				if err == nil && again.Port != g.Port {
 					err = fmt.Errorf("port %d, want %d", again.Port, g.Port)
@@ -84,15 +84,18 @@ func TestRedisClusterSlotMoved(t *testing.T) {
 		slot := keySlot(t, c, key)
 		at := owner(nodes, slot)
 		moveSlot(t, nodes[at], nodes[(at+1)%3], slot)
-	}
-	time.Sleep(50 * time.Millisecond)
-	stop()
-	wg.Wait()
-	for i, n := range calls {
-		if n < 10 {
-			t.Errorf("caller %d made only %d rounds", i, n)
+		for i := range calls { // the slot is met by everybody where it is now
+			goal := calls[i].Load() + 4
+			eventually(t, 10*time.Second, func() error {
+				if n := calls[i].Load(); n < goal {
+					return fmt.Errorf("caller %d began %d rounds, want %d", i, n, goal)
+				}
+				return nil
+			})
 		}
 	}
+	stop()
+	wg.Wait()
 	if g := must[Grant](t)(r.GrantOf(ctx, "u0")); !g.Held || g.Port != gs[0].Port {
 		t.Errorf("grant %+v, want %+v, held", g, gs[0])
 	}
