@@ -17,8 +17,8 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -135,7 +135,7 @@ func TestSlowReader(t *testing.T) {
 				for p := range 8 {
 					wg.Go(func() {
 						for i := range queueFrames / 8 {
-							m := room.Message{ID: fmt.Sprint(n, p, i), Kind: room.KindNote, Text: strings.Repeat("x", 4000)}
+							m := chat.Message{ID: fmt.Sprint(n, p, i), Kind: chat.KindNote, Text: strings.Repeat("x", 4000)}
 							if _, err := w.rooms.Append(ctx, "", w.room, m); err != nil {
 								t.Error(err)
 							}

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/attempt"
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
-	"github.com/chmail/chmail/push"
+	"github.com/chmail/chmail/chatrelay/notify"
 )
 
 var errNoAddress = errors.New("the callee has no mail address")
@@ -24,7 +24,7 @@ var errNoAddress = errors.New("the callee has no mail address")
 func (h *hall) alarm(c *call) {
 	caller, callee := person(h.info, c.a.Caller), person(h.info, c.a.Callee)
 	subject, id, silent := h.info.Subject, c.a.ID, c.silent
-	var to []room.Participant
+	var to []chat.Participant
 	for _, login := range h.r.members(callee.Login) {
 		switch {
 		case login == callee.Login && callee.Addr != "":
@@ -36,8 +36,8 @@ func (h *hall) alarm(c *call) {
 		}
 	}
 	if who := h.reach(c).push; !silent && len(who) > 0 {
-		h.r.alert(who, h.pushNote(c, push.Alarm))
-		h.r.callHooks(who, h.pushNote(c, push.Alarm), caller.Person)
+		h.r.alert(who, h.pushNote(c, notify.Alarm))
+		h.r.callHooks(who, h.pushNote(c, notify.Alarm), caller.Person)
 	}
 	if !h.hold() {
 		return // unreachable within a step of the room, which holds it
@@ -91,7 +91,7 @@ func (h *hall) notified(attemptID string, at time.Time) {
 // raise mails the alarm of an attempt and returns when it was sent: just now,
 // or (again) a little before by an earlier attempt. One of several mails is
 // enough. silent: it only takes as long.
-func (r *Relay) raise(roomID, attemptID, subject string, caller, callee room.Participant, to []room.Participant, silent bool) (at time.Time, again bool, err error) {
+func (r *Relay) raise(roomID, attemptID, subject string, caller, callee chat.Participant, to []chat.Participant, silent bool) (at time.Time, again bool, err error) {
 	if at, err = r.lastAlarm(roomID, attemptID, caller.ID, callee.ID); err != nil {
 		r.opt.Log("looking for an earlier alarm", "room", roomID, "reason", err.Error())
 	} else if !at.IsZero() {
@@ -110,7 +110,7 @@ func (r *Relay) raise(roomID, attemptID, subject string, caller, callee room.Par
 		if silent {
 			return time.Now().UTC(), false, nil
 		}
-		var failed []room.Participant
+		var failed []chat.Participant
 		for _, p := range to {
 			if e := r.invite(roomID, subject, caller, p, alarmMail); e != nil {
 				err = e
@@ -147,7 +147,7 @@ func (r *Relay) lastAlarm(roomID, but string, caller, callee int64) (at time.Tim
 }
 
 // invite mails to a link into the room, which rings from.
-func (r *Relay) invite(roomID, subject string, from, to room.Participant, write func(from, to room.Person, subject, link string) Mail) error {
+func (r *Relay) invite(roomID, subject string, from, to chat.Participant, write func(from, to chat.Person, subject, link string) Mail) error {
 	ctx, cancel := context.WithTimeout(r.ctx, 3*callTimeout)
 	defer cancel()
 	token, err := r.opt.Rooms.NewInvite(ctx, roomID, to.ID, from.ID, subject)
@@ -187,7 +187,7 @@ func (r *Relay) lookForMissed() error {
 			here := len(r.devices[m]) > 0
 			r.mu.Unlock()
 			if here {
-				r.tellBack(m, func(a room.Attempt) bool {
+				r.tellBack(m, func(a chat.Attempt) bool {
 					return slices.Contains([]string{frame.DND, frame.Quiet, frame.Busy}, a.Why)
 				})
 			}
@@ -198,7 +198,7 @@ func (r *Relay) lookForMissed() error {
 
 // tellBack mails those who asked to be told when login is back, if it can be
 // rung now.
-func (r *Relay) tellBack(login string, which func(room.Attempt) bool) {
+func (r *Relay) tellBack(login string, which func(chat.Attempt) bool) {
 	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 	defer cancel()
 	tells, err := r.opt.Rooms.Tells(ctx, login)
@@ -223,7 +223,7 @@ func (r *Relay) tellBack(login string, which func(room.Attempt) bool) {
 	}
 }
 
-func (r *Relay) tellOne(ctx context.Context, a room.Attempt) error {
+func (r *Relay) tellOne(ctx context.Context, a chat.Attempt) error {
 	info, err := r.opt.Rooms.Info(ctx, a.Room)
 	if err != nil {
 		return err

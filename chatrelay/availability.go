@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -18,8 +18,8 @@ import (
 // their other chats have it.
 type standing struct {
 	login    string
-	settings room.Settings
-	said     string    // by the settings: room.Available, Away, DoNotDisturb, QuietHours
+	settings chat.Settings
+	said     string    // by the settings: chat.Available, Away, DoNotDisturb, QuietHours
 	until    time.Time // of that
 	next     time.Time // when it may change
 	on       bool      // a device is connected
@@ -65,9 +65,9 @@ func (r *Relay) standings(ctx context.Context, login, but string) []standing {
 		l.said, l.until, l.next = l.settings.At(now)
 		l.on, l.away = r.connected(m)
 		switch {
-		case l.said == room.DoNotDisturb:
+		case l.said == chat.DoNotDisturb:
 			l.why = frame.DND
-		case l.said == room.QuietHours:
+		case l.said == chat.QuietHours:
 			l.why = frame.Quiet
 		case !l.on:
 			l.why = frame.Off
@@ -151,7 +151,7 @@ func (r *Relay) statusIn(ctx context.Context, login, roomID string) (best frame.
 		}
 		s := frame.Status{State: l.why, Busy: l.chats > 0}
 		if l.why == "" || l.why == frame.Busy {
-			if s.State = frame.Available; l.away || l.said == room.Away {
+			if s.State = frame.Available; l.away || l.said == chat.Away {
 				s.State = frame.Away
 			}
 		}

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 )
 
 // deviceOf is a device of any login.
@@ -22,9 +22,9 @@ func (w *world) deviceOf(login, id string) *client {
 	return d
 }
 
-func (w *world) set(change func(*room.Settings)) {
+func (w *world) set(change func(*chat.Settings)) {
 	w.t.Helper()
-	if _, err := w.relay.ChangeSettings(w.t.Context(), w.host, func(s *room.Settings) error { change(s); return nil }); err != nil {
+	if _, err := w.relay.ChangeSettings(w.t.Context(), w.host, func(s *chat.Settings) error { change(s); return nil }); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -60,7 +60,7 @@ func TestDoNotDisturb(t *testing.T) {
 	desk.status(frame.Available)
 	kim := w.in(w.chat(w.token, 1), frame.Frame{})
 	kim.typ(frame.TWelcome)
-	w.set(func(s *room.Settings) { s.Availability, s.Back = room.DoNotDisturb, 90 })
+	w.set(func(s *chat.Settings) { s.Availability, s.Back = chat.DoNotDisturb, 90 })
 	desk.typ(frame.TSettings)
 	desk.status(frame.DND)
 	if f := kim.status(frame.DND); f.Status.Back != 90 {
@@ -80,14 +80,14 @@ func TestDoNotDisturb(t *testing.T) {
 	// Another try adds no note; when the callee can be disturbed again, it rings.
 	kim.send(frame.Frame{T: frame.TAttempt})
 	kim.state(frame.Alarmed)
-	w.set(func(s *room.Settings) { s.Availability = room.Available })
+	w.set(func(s *chat.Settings) { s.Availability = chat.Available })
 	kim.status(frame.Available)
 	if f := kim.state(frame.Ringing); f.Attempt.Why != "" || f.Attempt.Ring != 1 {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	ring := desk.typ(frame.TRing).Ring
 	// And stops at once when they have enough of it.
-	w.set(func(s *room.Settings) { s.Availability = room.DoNotDisturb })
+	w.set(func(s *chat.Settings) { s.Availability = chat.DoNotDisturb })
 	if f := desk.typ(frame.TRingEnd); f.AttemptID != ring.Attempt || f.Code != frame.EndUnanswered {
 		t.Fatalf("%+v", f)
 	}
@@ -121,7 +121,7 @@ func TestAvailabilityTurnsByItself(t *testing.T) {
 	kim := w.in(w.chat(w.token, 1), frame.Frame{})
 	kim.typ(frame.TWelcome)
 	until := time.Now().Add(1500 * time.Millisecond)
-	w.set(func(s *room.Settings) { s.Availability, s.Until = room.DoNotDisturb, &until })
+	w.set(func(s *chat.Settings) { s.Availability, s.Until = chat.DoNotDisturb, &until })
 	if f := kim.status(frame.DND); f.Status.Until == nil || !f.Status.Until.Equal(until) {
 		t.Fatalf("status %+v", f.Status)
 	}
@@ -134,12 +134,12 @@ func TestAvailabilityTurnsByItself(t *testing.T) {
 	kim.state(frame.Ringing)
 	desk.typ(frame.TRing)
 	// Quiet hours that have no end.
-	w.set(func(s *room.Settings) { s.Quiet = &room.Quiet{From: "00:00", To: "00:00"} })
+	w.set(func(s *chat.Settings) { s.Quiet = &chat.Quiet{From: "00:00", To: "00:00"} })
 	kim.status(frame.Quiet)
 	if f := kim.state(frame.Unanswered); f.Attempt.Why != frame.Quiet {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
-	w.set(func(s *room.Settings) { s.Quiet, s.Availability = nil, room.Away })
+	w.set(func(s *chat.Settings) { s.Quiet, s.Availability = nil, chat.Away })
 	kim.status(frame.Away)
 	kim.state(frame.Ringing) // away is no reason not to ring
 }
@@ -147,8 +147,8 @@ func TestAvailabilityTurnsByItself(t *testing.T) {
 // second opens a conversation with somebody else.
 func (w *world) second() *client {
 	w.t.Helper()
-	o, err := w.rooms.OpenFromMail(w.t.Context(), room.Mail{MessageID: "s1@mall.example", Sender: room.Person{Login: w.host, Addr: w.host, Name: "Host"},
-		Recipients: []room.Person{{Addr: "pat@far.example", Name: "Pat"}}, Subject: "Order 8", Date: time.Now()})
+	o, err := w.rooms.OpenFromMail(w.t.Context(), chat.Mail{MessageID: "s1@mall.example", Sender: chat.Person{Login: w.host, Addr: w.host, Name: "Host"},
+		Recipients: []chat.Person{{Addr: "pat@far.example", Name: "Pat"}}, Subject: "Order 8", Date: time.Now()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestBusyInAnotherChat(t *testing.T) {
 	pat.send(frame.Frame{T: frame.TCancel})
 	pat.state(frame.Cancelled)
 	// One at a time: Pat waits, may leave a message, and it rings when Kim has gone.
-	w.set(func(s *room.Settings) { s.Chats = 1 })
+	w.set(func(s *chat.Settings) { s.Chats = 1 })
 	pat.send(frame.Frame{T: frame.TAttempt})
 	if f := pat.state(frame.Busy); f.Attempt.Why != frame.Busy || f.Attempt.Ring != 0 {
 		t.Fatalf("attempt %+v", f.Attempt)
@@ -313,7 +313,7 @@ func TestMutedRoomRingsSilently(t *testing.T) {
 	if err := w.relay.Mute(t.Context(), w.host, w.room, true); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.relay.Mute(t.Context(), w.host, "elsewhere", true); !errors.Is(err, room.ErrUnknown) {
+	if err := w.relay.Mute(t.Context(), w.host, "elsewhere", true); !errors.Is(err, chat.ErrUnknown) {
 		t.Fatal(err)
 	}
 	kim := w.in(w.chat(w.token, 1), frame.Frame{})
@@ -332,7 +332,7 @@ func TestUsuallyBack(t *testing.T) {
 	}
 	for i, took := range []time.Duration{9, 12, 14, 40} {
 		began := time.Now().Add(-time.Duration(i+2) * time.Hour)
-		if err := w.rooms.PutAttempt(t.Context(), room.Attempt{ID: fmt.Sprint(i), Room: w.room, Caller: info.Participants[1].ID, Callee: info.Owner,
+		if err := w.rooms.PutAttempt(t.Context(), chat.Attempt{ID: fmt.Sprint(i), Room: w.room, Caller: info.Participants[1].ID, Callee: info.Owner,
 			State: frame.Answered, Started: began, Ended: began.Add(took * time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
@@ -340,7 +340,7 @@ func TestUsuallyBack(t *testing.T) {
 	if s := w.relay.Status(t.Context(), w.host); s.State != frame.Off || s.Back != 60 {
 		t.Fatalf("status %+v", s)
 	}
-	w.set(func(s *room.Settings) { s.Back = 5 })
+	w.set(func(s *chat.Settings) { s.Back = 5 })
 	if s := w.relay.Status(t.Context(), w.host); s.Back != 5 {
 		t.Fatalf("status %+v", s)
 	}
@@ -410,7 +410,7 @@ func TestBusyCallerVanishes(t *testing.T) {
 	for _, c := range []*client{desk, host, kim} {
 		go c.alive(ctx)
 	}
-	w.set(func(s *room.Settings) { s.Chats = 1 })
+	w.set(func(s *chat.Settings) { s.Chats = 1 })
 	eventually(t, "the chat is known", func() bool { return w.relay.busy(w.host, "") })
 	pat := w.second()
 	pat.send(frame.Frame{T: frame.TAttempt})

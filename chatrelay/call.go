@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/attempt"
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
-	"github.com/chmail/chmail/push"
+	"github.com/chmail/chmail/chatrelay/notify"
 )
 
 // call is an attempt in its live room, whose steps own it.
 type call struct {
-	a       room.Attempt
+	a       chat.Attempt
 	m       attempt.Attempt
 	devices []string                   // kinds of the devices rung
 	rung    map[string]map[string]bool // logins rung → other relays that did
@@ -36,7 +36,7 @@ type call struct {
 type taker struct{ login, id, relay string }
 
 // oldCall is a call read back from the store.
-func oldCall(a room.Attempt, of int) *call {
+func oldCall(a chat.Attempt, of int) *call {
 	return &call{a: a, m: attempt.Attempt{State: a.State, Ring: a.Rings, Of: max(of, a.Rings), Why: a.Why, Words: a.Words}}
 }
 
@@ -120,7 +120,7 @@ func (h *hall) dial(caller, callee int64) bool {
 		stopTimer(h.call.grace)
 	}
 	c := &call{
-		a: room.Attempt{ID: rand.Text(), Room: h.id, Caller: caller, Callee: callee, Started: time.Now().UTC()},
+		a: chat.Attempt{ID: rand.Text(), Room: h.id, Caller: caller, Callee: callee, Started: time.Now().UTC()},
 		m: attempt.Attempt{Of: h.r.opt.Rings},
 	}
 	h.call = c
@@ -368,8 +368,8 @@ func (h *hall) admit(login string) int64 {
 }
 
 // pushNote is what browsers are told of a call.
-func (h *hall) pushNote(c *call, kind string) push.Note {
+func (h *hall) pushNote(c *call, kind string) notify.Note {
 	caller := person(h.info, c.a.Caller)
-	return push.Note{Kind: kind, Room: h.id, Attempt: c.a.ID, From: called(caller.Person), Subject: h.info.Subject,
+	return notify.Note{Kind: kind, Room: h.id, Attempt: c.a.ID, From: called(caller.Person), Subject: h.info.Subject,
 		URL: "/desk#" + h.id, At: time.Now().UTC(), Caller: caller.Addr}
 }

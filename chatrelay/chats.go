@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
 // Who is in a chat with somebody may not want another ring. Each relay knows
@@ -20,7 +20,7 @@ const (
 )
 
 // chat is a login's conversation in a room.
-type chat struct {
+type activeChat struct {
 	relay string // empty: here
 	at    time.Time
 }
@@ -96,22 +96,22 @@ func (r *Relay) setChat(login, roomID, relay string, on bool) bool {
 		if delete(of, roomID); len(of) == 0 {
 			delete(r.chats, login)
 		}
-		return r.live(of, room.MaxChats+1) <= room.MaxChats
+		return r.live(of, chat.MaxChats+1) <= chat.MaxChats
 	}
 	if of == nil {
 		if relay != "" && len(r.chats) >= maxFar {
 			return false
 		}
-		of = map[string]chat{}
+		of = map[string]activeChat{}
 		r.chats[login] = of
 	}
-	of[roomID] = chat{relay, time.Now()}
-	return !known && r.live(of, room.MaxChats+2) <= room.MaxChats+1
+	of[roomID] = activeChat{relay, time.Now()}
+	return !known && r.live(of, chat.MaxChats+2) <= chat.MaxChats+1
 }
 
 // live counts a login's chats, up to most; another relay's count while it
 // lives and tells of them. It is called with Relay.mu held.
-func (r *Relay) live(of map[string]chat, most int) (n int) {
+func (r *Relay) live(of map[string]activeChat, most int) (n int) {
 	for _, c := range of {
 		if n == most {
 			break
@@ -123,9 +123,9 @@ func (r *Relay) live(of map[string]chat, most int) (n int) {
 	return n
 }
 
-func (r *Relay) isLive(c chat) bool {
+func (r *Relay) isLive(c activeChat) bool {
 	return c.relay == "" || time.Since(c.at) <= chatsKept &&
-		slices.ContainsFunc(r.peers, func(p room.Relay) bool { return p.Name == c.relay })
+		slices.ContainsFunc(r.peers, func(p chat.Relay) bool { return p.Name == c.relay })
 }
 
 // chatsTold lets those who wait for a login in other rooms know.

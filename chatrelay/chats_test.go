@@ -8,19 +8,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
 // TestChatsThatMatter: a change of somebody's chats that is not told makes
 // them neither free nor busy for anybody, whatever number they have set.
 func TestChatsThatMatter(t *testing.T) {
 	t.Parallel()
-	r := &Relay{chats: map[string]map[string]chat{}, peers: []room.Relay{{Name: "far"}}}
+	r := &Relay{chats: map[string]map[string]activeChat{}, peers: []chat.Relay{{Name: "far"}}}
 	name := func(n int) string { return fmt.Sprint("room ", n) }
-	const rooms = room.MaxChats + 20
+	const rooms = chat.MaxChats + 20
 	busy := func() (list []int) { // chats as those in each room, and elsewhere, see them
 		for n := range rooms + 1 {
-			list = append(list, min(room.MaxChats, r.chatting("host", name(n))))
+			list = append(list, min(chat.MaxChats, r.chatting("host", name(n))))
 		}
 		return list
 	}

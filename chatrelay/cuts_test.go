@@ -22,8 +22,8 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/webtransport-go"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 	"github.com/chmail/chmail/guard/limit"
 )
 
@@ -111,7 +111,7 @@ type talker struct {
 	rnd     *rand.Rand
 	pending map[string]bool // said, and not acknowledged
 	epoch   string
-	got     []room.Message // without gaps
+	got     []chat.Message // without gaps
 	cuts    int
 	left    int // messages to say
 }
@@ -188,7 +188,7 @@ func (p *talker) visit(ctx context.Context, total int) (done bool, err error) {
 				if f.Offset != p.last()+1 {
 					return false, fmt.Errorf("%s: acknowledged at offset %d after %d", p.name, f.Offset, p.last())
 				}
-				p.got = append(p.got, room.Message{Offset: f.Offset, ID: f.ID, Kind: room.KindText, Text: f.ID})
+				p.got = append(p.got, chat.Message{Offset: f.Offset, ID: f.ID, Kind: chat.KindText, Text: f.ID})
 			}
 			delete(p.pending, f.ID)
 			if len(p.pending) == 0 && p.send(ctx, l) != nil {
@@ -213,7 +213,7 @@ func (p *talker) last() int64 {
 
 func (p *talker) said() (n int) {
 	for _, m := range p.got {
-		if m.Kind == room.KindText {
+		if m.Kind == chat.KindText {
 			n++
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 	"github.com/chmail/chmail/clean"
 	"github.com/chmail/chmail/presence"
 )
@@ -129,13 +129,13 @@ func (r *Relay) arrived(ctx context.Context, d *device) {
 	closed := r.closed
 	r.mu.Unlock()
 	if !closed {
-		r.owned.Go(func() { r.tellBack(d.Login, func(room.Attempt) bool { return true }) })
+		r.owned.Go(func() { r.tellBack(d.Login, func(chat.Attempt) bool { return true }) })
 	}
 }
 
 // newest keeps the newest attempt of each room, at most as many as a queue
 // takes.
-func newest(list []room.Attempt) (kept []room.Attempt) {
+func newest(list []chat.Attempt) (kept []chat.Attempt) {
 	rooms := map[string]bool{}
 	for i := len(list) - 1; i >= 0 && len(kept) < queueFrames/4; i-- {
 		if !rooms[list[i].Room] {
@@ -221,7 +221,7 @@ func (r *Relay) respond(ctx context.Context, d *device, f *frame.Frame) {
 }
 
 // declineWaiting ends a ring that waited. Of a group, it waits on for others.
-func (r *Relay) declineWaiting(ctx context.Context, login string, a room.Attempt) {
+func (r *Relay) declineWaiting(ctx context.Context, login string, a chat.Attempt) {
 	info, err := r.opt.Rooms.Info(ctx, a.Room)
 	if err == nil && person(info, a.Callee).Login == login {
 		err = r.opt.Rooms.AckWaiting(ctx, login, a.Room)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/foxcpp/maddy/framework/config"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
 const (
@@ -35,8 +35,8 @@ func readGroup(groups map[string][]string, node config.Node) error {
 			groups[addr] = append(groups[addr], strings.ToLower(login))
 		}
 	}
-	if n := len(groups[addr]); n == 0 || n > room.MaxMembers {
-		return config.NodeErr(node, "a group has 1 to %d members", room.MaxMembers)
+	if n := len(groups[addr]); n == 0 || n > chat.MaxMembers {
+		return config.NodeErr(node, "a group has 1 to %d members", chat.MaxMembers)
 	}
 	return nil
 }

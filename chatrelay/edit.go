@@ -6,8 +6,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 	"github.com/chmail/chmail/clean"
 )
 
@@ -37,13 +37,13 @@ func (s *session) refuse(id, code, text string) {
 // change commits an edit or a delete of one's own message. It is a message
 // itself, so that everybody learns of it exactly once.
 func (s *session) change(ctx context.Context, f *frame.Frame) error {
-	m := room.Message{ID: f.ID, From: s.me, Kind: room.KindDelete, Ref: f.Offset}
+	m := chat.Message{ID: f.ID, From: s.me, Kind: chat.KindDelete, Ref: f.Offset}
 	if f.T == frame.TEdit {
 		text, err := s.words(f)
 		if text == "" {
 			return err
 		}
-		m.Kind, m.Text = room.KindEdit, text
+		m.Kind, m.Text = chat.KindEdit, text
 	} else if f.ID == "" || len(f.ID) > frame.MaxID {
 		return &fault{frame.ErrBadFrame, "delete needs an id of at most 64 octets"}
 	}
@@ -59,15 +59,15 @@ func (s *session) change(ctx context.Context, f *frame.Frame) error {
 		s.hall.do(func() { s.hall.posted(s, m) })
 		return nil
 	}
-	if errors.Is(err, room.ErrMoved) {
+	if errors.Is(err, chat.ErrMoved) {
 		s.hall.post(s.hall.moved) // the client sends it again to the room's new home
 		return nil
 	}
 	s.own.take(f.ID)
 	switch {
-	case errors.Is(err, room.ErrForbidden):
+	case errors.Is(err, chat.ErrForbidden):
 		s.refuse(f.ID, frame.ErrForbidden, "this message cannot be changed")
-	case errors.Is(err, room.ErrLate):
+	case errors.Is(err, chat.ErrLate):
 		s.refuse(f.ID, frame.ErrTooLate, "a message can be changed for 15 minutes")
 	default:
 		s.r.opt.Log("changing a message", "room", s.hall.id, "reason", err.Error())

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -29,7 +29,7 @@ type Entry struct {
 
 // Card is what a link shows before anything happens.
 type Card struct {
-	Invite room.Invite
+	Invite chat.Invite
 	Status frame.Status // of the callee
 }
 
@@ -43,8 +43,8 @@ type Claim struct {
 	From netip.Addr // of the browser, for the limits on rings
 }
 
-// Card reads a link without any effect. room.ErrUnknown, or, with a card,
-// room.ErrExpired and room.ErrRevoked.
+// Card reads a link without any effect. chat.ErrUnknown, or, with a card,
+// chat.ErrExpired and chat.ErrRevoked.
 func (r *Relay) Card(ctx context.Context, token string) (Card, error) {
 	i, err := r.opt.Rooms.Invite(ctx, token)
 	if err != nil {
@@ -55,7 +55,7 @@ func (r *Relay) Card(ctx context.Context, token string) (Card, error) {
 }
 
 // Chat claims a link for a browser and lets it in. Errors are those of
-// room.Store's Claim, ClaimWithCode and ClaimAsGuest.
+// store.Store's Claim, ClaimWithCode and ClaimAsGuest.
 func (r *Relay) Chat(ctx context.Context, token, claim string, how Claim) (Entry, error) {
 	var err error
 	switch {
@@ -67,11 +67,11 @@ func (r *Relay) Chat(ctx context.Context, token, claim string, how Claim) (Entry
 		_, err = r.opt.Rooms.Claim(ctx, token, claim)
 	}
 	// A guest, and whoever confirmed with a code, is in already: it comes back.
-	if err != nil && !errors.Is(err, room.ErrClaimed) {
+	if err != nil && !errors.Is(err, chat.ErrClaimed) {
 		return Entry{}, err
 	}
 	e, callee, known := r.back(ctx, token, claim)
-	if err != nil && errors.Is(known, room.ErrUnknown) {
+	if err != nil && errors.Is(known, chat.ErrUnknown) {
 		return Entry{}, err
 	}
 	if known == nil && how.Ring {
@@ -80,7 +80,7 @@ func (r *Relay) Chat(ctx context.Context, token, claim string, how Claim) (Entry
 	return e, known
 }
 
-// Ticket lets a browser that has claimed a link in again; room.ErrUnknown if
+// Ticket lets a browser that has claimed a link in again; chat.ErrUnknown if
 // it has not.
 func (r *Relay) Ticket(ctx context.Context, token, claim string) (Entry, error) {
 	e, _, err := r.back(ctx, token, claim)
@@ -88,16 +88,16 @@ func (r *Relay) Ticket(ctx context.Context, token, claim string) (Entry, error) 
 }
 
 // back is Ticket, and says who is rung.
-func (r *Relay) back(ctx context.Context, token, claim string) (Entry, room.Participant, error) {
+func (r *Relay) back(ctx context.Context, token, claim string) (Entry, chat.Participant, error) {
 	me, i, err := r.opt.Rooms.Participant(ctx, token, claim)
 	if err != nil {
-		return Entry{}, room.Participant{}, err
+		return Entry{}, chat.Participant{}, err
 	}
 	port := i.Callee.Login
 	if port == "" { // the link of an alarm mail: the callee is a stranger, the room's owner is not
 		info, err := r.opt.Rooms.Info(ctx, i.Room)
 		if err != nil {
-			return Entry{}, room.Participant{}, err
+			return Entry{}, chat.Participant{}, err
 		}
 		port = person(info, info.Owner).Login
 	}
@@ -106,7 +106,7 @@ func (r *Relay) back(ctx context.Context, token, claim string) (Entry, room.Part
 
 // dial makes the attempt of somebody who is on the way into a room of this
 // relay, and returns its ID. They have a moment to come in.
-func (r *Relay) dial(ctx context.Context, e Entry, callee room.Participant, from netip.Addr) (id string) {
+func (r *Relay) dial(ctx context.Context, e Entry, callee chat.Participant, from netip.Addr) (id string) {
 	if callee.ID == 0 || callee.ID == e.Me || r.fair.mayCall(e.Me, from, callee.Login) > 0 {
 		return ""
 	}
@@ -129,7 +129,7 @@ func (r *Relay) dial(ctx context.Context, e Entry, callee room.Participant, from
 }
 
 // SendCode mails a confirmation code to a link's recipient and returns their
-// address, masked. room.ErrFull: too often.
+// address, masked. chat.ErrFull: too often.
 func (r *Relay) SendCode(ctx context.Context, token string) (string, error) {
 	code, to, err := r.opt.Rooms.NewCode(ctx, token)
 	if err != nil {
@@ -152,11 +152,11 @@ func mask(addr string) string {
 	return name + "…@" + domain
 }
 
-// Enter lets a signed-in person into a room; room.ErrUnknown if the login is
+// Enter lets a signed-in person into a room; chat.ErrUnknown if the login is
 // not in it, and in no group that is.
 func (r *Relay) Enter(ctx context.Context, login, roomID string) (Entry, error) {
 	me, err := r.opt.Rooms.Member(ctx, login, roomID)
-	if errors.Is(err, room.ErrUnknown) && len(r.groupsOf(login)) > 1 {
+	if errors.Is(err, chat.ErrUnknown) && len(r.groupsOf(login)) > 1 {
 		me, err = r.opt.Rooms.Join(ctx, login, roomID)
 	}
 	if err != nil {
@@ -171,19 +171,19 @@ func (r *Relay) Enter(ctx context.Context, login, roomID string) (Entry, error) 
 
 // calleeOf is whom a member's attempts ring: the owner; for the owner, or a
 // member of the group that is, the only other one, if there is but one.
-func (r *Relay) calleeOf(info room.Info, me room.Participant) room.Participant {
+func (r *Relay) calleeOf(info chat.Info, me chat.Participant) chat.Participant {
 	owners := r.members(person(info, info.Owner).Login)
-	own := func(p room.Participant) bool {
+	own := func(p chat.Participant) bool {
 		return p.ID == info.Owner || p.Login != "" && slices.Contains(owners, p.Login)
 	}
 	if !own(me) {
 		return person(info, info.Owner)
 	}
-	var other room.Participant
+	var other chat.Participant
 	for _, p := range info.Participants {
 		if !own(p) && !p.Guest {
 			if other.ID != 0 {
-				return room.Participant{}
+				return chat.Participant{}
 			}
 			other = p
 		}
@@ -192,13 +192,13 @@ func (r *Relay) calleeOf(info room.Info, me room.Participant) room.Participant {
 }
 
 // person finds a participant; the zero Participant if there is none.
-func person(info room.Info, id int64) room.Participant {
+func person(info chat.Info, id int64) chat.Participant {
 	for _, p := range info.Participants {
 		if p.ID == id {
 			return p
 		}
 	}
-	return room.Participant{}
+	return chat.Participant{}
 }
 
 // entry makes a ticket, and opens the granted port of a login at the room's home.
@@ -301,10 +301,10 @@ func (r *Relay) bind(host string) netip.Addr {
 }
 
 // Rooms lists the conversations of a login, the newest first.
-func (r *Relay) Rooms(ctx context.Context, login string, limit int, before time.Time) ([]room.Summary, error) {
+func (r *Relay) Rooms(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error) {
 	list, err := r.opt.Rooms.ByLogin(ctx, login, limit, before)
 	for i := range list {
-		list[i].Participants = room.Listed(list[i].Participants, list[i].Me)
+		list[i].Participants = chat.Listed(list[i].Participants, list[i].Me)
 	}
 	return list, err
 }

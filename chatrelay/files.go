@@ -14,10 +14,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/files"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 	"github.com/chmail/chmail/clean"
-	"github.com/chmail/chmail/upload"
 )
 
 // Visitor is who asks for something over HTTP: the browser that holds Claim
@@ -50,10 +50,10 @@ type TooOftenError struct{ Wait time.Duration }
 
 func (e *TooOftenError) Error() string { return "too many files; wait " + e.Wait.String() }
 
-// visitor is who a Visitor is and in which room. room.ErrUnknown, or, of a
-// link, ErrStranger, room.ErrExpired and room.ErrRevoked.
+// visitor is who a Visitor is and in which room. chat.ErrUnknown, or, of a
+// link, ErrStranger, chat.ErrExpired and chat.ErrRevoked.
 // callee is whose login may have blocked them.
-func (r *Relay) visitor(ctx context.Context, v Visitor) (roomID string, me room.Participant, callee string, err error) {
+func (r *Relay) visitor(ctx context.Context, v Visitor) (roomID string, me chat.Participant, callee string, err error) {
 	if v.Login != "" {
 		if me, err = r.opt.Rooms.Member(ctx, v.Login, v.Room); err != nil {
 			return v.Room, me, "", err
@@ -62,46 +62,46 @@ func (r *Relay) visitor(ctx context.Context, v Visitor) (roomID string, me room.
 		return v.Room, me, r.calleeOf(info, me).Login, err
 	}
 	me, i, err := r.opt.Rooms.Participant(ctx, v.Token, v.Claim)
-	if errors.Is(err, room.ErrUnknown) && i.Room != "" {
+	if errors.Is(err, chat.ErrUnknown) && i.Room != "" {
 		err = ErrStranger
 	}
 	return i.Room, me, i.Callee.Login, err
 }
 
 // Upload stores a file and says it in the room, wherever that lives. Errors
-// are those of visitor, of upload.Store's Put and of the reader, ErrIncoming,
+// are those of visitor, of files.Store's Put and of the reader, ErrIncoming,
 // ErrNoFiles and *TooOftenError.
-func (r *Relay) Upload(ctx context.Context, v Visitor, in Incoming) (room.Message, error) {
+func (r *Relay) Upload(ctx context.Context, v Visitor, in Incoming) (chat.Message, error) {
 	t := r.talks
 	if t.files == nil {
-		return room.Message{}, ErrNoFiles
+		return chat.Message{}, ErrNoFiles
 	}
 	roomID, me, callee, err := r.visitor(ctx, v)
 	if err != nil {
-		return room.Message{}, err
+		return chat.Message{}, err
 	}
 	text, err := clean.Message(in.Text, frame.MaxText)
 	if err != nil || in.ID == "" || len(in.ID) > frame.MaxID {
-		return room.Message{}, ErrIncoming
+		return chat.Message{}, ErrIncoming
 	}
 	done, err := t.begin(me.ID, in.From)
 	if err != nil {
-		return room.Message{}, err
+		return chat.Message{}, err
 	}
 	defer done()
 	if refused, err := r.Refuses(ctx, roomID, me.ID, callee); err != nil || refused {
 		return r.swallow(ctx, roomID, me.ID, in, text, err)
 	}
-	var said room.Message
-	_, err = t.files.Put(ctx, roomID, in.Name, in.Body, func(ctx context.Context, f upload.File) (err error) {
+	var said chat.Message
+	_, err = t.files.Put(ctx, roomID, in.Name, in.Body, func(ctx context.Context, f chat.File) (err error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 		defer cancel()
-		said, err = r.opt.Rooms.Post(ctx, "", roomID, room.Message{ID: in.ID, From: me.ID, Kind: room.KindFile, Text: text,
-			File: &room.File{File: f, Folder: t.folder}})
+		f.Folder = t.folder
+		said, err = r.opt.Rooms.Post(ctx, "", roomID, chat.Message{ID: in.ID, From: me.ID, Kind: chat.KindFile, Text: text, File: &f})
 		return err
 	})
 	if err != nil {
-		return room.Message{}, err
+		return chat.Message{}, err
 	}
 	filesTotal.Inc()
 	r.outside(roomID)
@@ -110,25 +110,25 @@ func (r *Relay) Upload(ctx context.Context, v Visitor, in Incoming) (room.Messag
 
 // swallow takes a file of somebody whom the callee has blocked, and who does
 // not learn of it: it goes nowhere.
-func (r *Relay) swallow(ctx context.Context, roomID string, me int64, in Incoming, text string, err error) (room.Message, error) {
+func (r *Relay) swallow(ctx context.Context, roomID string, me int64, in Incoming, text string, err error) (chat.Message, error) {
 	var n int64
 	if err == nil {
 		n, err = io.Copy(io.Discard, io.LimitReader(in.Body, r.talks.maxFile+1))
 	}
-	var info room.Info
+	var info chat.Info
 	if err == nil {
 		info, err = r.opt.Rooms.Info(ctx, roomID)
 	}
 	switch {
 	case err != nil:
-		return room.Message{}, err
+		return chat.Message{}, err
 	case n > r.talks.maxFile:
-		return room.Message{}, upload.ErrTooLarge
+		return chat.Message{}, files.ErrTooLarge
 	case n == 0:
-		return room.Message{}, upload.ErrEmpty
+		return chat.Message{}, files.ErrEmpty
 	}
-	f := upload.File{ID: strings.Repeat("0", 64), Name: upload.Name(in.Name), Type: "application/octet-stream", Size: n}
-	return room.Message{Offset: info.Next - 1, ID: in.ID, From: me, Kind: room.KindFile, Text: text, At: time.Now().UTC(), File: &room.File{File: f}}, nil
+	f := chat.File{ID: strings.Repeat("0", 64), Name: files.Name(in.Name), Type: "application/octet-stream", Size: n}
+	return chat.Message{Offset: info.Next - 1, ID: in.ID, From: me, Kind: chat.KindFile, Text: text, At: time.Now().UTC(), File: &f}, nil
 }
 
 // begin counts a file of a participant that is under way, until done.
@@ -157,7 +157,7 @@ func (t *talks) begin(me int64, from netip.Addr) (done func(), err error) {
 
 // ServeFile answers a GET or HEAD of a file of the visitor's room, or of its
 // thumbnail. On an error nothing has been answered: those of visitor,
-// room.ErrUnknown also when there is no such file.
+// chat.ErrUnknown also when there is no such file.
 func (r *Relay) ServeFile(w http.ResponseWriter, req *http.Request, v Visitor, id string, thumb bool) error {
 	ctx, cancel := context.WithTimeout(req.Context(), callTimeout)
 	defer cancel()
@@ -173,8 +173,8 @@ func (r *Relay) ServeFile(w http.ResponseWriter, req *http.Request, v Visitor, i
 	if err != nil {
 		return err
 	}
-	if err := store.Serve(w, req, f.File, thumb); err != nil {
-		if errors.Is(err, upload.ErrUnknown) {
+	if err := store.Serve(w, req, f, thumb); err != nil {
+		if errors.Is(err, files.ErrUnknown) {
 			// As when relays share the rooms but not their folder of files.
 			return fmt.Errorf("a file is missing: %w", &MissingError{f.Folder})
 		}
@@ -189,19 +189,19 @@ type MissingError struct{ Folder string }
 func (e *MissingError) Error() string { return fmt.Sprintf("the folder %q does not have it", e.Folder) }
 
 // keeper is the store that has the files of a relay.
-func (t *talks) keeper(dir, folder string) (*upload.Store, error) {
+func (t *talks) keeper(dir, folder string) (*files.Store, error) {
 	switch {
 	case t.files == nil:
 		return nil, ErrNoFiles
 	case folder == t.folder:
 		return t.files, nil
 	case folder != "" && folder != filepath.Base(folder) || strings.HasPrefix(folder, "."): // unreachable: relays' names are host names
-		return nil, room.ErrUnknown
+		return nil, chat.ErrUnknown
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.views[folder] == nil {
-		t.views[folder] = upload.View(filepath.Join(dir, folder))
+		t.views[folder] = files.View(filepath.Join(dir, folder))
 	}
 	return t.views[folder], nil
 }

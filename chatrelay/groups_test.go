@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 )
 
 const mina, joon, sales = "mina@mall.example", "joon@mall.example", "sales@mall.example"
@@ -22,8 +22,8 @@ func withSales(o *Options) {
 // salesMail is a mail that Mina wrote as Sales, and the link in it.
 func (w *world) salesMail() (roomID, token string) {
 	w.t.Helper()
-	o, err := w.rooms.OpenFromMail(w.t.Context(), room.Mail{MessageID: "g1@mall.example", Sender: room.Person{Login: mina, Addr: sales, Name: "Sales"},
-		Recipients: []room.Person{{Addr: "kim@far.example", Name: "Kim"}}, Subject: "Offer", Date: time.Now()})
+	o, err := w.rooms.OpenFromMail(w.t.Context(), chat.Mail{MessageID: "g1@mall.example", Sender: chat.Person{Login: mina, Addr: sales, Name: "Sales"},
+		Recipients: []chat.Person{{Addr: "kim@far.example", Name: "Kim"}}, Subject: "Offer", Date: time.Now()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -194,13 +194,13 @@ func TestGroupAndSettingsAcrossRelays(t *testing.T) {
 	lee.typ(frame.TWelcome)
 	desk := other.device("desk")
 	lee.status(frame.Available)
-	other.set(func(s *room.Settings) { s.Availability = room.DoNotDisturb })
+	other.set(func(s *chat.Settings) { s.Availability = chat.DoNotDisturb })
 	lee.status(frame.DND)
 	lee.send(frame.Frame{T: frame.TAttempt})
 	if f := lee.state(frame.Alarmed); f.Attempt.Why != frame.DND {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
-	other.set(func(s *room.Settings) { s.Availability, s.Chats = room.Available, 1 })
+	other.set(func(s *chat.Settings) { s.Availability, s.Chats = chat.Available, 1 })
 	lee.state(frame.Ringing)
 	id := desk.typ(frame.TRing).Ring.Attempt
 	// Blocked at one, refused at the other.
@@ -216,8 +216,8 @@ func TestGroupAndSettingsAcrossRelays(t *testing.T) {
 
 	// A chat in a room of the other relay makes busy here.
 	var elsewhere string
-	o, err := other.rooms.OpenFromMail(t.Context(), room.Mail{MessageID: "b1@mall.example", Sender: room.Person{Login: home.host, Addr: home.host},
-		Recipients: []room.Person{{Addr: "pat@far.example"}}, Subject: "Order 9", Date: time.Now()})
+	o, err := other.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "b1@mall.example", Sender: chat.Person{Login: home.host, Addr: home.host},
+		Recipients: []chat.Person{{Addr: "pat@far.example"}}, Subject: "Order 9", Date: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}

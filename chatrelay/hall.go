@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 )
 
 // errFull: the relay has maxRooms live rooms.
@@ -27,9 +27,9 @@ type hall struct {
 	over  bool         // under Relay.mu: the last user has left
 	steps steps
 
-	info     room.Info
+	info     chat.Info
 	last     int64                  // offset of the newest message that was passed on
-	early    map[int64]room.Message // committed, while one before them is not known yet; maxFlying a session at most
+	early    map[int64]chat.Message // committed, while one before them is not known yet; maxFlying a session at most
 	sessions map[*session]bool
 	seen     map[int64]int64
 	wishes   map[int64]bool  // who gets a transcript by mail
@@ -71,7 +71,7 @@ func (r *Relay) enter(ctx context.Context, id string) (*hall, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &hall{r: r, id: id, info: info, last: info.Next - 1, seen: seen, wishes: wishes, sessions: map[*session]bool{}, early: map[int64]room.Message{}}
+	h := &hall{r: r, id: id, info: info, last: info.Next - 1, seen: seen, wishes: wishes, sessions: map[*session]bool{}, early: map[int64]chat.Message{}}
 	h.steps.list = []step{{f: h.resume}} // before all others
 	latest, err := r.opt.Rooms.Attempts(ctx, id, 1)
 	if err != nil {
@@ -193,7 +193,7 @@ func (h *hall) refresh(id int64) {
 
 // people tells who is in the room.
 func (h *hall) people() {
-	f := &frame.Frame{T: frame.TPeople, People: room.Listed(h.info.Participants, 0), Here: h.here()}
+	f := &frame.Frame{T: frame.TPeople, People: chat.Listed(h.info.Participants, 0), Here: h.here()}
 	h.broadcast(f, nil) // nobody here is hidden: whoever comes in is revealed
 	h.company()
 }
@@ -203,9 +203,9 @@ func (h *hall) welcome(s *session) *frame.Frame {
 	h.refresh(s.me)
 	now := time.Now().UTC()
 	f := &frame.Frame{T: frame.TWelcome, Room: h.id, Epoch: h.info.Epoch, Me: s.me, Subject: h.info.Subject,
-		People: room.Listed(h.info.Participants, s.me), Here: append(h.here(), s.me), SeenBy: maps.Clone(h.seen), At: &now,
+		People: chat.Listed(h.info.Participants, s.me), Here: append(h.here(), s.me), SeenBy: maps.Clone(h.seen), At: &now,
 		Carrier: s.conn.Carrier(), Port: s.conn.Port(), Ticket: s.pass(now), Peers: h.r.sockets(),
-		Transcript: h.wishes[s.me], MaxFile: h.r.talks.maxFile, EditFor: int(room.EditFor / time.Second)}
+		Transcript: h.wishes[s.me], MaxFile: h.r.talks.maxFile, EditFor: int(chat.EditFor / time.Second)}
 	if h.isHere(s.me) {
 		f.Here = f.Here[:len(f.Here)-1]
 	}
@@ -217,7 +217,7 @@ func (h *hall) welcome(s *session) *frame.Frame {
 
 // reveal makes somebody from Bcc known to the others, now that they came in.
 func (h *hall) reveal(id int64) {
-	i := slices.IndexFunc(h.info.Participants, func(p room.Participant) bool { return p.ID == id && p.Hidden })
+	i := slices.IndexFunc(h.info.Participants, func(p chat.Participant) bool { return p.ID == id && p.Hidden })
 	if i < 0 {
 		return
 	}
@@ -291,7 +291,7 @@ func (h *hall) part(s *session) {
 
 // posted passes on a message that a session has committed, and acknowledges
 // it. The messages before it are passed on first, whoever wrote them.
-func (h *hall) posted(s *session, m room.Message) {
+func (h *hall) posted(s *session, m chat.Message) {
 	if m.Offset == h.last+1 {
 		h.pass(m)
 	} else if m.Offset > h.last {
@@ -305,7 +305,7 @@ func (h *hall) posted(s *session, m room.Message) {
 // await keeps a message until the ones before it come. They were committed
 // together with it, or before, and are on their way by other goroutines; what
 // is not, is read.
-func (h *hall) await(m room.Message) {
+func (h *hall) await(m chat.Message) {
 	if h.early[m.Offset] = m; len(h.early) > 1 {
 		return // it is seen to already
 	}
@@ -341,7 +341,7 @@ func (h *hall) catchUp() {
 
 // pass hands the next message to everyone, and what follows it and came early;
 // its writer gets the ack instead.
-func (h *hall) pass(m room.Message) {
+func (h *hall) pass(m chat.Message) {
 	h.last = m.Offset
 	delete(h.early, m.Offset)
 	h.refresh(m.From)
@@ -396,8 +396,8 @@ func (h *hall) tellRelays() {
 func (h *hall) note(about int64, text string) {
 	ctx, cancel := h.store()
 	defer cancel()
-	m, err := h.r.opt.Rooms.Append(ctx, h.r.home(), h.id, room.Message{Kind: room.KindNote, From: about, Text: text})
-	if errors.Is(err, room.ErrMoved) {
+	m, err := h.r.opt.Rooms.Append(ctx, h.r.home(), h.id, chat.Message{Kind: chat.KindNote, From: about, Text: text})
+	if errors.Is(err, chat.ErrMoved) {
 		h.moved()
 		return
 	}

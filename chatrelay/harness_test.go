@@ -27,8 +27,9 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/webtransport-go"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/presence"
 )
@@ -61,7 +62,7 @@ func (o *outMail) all() []Mail {
 type world struct {
 	t     testing.TB
 	relay *Relay
-	rooms *room.Store
+	rooms *store.Store
 	dir   presence.Directory
 	mail  *outMail
 	redis *testpart.Server // of several relays
@@ -85,7 +86,7 @@ func newWorld(t testing.TB, change func(*Options)) *world {
 // build starts a relay with its front door.
 func build(t testing.TB, dsn string, dir presence.Directory, change func(*Options)) *world {
 	t.Helper()
-	rooms, err := room.Open(t.Context(), room.Options{DSN: dsn, LoginOf: func(a string) string {
+	rooms, err := store.Open(t.Context(), store.Options{DSN: dsn, LoginOf: func(a string) string {
 		if strings.HasSuffix(a, "@mall.example") {
 			return a
 		}
@@ -132,8 +133,8 @@ func build(t testing.TB, dsn string, dir presence.Directory, change func(*Option
 // open sends the mail with which the tests begin.
 func (w *world) open() *world {
 	w.t.Helper()
-	o, err := w.rooms.OpenFromMail(w.t.Context(), room.Mail{MessageID: "m1@mall.example", Sender: room.Person{Login: w.host, Addr: w.host, Name: "Host"},
-		Recipients: []room.Person{{Addr: "kim@far.example", Name: "Kim"}, {Addr: "lee@far.example", Name: "Lee"}}, Subject: "Order 7", Date: time.Now()})
+	o, err := w.rooms.OpenFromMail(w.t.Context(), chat.Mail{MessageID: "m1@mall.example", Sender: chat.Person{Login: w.host, Addr: w.host, Name: "Host"},
+		Recipients: []chat.Person{{Addr: "kim@far.example", Name: "Kim"}, {Addr: "lee@far.example", Name: "Lee"}}, Subject: "Order 7", Date: time.Now()})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 )
 
 // Relays that share a store serve each room at one of them, its home: the one
@@ -47,15 +47,15 @@ func (r *Relay) home() string {
 }
 
 // self is this relay as the others see it.
-func (r *Relay) self() room.Relay {
+func (r *Relay) self() chat.Relay {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return room.Relay{Name: r.opt.Host, Origin: r.origin, Socket: r.opt.Socket, Drains: r.draining}
+	return chat.Relay{Name: r.opt.Host, Origin: r.origin, Socket: r.opt.Socket, Drains: r.draining}
 }
 
 // beat tells the others that this relay is alive, and learns who else is.
 func (r *Relay) beat() error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), room.RelayTTL/2)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), chat.RelayTTL/2)
 	defer cancel()
 	if err := r.opt.Rooms.Beat(ctx, r.self()); err != nil {
 		return err
@@ -64,7 +64,7 @@ func (r *Relay) beat() error {
 	if err != nil {
 		return err
 	}
-	peers := make([]room.Relay, 0, len(all))
+	peers := make([]chat.Relay, 0, len(all))
 	origins := map[string]bool{}
 	for _, p := range all {
 		origins[strings.ToLower(p.Origin)] = true
@@ -105,7 +105,7 @@ func (r *Relay) beats() {
 		if err != nil {
 			continue
 		}
-		if time.Since(last) > room.RelayTTL/2 {
+		if time.Since(last) > chat.RelayTTL/2 {
 			r.checkHomes() // another relay may have taken rooms meanwhile
 		}
 		last = time.Now()
@@ -120,7 +120,7 @@ func (r *Relay) beats() {
 }
 
 // peer finds a relay that is alive by its name.
-func (r *Relay) peer(name string) (room.Relay, bool) {
+func (r *Relay) peer(name string) (chat.Relay, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range r.peers {
@@ -128,11 +128,11 @@ func (r *Relay) peer(name string) (room.Relay, bool) {
 			return p, true
 		}
 	}
-	return room.Relay{}, false
+	return chat.Relay{}, false
 }
 
 // Peers are the other relays that are alive.
-func (r *Relay) Peers() []room.Relay {
+func (r *Relay) Peers() []chat.Relay {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.peers // replaced, never changed
@@ -334,7 +334,7 @@ func (h *hall) redirect(s *session) {
 // await enters a room. When its home does not answer, because it has died and
 // its time is not over yet, it waits for that, to claim the room.
 func (r *Relay) await(ctx context.Context, roomID, login string) (*hall, error) {
-	for end := time.Now().Add(room.RelayTTL + beatEvery); ; {
+	for end := time.Now().Add(chat.RelayTTL + beatEvery); ; {
 		h, err := r.enter(ctx, roomID)
 		var m *movedError
 		if !errors.As(err, &m) {
@@ -437,5 +437,5 @@ func (r *Relay) quit(ctx context.Context) {
 // elsewhere says whether err is that another relay serves the room.
 func elsewhere(err error) bool {
 	var m *movedError
-	return errors.As(err, &m) || errors.Is(err, room.ErrMoved)
+	return errors.As(err, &m) || errors.Is(err, chat.ErrMoved)
 }

@@ -8,20 +8,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 )
 
 // Nobody learns of a recipient in Bcc before that person comes in.
 func TestBccIsUnknownUntilTheyComeIn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	o, err := w.rooms.OpenFromMail(t.Context(), room.Mail{MessageID: "m2@mall.example", Sender: room.Person{Login: w.host, Addr: w.host},
-		Recipients: []room.Person{{Addr: "kim@far.example"}, {Addr: "secret@far.example", Hidden: true}}, Subject: "Bcc", Date: time.Now()})
+	o, err := w.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "m2@mall.example", Sender: chat.Person{Login: w.host, Addr: w.host},
+		Recipients: []chat.Person{{Addr: "kim@far.example"}, {Addr: "secret@far.example", Hidden: true}}, Subject: "Bcc", Date: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := func(people []room.Participant) string {
+	names := func(people []chat.Participant) string {
 		var list []string
 		for _, p := range people {
 			list = append(list, p.Addr)

@@ -16,12 +16,12 @@ import (
 	"github.com/emersion/go-message/mail"
 	"github.com/emersion/go-message/textproto"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
 // Mail is a mail of the relay.
 type Mail struct {
-	To                  room.Person
+	To                  chat.Person
 	Subject, Text, HTML string
 	ReplyTo             string // address; may be empty
 }
@@ -32,7 +32,7 @@ type Mailer interface {
 }
 
 // called is how a person is named to another.
-func called(p room.Person) string {
+func called(p chat.Person) string {
 	switch {
 	case p.Name != "":
 		return p.Name
@@ -70,7 +70,7 @@ func written(m Mail, link string, all ...said) Mail {
 }
 
 // alarmMail tells to that from tried to reach them.
-func alarmMail(from, to room.Person, subject, link string) Mail {
+func alarmMail(from, to chat.Person, subject, link string) Mail {
 	return written(Mail{To: to, ReplyTo: from.Addr, Subject: called(from) + " tried to reach you: " + subject}, link,
 		said{"en", fmt.Sprintf("%s tried to chat with you about “%s”, and nobody answered.", called(from), subject),
 			"Join the conversation", "The link opens the conversation, with everything said so far."},
@@ -79,7 +79,7 @@ func alarmMail(from, to room.Person, subject, link string) Mail {
 }
 
 // backMail tells to, who asked for it, that from is back.
-func backMail(from, to room.Person, subject, link string) Mail {
+func backMail(from, to chat.Person, subject, link string) Mail {
 	return written(Mail{To: to, ReplyTo: from.Addr, Subject: called(from) + " is back: " + subject}, link,
 		said{"en", fmt.Sprintf("%s is back. You asked to be told, about “%s”.", called(from), subject),
 			"Chat now", "The link opens the conversation, with everything said so far."},
@@ -88,7 +88,7 @@ func backMail(from, to room.Person, subject, link string) Mail {
 }
 
 // codeMail carries a confirmation code.
-func codeMail(to room.Person, code string) Mail {
+func codeMail(to chat.Person, code string) Mail {
 	return written(Mail{To: to, Subject: "Your chat code: " + code}, "",
 		said{"en", "Your code is " + code + ". It is good for ten minutes.", "",
 			"Somebody, most likely you, opened your chat link in another browser. If it was not you, do nothing, and give the code to nobody."},

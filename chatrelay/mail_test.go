@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
 // TestMailsInBothLanguages: whom a mail of the relay reaches reads it in
@@ -14,7 +14,7 @@ import (
 // read as HTML.
 func TestMailsInBothLanguages(t *testing.T) {
 	t.Parallel()
-	kim, mina := room.Person{Addr: "kim@far.example", Name: `<b>Kim</b> "K"`}, room.Person{Addr: "mina@mall.example", Name: "Mina"}
+	kim, mina := chat.Person{Addr: "kim@far.example", Name: `<b>Kim</b> "K"`}, chat.Person{Addr: "mina@mall.example", Name: "Mina"}
 	const link, subject = "https://mall.example/c/AAAA?a=1&b=2", "<script>alert(1)</script>"
 	for name, c := range map[string]struct {
 		mail  Mail

@@ -22,7 +22,8 @@ import (
 	"github.com/foxcpp/maddy/framework/log"
 	"github.com/foxcpp/maddy/framework/module"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -126,14 +127,14 @@ func (m *Module) Init(cfg *config.Map) error {
 	var (
 		opt            = Options{Binds: map[string]netip.Addr{}, TalkOptions: TalkOptions{Files: "files"}, Groups: map[string][]string{}}
 		dir            presence.Directory
-		rooms          *room.Store
+		rooms          *store.Store
 		target         module.DeliveryTarget
 		hostname, from string
 		push           string
 		carriers       []string
 	)
 	cfg.Custom("presence", false, true, nil, presence.Directive, &dir)
-	cfg.Custom("rooms", false, true, nil, room.Directive, &rooms)
+	cfg.Custom("rooms", false, true, nil, store.Directive, &rooms)
 	cfg.Custom("deliver_to", false, true, nil, modconfig.DeliveryDirective, &target)
 	cfg.String("hostname", true, false, "", &hostname)
 	cfg.Callback("bind", func(_ *config.Map, node config.Node) error { return readBind(opt.Binds, node) })
@@ -190,9 +191,9 @@ func (m *Module) Init(cfg *config.Map) error {
 	if module.NoRun {
 		return nil
 	}
-	opt.Transcript = func(ctx context.Context, login string) (room.Wish, bool) {
+	opt.Transcript = func(ctx context.Context, login string) (chat.TranscriptWish, bool) {
 		of, err := rooms.Settings(ctx, login)
-		return room.Wish{On: of[login].Transcript, Zone: of[login].Zone}, err == nil
+		return chat.TranscriptWish{On: of[login].Transcript, Zone: of[login].Zone}, err == nil
 	}
 	opt.Presence, opt.Rooms, opt.Host = dir, rooms, dir.RelayHost()
 	if shared, ok := dir.(interface{ Bus() presence.Bus }); ok && shared.Bus() != nil {

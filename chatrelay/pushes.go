@@ -9,8 +9,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/chmail/chmail/chatrelay/room"
-	"github.com/chmail/chmail/push"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/notify"
 )
 
 // PushOptions are how browsers are told by Web Push.
@@ -31,7 +31,7 @@ const (
 // alert is a notification for logins.
 type alert struct {
 	logins []string
-	note   push.Note
+	note   notify.Note
 }
 
 // taken says that a notification of an attempt was taken.
@@ -42,7 +42,7 @@ type taken struct {
 
 // alerts tell browsers and webhooks. Nothing waits for them.
 type alerts struct {
-	push  *push.Pusher // nil: no browsers
+	push  *notify.Pusher // nil: no browsers
 	hooks []*hook
 	queue chan alert
 	taken chan taken
@@ -62,14 +62,14 @@ func (r *Relay) openAlerts() error {
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 	defer cancel()
-	keys, err := push.LoadKeys(ctx, r.opt.Rooms.Setting)
+	keys, err := notify.LoadKeys(ctx, r.opt.Rooms.Setting)
 	if err != nil {
 		return err
 	}
-	r.alerts.push, err = push.New(push.Options{Keys: keys, Contact: r.opt.Push.Contact, Subscriptions: subscriptions{r.opt.Rooms},
+	r.alerts.push, err = notify.New(notify.Options{Keys: keys, Contact: r.opt.Push.Contact, Subscriptions: subscriptions{r.opt.Rooms},
 		Anywhere: r.opt.Push.Anywhere, TLS: r.opt.Push.TLS, Log: r.opt.Log,
-		Report: func(_ string, n push.Note, err error) {
-			if err == nil && n.Kind == push.Alarm {
+		Report: func(_ string, n notify.Note, err error) {
+			if err == nil && n.Kind == notify.Alarm {
 				r.alerts.took(n)
 			}
 		}})
@@ -81,7 +81,7 @@ func (r *Relay) openAlerts() error {
 }
 
 // took never waits: whether the caller learns of it is not worth that.
-func (a *alerts) took(n push.Note) {
+func (a *alerts) took(n notify.Note) {
 	select {
 	case a.taken <- taken{n.Room, n.Attempt, time.Now().UTC()}:
 	default:
@@ -90,7 +90,7 @@ func (a *alerts) took(n push.Note) {
 }
 
 // alert tells the browsers of logins, soon. It never waits.
-func (r *Relay) alert(logins []string, n push.Note) {
+func (r *Relay) alert(logins []string, n notify.Note) {
 	if r.alerts.push == nil || len(logins) == 0 {
 		return
 	}
@@ -119,12 +119,12 @@ func (r *Relay) runAlerts() {
 }
 
 // pushTo tells the browsers of a login, if they want that now.
-func (r *Relay) pushTo(login string, n push.Note) {
+func (r *Relay) pushTo(login string, n notify.Note) {
 	defer r.recovered("a push")
 	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 	defer cancel()
 	l := r.standings(ctx, login, n.Room)[0]
-	if n.Kind != push.End {
+	if n.Kind != notify.End {
 		muted, err := r.opt.Rooms.Muted(ctx, login, n.Room)
 		if err != nil {
 			r.opt.Log("looking whether a room is muted", "room", n.Room, "reason", err.Error())
@@ -132,9 +132,9 @@ func (r *Relay) pushTo(login string, n push.Note) {
 		switch {
 		case !l.settings.Push, muted:
 			return
-		case l.said == room.DoNotDisturb, l.said == room.QuietHours:
+		case l.said == chat.DoNotDisturb, l.said == chat.QuietHours:
 			return
-		case n.Kind == push.Message && l.on: // a desk shows it
+		case n.Kind == notify.Message && l.on: // a desk shows it
 			return
 		}
 	}
@@ -162,8 +162,8 @@ func (r *Relay) tookAlarm(t taken) {
 
 // pushNews tells those who are not here, and have no device on, of a message
 // that somebody left.
-func (h *hall) pushNews(m room.Message) {
-	if h.r.alerts.push == nil || m.Kind != room.KindText && m.Kind != room.KindFile || time.Since(h.newsAt) < newsPause {
+func (h *hall) pushNews(m chat.Message) {
+	if h.r.alerts.push == nil || m.Kind != chat.KindText && m.Kind != chat.KindFile || time.Since(h.newsAt) < newsPause {
 		return
 	}
 	var logins []string
@@ -177,31 +177,31 @@ func (h *hall) pushNews(m room.Message) {
 	}
 	h.newsAt = time.Now()
 	from := person(h.info, m.From)
-	h.r.alert(logins, push.Note{Kind: push.Message, Room: h.id, From: called(from.Person), Subject: h.info.Subject,
+	h.r.alert(logins, notify.Note{Kind: notify.Message, Room: h.id, From: called(from.Person), Subject: h.info.Subject,
 		URL: "/desk#" + h.id, At: m.At, Caller: from.Addr})
 }
 
 // subscriptions are the browsers in the rooms' store.
 type subscriptions struct{ rooms Rooms }
 
-var _ push.Subscriptions = subscriptions{}
+var _ notify.Subscriptions = subscriptions{}
 
-// Put implements push.Subscriptions.
-func (s subscriptions) Put(ctx context.Context, login string, sub push.Subscription) error {
-	return s.rooms.PutSubscription(ctx, login, room.Subscription{Endpoint: sub.Endpoint, P256dh: sub.Keys.P256dh, Auth: sub.Keys.Auth}, push.PerLogin)
+// Put implements notify.Subscriptions.
+func (s subscriptions) Put(ctx context.Context, login string, sub notify.Subscription) error {
+	return s.rooms.PutSubscription(ctx, login, chat.Subscription{Endpoint: sub.Endpoint, P256dh: sub.Keys.P256dh, Auth: sub.Keys.Auth}, notify.PerLogin)
 }
 
-// Of implements push.Subscriptions.
-func (s subscriptions) Of(ctx context.Context, login string) ([]push.Subscription, error) {
+// Of implements notify.Subscriptions.
+func (s subscriptions) Of(ctx context.Context, login string) ([]notify.Subscription, error) {
 	kept, err := s.rooms.Subscriptions(ctx, login)
-	list := make([]push.Subscription, len(kept))
+	list := make([]notify.Subscription, len(kept))
 	for i, k := range kept {
 		list[i].Endpoint, list[i].Keys.P256dh, list[i].Keys.Auth = k.Endpoint, k.P256dh, k.Auth
 	}
 	return list, err
 }
 
-// Forget implements push.Subscriptions.
+// Forget implements notify.Subscriptions.
 func (s subscriptions) Forget(ctx context.Context, endpoint string) error {
 	return s.rooms.DropSubscription(ctx, "", endpoint)
 }
@@ -214,9 +214,9 @@ func (r *Relay) PushKey() (string, error) {
 	return r.alerts.push.PublicKey(), nil
 }
 
-// Subscribe keeps a browser of a login. ErrNoPush; push.ErrSubscription: no
+// Subscribe keeps a browser of a login. ErrNoPush; notify.ErrSubscription: no
 // push can be sent to it.
-func (r *Relay) Subscribe(ctx context.Context, login string, sub push.Subscription) error {
+func (r *Relay) Subscribe(ctx context.Context, login string, sub notify.Subscription) error {
 	if r.alerts.push == nil {
 		return ErrNoPush
 	}

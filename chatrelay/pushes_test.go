@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
-	"github.com/chmail/chmail/push"
+	"github.com/chmail/chmail/chatrelay/notify"
 )
 
 // pushService takes what is sent to browsers, whose kind its Urgency and TTL
@@ -48,7 +48,7 @@ func (s *pushService) options() *PushOptions {
 }
 
 // browser subscribes one.
-func (s *pushService) browser(t *testing.T, name string) (sub push.Subscription) {
+func (s *pushService) browser(t *testing.T, name string) (sub notify.Subscription) {
 	t.Helper()
 	k, err := ecdh.P256().GenerateKey(rand.Reader)
 	if err != nil {
@@ -93,7 +93,7 @@ func TestPush(t *testing.T) {
 	if key, err := w.relay.PushKey(); err != nil || len(key) != 87 {
 		t.Fatal(key, err)
 	}
-	if err := w.relay.Subscribe(t.Context(), w.host, push.Subscription{Endpoint: "http://x"}); !errors.Is(err, push.ErrSubscription) {
+	if err := w.relay.Subscribe(t.Context(), w.host, notify.Subscription{Endpoint: "http://x"}); !errors.Is(err, notify.ErrSubscription) {
 		t.Fatal(err)
 	}
 	phone := service.browser(t, "phone")
@@ -136,7 +136,7 @@ func TestPush(t *testing.T) {
 		service.none(t, why)
 		kim.send(frame.Frame{T: frame.TCancel})
 	}
-	w.set(func(s *room.Settings) { s.Push = false })
+	w.set(func(s *chat.Settings) { s.Push = false })
 	try("push is off")
 	// The end is sent all the same, in case a ring was.
 	select {
@@ -144,9 +144,9 @@ func TestPush(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("no end")
 	}
-	w.set(func(s *room.Settings) { s.Push, s.Availability = true, room.DoNotDisturb })
+	w.set(func(s *chat.Settings) { s.Push, s.Availability = true, chat.DoNotDisturb })
 	try("do not disturb")
-	w.set(func(s *room.Settings) { s.Availability = room.Available })
+	w.set(func(s *chat.Settings) { s.Availability = chat.Available })
 	kim.state(frame.Ringing)
 	service.next(t, "high")
 	kim.send(frame.Frame{T: frame.TCancel})

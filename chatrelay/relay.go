@@ -29,8 +29,9 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -51,45 +52,45 @@ type Presence interface {
 	Leave(ctx context.Context) error
 }
 
-// Rooms is what the relay uses of a room.Store, which documents each.
+// Rooms is what the relay uses of a store.Store, which documents each.
 type Rooms interface {
-	Invite(ctx context.Context, token string) (room.Invite, error)
-	Claim(ctx context.Context, token, claim string) (room.Invite, error)
-	NewCode(ctx context.Context, token string) (string, room.Participant, error)
-	ClaimWithCode(ctx context.Context, token, claim, code string) (room.Invite, error)
-	ClaimAsGuest(ctx context.Context, token, claim, name string) (room.Invite, room.Participant, error)
-	Participant(ctx context.Context, token, claim string) (room.Participant, room.Invite, error)
+	Invite(ctx context.Context, token string) (chat.Invite, error)
+	Claim(ctx context.Context, token, claim string) (chat.Invite, error)
+	NewCode(ctx context.Context, token string) (string, chat.Participant, error)
+	ClaimWithCode(ctx context.Context, token, claim, code string) (chat.Invite, error)
+	ClaimAsGuest(ctx context.Context, token, claim, name string) (chat.Invite, chat.Participant, error)
+	Participant(ctx context.Context, token, claim string) (chat.Participant, chat.Invite, error)
 	NewInvite(ctx context.Context, roomID string, recipient, callee int64, subject string) (string, error)
-	Info(ctx context.Context, roomID string) (room.Info, error)
-	ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]room.Summary, error)
+	Info(ctx context.Context, roomID string) (chat.Info, error)
+	ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
 	Reveal(ctx context.Context, participant int64) error
-	Member(ctx context.Context, login, roomID string) (room.Participant, error)
-	Append(ctx context.Context, home, roomID string, m room.Message) (room.Message, error)
-	AppendThen(ctx context.Context, home, roomID string, m room.Message, then func(room.Message, error))
-	Messages(ctx context.Context, roomID string, after int64, limit int) ([]room.Message, error)
+	Member(ctx context.Context, login, roomID string) (chat.Participant, error)
+	Append(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
+	AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error))
+	Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error)
 	Seen(ctx context.Context, roomID string, participant, offset int64) error
 	SeenBy(ctx context.Context, roomID string) (map[int64]int64, error)
-	PutAttempt(ctx context.Context, a room.Attempt) error
-	Attempts(ctx context.Context, roomID string, limit int) ([]room.Attempt, error)
-	OpenAttempts(ctx context.Context, relay string) ([]room.Attempt, error)
-	WaitingFor(ctx context.Context, login string) ([]room.Attempt, error)
+	PutAttempt(ctx context.Context, a chat.Attempt) error
+	Attempts(ctx context.Context, roomID string, limit int) ([]chat.Attempt, error)
+	OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt, error)
+	WaitingFor(ctx context.Context, login string) ([]chat.Attempt, error)
 	AckWaiting(ctx context.Context, login, roomID string) error
-	Tells(ctx context.Context, calleeLogin string) ([]room.Attempt, error)
+	Tells(ctx context.Context, calleeLogin string) ([]chat.Attempt, error)
 	ClearTell(ctx context.Context, attemptID string) error
 	LineRooms
 	TalkRooms
 	OnMail(f func(roomID string))
 	Shared() bool
-	Beat(ctx context.Context, r room.Relay) error
+	Beat(ctx context.Context, r chat.Relay) error
 	Quit(ctx context.Context, relay string) error
-	Relays(ctx context.Context) ([]room.Relay, error)
+	Relays(ctx context.Context) ([]chat.Relay, error)
 	Home(ctx context.Context, roomID string) (string, error)
 	ClaimHome(ctx context.Context, roomID, relay string) (home string, err error)
 	LeaveHome(ctx context.Context, roomID, relay string) error
 }
 
 var (
-	_ Rooms    = (*room.Store)(nil)
+	_ Rooms    = (*store.Store)(nil)
 	_ Presence = presence.Directory(nil)
 )
 
@@ -139,13 +140,13 @@ type Relay struct {
 	devices  map[string]map[string]*device // login → device ID
 	watchers map[string]map[*session]bool  // login → who shows its status
 	fair     fairness
-	sessions map[*outbox]bool           // all connections, for Shutdown
-	chats    map[string]map[string]chat // login → room ID
-	turns    map[string]*time.Timer     // login → when its availability changes by itself
+	sessions map[*outbox]bool                 // all connections, for Shutdown
+	chats    map[string]map[string]activeChat // login → room ID
+	turns    map[string]*time.Timer           // login → when its availability changes by itself
 	alerts   *alerts
 	turned   atomic.Int64 // how often somebody's availability changed
 	draining bool
-	peers    []room.Relay         // the other relays that are alive; replaced, never changed
+	peers    []chat.Relay         // the other relays that are alive; replaced, never changed
 	news     atomic.Int64         // how often peers changed
 	origins  map[string]bool      // of the pages of all relays of late; replaced, never changed
 	vacant   map[string]time.Time // rooms to be left when nobody is there
@@ -197,7 +198,7 @@ func New(opt Options) (*Relay, error) {
 		devices:  map[string]map[string]*device{},
 		watchers: map[string]map[*session]bool{},
 		sessions: map[*outbox]bool{},
-		chats:    map[string]map[string]chat{},
+		chats:    map[string]map[string]activeChat{},
 		turns:    map[string]*time.Timer{},
 		fair:     newFairness(),
 		vacant:   map[string]time.Time{},

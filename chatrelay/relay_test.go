@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 	"github.com/chmail/chmail/guard/limit"
 )
 
@@ -63,7 +63,7 @@ func TestResumeExactlyOnceInOrder(t *testing.T) {
 	go func() {
 		for i := range n {
 			time.Sleep(25 * time.Millisecond)
-			m := room.Message{ID: fmt.Sprint(i), From: e.Me + 1, Kind: room.KindText, Text: fmt.Sprint(i)}
+			m := chat.Message{ID: fmt.Sprint(i), From: e.Me + 1, Kind: chat.KindText, Text: fmt.Sprint(i)}
 			if i%3 == 0 { // by another process
 				w.rooms.Append(context.Background(), "", w.room, m)
 				continue
@@ -79,7 +79,7 @@ func TestResumeExactlyOnceInOrder(t *testing.T) {
 			t.Fatalf("%+v after offset %d", f.Msg, last)
 		}
 		last = f.Msg.Offset
-		if f.Msg.Kind == room.KindText {
+		if f.Msg.Kind == chat.KindText {
 			total[f.Msg.Text] = true
 		}
 		if cut++; cut%17 == 0 {
@@ -352,7 +352,7 @@ func TestAttemptOfTheProcessBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := room.Attempt{ID: "before", Room: w.room, Caller: kim.Me, Callee: info.Owner, State: frame.Ringing, Rings: 1, Started: time.Now()}
+	a := chat.Attempt{ID: "before", Room: w.room, Caller: kim.Me, Callee: info.Owner, State: frame.Ringing, Rings: 1, Started: time.Now()}
 	if err := w.rooms.PutAttempt(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chmail/chmail/chatrelay/room"
-	"github.com/chmail/chmail/transcript"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/transcript"
 )
 
 // ErrSender: an answer by mail that does not come from the address to which
@@ -22,7 +22,7 @@ import (
 var ErrSender = errors.New("the answer comes from another address than the transcript went to")
 
 // ReplyAddress returns what a reply address stands for: transcript.ErrAddress,
-// transcript.ErrExpired, or room.ErrUnknown when its room is gone.
+// transcript.ErrExpired, or chat.ErrUnknown when its room is gone.
 func (r *Relay) ReplyAddress(ctx context.Context, addr string) (transcript.Address, error) {
 	if r.talks.sealer == nil {
 		return transcript.Address{}, transcript.ErrAddress
@@ -36,14 +36,14 @@ func (r *Relay) ReplyAddress(ctx context.Context, addr string) (transcript.Addre
 }
 
 // correspondent is whose reply address it is.
-func (r *Relay) correspondent(ctx context.Context, a transcript.Address) (room.Info, room.Participant, error) {
+func (r *Relay) correspondent(ctx context.Context, a transcript.Address) (chat.Info, chat.Participant, error) {
 	info, err := r.opt.Rooms.Info(ctx, a.Room)
 	if err != nil {
-		return info, room.Participant{}, err
+		return info, chat.Participant{}, err
 	}
 	p := person(info, a.Participant)
 	if p.ID == 0 {
-		return info, p, room.ErrUnknown
+		return info, p, chat.ErrUnknown
 	}
 	return info, p, nil
 }
@@ -90,7 +90,7 @@ func (r *Relay) reply(ctx context.Context, addr string, mail io.Reader) error {
 		return err // who was blocked does not learn of it
 	}
 	// Its time is that of its coming: senders' clocks can be wrong.
-	_, err = r.opt.Rooms.Post(ctx, "", a.Room, room.Message{ID: replyID(answer), From: me.ID, Kind: room.KindText, Text: answer.Text, Via: room.ViaMail})
+	_, err = r.opt.Rooms.Post(ctx, "", a.Room, chat.Message{ID: replyID(answer), From: me.ID, Kind: chat.KindText, Text: answer.Text, Via: chat.ViaMail})
 	if err != nil {
 		return fmt.Errorf("keeping an answer by mail: %w", err)
 	}
@@ -117,7 +117,7 @@ func Refused(err error) string {
 	}{
 		{transcript.ErrExpired, "This reply address has expired. Use the link in the mail you answered, or write to the person"},
 		{transcript.ErrAddress, "This reply address is damaged or not from here. Answer the transcript again, or use the link in it"},
-		{room.ErrUnknown, "The conversation of this reply address is gone"},
+		{chat.ErrUnknown, "The conversation of this reply address is gone"},
 		{ErrSender, "Answer from the address that the transcript was sent to, or use the link in it"},
 		{transcript.ErrEmpty, "Your answer has no text above what it quotes"},
 		{transcript.ErrTooLong, "Your answer is too long for a chat message (16 KiB)"},

@@ -10,8 +10,8 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/notify"
 	"github.com/chmail/chmail/presence"
-	"github.com/chmail/chmail/push"
 )
 
 // ring rings every device of whoever can be rung, and waits for an interval.
@@ -39,7 +39,7 @@ func (h *hall) ring(c *call, first bool) {
 	}
 	if first && !c.silent {
 		c.pushed = now.push
-		n := h.pushNote(c, push.Ring)
+		n := h.pushNote(c, notify.Ring)
 		n.TTL = time.Duration(c.m.Of) * h.r.opt.Interval
 		h.r.alert(c.pushed, n)
 	}
@@ -113,7 +113,7 @@ func (h *hall) stopRings(c *call, why string) {
 		h.endRing(c, login, why)
 	}
 	if len(c.pushed) > 0 {
-		h.r.alert(c.pushed, h.pushNote(c, push.End))
+		h.r.alert(c.pushed, h.pushNote(c, notify.End))
 	}
 	c.devices, c.rung, c.pushed = nil, nil, nil
 	h.r.setCall(c.a.ID, nil)

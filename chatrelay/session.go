@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 )
 
 // session is one connection in a room.
@@ -23,7 +23,7 @@ type session struct {
 	hall   *hall
 	ticket ticket // with which it came
 	me     int64
-	callee room.Participant // whom attempt rings; ID 0: nobody
+	callee chat.Participant // whom attempt rings; ID 0: nobody
 
 	own     ids           // messages on their way to the store
 	flying  chan struct{} // holds one token for each text among them
@@ -107,7 +107,7 @@ func (s *session) serve(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		if errors.Is(err, room.ErrUnknown) {
+		if errors.Is(err, chat.ErrUnknown) {
 			return &fault{frame.ErrRoom, "there is no such room"}
 		}
 		s.r.opt.Log("entering a room", "room", t.Room, "reason", err.Error())
@@ -145,7 +145,7 @@ var errShutdown = &fault{frame.ErrShutdown, "the relay goes away"}
 // enter sends welcome and history, and joins the room.
 func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) error {
 	var welcome *frame.Frame
-	var me room.Participant
+	var me chat.Participant
 	if !s.hall.do(func() {
 		welcome = s.hall.welcome(s)
 		me = person(s.hall.info, s.me)
@@ -270,15 +270,15 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 	s.own.add(f.ID)
 	h := s.hall
 	h.hold() // others are to learn of the message, also if this session leaves now
-	h.r.opt.Rooms.AppendThen(context.WithoutCancel(ctx), h.r.home(), h.id, room.Message{ID: f.ID, From: s.me, Kind: room.KindText, Text: text},
-		func(m room.Message, err error) {
+	h.r.opt.Rooms.AppendThen(context.WithoutCancel(ctx), h.r.home(), h.id, chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text},
+		func(m chat.Message, err error) {
 			defer h.leave()
 			<-s.flying
 			switch {
 			case err == nil:
 				messagesTotal.Inc()
 				h.soon(func() { h.posted(s, m) })
-			case errors.Is(err, room.ErrMoved):
+			case errors.Is(err, chat.ErrMoved):
 				h.soon(h.moved) // the client sends it again to the room's new home
 			default:
 				s.r.opt.Log("committing a message", "room", h.id, "reason", err.Error())
@@ -323,7 +323,7 @@ func (s *session) pass(now time.Time) string {
 }
 
 // ack is called by a step of the room, when m has been taken out of own.
-func (s *session) ack(m room.Message) {
+func (s *session) ack(m chat.Message) {
 	s.out.send(frame.Ack(m.ID, m.Offset, m.At))
 }
 

@@ -6,28 +6,28 @@ import (
 	"context"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 )
 
 // LineRooms is what availability, pushes, blocks and groups use of a
-// room.Store, which documents each.
+// store.Store, which documents each.
 type LineRooms interface {
 	Setting(ctx context.Context, key string, make func() ([]byte, error)) ([]byte, error)
-	Settings(ctx context.Context, logins ...string) (map[string]room.Settings, error)
-	ChangeSettings(ctx context.Context, login string, change func(*room.Settings) error) (room.Settings, error)
-	PutSubscription(ctx context.Context, login string, sub room.Subscription, most int) error
-	Subscriptions(ctx context.Context, login string) ([]room.Subscription, error)
+	Settings(ctx context.Context, logins ...string) (map[string]chat.Settings, error)
+	ChangeSettings(ctx context.Context, login string, change func(*chat.Settings) error) (chat.Settings, error)
+	PutSubscription(ctx context.Context, login string, sub chat.Subscription, most int) error
+	Subscriptions(ctx context.Context, login string) ([]chat.Subscription, error)
 	DropSubscription(ctx context.Context, login, endpoint string) error
 	Block(ctx context.Context, login, roomID string, participant int64) error
 	UnblockParticipant(ctx context.Context, login, roomID string, participant int64) error
 	Unblock(ctx context.Context, login, who string) error
-	Blocks(ctx context.Context, login string) ([]room.Block, error)
-	BlockedBy(ctx context.Context, p room.Participant, logins ...string) ([]string, error)
+	Blocks(ctx context.Context, login string) ([]chat.Block, error)
+	BlockedBy(ctx context.Context, p chat.Participant, logins ...string) ([]string, error)
 	Mute(ctx context.Context, login, roomID string, on bool) error
 	Muted(ctx context.Context, login, roomID string) (bool, error)
 	SetGroups(ctx context.Context, groups map[string][]string) error
-	Join(ctx context.Context, login, roomID string) (room.Participant, error)
+	Join(ctx context.Context, login, roomID string) (chat.Participant, error)
 	Missed(ctx context.Context) ([]string, error)
 	NotePushed(ctx context.Context, attemptID string, at time.Time) error
 	Returns(ctx context.Context, login string) ([]time.Duration, error)
@@ -36,11 +36,11 @@ type LineRooms interface {
 // Desk is what a login has set, and what follows from it.
 type Desk struct {
 	Login string `json:"login"`
-	room.Settings
+	chat.Settings
 	Status   frame.Status `json:"status"`
 	Usually  int          `json:"usually,omitempty"` // back within so many minutes, computed
 	Browsers int          `json:"browsers"`          // that take notifications
-	Blocked  []room.Block `json:"blocked"`
+	Blocked  []chat.Block `json:"blocked"`
 	Groups   []string     `json:"groups"` // whose rings it gets
 }
 
@@ -60,14 +60,14 @@ func (r *Relay) Settings(ctx context.Context, login string) (Desk, error) {
 		return Desk{}, err
 	}
 	if d.Blocked == nil {
-		d.Blocked = []room.Block{}
+		d.Blocked = []chat.Block{}
 	}
 	return d, nil
 }
 
 // ChangeSettings lets change make a login's settings new; whoever shows their
-// availability learns of it at once. *room.SettingError: one is not possible.
-func (r *Relay) ChangeSettings(ctx context.Context, login string, change func(*room.Settings) error) (Desk, error) {
+// availability learns of it at once. *chat.SettingError: one is not possible.
+func (r *Relay) ChangeSettings(ctx context.Context, login string, change func(*chat.Settings) error) (Desk, error) {
 	if _, err := r.opt.Rooms.ChangeSettings(ctx, login, change); err != nil {
 		return Desk{}, err
 	}
@@ -76,7 +76,7 @@ func (r *Relay) ChangeSettings(ctx context.Context, login string, change func(*r
 }
 
 // Block makes a login block a participant of a room, or ends that.
-// room.ErrUnknown, room.ErrFull.
+// chat.ErrUnknown, chat.ErrFull.
 func (r *Relay) Block(ctx context.Context, login, roomID string, participant int64, on bool) error {
 	do := r.opt.Rooms.Block
 	if !on {
@@ -102,7 +102,7 @@ func (r *Relay) Unblock(ctx context.Context, login, who string) error {
 }
 
 // Mute makes a room's rings silent for a login, or sound again.
-// room.ErrUnknown: the login is not in it.
+// chat.ErrUnknown: the login is not in it.
 func (r *Relay) Mute(ctx context.Context, login, roomID string, on bool) error {
 	if err := r.opt.Rooms.Mute(ctx, login, roomID, on); err != nil {
 		return err
@@ -142,7 +142,7 @@ func (r *Relay) heedSettings(login string) {
 func (s *session) screen() {
 	ctx, cancel := context.WithTimeout(s.r.ctx, callTimeout)
 	defer cancel()
-	var me room.Participant
+	var me chat.Participant
 	if !s.hall.do(func() { me = person(s.hall.info, s.me) }) {
 		return // the room is over
 	}

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/presence"
 )
@@ -106,8 +106,8 @@ func TestLinkLeadsHomeFromAnyRelay(t *testing.T) {
 	again := other.moved(f, frame.Frame{})
 	again.text("hello")
 	// A mail that came in at the other relay shows in the room.
-	o, err := other.rooms.OpenFromMail(t.Context(), room.Mail{MessageID: "m2@mall.example", References: []string{"m1@mall.example"},
-		Sender: room.Person{Login: home.host, Addr: home.host}, Recipients: []room.Person{{Addr: "kim@far.example"}}, Subject: "Order 7 again"})
+	o, err := other.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "m2@mall.example", References: []string{"m1@mall.example"},
+		Sender: chat.Person{Login: home.host, Addr: home.host}, Recipients: []chat.Person{{Addr: "kim@far.example"}}, Subject: "Order 7 again"})
 	if err != nil || o.Room != home.room {
 		t.Fatal(o, err)
 	}
@@ -323,7 +323,7 @@ func TestTalkThroughMoves(t *testing.T) {
 			t.Fatalf("offset %d after %d", f.Msg.Offset, last)
 		}
 		last = f.Msg.Offset
-		if f.Msg.Kind != room.KindText {
+		if f.Msg.Kind != chat.KindText {
 			continue
 		}
 		if f.Msg.Text != fmt.Sprint(seen) {

@@ -10,10 +10,10 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/files"
+	"github.com/chmail/chmail/chatrelay/transcript"
 	"github.com/chmail/chmail/guard/limit"
-	"github.com/chmail/chmail/transcript"
-	"github.com/chmail/chmail/upload"
 )
 
 // Limits and times of files, transcripts and answers by mail.
@@ -33,45 +33,45 @@ const (
 )
 
 // TalkRooms is what files, changes, search, transcripts and answers by mail
-// use of a room.Store, which documents each.
+// use of a store.Store, which documents each.
 type TalkRooms interface {
-	Change(ctx context.Context, home, roomID string, m room.Message) (room.Message, error)
-	Post(ctx context.Context, home, roomID string, m room.Message) (room.Message, error)
-	File(ctx context.Context, roomID, id string) (room.File, error)
+	Change(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
+	Post(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
+	File(ctx context.Context, roomID, id string) (chat.File, error)
 	FileOctets(ctx context.Context, roomID string) (int64, error)
 	HasFile(ctx context.Context, folder, id string) (bool, error)
-	Search(ctx context.Context, login, q, after string, limit int) (hits []room.Hit, more string, err error)
-	SetWish(ctx context.Context, roomID string, w room.Wish) error
-	Wishes(ctx context.Context, roomID string) ([]room.Wish, error)
+	Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error)
+	SetWish(ctx context.Context, roomID string, w chat.TranscriptWish) error
+	Wishes(ctx context.Context, roomID string) ([]chat.TranscriptWish, error)
 	QuietRooms(ctx context.Context, before time.Time) ([]string, error)
-	TakeTranscripts(ctx context.Context, roomID string) (list []room.Wish, last int64, err error)
+	TakeTranscripts(ctx context.Context, roomID string) (list []chat.TranscriptWish, last int64, err error)
 	SentTranscript(ctx context.Context, participant, offset int64) error
 }
 
 // TalkOptions are those of files, transcripts and answers by mail.
 type TalkOptions struct {
-	Files      string                                                    // folder of the files; relays that share the store share it, each writes into one of its own within; empty: no files
-	MaxFile    int64                                                     // octets of one; 0: 25 MiB
-	MaxRoom    int64                                                     // octets of a room's files; 0: 500 MiB
-	MaxFiles   int64                                                     // octets of this relay's files; 0: 20 GiB
-	Replies    string                                                    // mail domain of the addresses at which transcripts are answered; empty: none can be
-	LeftFor    time.Duration                                             // everybody has left for so long: the stretch of talk is over; 0: 2 min
-	Silence    time.Duration                                             // or nothing was said for so long; 0: room.Silence
-	Transcript func(ctx context.Context, login string) (room.Wish, bool) // a member's own wish for rooms where they have said none; may be nil
+	Files      string                                                              // folder of the files; relays that share the store share it, each writes into one of its own within; empty: no files
+	MaxFile    int64                                                               // octets of one; 0: 25 MiB
+	MaxRoom    int64                                                               // octets of a room's files; 0: 500 MiB
+	MaxFiles   int64                                                               // octets of this relay's files; 0: 20 GiB
+	Replies    string                                                              // mail domain of the addresses at which transcripts are answered; empty: none can be
+	LeftFor    time.Duration                                                       // everybody has left for so long: the stretch of talk is over; 0: 2 min
+	Silence    time.Duration                                                       // or nothing was said for so long; 0: chat.Silence
+	Transcript func(ctx context.Context, login string) (chat.TranscriptWish, bool) // a member's own wish for rooms where they have said none; may be nil
 }
 
 // talks is the relay's part for files, transcripts and answers by mail.
 type talks struct {
-	folder  string                   // of this relay's files, below TalkOptions.Files
-	files   *upload.Store            // nil: no files
-	maxFile int64                    // 0: no files
-	views   map[string]*upload.Store // under mu: other relays' folders
-	sealer  *transcript.Sealer       // nil: transcripts cannot be answered
-	mine    *limit.Buckets           // files of a participant
-	from    *limit.Buckets           // of an address prefix
+	folder  string                  // of this relay's files, below TalkOptions.Files
+	files   *files.Store            // nil: no files
+	maxFile int64                   // 0: no files
+	views   map[string]*files.Store // under mu: other relays' folders
+	sealer  *transcript.Sealer      // nil: transcripts cannot be answered
+	mine    *limit.Buckets          // files of a participant
+	from    *limit.Buckets          // of an address prefix
 	mu      sync.Mutex
 	sending map[int64]int        // files under way by participant
-	empty   map[string]time.Time // rooms that everybody has left, and when; beyond maxRooms they wait for room.Silence
+	empty   map[string]time.Time // rooms that everybody has left, and when; beyond maxRooms they wait for chat.Silence
 }
 
 // openTalk opens the folder of the files, and makes the reply addresses.
@@ -80,9 +80,9 @@ func (r *Relay) openTalk() error {
 		r.opt.LeftFor = leftFor
 	}
 	if r.opt.Silence == 0 {
-		r.opt.Silence = room.Silence
+		r.opt.Silence = chat.Silence
 	}
-	t := &talks{folder: r.home(), views: map[string]*upload.Store{}, sending: map[int64]int{}, empty: map[string]time.Time{},
+	t := &talks{folder: r.home(), views: map[string]*files.Store{}, sending: map[int64]int{}, empty: map[string]time.Time{},
 		mine: limit.NewBuckets(limit.Rate{Every: rate.Every(fileEvery), Burst: fileBurst}, maxTracked),
 		from: limit.NewBuckets(limit.Rate{Every: 1, Burst: prefixFiles}, maxTracked)}
 	r.talks = t
@@ -100,7 +100,7 @@ func (r *Relay) openTalk() error {
 		return nil
 	}
 	var err error
-	t.files, err = upload.Open(filepath.Join(r.opt.Files, t.folder), upload.Options{
+	t.files, err = files.Open(filepath.Join(r.opt.Files, t.folder), files.Options{
 		MaxFile: r.opt.MaxFile, MaxRoom: r.opt.MaxRoom, MaxTotal: r.opt.MaxFiles, Used: r.opt.Rooms.FileOctets})
 	if err != nil {
 		return err
@@ -157,7 +157,7 @@ func (r *Relay) outside(roomID string) {
 	r.publish("", note{T: noteMail, Room: roomID})
 }
 
-// Search finds messages of a login's conversations; room.Store documents it.
-func (r *Relay) Search(ctx context.Context, login, q, after string, limit int) (hits []room.Hit, more string, err error) {
+// Search finds messages of a login's conversations; store.Store documents it.
+func (r *Relay) Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error) {
 	return r.opt.Rooms.Search(ctx, login, q, after, limit)
 }

@@ -16,9 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
-	"github.com/chmail/chmail/transcript"
+	"github.com/chmail/chmail/chatrelay/transcript"
 )
 
 // talking lets a relay keep files and send transcripts soon.
@@ -72,18 +72,18 @@ func TestEditAndDelete(t *testing.T) {
 	if again := kim.ack("2"); again != first {
 		t.Errorf("sent again it is at %d, not %d", again, first)
 	}
-	if m := host.kind(room.KindEdit).Msg; m.Ref != at || m.Text != "hello" || m.Offset != first {
+	if m := host.kind(chat.KindEdit).Msg; m.Ref != at || m.Text != "hello" || m.Offset != first {
 		t.Errorf("edit %+v", m)
 	}
 	lee = w.in(w.chat(w.cc, 2), frame.Frame{Epoch: welcome.Epoch, After: away})
-	if m := lee.kind(room.KindEdit).Msg; m.Ref != at || m.Text != "hello" {
+	if m := lee.kind(chat.KindEdit).Msg; m.Ref != at || m.Text != "hello" {
 		t.Errorf("on return %+v", m)
 	}
 	lee.send(frame.Frame{T: frame.TDelete, ID: "x", Offset: at})
 	lee.refusal("x", frame.ErrForbidden)
 	kim.send(frame.Frame{T: frame.TDelete, ID: "3", Offset: at})
 	last := kim.ack("3")
-	if m := lee.kind(room.KindDelete).Msg; m.Ref != at || m.Text != "" {
+	if m := lee.kind(chat.KindDelete).Msg; m.Ref != at || m.Text != "" {
 		t.Errorf("delete %+v", m)
 	}
 	for i, f := range lee.seen {
@@ -125,7 +125,7 @@ func TestBadTexts(t *testing.T) {
 		if err := kim.c.Write(t.Context(), []byte(`{"t":"say","id":"`+fmt.Sprint(len(in))+`","text":"`+in+`"}`)); err != nil {
 			t.Fatal(err)
 		}
-		if got := lee.kind(room.KindText).Msg.Text; got != want {
+		if got := lee.kind(chat.KindText).Msg.Text; got != want {
 			t.Errorf("%s came as %q", in, got)
 		}
 	}
@@ -141,7 +141,7 @@ func drawing(t testing.TB, side int) []byte {
 	return b.Bytes()
 }
 
-func (w *world) upload(v Visitor, id, name string, body []byte) (room.Message, error) {
+func (w *world) upload(v Visitor, id, name string, body []byte) (chat.Message, error) {
 	return w.relay.Upload(w.t.Context(), v, Incoming{ID: id, Name: name, Body: bytes.NewReader(body)})
 }
 
@@ -165,7 +165,7 @@ func TestFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := kim.kind(room.KindFile).Msg
+	m := kim.kind(chat.KindFile).Msg
 	if m.Offset != sent.Offset || m.File == nil || m.File.Width != 600 || !m.File.Thumb || m.File.Type != "image/png" || strings.ContainsAny(m.File.Name, `\/:`) {
 		t.Fatalf("message %+v, file %+v", m, m.File)
 	}
@@ -191,8 +191,8 @@ func TestFiles(t *testing.T) {
 		t.Errorf("it is %q", b)
 	}
 
-	other, err := w.rooms.OpenFromMail(t.Context(), room.Mail{MessageID: "other@mall.example", Sender: room.Person{Login: "eve@mall.example", Addr: "eve@mall.example"},
-		Recipients: []room.Person{{Addr: "kim@far.example"}}, Subject: "Other", Date: time.Now()})
+	other, err := w.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "other@mall.example", Sender: chat.Person{Login: "eve@mall.example", Addr: "eve@mall.example"},
+		Recipients: []chat.Person{{Addr: "kim@far.example"}}, Subject: "Other", Date: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,9 +201,9 @@ func TestFiles(t *testing.T) {
 		want error
 	}{
 		"another browser": {Visitor{Token: w.token, Claim: claimOf(9)}, ErrStranger},
-		"no such link":    {Visitor{Token: "AAAAAAAAAAAAAAAAAAAAAA", Claim: claimOf(1)}, room.ErrUnknown},
-		"another login":   {Visitor{Login: "eve@mall.example", Room: w.room}, room.ErrUnknown},
-		"another room":    {Visitor{Login: "eve@mall.example", Room: other.Room}, room.ErrUnknown},
+		"no such link":    {Visitor{Token: "AAAAAAAAAAAAAAAAAAAAAA", Claim: claimOf(1)}, chat.ErrUnknown},
+		"another login":   {Visitor{Login: "eve@mall.example", Room: w.room}, chat.ErrUnknown},
+		"another room":    {Visitor{Login: "eve@mall.example", Room: other.Room}, chat.ErrUnknown},
 	} {
 		if _, err := w.get(c.v, m.File.ID, false); !errors.Is(err, c.want) {
 			t.Errorf("%s gets %v", name, err)
@@ -233,7 +233,7 @@ func TestFiles(t *testing.T) {
 	hostIn.typ(frame.TWelcome)
 	hostIn.send(frame.Frame{T: frame.TDelete, ID: "d", Offset: page.Offset})
 	hostIn.ack("d")
-	if _, err := w.get(me, page.File.ID, false); !errors.Is(err, room.ErrUnknown) {
+	if _, err := w.get(me, page.File.ID, false); !errors.Is(err, chat.ErrUnknown) {
 		t.Errorf("a deleted file: %v", err)
 	}
 	if n, err := w.relay.talks.files.Collect(t.Context(), 0, func(_ context.Context, id string) (bool, error) {
@@ -271,7 +271,7 @@ func TestTalkAcrossRelays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := kim.kind(room.KindFile).Msg; m.Offset != sent.Offset {
+	if m := kim.kind(chat.KindFile).Msg; m.Offset != sent.Offset {
 		t.Errorf("message %+v", m)
 	}
 	for _, w := range all {
@@ -288,7 +288,7 @@ func TestTalkAcrossRelays(t *testing.T) {
 	if err := other.relay.Reply(t.Context(), addr, strings.NewReader("From: kim@far.example\r\nMessage-ID: <1@far>\r\n\r\nby mail\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	if m := kim.text("by mail").Msg; m.Via != room.ViaMail {
+	if m := kim.text("by mail").Msg; m.Via != chat.ViaMail {
 		t.Errorf("answer %+v", m)
 	}
 }

@@ -8,15 +8,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/transcript"
 	"github.com/chmail/chmail/clean"
-	"github.com/chmail/chmail/transcript"
 )
 
 // wish notes whether the person wants transcripts, and tells all their tabs.
 func (s *session) wish(ctx context.Context, f *frame.Frame) error {
-	var me room.Participant
+	var me chat.Participant
 	s.hall.do(func() { me = person(s.hall.info, s.me) })
 	if me.Addr == "" {
 		s.refuse(f.ID, frame.ErrForbidden, "there is no address for a transcript")
@@ -31,7 +31,7 @@ func (s *session) wish(ctx context.Context, f *frame.Frame) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	err := s.r.opt.Rooms.SetWish(ctx, s.hall.id, room.Wish{Participant: s.me, On: f.On, Lang: f.Lang, Zone: f.Zone})
+	err := s.r.opt.Rooms.SetWish(ctx, s.hall.id, chat.TranscriptWish{Participant: s.me, On: f.On, Lang: f.Lang, Zone: f.Zone})
 	if err != nil {
 		s.r.opt.Log("noting a wish for transcripts", "room", s.hall.id, "reason", err.Error())
 		s.refuse(f.ID, frame.ErrStore, "the wish could not be kept, send it again")
@@ -52,7 +52,7 @@ func (s *session) wish(ctx context.Context, f *frame.Frame) error {
 
 // usualWish notes what a member wants of all rooms, who has said nothing in
 // this one. It returns whether they get transcripts.
-func (s *session) usualWish(ctx context.Context, me room.Participant, on bool) bool {
+func (s *session) usualWish(ctx context.Context, me chat.Participant, on bool) bool {
 	if me.Login == "" || me.Guest || s.r.opt.Transcript == nil {
 		return on
 	}
@@ -154,7 +154,7 @@ func (r *Relay) transcribe(roomID string) {
 	ctx, cancel := context.WithTimeout(r.ctx, transcriptFor)
 	defer cancel()
 	list, last, err := r.opt.Rooms.TakeTranscripts(ctx, roomID)
-	var info room.Info
+	var info chat.Info
 	if err == nil && len(list) > 0 {
 		info, err = r.opt.Rooms.Info(ctx, roomID)
 	}
@@ -185,7 +185,7 @@ func (r *Relay) transcribe(roomID string) {
 
 // transcript mails one person what was said after their last one, up to the
 // offset last; false: that was nothing.
-func (r *Relay) transcript(ctx context.Context, info room.Info, w room.Wish, last int64) (bool, error) {
+func (r *Relay) transcript(ctx context.Context, info chat.Info, w chat.TranscriptWish, last int64) (bool, error) {
 	to := person(info, w.Participant)
 	if w.Usual && r.opt.Transcript != nil {
 		if usual, ok := r.opt.Transcript(ctx, to.Login); !ok || !usual.On {
@@ -197,7 +197,7 @@ func (r *Relay) transcript(ctx context.Context, info room.Info, w room.Wish, las
 	}
 	t := transcript.Transcript{Subject: info.Subject, Lang: w.Lang, Zone: zone(w.Zone)}
 	names := namesOf(info)
-	for _, p := range room.Listed(info.Participants, to.ID) {
+	for _, p := range chat.Listed(info.Participants, to.ID) {
 		t.People = append(t.People, names[p.ID])
 	}
 	said := 0
@@ -213,7 +213,7 @@ func (r *Relay) transcript(ctx context.Context, info room.Info, w room.Wish, las
 			if after = m.Offset; after > last {
 				break
 			}
-			if (m.Kind == room.KindText || m.Kind == room.KindFile) && !m.Deleted {
+			if (m.Kind == chat.KindText || m.Kind == chat.KindFile) && !m.Deleted {
 				said++
 			}
 			if l, ok := scriptLine(m, names, w.Lang); ok {
@@ -262,7 +262,7 @@ func zone(name string) *time.Location {
 
 // namesOf are what a room's people are called. Who share a name get their
 // addresses beside it.
-func namesOf(info room.Info) map[int64]string {
+func namesOf(info chat.Info) map[int64]string {
 	count := map[string]int{}
 	for _, p := range info.Participants {
 		count[clean.Name(called(p.Person))]++
@@ -282,10 +282,10 @@ func namesOf(info room.Info) map[int64]string {
 }
 
 // scriptLine is a message as a transcript has it; false: it has none.
-func scriptLine(m room.Message, names map[int64]string, lang string) (l transcript.Line, ok bool) {
+func scriptLine(m chat.Message, names map[int64]string, lang string) (l transcript.Line, ok bool) {
 	l = transcript.Line{At: m.At, Text: m.Text, Edited: !m.Edited.IsZero(), Deleted: m.Deleted}
 	switch m.Kind {
-	case room.KindText, room.KindFile:
+	case chat.KindText, chat.KindFile:
 		if l.Name = names[m.From]; l.Name == "" {
 			l.Name = "?"
 		}
@@ -293,10 +293,10 @@ func scriptLine(m room.Message, names map[int64]string, lang string) (l transcri
 			l.Files = []transcript.File{{Name: m.File.Name, Size: m.File.Size}}
 		}
 		return l, true
-	case room.KindMail:
+	case chat.KindMail:
 		l.Text = fmt.Sprintf(noteWords[lang == "ko"]["mail"], names[m.From], m.Text)
 		return l, true
-	case room.KindNote:
+	case chat.KindNote:
 		key, words, _ := strings.Cut(m.Text, "\n")
 		format, known := noteWords[lang == "ko"][key]
 		if !known || key == "mail" {

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
-	"github.com/chmail/chmail/transcript"
+	"github.com/chmail/chmail/chatrelay/transcript"
 )
 
 // mails waits until so many went to an address.
@@ -87,11 +87,11 @@ func TestTranscriptAndReply(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m := host.kind(room.KindText).Msg
+	m := host.kind(chat.KindText).Msg
 	for m.Via == "" {
-		m = host.kind(room.KindText).Msg
+		m = host.kind(chat.KindText).Msg
 	}
-	if m.Text != "By all means!" || m.Via != room.ViaMail || time.Since(m.At) > time.Hour {
+	if m.Text != "By all means!" || m.Via != chat.ViaMail || time.Since(m.At) > time.Hour {
 		t.Errorf("the answer is %+v", m)
 	}
 	if err := answer(first.ReplyTo, "kim@far.example", "auto@far", "Auto-Submitted: auto-replied\r\n"); err != nil {
@@ -163,9 +163,9 @@ func TestTranscriptSurvivesItsRelay(t *testing.T) {
 // Two people of one name are told apart; what is no line has none.
 func TestTranscriptWords(t *testing.T) {
 	t.Parallel()
-	info := room.Info{Participants: []room.Participant{
-		{ID: 1, Person: room.Person{Name: "Kim", Addr: "a@far.example"}}, {ID: 2, Person: room.Person{Name: "Kim", Addr: "b@far.example"}},
-		{ID: 3, Person: room.Person{Name: "Lee"}, Guest: true}, {ID: 4, Person: room.Person{Addr: "c@far.example"}},
+	info := chat.Info{Participants: []chat.Participant{
+		{ID: 1, Person: chat.Person{Name: "Kim", Addr: "a@far.example"}}, {ID: 2, Person: chat.Person{Name: "Kim", Addr: "b@far.example"}},
+		{ID: 3, Person: chat.Person{Name: "Lee"}, Guest: true}, {ID: 4, Person: chat.Person{Addr: "c@far.example"}},
 	}}
 	names := namesOf(info)
 	for id, want := range map[int64]string{1: "Kim <a@far.example>", 2: "Kim <b@far.example>", 3: "Lee (guest)", 4: "c@far.example"} {
@@ -174,15 +174,15 @@ func TestTranscriptWords(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		m          room.Message
+		m          chat.Message
 		lang, want string
 	}{
-		{room.Message{Kind: room.KindNote, From: 3, Text: "declined\nin a\nmeeting"}, "en", "Lee (guest) could not talk: in a meeting"},
-		{room.Message{Kind: room.KindNote, From: 4, Text: "alarmed"}, "ko", "c@far.example님에게 알림을 보냈습니다"},
-		{room.Message{Kind: room.KindMail, From: 4, Text: "Order %s"}, "", "c@far.example wrote a mail: Order %s"},
-		{room.Message{Kind: room.KindNote, From: 4, Text: "unheard of"}, "en", ""},
-		{room.Message{Kind: room.KindNote, From: 4, Text: "mail"}, "en", ""},
-		{room.Message{Kind: room.KindEdit, From: 4, Text: "x", Ref: 1}, "en", ""},
+		{chat.Message{Kind: chat.KindNote, From: 3, Text: "declined\nin a\nmeeting"}, "en", "Lee (guest) could not talk: in a meeting"},
+		{chat.Message{Kind: chat.KindNote, From: 4, Text: "alarmed"}, "ko", "c@far.example님에게 알림을 보냈습니다"},
+		{chat.Message{Kind: chat.KindMail, From: 4, Text: "Order %s"}, "", "c@far.example wrote a mail: Order %s"},
+		{chat.Message{Kind: chat.KindNote, From: 4, Text: "unheard of"}, "en", ""},
+		{chat.Message{Kind: chat.KindNote, From: 4, Text: "mail"}, "en", ""},
+		{chat.Message{Kind: chat.KindEdit, From: 4, Text: "x", Ref: 1}, "en", ""},
 	} {
 		if l, ok := scriptLine(c.m, names, c.lang); l.Text != c.want && ok || ok != (c.want != "") {
 			t.Errorf("%+v: %q, %v", c.m, l.Text, ok)

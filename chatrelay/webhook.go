@@ -22,8 +22,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chmail/chmail/chatrelay/room"
-	"github.com/chmail/chmail/push"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/notify"
 )
 
 // The formats of a webhook.
@@ -85,8 +85,8 @@ type hook struct {
 
 // hooked is an alarm for a webhook.
 type hooked struct {
-	note   push.Note
-	from   room.Person
+	note   notify.Note
+	from   chat.Person
 	logins []string
 }
 
@@ -100,7 +100,7 @@ func newHook(w Webhook, r *Relay) *hook {
 }
 
 // callHooks has the webhooks told of an alarm of logins, soon. It never waits.
-func (r *Relay) callHooks(logins []string, n push.Note, from room.Person) {
+func (r *Relay) callHooks(logins []string, n notify.Note, from chat.Person) {
 	for _, h := range r.alerts.hooks {
 		of := logins
 		if len(h.For) > 0 {
@@ -202,7 +202,7 @@ func (h *hook) request(ctx context.Context, a hooked) (*http.Request, error) {
 			Attempt string      `json:"attempt"`
 			Room    string      `json:"room"`
 			Logins  []string    `json:"logins"`
-			From    room.Person `json:"from"`
+			From    chat.Person `json:"from"`
 			Subject string      `json:"subject"`
 			URL     string      `json:"url"`
 			At      time.Time   `json:"at"`

@@ -14,7 +14,7 @@ import (
 	"github.com/foxcpp/maddy/framework/buffer"
 	"golang.org/x/text/encoding/ianaindex"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/mta/stamp"
 )
 
@@ -42,17 +42,17 @@ func (b stamped) Len() int { return b.Buffer.Len() + int(b.plan.Growth(b.stamp))
 func (b stamped) Remove() error { return nil }
 
 // mailOf is what a header says about its conversation.
-func mailOf(h textproto.Header, login string, rcpts []string) room.Mail {
+func mailOf(h textproto.Header, login string, rcpts []string) chat.Mail {
 	names := make(map[string]string)
 	for _, key := range []string{"To", "Cc"} {
 		for _, a := range addresses(h, key) {
 			names[strings.ToLower(a.Address)] = a.Name
 		}
 	}
-	m := room.Mail{
+	m := chat.Mail{
 		MessageID:  first(messageIDs(h.Get("Message-Id"))),
 		References: references(h),
-		Sender:     room.Person{Login: login, Addr: strings.ToLower(login)},
+		Sender:     chat.Person{Login: login, Addr: strings.ToLower(login)},
 		Subject:    decodeText(h.Get("Subject")),
 	}
 	if from := addresses(h, "From"); len(from) > 0 {
@@ -63,7 +63,7 @@ func mailOf(h textproto.Header, login string, rcpts []string) room.Mail {
 	}
 	for _, rcpt := range rcpts {
 		name, listed := names[strings.ToLower(rcpt)]
-		m.Recipients = append(m.Recipients, room.Person{Addr: rcpt, Name: name, Hidden: !listed}) // not listed: Bcc
+		m.Recipients = append(m.Recipients, chat.Person{Addr: rcpt, Name: name, Hidden: !listed}) // not listed: Bcc
 	}
 	return m
 }

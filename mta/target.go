@@ -33,7 +33,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/mta/stamp"
 	"github.com/chmail/chmail/presence"
 )
@@ -76,7 +76,7 @@ type Presence interface {
 
 // Rooms finds or opens the room of a mail.
 type Rooms interface {
-	OpenFromMail(ctx context.Context, m room.Mail) (room.Opened, error)
+	OpenFromMail(ctx context.Context, m chat.Mail) (chat.Opened, error)
 }
 
 // Target is a delivery target that stamps what it hands on.
@@ -205,7 +205,7 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 }
 
 // open asks the rooms for a link for every recipient.
-func (d *delivery) open(ctx context.Context, mail room.Mail) (room.Opened, error) {
+func (d *delivery) open(ctx context.Context, mail chat.Mail) (chat.Opened, error) {
 	ctx, cancel := context.WithTimeout(ctx, roomsTimeout)
 	defer cancel()
 	opened, err := d.t.Rooms.OpenFromMail(ctx, mail)

@@ -24,7 +24,7 @@ import (
 	"github.com/foxcpp/maddy/framework/exterrors"
 	"github.com/foxcpp/maddy/framework/module"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -149,12 +149,12 @@ func (p *fakePresence) Grant(ctx context.Context, login string) (presence.Grant,
 
 type fakeRooms struct {
 	err  error
-	mail room.Mail
+	mail chat.Mail
 }
 
-func (r *fakeRooms) OpenFromMail(_ context.Context, m room.Mail) (room.Opened, error) {
+func (r *fakeRooms) OpenFromMail(_ context.Context, m chat.Mail) (chat.Opened, error) {
 	r.mail = m
-	o := room.Opened{Room: "r", Invites: map[string]string{}}
+	o := chat.Opened{Room: "r", Invites: map[string]string{}}
 	for i, p := range m.Recipients {
 		o.Invites[p.Addr] = fmt.Sprintf("%022d", i+1)
 	}
@@ -228,7 +228,7 @@ func TestCopies(t *testing.T) {
 	}
 	m := rooms.mail
 	if m.MessageID != "3@x" || strings.Join(m.References, " ") != "1@x 2@x" || m.Subject != "Grüße" || m.Date.IsZero() ||
-		m.Sender != (room.Person{Login: login, Addr: login, Name: "Jürgen"}) ||
+		m.Sender != (chat.Person{Login: login, Addr: login, Name: "Jürgen"}) ||
 		m.Recipients[0].Name != "Kim, M" || m.Recipients[1].Name != "Third" {
 		t.Errorf("%+v", m)
 	}

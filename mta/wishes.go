@@ -5,7 +5,7 @@ package mta
 import (
 	"context"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/store"
 )
 
 // Wishes is what Rooms may know besides: whether a login's mails are to be
@@ -14,7 +14,7 @@ type Wishes interface {
 	Stamps(ctx context.Context, login string) (bool, error)
 }
 
-var _ Wishes = (*room.Store)(nil)
+var _ Wishes = (*store.Store)(nil)
 
 // wished says whether a login wants its mails stamped; who cannot be asked does.
 func (t *Target) wished(ctx context.Context, login string) bool {

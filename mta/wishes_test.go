@@ -6,19 +6,20 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/store"
 )
 
 // Who does not want links in their mails gets none, in the store's own words.
 func TestNoStampWished(t *testing.T) {
 	t.Parallel()
-	rooms, err := room.Open(t.Context(), room.Options{DSN: "sqlite:" + filepath.Join(t.TempDir(), "rooms.db")})
+	rooms, err := store.Open(t.Context(), store.Options{DSN: "sqlite:" + filepath.Join(t.TempDir(), "rooms.db")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer rooms.Close()
 	for _, wanted := range []bool{true, false, true} {
-		_, err := rooms.ChangeSettings(t.Context(), "host@mall.example", func(s *room.Settings) error { s.Stamp = wanted; return nil })
+		_, err := rooms.ChangeSettings(t.Context(), "host@mall.example", func(s *chat.Settings) error { s.Stamp = wanted; return nil })
 		if err != nil {
 			t.Fatal(err)
 		}

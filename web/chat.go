@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/chmail/chmail/chatrelay"
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/clean"
 )
 
@@ -47,7 +47,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) (token string, re
 	w.Header().Set("X-Robots-Tag", "noindex")
 	token = r.PathValue("token")
 	if !isToken(token) {
-		s.failed(w, room.ErrUnknown)
+		s.failed(w, chat.ErrUnknown)
 		return token, req, false
 	}
 	if wait := s.limits.link.Wait(token); wait > 0 {
@@ -81,7 +81,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		how.Guest = guestName(req.Guest)
 	}
 	entry, err := s.opts.Relay.Chat(ctx, token, claim, how)
-	if errors.Is(err, room.ErrClaimed) {
+	if errors.Is(err, chat.ErrClaimed) {
 		s.claimed(ctx, w, token)
 		return
 	}
@@ -115,11 +115,11 @@ func (s *Server) ticket(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
-	entry, err := chatrelay.Entry{}, room.ErrUnknown
+	entry, err := chatrelay.Entry{}, chat.ErrUnknown
 	if claim, ok := s.claim(r); ok {
 		entry, err = s.opts.Relay.Ticket(ctx, token, claim)
 	}
-	if errors.Is(err, room.ErrUnknown) {
+	if errors.Is(err, chat.ErrUnknown) {
 		// Either there is no such link, or it is not this browser's.
 		if _, err = s.opts.Relay.Card(ctx, token); err == nil {
 			refuse(w, http.StatusForbidden, "claim", "This browser has not come in through this link.")
@@ -154,17 +154,17 @@ func (s *Server) code(w http.ResponseWriter, r *http.Request) {
 // failed says an error of the relay as JSON.
 func (s *Server) failed(w http.ResponseWriter, err error) {
 	switch {
-	case errors.Is(err, room.ErrUnknown):
+	case errors.Is(err, chat.ErrUnknown):
 		refuse(w, http.StatusNotFound, "unknown", "There is no such conversation.")
-	case errors.Is(err, room.ErrExpired):
+	case errors.Is(err, chat.ErrExpired):
 		refuse(w, http.StatusGone, "expired", "The link is too old.")
-	case errors.Is(err, room.ErrRevoked):
+	case errors.Is(err, chat.ErrRevoked):
 		refuse(w, http.StatusGone, "revoked", "The link was taken back.")
-	case errors.Is(err, room.ErrClaimed):
+	case errors.Is(err, chat.ErrClaimed):
 		refuse(w, http.StatusConflict, "claimed", "Another browser uses this link.")
-	case errors.Is(err, room.ErrCode):
+	case errors.Is(err, chat.ErrCode):
 		refuse(w, http.StatusForbidden, "code", "The code is wrong, used or too old.")
-	case errors.Is(err, room.ErrFull):
+	case errors.Is(err, chat.ErrFull):
 		retryAfter(w, 20*time.Minute) // codes come back within the hour; a full link may not
 		refuse(w, http.StatusTooManyRequests, "full", "This link was used too often.")
 	default:

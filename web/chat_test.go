@@ -13,7 +13,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/chmail/chmail/chatrelay"
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/limit"
 )
 
@@ -181,7 +181,7 @@ func TestFullIsTooOften(t *testing.T) {
 type fullRelay struct{ Relay }
 
 func (fullRelay) SendCode(context.Context, string) (string, error) {
-	return "", fmt.Errorf("mailing a code: %w", room.ErrFull)
+	return "", fmt.Errorf("mailing a code: %w", chat.ErrFull)
 }
 
 func FuzzToken(f *testing.F) {

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay"
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/presence"
 )
@@ -133,11 +133,11 @@ func (s *Server) rooms(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if list == nil {
-		list = []room.Summary{}
+		list = []chat.Summary{}
 	}
 	answer(w, http.StatusOK, struct {
 		Me    string         `json:"me"`
-		Rooms []room.Summary `json:"rooms"`
+		Rooms []chat.Summary `json:"rooms"`
 	}{login, list})
 }
 

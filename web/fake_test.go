@@ -23,8 +23,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/presence"
 )
@@ -45,7 +45,7 @@ type fakeRelay struct {
 	holder  string // claim that holds linkGood
 	device  presence.Device
 	subject string
-	peer    room.Relay
+	peer    chat.Relay
 }
 
 func (f *fakeRelay) called(what string) {
@@ -71,10 +71,10 @@ func (f *fakeRelay) others(what string) (n int) {
 func (f *fakeRelay) Card(_ context.Context, token string) (chatrelay.Card, error) {
 	f.called("Card")
 	card := chatrelay.Card{
-		Invite: room.Invite{
+		Invite: chat.Invite{
 			Room: "R1", Subject: f.subject, Date: time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC),
-			Recipient: room.Participant{ID: 3, Person: room.Person{Addr: "customer@mall.example", Name: "Jae"}},
-			Callee:    room.Participant{ID: 1, Person: room.Person{Login: "host@mall.example", Addr: "host@mall.example", Name: "Mina <3"}},
+			Recipient: chat.Participant{ID: 3, Person: chat.Person{Addr: "customer@mall.example", Name: "Jae"}},
+			Callee:    chat.Participant{ID: 1, Person: chat.Person{Login: "host@mall.example", Addr: "host@mall.example", Name: "Mina <3"}},
 		},
 		Status: frame.Status{State: frame.Available},
 	}
@@ -82,13 +82,13 @@ func (f *fakeRelay) Card(_ context.Context, token string) (chatrelay.Card, error
 	case linkGood:
 		return card, nil
 	case linkExpired:
-		return card, room.ErrExpired
+		return card, chat.ErrExpired
 	case linkRevoked:
-		return card, room.ErrRevoked
+		return card, chat.ErrRevoked
 	case linkBroken:
 		return chatrelay.Card{}, errors.New("the database is gone")
 	}
-	return chatrelay.Card{}, room.ErrUnknown
+	return chatrelay.Card{}, chat.ErrUnknown
 }
 
 func (f *fakeRelay) Chat(ctx context.Context, token, claim string, how chatrelay.Claim) (chatrelay.Entry, error) {
@@ -100,9 +100,9 @@ func (f *fakeRelay) Chat(ctx context.Context, token, claim string, how chatrelay
 	defer f.mu.Unlock()
 	switch {
 	case how.Code != "" && how.Code != "123456":
-		return chatrelay.Entry{}, room.ErrCode
+		return chatrelay.Entry{}, chat.ErrCode
 	case how.Code == "" && how.Guest == "" && f.holder != "" && f.holder != claim:
-		return chatrelay.Entry{}, room.ErrClaimed
+		return chatrelay.Entry{}, chat.ErrClaimed
 	case f.holder == "":
 		f.holder = claim
 	}
@@ -118,7 +118,7 @@ func (f *fakeRelay) Ticket(_ context.Context, _, claim string) (chatrelay.Entry,
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if claim != f.holder {
-		return chatrelay.Entry{}, room.ErrUnknown
+		return chatrelay.Entry{}, chat.ErrUnknown
 	}
 	return chatrelay.Entry{Ticket: "T2", Room: "R1", Me: 3}, nil
 }
@@ -131,12 +131,12 @@ func (f *fakeRelay) SendCode(context.Context, string) (string, error) {
 func (f *fakeRelay) Enter(_ context.Context, login, roomID string) (chatrelay.Entry, error) {
 	f.called("Enter")
 	if login != "host@mall.example" || roomID != "R1" {
-		return chatrelay.Entry{}, room.ErrUnknown
+		return chatrelay.Entry{}, chat.ErrUnknown
 	}
 	return chatrelay.Entry{Ticket: "T3", Room: roomID, Me: 1}, nil
 }
 
-func (f *fakeRelay) Rooms(context.Context, string, int, time.Time) ([]room.Summary, error) {
+func (f *fakeRelay) Rooms(context.Context, string, int, time.Time) ([]chat.Summary, error) {
 	f.called("Rooms")
 	return nil, nil
 }
@@ -332,7 +332,7 @@ func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 
 func (f *fakeRelay) OwnOrigin(origin string) bool { return origin == f.peer.Origin }
 
-func (f *fakeRelay) Peers() []room.Relay { return []room.Relay{f.peer} }
+func (f *fakeRelay) Peers() []chat.Relay { return []chat.Relay{f.peer} }
 
 func bucket(every rate.Limit, burst int) *limit.Buckets {
 	return limit.NewBuckets(limit.Rate{Every: every, Burst: burst}, maxTracked)

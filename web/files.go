@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/files"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
-	"github.com/chmail/chmail/upload"
 )
 
 const (
@@ -28,9 +28,9 @@ const (
 // Talk is what files and search need of a chatrelay.Relay, which documents
 // each.
 type Talk interface {
-	Upload(ctx context.Context, v chatrelay.Visitor, in chatrelay.Incoming) (room.Message, error)
+	Upload(ctx context.Context, v chatrelay.Visitor, in chatrelay.Incoming) (chat.Message, error)
 	ServeFile(w http.ResponseWriter, r *http.Request, v chatrelay.Visitor, id string, thumb bool) error
-	Search(ctx context.Context, login, q, after string, limit int) (hits []room.Hit, more string, err error)
+	Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error)
 }
 
 var _ Talk = (*chatrelay.Relay)(nil)
@@ -66,7 +66,7 @@ func (s *Server) linkVisitor(w http.ResponseWriter, r *http.Request) (v chatrela
 	w.Header().Set("X-Robots-Tag", "noindex")
 	v.Token = r.PathValue("token")
 	if !isToken(v.Token) {
-		s.failed(w, room.ErrUnknown)
+		s.failed(w, chat.ErrUnknown)
 		return v, false
 	}
 	if v.Claim, ok = s.claim(r); !ok {
@@ -100,7 +100,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, v chatrelay.Visi
 	if err == nil && len(in.Name) > maxFileName {
 		err = errForm
 	}
-	var said room.Message
+	var said chat.Message
 	if err == nil {
 		said, err = s.opts.Talk.Upload(ctx, v, in)
 	}
@@ -111,7 +111,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, v chatrelay.Visi
 		return
 	}
 	answer(w, http.StatusCreated, struct {
-		Msg room.Message `json:"msg"`
+		Msg chat.Message `json:"msg"`
 	}{said})
 }
 
@@ -184,18 +184,18 @@ func (s *Server) fileFailed(w http.ResponseWriter, err error) {
 		refuse(w, http.StatusForbidden, "claim", "This browser has not come in through this link.")
 	case errors.As(err, &often):
 		tooOften(w, often.Wait)
-	case errors.Is(err, upload.ErrTooLarge):
+	case errors.Is(err, files.ErrTooLarge):
 		refuse(w, http.StatusRequestEntityTooLarge, "too-large", "The file is too large.")
-	case errors.Is(err, upload.ErrPicture):
+	case errors.Is(err, files.ErrPicture):
 		refuse(w, http.StatusUnsupportedMediaType, "picture", "The picture has too many pixels to be shown.")
-	case errors.Is(err, upload.ErrRoomFull):
+	case errors.Is(err, files.ErrRoomFull):
 		refuse(w, http.StatusInsufficientStorage, "room-full", "The files of this conversation take too much room.")
-	case errors.Is(err, upload.ErrFull):
+	case errors.Is(err, files.ErrFull):
 		refuse(w, http.StatusInsufficientStorage, "full", "The server has no room for files.")
-	case errors.Is(err, upload.ErrBusy):
+	case errors.Is(err, files.ErrBusy):
 		retryAfter(w, 5*time.Second)
 		refuse(w, http.StatusServiceUnavailable, "busy", "Many files come just now: try again.")
-	case errors.Is(err, upload.ErrEmpty):
+	case errors.Is(err, files.ErrEmpty):
 		refuse(w, http.StatusBadRequest, "empty", "The file is empty.")
 	case errors.Is(err, errForm), errors.Is(err, chatrelay.ErrIncoming), errors.Is(err, io.ErrUnexpectedEOF):
 		refuse(w, http.StatusBadRequest, "bad-request", "A file needs an id of at most 64 octets, a name, and a text of at most 16 KiB.")

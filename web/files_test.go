@@ -17,7 +17,8 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay"
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -34,7 +35,7 @@ func newTalk(t *testing.T, change func(*chatrelay.Options)) (st *site, roomID, l
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dir.Close() })
-	rooms, err := room.Open(t.Context(), room.Options{DSN: "sqlite:" + filepath.Join(t.TempDir(), "rooms.db")})
+	rooms, err := store.Open(t.Context(), store.Options{DSN: "sqlite:" + filepath.Join(t.TempDir(), "rooms.db")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,8 +50,8 @@ func newTalk(t *testing.T, change func(*chatrelay.Options)) (st *site, roomID, l
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { relay.Close() })
-	o, err := rooms.OpenFromMail(t.Context(), room.Mail{MessageID: "1@mall.example", Sender: room.Person{Login: "host@mall.example", Addr: "host@mall.example"},
-		Recipients: []room.Person{{Addr: "kim@far.example", Name: "Kim"}}, Subject: "Order 7", Date: time.Now()})
+	o, err := rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "1@mall.example", Sender: chat.Person{Login: "host@mall.example", Addr: "host@mall.example"},
+		Recipients: []chat.Person{{Addr: "kim@far.example", Name: "Kim"}}, Subject: "Order 7", Date: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func TestFiles(t *testing.T) {
 
 	r := st.send(at+"?id=1&text=look&name="+url.QueryEscape("../한글 \u202efile.html"), "text/html", strings.NewReader("<script>alert(1)</script>"))
 	st.want(r, 201)
-	var got struct{ Msg room.Message }
+	var got struct{ Msg chat.Message }
 	if err := json.Unmarshal([]byte(r.body), &got); err != nil || got.Msg.File == nil || got.Msg.Text != "look" || got.Msg.File.Name != "한글 file.html" {
 		t.Fatalf("%s, %v", r.body, err)
 	}

@@ -16,7 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
 // outer is around every request: headers, limits, the origin check, metrics,
@@ -126,7 +126,7 @@ func (s *Server) secure(h http.Header) {
 // policy is the Content-Security-Policy: everything from this origin, no
 // inline script or style, and connections to the granted ports and to the
 // WebSockets of the relays that share the rooms.
-func policy(base *url.URL, relays []string, peers []room.Relay) string {
+func policy(base *url.URL, relays []string, peers []chat.Relay) string {
 	connect := []string{"'self'", strings.Replace(base.Scheme, "http", "ws", 1) + "://" + base.Host}
 	hosts := append([]string{base.Hostname()}, relays...)
 	for _, p := range peers {

@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/room"
 )
 
 //go:embed shell.html
@@ -44,7 +44,7 @@ type person struct {
 	Addr string `json:"addr"`
 }
 
-func personOf(p room.Participant) person { return person{Name: p.Name, Addr: p.Addr} }
+func personOf(p chat.Participant) person { return person{Name: p.Name, Addr: p.Addr} }
 
 func (p person) String() string {
 	if p.Name != "" {
@@ -114,7 +114,7 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	say := words[lang]
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
-	card, err := chatrelay.Card{}, room.ErrUnknown
+	card, err := chatrelay.Card{}, chat.ErrUnknown
 	if isToken(token) {
 		card, err = s.opts.Relay.Card(ctx, token)
 	}
@@ -142,9 +142,9 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 			Title: fmt.Sprintf(say.chatTitle, from), Head: fmt.Sprintf(say.from, from),
 			Lines: []string{fmt.Sprintf(say.subject, card.Invite.Subject), say.needsScript}, Link: reply, Label: say.answer,
 		}, data)
-	case errors.Is(err, room.ErrExpired), errors.Is(err, room.ErrRevoked):
+	case errors.Is(err, chat.ErrExpired), errors.Is(err, chat.ErrRevoked):
 		reason := "expired"
-		if errors.Is(err, room.ErrRevoked) {
+		if errors.Is(err, chat.ErrRevoked) {
 			reason = "revoked"
 		}
 		data := goneData{Whose: personOf(card.Invite.Recipient).String()}
@@ -152,7 +152,7 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 			data.From, data.Reply = &from, reply
 		}
 		gone(http.StatusGone, reason, data)
-	case errors.Is(err, room.ErrUnknown):
+	case errors.Is(err, chat.ErrUnknown):
 		gone(http.StatusNotFound, "unknown", goneData{})
 	default:
 		s.opts.Log("showing a link failed", "error", err)
@@ -162,7 +162,7 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 }
 
 // replyTo is a mailto link (RFC 6068) that answers the mail of an invite.
-func replyTo(inv room.Invite) string {
+func replyTo(inv chat.Invite) string {
 	if inv.Callee.Addr == "" {
 		return ""
 	}

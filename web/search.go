@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
 // search finds messages of a login's conversations.
@@ -32,7 +32,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
 	hits, more, err := s.opts.Talk.Search(ctx, login, r.FormValue("q"), r.FormValue("before"), limit)
-	if errors.Is(err, room.ErrQuery) {
+	if errors.Is(err, chat.ErrQuery) {
 		refuse(w, http.StatusBadRequest, "bad-request", "q is up to 200 characters, before what an earlier answer gave as more.")
 		return
 	}
@@ -41,10 +41,10 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if hits == nil {
-		hits = []room.Hit{}
+		hits = []chat.Hit{}
 	}
 	answer(w, http.StatusOK, struct {
-		Hits []room.Hit `json:"hits"`
+		Hits []chat.Hit `json:"hits"`
 		More string     `json:"more,omitempty"`
 	}{hits, more})
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay"
-	"github.com/chmail/chmail/chatrelay/room"
-	"github.com/chmail/chmail/push"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/notify"
 )
 
 const maxSettings = 160 << 10 // octets of a login's settings: 50 canned replies, each escaped
@@ -21,9 +21,9 @@ const maxSettings = 160 << 10 // octets of a login's settings: 50 canned replies
 // chatrelay.Relay, which documents each.
 type Lines interface {
 	Settings(ctx context.Context, login string) (chatrelay.Desk, error)
-	ChangeSettings(ctx context.Context, login string, change func(*room.Settings) error) (chatrelay.Desk, error)
+	ChangeSettings(ctx context.Context, login string, change func(*chat.Settings) error) (chatrelay.Desk, error)
 	PushKey() (string, error)
-	Subscribe(ctx context.Context, login string, sub push.Subscription) error
+	Subscribe(ctx context.Context, login string, sub notify.Subscription) error
 	Unsubscribe(ctx context.Context, login, endpoint string) error
 	Block(ctx context.Context, login, roomID string, participant int64, on bool) error
 	Unblock(ctx context.Context, login, who string) error
@@ -69,7 +69,7 @@ var errAnswered = errors.New("web: answered")
 
 // lineFailed says an error of the relay as JSON.
 func (s *Server) lineFailed(w http.ResponseWriter, err error) {
-	var setting *room.SettingError
+	var setting *chat.SettingError
 	switch {
 	case errors.Is(err, errAnswered):
 	case errors.As(err, &setting):
@@ -79,9 +79,9 @@ func (s *Server) lineFailed(w http.ResponseWriter, err error) {
 		}{refusal{Error: "setting", Text: setting.Text}, setting.Field})
 	case errors.Is(err, chatrelay.ErrNoPush):
 		refuse(w, http.StatusNotFound, "no-push", "This server sends no notifications.")
-	case errors.Is(err, push.ErrSubscription):
+	case errors.Is(err, notify.ErrSubscription):
 		refuse(w, http.StatusBadRequest, "subscription", "That is not a subscription to which notifications can be sent.")
-	case errors.Is(err, room.ErrFull):
+	case errors.Is(err, chat.ErrFull):
 		refuse(w, http.StatusConflict, "full", "There is no room for more.")
 	default:
 		s.failed(w, err)
@@ -107,7 +107,7 @@ func (s *Server) changeSettings(ctx context.Context, login string, w http.Respon
 		refuse(w, http.StatusBadRequest, "bad-request", "The request is not the JSON that belongs here.")
 		return errAnswered
 	}
-	d, err := s.opts.Lines.ChangeSettings(ctx, login, func(set *room.Settings) error {
+	d, err := s.opts.Lines.ChangeSettings(ctx, login, func(set *chat.Settings) error {
 		// What is named is new as a whole: nothing of an old value shines through.
 		if _, ok := named["quiet"]; ok {
 			set.Quiet = nil
@@ -123,11 +123,11 @@ func (s *Server) changeSettings(ctx context.Context, login string, w http.Respon
 		var untimely *time.ParseError
 		switch {
 		case errors.As(err, &mistyped):
-			return &room.SettingError{Field: mistyped.Field, Text: fmt.Sprintf("it cannot be a %s", mistyped.Value)}
+			return &chat.SettingError{Field: mistyped.Field, Text: fmt.Sprintf("it cannot be a %s", mistyped.Value)}
 		case errors.As(err, &untimely):
-			return &room.SettingError{Field: "until", Text: "a time is like 2026-11-20T09:00:00Z"}
+			return &chat.SettingError{Field: "until", Text: "a time is like 2026-11-20T09:00:00Z"}
 		case err != nil:
-			return &room.SettingError{Text: "it cannot be read"}
+			return &chat.SettingError{Text: "it cannot be read"}
 		}
 		return nil
 	})
@@ -147,7 +147,7 @@ func (s *Server) pushKey(_ context.Context, _ string, w http.ResponseWriter, _ *
 
 // subscribe keeps a browser; its endpoint is a secret and stays out of logs.
 func (s *Server) subscribe(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
-	var sub push.Subscription
+	var sub notify.Subscription
 	if !read(w, r, &sub) {
 		return errAnswered
 	}
@@ -155,7 +155,7 @@ func (s *Server) subscribe(ctx context.Context, login string, w http.ResponseWri
 }
 
 func (s *Server) unsubscribe(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
-	var sub push.Subscription
+	var sub notify.Subscription
 	if !read(w, r, &sub) {
 		return errAnswered
 	}

@@ -12,14 +12,14 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay"
-	"github.com/chmail/chmail/chatrelay/room"
-	"github.com/chmail/chmail/push"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/notify"
 )
 
 // fakeLines keeps one login's settings, and checks them as the store does.
 type fakeLines struct {
 	mu    sync.Mutex
-	set   room.Settings
+	set   chat.Settings
 	asked []string // what else was asked for
 	key   string
 }
@@ -27,10 +27,10 @@ type fakeLines struct {
 func (f *fakeLines) Settings(_ context.Context, login string) (chatrelay.Desk, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return chatrelay.Desk{Login: login, Settings: f.set, Blocked: []room.Block{}}, nil
+	return chatrelay.Desk{Login: login, Settings: f.set, Blocked: []chat.Block{}}, nil
 }
 
-func (f *fakeLines) ChangeSettings(ctx context.Context, login string, change func(*room.Settings) error) (chatrelay.Desk, error) {
+func (f *fakeLines) ChangeSettings(ctx context.Context, login string, change func(*chat.Settings) error) (chatrelay.Desk, error) {
 	f.mu.Lock()
 	set := f.set
 	f.mu.Unlock()
@@ -60,7 +60,7 @@ func (f *fakeLines) ask(what string, args ...any) error {
 	return nil
 }
 
-func (f *fakeLines) Subscribe(_ context.Context, login string, sub push.Subscription) error {
+func (f *fakeLines) Subscribe(_ context.Context, login string, sub notify.Subscription) error {
 	if err := sub.Check(); err != nil {
 		return fmt.Errorf("subscribing: %w", err)
 	}
@@ -74,9 +74,9 @@ func (f *fakeLines) Unsubscribe(_ context.Context, login, endpoint string) error
 func (f *fakeLines) Block(_ context.Context, login, roomID string, participant int64, on bool) error {
 	switch {
 	case participant == 99:
-		return room.ErrUnknown
+		return chat.ErrUnknown
 	case participant == 98:
-		return room.ErrFull
+		return chat.ErrFull
 	}
 	return f.ask("block", login, roomID, participant, on)
 }
@@ -96,7 +96,7 @@ func (st *site) json(method, path, body string) reply {
 
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	lines := &fakeLines{set: room.DefaultSettings()}
+	lines := &fakeLines{set: chat.DefaultSettings()}
 	st := newSite(t, func(o *Options) { o.Lines = lines })
 	for method, path := range map[string]string{"GET": "/desk/settings", "PUT": "/desk/settings", "DELETE": "/desk/push"} {
 		st.want(st.json(method, path, "{}"), 401, "sign-in")
@@ -109,10 +109,10 @@ func TestSettings(t *testing.T) {
 	var d struct {
 		Login, Availability, Zone string
 		Until                     *string
-		Quiet                     *room.Quiet
-		Canned                    []room.Canned
+		Quiet                     *chat.Quiet
+		Canned                    []chat.Canned
 		Push, Stamp               bool
-		Blocked                   []room.Block
+		Blocked                   []chat.Block
 	}
 	read := func(r reply) {
 		t.Helper()
@@ -143,9 +143,9 @@ func TestSettings(t *testing.T) {
 	}
 	st.want(st.json("PUT", "/desk/settings", `[]`), 400, "bad-request")
 	st.want(st.json("PUT", "/desk/settings", `{"zone":"`+strings.Repeat("x", maxSettings)+`"}`), 413, "too-large")
-	text, err := json.Marshal(map[string]any{"canned": func() (list []room.Canned) {
+	text, err := json.Marshal(map[string]any{"canned": func() (list []chat.Canned) {
 		for range 50 {
-			list = append(list, room.Canned{Title: strings.Repeat("t", 100), Text: strings.Repeat("안", 666)})
+			list = append(list, chat.Canned{Title: strings.Repeat("t", 100), Text: strings.Repeat("안", 666)})
 		}
 		return list
 	}()})
@@ -157,7 +157,7 @@ func TestSettings(t *testing.T) {
 
 func TestPushBlockMute(t *testing.T) {
 	t.Parallel()
-	lines := &fakeLines{set: room.DefaultSettings()}
+	lines := &fakeLines{set: chat.DefaultSettings()}
 	st := newSite(t, func(o *Options) { o.Lines = lines })
 	st.signIn()
 	st.want(st.do("GET", "/desk/push/key", ""), 404, "no-push")

@@ -28,7 +28,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/chmail/chmail/chatrelay"
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/presence"
 )
@@ -73,11 +73,11 @@ type Relay interface {
 	Ticket(ctx context.Context, token, claim string) (chatrelay.Entry, error)
 	SendCode(ctx context.Context, token string) (to string, err error)
 	Enter(ctx context.Context, login, roomID string) (chatrelay.Entry, error)
-	Rooms(ctx context.Context, login string, limit int, before time.Time) ([]room.Summary, error)
+	Rooms(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
 	ServeRoom(ctx context.Context, c chatrelay.Conn)
 	ServeDevice(ctx context.Context, d presence.Device, c chatrelay.Conn)
 	OwnOrigin(origin string) bool
-	Peers() []room.Relay
+	Peers() []chat.Relay
 }
 
 // Presence is what a sign-in renews; presence.Directory has it.

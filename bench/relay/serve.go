@@ -25,7 +25,8 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay"
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/internal/tuning"
 	"github.com/chmail/chmail/presence"
 	"github.com/chmail/chmail/web"
@@ -59,7 +60,7 @@ const (
 )
 
 type server struct {
-	rooms  *room.Store
+	rooms  *store.Store
 	relay  *chatrelay.Relay
 	opened int
 	prof   *os.File
@@ -84,7 +85,7 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 		}
 		return ""
 	}
-	rooms, err := room.Open(ctx, room.Options{DSN: "sqlite:" + filepath.Join(dir, "rooms.db"), LoginOf: loginOf})
+	rooms, err := store.Open(ctx, store.Options{DSN: "sqlite:" + filepath.Join(dir, "rooms.db"), LoginOf: loginOf})
 	if err != nil {
 		return err
 	}
@@ -191,10 +192,10 @@ func (s *server) answer(ctx context.Context, req request) (a answer, err error) 
 func (s *server) open(ctx context.Context, size int) ([]member, error) {
 	s.opened++
 	owner := fmt.Sprintf("host%d%s", s.opened%owners, domain)
-	m := room.Mail{MessageID: fmt.Sprintf("%d.%d%s", time.Now().UnixNano(), s.opened, domain), Subject: "Order", Date: time.Now(),
-		Sender: room.Person{Login: owner, Addr: owner, Name: "Host"}}
+	m := chat.Mail{MessageID: fmt.Sprintf("%d.%d%s", time.Now().UnixNano(), s.opened, domain), Subject: "Order", Date: time.Now(),
+		Sender: chat.Person{Login: owner, Addr: owner, Name: "Host"}}
 	for i := range size - 1 {
-		m.Recipients = append(m.Recipients, room.Person{Addr: fmt.Sprintf("guest%d@far.example", i), Name: "Guest"})
+		m.Recipients = append(m.Recipients, chat.Person{Addr: fmt.Sprintf("guest%d@far.example", i), Name: "Guest"})
 	}
 	o, err := s.rooms.OpenFromMail(ctx, m)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
 // Limits of the wire. A frame that breaks one is answered with an error frame
@@ -113,10 +113,10 @@ type Frame struct {
 	Fatal     bool               `json:"fatal,omitempty"`      // error
 	Me        int64              `json:"me,omitempty"`         // welcome: own participant ID
 	Subject   string             `json:"subject,omitempty"`    // welcome
-	People    []room.Participant `json:"people,omitempty"`     // welcome, people: everyone of the room
+	People    []chat.Participant `json:"people,omitempty"`     // welcome, people: everyone of the room
 	Here      []int64            `json:"here,omitempty"`       // welcome, people: those connected now
 	SeenBy    map[int64]int64    `json:"seen_by,omitempty"`    // welcome
-	Msg       *room.Message      `json:"msg,omitempty"`        // msg
+	Msg       *chat.Message      `json:"msg,omitempty"`        // msg
 	Attempt   *Attempt           `json:"attempt,omitempty"`    // welcome, state
 	AttemptID string             `json:"attempt_id,omitempty"` // answer, decline, ring-end
 	Ring      *Ring              `json:"ring,omitempty"`       // ring
@@ -177,7 +177,7 @@ type Attempt struct {
 type Ring struct {
 	Attempt string      `json:"attempt"`
 	Room    string      `json:"room"`
-	From    room.Person `json:"from"`
+	From    chat.Person `json:"from"`
 	Subject string      `json:"subject"`
 	Ring    int         `json:"ring"`
 	Of      int         `json:"of"`

@@ -10,7 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
 func FuzzDecode(f *testing.F) {
@@ -48,14 +48,14 @@ func FuzzMessage(f *testing.F) {
 			Ack(id, n, at) // does not panic
 			return
 		}
-		m := &room.Message{Offset: n, ID: id, From: -n, Kind: room.KindText, Text: text, At: at}
+		m := &chat.Message{Offset: n, ID: id, From: -n, Kind: chat.KindText, Text: text, At: at}
 		if got, want := Message(m), Encode(&Frame{T: TMsg, Msg: m}); !bytes.Equal(got, want) {
 			t.Errorf("%s, want %s", got, want)
 		}
 		if got, want := Ack(id, n, at), Encode(&Frame{T: TAck, ID: id, Offset: n, At: &at}); !bytes.Equal(got, want) {
 			t.Errorf("%s, want %s", got, want)
 		}
-		m.Via, m.Ref, m.Edited = room.ViaMail, n, at
+		m.Via, m.Ref, m.Edited = chat.ViaMail, n, at
 		if got, want := Message(m), Encode(&Frame{T: TMsg, Msg: m}); !bytes.Equal(got, want) {
 			t.Errorf("%s, want %s", got, want)
 		}
@@ -63,7 +63,7 @@ func FuzzMessage(f *testing.F) {
 }
 
 func BenchmarkMessage(b *testing.B) {
-	m := &room.Message{Offset: 77, ID: "0123456789abcdef", From: 12, Kind: room.KindText, Text: string(bytes.Repeat([]byte("conversation "), 10)), At: time.Now().UTC()}
+	m := &chat.Message{Offset: 77, ID: "0123456789abcdef", From: 12, Kind: chat.KindText, Text: string(bytes.Repeat([]byte("conversation "), 10)), At: time.Now().UTC()}
 	b.ReportAllocs()
 	for b.Loop() {
 		Message(m)

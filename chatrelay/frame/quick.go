@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
 // The frames that every message brings are written and read here, in a
@@ -16,7 +16,7 @@ import (
 // usual is left to it.
 
 // Message returns the frame of a message, encoded.
-func Message(m *room.Message) []byte {
+func Message(m *chat.Message) []byte {
 	if m.Ref != 0 || !m.Edited.IsZero() || m.Deleted || m.Via != "" || m.File != nil {
 		return Encode(&Frame{T: TMsg, Msg: m})
 	}

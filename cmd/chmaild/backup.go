@@ -14,7 +14,7 @@ import (
 	maddyconfig "github.com/foxcpp/maddy/framework/config"
 	"github.com/urfave/cli/v2"
 
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/config"
 	"github.com/chmail/chmail/internal/sqlitecopy"
 	"github.com/chmail/chmail/mailstore"
@@ -74,7 +74,7 @@ func backup(ctx context.Context, configFile string, m *mailstore.Module, dir str
 	}
 	for _, name := range databases { // what was said in the last moment
 		if err == nil {
-			err = copyFile(name+room.JournalSuffix, state)
+			err = copyFile(name+store.JournalSuffix, state)
 		}
 	}
 	if err = errors.Join(err, frozen.Release()); err != nil {

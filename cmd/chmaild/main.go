@@ -14,7 +14,7 @@ import (
 
 	// Each registers its modules.
 	_ "github.com/chmail/chmail/chatrelay"
-	_ "github.com/chmail/chmail/chatrelay/room"
+	_ "github.com/chmail/chmail/chatrelay/chat"
 	_ "github.com/chmail/chmail/guard"
 	_ "github.com/chmail/chmail/mailstore"
 	_ "github.com/chmail/chmail/mta"

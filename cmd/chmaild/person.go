@@ -19,10 +19,11 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/chmail/chmail/chatrelay"
-	"github.com/chmail/chmail/chatrelay/room"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/files"
+	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/config"
 	"github.com/chmail/chmail/presence"
-	"github.com/chmail/chmail/upload"
 )
 
 // exportPage is how many messages are read at once.
@@ -119,14 +120,14 @@ func anywhere(c *cli.Context, flags ...string) (args []string, err error) {
 	return args, nil
 }
 
-func oneRooms(mods []maddy.ModInfo) (*room.Module, error) {
-	return config.One[*room.Module](mods, "", "block that keeps the conversations (chat.rooms)")
+func oneRooms(mods []maddy.ModInfo) (*store.Module, error) {
+	return config.One[*store.Module](mods, "", "block that keeps the conversations (chat.rooms)")
 }
 
 // exporter writes what is kept of one person: person.json, a file of each
 // conversation in rooms/, and in files/ the files that the person sent.
 type exporter struct {
-	rooms *room.Module
+	rooms *store.Module
 	kept  string // folder of the relays' files; empty: none
 	who   string
 	dir   string
@@ -164,8 +165,8 @@ func newExporter(ctx context.Context, mods []maddy.ModInfo, who, dir string) (*e
 type personJSON struct {
 	Who      string            `json:"who"`
 	Exported time.Time         `json:"exported"`
-	Settings room.Settings     `json:"settings"`
-	Blocked  []room.Block      `json:"blocked"`
+	Settings chat.Settings     `json:"settings"`
+	Blocked  []chat.Block      `json:"blocked"`
 	Browsers int               `json:"browsers"` // that take notifications
 	Rooms    []roomJSON        `json:"rooms"`
 	Seen     *presence.Address `json:"seen,omitempty"` // newest address
@@ -246,15 +247,15 @@ func (e *exporter) presence(ctx context.Context, mods []maddy.ModInfo, p *person
 }
 
 // room writes one conversation, as the person can read it.
-func (e *exporter) room(ctx context.Context, m room.Membership) (r roomJSON, err error) {
+func (e *exporter) room(ctx context.Context, m chat.Membership) (r roomJSON, err error) {
 	info, err := e.rooms.Info(ctx, m.Room)
 	if err != nil {
 		return r, err
 	}
 	name := fmt.Sprintf("%s-%d.json", m.Room, m.ID)
 	r = roomJSON{ID: m.Room, Subject: info.Subject, Me: m.ID, Name: m.Name, Addr: m.Addr, File: "rooms/" + name}
-	info.Participants = room.Listed(info.Participants, m.ID)
-	messages := []room.Message{}
+	info.Participants = chat.Listed(info.Participants, m.ID)
+	messages := []chat.Message{}
 	for after := int64(0); ; {
 		page, err := e.rooms.Messages(ctx, m.Room, after, exportPage)
 		if err != nil {
@@ -266,7 +267,7 @@ func (e *exporter) room(ctx context.Context, m room.Membership) (r roomJSON, err
 			if said.From != m.ID {
 				continue
 			}
-			if said.Kind == room.KindText || said.Kind == room.KindFile {
+			if said.Kind == chat.KindText || said.Kind == chat.KindFile {
 				e.sum.Messages++
 			}
 			if said.File != nil {
@@ -280,16 +281,16 @@ func (e *exporter) room(ctx context.Context, m room.Membership) (r roomJSON, err
 		}
 	}
 	return r, writeJSON(filepath.Join(e.dir, "rooms", name), struct {
-		room.Info
+		chat.Info
 		Me       int64          `json:"me"`
-		Messages []room.Message `json:"messages"`
+		Messages []chat.Message `json:"messages"`
 	}{info, m.ID, messages})
 }
 
 // file copies a file that the person sent.
-func (e *exporter) file(roomID string, m room.Message) error {
-	in, err := upload.View(filepath.Join(e.kept, m.File.Folder)).Open(m.File.ID, false)
-	if e.kept == "" || errors.Is(err, upload.ErrUnknown) {
+func (e *exporter) file(roomID string, m chat.Message) error {
+	in, err := files.View(filepath.Join(e.kept, m.File.Folder)).Open(m.File.ID, false)
+	if e.kept == "" || errors.Is(err, files.ErrUnknown) {
 		fmt.Fprintf(os.Stderr, "chmaild: the file %s of the conversation %s is not in %s\n", m.File.ID, roomID, e.kept)
 		e.sum.Missing++
 		return nil

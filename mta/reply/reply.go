@@ -25,7 +25,7 @@ import (
 	"github.com/foxcpp/maddy/framework/module"
 
 	"github.com/chmail/chmail/chatrelay"
-	"github.com/chmail/chmail/transcript"
+	"github.com/chmail/chmail/chatrelay/transcript"
 )
 
 const (

@@ -20,8 +20,8 @@ import (
 	"github.com/foxcpp/maddy/framework/module"
 
 	"github.com/chmail/chmail/chatrelay"
-	"github.com/chmail/chmail/chatrelay/room"
-	"github.com/chmail/chmail/transcript"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/transcript"
 )
 
 type fakeRelay struct {
@@ -81,7 +81,7 @@ func TestDelivery(t *testing.T) {
 	}{
 		"a bad seal":       {addr: transcript.ErrAddress, code: 550, text: "damaged"},
 		"too old":          {addr: transcript.ErrExpired, code: 550, text: "expired"},
-		"no room":          {addr: fmt.Errorf("x: %w", room.ErrUnknown), code: 550, text: "gone"},
+		"no room":          {addr: fmt.Errorf("x: %w", chat.ErrUnknown), code: 550, text: "gone"},
 		"another sender":   {reply: chatrelay.ErrSender, code: 550, text: "address that the transcript"},
 		"nothing new":      {reply: transcript.ErrEmpty, code: 550, text: "no text"},
 		"too long":         {reply: transcript.ErrTooLong, code: 552, text: "too long"},

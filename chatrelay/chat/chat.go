@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package chat has the nouns of a conversation and the errors about them:
+// room, person, invite, message, attempt, settings.
+//
+// A room is the conversation of one mail thread between a sender and its
+// recipients. Offsets rise by one within a room; a room has an epoch, and a
+// client that knows (epoch, offset) gets exactly what it missed.
+package chat
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var (
+	// ErrUnknown: no such room, invite or participant.
+	ErrUnknown = errors.New("room: unknown")
+	// ErrExpired: the invite's time is over.
+	ErrExpired = errors.New("room: the link has expired")
+	// ErrRevoked: the invite was taken back by its sender.
+	ErrRevoked = errors.New("room: the link was taken back")
+	// ErrClaimed: another browser claimed the invite first.
+	ErrClaimed = errors.New("room: the link is in use in another browser")
+	// ErrCode: the confirmation code is wrong, spent or too old.
+	ErrCode = errors.New("room: the code is wrong or too old")
+	// ErrFull: the room has reached a limit of this package.
+	ErrFull = errors.New("room: full")
+	// ErrForbidden: not one's own message, none that can be changed, or deleted.
+	ErrForbidden = errors.New("room: this message cannot be changed")
+	// ErrLate: the message is older than EditFor.
+	ErrLate = errors.New("room: too late to change the message")
+	// ErrMoved: another relay host serves the room.
+	ErrMoved = errors.New("room: another relay serves the room")
+	// ErrQuery: there is nothing to search for, or too much.
+	ErrQuery = errors.New("room: not something to search for")
+)
+
+// Person is somebody named in a mail.
+type Person struct {
+	Login string `json:"login,omitempty"` // login ID on this server; empty for a stranger
+	Addr  string `json:"addr"`            // mail address, lower case
+	Name  string `json:"name,omitempty"`  // display name
+	// Hidden: in Bcc. The others do not learn of the person before they come in.
+	Hidden bool `json:"-"`
+}
+
+// Mail is what a submitted message says about its conversation.
+type Mail struct {
+	MessageID  string   // without angle brackets
+	References []string // In-Reply-To and References, newest last, without angle brackets
+	Sender     Person   // Login set: who authenticated
+	Recipients []Person // the envelope's recipients, one invite each
+	Subject    string   // decoded
+	Date       time.Time
+}
+
+// Opened is the room of a mail and the links into it.
+type Opened struct {
+	Room    string            // room ID
+	Invites map[string]string // recipient address as given → token (22 characters of base64url)
+}
+
+// Participant is a person within a room.
+type Participant struct {
+	ID int64 `json:"id"` // unique within the store
+	Person
+	Guest bool `json:"guest,omitempty"` // came in through somebody else's link
+}
+
+// Invite is one recipient's link.
+type Invite struct {
+	Room      string
+	Recipient Participant // whose link it is
+	Callee    Participant // who is rung: the sender of the mail
+	Subject   string      // of the mail that carried the link
+	Date      time.Time   // of that mail
+	Expires   time.Time
+	Claimed   bool // a browser has claimed it
+}
+
+// Info is a room without its messages.
+type Info struct {
+	ID           string        `json:"id"`
+	Epoch        string        `json:"epoch"`
+	Next         int64         `json:"next"` // offset the next message gets; the first is 1
+	Subject      string        `json:"subject"`
+	Created      time.Time     `json:"created"`
+	Owner        int64         `json:"owner"` // participant ID of the first mail's sender
+	Participants []Participant `json:"participants"`
+}
+
+// Message is one line of a conversation.
+type Message struct {
+	Offset int64     `json:"offset"`
+	ID     string    `json:"id"`   // made by the client; sending it again is harmless
+	From   int64     `json:"from"` // participant ID; of a note: whom it is about
+	Kind   string    `json:"kind"` // KindText and the others below
+	Text   string    `json:"text"`
+	At     time.Time `json:"at"`
+
+	Ref     int64     `json:"ref,omitempty"`     // of KindEdit and KindDelete: offset of the message that changed
+	Edited  time.Time `json:"edited,omitzero"`   // when the text was changed last
+	Deleted bool      `json:"deleted,omitempty"` // text and file are gone
+	Via     string    `json:"via,omitempty"`     // ViaMail, or empty: said in the chat
+	File    *File     `json:"file,omitempty"`    // of KindFile
+}
+
+// File is a stored file of a room, as it stands beside its message.
+type File struct {
+	ID     string `json:"id"`               // 64 hexadecimal digits
+	Name   string `json:"name"`             // safe to show and to save under
+	Type   string `json:"type"`             // media type
+	Size   int64  `json:"size"`             // octets of the file
+	Octets int64  `json:"-"`                // octets it takes of its room: the file and its thumbnail
+	Width  int    `json:"width,omitempty"`  // pixels of a picture; 0 of anything else
+	Height int    `json:"height,omitempty"` // pixels
+	Thumb  bool   `json:"thumb,omitempty"`  // there is a thumbnail; a small picture needs none
+	Folder string `json:"-"`                // of the relay that keeps it
+}
+
+// Picture says whether the page shows the file as a picture.
+func (f File) Picture() bool { return f.Width > 0 }
+
+// The kinds of Message.
+const (
+	KindText = "text" // a person's words
+	KindMail = "mail" // a mail of the thread was sent; Text is its subject
+	KindNote = "note" // the server's own: an attempt's outcome; Text is a key of the message files, see docs/protocol.md
+	KindFile = "file" // a file or a picture; Text is its caption, mostly empty
+
+	// A change has an offset of its own, so that who was away learns of it
+	// exactly once, and is no line of the conversation. What is read of the
+	// changed message is always its newest state; older ones are not kept.
+	KindEdit   = "edit"   // the message at Ref says Text now; with Deleted, it has been deleted since
+	KindDelete = "delete" // the message at Ref is gone
+)
+
+// ViaMail is the Via of an answer by mail.
+const ViaMail = "mail"
+
+// Summary is a conversation as the desk lists it.
+type Summary struct {
+	Info
+	Last   *Message `json:"last,omitempty"`
+	Unread int64    `json:"unread"`          // messages after the login's seen mark, one's own not counted
+	Me     int64    `json:"me"`              // the login's participant ID
+	Muted  bool     `json:"muted,omitempty"` // its rings have no sound
+}
+
+// Attempt is one try to reach somebody, from Chat now to its outcome.
+type Attempt struct {
+	ID      string    `json:"id"`
+	Room    string    `json:"room"`
+	Caller  int64     `json:"caller"` // participant IDs
+	Callee  int64     `json:"callee"`
+	State   string    `json:"state"` // see package attempt
+	Rings   int       `json:"rings"` // made so far
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"`
+	Tell    bool      `json:"tell"`            // the caller wants a mail when the callee is back
+	Why     string    `json:"why,omitempty"`   // why it did not ring
+	Words   string    `json:"words,omitempty"` // with a decline
+	Taker   int64     `json:"taker,omitempty"` // participant who answered, of a group
+	Mailed  time.Time `json:"mailed,omitzero"` // the alarm mail went out
+	Pushed  time.Time `json:"pushed,omitzero"` // a notification was taken
+	Silent  bool      `json:"-"`               // when it is stored first: it does not wait for the callee's sign-on
+}
+
+// Listed returns the participants that one of them, me, may know of.
+func Listed(people []Participant, me int64) []Participant {
+	return slices.DeleteFunc(slices.Clone(people), func(p Participant) bool { return p.Hidden && p.ID != me })
+}
+
+// Names are what a block of the participant may be called: their participant
+// ID after "#", and their address and login.
+func (p Participant) Names() []string {
+	names := []string{"#" + strconv.FormatInt(p.ID, 10)}
+	for _, n := range []string{p.Addr, p.Login} {
+		if n != "" && !p.Guest {
+			names = append(names, strings.ToLower(strings.TrimSpace(n)))
+		}
+	}
+	return names
+}
+
+// Subscription is a browser that takes notifications (Web Push).
+type Subscription struct {
+	Endpoint, P256dh, Auth string
+}
+
+// Block is somebody whom a login has blocked.
+type Block struct {
+	Who  string    `json:"who"` // mail address; "#" and an ID: a participant without one
+	Name string    `json:"name"`
+	At   time.Time `json:"at"`
+}
+
+// Membership is a participant and their room.
+type Membership struct {
+	Room string
+	Participant
+}
+
+// Erased is what erasing a person took away.
+type Erased struct {
+	Rooms    int   `json:"rooms"`
+	Messages int64 `json:"messages"`
+	Files    int64 `json:"files"`
+}
+
+// Hit is a message that a search found.
+type Hit struct {
+	Room    string    `json:"room"`
+	Subject string    `json:"subject"` // of the room
+	Offset  int64     `json:"offset"`
+	From    int64     `json:"from"`
+	Name    string    `json:"name"` // of the sender, or their address
+	At      time.Time `json:"at"`
+	Kind    string    `json:"kind"`
+	Snippet string    `json:"snippet"` // the text around the first word
+	File    *File     `json:"file,omitempty"`
+}
+
+// TranscriptWish is whether a participant wants transcripts by mail, and in
+// which words.
+type TranscriptWish struct {
+	Participant int64
+	On          bool
+	Usual       bool   // they have not said so in this room: it is what they want of all
+	Lang, Zone  string // "ko", "Asia/Seoul"; empty: not known
+	Sent        int64  // offset up to which they have been sent
+}
+
+// Relay is a relay host that shares the rooms with others.
+type Relay struct {
+	Name   string // of the relay host
+	Origin string // of its pages
+	Socket string // its WebSocket endpoint
+	Drains bool   // it takes no further rooms
+	Alive  bool   // it has sent a heartbeat of late
+}
+
+// Limits and times.
+const (
+	MaxText      = 16 << 10         // octets of a message's Text
+	MaxMessageID = 128              // octets of the ID that a client makes for its message, and of an attempt's
+	MaxMembers   = 100              // of one group
+	EditFor      = 15 * time.Minute // a person may change what they said; deleting it they may at any time
+	Silence      = time.Hour        // without a message it ends a stretch of talk
+	RelayTTL     = 4 * time.Second  // a relay host counts as alive after a heartbeat; then others may take its rooms
+	ErasedName   = "erased"         // stands for the name and the address of a person who was erased
+)

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/SherClockHolmes/webpush-go"
+)
+
+// Pusher sends pushes. New starts its senders, Close ends them.
+type Pusher struct {
+	opt     Options
+	client  *http.Client
+	queue   *queue
+	ctx     context.Context
+	cancel  context.CancelFunc
+	senders sync.WaitGroup
+}
+
+// New returns a running pusher.
+func New(opt Options) (*Pusher, error) {
+	if opt.Keys.private == nil || opt.Subscriptions == nil || opt.Contact == "" {
+		return nil, errors.New("starting push: keys, contact and subscriptions are needed")
+	}
+	if opt.Log == nil {
+		opt.Log = func(string, ...any) {}
+	}
+	if opt.Report == nil {
+		opt.Report = func(string, Note, error) {}
+	}
+	p := &Pusher{opt: opt, client: newClient(opt.TLS, opt.Anywhere)}
+	p.queue = newQueue(p.report)
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	for range senders {
+		p.senders.Go(p.sender)
+	}
+	return p, nil
+}
+
+// Close ends the pushes under way, drops those that wait, and returns when
+// every goroutine of the pusher has ended. Closing again is harmless.
+func (p *Pusher) Close() {
+	p.cancel()
+	p.senders.Wait()
+	p.queue.close()
+	p.client.CloseIdleConnections()
+}
+
+// PublicKey is Keys.Public of the pusher's keys.
+func (p *Pusher) PublicKey() string { return p.opt.Keys.Public() }
+
+func (p *Pusher) sender() {
+	for {
+		j := p.queue.take(p.ctx)
+		if j == nil {
+			return
+		}
+		again, wait := p.try(j.push)
+		p.queue.done(j, again, wait)
+	}
+}
+
+// try sends once and says whether to try again, and after how long.
+func (p *Pusher) try(u *push) (again bool, wait time.Duration) {
+	if !time.Now().Before(u.until) {
+		p.report(u, fmt.Errorf("%w: too late", ErrGivenUp))
+		return false, 0
+	}
+	u.tried++
+	wait, err := p.post(u)
+	switch {
+	case p.ctx.Err() != nil && err != nil:
+		err = ErrClosed
+	case err == nil:
+	case errors.Is(err, ErrGone):
+		p.forget(u)
+	case errors.Is(err, ErrRefused) || permanent(err):
+	case u.tried >= tries || !time.Now().Add(wait).Before(u.until):
+		err = fmt.Errorf("%w after %d tries: %w", ErrGivenUp, u.tried, err)
+	default:
+		retriesTotal.Inc()
+		return true, wait
+	}
+	p.report(u, err)
+	return false, 0
+}
+
+// post makes one request. With an error that is worth another try comes the
+// wait before it.
+func (p *Pusher) post(u *push) (wait time.Duration, err error) {
+	// The check is made here as well as by who put the subscription: it may be
+	// an old one, and the library trusts the keys.
+	if err := u.sub.Check(); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, sendTimeout)
+	defer cancel()
+	// The library appends to the payload, which several pushes share.
+	res, err := webpush.SendNotificationWithContext(ctx, slices.Clip(u.payload),
+		&webpush.Subscription{Endpoint: u.sub.Endpoint, Keys: webpush.Keys{Auth: u.sub.Keys.Auth, P256dh: u.sub.Keys.P256dh}},
+		&webpush.Options{
+			HTTPClient:      p.client,
+			Subscriber:      p.opt.Contact,
+			Topic:           u.note.topic(),
+			TTL:             int(max(time.Until(u.until), time.Second) / time.Second),
+			Urgency:         u.note.urgency(),
+			VAPIDPublicKey:  p.opt.Keys.Public(),
+			VAPIDPrivateKey: p.opt.Keys.secret(),
+		})
+	if err != nil {
+		return backoff[u.tried-1], hideURL(err)
+	}
+	defer res.Body.Close()
+	io.Copy(io.Discard, io.LimitReader(res.Body, 4<<10)) // so that the connection can be used again
+	switch code := res.StatusCode; {
+	case code >= 200 && code < 300:
+		return 0, nil
+	case code == http.StatusNotFound || code == http.StatusGone:
+		return 0, ErrGone
+	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
+		wait = retryAfter(res.Header.Get("Retry-After"), time.Now())
+		return max(wait, backoff[u.tried-1]), fmt.Errorf("the push service answered %d", code)
+	default:
+		return 0, fmt.Errorf("%w: it answered %d", ErrRefused, code)
+	}
+}
+
+// retryAfter reads the field of RFC 9110 section 10.2.3; 0 if it has no sense.
+func retryAfter(v string, now time.Time) time.Duration {
+	if n, err := strconv.ParseUint(v, 10, 31); err == nil {
+		return time.Duration(n) * time.Second
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	return 0
+}
+
+// forget removes a subscription that its service no longer knows.
+func (p *Pusher) forget(u *push) {
+	ctx, cancel := context.WithTimeout(p.ctx, sendTimeout)
+	defer cancel()
+	if err := p.opt.Subscriptions.Forget(ctx, u.sub.Endpoint); err != nil {
+		p.opt.Log("forgetting a push subscription", "login", u.login, "reason", err.Error())
+	}
+}
+
+// report counts, logs and passes on how a push ended.
+func (p *Pusher) report(u *push, err error) {
+	outcome := "sent"
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrReplaced):
+		outcome = "replaced"
+	case errors.Is(err, ErrGone):
+		outcome = "gone"
+	case errors.Is(err, ErrClosed):
+		outcome = "closed"
+	default:
+		outcome = "failed"
+		p.opt.Log("sending a push", "login", u.login, "room", u.note.Room, "kind", u.note.Kind, "reason", err.Error())
+	}
+	pushesTotal.WithLabelValues(u.note.Kind, outcome).Inc()
+	p.opt.Report(u.login, u.note, err)
+}

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package store keeps the conversations: rooms, participants, invites,
+// messages and attempts, in SQLite or PostgreSQL.
+//
+// A link carries 128 random bits; only their SHA-256 is stored. A message is
+// acknowledged after its commit, and concurrent writers share commits.
+package store

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/chmail/chmail/chatrelay/chat"
+)
+
+// A group is an address whose members share what comes to it: it is the login
+// of its participant in a room, under which nobody signs in.
+
+// SetGroups makes groups, address → logins, those that there are.
+func (s *Store) SetGroups(ctx context.Context, groups map[string][]string) error {
+	err := s.tx(ctx, func(tx querier) error {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM members"); err != nil {
+			return err
+		}
+		for addr, logins := range groups {
+			if len(logins) > chat.MaxMembers {
+				return fmt.Errorf("%w: %d members of %s", chat.ErrFull, len(logins), addr)
+			}
+			for _, login := range logins {
+				_, err := tx.ExecContext(ctx, "INSERT INTO members (addr, login) VALUES ($1, $2) ON CONFLICT DO NOTHING", fold(addr), fold(login))
+				if err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("storing the groups: %w", err)
+	}
+	return nil
+}
+
+// grouped gives a sender who writes as a group they belong to, and a recipient
+// that is one, the group's login.
+func grouped(ctx context.Context, tx querier, p chat.Person, sender bool) (chat.Person, error) {
+	if p.Addr == "" || p.Addr == p.Login {
+		return p, nil // its login is right already
+	}
+	query, args := "SELECT COUNT(*) FROM members WHERE addr = $1", []any{p.Addr}
+	if sender {
+		query, args = query+" AND login = $2", append(args, p.Login)
+	}
+	var n int
+	if err := tx.QueryRowContext(ctx, query, args...).Scan(&n); err != nil {
+		return p, err
+	}
+	if n > 0 {
+		p.Login = p.Addr
+	}
+	return p, nil
+}
+
+// Join makes a login a participant of a room in which a group of which it is
+// a member is one; who is in it already stays who they are. ErrUnknown: there
+// is no such group.
+func (s *Store) Join(ctx context.Context, login, roomID string) (p chat.Participant, err error) {
+	err = s.tx(ctx, func(tx querier) error {
+		if err := s.lockRoom(ctx, tx, roomID); err != nil {
+			return err
+		}
+		people, err := participants(ctx, tx, roomID)
+		if err != nil {
+			return err
+		}
+		login = fold(login)
+		if i := slices.IndexFunc(people, func(p chat.Participant) bool { return p.Login == login && !p.Guest }); i >= 0 {
+			p = people[i]
+			return nil
+		}
+		var n int
+		err = tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM members m JOIN participants p ON p.login = m.addr"+
+			" WHERE m.login = $1 AND p.room = $2 AND NOT p.guest", login, roomID).Scan(&n)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return chat.ErrUnknown
+		}
+		who := chat.Person{Login: login}
+		if strings.Contains(login, "@") {
+			who.Addr = login
+		}
+		id, err := admit(ctx, tx, roomID, &people, s.normal(who))
+		if err != nil {
+			return err
+		}
+		p = people[slices.IndexFunc(people, func(p chat.Participant) bool { return p.ID == id })]
+		return nil
+	})
+	if err != nil {
+		return chat.Participant{}, fmt.Errorf("joining a room: %w", err)
+	}
+	return p, nil
+}
+
+// theirs is the condition that participant p is a login, the parameter, or a
+// group of which it is a member.
+func theirs(param string) string {
+	return "(p.login = " + param + " OR p.login IN (SELECT m.addr FROM members m WHERE m.login = " + param + ")) AND p.login <> '' AND NOT p.guest"
+}

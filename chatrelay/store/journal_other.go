@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+//go:build !linux
+
+package store
+
+const direct = 0
+
+// inBackground is Linux'.
+func inBackground() {}

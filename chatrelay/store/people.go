@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/chmail/chmail/chatrelay/chat"
+)
+
+// maxBlocks is how many people a login blocks at most; further ones are
+// refused with ErrFull.
+const maxBlocks = 1000
+
+// PutSubscription keeps a browser of a login. An endpoint belongs to one
+// login, the last that was signed in there; of more than most of a login, the
+// one put the longest ago goes.
+func (s *Store) PutSubscription(ctx context.Context, login string, sub chat.Subscription, most int) error {
+	err := s.tx(ctx, func(tx querier) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO subscriptions (endpoint, login, p256dh, auth, put) VALUES ($1, $2, $3, $4, $5)"+
+			" ON CONFLICT (endpoint) DO UPDATE SET login = excluded.login, p256dh = excluded.p256dh, auth = excluded.auth, put = excluded.put",
+			sub.Endpoint, fold(login), sub.P256dh, sub.Auth, micros(time.Now()))
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "DELETE FROM subscriptions WHERE login = $1 AND endpoint NOT IN"+
+			" (SELECT endpoint FROM subscriptions WHERE login = $1 ORDER BY put DESC, endpoint LIMIT $2)", fold(login), most)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("keeping a push subscription: %w", err)
+	}
+	return nil
+}
+
+// Subscriptions returns a login's browsers, the one put the longest ago first.
+func (s *Store) Subscriptions(ctx context.Context, login string) ([]chat.Subscription, error) {
+	list, err := collect(ctx, s.read, func(rows *sql.Rows) (sub chat.Subscription, err error) {
+		err = rows.Scan(&sub.Endpoint, &sub.P256dh, &sub.Auth)
+		return sub, err
+	}, "SELECT endpoint, p256dh, auth FROM subscriptions WHERE login = $1 ORDER BY put, endpoint LIMIT $2", fold(login), maxPage)
+	if err != nil {
+		return nil, fmt.Errorf("reading push subscriptions: %w", err)
+	}
+	return list, nil
+}
+
+// DropSubscription forgets a browser, if it is the login's; an empty login
+// stands for whoever's it is. That there is none is no error.
+func (s *Store) DropSubscription(ctx context.Context, login, endpoint string) error {
+	_, err := s.write.ExecContext(ctx, "DELETE FROM subscriptions WHERE endpoint = $1 AND (login = $2 OR $2 = '')", endpoint, fold(login))
+	if err != nil {
+		return fmt.Errorf("forgetting a push subscription: %w", err)
+	}
+	return nil
+}
+
+// Block makes a login block a participant of a room that it is in, whoever
+// they are elsewhere. ErrUnknown: one of them is not in the room, or it is the
+// login itself. ErrFull: it blocks too many.
+func (s *Store) Block(ctx context.Context, login, roomID string, participant int64) error {
+	err := s.tx(ctx, func(tx querier) error {
+		me, err := member(ctx, tx, login, roomID)
+		if err != nil {
+			return err
+		}
+		var p chat.Participant
+		err = tx.QueryRowContext(ctx, "SELECT "+participantColumns+" FROM participants p WHERE p.id = $1 AND p.room = $2", participant, roomID).Scan(participantFields(&p)...)
+		if err != nil {
+			return known(err)
+		}
+		if p.ID == me.ID || p.Addr != "" && p.Addr == me.Addr && !p.Guest {
+			return chat.ErrUnknown
+		}
+		who := p.Names()[0]
+		if p.Addr != "" && !p.Guest {
+			who = p.Addr
+		}
+		var n int
+		if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM blocks WHERE login = $1", fold(login)).Scan(&n); err != nil {
+			return err
+		}
+		if n >= maxBlocks {
+			return fmt.Errorf("%w: %d people are blocked", chat.ErrFull, n)
+		}
+		_, err = tx.ExecContext(ctx, "INSERT INTO blocks (login, who, name, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+			fold(login), who, p.Name, micros(time.Now()))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("blocking: %w", err)
+	}
+	return nil
+}
+
+// UnblockParticipant is Unblock by a participant of a room.
+func (s *Store) UnblockParticipant(ctx context.Context, login, roomID string, participant int64) error {
+	info, err := s.Info(ctx, roomID)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(info.Participants, func(p chat.Participant) bool { return p.ID == participant })
+	if i < 0 {
+		return fmt.Errorf("unblocking: %w", chat.ErrUnknown)
+	}
+	for _, name := range info.Participants[i].Names() {
+		if err := s.Unblock(ctx, login, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Unblock ends a block by what it is called; that there is none is no error.
+func (s *Store) Unblock(ctx context.Context, login, who string) error {
+	if _, err := s.write.ExecContext(ctx, "DELETE FROM blocks WHERE login = $1 AND who = $2", fold(login), fold(who)); err != nil {
+		return fmt.Errorf("unblocking: %w", err)
+	}
+	return nil
+}
+
+// Blocks returns whom a login has blocked, the newest first.
+func (s *Store) Blocks(ctx context.Context, login string) ([]chat.Block, error) {
+	list, err := collect(ctx, s.read, func(rows *sql.Rows) (b chat.Block, err error) {
+		var at int64
+		err = rows.Scan(&b.Who, &b.Name, &at)
+		b.At = moment(at)
+		return b, err
+	}, "SELECT who, name, at FROM blocks WHERE login = $1 ORDER BY at DESC, who LIMIT $2", fold(login), maxBlocks)
+	if err != nil {
+		return nil, fmt.Errorf("reading blocks: %w", err)
+	}
+	return list, nil
+}
+
+// BlockedBy returns those of logins that have blocked a participant.
+func (s *Store) BlockedBy(ctx context.Context, p chat.Participant, logins ...string) ([]string, error) {
+	var args []any
+	list := func(values []string) string {
+		places := make([]string, len(values))
+		for i, v := range values {
+			args = append(args, fold(v))
+			places[i] = "$" + strconv.Itoa(len(args))
+		}
+		return "(" + strings.Join(places, ", ") + ")"
+	}
+	if len(logins) == 0 {
+		return nil, nil
+	}
+	found, err := collect(ctx, s.read, func(rows *sql.Rows) (login string, err error) {
+		err = rows.Scan(&login)
+		return login, err
+	}, "SELECT DISTINCT login FROM blocks WHERE login IN "+list(logins)+" AND who IN "+list(p.Names()), args...)
+	if err != nil {
+		return nil, fmt.Errorf("reading blocks: %w", err)
+	}
+	return found, nil
+}
+
+// Mute makes the rings of a room silent for a login, or sound again.
+// ErrUnknown: the login is not in that room.
+func (s *Store) Mute(ctx context.Context, login, roomID string, on bool) error {
+	done, err := s.write.ExecContext(ctx, "UPDATE participants SET muted = $1 WHERE login = $2 AND login <> '' AND room = $3 AND NOT guest",
+		on, fold(login), roomID)
+	if err == nil {
+		var n int64
+		if n, err = done.RowsAffected(); err == nil && n == 0 {
+			err = chat.ErrUnknown
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("muting a room: %w", err)
+	}
+	return nil
+}
+
+// Muted says whether a login has muted a room.
+func (s *Store) Muted(ctx context.Context, login, roomID string) (muted bool, err error) {
+	err = s.read.QueryRowContext(ctx, "SELECT muted FROM participants WHERE login = $1 AND login <> '' AND room = $2 AND NOT guest",
+		fold(login), roomID).Scan(&muted)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading whether a room is muted: %w", err)
+	}
+	return muted, nil
+}

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/jackc/pgx/v5/pgconn"
+	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
+	_ "github.com/mattn/go-sqlite3"    // driver "sqlite3"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// ErrClosed: the store was closed.
+var ErrClosed = errors.New("room: the store is closed")
+
+// Options are what Open needs.
+type Options struct {
+	DSN       string                           // "sqlite:PATH" or "postgres://…"
+	InviteTTL time.Duration                    // how long a link works; 90 days if not positive
+	LoginOf   func(addr string) string         // login of an address of this server, else empty; may be nil
+	Log       func(format string, args ...any) // for the operator; may be nil
+}
+
+// Store keeps the rooms in one database. Its methods may be called at the
+// same time, and several stores may share one PostgreSQL.
+//
+// SQL statements are the same for both engines; parameters are numbered in
+// the order of their first appearance, because SQLite counts them so.
+type Store struct {
+	opts      Options
+	write     *sql.DB // SQLite: one connection, so writers queue here and not at the file's lock
+	read      *sql.DB
+	talk      talk   // read, for what may be in the journal
+	redo      *redo  // SQLite: nil if another process has the database open
+	forUpdate string // row lock of the engine
+	clock     string // its clock, in microseconds
+	mailed    func(roomID string)
+	queue     chan *entry
+	turn      chan struct{} // holds one token, for who commits
+	alarm     *time.Timer   // commits what waits; it, armed and began are whose who has the turn
+	armed     bool
+	began     time.Time     // when the last commit did
+	quit      chan struct{} // closed by Close
+	written   chan struct{} // closed when nothing more will be written
+	owned     sync.WaitGroup
+	closing   sync.Once
+	closeErr  error
+}
+
+// Open opens the database, brings its schema up to date and starts the
+// store's writer and sweeper, which Close ends.
+func Open(ctx context.Context, opts Options) (*Store, error) {
+	if opts.InviteTTL <= 0 {
+		opts.InviteTTL = defaultTTL
+	}
+	if opts.LoginOf == nil {
+		opts.LoginOf = func(string) string { return "" }
+	}
+	if opts.Log == nil {
+		opts.Log = func(string, ...any) {}
+	}
+	s := &Store{
+		opts:    opts,
+		mailed:  func(string) {},
+		queue:   make(chan *entry, queueLength),
+		turn:    make(chan struct{}, 1),
+		quit:    make(chan struct{}),
+		written: make(chan struct{}),
+	}
+	var err error
+	switch path, lite := strings.CutPrefix(opts.DSN, "sqlite:"); {
+	case lite && path != "":
+		err = s.openSQLite(ctx, path)
+	case strings.HasPrefix(opts.DSN, "postgres://"), strings.HasPrefix(opts.DSN, "postgresql://"):
+		err = s.openPostgres(ctx)
+	default:
+		err = errors.New("the address is neither sqlite:PATH nor postgres://…")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the rooms' database: %w", errors.Join(err, s.closeDB()))
+	}
+	s.talk = talk{s.read, s.redo}
+	s.turn <- struct{}{}
+	s.alarm = time.AfterFunc(time.Hour, func() { s.attend(true) })
+	s.alarm.Stop()
+	s.owned.Add(1)
+	go s.sweeper()
+	if s.redo != nil {
+		s.owned.Add(1)
+		go s.applier()
+	}
+	return s, nil
+}
+
+func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
+	// SQLite would create the file readable by everyone; its journal takes
+	// the file's mode.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	s.clock = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
+	file := "file:" + (&url.URL{Path: path}).EscapedPath()
+	common := fmt.Sprintf("_foreign_keys=1&_busy_timeout=%d", busyTimeout.Milliseconds())
+	if s.write, err = sql.Open("sqlite3", file+"?_journal_mode=WAL&_synchronous=FULL&_txlock=immediate&_cache_size="+cacheSize+"&"+common); err != nil {
+		return err
+	}
+	s.write.SetMaxOpenConns(1)
+	if err := migrate(ctx, s.write, goose.DialectSQLite3, "migrations/sqlite"); err != nil {
+		return err
+	}
+	if _, err := s.write.ExecContext(ctx, fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", walPages)); err != nil {
+		return err
+	}
+	if s.read, err = sql.Open("sqlite3", file+"?_query_only=1&"+common); err != nil {
+		return err
+	}
+	s.read.SetMaxOpenConns(readers)
+	s.read.SetMaxIdleConns(readers)
+	if err := s.openRedo(ctx, path); !errors.Is(err, errJournalHeld) {
+		return err
+	}
+	return nil // for a look, or an operator's command
+}
+
+// mayAppend says whether this store may give messages their offsets: of the
+// processes that have one SQLite database open, the one with the journal may.
+func (s *Store) mayAppend() error {
+	if s.redo == nil && !s.Shared() {
+		return errJournalHeld
+	}
+	return nil
+}
+
+func (s *Store) openPostgres(ctx context.Context) (err error) {
+	if s.write, err = sql.Open("pgx", s.opts.DSN); err != nil {
+		return err
+	}
+	s.read = s.write
+	s.write.SetMaxOpenConns(pgConns)
+	s.write.SetMaxIdleConns(pgConns)
+	s.forUpdate = " FOR UPDATE"
+	s.clock = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT"
+	locker, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return err
+	}
+	return migrate(ctx, s.write, goose.DialectPostgres, "migrations/postgres", goose.WithSessionLocker(locker))
+}
+
+func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string, opts ...goose.ProviderOption) error {
+	files, err := fs.Sub(migrations, dir)
+	if err != nil {
+		return err
+	}
+	opts = append(opts, goose.WithDisableGlobalRegistry(true))
+	p, err := goose.NewProvider(dialect, db, files, opts...)
+	if err != nil {
+		return fmt.Errorf("reading the migrations: %w", err)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("bringing the schema up to date: %w", err)
+	}
+	return nil
+}
+
+// Close stores what was queued, ends the store's goroutines and closes the
+// database. Calls that begin later fail with ErrClosed or an error of
+// database/sql. Closing again is harmless.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		close(s.quit)
+		s.finish()
+		s.owned.Wait()
+		s.closeErr = s.closeDB()
+	})
+	return s.closeErr
+}
+
+func (s *Store) closeDB() error {
+	var err error
+	if s.read != nil && s.read != s.write {
+		err = s.read.Close()
+	}
+	if s.write != nil {
+		err = errors.Join(err, s.write.Close())
+	}
+	if s.redo != nil {
+		err = errors.Join(err, s.redo.journal.close())
+	}
+	return err
+}
+
+// querier is a database or a transaction.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// tx runs do in a transaction and commits it if do returns nil. It runs do
+// again when PostgreSQL chose the transaction as a deadlock's victim or
+// another store won the race for a unique key.
+func (s *Store) tx(ctx context.Context, do func(tx querier) error) error {
+	for try := 1; ; try++ {
+		err := s.tryTx(ctx, do)
+		var pg *pgconn.PgError
+		if err == nil || try == txTries || !errors.As(err, &pg) {
+			return err
+		}
+		switch pg.Code {
+		case "40001", "40P01", "23505": // serialization_failure, deadlock_detected, unique_violation
+		default:
+			return err
+		}
+	}
+}
+
+func (s *Store) tryTx(ctx context.Context, do func(tx querier) error) error {
+	if s.redo != nil {
+		if err := s.redo.hold(ctx); err != nil {
+			return err
+		}
+		defer s.redo.yield()
+	}
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() // after a commit it does nothing
+	if err := do(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// Setting returns the value stored under key. If there is none, it stores
+// what make returns; of several stores that do so at once one wins, and all
+// get its value.
+func (s *Store) Setting(ctx context.Context, key string, make func() ([]byte, error)) ([]byte, error) {
+	value, err := setting(ctx, s.read, key)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return value, err
+	}
+	fresh, err := make()
+	if err != nil {
+		return nil, fmt.Errorf("making the setting %q: %w", key, err)
+	}
+	if len(key) > maxName || len(fresh) > maxSetting {
+		return nil, fmt.Errorf("storing the setting %q: %w", key, chat.ErrFull)
+	}
+	if fresh == nil {
+		fresh = []byte{}
+	}
+	if _, err := s.write.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING", key, fresh); err != nil {
+		return nil, fmt.Errorf("storing the setting %q: %w", key, err)
+	}
+	return setting(ctx, s.write, key)
+}
+
+func setting(ctx context.Context, q querier, key string) (value []byte, err error) {
+	err = q.QueryRowContext(ctx, "SELECT value FROM settings WHERE name = $1", key).Scan(&value)
+	if err != nil {
+		err = fmt.Errorf("reading the setting %q: %w", key, err)
+	}
+	return value, err
+}
+
+// Sweep deletes invites that expired more than 30 days ago, with their
+// claims, and codes too old to count. The store calls it every hour.
+func (s *Store) Sweep(ctx context.Context) error {
+	now := time.Now()
+	err := s.tx(ctx, func(tx querier) error {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM codes WHERE made < $1", micros(now.Add(-time.Hour))); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "DELETE FROM invites WHERE expires < $1", micros(now.Add(-inviteRest)))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("sweeping old invites: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) sweeper() {
+	defer s.owned.Done()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { // ends with the sweeper at the latest
+		select {
+		case <-s.quit:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+				s.opts.Log("%v", err)
+			}
+		case <-s.quit:
+			return
+		}
+	}
+}
+
+// secret returns n random bytes in base64url.
+func secret(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// hash is what is stored of a secret.
+func hash(parts ...string) []byte {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return sum[:]
+}

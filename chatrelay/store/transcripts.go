@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/chmail/chmail/chatrelay/chat"
+)
+
+const (
+	transcriptLease = 10 * time.Minute // a relay that sends a transcript may take so long; then another one may
+	maxWish         = 64               // octets of a language or a zone
+	stretchLooked   = 1000             // messages among which the beginning of a stretch is looked for
+)
+
+// SetWish stores a participant's wish. Who wishes anew gets the stretch of talk
+// that is under way from its beginning. ErrUnknown: not in that room.
+func (s *Store) SetWish(ctx context.Context, roomID string, w chat.TranscriptWish) error {
+	err := s.tx(ctx, func(tx querier) error {
+		if err := belongs(ctx, tx, roomID, w.Participant); err != nil {
+			return err
+		}
+		sent, err := stretch(ctx, tx, roomID)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "INSERT INTO transcripts (participant, room, wish, usual, lang, zone, sent) VALUES ($1, $2, $3, $4, $5, $6, $7)"+
+			" ON CONFLICT (participant) DO UPDATE SET wish = excluded.wish, usual = excluded.usual, lang = excluded.lang, zone = excluded.zone,"+
+			" sent = CASE WHEN transcripts.wish THEN transcripts.sent"+
+			" WHEN transcripts.sent > excluded.sent THEN transcripts.sent ELSE excluded.sent END",
+			w.Participant, roomID, w.On, w.Usual, chat.Storable(w.Lang, maxWish), chat.Storable(w.Zone, maxWish), sent)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("noting a wish for transcripts: %w", err)
+	}
+	return nil
+}
+
+// stretch returns the offset before the stretch of talk that is under way.
+func stretch(ctx context.Context, q querier, roomID string) (int64, error) {
+	list, err := collect(ctx, q, func(rows *sql.Rows) (m chat.Message, err error) {
+		var at int64
+		err = rows.Scan(&m.Offset, &at)
+		m.At = moment(at)
+		return m, err
+	}, "SELECT pos, at FROM messages WHERE room = $1 AND kind IN ('text', 'file') ORDER BY pos DESC LIMIT $2", roomID, stretchLooked)
+	before := time.Now()
+	for i, m := range list {
+		if before.Sub(m.At) > chat.Silence {
+			return m.Offset, err
+		}
+		before = m.At
+		if i == stretchLooked-1 {
+			return m.Offset - 1, err
+		}
+	}
+	return 0, err
+}
+
+// Wishes returns who of a room has said whether they want transcripts.
+func (s *Store) Wishes(ctx context.Context, roomID string) ([]chat.TranscriptWish, error) {
+	list, err := collect(ctx, s.read, scanWish,
+		"SELECT participant, wish, usual, lang, zone, sent FROM transcripts WHERE room = $1 ORDER BY participant LIMIT $2", roomID, maxPage)
+	if err != nil {
+		return nil, fmt.Errorf("reading who wants transcripts: %w", err)
+	}
+	return list, nil
+}
+
+func scanWish(rows *sql.Rows) (w chat.TranscriptWish, err error) {
+	err = rows.Scan(&w.Participant, &w.On, &w.Usual, &w.Lang, &w.Zone, &w.Sent)
+	return w, err
+}
+
+// QuietRooms returns rooms in which somebody wants a transcript of what was
+// said, and nothing has been said since before; at most 100, the ones that
+// have been quiet for longest first.
+func (s *Store) QuietRooms(ctx context.Context, before time.Time) ([]string, error) {
+	list, err := collect(ctx, s.talk, func(rows *sql.Rows) (id string, err error) {
+		err = rows.Scan(&id)
+		return id, err
+	}, "SELECT r.id FROM rooms r WHERE r.touched < $1 AND EXISTS (SELECT 1 FROM transcripts t WHERE t.room = r.id AND t.wish AND t.sent < r.next - 1"+
+		" AND t.taken < "+s.clock+fmt.Sprintf(" - %d)", transcriptLease.Microseconds())+" ORDER BY r.touched LIMIT 100", micros(before))
+	if err != nil {
+		return nil, fmt.Errorf("looking for transcripts to send: %w", err)
+	}
+	return list, nil
+}
+
+// TakeTranscripts returns who of a room is to get a transcript up to offset
+// last, and reserves them: of several relays one gets each. What SentTranscript
+// does not settle can be taken again after ten minutes.
+func (s *Store) TakeTranscripts(ctx context.Context, roomID string) (list []chat.TranscriptWish, last int64, err error) {
+	err = s.tx(ctx, func(tx querier) error {
+		err := tx.QueryRowContext(ctx, "SELECT next - 1 FROM rooms WHERE id = $1"+s.forUpdate, roomID).Scan(&last)
+		if err != nil {
+			return known(err)
+		}
+		list, err = collect(ctx, tx, scanWish, fmt.Sprintf("UPDATE transcripts SET taken = %s WHERE room = $1 AND wish AND sent < $2"+
+			" AND taken < %s - %d RETURNING participant, wish, usual, lang, zone, sent", s.clock, s.clock, transcriptLease.Microseconds()), roomID, last)
+		return err
+	})
+	if errors.Is(err, chat.ErrUnknown) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("taking transcripts to send: %w", err)
+	}
+	return list, last, nil
+}
+
+// SentTranscript notes that a participant has got what there is up to offset.
+func (s *Store) SentTranscript(ctx context.Context, participant, offset int64) error {
+	_, err := s.write.ExecContext(ctx, "UPDATE transcripts SET sent = $1, taken = 0 WHERE participant = $2", offset, participant)
+	if err != nil {
+		return fmt.Errorf("noting that a transcript was sent: %w", err)
+	}
+	return nil
+}
