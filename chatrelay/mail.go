@@ -96,9 +96,9 @@ func codeMail(to chat.Person, code string) Mail {
 			"누군가(아마도 본인이) 다른 브라우저에서 대화 링크를 열었습니다. 본인이 아니라면 아무것도 하지 말고, 코드를 누구에게도 알려 주지 마세요."})
 }
 
-// compose builds the message (RFC 5322): header and multipart/alternative
+// Compose builds the message (RFC 5322): header and multipart/alternative
 // body, which name their maker as a machine (RFC 3834 section 5).
-func compose(m Mail, from mail.Address, domain string, now time.Time) (textproto.Header, []byte, error) {
+func Compose(m Mail, from mail.Address, domain string, now time.Time) (textproto.Header, []byte, error) {
 	var h mail.Header
 	h.SetAddressList("From", []*mail.Address{&from})
 	h.SetAddressList("To", []*mail.Address{{Name: m.To.Name, Address: m.To.Addr}})

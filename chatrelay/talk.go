@@ -27,7 +27,7 @@ const (
 	lookEvery     = time.Minute
 	lookMost      = 10 * time.Second
 	replyLife     = 90 * 24 * time.Hour // a transcript can be answered for so long
-	leftFor       = 2 * time.Minute
+	DefaultLeftFor = 2 * time.Minute
 	transcriptFor = time.Minute // writing and sending the transcripts of one room
 	maxLines      = 2000        // messages of one transcript; the newest
 )
@@ -77,7 +77,7 @@ type talks struct {
 // openTalk opens the folder of the files, and makes the reply addresses.
 func (r *Relay) openTalk() error {
 	if r.opt.LeftFor == 0 {
-		r.opt.LeftFor = leftFor
+		r.opt.LeftFor = DefaultLeftFor
 	}
 	if r.opt.Silence == 0 {
 		r.opt.Silence = chat.Silence

@@ -99,17 +99,17 @@ func socketPath(dir string) string {
 	return path
 }
 
-// control serves admin commands until its listener is closed.
-type control struct {
+// Control serves admin commands until its listener is closed.
+type Control struct {
 	s       *Store
 	l       net.Listener
 	slots   chan struct{}
 	serving sync.WaitGroup
 }
 
-// serveControl begins to listen. The store's lock is ours, so a socket that is
+// ServeControl begins to listen. The store's lock is ours, so a socket that is
 // there was left by a process that is gone.
-func (s *Store) serveControl() (*control, error) {
+func (s *Store) ServeControl() (*Control, error) {
 	path := socketPath(s.dir)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("removing a stale socket: %w", err)
@@ -118,12 +118,12 @@ func (s *Store) serveControl() (*control, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening for admin commands: %w", err)
 	}
-	c := &control{s: s, l: l, slots: make(chan struct{}, maxControl)}
+	c := &Control{s: s, l: l, slots: make(chan struct{}, maxControl)}
 	c.serving.Go(c.accept)
 	return c, nil
 }
 
-func (c *control) accept() {
+func (c *Control) accept() {
 	for {
 		c.slots <- struct{}{}
 		conn, err := c.l.Accept()
@@ -140,14 +140,14 @@ func (c *control) accept() {
 }
 
 // Close ends the listener; the connections end with the store's context.
-func (c *control) Close() error {
+func (c *Control) Close() error {
 	err := c.l.Close()
 	<-c.slots // accept may wait for one
 	c.serving.Wait()
 	return err
 }
 
-func (c *control) serve(conn net.Conn) {
+func (c *Control) serve(conn net.Conn) {
 	r := bufio.NewReaderSize(conn, maxControlLine)
 	enc := json.NewEncoder(conn)
 	for {
@@ -181,7 +181,7 @@ func (c *control) serve(conn net.Conn) {
 	}
 }
 
-func (c *control) do(q *request, body io.Reader, enc *json.Encoder) (a reply, err error) {
+func (c *Control) do(q *request, body io.Reader, enc *json.Encoder) (a reply, err error) {
 	switch q.Op {
 	case "accounts":
 		a.Logins, err = c.s.Accounts()
@@ -209,7 +209,7 @@ func (c *control) do(q *request, body io.Reader, enc *json.Encoder) (a reply, er
 }
 
 // check checks the store and tells how far it is, until nobody listens.
-func (c *control) check(enc *json.Encoder) (*Report, error) {
+func (c *Control) check(enc *json.Encoder) (*Report, error) {
 	ctx, cancel := context.WithCancel(c.s.ctx)
 	defer cancel()
 	told := time.Now()

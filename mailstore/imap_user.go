@@ -36,6 +36,9 @@ var (
 // the default, is no bound.
 func (s *Store) SetAppendLimit(octets uint32) { s.appendLimit.Store(octets) }
 
+// AppendLimit is the octets that IMAP may append.
+func (s *Store) AppendLimit() uint32 { return s.appendLimit.Load() }
+
 // IMAPUser returns an account for an IMAP connection.
 func (s *Store) IMAPUser(login string) (imapbackend.User, error) {
 	there, err := s.HasAccount(login)

@@ -11,6 +11,8 @@ import (
 const (
 	// DefaultCacheSize is the octets of Pebble's block cache.
 	DefaultCacheSize = 32 << 20
+	// DefaultPath is the store's folder below the state directory.
+	DefaultPath = "mailstore"
 	// DefaultLargeBody is the octets above which a body is a file.
 	DefaultLargeBody = 256 << 10
 	// DefaultMinFree is the free octets of the file system below which nothing

@@ -8,11 +8,14 @@ import (
 	"github.com/foxcpp/maddy/framework/exterrors"
 )
 
+// targetName is the module that maddy's errors name.
+const targetName = "target.chmail"
+
 // temporary is a 451 that tells the client nothing of the cause.
 func temporary(message string, cause error) error {
 	return &exterrors.SMTPError{
 		Code: 451, EnhancedCode: exterrors.EnhancedCode{4, 3, 0},
-		Message: message, TargetName: modName, Err: cause,
+		Message: message, TargetName: targetName, Err: cause,
 	}
 }
 

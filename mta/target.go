@@ -17,6 +17,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
@@ -28,7 +29,6 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/foxcpp/maddy/framework/buffer"
 	"github.com/foxcpp/maddy/framework/exterrors"
-	"github.com/foxcpp/maddy/framework/log"
 	"github.com/foxcpp/maddy/framework/module"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -87,7 +87,7 @@ type Target struct {
 	Host     string // CHmail-Host of a mail without a granted port
 	Link     string // base of the links, without a slash at its end
 	Require  bool   // defer a message whose room cannot be opened
-	Log      log.Logger
+	Log      *slog.Logger
 
 	waiting  atomic.Int64 // calls into presence
 	lastLog  atomic.Int64 // Unix nanoseconds
@@ -135,7 +135,7 @@ func (d *delivery) AddRcpt(ctx context.Context, rcpt string, opts smtp.RcptOptio
 	if len(d.copies) == maxRecipients {
 		return &exterrors.SMTPError{
 			Code: 452, EnhancedCode: exterrors.EnhancedCode{4, 5, 3},
-			Message: "Too many recipients, send the rest in another transaction", TargetName: modName,
+			Message: "Too many recipients, send the rest in another transaction", TargetName: targetName,
 		}
 	}
 	c := &outgoing{rcpt: rcpt, opts: opts}
@@ -168,7 +168,7 @@ func (d *delivery) start(ctx context.Context, c *outgoing) error {
 func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffer.Buffer) error {
 	d.header, d.body = stamp.Clean(header), body
 	if ok, reason := stamp.Wanted(header, d.from); !ok {
-		d.t.Log.DebugMsg("not stamped", "msg_id", d.meta.ID, "reason", reason)
+		d.t.Log.Debug("not stamped", "msg", d.meta.ID, "reason", reason)
 		messagesTotal.WithLabelValues("unwanted").Inc()
 		return nil
 	}
@@ -181,7 +181,7 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 	mail := mailOf(header, login, d.recipients())
 	opened, err := d.open(ctx, mail)
 	if err != nil {
-		d.t.Log.Error("opening the room of a mail", err, "msg_id", d.meta.ID, "login", login)
+		d.t.Log.Error("opening the room of a mail", "err", err, "msg", d.meta.ID, "login", login)
 		if d.t.Require {
 			messagesTotal.WithLabelValues("deferred").Inc()
 			return temporary("Chat is not available, try again later", err)
@@ -196,7 +196,7 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 	outcome := "stamped"
 	if plan.Reason() != "" {
 		outcome = "header"
-		d.t.Log.DebugMsg("no link in the text", "msg_id", d.meta.ID, "reason", plan.Reason())
+		d.t.Log.Debug("no link in the text", "msg", d.meta.ID, "reason", plan.Reason())
 	}
 	messagesTotal.WithLabelValues(outcome).Inc()
 	d.plan, d.tokens = plan, opened.Invites
@@ -254,8 +254,8 @@ func (d *delivery) Commit(ctx context.Context) error {
 		if i == 0 {
 			return unspecified(err)
 		}
-		d.t.Log.Error("a message went to some of its recipients only", err,
-			"msg_id", d.meta.ID, "delivered", all[:i], "undelivered", all[i:])
+		d.t.Log.Error("a message went to some of its recipients only", "err", err,
+			"msg", d.meta.ID, "delivered", all[:i], "undelivered", all[i:])
 		return temporary("Not delivered to every recipient, try again later", err)
 	}
 	return nil
@@ -301,7 +301,7 @@ func (d *delivery) Abort(ctx context.Context) error {
 func (d *delivery) abort(ctx context.Context, next module.Delivery) error {
 	err := next.Abort(context.WithoutCancel(ctx))
 	if err != nil {
-		d.t.Log.Error("aborting a copy", err, "msg_id", d.meta.ID)
+		d.t.Log.Error("aborting a copy", "err", err, "msg", d.meta.ID)
 	}
 	return err
 }
@@ -356,7 +356,7 @@ func (t *Target) presenceFailed(err error) {
 	last, now := t.lastLog.Load(), time.Now().UnixNano()
 	if now-last >= int64(logEvery) && t.lastLog.CompareAndSwap(last, now) {
 		t.failures.Add(-n)
-		t.Log.Error("renewing presence", err, "failures", n)
+		t.Log.Error("renewing presence", "err", err, "failures", n)
 	}
 }
 

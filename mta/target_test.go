@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -167,7 +168,7 @@ const message = "From: =?iso-8859-1?Q?J=FCrgen?= <Host@mall.example>\r\nTo: \"Ki
 
 func target(s *sink) (*Target, *fakeRooms) {
 	r := &fakeRooms{}
-	return &Target{Next: s, Presence: &fakePresence{}, Rooms: r, Host: "chat.mall.example", Link: "https://chat.mall.example"}, r
+	return &Target{Log: slog.New(slog.DiscardHandler), Next: s, Presence: &fakePresence{}, Rooms: r, Host: "chat.mall.example", Link: "https://chat.mall.example"}, r
 }
 
 // send submits as maddy's endpoint does.

@@ -26,7 +26,7 @@ func (t *Target) wished(ctx context.Context, login string) bool {
 	defer cancel()
 	stamps, err := w.Stamps(ctx, login)
 	if err != nil {
-		t.Log.Error("reading whether mails are to be stamped", err, "login", login)
+		t.Log.Error("reading whether mails are to be stamped", "err", err, "login", login)
 		return true
 	}
 	return stamps

@@ -203,7 +203,7 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case err != nil:
 			s.opts.Log("reading the landing page's data failed", "error", err)
-		case len(demo) > maxLanding || demo != nil && !json.Valid(demo):
+		case len(demo) > MaxLanding || demo != nil && !json.Valid(demo):
 			s.opts.Log("reading the landing page's data failed", "error", "it is not JSON of at most 64 KiB")
 		default:
 			data.Demo = demo

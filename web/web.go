@@ -45,7 +45,7 @@ const (
 
 	maxHeader      = 16 << 10 // octets
 	maxBody        = 4 << 10  // octets; beyond it 413
-	maxLanding     = 64 << 10 // octets of the landing page's data
+	MaxLanding     = 64 << 10 // octets of the landing page's data
 	maxConns       = 16384    // connections, WebSockets among them; further ones are closed
 	maxConnsPrefix = 512      // of one client prefix; further ones are closed
 	maxPassword    = 1024     // octets

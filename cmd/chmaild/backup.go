@@ -18,6 +18,7 @@ import (
 	"github.com/chmail/chmail/config"
 	"github.com/chmail/chmail/internal/sqlitecopy"
 	"github.com/chmail/chmail/mailstore"
+	"github.com/chmail/chmail/modules"
 )
 
 // A backup is a folder: `mail` is a mail store, `state` is the SQLite databases
@@ -29,7 +30,7 @@ var backupCommand = &cli.Command{
 	Usage:     "write mail, accounts, rooms and presence as of one moment into a new folder DIR, while the server runs",
 	ArgsUsage: "DIR",
 	Flags:     []cli.Flag{storageFlag},
-	Action: withStore(func(c *cli.Context, m *mailstore.Module) error {
+	Action: withStore(func(c *cli.Context, m *modules.Maildrop) error {
 		if c.NArg() != 1 {
 			return cli.Exit("usage: chmaild backup DIR", 2)
 		}
@@ -53,7 +54,7 @@ var backupCommand = &cli.Command{
 	}),
 }
 
-func backup(ctx context.Context, configFile string, m *mailstore.Module, dir string) error {
+func backup(ctx context.Context, configFile string, m *modules.Maildrop, dir string) error {
 	state := filepath.Join(dir, "state")
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return err

@@ -12,18 +12,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	// Each registers its modules.
-	_ "github.com/chmail/chmail/chatrelay"
-	_ "github.com/chmail/chmail/chatrelay/chat"
-	_ "github.com/chmail/chmail/guard"
-	_ "github.com/chmail/chmail/mailstore"
-	_ "github.com/chmail/chmail/mta"
-	_ "github.com/chmail/chmail/mta/reply"
-	_ "github.com/chmail/chmail/pop3d"
-	_ "github.com/chmail/chmail/presence"
-	_ "github.com/chmail/chmail/web"
-
 	"github.com/chmail/chmail/internal/tuning"
+	_ "github.com/chmail/chmail/modules" // makes CHmail's packages modules of maddy
+	_ "github.com/chmail/chmail/presence"
 )
 
 // version is set by the release build.

@@ -18,11 +18,10 @@ import (
 	"github.com/foxcpp/maddy"
 	"github.com/urfave/cli/v2"
 
-	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/files"
-	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/config"
+	"github.com/chmail/chmail/modules"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -120,14 +119,14 @@ func anywhere(c *cli.Context, flags ...string) (args []string, err error) {
 	return args, nil
 }
 
-func oneRooms(mods []maddy.ModInfo) (*store.Module, error) {
-	return config.One[*store.Module](mods, "", "block that keeps the conversations (chat.rooms)")
+func oneRooms(mods []maddy.ModInfo) (*modules.Rooms, error) {
+	return config.One[*modules.Rooms](mods, "", "block that keeps the conversations (chat.rooms)")
 }
 
 // exporter writes what is kept of one person: person.json, a file of each
 // conversation in rooms/, and in files/ the files that the person sent.
 type exporter struct {
-	rooms *store.Module
+	rooms *modules.Rooms
 	kept  string // folder of the relays' files; empty: none
 	who   string
 	dir   string
@@ -146,7 +145,7 @@ func newExporter(ctx context.Context, mods []maddy.ModInfo, who, dir string) (*e
 		return nil, err
 	}
 	e := &exporter{rooms: rooms, who: strings.ToLower(strings.TrimSpace(who)), dir: dir}
-	if relay, err := config.One[*chatrelay.Module](mods, "", "chat.relay block"); err == nil {
+	if relay, err := config.One[*modules.Relay](mods, "", "chat.relay block"); err == nil {
 		e.kept = relay.Files()
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {

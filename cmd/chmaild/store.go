@@ -20,6 +20,7 @@ import (
 
 	"github.com/chmail/chmail/config"
 	"github.com/chmail/chmail/mailstore"
+	"github.com/chmail/chmail/modules"
 )
 
 var storageFlag = &cli.StringFlag{Name: "storage", Usage: "`NAME` of the storage block, where there are several"}
@@ -37,7 +38,7 @@ var storeCommand = &cli.Command{
 		},
 		{
 			Name: "stats", Usage: "print how much there is", Flags: []cli.Flag{jsonFlag},
-			Action: withStore(func(c *cli.Context, m *mailstore.Module) error {
+			Action: withStore(func(c *cli.Context, m *modules.Maildrop) error {
 				if err := noArgs(c); err != nil {
 					return err
 				}
@@ -72,10 +73,10 @@ var storeCommand = &cli.Command{
 }
 
 // withStore opens the configuration's storage.maildrop.
-func withStore(do func(*cli.Context, *mailstore.Module) error) cli.ActionFunc {
+func withStore(do func(*cli.Context, *modules.Maildrop) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		return withConfig(c, func(mods []maddy.ModInfo) error {
-			m, err := config.One[*mailstore.Module](mods, c.String("storage"), "block storage.maildrop")
+			m, err := config.One[*modules.Maildrop](mods, c.String("storage"), "block storage.maildrop")
 			if err != nil {
 				return err
 			}
@@ -85,7 +86,7 @@ func withStore(do func(*cli.Context, *mailstore.Module) error) cli.ActionFunc {
 }
 
 // withView opens the mail for reading, beside a server as well.
-func withView(ctx context.Context, m *mailstore.Module, do func(*mailstore.Store) error) error {
+func withView(ctx context.Context, m *modules.Maildrop, do func(*mailstore.Store) error) error {
 	s, done, err := m.View(ctx)
 	if err != nil {
 		return err
@@ -93,7 +94,7 @@ func withView(ctx context.Context, m *mailstore.Module, do func(*mailstore.Store
 	return errors.Join(do(s), done())
 }
 
-func checkStore(c *cli.Context, m *mailstore.Module) error {
+func checkStore(c *cli.Context, m *modules.Maildrop) error {
 	if err := noArgs(c); err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func checkStore(c *cli.Context, m *mailstore.Module) error {
 	return nil
 }
 
-func exportStore(c *cli.Context, m *mailstore.Module) error {
+func exportStore(c *cli.Context, m *modules.Maildrop) error {
 	format := c.String("format")
 	if c.NArg() < 1 || format != "maildir" && format != "mbox" {
 		return cli.Exit("usage: chmaild store export [--format maildir|mbox] DIR [LOGIN…]", 2)
@@ -168,7 +169,7 @@ func exportMbox(ctx context.Context, s *mailstore.Store, login, path string, p *
 	return errors.Join(s.ExportMbox(ctx, login, mailstore.Inbox, f, p.step), f.Close())
 }
 
-func importStore(c *cli.Context, m *mailstore.Module) error {
+func importStore(c *cli.Context, m *modules.Maildrop) error {
 	args := c.Args().Slice()
 	if len(args) > 1 && args[0] != "imapsql" { // a DSN is relative to the state directory, as in a configuration
 		var err error
@@ -185,7 +186,7 @@ func importStore(c *cli.Context, m *mailstore.Module) error {
 	return nil
 }
 
-func importFrom(c *cli.Context, m *mailstore.Module, args []string, p *progress) error {
+func importFrom(c *cli.Context, m *modules.Maildrop, args []string, p *progress) error {
 	switch {
 	case len(args) == 3 && args[0] == "maildir":
 		return mailstore.ImportMaildir(c.Context, m.Admin(), args[2], args[1], p.step)

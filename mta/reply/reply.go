@@ -15,13 +15,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/emersion/go-message/textproto"
 	"github.com/emersion/go-smtp"
 	"github.com/foxcpp/maddy/framework/buffer"
 	"github.com/foxcpp/maddy/framework/exterrors"
-	"github.com/foxcpp/maddy/framework/log"
 	"github.com/foxcpp/maddy/framework/module"
 
 	"github.com/chmail/chmail/chatrelay"
@@ -29,6 +29,7 @@ import (
 )
 
 const (
+	targetName    = "target.chmail_reply"
 	maxRecipients = 10               // reply addresses of one message; more are answered 452
 	timeout       = 30 * time.Second // for saying one answer
 )
@@ -44,7 +45,7 @@ var _ Replies = (*chatrelay.Relay)(nil)
 // Target is a delivery target for reply addresses.
 type Target struct {
 	Relay func() Replies // nil: it does not run
-	Log   log.Logger
+	Log   *slog.Logger
 }
 
 // Start implements module.DeliveryTarget.
@@ -108,7 +109,7 @@ func (d *delivery) refused(err error) error {
 	text := chatrelay.Refused(err)
 	switch {
 	case text == "":
-		d.t.Log.Error("an answer by mail", err, "msg_id", d.id)
+		d.t.Log.Error("an answer by mail", "err", err, "msg", d.id)
 		return refusal(451, exterrors.EnhancedCode{4, 3, 0}, "The conversation is not available, try again later", err)
 	case errors.Is(err, transcript.ErrTooLarge), errors.Is(err, transcript.ErrTooLong):
 		return refusal(552, exterrors.EnhancedCode{5, 3, 4}, text, err)
@@ -121,7 +122,7 @@ func (d *delivery) refused(err error) error {
 }
 
 func refusal(code int, enhanced exterrors.EnhancedCode, text string, cause error) error {
-	return &exterrors.SMTPError{Code: code, EnhancedCode: enhanced, Message: text, TargetName: modName, Err: cause}
+	return &exterrors.SMTPError{Code: code, EnhancedCode: enhanced, Message: text, TargetName: targetName, Err: cause}
 }
 
 // Abort implements module.Delivery.

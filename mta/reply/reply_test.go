@@ -8,13 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 
 	"github.com/emersion/go-message/textproto"
 	"github.com/emersion/go-smtp"
 	"github.com/foxcpp/maddy/framework/buffer"
-	parser "github.com/foxcpp/maddy/framework/cfgparser"
 	"github.com/foxcpp/maddy/framework/config"
 	"github.com/foxcpp/maddy/framework/exterrors"
 	"github.com/foxcpp/maddy/framework/module"
@@ -67,7 +67,7 @@ func deliver(t *Target, rcpts ...string) error {
 func TestDelivery(t *testing.T) {
 	t.Parallel()
 	f := &fakeRelay{}
-	target := &Target{Relay: func() Replies { return f }}
+	target := &Target{Log: slog.New(slog.DiscardHandler), Relay: func() Replies { return f }}
 	if err := deliver(target, "reply+a@mall.example"); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestDelivery(t *testing.T) {
 			t.Errorf("%s: %#v", name, err)
 		}
 	}
-	off := &Target{Relay: func() Replies { return nil }}
+	off := &Target{Log: slog.New(slog.DiscardHandler), Relay: func() Replies { return nil }}
 	if err := deliver(off); !exterrors.IsTemporary(err) {
 		t.Errorf("without a relay: %v", err)
 	}
@@ -115,33 +115,3 @@ func (idle) Name() string            { return "test" }
 func (idle) InstanceName() string    { return "reply_test" }
 func (idle) Init(*config.Map) error  { return nil }
 func (idle) Relay() *chatrelay.Relay { return nil }
-
-func TestInit(t *testing.T) {
-	t.Parallel()
-	module.RegisterInstance(idle{}, config.NewMap(nil, config.Node{}))
-	for block, want := range map[string]string{
-		"relay &reply_test\n":              "",
-		"":                                 "relay",
-		"relay &none_such\n":               "none_such",
-		"relay &reply_test\ncolour blue\n": "colour",
-	} {
-		nodes, err := parser.Read(strings.NewReader("target.chmail_reply x {\n"+block+"}\n"), "maddy.conf")
-		if err != nil {
-			t.Fatal(err)
-		}
-		make := module.Get(modName)
-		m, err := make(modName, "x", nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = m.Init(config.NewMap(nil, nodes[0]))
-		switch {
-		case want == "" && err != nil, want != "" && (err == nil || !strings.Contains(err.Error(), want)):
-			t.Errorf("%q: %v", block, err)
-		case want == "":
-			if err := deliver(&m.(*Module).Target); !exterrors.IsTemporary(err) {
-				t.Errorf("before the relay runs: %v", err)
-			}
-		}
-	}
-}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package web
+package modules
 
 import (
 	"os"
@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/foxcpp/maddy/framework/config"
+	"github.com/foxcpp/maddy/framework/module"
 )
 
 func TestEndpointAddresses(t *testing.T) {
@@ -41,7 +42,7 @@ func TestEndpointAddresses(t *testing.T) {
 func TestEndpointNeedsItsDirectives(t *testing.T) {
 	t.Parallel()
 	for _, children := range [][]config.Node{nil, {{Name: "nonsense", Args: []string{"yes"}}}} {
-		e, err := newEndpoint("web", []string{"tcp://127.0.0.1:0"})
+		e, err := module.GetEndpoint("web")("web", []string{"tcp://127.0.0.1:0"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,18 +60,6 @@ func TestPrefixes(t *testing.T) {
 	}
 	if _, err := prefixes([]string{"proxy"}); err == nil {
 		t.Error("accepted a name")
-	}
-}
-
-func TestNormalize(t *testing.T) {
-	t.Parallel()
-	for login, want := range map[string]string{"Host@Mall.Example": "host@mall.example", "Host": "host"} {
-		if got, err := normalize(login); err != nil || got != want {
-			t.Errorf("%q: %q %v", login, got, err)
-		}
-	}
-	if _, err := normalize("two words@mall.example"); err == nil {
-		t.Error("accepted a space")
 	}
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package mailstore
+package modules
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"github.com/emersion/go-message/textproto"
 	"github.com/emersion/go-smtp"
 	imapsql "github.com/foxcpp/go-imap-sql"
+	_ "github.com/foxcpp/maddy" // storage.imapsql
 	"github.com/foxcpp/maddy/framework/buffer"
-	"github.com/foxcpp/maddy/framework/config"
 	"github.com/foxcpp/maddy/framework/exterrors"
 	"github.com/foxcpp/maddy/framework/module"
 	"github.com/lib/pq"
@@ -62,6 +62,16 @@ func deliverOnce(to module.DeliveryTarget, rcpt string) error {
 	return err
 }
 
+// openIMAPSQL opens a storage.imapsql with a block's directives.
+func openIMAPSQL(t *testing.T, block string) module.ManageableStorage {
+	t.Helper()
+	m, err := initModule(t, "storage.imapsql", block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.(module.ManageableStorage)
+}
+
 func TestDeferring(t *testing.T) {
 	t.Parallel()
 	permanent := func(err error) error {
@@ -90,8 +100,7 @@ func TestDeferring(t *testing.T) {
 	if err := deliverOnce(&Deferring{target: faulty{}}, "a@x"); err != nil {
 		t.Error(err)
 	}
-	m, _ := NewDeferring(deferringName, "", nil, nil)
-	if err := m.Init(config.NewMap(nil, config.Node{})); err == nil {
+	if _, err := initModule(t, deferringName, ""); err == nil {
 		t.Error("a block without a target was taken")
 	}
 }

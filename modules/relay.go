@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package chatrelay
+package modules
 
 import (
 	"context"
@@ -19,17 +19,15 @@ import (
 	"github.com/foxcpp/maddy/framework/buffer"
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
-	"github.com/foxcpp/maddy/framework/log"
 	"github.com/foxcpp/maddy/framework/module"
 
+	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/presence"
 )
 
-const moduleName = "chat.relay"
-
-// Module is the maddy module chat.relay. Its block, with the defaults:
+// Relay is chat.relay. Its block, with the defaults:
 //
 //	chat.relay relay {
 //	    # required: who is where, and which port is whose
@@ -88,53 +86,44 @@ const moduleName = "chat.relay"
 //	    carriers webtransport websocket
 //	    debug no
 //	}
-type Module struct {
-	relay    *Relay
-	files    string
-	instance string
-	log      log.Logger
+type Relay struct {
+	base
+	relay *chatrelay.Relay
+	files string
 }
 
 var (
-	_ module.Module = (*Module)(nil)
-	_ io.Closer     = (*Module)(nil)
-	_ Mailer        = (*pipelineMailer)(nil)
+	_ module.Module    = (*Relay)(nil)
+	_ io.Closer        = (*Relay)(nil)
+	_ chatrelay.Mailer = (*pipelineMailer)(nil)
 )
 
-func init() {
-	module.Register(moduleName, func(_, instance string, _, args []string) (module.Module, error) {
-		if len(args) != 0 {
-			return nil, fmt.Errorf("%s: no arguments expected", moduleName)
-		}
-		return &Module{instance: instance, log: log.Logger{Name: moduleName}}, nil
-	})
-}
-
-// Name implements module.Module.
-func (m *Module) Name() string { return moduleName }
-
-// InstanceName implements module.Module.
-func (m *Module) InstanceName() string { return m.instance }
-
 // Files is the folder of people's files; empty: there is none.
-func (m *Module) Files() string { return m.files }
+func (m *Relay) Files() string { return m.files }
 
 // Relay is the relay that runs; nil where nothing runs (module.NoRun).
-func (m *Module) Relay() *Relay { return m.relay }
+func (m *Relay) Relay() *chatrelay.Relay { return m.relay }
+
+// roomsModule is a chat.rooms.
+type roomsModule interface{ store() *store.Store }
+
+func init() {
+	register("chat.relay", func(b base) module.Module { return &Relay{base: b} })
+}
 
 // Init reads the block and starts the relay.
-func (m *Module) Init(cfg *config.Map) error {
+func (m *Relay) Init(cfg *config.Map) error {
 	var (
-		opt            = Options{Binds: map[string]netip.Addr{}, TalkOptions: TalkOptions{Files: "files"}, Groups: map[string][]string{}}
+		opt            = chatrelay.Options{Binds: map[string]netip.Addr{}, TalkOptions: chatrelay.TalkOptions{Files: "files"}, Groups: map[string][]string{}}
 		dir            presence.Directory
-		rooms          *store.Store
+		rooms          roomsModule
 		target         module.DeliveryTarget
 		hostname, from string
 		push           string
 		carriers       []string
 	)
-	cfg.Custom("presence", false, true, nil, presence.Directive, &dir)
-	cfg.Custom("rooms", false, true, nil, store.Directive, &rooms)
+	cfg.Custom("presence", false, true, nil, reference[presence.Directory]("presence"), &dir)
+	cfg.Custom("rooms", false, true, nil, reference[roomsModule]("chat"), &rooms)
 	cfg.Custom("deliver_to", false, true, nil, modconfig.DeliveryDirective, &target)
 	cfg.String("hostname", true, false, "", &hostname)
 	cfg.Callback("bind", func(_ *config.Map, node config.Node) error { return readBind(opt.Binds, node) })
@@ -149,9 +138,9 @@ func (m *Module) Init(cfg *config.Map) error {
 	cfg.Enum("push", false, false, []string{"yes", "no", "anywhere"}, "yes", &push)
 	cfg.Callback("files", func(m *config.Map, node config.Node) error { return readFiles(&opt.TalkOptions, m, node) })
 	cfg.String("replies", false, false, "", &opt.Replies)
-	cfg.Duration("transcript_after", false, false, leftFor, &opt.LeftFor)
-	cfg.StringList("carriers", false, false, []string{CarrierWebTransport, CarrierWebSocket}, &carriers)
-	cfg.Bool("debug", true, false, &m.log.Debug)
+	cfg.Duration("transcript_after", false, false, chatrelay.DefaultLeftFor, &opt.LeftFor)
+	cfg.StringList("carriers", false, false, []string{chatrelay.CarrierWebTransport, chatrelay.CarrierWebSocket}, &carriers)
+	m.debug(cfg)
 	if _, err := cfg.Process(); err != nil {
 		return err
 	}
@@ -163,14 +152,14 @@ func (m *Module) Init(cfg *config.Map) error {
 		return config.NodeErr(cfg.Block, "rings, interval, port_idle and transcript_after must be more than 0")
 	}
 	for _, c := range carriers {
-		if c != CarrierWebTransport && c != CarrierWebSocket {
+		if c != chatrelay.CarrierWebTransport && c != chatrelay.CarrierWebSocket {
 			return config.NodeErr(cfg.Block, "carriers: %q is none; there are webtransport and websocket", c)
 		}
 	}
-	if !slices.Contains(carriers, CarrierWebSocket) {
+	if !slices.Contains(carriers, chatrelay.CarrierWebSocket) {
 		return config.NodeErr(cfg.Block, "carriers: websocket cannot be left out, it is the way around blocked UDP")
 	}
-	opt.BlockUDP = !slices.Contains(carriers, CarrierWebTransport)
+	opt.BlockUDP = !slices.Contains(carriers, chatrelay.CarrierWebTransport)
 	if from == "" {
 		from = "postmaster@" + hostname
 	}
@@ -182,7 +171,7 @@ func (m *Module) Init(cfg *config.Map) error {
 		return err
 	}
 	if push != "no" {
-		opt.Push = &PushOptions{Contact: from, Anywhere: push == "anywhere"}
+		opt.Push = &chatrelay.PushOptions{Contact: from, Anywhere: push == "anywhere"}
 	}
 	if opt.Files != "" && !filepath.IsAbs(opt.Files) {
 		opt.Files = filepath.Join(config.StateDirectory, opt.Files)
@@ -191,20 +180,21 @@ func (m *Module) Init(cfg *config.Map) error {
 	if module.NoRun {
 		return nil
 	}
+	store := rooms.store()
 	opt.Transcript = func(ctx context.Context, login string) (chat.TranscriptWish, bool) {
-		of, err := rooms.Settings(ctx, login)
+		of, err := store.Settings(ctx, login)
 		return chat.TranscriptWish{On: of[login].Transcript, Zone: of[login].Zone}, err == nil
 	}
-	opt.Presence, opt.Rooms, opt.Host = dir, rooms, dir.RelayHost()
+	opt.Presence, opt.Rooms, opt.Host = dir, store, dir.RelayHost()
 	if shared, ok := dir.(interface{ Bus() presence.Bus }); ok && shared.Bus() != nil {
 		opt.Bus = shared.Bus()
 	}
 	opt.Mailer = &pipelineMailer{target: target, from: from, domain: domain}
 	opt.StateDir = config.StateDirectory
-	opt.Log = func(msg string, fields ...any) { m.log.Msg(msg, fields...) }
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	opt.Log = func(msg string, fields ...any) { m.out.Msg(msg, fields...) }
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
-	opt.Key, err = rooms.Setting(ctx, "relay.key", func() ([]byte, error) {
+	opt.Key, err = store.Setting(ctx, "relay.key", func() ([]byte, error) {
 		key := make([]byte, 32)
 		_, err := rand.Read(key)
 		return key, err
@@ -212,10 +202,10 @@ func (m *Module) Init(cfg *config.Map) error {
 	if err != nil {
 		return config.NodeErr(cfg.Block, "%v", err)
 	}
-	if m.relay, err = New(opt); err != nil {
+	if m.relay, err = chatrelay.New(opt); err != nil {
 		return config.NodeErr(cfg.Block, "%v", err)
 	}
-	m.log.DebugMsg("relay started", "host", opt.Host, "rings", opt.Rings, "interval", opt.Interval)
+	m.log().Debug("relay started", "host", opt.Host, "rings", opt.Rings, "interval", opt.Interval)
 	return nil
 }
 
@@ -240,7 +230,7 @@ func readBind(binds map[string]netip.Addr, node config.Node) error {
 }
 
 // readFiles reads `files DIR { … }` or `files off`.
-func readFiles(opt *TalkOptions, m *config.Map, node config.Node) error {
+func readFiles(opt *chatrelay.TalkOptions, m *config.Map, node config.Node) error {
 	if len(node.Args) != 1 || node.Args[0] == "" {
 		return config.NodeErr(node, "want a folder, or off")
 	}
@@ -264,7 +254,7 @@ func readFiles(opt *TalkOptions, m *config.Map, node config.Node) error {
 }
 
 // Close implements io.Closer.
-func (m *Module) Close() error {
+func (m *Relay) Close() error {
 	if m.relay == nil {
 		return nil
 	}
@@ -278,8 +268,8 @@ type pipelineMailer struct {
 }
 
 // Send implements Mailer.
-func (p *pipelineMailer) Send(ctx context.Context, m Mail) error {
-	header, body, err := compose(m, mail.Address{Name: "CHmail", Address: p.from}, p.domain, time.Now())
+func (p *pipelineMailer) Send(ctx context.Context, m chatrelay.Mail) error {
+	header, body, err := chatrelay.Compose(m, mail.Address{Name: "CHmail", Address: p.from}, p.domain, time.Now())
 	if err != nil {
 		return err
 	}

@@ -4,25 +4,20 @@ package pop3d
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/chmail/chmail/internal/testpart"
-	"github.com/chmail/chmail/presence"
 	"github.com/emersion/go-imap"
 	imapbackend "github.com/emersion/go-imap/backend"
 	_ "github.com/foxcpp/maddy" // storage.imapsql
 	parser "github.com/foxcpp/maddy/framework/cfgparser"
 	"github.com/foxcpp/maddy/framework/config"
-	"github.com/foxcpp/maddy/framework/exterrors"
 	"github.com/foxcpp/maddy/framework/log"
 	"github.com/foxcpp/maddy/framework/module"
 )
@@ -323,107 +318,5 @@ func TestDeliveryBesideDeletion(t *testing.T) {
 	}
 	if deleted != total {
 		t.Errorf("%d messages came through, want %d", deleted, total)
-	}
-}
-
-// fakeAuth and fakePresence stand for other modules of a configuration.
-type fakeAuth struct{ fakeModule }
-
-type fakePresence struct {
-	fakeModule
-	got chan presence.Address
-}
-
-type fakeModule struct{ name string }
-
-func (m fakeModule) Init(cfg *config.Map) error { return nil }
-func (m fakeModule) Name() string               { return m.name }
-func (m fakeModule) InstanceName() string       { return m.name }
-
-func (fakeAuth) AuthPlain(login, given string) error {
-	switch {
-	case given == "down":
-		return exterrors.WithTemporary(errors.New("no database"), true)
-	case login != alice || given != password:
-		return module.ErrUnknownCredentials
-	}
-	return nil
-}
-
-func (p *fakePresence) Renew(_ context.Context, a presence.Address) error {
-	p.got <- a
-	return nil
-}
-
-// TestModule is not parallel: maddy's registry is global and unlocked.
-func TestModule(t *testing.T) {
-	storage := imapStorage(t)
-	seen := &fakePresence{fakeModule{"test_presence"}, make(chan presence.Address, 1)}
-	for _, mod := range []module.Module{fakeAuth{fakeModule{"test_auth"}}, seen, storage.(module.Module)} {
-		module.RegisterInstance(mod, config.NewMap(nil, config.Node{}))
-		module.Initialized[mod.InstanceName()] = true
-	}
-	account(t, storage, numbered(1))
-	references := "auth &test_auth\nstorage &" + t.Name() + "\n"
-
-	for _, wrong := range []string{
-		"insecure_auth yes", // no auth, no storage
-		references,          // no TLS and no insecure_auth
-		references + "insecure_auth yes\nidle_timeout 1m",
-		references + "insecure_auth yes\nmax_connections 0",
-		references + "insecure_auth yes\nmax_connections_per_ip 0",
-		references + "insecure_auth yes\nauth &test_auth",
-		references + "insecure_auth yes\nno_such_directive",
-		references + "insecure_auth yes\npresence &test_auth",
-	} {
-		mod, err := module.GetEndpoint("pop3")("pop3", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := mod.Init(config.NewMap(map[string]interface{}{}, parse(t, "tls off\n"+wrong))); err == nil {
-			t.Errorf("no error for %q", wrong)
-		}
-		if err := mod.(io.Closer).Close(); err != nil {
-			t.Error(err)
-		}
-	}
-
-	port := testpart.FreePort(t)
-	endpoint, err := module.GetEndpoint("pop3")("pop3", []string{fmt.Sprintf("tcp://127.0.0.1:%d", port), "tls://127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := parse(t, references+"presence &test_presence\ntls self_signed\ninsecure_auth yes\n")
-	if err := endpoint.Init(config.NewMap(map[string]interface{}{}, block)); err != nil {
-		t.Fatal(err)
-	}
-	address := net.JoinHostPort("127.0.0.1", fmt.Sprint(port))
-	c := signedIn(t, address, "ALICE@Example.ORG")
-	if a := <-seen.got; a.Login != alice {
-		t.Errorf("presence got %+v", a)
-	}
-	c.say("STAT", "QUIT")
-	c.want(fmt.Sprintf("+OK 1 %d", len(numbered(1))))
-	c.want("+OK bye")
-	c = dial(t, address)
-	c.want("+OK*")
-	c.say("USER "+alice, "PASS down", "USER "+alice, "PASS wrong", "USER \xff\xfe", "PASS x")
-	c.want("+OK*")
-	c.want("-ERR [SYS/TEMP]*")
-	c.want("+OK*")
-	c.want("-ERR [AUTH]*")
-	c.want("+OK*")
-	c.want("-ERR [AUTH]*")
-
-	second, err := module.GetEndpoint("pop3")("pop3", []string{"tcp://" + address})
-	if err != nil {
-		t.Fatal(err)
-	}
-	block = parse(t, references+"tls self_signed\n")
-	if err := second.Init(config.NewMap(map[string]interface{}{}, block)); err == nil || !strings.Contains(err.Error(), address) {
-		t.Errorf("a port that is taken: %v", err)
-	}
-	if err := endpoint.(io.Closer).Close(); err != nil {
-		t.Error(err)
 	}
 }

@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package mta
+package modules
 
 import (
-	"fmt"
 	"net/url"
 	"strings"
 
+	"github.com/chmail/chmail/mta"
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
-	"github.com/foxcpp/maddy/framework/log"
 	"github.com/foxcpp/maddy/framework/module"
 )
 
-const modName = "target.chmail"
-
-// Module is target.chmail: it stamps submitted mail and hands it to the next
+// Stamp is target.chmail: it stamps submitted mail and hands it to the next
 // target. It stands before `modify { dkim … }`, so that what leaves is signed
 // as it leaves.
 //
@@ -28,36 +25,24 @@ const modName = "target.chmail"
 //	    require_stamp no            # yes: 451 while the rooms do not answer
 //	    debug no                    # default: the global debug
 //	}
-type Module struct {
-	Target
-	instance string
+type Stamp struct {
+	base
+	mta.Target
 }
 
 var (
-	_ module.Module         = (*Module)(nil)
-	_ module.DeliveryTarget = (*Module)(nil)
-	_ module.Delivery       = (*delivery)(nil)
+	_ module.Module         = (*Stamp)(nil)
+	_ module.DeliveryTarget = (*Stamp)(nil)
 )
 
-func init() { module.Register(modName, newModule) }
-
-func newModule(_, instance string, _, args []string) (module.Module, error) {
-	if len(args) != 0 {
-		return nil, fmt.Errorf("%s: inline arguments are not used", modName)
-	}
-	return &Module{Target: Target{Log: log.Logger{Name: modName}}, instance: instance}, nil
+func init() {
+	register("target.chmail", func(b base) module.Module { return &Stamp{base: b} })
 }
 
-// Name implements module.Module.
-func (m *Module) Name() string { return modName }
-
-// InstanceName implements module.Module.
-func (m *Module) InstanceName() string { return m.instance }
-
 // Init implements module.Module.
-func (m *Module) Init(cfg *config.Map) error {
+func (m *Stamp) Init(cfg *config.Map) error {
 	var hostname string
-	cfg.Bool("debug", true, false, &m.Log.Debug)
+	m.debug(cfg)
 	cfg.String("hostname", true, false, "", &hostname)
 	cfg.String("host", false, false, "", &m.Host)
 	cfg.String("link", false, false, "", &m.Link)
@@ -72,14 +57,15 @@ func (m *Module) Init(cfg *config.Map) error {
 	if _, err := cfg.Process(); err != nil {
 		return err
 	}
+	m.Log = m.log()
 	if m.Rooms == nil {
-		return config.NodeErr(cfg.Block, "%s: rooms is required", modName)
+		return config.NodeErr(cfg.Block, "%s: rooms is required", m.name)
 	}
 	if m.Host == "" {
 		m.Host = hostname
 	}
 	if m.Host == "" || strings.ContainsAny(m.Host, " \t/:") {
-		return config.NodeErr(cfg.Block, "%s: host %q is not a host name", modName, m.Host)
+		return config.NodeErr(cfg.Block, "%s: host %q is not a host name", m.name, m.Host)
 	}
 	if m.Link == "" {
 		m.Link = "https://" + m.Host
@@ -87,7 +73,7 @@ func (m *Module) Init(cfg *config.Map) error {
 	m.Link = strings.TrimRight(m.Link, "/")
 	u, err := url.Parse(m.Link)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" {
-		return config.NodeErr(cfg.Block, "%s: link %q is not an http or https address", modName, m.Link)
+		return config.NodeErr(cfg.Block, "%s: link %q is not an http or https address", m.name, m.Link)
 	}
 	return nil
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package mailstore
+package modules
 
 import (
 	"context"
@@ -17,17 +17,14 @@ import (
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
 	"github.com/foxcpp/maddy/framework/dns"
-	"github.com/foxcpp/maddy/framework/log"
 	"github.com/foxcpp/maddy/framework/module"
 	"golang.org/x/text/secure/precis"
 
+	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/pop3d"
 )
 
 const (
-	modName = "storage.maildrop"
-	// DefaultPath is the store's folder below the state directory.
-	DefaultPath = "mailstore"
 	// openPatience is how long a starting server waits for an admin command or
 	// its own predecessor to let go of the store.
 	openPatience = 5 * time.Second
@@ -35,7 +32,7 @@ const (
 	expireEvery = time.Hour
 )
 
-// Module is maddy's `storage.maildrop`: accounts, and a target for delivery.
+// Maildrop is `storage.maildrop`: accounts, and a target for delivery.
 //
 //	storage.maildrop mailboxes {
 //	    # The store's folder, below state_dir; mailstore.
@@ -67,45 +64,32 @@ const (
 //	}
 //
 // Where another process has the store open, an admin command asks that one.
-type Module struct {
-	instance string
-	log      log.Logger
-	path     string
-	junk     string
-	filters  module.IMAPFilter
-	mapped   module.Table
-	fold     func(string) (string, error)
+type Maildrop struct {
+	base
+	path    string
+	junk    string
+	filters module.IMAPFilter
+	mapped  module.Table
+	fold    func(string) (string, error)
 
-	store   *Store // nil: another process has it
-	admin   Admin
-	control *control
+	store   *mailstore.Store // nil: another process has it
+	admin   mailstore.Admin
+	control *mailstore.Control
 	cancel  context.CancelFunc
 	working sync.WaitGroup
 }
 
 var (
-	_ module.Module            = (*Module)(nil)
-	_ module.ManageableStorage = (*Module)(nil)
-	_ module.DeliveryTarget    = (*Module)(nil)
-	_ module.Table             = (*Module)(nil)
-	_ pop3d.Storage            = (*Module)(nil)
+	_ module.Module            = (*Maildrop)(nil)
+	_ module.ManageableStorage = (*Maildrop)(nil)
+	_ module.DeliveryTarget    = (*Maildrop)(nil)
+	_ module.Table             = (*Maildrop)(nil)
+	_ pop3d.Storage            = (*Maildrop)(nil)
 )
 
-func init() { module.Register(modName, NewModule) }
-
-// NewModule is the factory that maddy calls.
-func NewModule(_, instance string, _, args []string) (module.Module, error) {
-	if len(args) > 0 {
-		return nil, fmt.Errorf("%s: inline arguments are not used", modName)
-	}
-	return &Module{instance: instance, log: log.Logger{Name: modName}}, nil
+func init() {
+	register("storage.maildrop", func(b base) module.Module { return &Maildrop{base: b} })
 }
-
-// Name implements module.Module.
-func (m *Module) Name() string { return modName }
-
-// InstanceName implements module.Module.
-func (m *Module) InstanceName() string { return m.instance }
 
 // normalizers are how a recipient becomes an account's name.
 var normalizers = map[string]func(string) (string, error){
@@ -123,15 +107,15 @@ type expiry struct {
 }
 
 // Init implements module.Module: it reads the block and opens the store.
-func (m *Module) Init(cfg *config.Map) error {
-	o := Options{Log: m.log, Quotas: Quotas{Logins: map[string]int64{}, Domains: map[string]int64{}}}
+func (m *Maildrop) Init(cfg *config.Map) error {
+	o := mailstore.Options{Log: m.out, Quotas: mailstore.Quotas{Logins: map[string]int64{}, Domains: map[string]int64{}}}
 	var (
 		appendLimit int64
 		normalizer  string
 		expiries    []expiry
 	)
-	cfg.Bool("debug", true, false, &m.log.Debug)
-	cfg.String("path", false, false, DefaultPath, &m.path)
+	m.debug(cfg)
+	cfg.String("path", false, false, mailstore.DefaultPath, &m.path)
 	cfg.DataSize("quota", false, false, 0, &o.Quotas.Login)
 	cfg.Callback("quota_login", sizeOf(o.Quotas.Logins, normalize))
 	cfg.Callback("quota_domain", sizeOf(o.Quotas.Domains, normalizeDomain))
@@ -147,9 +131,9 @@ func (m *Module) Init(cfg *config.Map) error {
 		return nil
 	})
 	cfg.DataSize("appendlimit", false, false, 64<<20, &appendLimit)
-	cfg.DataSize("large_body", false, false, DefaultLargeBody, &o.LargeBody)
-	cfg.DataSize("cache", false, false, DefaultCacheSize, &o.CacheSize)
-	cfg.DataSize("min_free", false, false, DefaultMinFree, &o.MinFree)
+	cfg.DataSize("large_body", false, false, mailstore.DefaultLargeBody, &o.LargeBody)
+	cfg.DataSize("cache", false, false, mailstore.DefaultCacheSize, &o.CacheSize)
+	cfg.DataSize("min_free", false, false, mailstore.DefaultMinFree, &o.MinFree)
 	cfg.String("junk_mailbox", false, false, "Junk", &m.junk)
 	cfg.Custom("imap_filter", false, false, nil, func(c *config.Map, node config.Node) (interface{}, error) {
 		var filter module.IMAPFilter
@@ -164,11 +148,11 @@ func (m *Module) Init(cfg *config.Map) error {
 	m.fold = normalizers[normalizer]
 	switch {
 	case m.fold == nil:
-		return config.NodeErr(cfg.Block, "%s: delivery_normalize %s is not known", modName, normalizer)
+		return config.NodeErr(cfg.Block, "%s: delivery_normalize %s is not known", m.name, normalizer)
 	case appendLimit != int64(uint32(appendLimit)):
-		return config.NodeErr(cfg.Block, "%s: appendlimit must be below 4G", modName)
-	case o.LargeBody < chunkSize || o.LargeBody > 16<<20:
-		return config.NodeErr(cfg.Block, "%s: large_body must be from 32K to 16M", modName)
+		return config.NodeErr(cfg.Block, "%s: appendlimit must be below 4G", m.name)
+	case o.LargeBody < 32<<10 || o.LargeBody > 16<<20:
+		return config.NodeErr(cfg.Block, "%s: large_body must be from 32K to 16M", m.name)
 	}
 	if o.MinFree == 0 {
 		o.MinFree = -1 // as asked for: the disk may be filled to its end
@@ -183,7 +167,7 @@ func (m *Module) Init(cfg *config.Map) error {
 		return nil
 	}
 	var err error
-	if m.control, err = m.store.serveControl(); err != nil {
+	if m.control, err = m.store.ServeControl(); err != nil {
 		_ = m.store.Close()
 		return err
 	}
@@ -216,18 +200,18 @@ func sizeOf(quotas map[string]int64, fold func(string) (string, error)) func(*co
 
 // open opens the store. A server waits a while for another process; an admin
 // command asks it.
-func (m *Module) open(o Options) error {
+func (m *Maildrop) open(o mailstore.Options) error {
 	for end := time.Now().Add(openPatience); ; time.Sleep(100 * time.Millisecond) {
-		s, err := Open(m.Path(), o)
+		s, err := mailstore.Open(m.Path(), o)
 		if err == nil {
 			m.store, m.admin = s, s
 			return nil
 		}
-		if !errors.Is(err, ErrInUse) || time.Now().After(end) {
+		if !errors.Is(err, mailstore.ErrInUse) || time.Now().After(end) {
 			return err
 		}
 		if module.NoRun {
-			if remote, dialErr := Dial(m.path); dialErr == nil {
+			if remote, dialErr := mailstore.Dial(m.path); dialErr == nil {
 				m.admin = remote
 				return nil
 			}
@@ -236,15 +220,15 @@ func (m *Module) open(o Options) error {
 }
 
 // expire removes old mail, every hour, until the module closes.
-func (m *Module) expire(ctx context.Context, expiries []expiry) {
+func (m *Maildrop) expire(ctx context.Context, expiries []expiry) {
 	for {
 		for _, e := range expiries {
-			n, err := m.store.Expire(ctx, time.Now().Add(-e.age), Named(e.mailboxes))
+			n, err := m.store.Expire(ctx, time.Now().Add(-e.age), mailstore.Named(e.mailboxes))
 			if err != nil && ctx.Err() == nil {
-				m.log.Error("removing old mail", err)
+				m.out.Error("removing old mail", err)
 			}
 			if n > 0 {
-				m.log.Msg("removed old mail", "messages", n, "age", e.age, "mailboxes", strings.Join(e.mailboxes, " "))
+				m.out.Msg("removed old mail", "messages", n, "age", e.age, "mailboxes", strings.Join(e.mailboxes, " "))
 			}
 		}
 		select {
@@ -256,7 +240,7 @@ func (m *Module) expire(ctx context.Context, expiries []expiry) {
 }
 
 // Close ends what runs and closes the store.
-func (m *Module) Close() error {
+func (m *Maildrop) Close() error {
 	if m.cancel != nil {
 		m.cancel()
 	}
@@ -272,10 +256,10 @@ func (m *Module) Close() error {
 }
 
 // Admin is the store for admin commands, here or in the process that has it.
-func (m *Module) Admin() Admin { return m.admin }
+func (m *Maildrop) Admin() mailstore.Admin { return m.admin }
 
 // Path is the store's folder, absolute.
-func (m *Module) Path() string {
+func (m *Maildrop) Path() string {
 	if abs, err := filepath.Abs(m.path); err == nil {
 		return abs
 	}
@@ -284,7 +268,7 @@ func (m *Module) Path() string {
 
 // View opens the store for reading. Where another process has it, that one
 // makes a copy by links, as of this moment, which done removes.
-func (m *Module) View(ctx context.Context) (s *Store, done func() error, err error) {
+func (m *Maildrop) View(ctx context.Context) (s *mailstore.Store, done func() error, err error) {
 	if m.store != nil {
 		return m.store, func() error { return nil }, nil
 	}
@@ -293,7 +277,7 @@ func (m *Module) View(ctx context.Context) (s *Store, done func() error, err err
 		return nil, nil, err
 	}
 	remove := func() error { return os.RemoveAll(dir) }
-	s, err = Open(dir, Options{MinFree: -1, Log: m.log})
+	s, err = mailstore.Open(dir, mailstore.Options{MinFree: -1, Log: m.out})
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}
@@ -301,13 +285,13 @@ func (m *Module) View(ctx context.Context) (s *Store, done func() error, err err
 }
 
 // Maildrops serves pop3d without IMAP in between.
-func (m *Module) Maildrops() pop3d.Maildrops { return m.store.Maildrops() }
+func (m *Maildrop) Maildrops() pop3d.Maildrops { return m.store.Maildrops() }
 
 // errElsewhere: mail itself is not for admin commands.
 var errElsewhere = errors.New("another process has the mail store open")
 
 // GetIMAPAcct implements module.Storage.
-func (m *Module) GetIMAPAcct(login string) (imapbackend.User, error) {
+func (m *Maildrop) GetIMAPAcct(login string) (imapbackend.User, error) {
 	if m.store == nil {
 		return nil, errElsewhere
 	}
@@ -315,10 +299,10 @@ func (m *Module) GetIMAPAcct(login string) (imapbackend.User, error) {
 }
 
 // GetOrCreateIMAPAcct implements module.Storage.
-func (m *Module) GetOrCreateIMAPAcct(login string) (imapbackend.User, error) {
+func (m *Maildrop) GetOrCreateIMAPAcct(login string) (imapbackend.User, error) {
 	u, err := m.GetIMAPAcct(login)
-	if errors.Is(err, ErrNoAccount) {
-		if err = m.CreateIMAPAcct(login); err == nil || errors.Is(err, ErrExists) {
+	if errors.Is(err, mailstore.ErrNoAccount) {
+		if err = m.CreateIMAPAcct(login); err == nil || errors.Is(err, mailstore.ErrExists) {
 			u, err = m.GetIMAPAcct(login)
 		}
 	}
@@ -326,46 +310,38 @@ func (m *Module) GetOrCreateIMAPAcct(login string) (imapbackend.User, error) {
 }
 
 // IMAPExtensions implements module.Storage.
-func (m *Module) IMAPExtensions() []string {
+func (m *Maildrop) IMAPExtensions() []string {
 	return []string{"APPENDLIMIT", "MOVE", "CHILDREN", "SPECIAL-USE"}
 }
 
 // CreateMessageLimit is the octets that IMAP may append.
-func (m *Module) CreateMessageLimit() *uint32 {
+func (m *Maildrop) CreateMessageLimit() *uint32 {
 	if m.store == nil {
 		return nil
 	}
-	limit := m.store.appendLimit.Load()
+	limit := m.store.AppendLimit()
 	return &limit
 }
 
 // ListIMAPAccts implements module.ManageableStorage.
-func (m *Module) ListIMAPAccts() ([]string, error) { return m.admin.Accounts() }
+func (m *Maildrop) ListIMAPAccts() ([]string, error) { return m.admin.Accounts() }
 
 // CreateIMAPAcct implements module.ManageableStorage.
-func (m *Module) CreateIMAPAcct(login string) error {
+func (m *Maildrop) CreateIMAPAcct(login string) error {
 	folded, err := normalize(login)
 	if err != nil {
-		return fmt.Errorf("%q: %w: %w", login, ErrName, err)
+		return fmt.Errorf("%q: %w: %w", login, mailstore.ErrName, err)
 	}
-	return m.admin.CreateAccount(folded, DefaultFolders...)
+	return m.admin.CreateAccount(folded, mailstore.DefaultFolders...)
 }
 
 // DeleteIMAPAcct implements module.ManageableStorage.
-func (m *Module) DeleteIMAPAcct(login string) error {
+func (m *Maildrop) DeleteIMAPAcct(login string) error {
 	folded, err := normalize(login)
 	if err != nil {
-		return fmt.Errorf("%q: %w: %w", login, ErrName, err)
+		return fmt.Errorf("%q: %w: %w", login, mailstore.ErrName, err)
 	}
 	return m.admin.DeleteAccount(folded)
-}
-
-// normalize puts a login into the form that maddy's endpoints use.
-func normalize(login string) (string, error) {
-	if address.Valid(login) {
-		return address.PRECISFold(login)
-	}
-	return precis.UsernameCaseMapped.CompareKey(login)
 }
 
 // normalizeDomain is normalize for the part after the @.
@@ -378,7 +354,7 @@ func normalizeDomain(domain string) (string, error) {
 
 // Lookup implements module.Table: the accounts that there are, as
 // storage.imapsql does for destination_in.
-func (m *Module) Lookup(_ context.Context, login string) (string, bool, error) {
+func (m *Maildrop) Lookup(_ context.Context, login string) (string, bool, error) {
 	if m.store == nil {
 		return "", false, errElsewhere
 	}

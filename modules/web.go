@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package web
+package modules
 
 import (
 	"context"
@@ -19,22 +19,19 @@ import (
 	"sync"
 	"time"
 
-	"github.com/foxcpp/maddy/framework/address"
 	"github.com/foxcpp/maddy/framework/config"
-	modconfig "github.com/foxcpp/maddy/framework/config/module"
 	tlsconfig "github.com/foxcpp/maddy/framework/config/tls"
-	maddylog "github.com/foxcpp/maddy/framework/log"
 	"github.com/foxcpp/maddy/framework/module"
-	"golang.org/x/text/secure/precis"
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/web"
 )
 
-// shutdownTimeout bounds how long the endpoint holds up the server's end.
-const shutdownTimeout = 5 * time.Second
+// webShutdown bounds how long the endpoint holds up the server's end.
+const webShutdown = 5 * time.Second
 
-// Endpoint is a Server as a block of the configuration:
+// Web is a web.Server as a block of the configuration:
 //
 //	web tls://0.0.0.0:443 {
 //	    auth            &accounts             # required: whose logins open the desk
@@ -53,36 +50,21 @@ const shutdownTimeout = 5 * time.Second
 //
 // Relative paths are relative to the state directory. Plain HTTP (tcp://) is
 // for loopback, where browsers take http://localhost as safe, and for proxies.
-type Endpoint struct {
+type Web struct {
+	base
 	addrs  []string
-	log    maddylog.Logger
 	relay  *chatrelay.Relay
-	server *Server
+	server *web.Server
 	serves sync.WaitGroup
 }
 
 var (
-	_ module.Module = (*Endpoint)(nil)
-	_ io.Closer     = (*Endpoint)(nil)
-	_ Presence      = presence.Directory(nil)
-	_ Relay         = (*chatrelay.Relay)(nil)
+	_ module.Module = (*Web)(nil)
+	_ io.Closer     = (*Web)(nil)
 )
 
-// relayModule is a chat.relay.
-type relayModule interface{ Relay() *chatrelay.Relay }
-
-func newEndpoint(name string, addrs []string) (module.Module, error) {
-	return &Endpoint{addrs: addrs, log: maddylog.Logger{Name: name}}, nil
-}
-
-// Name implements module.Module.
-func (e *Endpoint) Name() string { return "web" }
-
-// InstanceName implements module.Module.
-func (e *Endpoint) InstanceName() string { return "" }
-
 // Init implements module.Module: it reads the block and begins to listen.
-func (e *Endpoint) Init(cfg *config.Map) error {
+func (e *Web) Init(cfg *config.Map) error {
 	var (
 		auth                    module.PlainAuth
 		relay                   relayModule
@@ -93,18 +75,10 @@ func (e *Endpoint) Init(cfg *config.Map) error {
 		insecure, guests, http3 bool
 	)
 	cfg.String("hostname", true, false, "", &hostname)
-	cfg.Custom("auth", false, true, nil, func(m *config.Map, node config.Node) (interface{}, error) {
-		var a module.PlainAuth
-		err := modconfig.ModuleFromNode("auth", node.Args, node, m.Globals, &a)
-		return a, err
-	}, &auth)
-	cfg.Custom("relay", false, true, nil, func(m *config.Map, node config.Node) (interface{}, error) {
-		var r relayModule
-		err := modconfig.ModuleFromNode("chat", node.Args, node, m.Globals, &r)
-		return r, err
-	}, &relay)
-	cfg.Custom("presence", false, false, func() (interface{}, error) { return presence.Directory(nil), nil }, presence.Directive, &directory)
-	cfg.Custom("tls", true, false, func() (interface{}, error) { return (*tls.Config)(nil), nil }, tlsconfig.TLSDirective, &tlsConfig)
+	cfg.Custom("auth", false, true, nil, reference[module.PlainAuth]("auth"), &auth)
+	cfg.Custom("relay", false, true, nil, reference[relayModule]("chat"), &relay)
+	cfg.Custom("presence", false, false, absent[presence.Directory], reference[presence.Directory]("presence"), &directory)
+	cfg.Custom("tls", true, false, absent[*tls.Config], tlsconfig.TLSDirective, &tlsConfig)
 	cfg.String("base", false, false, "", &base)
 	cfg.Bool("insecure", false, false, &insecure)
 	cfg.Bool("http3", false, true, &http3)
@@ -112,7 +86,7 @@ func (e *Endpoint) Init(cfg *config.Map) error {
 	cfg.StringList("relay_hosts", false, false, nil, &relayHosts)
 	cfg.Bool("guests", false, false, &guests)
 	cfg.String("landing", false, false, "", &landing)
-	cfg.Bool("debug", true, false, &e.log.Debug)
+	e.debug(cfg)
 	if _, err := cfg.Process(); err != nil {
 		return err
 	}
@@ -147,11 +121,11 @@ func (e *Endpoint) Init(cfg *config.Map) error {
 	if err != nil {
 		return fail("%v", err)
 	}
-	opts := Options{
+	opts := web.Options{
 		Base: baseURL, Relay: e.relay, Talk: e.relay, Lines: e.relay, Key: key, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
 		Authenticate: func(_ context.Context, login, password string) error { return auth.AuthPlain(login, password) },
 		Normalize:    normalize,
-		Log:          e.log.Msg,
+		Log:          e.out.Msg,
 	}
 	if directory != nil {
 		opts.Presence = directory
@@ -159,14 +133,14 @@ func (e *Endpoint) Init(cfg *config.Map) error {
 	if landing != "" {
 		opts.Landing = func() (json.RawMessage, error) { return readLanding(inState(landing)) }
 	}
-	if e.server, err = New(opts); err != nil {
+	if e.server, err = web.New(opts); err != nil {
 		return fail("%v", err)
 	}
 	return e.listen(endpoints, tlsConfig, http3, fail)
 }
 
 // listen opens all listeners before it serves on any.
-func (e *Endpoint) listen(endpoints []config.Endpoint, tlsConfig *tls.Config, http3 bool, fail func(string, ...any) error) error {
+func (e *Web) listen(endpoints []config.Endpoint, tlsConfig *tls.Config, http3 bool, fail func(string, ...any) error) error {
 	var listeners []net.Listener
 	for _, ep := range endpoints {
 		l, err := net.Listen(ep.Network(), ep.Address())
@@ -179,7 +153,7 @@ func (e *Endpoint) listen(endpoints []config.Endpoint, tlsConfig *tls.Config, ht
 		listeners = append(listeners, l)
 	}
 	for i, l := range listeners {
-		e.log.Msg("listening", "address", endpoints[i].Scheme+"://"+l.Addr().String())
+		e.out.Msg("listening", "address", endpoints[i].Scheme+"://"+l.Addr().String())
 		e.serves.Go(func() {
 			var err error
 			if endpoints[i].IsTLS() {
@@ -188,7 +162,7 @@ func (e *Endpoint) listen(endpoints []config.Endpoint, tlsConfig *tls.Config, ht
 				err = e.server.Serve(l)
 			}
 			if err != nil {
-				e.log.Error("it stopped", err, "address", l.Addr().String())
+				e.out.Error("it stopped", err, "address", l.Addr().String())
 			}
 		})
 		if http3 && endpoints[i].IsTLS() {
@@ -200,27 +174,27 @@ func (e *Endpoint) listen(endpoints []config.Endpoint, tlsConfig *tls.Config, ht
 
 // listenHTTP3 opens the UDP port of a TLS address. Without it, pages come over
 // TCP.
-func (e *Endpoint) listenHTTP3(addr net.Addr, tlsConfig *tls.Config) {
+func (e *Web) listenHTTP3(addr net.Addr, tlsConfig *tls.Config) {
 	c, err := net.ListenPacket("udp", addr.String())
 	if err != nil {
-		e.log.Error("HTTP/3 is off", err, "address", addr.String())
+		e.out.Error("HTTP/3 is off", err, "address", addr.String())
 		return
 	}
-	e.log.Msg("listening", "address", "udp://"+addr.String())
+	e.out.Msg("listening", "address", "udp://"+addr.String())
 	e.serves.Go(func() {
 		if err := e.server.ServeHTTP3(c, tlsConfig); err != nil {
-			e.log.Error("it stopped", err, "address", "udp://"+addr.String())
+			e.out.Error("it stopped", err, "address", "udp://"+addr.String())
 		}
 	})
 }
 
 // Close lets the relay move its rooms elsewhere while pages still answer, stops
 // listening, ends WebSockets and lets requests under way finish.
-func (e *Endpoint) Close() error {
+func (e *Web) Close() error {
 	if e.server == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), webShutdown)
 	defer cancel()
 	e.relay.Drain(ctx)
 	err := e.server.Shutdown(ctx)
@@ -271,15 +245,6 @@ func prefixes(list []string) (all []netip.Prefix, err error) {
 	return all, nil
 }
 
-// normalize brings a login into the form it is kept in, as maddy's endpoints
-// do by default (auth_map_normalize auto).
-func normalize(login string) (string, error) {
-	if address.Valid(login) {
-		return address.PRECISFold(login)
-	}
-	return precis.UsernameCaseMapped.CompareKey(login)
-}
-
 func inState(path string) string {
 	if filepath.IsAbs(path) {
 		return path
@@ -287,7 +252,7 @@ func inState(path string) string {
 	return filepath.Join(config.StateDirectory, path)
 }
 
-// readLanding reads at most maxLanding octets; a file that is not there yet is
+// readLanding reads at most web.MaxLanding octets; a file that is not there yet is
 // no error.
 func readLanding(path string) (json.RawMessage, error) {
 	f, err := os.Open(path)
@@ -298,9 +263,9 @@ func readLanding(path string) (json.RawMessage, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxLanding+1))
+	return io.ReadAll(io.LimitReader(f, web.MaxLanding+1))
 }
 
 func init() {
-	module.RegisterEndpoint("web", newEndpoint)
+	registerEndpoint("web", func(b base, addrs []string) module.Module { return &Web{base: b, addrs: addrs} })
 }

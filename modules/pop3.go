@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package pop3d
+package modules
 
 import (
 	"context"
@@ -11,20 +11,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/foxcpp/maddy/framework/address"
+	"github.com/chmail/chmail/pop3d"
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
 	tlsconfig "github.com/foxcpp/maddy/framework/config/tls"
 	"github.com/foxcpp/maddy/framework/exterrors"
-	"github.com/foxcpp/maddy/framework/log"
 	"github.com/foxcpp/maddy/framework/module"
-	"golang.org/x/text/secure/precis"
 )
 
-// shutdownTimeout is how long sessions may finish the command they are in.
-const shutdownTimeout = 5 * time.Second
+// pop3Shutdown is how long sessions may finish the command they are in.
+const pop3Shutdown = 5 * time.Second
 
-// Module is maddy's endpoint `pop3`. One block may have several addresses,
+// POP3 is the endpoint `pop3`. One block may have several addresses,
 // tcp:// (plaintext with STLS) and tls:// (RFC 8314); the maildrop lock is
 // shared by the addresses of one block, so a storage belongs in one block.
 //
@@ -48,49 +46,34 @@ const shutdownTimeout = 5 * time.Second
 //	    # Log each sign-in and why sessions end; the global directive's, or no.
 //	    debug no
 //	}
-type Module struct {
+type POP3 struct {
+	base
 	addresses []string
-	log       log.Logger
-	server    *Server
+	server    *pop3d.Server
 	listeners []net.Listener
 	serving   sync.WaitGroup
 }
 
-// NewModule is the factory that maddy calls.
-func NewModule(name string, addresses []string) (module.Module, error) {
-	return &Module{addresses: addresses, log: log.Logger{Name: name}}, nil
-}
-
-// Name is `pop3`.
-func (m *Module) Name() string { return "pop3" }
-
-// InstanceName is `pop3`: endpoints have no names of their own.
-func (m *Module) InstanceName() string { return "pop3" }
-
 // Init reads the block and begins to listen.
-func (m *Module) Init(cfg *config.Map) error {
+func (m *POP3) Init(cfg *config.Map) error {
 	var (
 		auth     module.PlainAuth
 		storage  module.Storage
-		renewer  Renewer
+		renewer  pop3d.Renewer
 		tlsSetup *tls.Config
 	)
-	srv := &Server{}
-	cfg.Custom("auth", false, true, nil, func(m *config.Map, node config.Node) (interface{}, error) {
-		var auth module.PlainAuth
-		err := modconfig.ModuleFromNode("auth", node.Args, node, m.Globals, &auth)
-		return auth, err
-	}, &auth)
+	srv := &pop3d.Server{}
+	cfg.Custom("auth", false, true, nil, reference[module.PlainAuth]("auth"), &auth)
 	cfg.Custom("storage", false, true, nil, modconfig.StorageDirective, &storage)
 	cfg.Callback("presence", func(m *config.Map, node config.Node) error {
 		return modconfig.ModuleFromNode("presence", node.Args, node, m.Globals, &renewer)
 	})
 	cfg.Custom("tls", true, true, nil, tlsconfig.TLSDirective, &tlsSetup)
 	cfg.Bool("insecure_auth", false, false, &srv.InsecureAuth)
-	cfg.Int("max_connections", false, false, DefaultMaxConnections, &srv.MaxConnections)
-	cfg.Int("max_connections_per_ip", false, false, DefaultMaxConnectionsPerIP, &srv.MaxConnectionsPerIP)
-	cfg.Duration("idle_timeout", false, false, DefaultIdleTimeout, &srv.IdleTimeout)
-	cfg.Bool("debug", true, false, &m.log.Debug)
+	cfg.Int("max_connections", false, false, pop3d.DefaultMaxConnections, &srv.MaxConnections)
+	cfg.Int("max_connections_per_ip", false, false, pop3d.DefaultMaxConnectionsPerIP, &srv.MaxConnectionsPerIP)
+	cfg.Duration("idle_timeout", false, false, pop3d.DefaultIdleTimeout, &srv.IdleTimeout)
+	m.debug(cfg)
 	if _, err := cfg.Process(); err != nil {
 		return err
 	}
@@ -99,23 +82,23 @@ func (m *Module) Init(cfg *config.Map) error {
 		return config.NodeErr(cfg.Block, "pop3: max_connections must be 1 or more")
 	case srv.MaxConnectionsPerIP < 1:
 		return config.NodeErr(cfg.Block, "pop3: max_connections_per_ip must be 1 or more")
-	case srv.IdleTimeout < DefaultIdleTimeout:
-		return config.NodeErr(cfg.Block, "pop3: idle_timeout must be %v or more (RFC 1939 section 3)", DefaultIdleTimeout)
+	case srv.IdleTimeout < pop3d.DefaultIdleTimeout:
+		return config.NodeErr(cfg.Block, "pop3: idle_timeout must be %v or more (RFC 1939 section 3)", pop3d.DefaultIdleTimeout)
 	case tlsSetup == nil && !srv.InsecureAuth:
 		return config.NodeErr(cfg.Block, "pop3: without TLS nobody can sign in: set tls, or insecure_auth yes for a test")
 	}
 	srv.TLS = tlsSetup
 	srv.Presence = renewer
-	srv.Log = m.log
-	if native, ok := storage.(Storage); ok {
+	srv.Log = m.out
+	if native, ok := storage.(pop3d.Storage); ok {
 		srv.Maildrops = native.Maildrops()
 	} else {
-		srv.Maildrops = NewAccounts(storage)
+		srv.Maildrops = pop3d.NewAccounts(storage)
 	}
 	srv.Authenticate = plainAuth(auth)
 	m.server = srv
 	if srv.InsecureAuth {
-		m.log.Println("passwords are taken over unencrypted connections: insecure, for tests only")
+		m.out.Println("passwords are taken over unencrypted connections: insecure, for tests only")
 	}
 	if module.NoRun {
 		return nil
@@ -124,7 +107,7 @@ func (m *Module) Init(cfg *config.Map) error {
 }
 
 // listen takes every address before it serves any, so that a failure leaves nothing open.
-func (m *Module) listen(cfg *config.Map) error {
+func (m *POP3) listen(cfg *config.Map) error {
 	for _, given := range m.addresses {
 		l, err := m.listener(given)
 		if err != nil {
@@ -136,17 +119,17 @@ func (m *Module) listen(cfg *config.Map) error {
 		m.listeners = append(m.listeners, l)
 	}
 	for _, l := range m.listeners {
-		m.log.Printf("listening on %v", l.Addr())
+		m.out.Printf("listening on %v", l.Addr())
 		m.serving.Go(func() {
-			if err := m.server.Serve(l); !errors.Is(err, ErrServerClosed) {
-				m.log.Error("pop3: serving", err)
+			if err := m.server.Serve(l); !errors.Is(err, pop3d.ErrServerClosed) {
+				m.out.Error("pop3: serving", err)
 			}
 		})
 	}
 	return nil
 }
 
-func (m *Module) listener(given string) (net.Listener, error) {
+func (m *POP3) listener(given string) (net.Listener, error) {
 	endpoint, err := config.ParseEndpoint(given)
 	if err != nil {
 		return nil, err
@@ -165,11 +148,11 @@ func (m *Module) listener(given string) (net.Listener, error) {
 }
 
 // Close ends the sessions, after the command they are in.
-func (m *Module) Close() error {
+func (m *POP3) Close() error {
 	if m.server == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), pop3Shutdown)
 	defer cancel()
 	err := m.server.Shutdown(ctx)
 	m.serving.Wait()
@@ -181,11 +164,11 @@ func (m *Module) Close() error {
 
 // plainAuth asks a maddy module, with logins normalised as maddy does by
 // default (auth_map_normalize auto).
-func plainAuth(auth module.PlainAuth) Authenticator {
+func plainAuth(auth module.PlainAuth) pop3d.Authenticator {
 	return func(_ context.Context, login, password string) (string, error) {
 		canonical, err := normalize(login)
 		if err != nil {
-			return "", fmt.Errorf("normalising login: %w", errors.Join(ErrAuth, err))
+			return "", fmt.Errorf("normalising login: %w", errors.Join(pop3d.ErrAuth, err))
 		}
 		switch err := auth.AuthPlain(canonical, password); {
 		case err == nil:
@@ -193,22 +176,15 @@ func plainAuth(auth module.PlainAuth) Authenticator {
 		case exterrors.IsTemporary(err):
 			return "", err
 		default: // maddy's modules have no one error for a wrong password
-			return "", fmt.Errorf("%w: %w", ErrAuth, err)
+			return "", fmt.Errorf("%w: %w", pop3d.ErrAuth, err)
 		}
 	}
 }
 
-func normalize(login string) (string, error) {
-	if address.Valid(login) {
-		return address.PRECISFold(login)
-	}
-	return precis.UsernameCaseMapped.CompareKey(login)
+func init() {
+	registerEndpoint("pop3", func(b base, addrs []string) module.Module { return &POP3{base: b, addresses: addrs} })
 }
 
-func init() { module.RegisterEndpoint("pop3", NewModule) }
-
 var (
-	_ module.Module = (*Module)(nil)
-	_ Maildrops     = (*Accounts)(nil)
-	_ Logger        = log.Logger{}
+	_ module.Module = (*POP3)(nil)
 )

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package chatrelay
+package modules
 
 import (
 	"fmt"
@@ -8,12 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chmail/chmail/chatrelay"
 	parser "github.com/foxcpp/maddy/framework/cfgparser"
 	"github.com/foxcpp/maddy/framework/config"
 )
 
 // readDirectives reads group and webhook directives as the module does.
-func readDirectives(t *testing.T, text string) (groups map[string][]string, hooks []Webhook, err error) {
+func readDirectives(t *testing.T, text string) (groups map[string][]string, hooks []chatrelay.Webhook, err error) {
 	t.Helper()
 	nodes, err := parser.Read(strings.NewReader(text), "test")
 	if err != nil {

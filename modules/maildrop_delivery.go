@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package mailstore
+package modules
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chmail/chmail/mailstore"
 	"github.com/emersion/go-message/textproto"
 	"github.com/emersion/go-smtp"
 	"github.com/foxcpp/maddy/framework/buffer"
@@ -20,21 +21,21 @@ import (
 
 // delivery is one message on its way into mailboxes. Body stages it, Commit
 // shows and syncs it: what was answered 250 is on the disk.
-type delivery struct {
-	m      *Module
+type mailDelivery struct {
+	m      *Maildrop
 	meta   *module.MsgMetadata
 	from   string
-	to     []Recipient
+	to     []mailstore.Recipient
 	rcptTo []string // as SMTP gave them, beside to
-	staged *Staged
+	staged *mailstore.Staged
 }
 
 // Start implements module.DeliveryTarget.
-func (m *Module) Start(_ context.Context, meta *module.MsgMetadata, mailFrom string) (module.Delivery, error) {
+func (m *Maildrop) Start(_ context.Context, meta *module.MsgMetadata, mailFrom string) (module.Delivery, error) {
 	if m.store == nil {
 		return nil, errElsewhere
 	}
-	return &delivery{m: m, meta: meta, from: mailFrom}, nil
+	return &mailDelivery{m: m, meta: meta, from: mailFrom}, nil
 }
 
 // smtpErrors are the answers to what the store refuses (RFC 3463, RFC 5248).
@@ -44,10 +45,10 @@ var smtpErrors = []struct {
 	enhanced exterrors.EnhancedCode
 	text     string
 }{
-	{ErrNoAccount, 550, exterrors.EnhancedCode{5, 1, 1}, "No such user here"},
-	{ErrTooLarge, 552, exterrors.EnhancedCode{5, 2, 3}, "The message is larger than the mailbox may hold"},
-	{ErrQuota, 452, exterrors.EnhancedCode{4, 2, 2}, "The mailbox is full, try again later"},
-	{ErrFull, 452, exterrors.EnhancedCode{4, 3, 1}, "No room for mail just now, try again later"},
+	{mailstore.ErrNoAccount, 550, exterrors.EnhancedCode{5, 1, 1}, "No such user here"},
+	{mailstore.ErrTooLarge, 552, exterrors.EnhancedCode{5, 2, 3}, "The message is larger than the mailbox may hold"},
+	{mailstore.ErrQuota, 452, exterrors.EnhancedCode{4, 2, 2}, "The mailbox is full, try again later"},
+	{mailstore.ErrFull, 452, exterrors.EnhancedCode{4, 3, 1}, "No room for mail just now, try again later"},
 }
 
 func smtpError(err error) error {
@@ -56,7 +57,7 @@ func smtpError(err error) error {
 	}
 	answer := &exterrors.SMTPError{
 		Code: 451, EnhancedCode: exterrors.EnhancedCode{4, 3, 0}, Message: "The message cannot be stored just now, try again later",
-		TargetName: modName, Err: err,
+		TargetName: "storage.maildrop", Err: err,
 	}
 	for _, e := range smtpErrors {
 		if errors.Is(err, e.is) {
@@ -67,10 +68,10 @@ func smtpError(err error) error {
 	return answer
 }
 
-func noAccount(err error) error { return fmt.Errorf("%w: %w", ErrNoAccount, err) }
+func noAccount(err error) error { return fmt.Errorf("%w: %w", mailstore.ErrNoAccount, err) }
 
 // account finds the account of a recipient.
-func (m *Module) account(ctx context.Context, rcptTo string) (string, error) {
+func (m *Maildrop) account(ctx context.Context, rcptTo string) (string, error) {
 	login, err := m.fold(rcptTo)
 	if err != nil {
 		return "", noAccount(err)
@@ -80,16 +81,16 @@ func (m *Module) account(ctx context.Context, rcptTo string) (string, error) {
 	}
 	mapped, ok, err := m.mapped.Lookup(ctx, login)
 	if err == nil && !ok {
-		return "", ErrNoAccount
+		return "", mailstore.ErrNoAccount
 	}
 	return mapped, err
 }
 
 // AddRcpt implements module.Delivery. It refuses who is not there, and what
 // does not fit as far as SIZE tells (RFC 1870).
-func (d *delivery) AddRcpt(ctx context.Context, rcptTo string, _ smtp.RcptOptions) error {
+func (d *mailDelivery) AddRcpt(ctx context.Context, rcptTo string, _ smtp.RcptOptions) error {
 	login, err := d.m.account(ctx, rcptTo)
-	if err == nil && slices.ContainsFunc(d.to, func(r Recipient) bool { return r.Login == login }) {
+	if err == nil && slices.ContainsFunc(d.to, func(r mailstore.Recipient) bool { return r.Login == login }) {
 		return nil
 	}
 	if err == nil {
@@ -98,13 +99,13 @@ func (d *delivery) AddRcpt(ctx context.Context, rcptTo string, _ smtp.RcptOption
 	if err != nil {
 		return smtpError(err)
 	}
-	d.to = append(d.to, Recipient{Login: login})
+	d.to = append(d.to, mailstore.Recipient{Login: login})
 	d.rcptTo = append(d.rcptTo, rcptTo)
 	return nil
 }
 
 // Body implements module.Delivery.
-func (d *delivery) Body(_ context.Context, header textproto.Header, body buffer.Buffer) error {
+func (d *mailDelivery) Body(_ context.Context, header textproto.Header, body buffer.Buffer) error {
 	for i := range d.to {
 		r := &d.to[i]
 		r.Prefix = []byte("Return-Path: <" + oneLine(d.from) + ">\r\nDelivered-To: " + oneLine(r.Login) + "\r\n")
@@ -117,7 +118,7 @@ func (d *delivery) Body(_ context.Context, header textproto.Header, body buffer.
 		}
 		folder, flags, err := d.m.filters.IMAPFilter(r.Login, d.rcptTo[i], d.meta, header, body)
 		if err != nil { // a filter never keeps mail away
-			d.m.log.Error("imap_filter", err, "login", r.Login, "msg_id", d.meta.ID)
+			d.m.out.Error("imap_filter", err, "login", r.Login, "msg_id", d.meta.ID)
 			continue
 		}
 		r.Mailbox, r.Flags = folder, flags
@@ -136,7 +137,7 @@ func (d *delivery) Body(_ context.Context, header textproto.Header, body buffer.
 	}
 	for _, r := range d.to {
 		if err := d.m.store.Fits(r.Login, d.staged.Octets()+int64(len(r.Prefix))); err != nil {
-			return smtpError(&RecipientError{r.Login, err})
+			return smtpError(&mailstore.RecipientError{Login: r.Login, Err: err})
 		}
 	}
 	return nil
@@ -153,7 +154,7 @@ func oneLine(s string) string {
 }
 
 // Abort implements module.Delivery.
-func (d *delivery) Abort(context.Context) error {
+func (d *mailDelivery) Abort(context.Context) error {
 	if d.staged != nil {
 		d.staged.Abort()
 	}
@@ -161,7 +162,7 @@ func (d *delivery) Abort(context.Context) error {
 }
 
 // Commit implements module.Delivery.
-func (d *delivery) Commit(ctx context.Context) error {
+func (d *mailDelivery) Commit(ctx context.Context) error {
 	if d.staged == nil {
 		return nil
 	}

@@ -1,27 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package store
+package modules
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/foxcpp/maddy/framework/config"
-	modconfig "github.com/foxcpp/maddy/framework/config/module"
-	"github.com/foxcpp/maddy/framework/log"
 	"github.com/foxcpp/maddy/framework/module"
 )
-
-const moduleName = "chat.rooms"
 
 // openTimeout bounds how long the database may take to answer at the start.
 const openTimeout = 30 * time.Second
 
-// Module is the maddy module chat.rooms. Its block, with the defaults:
+// Rooms is chat.rooms, the rooms' database. Its block, with the defaults:
 //
 //	chat.rooms rooms {
 //	    # sqlite:PATH, relative to the state directory, or postgres://…
@@ -33,42 +29,30 @@ const openTimeout = 30 * time.Second
 //	    debug no
 //	}
 //
-// Other modules refer to it as `rooms &rooms`, see Directive.
-type Module struct {
-	*Store
-	instance string
-	log      log.Logger
+// Other modules refer to it as `rooms &rooms`.
+type Rooms struct {
+	base
+	*store.Store
 }
 
 var (
-	_ module.Module = (*Module)(nil)
-	_ io.Closer     = (*Module)(nil)
+	_ module.Module = (*Rooms)(nil)
+	_ io.Closer     = (*Rooms)(nil)
 )
 
 func init() {
-	module.Register(moduleName, func(_, instance string, _, args []string) (module.Module, error) {
-		if len(args) != 0 {
-			return nil, fmt.Errorf("%s: no arguments expected", moduleName)
-		}
-		return &Module{instance: instance, log: log.Logger{Name: moduleName}}, nil
-	})
+	register("chat.rooms", func(b base) module.Module { return &Rooms{base: b} })
 }
 
-// Name implements module.Module.
-func (m *Module) Name() string { return moduleName }
-
-// InstanceName implements module.Module.
-func (m *Module) InstanceName() string { return m.instance }
-
 // Init reads the block and opens the database.
-func (m *Module) Init(cfg *config.Map) error {
+func (m *Rooms) Init(cfg *config.Map) error {
 	var dsn string
 	var ttl time.Duration
 	var domains []string
 	cfg.String("database", false, false, "sqlite:rooms.db", &dsn)
-	cfg.Duration("invite_ttl", false, false, defaultTTL, &ttl)
+	cfg.Duration("invite_ttl", false, false, 90*24*time.Hour, &ttl)
 	cfg.StringList("local_domains", false, false, nil, &domains)
-	cfg.Bool("debug", true, false, &m.log.Debug)
+	m.debug(cfg)
 	if _, err := cfg.Process(); err != nil {
 		return err
 	}
@@ -80,18 +64,20 @@ func (m *Module) Init(cfg *config.Map) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
-	store, err := Open(ctx, Options{DSN: dsn, InviteTTL: ttl, LoginOf: loginIn(domains), Log: m.log.Printf})
+	rooms, err := store.Open(ctx, store.Options{DSN: dsn, InviteTTL: ttl, LoginOf: loginIn(domains), Log: m.out.Printf})
 	if err != nil {
 		return config.NodeErr(cfg.Block, "%v", err)
 	}
-	m.Store = store
+	m.Store = rooms
 	engine, _, _ := strings.Cut(dsn, ":") // the rest may hold a password
-	m.log.DebugMsg("database opened", "engine", engine)
+	m.log().Debug("database opened", "engine", engine)
 	return nil
 }
 
+func (m *Rooms) store() *store.Store { return m.Store }
+
 // Close implements io.Closer.
-func (m *Module) Close() error {
+func (m *Rooms) Close() error {
 	if m.Store == nil {
 		return nil
 	}
@@ -102,22 +88,12 @@ func (m *Module) Close() error {
 func loginIn(domains []string) func(string) string {
 	local := make(map[string]bool, len(domains))
 	for _, d := range domains {
-		local[fold(d)] = true
+		local[strings.ToLower(d)] = true
 	}
 	return func(addr string) string {
-		if at := strings.LastIndexByte(addr, '@'); at > 0 && local[fold(addr[at+1:])] {
-			return fold(addr)
+		if at := strings.LastIndexByte(addr, '@'); at > 0 && local[strings.ToLower(addr[at+1:])] {
+			return strings.ToLower(addr)
 		}
 		return ""
 	}
-}
-
-// Directive reads another module's `rooms &rooms` for config.Map.Custom and
-// returns the *Store.
-func Directive(m *config.Map, node config.Node) (interface{}, error) {
-	var rooms *Module
-	if err := modconfig.ModuleFromNode("chat", node.Args, node, m.Globals, &rooms); err != nil {
-		return nil, err
-	}
-	return rooms.Store, nil
 }

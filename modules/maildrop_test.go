@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package mailstore
+package modules
 
 import (
 	"context"
@@ -14,34 +14,66 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/mailstore"
+	"github.com/emersion/go-imap"
 	"github.com/emersion/go-message/textproto"
 	"github.com/emersion/go-smtp"
 	"github.com/foxcpp/maddy/framework/buffer"
-	parser "github.com/foxcpp/maddy/framework/cfgparser"
-	"github.com/foxcpp/maddy/framework/config"
 	"github.com/foxcpp/maddy/framework/exterrors"
 	"github.com/foxcpp/maddy/framework/module"
 )
 
-func newModule(t *testing.T, block string) (*Module, error) {
+func maildrop(t *testing.T, block string) (*Maildrop, error) {
 	t.Helper()
-	nodes, err := parser.Read(strings.NewReader(block), "test.conf")
+	m, err := initModule(t, "storage.maildrop", block)
 	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := NewModule(modName, "mailboxes", nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Init(config.NewMap(nil, config.Node{Children: nodes, File: "test.conf"})); err != nil {
 		return nil, err
 	}
-	t.Cleanup(func() { m.(io.Closer).Close() })
-	return m.(*Module), nil
+	return m.(*Maildrop), nil
+}
+
+// mails are the messages of a mailbox, UID to text, and their flags.
+func mails(t *testing.T, m *Maildrop, login, mailbox string) (texts map[uint32]string, flags map[uint32][]string) {
+	t.Helper()
+	user, err := m.GetIMAPAcct(login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, box, err := user.GetMailbox(mailbox, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Close()
+	all, _ := imap.ParseSeqSet("1:*")
+	whole := &imap.BodySectionName{Peek: true}
+	found, failed := make(chan *imap.Message, 100), make(chan error, 1)
+	go func() {
+		failed <- box.ListMessages(true, all, []imap.FetchItem{imap.FetchUid, imap.FetchFlags, whole.FetchItem()}, found)
+	}()
+	texts, flags = map[uint32]string{}, map[uint32][]string{}
+	for msg := range found {
+		flags[msg.Uid] = msg.Flags
+		for _, body := range msg.Body { // the one section asked for
+			b, err := io.ReadAll(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[msg.Uid] = string(b)
+		}
+	}
+	if err := <-failed; err != nil {
+		t.Fatal(err)
+	}
+	return texts, flags
+}
+
+// text is a mail with a subject and so many octets of body.
+func text(subject string, octets int) string {
+	return "From: bob@example.org\r\nSubject: " + subject + "\r\n\r\n" + strings.Repeat("0123456789abcde\n", octets/16+1)[:octets]
 }
 
 // deliver runs one delivery as maddy's pipeline does.
-func deliver(m *Module, meta *module.MsgMetadata, text string, rcpts ...string) error {
+func deliver(m *Maildrop, meta *module.MsgMetadata, text string, rcpts ...string) error {
 	ctx := context.Background()
 	d, err := m.Start(ctx, meta, "sender@example.org")
 	if err != nil {
@@ -72,10 +104,10 @@ func wantSMTP(t *testing.T, err error, code int, enhanced exterrors.EnhancedCode
 	}
 }
 
-func TestModule(t *testing.T) {
+func TestMaildrop(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	m, err := newModule(t, fmt.Sprintf("path %s\nquota 20K\nquota_login Big@X 1M\nquota_domain X 1M\nmin_free 0\nexpire 24h Trash\n", filepath.Join(dir, "store")))
+	m, err := maildrop(t, fmt.Sprintf("path %s\nquota 20K\nquota_login Big@X 1M\nquota_domain X 1M\nmin_free 0\nexpire 24h Trash\n", filepath.Join(dir, "store")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,19 +123,14 @@ func TestModule(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "Return-Path: <sender@example.org>\r\nDelivered-To: a@x\r\n" + text("hello", 100)
-	if got := contents(t, inbox(t, m.store, "a@x")); len(got) != 1 || got[1] != want {
+	if got, _ := mails(t, m, "a@x", "INBOX"); len(got) != 1 || got[1] != want {
 		t.Errorf("delivered %q, want %q", got[1], want)
 	}
 	if err := deliver(m, &module.MsgMetadata{Quarantine: true}, text("spam", 100), "a@x"); err != nil {
 		t.Fatal(err)
 	}
-	junk, err := m.store.Mailbox("a@x", "Junk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer junk.Close()
-	if msg, err := junk.message(1); err != nil || !slices.Contains(msg.keywords, "$Junk") {
-		t.Errorf("quarantined mail: %+v, %v", msg, err)
+	if _, flags := mails(t, m, "a@x", "Junk"); !slices.Contains(flags[1], "$Junk") {
+		t.Errorf("quarantined mail: %v", flags)
 	}
 
 	wantSMTP(t, deliver(m, &module.MsgMetadata{}, "x", "nobody@x"), 550, exterrors.EnhancedCode{5, 1, 1})
@@ -122,13 +149,15 @@ func TestModule(t *testing.T) {
 	d, _ = m.Start(context.Background(), sized(15<<10), "")
 	wantSMTP(t, d.AddRcpt(context.Background(), "a@x", smtp.RcptOptions{}), 452, exterrors.EnhancedCode{4, 2, 2})
 	wantSMTP(t, deliver(m, &module.MsgMetadata{}, text("", 15<<10), "a@x"), 452, exterrors.EnhancedCode{4, 2, 2})
-	checkClean(t, m.store)
+	if r, err := m.Admin().Check(context.Background(), nil); err != nil || r.Found != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
 
 	// Another process finds the store in use and asks this one.
-	if _, err := Open(m.path, Options{}); !errors.Is(err, ErrInUse) {
+	if _, err := mailstore.Open(m.path, mailstore.Options{}); !errors.Is(err, mailstore.ErrInUse) {
 		t.Fatal(err)
 	}
-	remote, err := Dial(m.path)
+	remote, err := mailstore.Dial(m.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,23 +165,23 @@ func TestModule(t *testing.T) {
 	if got, err := remote.Accounts(); err != nil || len(got) != 3 {
 		t.Error(got, err)
 	}
-	if err := remote.CreateAccount("c@x", DefaultFolders...); err != nil {
+	if err := remote.CreateAccount("c@x", mailstore.DefaultFolders...); err != nil {
 		t.Error(err)
 	}
-	if err := remote.CreateAccount("c@x"); !errors.Is(err, ErrExists) {
+	if err := remote.CreateAccount("c@x"); !errors.Is(err, mailstore.ErrExists) {
 		t.Error(err)
 	}
 	if err := remote.DeleteAccount("b@x"); err != nil {
 		t.Error(err)
 	}
-	if err := remote.DeleteAccount("b@x"); !errors.Is(err, ErrNoAccount) {
+	if err := remote.DeleteAccount("b@x"); !errors.Is(err, mailstore.ErrNoAccount) {
 		t.Error(err)
 	}
 	big := text("import", 400<<10)
-	if err := remote.Import(context.Background(), Recipient{Login: "big@x", Mailbox: "Old", UID: 77, Validity: 9}, strings.NewReader(big), int64(len(big))); err != nil {
+	if err := remote.Import(context.Background(), mailstore.Recipient{Login: "big@x", Mailbox: "Old", UID: 77, Validity: 9}, strings.NewReader(big), int64(len(big))); err != nil {
 		t.Error(err)
 	}
-	if err := remote.Import(context.Background(), Recipient{Login: "b@x"}, strings.NewReader(big), int64(len(big))); !errors.Is(err, ErrNoAccount) {
+	if err := remote.Import(context.Background(), mailstore.Recipient{Login: "b@x"}, strings.NewReader(big), int64(len(big))); !errors.Is(err, mailstore.ErrNoAccount) {
 		t.Error(err)
 	}
 	if st, err := remote.Stats(); err != nil || st.Messages != 4 || st.Accounts != 3 {
@@ -167,20 +196,20 @@ func TestModule(t *testing.T) {
 	if err := remote.Backup(context.Background(), filepath.Join(dir, "backup")); !errors.Is(err, os.ErrExist) {
 		t.Error(err)
 	}
-	box, err := m.store.Mailbox("big@x", "Old")
+	user, err := m.GetIMAPAcct("big@x")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer box.Close()
-	if st := mustStatus(t, box); st.Validity != 9 || st.Next != 78 {
-		t.Errorf("imported: %+v", st)
+	st, err := user.Status("Old", []imap.StatusItem{imap.StatusUidValidity, imap.StatusUidNext})
+	if err != nil || st.UidValidity != 9 || st.UidNext != 78 {
+		t.Errorf("imported: %+v %v", st, err)
 	}
-	if got := contents(t, box); got[77] != big {
+	if got, _ := mails(t, m, "big@x", "Old"); got[77] != big {
 		t.Errorf("imported %d octets", len(got[77]))
 	}
 }
 
-func TestModuleRefuses(t *testing.T) {
+func TestMaildropRefuses(t *testing.T) {
 	t.Parallel()
 	for block, want := range map[string]string{
 		"quota_login x\n":         "takes a name and a size",
@@ -193,16 +222,16 @@ func TestModuleRefuses(t *testing.T) {
 		"delivery_normalize no\n": "delivery_normalize",
 		"unknown yes\n":           "unknown",
 	} {
-		if _, err := newModule(t, "path "+filepath.Join(t.TempDir(), "s")+"\n"+block); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := maildrop(t, "path "+filepath.Join(t.TempDir(), "s")+"\n"+block); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", block, err, want)
 		}
 	}
 }
 
-// TestModuleExpires: the directive's age and names reach the store.
-func TestModuleExpires(t *testing.T) {
+// TestMaildropExpires: the directive's age and names reach the store.
+func TestMaildropExpires(t *testing.T) {
 	t.Parallel()
-	m, err := newModule(t, "path "+filepath.Join(t.TempDir(), "s")+"\nmin_free 0\n")
+	m, err := maildrop(t, "path "+filepath.Join(t.TempDir(), "s")+"\nmin_free 0\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,12 +244,8 @@ func TestModuleExpires(t *testing.T) {
 		}
 	}
 	count := func(name string) int {
-		box, err := m.store.Mailbox("a@x", name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer box.Close()
-		return len(uids(t, box))
+		texts, _ := mails(t, m, "a@x", name)
+		return len(texts)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -228,7 +253,11 @@ func TestModuleExpires(t *testing.T) {
 		m.expire(ctx, []expiry{{24 * time.Hour, []string{"INBOX"}}, {-time.Hour, []string{"junk"}}})
 		close(done)
 	}()
-	waitFor(t, "Junk to be empty", func() bool { return count("Junk") == 0 })
+	for end := time.Now().Add(10 * time.Second); count("Junk") > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("Junk is not empty")
+		}
+	}
 	cancel()
 	<-done
 	if n := count("INBOX"); n != 1 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package mailstore
+package modules
 
 import (
 	"context"
@@ -29,9 +29,9 @@ const deferringName = "target.deferring"
 //
 //	deliver_to deferring &mailboxes
 type Deferring struct {
-	instance string
-	inline   []string
-	target   module.DeliveryTarget
+	base
+	inline []string
+	target module.DeliveryTarget
 }
 
 var (
@@ -39,18 +39,11 @@ var (
 	_ module.DeliveryTarget = (*Deferring)(nil)
 )
 
-func init() { module.Register(deferringName, NewDeferring) }
-
-// NewDeferring is the factory that maddy calls.
-func NewDeferring(_, instance string, _, args []string) (module.Module, error) {
-	return &Deferring{instance: instance, inline: args}, nil
+func init() {
+	module.Register(deferringName, func(_, instance string, _, args []string) (module.Module, error) {
+		return &Deferring{base: base{name: deferringName, instance: instance}, inline: args}, nil
+	})
 }
-
-// Name implements module.Module.
-func (d *Deferring) Name() string { return deferringName }
-
-// InstanceName implements module.Module.
-func (d *Deferring) InstanceName() string { return d.instance }
 
 // Init implements module.Module.
 func (d *Deferring) Init(cfg *config.Map) (err error) {
