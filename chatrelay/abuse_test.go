@@ -196,7 +196,7 @@ func TestSlowReader(t *testing.T) {
 // who comes while many do must prove the address first.
 func TestDoors(t *testing.T) {
 	t.Parallel()
-	var d doors
+	var d admission
 	from := func(a string) net.Addr { return net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(a), 7)) }
 	var leave []context.CancelFunc
 	come := func(a string) error {
@@ -248,7 +248,7 @@ func TestDoors(t *testing.T) {
 	d.opening = 0
 	for i := range maxPrefixes + 10 { // the table is bounded
 		p, _ := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).Prefix(32)
-		if d.crowd(p) == nil || len(d.of) > maxPrefixes {
+		if d.prefixCount(p) == nil || len(d.of) > maxPrefixes {
 			t.Fatalf("%d prefixes, %d counted", i, len(d.of))
 		}
 	}
@@ -258,7 +258,7 @@ func TestDoors(t *testing.T) {
 func TestRetry(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	d := &w.relay.ports.doors
+	d := &w.relay.ports.admission
 	d.mu.Lock()
 	d.opening += retryFrom
 	d.mu.Unlock()

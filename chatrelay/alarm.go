@@ -21,7 +21,7 @@ var errNoAddress = errors.New("the callee has no mail address")
 // alarm mails the callee, each member of a group, and tells their browsers and
 // the webhooks unless they do not want to be disturbed. A goroutine tries the
 // mail, and tries again; the room lives until it has ended.
-func (h *hall) alarm(c *call) {
+func (h *liveRoom) alarm(c *call) {
 	caller, callee := person(h.info, c.a.Caller), person(h.info, c.a.Callee)
 	subject, id, silent := h.info.Subject, c.a.ID, c.silent
 	var to []chat.Participant
@@ -53,7 +53,7 @@ func (h *hall) alarm(c *call) {
 	})
 }
 
-func (h *hall) alarmed(c *call, at time.Time, again bool, err error) {
+func (h *liveRoom) alarmed(c *call, at time.Time, again bool, err error) {
 	if err == nil {
 		c.a.Mailed = at
 	} else {
@@ -75,7 +75,7 @@ func (h *hall) alarmed(c *call, at time.Time, again bool, err error) {
 }
 
 // notified notes that a browser's push service, or a webhook, took an alarm.
-func (h *hall) notified(attemptID string, at time.Time) {
+func (h *liveRoom) notified(attemptID string, at time.Time) {
 	c := h.call
 	if c == nil || c.a.ID != attemptID || !c.a.Pushed.IsZero() {
 		return
@@ -93,7 +93,7 @@ func (h *hall) notified(attemptID string, at time.Time) {
 // enough. silent: it only takes as long.
 func (r *Relay) raise(roomID, attemptID, subject string, caller, callee chat.Participant, to []chat.Participant, silent bool) (at time.Time, again bool, err error) {
 	if at, err = r.lastAlarm(roomID, attemptID, caller.ID, callee.ID); err != nil {
-		r.opt.Log("looking for an earlier alarm", "room", roomID, "reason", err.Error())
+		r.log.Warn("looking for an earlier alarm", "room", roomID, "err", err)
 	} else if !at.IsZero() {
 		alarmsTotal.WithLabelValues("collapsed").Inc()
 		return at, true, nil
@@ -123,7 +123,7 @@ func (r *Relay) raise(roomID, attemptID, subject string, caller, callee chat.Par
 		if to = failed; len(failed) == 0 {
 			break
 		}
-		r.opt.Log("sending an alarm, will try again", "room", roomID, "reason", err.Error())
+		r.log.Warn("sending an alarm, will try again", "room", roomID, "err", err)
 	}
 	if at.IsZero() {
 		return at, false, err
@@ -166,7 +166,7 @@ func (r *Relay) waits() {
 		select {
 		case <-tick.C:
 			if err := r.lookForMissed(); err != nil && r.ctx.Err() == nil {
-				r.opt.Log("looking for who is missed", "reason", err.Error())
+				r.log.Warn("looking for who is missed", "err", err)
 			}
 		case <-r.ctx.Done():
 			return
@@ -203,7 +203,7 @@ func (r *Relay) tellBack(login string, which func(chat.Attempt) bool) {
 	defer cancel()
 	tells, err := r.opt.Rooms.Tells(ctx, login)
 	if err != nil {
-		r.opt.Log("reading who wants to be told", "login", login, "reason", err.Error())
+		r.log.Warn("reading who wants to be told", "login", login, "err", err)
 		return
 	}
 	if len(tells) == 0 || r.reachOf(ctx, login, "", nil).why != "" {
@@ -214,11 +214,11 @@ func (r *Relay) tellBack(login string, which func(chat.Attempt) bool) {
 			continue
 		}
 		if err := r.tellOne(ctx, a); err != nil {
-			r.opt.Log("telling a caller that the callee is back", "room", a.Room, "reason", err.Error())
+			r.log.Warn("telling a caller that the callee is back", "room", a.Room, "err", err)
 			continue // at the next sign-on
 		}
 		if err := r.opt.Rooms.ClearTell(ctx, a.ID); err != nil {
-			r.opt.Log("telling a caller that the callee is back", "room", a.Room, "reason", err.Error())
+			r.log.Warn("telling a caller that the callee is back", "room", a.Room, "err", err)
 		}
 	}
 }

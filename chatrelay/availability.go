@@ -56,7 +56,7 @@ func (r *Relay) standings(ctx context.Context, login, but string) []standing {
 	members := r.members(login)
 	settings, err := r.opt.Rooms.Settings(ctx, members...)
 	if err != nil {
-		r.opt.Log("reading availability", "login", login, "reason", err.Error())
+		r.log.Warn("reading availability", "login", login, "err", err)
 	}
 	now := time.Now()
 	list := make([]standing, len(members))
@@ -178,7 +178,7 @@ func (r *Relay) statusIn(ctx context.Context, login, roomID string) (best frame.
 	if err == nil {
 		best.Since = &a.Seen
 	} else if !errors.Is(err, presence.ErrUnknown) {
-		r.opt.Log("looking a login up", "login", of.login, "reason", err.Error())
+		r.log.Warn("looking a login up", "login", of.login, "err", err)
 	}
 	return best, next
 }
@@ -188,7 +188,7 @@ func (r *Relay) statusIn(ctx context.Context, login, roomID string) (best frame.
 func (r *Relay) usually(ctx context.Context, login string) int {
 	past, err := r.opt.Rooms.Returns(ctx, login)
 	if err != nil {
-		r.opt.Log("reading past answers", "login", login, "reason", err.Error())
+		r.log.Warn("reading past answers", "login", login, "err", err)
 	}
 	if len(past) < 3 {
 		return 0
@@ -215,7 +215,7 @@ func (r *Relay) watch(s *session, next time.Time) {
 	}
 	r.watchers[s.callee.Login][s] = true
 	r.mu.Unlock()
-	r.turnAt(s.callee.Login, next)
+	r.statusChangesAt(s.callee.Login, next)
 	s.screen()
 }
 
@@ -225,23 +225,23 @@ func (r *Relay) unwatch(s *session) {
 	if of := r.watchers[s.callee.Login]; of[s] {
 		if delete(of, s); len(of) == 0 {
 			delete(r.watchers, s.callee.Login)
-			r.forgetTurn(s.callee.Login)
+			r.forgetStatusTimer(s.callee.Login)
 		}
 	}
 }
 
 // watched are the live rooms in which somebody waits for a login, or for a
 // group of which it is a member; leave must be called for each.
-func (r *Relay) watched(login string) (list []*hall) {
+func (r *Relay) watched(login string) (list []*liveRoom) {
 	groups := r.groupsOf(login)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	known := map[*hall]bool{}
+	known := map[*liveRoom]bool{}
 	for _, g := range groups {
 		for s := range r.watchers[g] {
-			if !known[s.hall] && s.hall.hold() {
-				known[s.hall] = true
-				list = append(list, s.hall)
+			if !known[s.room] && s.room.hold() {
+				known[s.room] = true
+				list = append(list, s.room)
 			}
 		}
 	}
@@ -262,7 +262,7 @@ func (r *Relay) statusHere(login string) {
 		r.mu.Lock()
 		of := make(map[string]bool, 1) // rooms; one may have many who watch
 		for s := range r.watchers[g] {
-			of[s.hall.id] = true
+			of[s.room.id] = true
 		}
 		own := g == login && len(r.devices[g]) > 0
 		r.mu.Unlock()
@@ -272,7 +272,7 @@ func (r *Relay) statusHere(login string) {
 		ctx, cancel := context.WithTimeout(r.ctx, presenceWait)
 		status, next := r.statusIn(ctx, g, "")
 		cancel()
-		r.turnAt(g, next)
+		r.statusChangesAt(g, next)
 		say := map[bool][]byte{}
 		for _, busy := range []bool{false, true} {
 			status.Busy = busy
@@ -283,7 +283,7 @@ func (r *Relay) statusHere(login string) {
 		}
 		r.mu.Lock()
 		for s := range r.watchers[g] {
-			s.out.put(say[of[s.hall.id]])
+			s.out.put(say[of[s.room.id]])
 		}
 		if own {
 			for _, d := range r.devices[g] {
@@ -309,17 +309,17 @@ func (r *Relay) busy(login, roomID string) bool {
 	return some
 }
 
-// turnAt has the availability of a login looked at when it changes by itself,
+// statusChangesAt has the availability of a login looked at when it changes by itself,
 // as when quiet hours begin or end. There is at most one such time a login, and
 // none where nobody watches.
-func (r *Relay) turnAt(login string, next time.Time) {
+func (r *Relay) statusChangesAt(login string, next time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.forgetTurn(login)
+	r.forgetStatusTimer(login)
 	if next.IsZero() || r.closed || len(r.watchers[login]) == 0 && len(r.devices[login]) == 0 {
 		return
 	}
-	r.turns[login] = time.AfterFunc(max(time.Until(next), 0)+turnSlack, func() {
+	r.statusTimers[login] = time.AfterFunc(max(time.Until(next), 0)+turnSlack, func() {
 		r.later("availability", func() {
 			r.statusHere(login)
 			for _, m := range r.members(login) {
@@ -329,11 +329,11 @@ func (r *Relay) turnAt(login string, next time.Time) {
 	})
 }
 
-// forgetTurn is called with Relay.mu held.
-func (r *Relay) forgetTurn(login string) {
-	if t := r.turns[login]; t != nil {
+// forgetStatusTimer is called with Relay.mu held.
+func (r *Relay) forgetStatusTimer(login string) {
+	if t := r.statusTimers[login]; t != nil {
 		t.Stop()
-		delete(r.turns, login)
+		delete(r.statusTimers, login)
 	}
 }
 

@@ -97,7 +97,7 @@ func (r *Relay) publish(to string, n note) {
 func (r *Relay) receive(from string, msg []byte) {
 	var n note
 	if err := json.Unmarshal(msg, &n); err != nil {
-		r.opt.Log("a message of another relay cannot be read", "from", from, "reason", err.Error())
+		r.log.Warn("a message of another relay cannot be read", "from", from, "err", err)
 		return
 	}
 	r.deliver(from, n)
@@ -262,7 +262,7 @@ func (r *Relay) answer(l letter) {
 	if draining {
 		n.Home = r.pick(l.note.Room)
 	} else if n.Home, err = r.claim(ctx, l.note.Room); err != nil {
-		r.opt.Log("claiming a room for another relay", "room", l.note.Room, "reason", err.Error())
+		r.log.Warn("claiming a room for another relay", "room", l.note.Room, "err", err)
 		n.Home = r.opt.Host
 	} else if n.Home == r.opt.Host {
 		n.Endpoints = r.endpoints(ctx, l.note.Room, l.note.Login)
@@ -316,7 +316,7 @@ type ringer struct {
 }
 
 // ringing is the room in which an attempt rings; leave must be called for it.
-func (r *Relay) ringing(attemptID string) *hall {
+func (r *Relay) ringing(attemptID string) *liveRoom {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if h := r.calls[attemptID]; h != nil && h.hold() {

@@ -59,7 +59,7 @@ func (c *call) open() bool {
 }
 
 // callerGone waits a little: a page that is loaded again is not gone.
-func (c *call) callerGone(h *hall) {
+func (c *call) callerGone(h *liveRoom) {
 	if c.m.State == frame.Ringing || c.m.State == frame.Busy {
 		c.grace = time.AfterFunc(callerGrace, func() {
 			h.post(func() {
@@ -72,7 +72,7 @@ func (c *call) callerGone(h *hall) {
 }
 
 // callerBack goes on with the call of a caller who has come back.
-func (h *hall) callerBack() {
+func (h *liveRoom) callerBack() {
 	stopTimer(h.call.grace)
 	h.reconsider(changed)
 }
@@ -85,7 +85,7 @@ func stopTimer(t *time.Timer) {
 
 // standsFor says whether somebody is the callee, or a member of the group
 // that is.
-func (h *hall) standsFor(id, callee int64) bool {
+func (h *liveRoom) standsFor(id, callee int64) bool {
 	if id == callee {
 		return true
 	}
@@ -94,14 +94,14 @@ func (h *hall) standsFor(id, callee int64) bool {
 }
 
 // calleeHere says whether whoever would be rung is in the room.
-func (h *hall) calleeHere(callee int64) bool {
+func (h *liveRoom) calleeHere(callee int64) bool {
 	return slices.ContainsFunc(h.here(), func(id int64) bool { return h.standsFor(id, callee) })
 }
 
 // attempt begins the call of a session.
-func (h *hall) attempt(s *session) {
+func (h *liveRoom) attempt(s *session) {
 	if h.calleeHere(s.callee.ID) {
-		h.wish = &wish{s, time.Now()}
+		h.pending = &pendingAttempt{s, time.Now()}
 	}
 	if !h.dial(s.me, s.callee.ID) && h.call != nil {
 		s.out.put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
@@ -109,7 +109,7 @@ func (h *hall) attempt(s *session) {
 }
 
 // dial begins a call, unless one is under way or the callee is here.
-func (h *hall) dial(caller, callee int64) bool {
+func (h *liveRoom) dial(caller, callee int64) bool {
 	if c := h.call; c != nil && c.silent && c.a.Caller != caller {
 		h.drop(c) // it stands in nobody's way
 	}
@@ -133,7 +133,7 @@ func (h *hall) dial(caller, callee int64) bool {
 }
 
 // drop ends a call that rings nobody, without a word.
-func (h *hall) drop(c *call) {
+func (h *liveRoom) drop(c *call) {
 	if c.open() {
 		h.stopRings(c, frame.EndCancelled)
 		c.m.State, c.a.State, c.a.Ended = frame.Cancelled, frame.Cancelled, time.Now().UTC()
@@ -143,7 +143,7 @@ func (h *hall) drop(c *call) {
 }
 
 // screen finds out who of those to be rung has blocked the caller.
-func (h *hall) screen(c *call) {
+func (h *liveRoom) screen(c *call) {
 	ctx, cancel := h.store()
 	defer cancel()
 	logins := h.r.members(person(h.info, c.a.Callee).Login)
@@ -162,7 +162,7 @@ func (h *hall) screen(c *call) {
 }
 
 // reach is how the callee of a call can be rung now.
-func (h *hall) reach(c *call) reach {
+func (h *liveRoom) reach(c *call) reach {
 	return h.r.reachOf(h.r.ctx, person(h.info, c.a.Callee).Login, h.id, c.refused)
 }
 
@@ -177,7 +177,7 @@ const (
 
 // reconsider looks again whether the callee can be rung, where the caller
 // waits for that.
-func (h *hall) reconsider(what news) {
+func (h *liveRoom) reconsider(what news) {
 	c := h.call
 	if c == nil || h.gone || !h.isHere(c.a.Caller) && what != went || h.calleeHere(c.a.Callee) {
 		return
@@ -194,35 +194,35 @@ func (h *hall) reconsider(what news) {
 	}
 }
 
-// wish is an attempt at somebody who seems to be here. A page can vanish
+// pendingAttempt is an attempt at somebody who seems to be here. A page can vanish
 // without a word; until its connection counts as gone nobody is rung.
-type wish struct {
+type pendingAttempt struct {
 	by *session
 	at time.Time
 }
 
-// afterAll makes the attempt that was wished for, now that s has left: if it
+// attemptPending makes the attempt that was wished for, now that s has left: if it
 // had not been heard of since, it was the callee's ghost.
-func (h *hall) afterAll(s *session) {
-	w := h.wish
+func (h *liveRoom) attemptPending(s *session) {
+	w := h.pending
 	if w == nil || !h.standsFor(s.me, w.by.callee.ID) {
 		return
 	}
-	h.wish = nil
+	h.pending = nil
 	if h.sessions[w.by] && time.Unix(0, s.heard.Load()).Before(w.at) {
 		h.attempt(w.by)
 	}
 }
 
-func (h *hall) cancel(s *session) {
-	h.wish = nil
+func (h *liveRoom) cancel(s *session) {
+	h.pending = nil
 	if h.call != nil && h.call.a.Caller == s.me {
 		h.event(attempt.Event{Kind: attempt.Cancel})
 	}
 }
 
 // tell notes that the caller wants a mail when the callee is back.
-func (h *hall) tell(s *session, on bool) {
+func (h *liveRoom) tell(s *session, on bool) {
 	c := h.call
 	if c == nil || c.a.Caller != s.me || c.a.Tell == on || c.m.State == frame.Ringing || c.m.State == frame.Answered {
 		return
@@ -234,7 +234,7 @@ func (h *hall) tell(s *session, on bool) {
 
 // calleeEntered answers the attempt, by whatever way the callee, or a member
 // of the group that is, came.
-func (h *hall) calleeEntered(id int64) {
+func (h *liveRoom) calleeEntered(id int64) {
 	c := h.call
 	before := c.a.Taker
 	if id != c.a.Callee && before == 0 {
@@ -246,7 +246,7 @@ func (h *hall) calleeEntered(id int64) {
 }
 
 // event lets something happen to the call, and carries out what follows.
-func (h *hall) event(e attempt.Event) {
+func (h *liveRoom) event(e attempt.Event) {
 	c := h.call
 	if c == nil {
 		return
@@ -289,7 +289,7 @@ func (h *hall) event(e attempt.Event) {
 }
 
 // holdCall keeps the room alive while a call rings or waits, whoever is here.
-func (h *hall) holdCall(c *call) {
+func (h *liveRoom) holdCall(c *call) {
 	waits := c.m.State == frame.Ringing || c.m.State == frame.Busy
 	if waits && !c.held {
 		c.held = h.hold()
@@ -301,7 +301,7 @@ func (h *hall) holdCall(c *call) {
 }
 
 // noteOf appends the note of a call's outcome, with the words of a decline.
-func (h *hall) noteOf(c *call, what string) {
+func (h *liveRoom) noteOf(c *call, what string) {
 	if c.silent {
 		return
 	}
@@ -318,7 +318,7 @@ func (h *hall) noteOf(c *call, what string) {
 }
 
 // keep stores the attempt.
-func (h *hall) keep(c *call) {
+func (h *liveRoom) keep(c *call) {
 	ctx, cancel := h.store()
 	defer cancel()
 	if err := h.r.opt.Rooms.PutAttempt(ctx, c.a); err != nil {
@@ -327,7 +327,7 @@ func (h *hall) keep(c *call) {
 }
 
 // respond is a device's answer to a ring: frame.EndAnswered or frame.EndDeclined.
-func (h *hall) respond(attemptID, code, words string, by taker) {
+func (h *liveRoom) respond(attemptID, code, words string, by taker) {
 	c := h.call
 	if c == nil || c.a.ID != attemptID || c.m.State != frame.Ringing {
 		return
@@ -355,7 +355,7 @@ func (h *hall) respond(attemptID, code, words string, by taker) {
 
 // admit makes a member of a group a participant, and returns which; 0: that
 // failed, and the member can try when they enter.
-func (h *hall) admit(login string) int64 {
+func (h *liveRoom) admit(login string) int64 {
 	ctx, cancel := h.store()
 	defer cancel()
 	p, err := h.r.opt.Rooms.Join(ctx, login, h.id)
@@ -368,7 +368,7 @@ func (h *hall) admit(login string) int64 {
 }
 
 // pushNote is what browsers are told of a call.
-func (h *hall) pushNote(c *call, kind string) notify.Note {
+func (h *liveRoom) pushNote(c *call, kind string) notify.Note {
 	caller := person(h.info, c.a.Caller)
 	return notify.Note{Kind: kind, Room: h.id, Attempt: c.a.ID, From: called(caller.Person), Subject: h.info.Subject,
 		URL: "/desk#" + h.id, At: time.Now().UTC(), Caller: caller.Addr}

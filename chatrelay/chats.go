@@ -26,7 +26,7 @@ type activeChat struct {
 }
 
 // company notes which logins are in a chat here: with somebody else.
-func (h *hall) company() {
+func (h *liveRoom) company() {
 	now := map[string]bool{}
 	if here := h.here(); len(here) > 1 {
 		for _, id := range here {
@@ -52,7 +52,7 @@ func (h *hall) company() {
 }
 
 // disband ends the chats of a room that ends. It is called with Relay.mu held.
-func (h *hall) disband() {
+func (h *liveRoom) disband() {
 	var ended []string
 	for login := range h.chats {
 		ended = append(ended, login)
@@ -136,7 +136,7 @@ func (r *Relay) chatsTold(logins []string, roomID string) {
 		r.mu.Lock()
 		for _, g := range groups {
 			for s := range r.watchers[g] {
-				elsewhere = elsewhere || s.hall.id != roomID
+				elsewhere = elsewhere || s.room.id != roomID
 			}
 		}
 		r.mu.Unlock()

@@ -250,7 +250,7 @@ func TestCuts(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			w := newWorld(t, nil)
-			w.relay.fair.sayMe = limit.NewBuckets(limit.Rate{Every: 1e6, Burst: 1e6}, 10)
+			w.relay.limiters.sayMe = limit.NewBuckets(limit.Rate{Every: 1e6, Burst: 1e6}, 10)
 			const each = 250
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 			defer cancel()

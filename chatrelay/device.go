@@ -111,7 +111,7 @@ func (r *Relay) arrived(ctx context.Context, d *device) {
 	rung := r.recheck(d.Login, came)
 	waiting, err := r.opt.Rooms.WaitingFor(ctx, d.Login)
 	if err != nil {
-		r.opt.Log("reading the rings that wait", "login", d.Login, "reason", err.Error())
+		r.log.Warn("reading the rings that wait", "login", d.Login, "err", err)
 	}
 	for _, a := range newest(waiting) {
 		info, err := r.opt.Rooms.Info(ctx, a.Room)
@@ -206,7 +206,7 @@ func (r *Relay) respond(ctx context.Context, d *device, f *frame.Frame) {
 	}
 	waiting, err := r.opt.Rooms.WaitingFor(ctx, d.Login)
 	if err != nil {
-		r.opt.Log("reading the rings that wait", "login", d.Login, "reason", err.Error())
+		r.log.Warn("reading the rings that wait", "login", d.Login, "err", err)
 	}
 	end := frame.EndElsewhere // it was over before
 	for _, a := range waiting {
@@ -227,7 +227,7 @@ func (r *Relay) declineWaiting(ctx context.Context, login string, a chat.Attempt
 		err = r.opt.Rooms.AckWaiting(ctx, login, a.Room)
 	}
 	if err != nil {
-		r.opt.Log("acknowledging waiting rings", "room", a.Room, "reason", err.Error())
+		r.log.Warn("acknowledging waiting rings", "room", a.Room, "err", err)
 	}
 }
 

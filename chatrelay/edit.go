@@ -54,13 +54,13 @@ func (s *session) change(ctx context.Context, f *frame.Frame) error {
 	s.own.add(f.ID)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	m, err := s.r.opt.Rooms.Change(ctx, s.r.home(), s.hall.id, m)
+	m, err := s.r.opt.Rooms.Change(ctx, s.r.home(), s.room.id, m)
 	if err == nil {
-		s.hall.do(func() { s.hall.posted(s, m) })
+		s.room.do(func() { s.room.posted(s, m) })
 		return nil
 	}
 	if errors.Is(err, chat.ErrMoved) {
-		s.hall.post(s.hall.moved) // the client sends it again to the room's new home
+		s.room.post(s.room.moved) // the client sends it again to the room's new home
 		return nil
 	}
 	s.own.take(f.ID)
@@ -70,7 +70,7 @@ func (s *session) change(ctx context.Context, f *frame.Frame) error {
 	case errors.Is(err, chat.ErrLate):
 		s.refuse(f.ID, frame.ErrTooLate, "a message can be changed for 15 minutes")
 	default:
-		s.r.opt.Log("changing a message", "room", s.hall.id, "reason", err.Error())
+		s.r.log.Warn("changing a message", "room", s.room.id, "err", err)
 		s.refuse(f.ID, frame.ErrStore, "the change could not be kept, send it again")
 	}
 	return nil

@@ -107,7 +107,7 @@ func (r *Relay) back(ctx context.Context, token, claim string) (Entry, chat.Part
 // dial makes the attempt of somebody who is on the way into a room of this
 // relay, and returns its ID. They have a moment to come in.
 func (r *Relay) dial(ctx context.Context, e Entry, callee chat.Participant, from netip.Addr) (id string) {
-	if callee.ID == 0 || callee.ID == e.Me || r.fair.mayCall(e.Me, from, callee.Login) > 0 {
+	if callee.ID == 0 || callee.ID == e.Me || r.limiters.mayCall(e.Me, from, callee.Login) > 0 {
 		return ""
 	}
 	h, err := r.enter(ctx, e.Room)
@@ -257,7 +257,7 @@ func (r *Relay) granted(ctx context.Context, login string) (presence.Grant, erro
 		if err = r.ports.listen(g); err == nil || !socketTaken(err) {
 			return g, err
 		}
-		r.opt.Log("the granted port is taken by another program, granting the next", "port", g.Port, "login", login)
+		r.log.Warn("the granted port is taken by another program, granting the next", "port", g.Port, "login", login)
 		if blocked := r.opt.Presence.Block(ctx, g); blocked != nil {
 			return g, blocked
 		}

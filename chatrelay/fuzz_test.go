@@ -4,9 +4,10 @@ package chatrelay
 
 import (
 	"context"
-	"fmt"
 	"io"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -50,6 +51,14 @@ func TestStrangeFramesInALiveRoom(t *testing.T) {
 	lee.typ(frame.TAck)
 }
 
+// lines is a writer of what is logged.
+type lines func(line string)
+
+func (l lines) Write(b []byte) (int, error) {
+	l(string(b))
+	return len(b), nil
+}
+
 // FuzzRoom feeds a live room what a client might send; others go on.
 func FuzzRoom(f *testing.F) {
 	f.Add([]byte(`{"t":"say","id":"a","text":"x"}`), []byte(`{"t":"attempt"}`))
@@ -57,12 +66,11 @@ func FuzzRoom(f *testing.F) {
 	f.Add([]byte(`{"t":"cancel"}`), []byte{0xff})
 	var panicked atomic.Pointer[string]
 	w := newWorld(f, func(o *Options) {
-		o.Log = func(msg string, fields ...any) {
-			if msg == "panic" {
-				s := fmt.Sprint(fields...)
-				panicked.Store(&s)
+		o.Log = slog.New(slog.NewTextHandler(lines(func(line string) {
+			if strings.Contains(line, "msg=panic") {
+				panicked.Store(&line)
 			}
-		}
+		}), nil))
 	})
 	e := w.chat(w.token, 1)
 	tk, err := openTicket(w.relay.ticketKey, e.Ticket, time.Now())

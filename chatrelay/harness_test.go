@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -104,7 +105,7 @@ func build(t testing.TB, dsn string, dir presence.Directory, change func(*Option
 	t.Cleanup(w.web.Close)
 	opt := Options{Host: dir.RelayHost(), Binds: map[string]netip.Addr{"": netip.MustParseAddr("127.0.0.1")}, WebBase: w.web.URL,
 		Presence: dir, Rooms: rooms, Mailer: w.mail, Rings: 3, Interval: 100 * time.Millisecond, Key: bytes.Repeat([]byte{7}, 32),
-		StateDir: t.TempDir(), Log: func(msg string, fields ...any) { t.Log(append([]any{dir.RelayHost(), msg}, fields...)...) }}
+		StateDir: t.TempDir(), Log: slog.New(slog.NewTextHandler(t.Output(), nil)).With("host", dir.RelayHost())}
 	if change != nil {
 		change(&opt)
 	}
@@ -151,7 +152,7 @@ func (s spilling) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c.(*net.TCPConn).SetWriteBuffer(64 << 10) // so that a slow reader is soon behind
-	return Spill(c), nil
+	return NoWait(c), nil
 }
 
 // freeRange is ten UDP ports that nobody has.

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"hash/fnv"
 	"slices"
 	"strings"
@@ -100,7 +99,7 @@ func (r *Relay) beats() {
 		err := r.beat()
 		if (err == nil) != well {
 			well = err == nil
-			r.opt.Log("the relay's heartbeat", "well", well, "reason", fmt.Sprint(err))
+			r.log.Warn("the relay's heartbeat", "well", well, "err", err)
 		}
 		if err != nil {
 			continue
@@ -113,7 +112,7 @@ func (r *Relay) beats() {
 		r.tellChats(n)
 		if n%adoptEvery == 0 {
 			if err := r.takeUp(); err != nil {
-				r.opt.Log("looking for attempts to take up", "reason", err.Error())
+				r.log.Warn("looking for attempts to take up", "err", err)
 			}
 		}
 	}
@@ -168,14 +167,14 @@ func (r *Relay) pick(roomID string) string {
 func (r *Relay) homeOf(ctx context.Context, roomID string) string {
 	own := r.opt.Host
 	r.mu.Lock()
-	here, draining := r.halls[roomID] != nil, r.draining
+	here, draining := r.rooms[roomID] != nil, r.draining
 	r.mu.Unlock()
 	if !r.shared || here {
 		return own
 	}
 	home, err := r.opt.Rooms.Home(ctx, roomID)
 	if err != nil {
-		r.opt.Log("looking for a room's home", "room", roomID, "reason", err.Error())
+		r.log.Warn("looking for a room's home", "room", roomID, "err", err)
 		return own
 	}
 	if home != "" && (home != own || !draining) {
@@ -254,7 +253,7 @@ func (r *Relay) leaveHomes() {
 	for id, since := range r.vacant {
 		if time.Since(since) > ticketLife {
 			delete(r.vacant, id)
-			if r.halls[id] == nil {
+			if r.rooms[id] == nil {
 				ids = append(ids, id)
 			}
 		}
@@ -263,7 +262,7 @@ func (r *Relay) leaveHomes() {
 	for _, id := range ids {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), callTimeout)
 		if err := r.opt.Rooms.LeaveHome(ctx, id, r.opt.Host); err != nil {
-			r.opt.Log("leaving a room", "room", id, "reason", err.Error())
+			r.log.Warn("leaving a room", "room", id, "err", err)
 		}
 		cancel()
 	}
@@ -283,10 +282,10 @@ func (r *Relay) checkHomes() {
 }
 
 // all are the live rooms; leave must be called for each.
-func (r *Relay) all() (list []*hall) {
+func (r *Relay) all() (list []*liveRoom) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, h := range r.halls {
+	for _, h := range r.rooms {
 		h.users.Add(1)
 		list = append(list, h)
 	}
@@ -295,14 +294,14 @@ func (r *Relay) all() (list []*hall) {
 
 // moved ends the room here, since another relay serves it, and tells everybody
 // where it is.
-func (h *hall) moved() {
+func (h *liveRoom) moved() {
 	if h.gone {
 		return
 	}
 	h.gone = true
 	h.r.mu.Lock()
-	if h.r.halls[h.id] == h {
-		delete(h.r.halls, h.id)
+	if h.r.rooms[h.id] == h {
+		delete(h.r.rooms, h.id)
 	}
 	h.r.mu.Unlock()
 	if c := h.call; c != nil {
@@ -321,7 +320,7 @@ func (h *hall) moved() {
 }
 
 // redirect sends a session to the room's home.
-func (h *hall) redirect(s *session) {
+func (h *liveRoom) redirect(s *session) {
 	if h.hold() {
 		h.r.owned.Go(func() {
 			defer h.leave()
@@ -333,7 +332,7 @@ func (h *hall) redirect(s *session) {
 
 // await enters a room. When its home does not answer, because it has died and
 // its time is not over yet, it waits for that, to claim the room.
-func (r *Relay) await(ctx context.Context, roomID, login string) (*hall, error) {
+func (r *Relay) await(ctx context.Context, roomID, login string) (*liveRoom, error) {
 	for end := time.Now().Add(chat.RelayTTL + beatEvery); ; {
 		h, err := r.enter(ctx, roomID)
 		var m *movedError
@@ -374,7 +373,7 @@ func (r *Relay) Drain(ctx context.Context) {
 		return
 	}
 	if err := r.beat(); err != nil {
-		r.opt.Log("draining", "reason", err.Error())
+		r.log.Warn("draining", "err", err)
 		return
 	}
 	if r.pick("") == "" {
@@ -384,7 +383,7 @@ func (r *Relay) Drain(ctx context.Context) {
 		r.failed("giving up the granted ports", err)
 	}
 	rooms := r.all()
-	r.opt.Log("draining", "rooms", len(rooms))
+	r.log.Warn("draining", "rooms", len(rooms))
 	var moves sync.WaitGroup
 	turn := make(chan struct{}, movers)
 	for _, h := range rooms {
@@ -399,14 +398,14 @@ func (r *Relay) Drain(ctx context.Context) {
 }
 
 // moveOut gives a room to another relay and waits until nobody is in it here.
-func (r *Relay) moveOut(ctx context.Context, h *hall) {
+func (r *Relay) moveOut(ctx context.Context, h *liveRoom) {
 	to := r.pick(h.id)
 	err := r.opt.Rooms.LeaveHome(ctx, h.id, r.opt.Host)
 	if err == nil && to != "" {
 		_, err = r.opt.Rooms.ClaimHome(ctx, h.id, to)
 	}
 	if err != nil {
-		r.opt.Log("moving a room", "room", h.id, "to", to, "reason", err.Error())
+		r.log.Warn("moving a room", "room", h.id, "to", to, "err", err)
 	}
 	h.post(h.moved)
 	for empty := false; !empty && ctx.Err() == nil; {
@@ -430,7 +429,7 @@ func (r *Relay) quit(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
 	defer cancel()
 	if err := r.opt.Rooms.Quit(ctx, r.opt.Host); err != nil {
-		r.opt.Log("signing the relay off", "reason", err.Error())
+		r.log.Warn("signing the relay off", "err", err)
 	}
 }
 

@@ -28,7 +28,6 @@ const (
 	joinPage     = 8                     // of them, queued at once for who joins: they fit in the queue, however long
 	typingEvery  = time.Second           // typing passed on
 	earlyWait    = 50 * time.Millisecond // for a message whose offset is before that of one that is known
-	roomInbox    = 256                   // things waiting for a room; whoever sends one more waits
 	takeUpWithin = 2 * time.Minute       // a ring older than this does not go on after a restart
 	deviceIdle   = 7 * time.Second       // without any frame a device is gone: with signOffGrace less than 10 s, which is promised
 	signOffGrace = 2 * time.Second       // the last device is gone for so long: the computer is off

@@ -31,13 +31,13 @@ var errPorts = errors.New("too many granted ports are open")
 // somebody is about to come, and closes when nobody has been on it for a
 // while: an idle grant costs no socket.
 type ports struct {
-	r        *Relay
-	resetKey quic.StatelessResetKey
-	tokenKey quic.TokenGeneratorKey
-	doors    doors
-	mu       sync.Mutex
-	open     map[spot]*port
-	closed   bool
+	r         *Relay
+	resetKey  quic.StatelessResetKey
+	tokenKey  quic.TokenGeneratorKey
+	admission admission
+	mu        sync.Mutex
+	open      map[spot]*port
+	closed    bool
 }
 
 // spot is where a port is: a relay may have several names, each with an
@@ -100,7 +100,7 @@ func (ps *ports) start(g presence.Grant) (*port, error) {
 	}
 	p := &port{ps: ps, at: spotOf(g), grant: g, sock: sock, used: time.Now(), quit: make(chan struct{}), done: make(chan struct{}),
 		tr: &quic.Transport{Conn: sock, StatelessResetKey: &ps.resetKey, TokenGeneratorKey: &ps.tokenKey,
-			VerifySourceAddress: ps.doors.verify, ConnContext: ps.doors.enter}}
+			VerifySourceAddress: ps.admission.verify, ConnContext: ps.admission.enter}}
 	p.ln, err = p.tr.Listen(&tls.Config{
 		GetCertificate: ps.r.certs.get,
 		NextProtos:     []string{alpnH3, alpnChat},

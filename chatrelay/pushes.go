@@ -67,7 +67,7 @@ func (r *Relay) openAlerts() error {
 		return err
 	}
 	r.alerts.push, err = notify.New(notify.Options{Keys: keys, Contact: r.opt.Push.Contact, Subscriptions: subscriptions{r.opt.Rooms},
-		Anywhere: r.opt.Push.Anywhere, TLS: r.opt.Push.TLS, Log: r.opt.Log,
+		Anywhere: r.opt.Push.Anywhere, TLS: r.opt.Push.TLS, Log: r.log,
 		Report: func(_ string, n notify.Note, err error) {
 			if err == nil && n.Kind == notify.Alarm {
 				r.alerts.took(n)
@@ -127,7 +127,7 @@ func (r *Relay) pushTo(login string, n notify.Note) {
 	if n.Kind != notify.End {
 		muted, err := r.opt.Rooms.Muted(ctx, login, n.Room)
 		if err != nil {
-			r.opt.Log("looking whether a room is muted", "room", n.Room, "reason", err.Error())
+			r.log.Warn("looking whether a room is muted", "room", n.Room, "err", err)
 		}
 		switch {
 		case !l.settings.Push, muted:
@@ -140,7 +140,7 @@ func (r *Relay) pushTo(login string, n notify.Note) {
 	}
 	if _, err := r.alerts.push.Send(ctx, login, n); err != nil {
 		alertsTotal.WithLabelValues("failed").Inc()
-		r.opt.Log("sending a push", "login", login, "kind", n.Kind, "reason", err.Error())
+		r.log.Warn("sending a push", "login", login, "kind", n.Kind, "err", err)
 		return
 	}
 	alertsTotal.WithLabelValues("queued").Inc()
@@ -156,13 +156,13 @@ func (r *Relay) tookAlarm(t taken) {
 		h.leave()
 	}
 	if err := r.opt.Rooms.NotePushed(ctx, t.attempt, t.at); err != nil {
-		r.opt.Log("noting a notification", "room", t.room, "reason", err.Error())
+		r.log.Warn("noting a notification", "room", t.room, "err", err)
 	}
 }
 
 // pushNews tells those who are not here, and have no device on, of a message
 // that somebody left.
-func (h *hall) pushNews(m chat.Message) {
+func (h *liveRoom) pushNews(m chat.Message) {
 	if h.r.alerts.push == nil || m.Kind != chat.KindText && m.Kind != chat.KindFile || time.Since(h.newsAt) < newsPause {
 		return
 	}

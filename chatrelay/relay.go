@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"net/url"
 	"runtime/debug"
@@ -113,13 +114,14 @@ type Options struct {
 	Groups   map[string][]string   // address → logins that share its rings
 	Push     *PushOptions          // notifications of browsers; nil: none
 	Webhooks []Webhook             // told of alarms
-	Log      func(msg string, fields ...any)
+	Log      *slog.Logger          // nil: nothing is logged
 	TalkOptions
 }
 
 // Relay is the relay of one host. Its methods may be called at the same time.
 type Relay struct {
 	opt       Options
+	log       *slog.Logger
 	origin    string // of WebBase
 	shared    bool   // other relays may use the store
 	bus       *bus
@@ -133,25 +135,25 @@ type Relay struct {
 	ctx       context.Context // ends with Close
 	stop      context.CancelFunc
 
-	mu       sync.Mutex
-	closed   bool
-	halls    map[string]*hall              // live rooms
-	calls    map[string]*hall              // attempt ID → room in which it rings
-	devices  map[string]map[string]*device // login → device ID
-	watchers map[string]map[*session]bool  // login → who shows its status
-	fair     fairness
-	sessions map[*outbox]bool                 // all connections, for Shutdown
-	chats    map[string]map[string]activeChat // login → room ID
-	turns    map[string]*time.Timer           // login → when its availability changes by itself
-	alerts   *alerts
-	turned   atomic.Int64 // how often somebody's availability changed
-	draining bool
-	peers    []chat.Relay         // the other relays that are alive; replaced, never changed
-	news     atomic.Int64         // how often peers changed
-	origins  map[string]bool      // of the pages of all relays of late; replaced, never changed
-	vacant   map[string]time.Time // rooms to be left when nobody is there
-	rung     map[string]ringer    // attempts with which another relay rings
-	asked    map[string]chan note // answers of other relays that are waited for
+	mu           sync.Mutex
+	closed       bool
+	rooms        map[string]*liveRoom          // live rooms
+	calls        map[string]*liveRoom          // attempt ID → room in which it rings
+	devices      map[string]map[string]*device // login → device ID
+	watchers     map[string]map[*session]bool  // login → who shows its status
+	limiters     limiters
+	sessions     map[*outbox]bool                 // all connections, for Shutdown
+	chats        map[string]map[string]activeChat // login → room ID
+	statusTimers map[string]*time.Timer           // login → when its availability changes by itself
+	alerts       *alerts
+	turned       atomic.Int64 // how often somebody's availability changed
+	draining     bool
+	peers        []chat.Relay         // the other relays that are alive; replaced, never changed
+	news         atomic.Int64         // how often peers changed
+	origins      map[string]bool      // of the pages of all relays of late; replaced, never changed
+	vacant       map[string]time.Time // rooms to be left when nobody is there
+	rung         map[string]ringer    // attempts with which another relay rings
+	asked        map[string]chan note // answers of other relays that are waited for
 }
 
 // New starts a relay. Attempts that were under way when the process before
@@ -179,7 +181,7 @@ func New(opt Options) (*Relay, error) {
 	}
 	opt.Groups = foldGroups(opt.Groups)
 	if opt.Log == nil {
-		opt.Log = func(string, ...any) {}
+		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	if opt.Host == "" {
 		opt.Host = base.Hostname()
@@ -189,21 +191,22 @@ func New(opt Options) (*Relay, error) {
 		opt.Socket = "ws" + strings.TrimPrefix(opt.WebBase, "http") + chatPath
 	}
 	r := &Relay{
-		opt:      opt,
-		origin:   base.Scheme + "://" + base.Host,
-		shared:   opt.Rooms.Shared(),
-		bus:      newBus(),
-		halls:    map[string]*hall{},
-		calls:    map[string]*hall{},
-		devices:  map[string]map[string]*device{},
-		watchers: map[string]map[*session]bool{},
-		sessions: map[*outbox]bool{},
-		chats:    map[string]map[string]activeChat{},
-		turns:    map[string]*time.Timer{},
-		fair:     newFairness(),
-		vacant:   map[string]time.Time{},
-		rung:     map[string]ringer{},
-		asked:    map[string]chan note{},
+		opt:          opt,
+		log:          opt.Log,
+		origin:       base.Scheme + "://" + base.Host,
+		shared:       opt.Rooms.Shared(),
+		bus:          newBus(),
+		rooms:        map[string]*liveRoom{},
+		calls:        map[string]*liveRoom{},
+		devices:      map[string]map[string]*device{},
+		watchers:     map[string]map[*session]bool{},
+		sessions:     map[*outbox]bool{},
+		chats:        map[string]map[string]activeChat{},
+		statusTimers: map[string]*time.Timer{},
+		limiters:     newLimiters(),
+		vacant:       map[string]time.Time{},
+		rung:         map[string]ringer{},
+		asked:        map[string]chan note{},
 	}
 	reset, err := derive(opt.Key, "stateless reset")
 	if err != nil {
@@ -270,7 +273,7 @@ func (r *Relay) rotateCerts() {
 		select {
 		case <-tick.C:
 			if err := r.certs.rotate(time.Now()); err != nil {
-				r.opt.Log("the relay's certificate", "reason", err.Error())
+				r.log.Warn("the relay's certificate", "err", err)
 			}
 		case <-r.ctx.Done():
 			return
@@ -324,7 +327,7 @@ func (r *Relay) Close() error {
 // that it says itself, once.
 func (r *Relay) failed(doing string, err error, fields ...any) {
 	if !errors.Is(err, presence.ErrUnavailable) {
-		r.opt.Log(doing, append(fields, "reason", err.Error())...)
+		r.log.Warn(doing, append(fields, "err", err)...)
 	}
 }
 
@@ -333,7 +336,7 @@ func (r *Relay) failed(doing string, err error, fields ...any) {
 func (r *Relay) recovered(what string) {
 	if p := recover(); p != nil {
 		panicsTotal.Inc()
-		r.opt.Log("panic", "in", what, "reason", fmt.Sprint(p), "stack", string(debug.Stack()))
+		r.log.Warn("panic", "in", what, "reason", fmt.Sprint(p), "stack", string(debug.Stack()))
 	}
 }
 

@@ -217,7 +217,7 @@ func TestOffAlarmsAtOnceAndRingsAtSignOn(t *testing.T) {
 	kim.send(frame.Frame{T: frame.TLeave})
 	deadline := time.Now().Add(patience)
 	for w.relay.use(w.room, nil) != nil { // until Kim's room has ended
-		h := w.relay.halls[w.room]
+		h := w.relay.rooms[w.room]
 		h.leave()
 		if time.Now().After(deadline) {
 			t.Fatal("the room does not end")
@@ -370,7 +370,7 @@ func TestAttemptOfTheProcessBefore(t *testing.T) {
 func TestAttemptsAreLimited(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.relay.fair.callMe = limit.NewBuckets(limit.Rate{Every: 0.1, Burst: 1}, 10)
+	w.relay.limiters.callMe = limit.NewBuckets(limit.Rate{Every: 0.1, Burst: 1}, 10)
 	kim, lee := w.in(w.chat(w.token, 1), frame.Frame{}), w.in(w.chat(w.cc, 2), frame.Frame{})
 	kim.send(frame.Frame{T: frame.TAttempt})
 	kim.state(frame.Alarmed)

@@ -16,7 +16,7 @@ import (
 
 // ring rings every device of whoever can be rung, and waits for an interval.
 // Browsers are told of the first ring by a push, for which nothing waits.
-func (h *hall) ring(c *call, first bool) {
+func (h *liveRoom) ring(c *call, first bool) {
 	h.r.setCall(c.a.ID, h)
 	now := c.now
 	if now == nil {
@@ -58,7 +58,7 @@ func (h *hall) ring(c *call, first bool) {
 
 // watchDevices looks from time to time whether devices at other relays are
 // still there: of a relay that has died nobody is told.
-func (h *hall) watchDevices(c *call, turn int) {
+func (h *liveRoom) watchDevices(c *call, turn int) {
 	far := 0
 	for _, relays := range c.rung {
 		far += len(relays)
@@ -81,7 +81,7 @@ func (h *hall) watchDevices(c *call, turn int) {
 }
 
 // ringFrame is what the devices of a login show.
-func (h *hall) ringFrame(c *call, login string) *frame.Frame {
+func (h *liveRoom) ringFrame(c *call, login string) *frame.Frame {
 	ctx, cancel := h.store()
 	defer cancel()
 	muted, err := h.r.opt.Rooms.Muted(ctx, login, h.id)
@@ -99,7 +99,7 @@ func (h *hall) ringFrame(c *call, login string) *frame.Frame {
 
 // stopRings tells the devices why it is over; the one that answered is told
 // so, the others that it was elsewhere.
-func (h *hall) stopRings(c *call, why string) {
+func (h *liveRoom) stopRings(c *call, why string) {
 	c.turn++
 	stopTimer(c.timer)
 	stopTimer(c.grace)
@@ -120,7 +120,7 @@ func (h *hall) stopRings(c *call, why string) {
 }
 
 // endRing tells the devices of one login why it is over for them.
-func (h *hall) endRing(c *call, login, why string) {
+func (h *liveRoom) endRing(c *call, login, why string) {
 	name := ""
 	if c.a.Taker != 0 && login != c.taker.login {
 		name = called(person(h.info, c.a.Taker).Person)
@@ -138,7 +138,7 @@ func (h *hall) endRing(c *call, login, why string) {
 }
 
 // setCall notes in which room an attempt rings; nil: it does not any more.
-func (r *Relay) setCall(id string, h *hall) {
+func (r *Relay) setCall(id string, h *liveRoom) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if h == nil {
@@ -210,7 +210,7 @@ func (r *Relay) takeUp() error {
 
 // resume takes up an attempt. What rang or waited moments ago goes on, if its
 // caller comes back; what is older is unanswered, with an alarm.
-func (h *hall) resume() {
+func (h *liveRoom) resume() {
 	c := h.call
 	if c == nil {
 		return

@@ -20,7 +20,7 @@ type session struct {
 	r      *Relay
 	conn   Conn
 	out    *outbox
-	hall   *hall
+	room   *liveRoom
 	ticket ticket // with which it came
 	me     int64
 	callee chat.Participant // whom attempt rings; ID 0: nobody
@@ -102,7 +102,7 @@ func (s *session) serve(ctx context.Context) error {
 		return &fault{frame.ErrRoom, "the ticket is for another room"}
 	}
 	s.ticket = t
-	if s.hall, err = s.r.await(ctx, t.Room, t.Login); elsewhere(err) {
+	if s.room, err = s.r.await(ctx, t.Room, t.Login); elsewhere(err) {
 		s.redirect()
 		return nil
 	}
@@ -110,15 +110,15 @@ func (s *session) serve(ctx context.Context) error {
 		if errors.Is(err, chat.ErrUnknown) {
 			return &fault{frame.ErrRoom, "there is no such room"}
 		}
-		s.r.opt.Log("entering a room", "room", t.Room, "reason", err.Error())
+		s.r.log.Warn("entering a room", "room", t.Room, "err", err)
 		return &fault{frame.ErrStore, "the conversation cannot be read at the moment"}
 	}
-	defer s.hall.leave()
+	defer s.room.leave()
 	s.me = t.Me
 	if err := s.enter(ctx, hello, t.Callee); err != nil {
 		return err
 	}
-	defer s.hall.post(func() { s.hall.part(s) })
+	defer s.room.post(func() { s.room.part(s) })
 	defer s.r.unwatch(s)
 	for {
 		f, err := in.next(frame.IdleWait)
@@ -126,11 +126,11 @@ func (s *session) serve(ctx context.Context) error {
 			return err
 		}
 		s.heard.Store(time.Now().UnixNano())
-		if f.Room != "" && f.Room != s.hall.id {
+		if f.Room != "" && f.Room != s.room.id {
 			return &fault{frame.ErrRoom, "the frame is for another room"}
 		}
 		if f.T == frame.TLeave {
-			s.hall.post(func() { s.hall.cancel(s) }) // nobody is to answer to an empty room
+			s.room.do(func() { s.room.cancel(s) }) // nobody is to answer to an empty room
 			return nil
 		}
 		if err := s.handle(ctx, f); err != nil {
@@ -146,10 +146,10 @@ var errShutdown = &fault{frame.ErrShutdown, "the relay goes away"}
 func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) error {
 	var welcome *frame.Frame
 	var me chat.Participant
-	if !s.hall.do(func() {
-		welcome = s.hall.welcome(s)
-		me = person(s.hall.info, s.me)
-		s.callee = person(s.hall.info, callee)
+	if !s.room.do(func() {
+		welcome = s.room.welcome(s)
+		me = person(s.room.info, s.me)
+		s.callee = person(s.room.info, callee)
 	}) {
 		return errShutdown
 	}
@@ -165,18 +165,18 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 		after = 0
 	}
 	turned := s.r.turned.Load()
-	status, next := s.r.statusIn(ctx, s.callee.Login, s.hall.id)
+	status, next := s.r.statusIn(ctx, s.callee.Login, s.room.id)
 	welcome.Status = &status
 	s.out.put(frame.Encode(welcome))
 	for {
 		joined := false
-		if !s.hall.do(func() { joined = s.hall.join(s, after) }) {
+		if !s.room.do(func() { joined = s.room.join(s, after) }) {
 			return errShutdown
 		}
 		if joined {
 			break
 		}
-		page, err := s.r.opt.Rooms.Messages(ctx, s.hall.id, after, historyPage)
+		page, err := s.r.opt.Rooms.Messages(ctx, s.room.id, after, historyPage)
 		if err != nil || len(page) == 0 {
 			return &fault{frame.ErrStore, "the conversation cannot be read at the moment"}
 		}
@@ -189,12 +189,12 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 	}
 	s.r.watch(s, next)
 	if s.r.turned.Load() != turned { // perhaps that of the callee, while nobody watched it
-		status, _ := s.r.statusIn(ctx, s.callee.Login, s.hall.id)
+		status, _ := s.r.statusIn(ctx, s.callee.Login, s.room.id)
 		s.out.put(frame.Encode(&frame.Frame{T: frame.TStatus, Status: &status}))
 	}
 	if me.Login != "" && !me.Guest {
-		if err := s.r.opt.Rooms.AckWaiting(ctx, me.Login, s.hall.id); err != nil {
-			s.r.opt.Log("acknowledging waiting rings", "room", s.hall.id, "reason", err.Error())
+		if err := s.r.opt.Rooms.AckWaiting(ctx, me.Login, s.room.id); err != nil {
+			s.r.log.Warn("acknowledging waiting rings", "room", s.room.id, "err", err)
 		}
 	}
 	return nil
@@ -202,12 +202,12 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 
 // newest is the offset of the newest message that was passed on.
 func (s *session) newest() (last int64) {
-	s.hall.do(func() { s.hall.catchUp(); last = s.hall.last })
+	s.room.do(func() { s.room.catchUp(); last = s.room.last })
 	return last
 }
 
 func (s *session) handle(ctx context.Context, f *frame.Frame) error {
-	h := s.hall
+	h := s.room
 	if s.refused.Load() {
 		if done, err := s.quietly(f); done {
 			return err
@@ -224,7 +224,7 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 	case frame.TTyping:
 		if now := time.Now(); now.Sub(s.written) >= typingEvery {
 			s.written = now
-			h.post(func() { h.broadcast(&frame.Frame{T: frame.TTyping, From: s.me}, s) })
+			h.do(func() { h.broadcast(&frame.Frame{T: frame.TTyping, From: s.me}, s) })
 		}
 	case frame.TEdit, frame.TDelete:
 		return s.change(ctx, f)
@@ -237,15 +237,15 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 			s.out.put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrForbidden, Text: "there is nobody to ring"}))
 			return nil
 		}
-		if wait := s.r.fair.mayCall(s.me, s.conn.RemoteIP(), s.callee.Login); wait > 0 {
+		if wait := s.r.limiters.mayCall(s.me, s.conn.RemoteIP(), s.callee.Login); wait > 0 {
 			s.tooOften("", wait)
 			return nil
 		}
-		h.post(func() { h.attempt(s) })
+		h.do(func() { h.attempt(s) })
 	case frame.TCancel:
-		h.post(func() { h.cancel(s) })
+		h.do(func() { h.cancel(s) })
 	case frame.TTell:
-		h.post(func() { h.tell(s, f.On) })
+		h.do(func() { h.tell(s, f.On) })
 	default:
 		return &fault{frame.ErrBadFrame, "a room does not know this type of frame"}
 	}
@@ -268,7 +268,7 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 		return nil
 	}
 	s.own.add(f.ID)
-	h := s.hall
+	h := s.room
 	h.hold() // others are to learn of the message, also if this session leaves now
 	h.r.opt.Rooms.AppendThen(context.WithoutCancel(ctx), h.r.home(), h.id, chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text},
 		func(m chat.Message, err error) {
@@ -277,11 +277,11 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 			switch {
 			case err == nil:
 				messagesTotal.Inc()
-				h.soon(func() { h.posted(s, m) })
+				h.post(func() { h.posted(s, m) })
 			case errors.Is(err, chat.ErrMoved):
-				h.soon(h.moved) // the client sends it again to the room's new home
+				h.post(h.moved) // the client sends it again to the room's new home
 			default:
-				s.r.opt.Log("committing a message", "room", h.id, "reason", err.Error())
+				s.r.log.Warn("committing a message", "room", h.id, "err", err)
 				s.own.take(f.ID)
 				s.out.put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrStore, ID: f.ID, Text: "the message could not be kept, send it again"}))
 			}
@@ -328,7 +328,7 @@ func (s *session) ack(m chat.Message) {
 }
 
 func (s *session) seen(ctx context.Context, offset int64) error {
-	h, news := s.hall, false
+	h, news := s.room, false
 	h.do(func() { news = offset > h.seen[s.me] && offset <= h.last })
 	if !news {
 		return nil
@@ -336,10 +336,10 @@ func (s *session) seen(ctx context.Context, offset int64) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := s.r.opt.Rooms.Seen(ctx, h.id, s.me, offset); err != nil {
-		s.r.opt.Log("noting what was seen", "room", h.id, "reason", err.Error())
+		s.r.log.Warn("noting what was seen", "room", h.id, "err", err)
 		return nil
 	}
-	h.post(func() {
+	h.do(func() {
 		h.seen[s.me] = max(offset, h.seen[s.me])
 		h.broadcast(&frame.Frame{T: frame.TSeen, From: s.me, Offset: offset}, s)
 	})

@@ -143,12 +143,12 @@ func (s *session) screen() {
 	ctx, cancel := context.WithTimeout(s.r.ctx, callTimeout)
 	defer cancel()
 	var me chat.Participant
-	if !s.hall.do(func() { me = person(s.hall.info, s.me) }) {
+	if !s.room.do(func() { me = person(s.room.info, s.me) }) {
 		return // the room is over
 	}
 	blockers, err := s.r.opt.Rooms.BlockedBy(ctx, me, s.callee.Login)
 	if err != nil {
-		s.r.opt.Log("looking for blocks", "room", s.hall.id, "reason", err.Error())
+		s.r.log.Warn("looking for blocks", "room", s.room.id, "err", err)
 		return
 	}
 	s.refused.Store(len(blockers) > 0)
@@ -170,7 +170,7 @@ func (r *Relay) Refuses(ctx context.Context, roomID string, participant int64, l
 
 // screenAgain ends the rings of a caller whom the callee has blocked just now,
 // who does not learn of it.
-func (h *hall) screenAgain() {
+func (h *liveRoom) screenAgain() {
 	c := h.call
 	if c == nil || !c.open() || c.silent {
 		return

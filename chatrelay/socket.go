@@ -51,7 +51,7 @@ type socket struct {
 	gone   atomic.Bool
 	closed atomic.Bool
 	write  sync.Mutex
-	spill  *spillConn // nil: writes may wait
+	noWait *noWaitConn // nil: writes may wait
 }
 
 // Upgrade answers a WebSocket handshake; remote is the client's address. The
@@ -87,9 +87,9 @@ func Upgrade(w http.ResponseWriter, r *http.Request, remote netip.Addr) (Conn, e
 	if err != nil {
 		return nil, fmt.Errorf("taking over a connection: %w", err)
 	}
-	s := &socket{c: c, remote: remote, spill: spillOf(c)}
-	if s.spill != nil {
-		s.spill.on.Store(true)
+	s := &socket{c: c, remote: remote, noWait: noWaitOf(c)}
+	if s.noWait != nil {
+		s.noWait.on.Store(true)
 	}
 	s.in.r = c
 	if n := rw.Reader.Buffered(); n > 0 { // what came right behind the handshake
@@ -259,14 +259,14 @@ func (s *socket) control(op byte, b []byte) error {
 func (s *socket) Write(ctx context.Context, frames ...[]byte) error {
 	s.write.Lock()
 	defer s.write.Unlock()
-	if s.spill != nil {
+	if s.noWait != nil {
 		if err := s.send(frames...); err != nil {
 			return err
 		}
 		if d, ok := ctx.Deadline(); ok {
-			return s.spill.wait(time.Until(d))
+			return s.noWait.wait(time.Until(d))
 		}
-		return s.spill.wait(writeWait)
+		return s.noWait.wait(writeWait)
 	}
 	stop, err := bound(ctx, s.c.SetWriteDeadline)
 	if err != nil {
@@ -279,7 +279,7 @@ func (s *socket) Write(ctx context.Context, frames ...[]byte) error {
 // tryWrite is Write of one frame that does not wait. It reports false when it
 // would have to; then nothing was sent.
 func (s *socket) tryWrite(f []byte) (bool, error) {
-	if s.spill == nil || s.spill.wet() || !s.write.TryLock() {
+	if s.noWait == nil || s.noWait.wet() || !s.write.TryLock() {
 		return false, nil
 	}
 	defer s.write.Unlock()
@@ -317,8 +317,8 @@ func (s *socket) Close(reason string) error {
 	if !s.gone.Load() {
 		b := binary.BigEndian.AppendUint16(nil, 1000) // RFC 6455 section 7.4.1
 		if s.control(opClose, append(b, reason[:min(len(reason), 123)]...)) == nil {
-			if s.spill != nil {
-				s.spill.wait(closeWait)
+			if s.noWait != nil {
+				s.noWait.wait(closeWait)
 			}
 			s.c.SetReadDeadline(time.Now().Add(closeWait / 2))
 			io.Copy(io.Discard, io.LimitReader(s.c, 1<<20))

@@ -18,18 +18,18 @@ import (
 
 // Limits and times of files, transcripts and answers by mail.
 const (
-	fileBurst     = 20 // files a participant may send at once
-	fileEvery     = 3 * time.Second
-	prefixFiles   = 60 // of an address prefix; then one a second
-	filesAtOnce   = 3  // of one participant under way; the next is refused
-	collectEvery  = time.Hour
-	collectAge    = time.Hour // files that nobody has are kept for so long
-	lookEvery     = time.Minute
-	lookMost      = 10 * time.Second
-	replyLife     = 90 * 24 * time.Hour // a transcript can be answered for so long
+	fileBurst      = 20 // files a participant may send at once
+	fileEvery      = 3 * time.Second
+	prefixFiles    = 60 // of an address prefix; then one a second
+	filesAtOnce    = 3  // of one participant under way; the next is refused
+	collectEvery   = time.Hour
+	collectAge     = time.Hour // files that nobody has are kept for so long
+	lookEvery      = time.Minute
+	lookMost       = 10 * time.Second
+	replyLife      = 90 * 24 * time.Hour // a transcript can be answered for so long
 	DefaultLeftFor = 2 * time.Minute
-	transcriptFor = time.Minute // writing and sending the transcripts of one room
-	maxLines      = 2000        // messages of one transcript; the newest
+	transcriptFor  = time.Minute // writing and sending the transcripts of one room
+	maxLines       = 2000        // messages of one transcript; the newest
 )
 
 // TalkRooms is what files, changes, search, transcripts and answers by mail
@@ -146,7 +146,7 @@ func (r *Relay) collectFiles() {
 		return r.opt.Rooms.HasFile(ctx, r.talks.folder, id)
 	})
 	if err != nil && r.ctx.Err() == nil {
-		r.opt.Log("removing files that nobody has", "removed", n, "reason", err.Error())
+		r.log.Warn("removing files that nobody has", "removed", n, "err", err)
 	}
 }
 

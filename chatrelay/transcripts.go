@@ -17,7 +17,7 @@ import (
 // wish notes whether the person wants transcripts, and tells all their tabs.
 func (s *session) wish(ctx context.Context, f *frame.Frame) error {
 	var me chat.Participant
-	s.hall.do(func() { me = person(s.hall.info, s.me) })
+	s.room.do(func() { me = person(s.room.info, s.me) })
 	if me.Addr == "" {
 		s.refuse(f.ID, frame.ErrForbidden, "there is no address for a transcript")
 		return nil
@@ -31,15 +31,15 @@ func (s *session) wish(ctx context.Context, f *frame.Frame) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	err := s.r.opt.Rooms.SetWish(ctx, s.hall.id, chat.TranscriptWish{Participant: s.me, On: f.On, Lang: f.Lang, Zone: f.Zone})
+	err := s.r.opt.Rooms.SetWish(ctx, s.room.id, chat.TranscriptWish{Participant: s.me, On: f.On, Lang: f.Lang, Zone: f.Zone})
 	if err != nil {
-		s.r.opt.Log("noting a wish for transcripts", "room", s.hall.id, "reason", err.Error())
+		s.r.log.Warn("noting a wish for transcripts", "room", s.room.id, "err", err)
 		s.refuse(f.ID, frame.ErrStore, "the wish could not be kept, send it again")
 		return nil
 	}
-	h := s.hall
-	h.post(func() {
-		h.wishes[s.me] = f.On
+	h := s.room
+	h.do(func() {
+		h.transcripts[s.me] = f.On
 		b := frame.Encode(&frame.Frame{T: frame.TTranscript, On: f.On})
 		for other := range h.sessions {
 			if other.me == s.me {
@@ -57,7 +57,7 @@ func (s *session) usualWish(ctx context.Context, me chat.Participant, on bool) b
 		return on
 	}
 	said := false
-	s.hall.do(func() { _, said = s.hall.wishes[s.me] })
+	s.room.do(func() { _, said = s.room.transcripts[s.me] })
 	if said {
 		return on
 	}
@@ -68,11 +68,11 @@ func (s *session) usualWish(ctx context.Context, me chat.Participant, on bool) b
 		return on
 	}
 	w.Participant, w.Usual = s.me, true
-	if err := s.r.opt.Rooms.SetWish(ctx, s.hall.id, w); err != nil {
-		s.r.opt.Log("noting a wish for transcripts", "room", s.hall.id, "reason", err.Error())
+	if err := s.r.opt.Rooms.SetWish(ctx, s.room.id, w); err != nil {
+		s.r.log.Warn("noting a wish for transcripts", "room", s.room.id, "err", err)
 		return on
 	}
-	s.hall.do(func() { s.hall.wishes[s.me] = true })
+	s.room.do(func() { s.room.transcripts[s.me] = true })
 	return true
 }
 
@@ -139,7 +139,7 @@ func (r *Relay) quietRooms() {
 	defer cancel()
 	list, err := r.opt.Rooms.QuietRooms(ctx, time.Now().Add(-r.opt.Silence))
 	if err != nil && r.ctx.Err() == nil {
-		r.opt.Log("looking for transcripts to send", "reason", err.Error())
+		r.log.Warn("looking for transcripts to send", "err", err)
 	}
 	for _, id := range list {
 		if r.ctx.Err() == nil {
@@ -160,7 +160,7 @@ func (r *Relay) transcribe(roomID string) {
 	}
 	if err != nil {
 		if r.ctx.Err() == nil {
-			r.opt.Log("writing transcripts", "room", roomID, "reason", err.Error())
+			r.log.Warn("writing transcripts", "room", roomID, "err", err)
 		}
 		return
 	}
@@ -174,7 +174,7 @@ func (r *Relay) transcribe(roomID string) {
 		case err != nil:
 			result = "failed"
 			if r.ctx.Err() == nil {
-				r.opt.Log("sending a transcript, will try again", "room", roomID, "reason", err.Error())
+				r.log.Warn("sending a transcript, will try again", "room", roomID, "err", err)
 			}
 		case !sent:
 			result = "empty"

@@ -154,7 +154,7 @@ func (h *hook) deliver(a hooked) {
 		hooksTotal.WithLabelValues("retried").Inc()
 	}
 	hooksTotal.WithLabelValues("failed").Inc()
-	h.r.opt.Log("calling a webhook", "room", a.note.Room, "reason", fmt.Sprint(err))
+	h.r.log.Warn("calling a webhook", "room", a.note.Room, "err", err)
 }
 
 // call makes one request; again says whether an error is worth another try.

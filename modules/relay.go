@@ -191,7 +191,7 @@ func (m *Relay) Init(cfg *config.Map) error {
 	}
 	opt.Mailer = &pipelineMailer{target: target, from: from, domain: domain}
 	opt.StateDir = config.StateDirectory
-	opt.Log = func(msg string, fields ...any) { m.out.Msg(msg, fields...) }
+	opt.Log = m.log()
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	opt.Key, err = store.Setting(ctx, "relay.key", func() ([]byte, error) {

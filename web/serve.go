@@ -124,7 +124,7 @@ func (l *boundListener) Accept() (net.Conn, error) {
 		prefix := limit.Prefix(remoteIP(c.RemoteAddr().String()))
 		if l.enter(prefix) {
 			connsOpen.Inc()
-			return &boundConn{Conn: chatrelay.Spill(c), leave: sync.OnceFunc(func() { l.leave(prefix); connsOpen.Dec() })}, nil
+			return &boundConn{Conn: chatrelay.NoWait(c), leave: sync.OnceFunc(func() { l.leave(prefix); connsOpen.Dec() })}, nil
 		}
 		connsRefused.Inc()
 		c.Close()

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -98,7 +99,7 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 	base := &url.URL{Scheme: "https", Host: addr}
 	key := bytes.Repeat([]byte{7}, 32)
 	opt := chatrelay.Options{Host: "127.0.0.1", Binds: map[string]netip.Addr{"": netip.MustParseAddr("127.0.0.1")}, WebBase: base.String(), Presence: where,
-		Rooms: rooms, Mailer: noMail{}, Key: key, StateDir: dir, Log: log}
+		Rooms: rooms, Mailer: noMail{}, Key: key, StateDir: dir, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	relay, err := chatrelay.New(opt)
 	if err != nil {
 		return err

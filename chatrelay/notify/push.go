@@ -22,6 +22,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -160,7 +161,7 @@ type Options struct {
 	Contact       string // whom a push service's operator can reach: a mail address or an https URL (RFC 8292 section 2.1)
 	Subscriptions Subscriptions
 	// Log is for the operator; may be nil. It gets no endpoint, which is a secret.
-	Log func(msg string, fields ...any)
+	Log *slog.Logger // nil: nothing is logged
 	// Report is told how each push ended, nil being accepted by the service;
 	// may be nil. It is called by the pusher's goroutines and must not block.
 	Report func(login string, n Note, err error)

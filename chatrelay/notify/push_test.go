@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -49,7 +50,7 @@ func start(t *testing.T, s *service, anywhere bool) *harness {
 	p, err := New(Options{
 		Keys: s.keys, Contact: "postmaster@mall.example", Subscriptions: h.subs, Anywhere: anywhere,
 		TLS:    &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		Log:    func(msg string, fields ...any) { t.Log(append([]any{msg}, fields...)...) },
+		Log:    slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Report: func(login string, n Note, err error) { h.ended <- ended{login, n, err} },
 	})
 	if err != nil {

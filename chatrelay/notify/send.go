@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -32,7 +33,7 @@ func New(opt Options) (*Pusher, error) {
 		return nil, errors.New("starting push: keys, contact and subscriptions are needed")
 	}
 	if opt.Log == nil {
-		opt.Log = func(string, ...any) {}
+		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	if opt.Report == nil {
 		opt.Report = func(string, Note, error) {}
@@ -150,7 +151,7 @@ func (p *Pusher) forget(u *push) {
 	ctx, cancel := context.WithTimeout(p.ctx, sendTimeout)
 	defer cancel()
 	if err := p.opt.Subscriptions.Forget(ctx, u.sub.Endpoint); err != nil {
-		p.opt.Log("forgetting a push subscription", "login", u.login, "reason", err.Error())
+		p.opt.Log.Warn("forgetting a push subscription", "login", u.login, "err", err)
 	}
 }
 
@@ -167,7 +168,7 @@ func (p *Pusher) report(u *push, err error) {
 		outcome = "closed"
 	default:
 		outcome = "failed"
-		p.opt.Log("sending a push", "login", u.login, "room", u.note.Room, "kind", u.note.Kind, "reason", err.Error())
+		p.opt.Log.Warn("sending a push", "login", u.login, "room", u.note.Room, "kind", u.note.Kind, "err", err)
 	}
 	pushesTotal.WithLabelValues(u.note.Kind, outcome).Inc()
 	p.opt.Report(u.login, u.note, err)

@@ -13,35 +13,35 @@ import (
 	"github.com/chmail/chmail/guard/limit"
 )
 
-// fairness keeps one person, one network and the callers of one callee from
+// limiters keep one person, one network and the callers of one callee from
 // taking what is everybody's. Each has buckets of its own, so who reaches a
 // limit stands in nobody else's way. Messages beyond it are read later, which
 // slows their writer down and loses nothing; attempts beyond it are refused.
-type fairness struct {
+type limiters struct {
 	sayMe, sayFrom              *limit.Buckets // messages of a participant, of an address prefix
 	callMe, callFrom, callWhoso *limit.Buckets // attempts of a participant, of an address prefix, at a login
 }
 
-func newFairness() fairness {
+func newLimiters() limiters {
 	of := func(every, burst int) *limit.Buckets {
 		return limit.NewBuckets(limit.Rate{Every: rate.Limit(every), Burst: burst}, maxTracked)
 	}
-	return fairness{sayMe: of(sayRate, sayBurst), sayFrom: of(200, 1000),
+	return limiters{sayMe: of(sayRate, sayBurst), sayFrom: of(200, 1000),
 		callMe: of(1, 30), callFrom: of(2, 60), callWhoso: of(20, 200)}
 }
 
 // maySay says how long a message must wait for its turn.
 func (s *session) maySay() time.Duration {
-	wait := s.r.fair.sayMe.Wait(strconv.FormatInt(s.me, 10))
+	wait := s.r.limiters.sayMe.Wait(strconv.FormatInt(s.me, 10))
 	if from := prefixOf(s.conn.RemoteIP()); from.IsValid() {
-		wait = max(wait, s.r.fair.sayFrom.Wait(from.String()))
+		wait = max(wait, s.r.limiters.sayFrom.Wait(from.String()))
 	}
 	return wait
 }
 
 // mayCall says how long until a participant at an address may make an attempt
 // at a login.
-func (f *fairness) mayCall(me int64, at netip.Addr, callee string) time.Duration {
+func (f *limiters) mayCall(me int64, at netip.Addr, callee string) time.Duration {
 	wait := f.callMe.Wait(strconv.FormatInt(me, 10))
 	if from := prefixOf(at); wait == 0 && from.IsValid() {
 		wait = f.callFrom.Wait(from.String())

@@ -17,34 +17,34 @@ import (
 // errFull: the relay has maxRooms live rooms.
 var errFull = errors.New("the relay is full")
 
-// hall is a live room. Its steps own everything below them: functions that
+// liveRoom is a live room. Its steps own everything below them: functions that
 // others bring, of which one runs at a time. It lives while it has a user: a
 // connection, a ringing attempt, an alarm on its way.
-type hall struct {
+type liveRoom struct {
 	r     *Relay
 	id    string
 	users atomic.Int64 // from 0 only under Relay.mu
 	over  bool         // under Relay.mu: the last user has left
-	steps steps
+	loop  loop
 
-	info     chat.Info
-	last     int64                  // offset of the newest message that was passed on
-	early    map[int64]chat.Message // committed, while one before them is not known yet; maxFlying a session at most
-	sessions map[*session]bool
-	seen     map[int64]int64
-	wishes   map[int64]bool  // who gets a transcript by mail
-	call     *call           // the newest attempt; nil when there was none
-	wish     *wish           // an attempt that was not made, since the callee seemed to be here
-	told     time.Time       // when other relays were told of news
-	telling  bool            // they will be soon
-	newsAt   time.Time       // when browsers were told of news
-	chats    map[string]bool // logins that are here with somebody else
-	gone     bool            // another relay serves the room
+	info        chat.Info
+	last        int64                  // offset of the newest message that was passed on
+	early       map[int64]chat.Message // committed, while one before them is not known yet; maxFlying a session at most
+	sessions    map[*session]bool
+	seen        map[int64]int64
+	transcripts map[int64]bool  // who gets a transcript by mail
+	call        *call           // the newest attempt; nil when there was none
+	pending     *pendingAttempt // an attempt that was not made, since the callee seemed to be here
+	told        time.Time       // when other relays were told of news
+	telling     bool            // they will be soon
+	newsAt      time.Time       // when browsers were told of news
+	chats       map[string]bool // logins that are here with somebody else
+	gone        bool            // another relay serves the room
 }
 
 // enter returns the live room, for whose use leave must be called. A
 // *movedError says that it is at another relay.
-func (r *Relay) enter(ctx context.Context, id string) (*hall, error) {
+func (r *Relay) enter(ctx context.Context, id string) (*liveRoom, error) {
 	if h := r.use(id, nil); h != nil {
 		return h, nil
 	}
@@ -71,8 +71,8 @@ func (r *Relay) enter(ctx context.Context, id string) (*hall, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &hall{r: r, id: id, info: info, last: info.Next - 1, seen: seen, wishes: wishes, sessions: map[*session]bool{}, early: map[int64]chat.Message{}}
-	h.steps.list = []step{{f: h.resume}} // before all others
+	h := &liveRoom{r: r, id: id, info: info, last: info.Next - 1, seen: seen, transcripts: wishes, sessions: map[*session]bool{}, early: map[int64]chat.Message{}}
+	h.loop.jobs = []job{{f: h.resume}} // before all others
 	latest, err := r.opt.Rooms.Attempts(ctx, id, 1)
 	if err != nil {
 		return nil, err
@@ -87,23 +87,23 @@ func (r *Relay) enter(ctx context.Context, id string) (*hall, error) {
 }
 
 // use counts one more user of a live room; fresh becomes it if there is none.
-func (r *Relay) use(id string, fresh *hall) *hall {
+func (r *Relay) use(id string, fresh *liveRoom) *liveRoom {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	h := r.halls[id]
+	h := r.rooms[id]
 	if h == nil {
-		if fresh == nil || len(r.halls) >= maxRooms || r.closed {
+		if fresh == nil || len(r.rooms) >= maxRooms || r.closed {
 			return nil
 		}
 		h = fresh
-		r.halls[id] = h
+		r.rooms[id] = h
 		roomsLive.Inc()
 	}
 	h.users.Add(1)
 	return h
 }
 
-func (h *hall) leave() {
+func (h *liveRoom) leave() {
 	if h.users.Add(-1) > 0 {
 		return
 	}
@@ -114,8 +114,8 @@ func (h *hall) leave() {
 	}
 	h.over = true
 	h.r.talks.left(h.id) // the last one's part may not have run
-	if h.r.halls[h.id] == h {
-		delete(h.r.halls, h.id)
+	if h.r.rooms[h.id] == h {
+		delete(h.r.rooms, h.id)
 		h.r.vacate(h.id)
 	}
 	h.disband()
@@ -123,7 +123,7 @@ func (h *hall) leave() {
 }
 
 // hold counts one more user of a room that is still live.
-func (h *hall) hold() bool {
+func (h *liveRoom) hold() bool {
 	for {
 		n := h.users.Load()
 		if n == 0 {
@@ -136,16 +136,16 @@ func (h *hall) hold() bool {
 }
 
 // store returns the context of one call to the store.
-func (h *hall) store() (context.Context, context.CancelFunc) {
+func (h *liveRoom) store() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(h.r.ctx), callTimeout)
 }
 
-func (h *hall) log(doing string, err error) {
-	h.r.opt.Log(doing, "room", h.id, "reason", err.Error())
+func (h *liveRoom) log(doing string, err error) {
+	h.r.log.Warn(doing, "room", h.id, "err", err)
 }
 
 // broadcast encodes a frame once and queues it for everyone but one.
-func (h *hall) broadcast(f *frame.Frame, but *session) {
+func (h *liveRoom) broadcast(f *frame.Frame, but *session) {
 	b := frame.Encode(f)
 	for s := range h.sessions {
 		if s != but {
@@ -155,7 +155,7 @@ func (h *hall) broadcast(f *frame.Frame, but *session) {
 }
 
 // here are the participants who are connected.
-func (h *hall) here() []int64 {
+func (h *liveRoom) here() []int64 {
 	ids := []int64{}
 	known := map[int64]bool{}
 	for s := range h.sessions {
@@ -167,7 +167,7 @@ func (h *hall) here() []int64 {
 	return ids
 }
 
-func (h *hall) isHere(id int64) bool {
+func (h *liveRoom) isHere(id int64) bool {
 	for s := range h.sessions {
 		if s.me == id {
 			return true
@@ -177,7 +177,7 @@ func (h *hall) isHere(id int64) bool {
 }
 
 // refresh reads the participants again when one is not known yet.
-func (h *hall) refresh(id int64) {
+func (h *liveRoom) refresh(id int64) {
 	if id == 0 || person(h.info, id).ID != 0 {
 		return
 	}
@@ -192,20 +192,20 @@ func (h *hall) refresh(id int64) {
 }
 
 // people tells who is in the room.
-func (h *hall) people() {
+func (h *liveRoom) people() {
 	f := &frame.Frame{T: frame.TPeople, People: chat.Listed(h.info.Participants, 0), Here: h.here()}
 	h.broadcast(f, nil) // nobody here is hidden: whoever comes in is revealed
 	h.company()
 }
 
 // welcome is the answer to a session's hello.
-func (h *hall) welcome(s *session) *frame.Frame {
+func (h *liveRoom) welcome(s *session) *frame.Frame {
 	h.refresh(s.me)
 	now := time.Now().UTC()
 	f := &frame.Frame{T: frame.TWelcome, Room: h.id, Epoch: h.info.Epoch, Me: s.me, Subject: h.info.Subject,
 		People: chat.Listed(h.info.Participants, s.me), Here: append(h.here(), s.me), SeenBy: maps.Clone(h.seen), At: &now,
 		Carrier: s.conn.Carrier(), Port: s.conn.Port(), Ticket: s.pass(now), Peers: h.r.sockets(),
-		Transcript: h.wishes[s.me], MaxFile: h.r.talks.maxFile, EditFor: int(chat.EditFor / time.Second)}
+		Transcript: h.transcripts[s.me], MaxFile: h.r.talks.maxFile, EditFor: int(chat.EditFor / time.Second)}
 	if h.isHere(s.me) {
 		f.Here = f.Here[:len(f.Here)-1]
 	}
@@ -216,7 +216,7 @@ func (h *hall) welcome(s *session) *frame.Frame {
 }
 
 // reveal makes somebody from Bcc known to the others, now that they came in.
-func (h *hall) reveal(id int64) {
+func (h *liveRoom) reveal(id int64) {
 	i := slices.IndexFunc(h.info.Participants, func(p chat.Participant) bool { return p.ID == id && p.Hidden })
 	if i < 0 {
 		return
@@ -232,7 +232,7 @@ func (h *hall) reveal(id int64) {
 // join adds a session that has everything up to after. It reads the little
 // that is left to the room's newest message; false: it is more than a page,
 // and the session must read on by itself first.
-func (h *hall) join(s *session, after int64) (joined bool) {
+func (h *liveRoom) join(s *session, after int64) (joined bool) {
 	h.catchUp()
 	if h.last-after > joinPage {
 		return false
@@ -271,7 +271,7 @@ func (h *hall) join(s *session, after int64) (joined bool) {
 	return true
 }
 
-func (h *hall) part(s *session) {
+func (h *liveRoom) part(s *session) {
 	if !h.sessions[s] {
 		return
 	}
@@ -286,12 +286,12 @@ func (h *hall) part(s *session) {
 	if h.call != nil && h.call.a.Caller == s.me {
 		h.call.callerGone(h)
 	}
-	h.afterAll(s)
+	h.attemptPending(s)
 }
 
 // posted passes on a message that a session has committed, and acknowledges
 // it. The messages before it are passed on first, whoever wrote them.
-func (h *hall) posted(s *session, m chat.Message) {
+func (h *liveRoom) posted(s *session, m chat.Message) {
 	if m.Offset == h.last+1 {
 		h.pass(m)
 	} else if m.Offset > h.last {
@@ -305,7 +305,7 @@ func (h *hall) posted(s *session, m chat.Message) {
 // await keeps a message until the ones before it come. They were committed
 // together with it, or before, and are on their way by other goroutines; what
 // is not, is read.
-func (h *hall) await(m chat.Message) {
+func (h *liveRoom) await(m chat.Message) {
 	if h.early[m.Offset] = m; len(h.early) > 1 {
 		return // it is seen to already
 	}
@@ -319,7 +319,7 @@ func (h *hall) await(m chat.Message) {
 }
 
 // catchUp passes on what the store has beyond last.
-func (h *hall) catchUp() {
+func (h *liveRoom) catchUp() {
 	ctx, cancel := h.store()
 	defer cancel()
 	for {
@@ -341,7 +341,7 @@ func (h *hall) catchUp() {
 
 // pass hands the next message to everyone, and what follows it and came early;
 // its writer gets the ack instead.
-func (h *hall) pass(m chat.Message) {
+func (h *liveRoom) pass(m chat.Message) {
 	h.last = m.Offset
 	delete(h.early, m.Offset)
 	h.refresh(m.From)
@@ -366,7 +366,7 @@ func (h *hall) pass(m chat.Message) {
 }
 
 // absent are the logins of the room that are not here.
-func (h *hall) absent() (logins []string) {
+func (h *liveRoom) absent() (logins []string) {
 	for _, p := range h.info.Participants {
 		if p.Login != "" && !p.Guest && !h.isHere(p.ID) {
 			logins = append(logins, p.Login)
@@ -377,7 +377,7 @@ func (h *hall) absent() (logins []string) {
 
 // tellRelays lets the devices at other relays know that there is something
 // new, at most once in newsEvery.
-func (h *hall) tellRelays() {
+func (h *liveRoom) tellRelays() {
 	if h.telling || h.r.alone() {
 		return
 	}
@@ -393,7 +393,7 @@ func (h *hall) tellRelays() {
 }
 
 // note appends one of the server's own lines.
-func (h *hall) note(about int64, text string) {
+func (h *liveRoom) note(about int64, text string) {
 	ctx, cancel := h.store()
 	defer cancel()
 	m, err := h.r.opt.Rooms.Append(ctx, h.r.home(), h.id, chat.Message{Kind: chat.KindNote, From: about, Text: text})

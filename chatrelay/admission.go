@@ -18,21 +18,21 @@ import (
 // errCrowd: too many connections of one address prefix.
 var errCrowd = errors.New("too many connections from there")
 
-// doors counts the connections that come in at all granted ports, by address
+// admission counts the connections that come in at all granted ports, by address
 // prefix: an IPv4 address, or an IPv6 /64, which is one customer's. While many
 // come at once, newcomers must prove that they are where they say (QUIC Retry,
 // RFC 9000 section 8.1.2): it costs them a round trip and an attacker with
 // forged addresses everything. What comes from this machine has no prefix: it
 // may stand for anybody.
-type doors struct {
+type admission struct {
 	mu      sync.Mutex
 	opening int // handshakes under way
 	recent  *rate.Limiter
-	of      map[netip.Prefix]*crowd
+	of      map[netip.Prefix]*prefixCount
 }
 
-// crowd is one prefix.
-type crowd struct {
+// prefixCount is one prefix.
+type prefixCount struct {
 	conns int
 	rate  *rate.Limiter
 }
@@ -46,7 +46,7 @@ func prefixOf(a netip.Addr) netip.Prefix {
 }
 
 // verify is for quic.Transport.VerifySourceAddress.
-func (d *doors) verify(from net.Addr) bool {
+func (d *admission) verify(from net.Addr) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.recent == nil {
@@ -64,17 +64,17 @@ type entrantKey struct{}
 
 // entrant is a connection whose handshake is under way.
 type entrant struct {
-	d       *doors
-	settled bool // under doors.mu
+	d       *admission
+	settled bool // under admission.mu
 }
 
 // enter is for quic.Transport.ConnContext: it counts a connection in, and out
 // when its context ends, or refuses it.
-func (d *doors) enter(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+func (d *admission) enter(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
 	p := prefixOf(addrOf(info.RemoteAddr))
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := d.crowd(p)
+	c := d.prefixCount(p)
 	if c != nil && (c.conns >= maxPrefixConns || !c.rate.Allow()) {
 		refusedTotal.WithLabelValues("prefix").Inc()
 		return nil, errCrowd
@@ -95,9 +95,9 @@ func (d *doors) enter(ctx context.Context, info *quic.ClientInfo) (context.Conte
 	return context.WithValue(ctx, entrantKey{}, e), nil
 }
 
-// crowd is a prefix's count; nil: it is not counted. A prefix without
+// prefixCount is a prefix's count; nil: it is not counted. A prefix without
 // connections is forgotten when its place is needed.
-func (d *doors) crowd(p netip.Prefix) *crowd {
+func (d *admission) prefixCount(p netip.Prefix) *prefixCount {
 	if !p.IsValid() {
 		return nil
 	}
@@ -105,7 +105,7 @@ func (d *doors) crowd(p netip.Prefix) *crowd {
 		return c
 	}
 	if d.of == nil {
-		d.of = map[netip.Prefix]*crowd{}
+		d.of = map[netip.Prefix]*prefixCount{}
 	}
 	if len(d.of) >= maxPrefixes {
 		tries := 64
@@ -119,7 +119,7 @@ func (d *doors) crowd(p netip.Prefix) *crowd {
 			}
 		}
 	}
-	c := &crowd{rate: rate.NewLimiter(prefixRate, prefixBurst)}
+	c := &prefixCount{rate: rate.NewLimiter(prefixRate, prefixBurst)}
 	d.of[p] = c
 	return c
 }
@@ -133,7 +133,7 @@ func settled(ctx context.Context) {
 	}
 }
 
-// settle is called with doors.mu held.
+// settle is called with admission.mu held.
 func (e *entrant) settle() {
 	if !e.settled {
 		e.settled = true

@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// Spill wraps a connection that may become a WebSocket. Then its writes do not
+// NoWait wraps a connection that may become a WebSocket. Then its writes do not
 // wait: what the system does not take at once is kept, and written by a
 // goroutine that lives only as long as there is something left. So a message
 // can be written by whoever has it, under TLS too, and a reader that does not
 // keep up holds nobody up. Listeners whose connections come to Upgrade should
 // wrap them; without it each delivery takes a goroutine.
-func Spill(c net.Conn) net.Conn {
+func NoWait(c net.Conn) net.Conn {
 	if t, ok := c.(syscall.Conn); ok {
 		if raw, err := t.SyscallConn(); err == nil {
-			return &spillConn{Conn: c, raw: raw}
+			return &noWaitConn{Conn: c, raw: raw}
 		}
 	}
 	return c
 }
 
-type spillConn struct {
+type noWaitConn struct {
 	net.Conn
 	raw  syscall.RawConn
 	on   atomic.Bool // writes do not wait
@@ -36,10 +36,10 @@ type spillConn struct {
 	err  error         // of writing it
 }
 
-// spillOf finds the wrapper below TLS and others that tell what they wrap.
-func spillOf(c net.Conn) *spillConn {
+// noWaitOf finds the wrapper below TLS and others that tell what they wrap.
+func noWaitOf(c net.Conn) *noWaitConn {
 	for {
-		if s, ok := c.(*spillConn); ok {
+		if s, ok := c.(*noWaitConn); ok {
 			return s
 		}
 		w, ok := c.(interface{ NetConn() net.Conn })
@@ -51,13 +51,13 @@ func spillOf(c net.Conn) *spillConn {
 }
 
 // wet says whether something is left to write.
-func (s *spillConn) wet() bool {
+func (s *noWaitConn) wet() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.dry != nil
 }
 
-func (s *spillConn) Write(b []byte) (int, error) {
+func (s *noWaitConn) Write(b []byte) (int, error) {
 	if !s.on.Load() {
 		return s.Conn.Write(b)
 	}
@@ -94,7 +94,7 @@ func (s *spillConn) Write(b []byte) (int, error) {
 }
 
 // flush writes what is left.
-func (s *spillConn) flush() {
+func (s *noWaitConn) flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.rest) > 0 && s.err == nil {
@@ -113,7 +113,7 @@ func (s *spillConn) flush() {
 }
 
 // wait returns when nothing is left, at most after d.
-func (s *spillConn) wait(d time.Duration) error {
+func (s *noWaitConn) wait(d time.Duration) error {
 	s.mu.Lock()
 	dry, err := s.dry, s.err
 	s.mu.Unlock()

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package chatrelay
+
+import "sync"
+
+// loop runs the jobs of a live room one after the other, in a goroutine of its
+// own that lives while there are jobs: an idle room costs none, and no
+// connection runs the work of a room.
+//
+// Its queue is bounded by what brings jobs. A connection brings one with do
+// and waits for it. What brings one with post never waits: the messages of a
+// connection on their way to the store (maxFlying), a timer, a letter of
+// another relay (which has a queue of its own).
+type loop struct {
+	mu      sync.Mutex
+	jobs    []job
+	running bool
+}
+
+type job struct {
+	f    func()
+	done chan<- bool // gets whether f has run; nil: nobody waits
+}
+
+// post brings a job that runs soon. It never waits.
+func (h *liveRoom) post(f func()) { h.bring(job{f: f}) }
+
+// do brings a job and returns when it has run; a job must not call it. It
+// reports false when the relay ends or the last user has left instead: then f
+// has not run, and never will.
+func (h *liveRoom) do(f func()) bool {
+	done := make(chan bool, 1)
+	h.bring(job{f, done})
+	return <-done
+}
+
+func (h *liveRoom) bring(j job) {
+	h.loop.mu.Lock()
+	defer h.loop.mu.Unlock()
+	h.loop.jobs = append(h.loop.jobs, j)
+	if !h.loop.running {
+		h.loop.running = true
+		go h.run()
+	}
+}
+
+// run runs jobs until there is none.
+func (h *liveRoom) run() {
+	for {
+		h.loop.mu.Lock()
+		jobs := h.loop.jobs
+		h.loop.jobs = nil
+		h.loop.running = len(jobs) > 0
+		h.loop.mu.Unlock()
+		if len(jobs) == 0 {
+			return
+		}
+		for _, j := range jobs {
+			ran := h.runJob(j.f)
+			if j.done != nil {
+				j.done <- ran
+			}
+		}
+	}
+}
+
+// runJob runs f, unless the last user has left meanwhile or the relay has
+// ended. A panic ends the job and nothing else.
+func (h *liveRoom) runJob(f func()) bool {
+	if !h.r.work.enter() {
+		return false
+	}
+	defer h.r.work.leave()
+	if h.r.ctx.Err() != nil || !h.hold() {
+		return false
+	}
+	defer h.leave()
+	defer h.r.recovered("a room")
+	f()
+	return true
+}
+
+// gate counts what is under way, until it is closed.
+type gate struct {
+	mu     sync.Mutex
+	n      int
+	closed bool
+	empty  *sync.Cond
+}
+
+// enter counts somebody in; false: the gate is closed.
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.n++
+	}
+	return !g.closed
+}
+
+func (g *gate) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.n--; g.n == 0 && g.empty != nil {
+		g.empty.Broadcast()
+	}
+}
+
+// close closes the gate and waits until nothing is under way.
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed, g.empty = true, sync.NewCond(&g.mu)
+	for g.n > 0 {
+		g.empty.Wait()
+	}
+}
