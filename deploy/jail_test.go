@@ -54,8 +54,9 @@ func enter(path string) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("forbidding new privileges: %w", err)
 	}
-	filter := unix.SockFprog{Len: uint16(len(j.Filter)), Filter: &j.Filter[0]}
-	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&filter)), 0, 0); err != nil {
+	filter := &unix.SockFprog{Len: uint16(len(j.Filter)), Filter: &j.Filter[0]}
+	err = unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(filter)), 0, 0)
+	if err != nil {
 		return fmt.Errorf("filtering system calls: %w", err)
 	}
 	return syscall.Exec(j.Args[0], j.Args, os.Environ())
@@ -67,7 +68,7 @@ func (j *jail) mount() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("leaving the system's mounts: %w", err)
 	}
-	// Other folders of these are below a hidden one, so they are bound before.
+	// What is bound may lie in a folder that is hidden, so it is staged first.
 	const staged = "/mnt"
 	if err := unix.Mount("tmpfs", staged, "tmpfs", 0, ""); err != nil {
 		return fmt.Errorf("mounting %s: %w", staged, err)
@@ -171,7 +172,8 @@ func filterOf(t *testing.T, u unit) []unix.SockFilter {
 		}
 		for _, r := range list {
 			if nr, ok := numbers[r.call]; ok {
-				f = append(f, unix.SockFilter{Code: equal, K: nr, Jf: 5}, argument(r.arg), unix.SockFilter{Code: and, K: r.bits},
+				f = append(f, unix.SockFilter{Code: equal, K: nr, Jf: 5},
+					argument(r.arg), unix.SockFilter{Code: and, K: r.bits},
 					unix.SockFilter{Code: equal, K: r.bits, Jf: 1}, kill, number)
 			}
 		}

@@ -46,7 +46,8 @@ func TestUnit(t *testing.T) {
 	u := readUnit(t, "chmaild.service")
 	j := newJail(t, u)
 
-	demo := j.start(t, "/usr/local/bin/chmaild", "demo", "--json", "--base-port", "0", "--state", j.path("StateDirectory"))
+	const program = "/usr/local/bin/chmaild"
+	demo := j.start(t, program, "demo", "--json", "--base-port", "0", "--state", j.path("StateDirectory"))
 	var where struct{ Web, SMTP string }
 	if err := json.NewDecoder(demo.out).Decode(&where); err != nil {
 		t.Fatalf("the demo said nothing: %v, %v", err, demo.wait(t))
@@ -213,7 +214,8 @@ func newJail(t *testing.T, u unit) *jail {
 
 // path is where the unit's programs see their folder.
 func (j *jail) path(directive string) string {
-	return map[string]string{"StateDirectory": "/var/lib/", "RuntimeDirectory": "/run/"}[directive] + j.unit.last(directive)
+	above := map[string]string{"StateDirectory": "/var/lib", "RuntimeDirectory": "/run"}
+	return filepath.Join(above[directive], j.unit.last(directive))
 }
 
 func (j *jail) sampleLink(t *testing.T) string {

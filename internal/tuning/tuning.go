@@ -6,9 +6,8 @@
 // Go lets a process grow to twice of what it needs before it collects. After
 // some mail that is 78 MB instead of 62, and with 5,000 idle chats 25 MB more
 // over WebSocket and some 100 MB more over QUIC (measured beside GOGC=100 in the
-// environment; bench/relay.sh idle). Collecting sooner
-// costs processor time for each octet that is allocated, which is little for as
-// long as little is; so a busy server collects as seldom as Go does.
+// environment; bench/relay.sh idle). Collecting sooner costs processor time for
+// each octet that is allocated, so a busy server collects as seldom as Go does.
 package tuning
 
 import (
