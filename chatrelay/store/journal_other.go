@@ -5,6 +5,3 @@
 package store
 
 const direct = 0
-
-// inBackground is Linux'.
-func inBackground() {}

@@ -415,7 +415,6 @@ func (r *redo) mark(ctx context.Context, roomID string, participant, offset int6
 // applier brings what waits into the database, some time after it came.
 func (s *Store) applier() {
 	defer s.owned.Done()
-	inBackground()
 	r := s.redo
 	late := func() {
 		r.mu.Lock()
