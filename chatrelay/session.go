@@ -335,7 +335,7 @@ func (s *session) seen(ctx context.Context, offset int64) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := s.r.opt.Rooms.Seen(ctx, h.id, s.me, offset); err != nil {
+	if err := s.r.opt.Rooms.Seen(ctx, h.r.home(), h.id, s.me, offset); err != nil {
 		s.r.log.Warn("noting what was seen", "room", h.id, "err", err)
 		return nil
 	}
