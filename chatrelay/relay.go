@@ -70,7 +70,7 @@ type Rooms interface {
 	Append(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
 	AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error))
 	Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error)
-	Seen(ctx context.Context, roomID string, participant, offset int64) error
+	Seen(ctx context.Context, home, roomID string, participant, offset int64) error
 	SeenBy(ctx context.Context, roomID string) (map[int64]int64, error)
 	PutAttempt(ctx context.Context, a chat.Attempt) error
 	Attempts(ctx context.Context, roomID string, limit int) ([]chat.Attempt, error)

@@ -388,7 +388,7 @@ func (h *liveRoom) saveSeen() {
 		}
 		for participant, offset := range marks {
 			ctx, cancel := h.store()
-			if err := h.r.opt.Rooms.Seen(ctx, h.id, participant, offset); err != nil {
+			if err := h.r.opt.Rooms.Seen(ctx, h.r.home(), h.id, participant, offset); err != nil {
 				h.log("noting what was seen", err)
 			}
 			cancel()
