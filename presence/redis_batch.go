@@ -75,7 +75,10 @@ func (r *Redis) sendBatches() {
 		// An error of the pipeline is also the error of its commands.
 		_, _ = r.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 			for _, p := range batch {
-				if p.ctx.Err() != nil {
+				if err := p.ctx.Err(); err != nil {
+					for _, cmd := range p.cmds {
+						cmd.SetErr(err)
+					}
 					continue
 				}
 				for _, cmd := range p.cmds {

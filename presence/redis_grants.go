@@ -175,7 +175,9 @@ func (r *Redis) grant(ctx context.Context, login string) (g Grant, again bool, e
 		here, again, err = r.grantHere(ctx, own, login, pointer)
 	} else {
 		cmds, err = r.run(ctx, r.pointerStep(login, pointer, here.grant.Host))
-		here.pointer, _ = cmds[0].Text()
+		if err == nil {
+			here.pointer, err = cmds[0].Text()
+		}
 	}
 	if again || err != nil {
 		return g, again, err

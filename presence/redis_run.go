@@ -74,14 +74,18 @@ func (r *Redis) listing(ctx context.Context, op string, f func(context.Context) 
 const tryAgain = 2 * time.Millisecond
 
 // run runs steps in one round trip, or two where a server does not have a
-// script yet. It returns the first error that is not redis.Nil. When a server
-// does not answer, calls on its keys fail at once from here on.
+// script yet. It returns a command for every step, also with an error, which is
+// the first that is not redis.Nil. When a server does not answer, calls on its
+// keys fail at once from here on.
 func (r *Redis) run(ctx context.Context, steps ...step) ([]*redis.Cmd, error) {
+	cmds := make([]*redis.Cmd, len(steps))
 	if err := r.reachable(ctx, steps...); err != nil {
-		return make([]*redis.Cmd, len(steps)), err
+		for i := range cmds {
+			cmds[i] = failure(ctx, err)
+		}
+		return cmds, err
 	}
 	began := time.Now()
-	cmds := make([]*redis.Cmd, len(steps))
 	todo := make([]int, len(steps))
 	for i := range todo {
 		todo[i] = i
@@ -117,8 +121,7 @@ func (r *Redis) send(ctx context.Context, steps []step, cmds []*redis.Cmd, which
 	case r.shares(ctx):
 		if !r.share(ctx, sent) {
 			for _, i := range which {
-				cmds[i] = redis.NewCmd(ctx)
-				cmds[i].SetErr(ctx.Err())
+				cmds[i] = failure(ctx, ctx.Err())
 			}
 		}
 	case len(sent) == 1:
@@ -132,6 +135,13 @@ func (r *Redis) send(ctx context.Context, steps []step, cmds []*redis.Cmd, which
 			return nil
 		})
 	}
+}
+
+// failure is a command that was not sent.
+func failure(ctx context.Context, err error) *redis.Cmd {
+	cmd := redis.NewCmd(ctx)
+	cmd.SetErr(err)
+	return cmd
 }
 
 // failed returns which of the commands have an error of Redis with a prefix;
