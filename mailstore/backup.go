@@ -107,7 +107,7 @@ func (s *Store) Stats() (Stats, error) {
 		}
 		return err
 	})
-	if err := errors.Join(err, eachKey(view, keyFile, func(_, _ []byte) { st.Files++ })); err != nil {
+	if err := errors.Join(err, s.eachOf(view, keyFile, func(_, _ []byte) error { st.Files++; return nil })); err != nil {
 		return Stats{}, fmt.Errorf("counting the mail store: %w", err)
 	}
 	m := s.db.Metrics()

@@ -33,6 +33,8 @@ var (
 	ErrNoMailbox = errors.New("no such mailbox")
 	// ErrNoMessage: the message is gone.
 	ErrNoMessage = errors.New("no such message")
+	// ErrDamaged: a file of the store is damaged or missing.
+	ErrDamaged = errors.New("damaged or missing")
 	// ErrExists: the account or mailbox is there already.
 	ErrExists = errors.New("exists already")
 	// ErrValidity: an imported message's UIDVALIDITY is not the mailbox's.

@@ -69,10 +69,12 @@ type Store struct {
 		next, bound uint64
 		validity    uint32
 	}
-	first    uint64 // ids below it are of earlier processes
-	unsynced chan struct{}
-	space    space
-	domains  map[string]*atomic.Int64 // octets in use, of domains with a quota
+	first uint64 // ids below it are of earlier processes
+	// blobFault is set when a blob file was found damaged, until the next start.
+	blobFault atomic.Bool
+	unsynced  chan struct{}
+	space     space
+	domains   map[string]*atomic.Int64 // octets in use, of domains with a quota
 
 	appendLimit atomic.Uint32
 
@@ -96,7 +98,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	if err := s.openIndex(); err != nil {
 		if s.db != nil {
-			_ = s.db.Close()
+			_ = s.closeIndex()
 		}
 		_ = s.lock.Close()
 		return nil, fmt.Errorf("opening the mail store %s: %w", dir, err)
@@ -237,7 +239,11 @@ func syncDir(fs vfs.FS, dir string) error {
 }
 
 func (s *Store) openIndex() error {
-	db, err := pebble.Open(s.path("index"), s.pebbleOptions())
+	fs := &indexFS{FS: s.fs, s: s}
+	if err := fs.findMissing(); err != nil {
+		return err
+	}
+	db, err := pebble.Open(s.path("index"), s.pebbleOptions(fs))
 	if err != nil {
 		return err
 	}
@@ -276,9 +282,9 @@ func (s *Store) openIndex() error {
 	return s.countDomains()
 }
 
-func (s *Store) pebbleOptions() *pebble.Options {
+func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 	o := &pebble.Options{
-		FS:                          waitForRoom(s),
+		FS:                          s.waitForRoom(fs),
 		CacheSize:                   s.o.CacheSize + 2*int64(s.memtableSize()), // Pebble takes memtables off it
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                s.memtableSize(),
@@ -296,28 +302,22 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		},
 	}
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
-		return pebble.ValueSeparationPolicy{
+		policy := pebble.ValueSeparationPolicy{
 			Enabled:               true,
 			MinimumSize:           separateAbove,
 			MaxBlobReferenceDepth: 10,
 			RewriteMinimumAge:     5 * time.Minute,
 			TargetGarbageRatio:    0.3,
 		}
+		if s.blobFault.Load() { // Pebble would try to rewrite a damaged file without a pause
+			policy.TargetGarbageRatio = 1
+		}
+		return policy
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return o
-}
-
-type pebbleLog struct{ s *Store }
-
-func (l pebbleLog) Infof(string, ...interface{}) {} // flushes and compactions: metrics tell
-func (l pebbleLog) Errorf(format string, args ...interface{}) {
-	l.s.o.Log.Error("mailstore: pebble", fmt.Errorf(format, args...))
-}
-func (l pebbleLog) Fatalf(format string, args ...interface{}) {
-	l.s.o.Fatal(fmt.Errorf(format, args...))
 }
 
 // enter begins an operation; leave ends it. In between the store stays open.
@@ -342,10 +342,16 @@ func (s *Store) Close() error {
 	s.open.Lock()
 	defer s.open.Unlock()
 	err := s.db.Set(storeClean, []byte{1}, pebble.Sync)
-	if err := errors.Join(err, s.db.Close(), s.lock.Close()); err != nil {
+	if err := errors.Join(err, s.closeIndex(), s.lock.Close()); err != nil {
 		return fmt.Errorf("closing the mail store: %w", err)
 	}
 	return nil
+}
+
+// closeIndex closes Pebble, which panics where it has read damaged files.
+func (s *Store) closeIndex() (err error) {
+	defer s.rescue(&err)
+	return s.db.Close()
 }
 
 // Dir is the store's folder.

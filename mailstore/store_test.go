@@ -171,7 +171,7 @@ func TestDeliveryToSeveral(t *testing.T) {
 
 func countKeys(t testing.TB, s *Store, kind byte) (n int) {
 	t.Helper()
-	if err := eachKey(s.db, kind, func(_, _ []byte) { n++ }); err != nil {
+	if err := s.eachOf(s.db, kind, func(_, _ []byte) error { n++; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return n
