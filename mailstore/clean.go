@@ -32,13 +32,13 @@ func (s *Store) wakeCleaner() {
 // mailboxes as they come, until the store closes.
 func (s *Store) clean() {
 	if err := s.removeOrphans(); err != nil && !errors.Is(err, ErrClosed) {
-		s.o.Log.Error("mailstore: looking for orphans", err)
+		s.o.Log.Error("mailstore: looking for orphans", "err", err)
 	}
 	for {
 		err := s.emptyTrash()
 		var again <-chan time.Time
 		if err != nil && s.ctx.Err() == nil {
-			s.o.Log.Error("mailstore: emptying removed mailboxes", err)
+			s.o.Log.Error("mailstore: emptying removed mailboxes", "err", err)
 			again = time.After(cleanRetry)
 		}
 		select {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -84,23 +85,24 @@ func fetchAll(t testing.TB, c *client.Client, item string) (map[uint32]string, e
 
 // memoryLog keeps what is logged.
 type memoryLog struct {
-	mu    sync.Mutex
-	lines []string
+	mu   sync.Mutex
+	text strings.Builder
 }
 
-func (l *memoryLog) Msg(string, ...interface{})      {}
-func (l *memoryLog) DebugMsg(string, ...interface{}) {}
-func (l *memoryLog) Error(msg string, err error, fields ...interface{}) {
+func (l *memoryLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lines = append(l.lines, fmt.Sprintln(msg, err, fields))
+	return l.text.Write(p)
 }
 
+func (l *memoryLog) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// has says whether one line has all these parts.
 func (l *memoryLog) has(parts ...string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.ContainsFunc(l.lines, func(line string) bool {
-		return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) })
+	return slices.ContainsFunc(strings.Split(l.text.String(), "\n"), func(line string) bool {
+		return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line+" ", part) })
 	})
 }
 
@@ -227,7 +229,7 @@ func TestDamage(t *testing.T) {
 			must(t, os.CopyFS(dir, os.DirFS(made)))
 			c.damage(t, dir)
 			log := new(memoryLog)
-			s := openStore(t, dir, Options{LargeBody: 100_000, Log: log, Fatal: func(err error) { t.Error("fatal:", err) }})
+			s := openStore(t, dir, Options{LargeBody: 100_000, Log: log.logger(), Fatal: func(err error) { t.Error("fatal:", err) }})
 			var hit []uint32
 			for uid := range strings.SplitSeq(c.hit, ",") {
 				n, _ := strconv.Atoi(uid)
@@ -237,8 +239,8 @@ func TestDamage(t *testing.T) {
 			checkPOP3(t, s, texts, hit)
 			checkNames(t, s, hit, c.fault)
 			for _, uid := range hit {
-				if !log.has("uid "+strconv.Itoa(int(uid)), c.fault) {
-					t.Errorf("the log does not say of UID %d that it is %s: %q", uid, c.fault, log.lines)
+				if !log.has(fmt.Sprintf("uid=%d ", uid), c.fault) {
+					t.Errorf("the log does not say of UID %d that it is %s: %q", uid, c.fault, log.text.String())
 				}
 			}
 			// Mail comes and goes, also that which is damaged, and Pebble does
@@ -345,7 +347,7 @@ func TestDamageWhileSent(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			log := new(memoryLog)
-			s := openStore(t, dir, Options{Log: log})
+			s := openStore(t, dir, Options{Log: log.logger()})
 			addAccounts(t, s, "a@x")
 			mustPut(t, s, text("large", octets), "a@x")
 			mustPut(t, s, text("behind", 1000), "a@x")
@@ -380,7 +382,7 @@ func TestDamageWhileSent(t *testing.T) {
 				}
 			}
 			if !log.has("cut short") && protocol == "IMAP" {
-				t.Errorf("the log does not say so: %q", log.lines)
+				t.Errorf("the log does not say so: %q", log.text.String())
 			}
 			// The others are served, on another connection.
 			conn.Close()
@@ -431,7 +433,7 @@ func (fs *panicFS) panics(name string) {
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	fs := &panicFS{FS: vfs.NewMem()}
-	s := openStore(t, "/store", Options{FS: fs, LargeBody: 1000, Log: new(memoryLog)})
+	s := openStore(t, "/store", Options{FS: fs, LargeBody: 1000, Log: testLog(t)})
 	addAccounts(t, s, "a@x")
 	large := text("large", 5000)
 	mustPut(t, s, large, "a@x")

@@ -112,7 +112,7 @@ func TestFullDisk(t *testing.T) {
 
 	// Somebody else fills the disk to its end: what is under way waits for
 	// room instead of ending the server.
-	s = openStore(t, store, Options{LargeBody: 100 << 10, Log: testLog{t}})
+	s = openStore(t, store, Options{LargeBody: 100 << 10, Log: testLog(t)})
 	filler := filepath.Join(dir, "filler")
 	fill(t, filler)
 	if err := put(s, text("file", 200<<10), "a@x"); !errors.Is(err, ErrFull) {

@@ -87,7 +87,7 @@ func (m *imapMailbox) fetchGroup(group []place, wants *fetchItems) (answers []*i
 
 // report logs what is wrong with one message.
 func (m *imapMailbox) report(command string, uid uint32, err error) {
-	m.user.s.o.Log.Error("mailstore: IMAP "+command, err, "login", m.user.login, "mailbox", m.name, "uid", uid)
+	m.user.s.o.Log.Error("mailstore: IMAP "+command, "err", err, "login", m.user.login, "mailbox", m.name, "uid", uid)
 }
 
 // damage is the answer that names damaged messages; nil if there are none.

@@ -77,7 +77,7 @@ func (u *user) answer(err error) error {
 	for _, e := range imapErrors {
 		if errors.Is(err, e.ours) {
 			if e.ours == ErrDamaged {
-				u.s.o.Log.Error("mailstore: IMAP", err, "login", u.login)
+				u.s.o.Log.Error("mailstore: IMAP", "err", err, "login", u.login)
 			}
 			var status *imap.ErrStatusResp
 			if errors.As(e.theirs, &status) { // each answer gets its own tag
@@ -87,7 +87,7 @@ func (u *user) answer(err error) error {
 			return e.theirs
 		}
 	}
-	u.s.o.Log.Error("mailstore: IMAP", err, "login", u.login)
+	u.s.o.Log.Error("mailstore: IMAP", "err", err, "login", u.login)
 	return no("SERVERBUG", "Internal error, try again later")
 }
 

@@ -73,14 +73,19 @@ func (s *Store) eachOf(r pebble.Reader, kind byte, do func(key, value []byte) er
 	})
 }
 
-func unreadable(err error) error { return fmt.Errorf("%w: %w", ErrDamaged, err) }
+func unreadable(err error) error {
+	if errors.Is(err, ErrDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
+}
 
 // rescue, deferred, makes an error of a panic. Pebble panics on some kinds of
 // damage; no operation on one message may end the process.
 func (s *Store) rescue(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("%w: panic: %v", ErrDamaged, p)
-		s.o.Log.Error("mailstore: a panic", *err, "stack", string(debug.Stack()))
+		s.o.Log.Error("mailstore: a panic", "err", *err, "stack", string(debug.Stack()))
 	}
 }
 
@@ -88,7 +93,7 @@ type pebbleLog struct{ s *Store }
 
 func (l pebbleLog) Infof(string, ...interface{}) {} // flushes and compactions: metrics tell
 func (l pebbleLog) Errorf(format string, args ...interface{}) {
-	l.s.o.Log.Error("mailstore: pebble", fmt.Errorf(format, args...))
+	l.s.o.Log.Error("mailstore: pebble", "err", fmt.Errorf(format, args...))
 }
 
 // Fatalf ends the process, unless an iterator found that its input contradicts
@@ -238,7 +243,7 @@ func (fs *indexFS) findMissing() error {
 		if _, err := fs.FS.Stat(fs.PathJoin(index, name)); errors.Is(err, os.ErrNotExist) {
 			fs.missing = append(fs.missing, name)
 			fs.s.o.Log.Error("mailstore: a file is missing and the mail in it cannot be read: "+
-				"restore it from a backup, see `chmaild store check`", unreadable(err), "file", name)
+				"restore it from a backup, see `chmaild store check`", "err", unreadable(err), "file", name)
 		}
 	}
 	return db.Close()

@@ -139,7 +139,7 @@ func (m *Mailbox) list(first, last uint32, do func(uid uint32, msg *message) boo
 }
 
 func (m *Mailbox) lost(uid uint32, err error) {
-	m.s.o.Log.Error("mailstore: a message is left out", err, "login", m.a.login, "mailbox", m.name, "uid", uid)
+	m.s.o.Log.Error("mailstore: a message is left out", "err", err, "login", m.a.login, "mailbox", m.name, "uid", uid)
 }
 
 // scan is list for a mailbox as r sees it. A damaged block of the index hides

@@ -88,7 +88,7 @@ func (s *Store) reclaim() {
 			err = s.db.Compact(s.ctx, []byte{keyChunk}, []byte{keyChunk + 1}, false)
 		}
 		if err != nil && s.ctx.Err() == nil {
-			s.o.Log.Error("mailstore: giving room back", err)
+			s.o.Log.Error("mailstore: giving room back", "err", err)
 		}
 		select {
 		case <-s.ctx.Done():
@@ -103,7 +103,7 @@ func (s *Store) reclaim() {
 // room keeps that from happening unless somebody else fills the disk.
 func (s *Store) waitForRoom(fs vfs.FS) vfs.FS {
 	return vfs.OnDiskFull(fs, func() {
-		s.o.Log.Error("mailstore: the disk is full: writers wait until there is room", ErrFull)
+		s.o.Log.Error("mailstore: the disk is full: writers wait until there is room", "err", ErrFull)
 		for !s.closed.Load() {
 			usage, err := s.fs.GetDiskUsage(s.dir)
 			if err != nil || usage.AvailBytes >= roomToGoOn {

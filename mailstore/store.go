@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -124,7 +125,7 @@ func (s *Store) defaults() {
 		o.MinFree = DefaultMinFree
 	}
 	if o.Log == nil {
-		o.Log = discardLog{}
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Fatal == nil {
 		o.Fatal = func(err error) {
@@ -296,9 +297,9 @@ func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 	}
 	o.EventListener = &pebble.EventListener{
-		BackgroundError: func(err error) { s.o.Log.Error("mailstore: in the background", err) },
+		BackgroundError: func(err error) { s.o.Log.Error("mailstore: in the background", "err", err) },
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			s.o.Log.Error("mailstore: damaged file, run `chmaild store check`", info.Details, "file", info.Path)
+			s.o.Log.Error("mailstore: damaged file, run `chmaild store check`", "err", info.Details, "file", info.Path)
 		},
 	}
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {

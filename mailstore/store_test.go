@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -15,13 +16,7 @@ import (
 )
 
 // testLog keeps a test from ending in silence when Pebble gives up.
-type testLog struct{ t testing.TB }
-
-func (l testLog) Msg(msg string, fields ...interface{}) { l.t.Log(msg, fields) }
-func (l testLog) Error(msg string, err error, fields ...interface{}) {
-	l.t.Log(msg, err, fields)
-}
-func (testLog) DebugMsg(string, ...interface{}) {}
+func testLog(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
 
 func openStore(t testing.TB, dir string, o Options) *Store {
 	t.Helper()

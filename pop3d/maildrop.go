@@ -83,17 +83,3 @@ type Storage interface {
 type Renewer interface {
 	Renew(ctx context.Context, a presence.Address) error
 }
-
-// Logger takes structured events; fields are name and value in turn.
-// maddy's log.Logger is one.
-type Logger interface {
-	Msg(msg string, fields ...interface{})
-	Error(msg string, err error, fields ...interface{})
-	DebugMsg(msg string, fields ...interface{})
-}
-
-type discardLog struct{}
-
-func (discardLog) Msg(string, ...interface{})          {}
-func (discardLog) Error(string, error, ...interface{}) {}
-func (discardLog) DebugMsg(string, ...interface{})     {}

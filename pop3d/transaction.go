@@ -37,7 +37,7 @@ func (s *session) listed() bool {
 	ctx, cancel := context.WithTimeout(s.srv.ctx, storageTimeout)
 	defer cancel()
 	if err := late.List(ctx); err != nil {
-		s.srv.Log.Error("pop3d: listing a maildrop", err, "login", s.login)
+		s.srv.Log.Error("pop3d: listing a maildrop", "err", err, "login", s.login)
 		s.fail("[SYS/TEMP] the maildrop cannot be listed just now")
 		return false
 	}
@@ -145,7 +145,7 @@ func (s *session) top(arg string) error {
 func (s *session) send(n int, whole bool, text string, copyTo func(io.Writer, io.Reader) error) error {
 	body, err := s.drop.Open(s.srv.ctx, n, whole)
 	if err != nil {
-		s.srv.Log.Error("pop3d: opening a message", err, "login", s.login, "uidl", s.drop.UIDL(n))
+		s.srv.Log.Error("pop3d: opening a message", "err", err, "login", s.login, "uidl", s.drop.UIDL(n))
 		if errors.Is(err, ErrDamaged) {
 			s.fail("[SYS/PERM] the message is damaged on the server")
 		} else {
