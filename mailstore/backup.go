@@ -68,12 +68,7 @@ func (s *Store) Backup(ctx context.Context, dir string) (err error) {
 			return err
 		}
 	}
-	f, err := s.fs.Create(s.fs.PathJoin(dir, "FORMAT"), vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(f, "%d\n", formatVersion)
-	return errors.Join(err, f.Sync(), f.Close(), syncDir(s.fs, dir))
+	return s.makeFormat(dir)
 }
 
 // Stats are figures of the whole store.

@@ -142,10 +142,7 @@ func (s *Store) path(elem ...string) string {
 
 // openDir makes the folder, takes its lock and reads its format.
 func (s *Store) openDir() error {
-	if err := makeDir(s.fs, s.dir); err != nil {
-		return err
-	}
-	if err := makeDir(s.fs, s.path("bodies")); err != nil {
+	if err := s.fs.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
 	lock, err := s.fs.Lock(s.path("lock"))
@@ -170,15 +167,7 @@ func (s *Store) format() error {
 		return err
 	}
 	if err != nil {
-		for i := range 256 {
-			if err := s.fs.MkdirAll(s.path("bodies", fmt.Sprintf("%02x", i)), 0o700); err != nil {
-				return err
-			}
-		}
-		if err := syncDir(s.fs, s.path("bodies")); err != nil {
-			return err
-		}
-		return s.writeSynced("FORMAT", strconv.Itoa(formatVersion)+"\n")
+		return s.makeFormat(s.dir)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, 64))
@@ -190,45 +179,42 @@ func (s *Store) format() error {
 	case err != nil:
 		return fmt.Errorf("reading FORMAT: %w", err)
 	case version > formatVersion:
-		return fmt.Errorf("%w: it has format %d, this one knows up to %d: install the newer chmaild again", ErrFormat, version, formatVersion)
+		return fmt.Errorf("%w: it has format %d, this one knows up to %d: install the newer chmaild again",
+			ErrFormat, version, formatVersion)
 	case version < 1:
 		return fmt.Errorf("FORMAT says %d, which never was", version)
 	}
 	return nil // formats before this one would be migrated here
 }
 
-func (s *Store) writeSynced(name, text string) error {
-	tmp := s.path(name + ".new")
+// makeFormat makes the folders of bodies in dir, and then the file that makes
+// dir a store. All of it is on the disk when it returns: also the folders above
+// dir, which somebody else may have made without waiting for that.
+func (s *Store) makeFormat(dir string) error {
+	for i := range 256 {
+		if err := s.fs.MkdirAll(s.fs.PathJoin(dir, "bodies", fmt.Sprintf("%02x", i)), 0o700); err != nil {
+			return err
+		}
+	}
+	tmp := s.fs.PathJoin(dir, "FORMAT.new")
 	f, err := s.fs.Create(tmp, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write([]byte(text))
-	err = errors.Join(err, f.Sync(), f.Close())
+	_, err = fmt.Fprintf(f, "%d\n", formatVersion)
+	err = errors.Join(err, f.Sync(), f.Close(), syncDir(s.fs, s.fs.PathJoin(dir, "bodies")))
 	if err == nil {
-		err = s.fs.Rename(tmp, s.path(name))
+		err = s.fs.Rename(tmp, s.fs.PathJoin(dir, "FORMAT"))
 	}
 	if err == nil {
-		err = syncDir(s.fs, s.dir)
+		err = syncDir(s.fs, dir)
 	}
-	return err
-}
-
-// makeDir makes a folder and those above it, each so that it stays.
-func makeDir(fs vfs.FS, dir string) error {
-	if _, err := fs.Stat(dir); err == nil || !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	parent := fs.PathDir(dir)
-	if parent != dir {
-		if err := makeDir(fs, parent); err != nil {
-			return err
+	for parent := s.fs.PathDir(dir); err == nil && parent != dir; dir, parent = parent, s.fs.PathDir(parent) {
+		if err = syncDir(s.fs, parent); errors.Is(err, os.ErrPermission) {
+			return nil // it is not ours, and older than the store
 		}
 	}
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return syncDir(fs, parent)
+	return err
 }
 
 func syncDir(fs vfs.FS, dir string) error {

@@ -249,7 +249,7 @@ func TestSecondProcessAndFormat(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "FORMAT"), []byte("2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, Options{}); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "format 2") {
+	if _, err := Open(dir, Options{}); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "format 2, this one knows up to 1") {
 		t.Errorf("a newer format was opened: %v", err)
 	}
 }
