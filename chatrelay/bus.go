@@ -39,6 +39,7 @@ const (
 	noteRoom     = "room"     // the conversation Room changed: tell the devices of Logins
 	noteMail     = "mail"     // a mail came into Room
 	noteSettings = "settings" // Login changed its settings, blocks or mutes
+	noteSignOut  = "sign-out" // the sessions of Login have ended, or that with the ID
 	noteChats    = "chats"    // the logins of Chats are in a chat with somebody (On), or not any more
 	noteAsk      = "ask"      // open the port of Login for Room, and say how to get there: ID
 	noteAnswer   = "answer"   // to the ask ID: Home, Endpoints
@@ -174,6 +175,8 @@ func (r *Relay) heed(l letter) {
 		} else {
 			time.AfterFunc(signOffGrace, func() { r.recheck(n.Login, went) })
 		}
+	case noteSignOut:
+		r.endSessions(n)
 	case noteSettings:
 		r.heedSettings(n.Login)
 	case noteChats:

@@ -32,7 +32,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/store"
+	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -80,6 +80,7 @@ type Rooms interface {
 	ClearTell(ctx context.Context, attemptID string) error
 	LineRooms
 	TalkRooms
+	SessionRooms
 	OnMail(f func(roomID string))
 	Shared() bool
 	Beat(ctx context.Context, r chat.Relay) error
@@ -90,10 +91,7 @@ type Rooms interface {
 	LeaveHome(ctx context.Context, roomID, relay string) error
 }
 
-var (
-	_ Rooms    = (*store.Store)(nil)
-	_ Presence = presence.Directory(nil)
-)
+var _ Presence = presence.Directory(nil)
 
 // Options are what New needs.
 type Options struct {
@@ -126,7 +124,7 @@ type Relay struct {
 	shared    bool   // other relays may use the store
 	bus       *bus
 	talks     *talks
-	ticketKey []byte
+	ticketKey seal.Key
 	certs     *certs
 	ports     *ports
 	owned     sync.WaitGroup  // every goroutine of the relay
@@ -142,7 +140,7 @@ type Relay struct {
 	devices      map[string]map[string]*device // login → device ID
 	watchers     map[string]map[*session]bool  // login → who shows its status
 	limiters     limiters
-	sessions     map[*outbox]bool                 // all connections, for Shutdown
+	sessions     map[*outbox]chat.Session         // all connections, with the session of those of the desk
 	chats        map[string]map[string]activeChat // login → room ID
 	statusTimers map[string]*time.Timer           // login → when its availability changes by itself
 	alerts       *alerts
@@ -200,7 +198,7 @@ func New(opt Options) (*Relay, error) {
 		calls:        map[string]*liveRoom{},
 		devices:      map[string]map[string]*device{},
 		watchers:     map[string]map[*session]bool{},
-		sessions:     map[*outbox]bool{},
+		sessions:     map[*outbox]chat.Session{},
 		chats:        map[string]map[string]activeChat{},
 		statusTimers: map[string]*time.Timer{},
 		limiters:     newLimiters(),
@@ -359,7 +357,7 @@ func (r *Relay) attach(c Conn, kind string) (*outbox, func(), error) {
 		return nil, nil, ErrClosed
 	}
 	o := newOutbox()
-	r.sessions[o] = true
+	r.sessions[o] = chat.Session{}
 	o.write(c)
 	connections.WithLabelValues(c.Carrier(), kind).Inc()
 	return o, func() {

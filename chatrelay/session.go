@@ -102,6 +102,11 @@ func (s *session) serve(ctx context.Context) error {
 		return &fault{frame.ErrRoom, "the ticket is for another room"}
 	}
 	s.ticket = t
+	if t.Session != nil {
+		if err := s.r.begin(ctx, *t.Session, s.out); err != nil {
+			return err
+		}
+	}
 	if s.room, err = s.r.await(ctx, t.Room, t.Login); elsewhere(err) {
 		s.redirect()
 		return nil
@@ -217,6 +222,9 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 	case frame.TPing:
 		s.out.send(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
 		if now := time.Now(); now.Sub(s.passed) > passEvery || s.news != s.r.news.Load() {
+			if s.ticket.Session != nil {
+				s.r.check(*s.ticket.Session, s.out)
+			}
 			s.out.put(frame.Encode(&frame.Frame{T: frame.TTicket, Ticket: s.pass(now), Peers: s.r.sockets()}))
 		}
 	case frame.TSay:

@@ -213,7 +213,7 @@ func (s *server) open(ctx context.Context, size int) ([]member, error) {
 
 func (s *server) enter(ctx context.Context, m member) (chatrelay.Entry, error) {
 	if m.Login != "" {
-		return s.relay.Enter(ctx, m.Login, m.Room)
+		return s.relay.Enter(ctx, chat.Session{Login: m.Login, Began: time.Now()}, m.Room)
 	}
 	if e, err := s.relay.Ticket(ctx, m.Token, m.Claim); err == nil {
 		return e, nil

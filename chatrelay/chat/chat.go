@@ -187,6 +187,13 @@ func (p Participant) Names() []string {
 	return names
 }
 
+// Session is one sign-in of a login at the desk.
+type Session struct {
+	Login string    `json:"l"`
+	ID    string    `json:"i"` // 128 random bits
+	Began time.Time `json:"b"` // before the password was checked
+}
+
 // Subscription is a browser that takes notifications (Web Push).
 type Subscription struct {
 	Endpoint, P256dh, Auth string
