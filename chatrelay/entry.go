@@ -138,18 +138,7 @@ func (r *Relay) SendCode(ctx context.Context, token string) (string, error) {
 	if err := r.opt.Mailer.Send(ctx, codeMail(to.Person, code)); err != nil {
 		return "", fmt.Errorf("mailing a code: %w", err)
 	}
-	return mask(to.Addr), nil
-}
-
-// mask leaves the first letter and the domain of an address.
-func mask(addr string) string {
-	name, domain, _ := strings.Cut(addr, "@")
-	for i := range name {
-		if i > 0 {
-			return name[:i] + "…@" + domain
-		}
-	}
-	return name + "…@" + domain
+	return chat.Masked(to.Addr), nil
 }
 
 // Enter lets a signed-in person into a room; chat.ErrUnknown if the login is
