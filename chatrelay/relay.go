@@ -33,7 +33,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/cluster"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/store"
+	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -81,15 +81,13 @@ type Rooms interface {
 	ClearTell(ctx context.Context, attemptID string) error
 	LineRooms
 	TalkRooms
+	SessionRooms
 	OnMail(f func(roomID string))
 	Shared() bool
 	cluster.Store
 }
 
-var (
-	_ Rooms    = (*store.Store)(nil)
-	_ Presence = presence.Directory(nil)
-)
+var _ Presence = presence.Directory(nil)
 
 // Options are what New needs.
 type Options struct {
@@ -121,7 +119,7 @@ type Relay struct {
 	origin    string // of WebBase
 	cluster   *cluster.Cluster
 	talks     *talks
-	ticketKey []byte
+	ticketKey seal.Key
 	certs     *certs
 	ports     *ports
 	owned     sync.WaitGroup  // every goroutine of the relay
@@ -137,7 +135,7 @@ type Relay struct {
 	devices      map[string]map[string]*device // login → device ID
 	watchers     map[string]map[*session]bool  // login → who shows its status
 	limiters     limiters
-	sessions     map[*outbox]bool // all connections, for Shutdown
+	sessions     map[*outbox]chat.Session // all connections, with the session of those of the desk
 	chats        *activeChats
 	statusTimers map[string]*time.Timer // login → when its availability changes by itself
 	alerts       *alerts
@@ -187,7 +185,7 @@ func New(opt Options) (*Relay, error) {
 		calls:        map[string]*liveRoom{},
 		devices:      map[string]map[string]*device{},
 		watchers:     map[string]map[*session]bool{},
-		sessions:     map[*outbox]bool{},
+		sessions:     map[*outbox]chat.Session{},
 		statusTimers: map[string]*time.Timer{},
 		limiters:     newLimiters(),
 		rung:         map[string]ringer{},
@@ -357,7 +355,7 @@ func (r *Relay) attach(c Conn, kind string) (*outbox, func(), error) {
 		return nil, nil, ErrClosed
 	}
 	o := newOutbox()
-	r.sessions[o] = true
+	r.sessions[o] = chat.Session{}
 	o.write(c)
 	connections.WithLabelValues(c.Carrier(), kind).Inc()
 	return o, func() {
