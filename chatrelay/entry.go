@@ -135,7 +135,7 @@ func (r *Relay) SendCode(ctx context.Context, token string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := r.opt.Mailer.Send(ctx, codeMail(to.Person, code)); err != nil {
+	if err := r.notifier.MailCode(ctx, to.Person, code); err != nil {
 		return "", fmt.Errorf("mailing a code: %w", err)
 	}
 	return mask(to.Addr), nil
@@ -193,12 +193,7 @@ func (r *Relay) calleeOf(info chat.Info, me chat.Participant) chat.Participant {
 
 // person finds a participant; the zero Participant if there is none.
 func person(info chat.Info, id int64) chat.Participant {
-	for _, p := range info.Participants {
-		if p.ID == id {
-			return p
-		}
-	}
-	return chat.Participant{}
+	return info.Participant(id)
 }
 
 // entry makes a ticket, and opens the granted port of a login at the room's home.

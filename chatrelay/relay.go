@@ -32,6 +32,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/notify"
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/presence"
 )
@@ -104,7 +105,7 @@ type Options struct {
 	Bus      Bus                   // to the relays that share the store; may be nil
 	Presence Presence              // may fail at any time: chats go on
 	Rooms    Rooms                 //
-	Mailer   Mailer                // alarm mails, codes
+	Mailer   notify.Mailer         // takes the mails that the relay writes
 	Rings    int                   // of an attempt; 0: 3
 	Interval time.Duration         // between them; 0: 10 s
 	PortIdle time.Duration         // a granted port closes after it; 0: 2 min
@@ -112,8 +113,8 @@ type Options struct {
 	StateDir string                // keeps the certificates; empty: in memory only
 	BlockUDP bool                  // WebSocket only
 	Groups   map[string][]string   // address → logins that share its rings
-	Push     *PushOptions          // notifications of browsers; nil: none
-	Webhooks []Webhook             // told of alarms
+	Push     *notify.PushOptions   // notifications of browsers; nil: none
+	Webhooks []notify.Webhook      // told of alarms
 	Log      *slog.Logger          // nil: nothing is logged
 	TalkOptions
 }
@@ -126,6 +127,7 @@ type Relay struct {
 	shared    bool   // other relays may use the store
 	bus       *bus
 	talks     *talks
+	notifier  *notify.Notifier
 	ticketKey []byte
 	certs     *certs
 	ports     *ports
@@ -145,8 +147,7 @@ type Relay struct {
 	sessions     map[*outbox]bool                 // all connections, for Shutdown
 	chats        map[string]map[string]activeChat // login → room ID
 	statusTimers map[string]*time.Timer           // login → when its availability changes by itself
-	alerts       *alerts
-	turned       atomic.Int64 // how often somebody's availability changed
+	turned       atomic.Int64                     // how often somebody's availability changed
 	draining     bool
 	peers        []chat.Relay         // the other relays that are alive; replaced, never changed
 	news         atomic.Int64         // how often peers changed
@@ -227,6 +228,9 @@ func New(opt Options) (*Relay, error) {
 		return nil, fmt.Errorf("starting the relay: %w", err)
 	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
+	if err := r.startNotifier(); err != nil {
+		return nil, fmt.Errorf("starting the relay: %w", err)
+	}
 	if err := r.start(); err != nil {
 		r.Close()
 		return nil, fmt.Errorf("starting the relay: %w", err)
@@ -238,9 +242,6 @@ func (r *Relay) start() error {
 	r.owned.Go(r.rotateCerts)
 	r.owned.Go(r.listen)
 	r.owned.Go(r.runTalk)
-	if err := r.openAlerts(); err != nil {
-		return err
-	}
 	if err := r.opt.Rooms.SetGroups(r.ctx, r.opt.Groups); err != nil {
 		return err
 	}
@@ -307,7 +308,7 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 	r.quit(ctx)
 	r.ports.close()
 	done := make(chan struct{})
-	go func() { r.work.close(); r.owned.Wait(); close(done) }()
+	go func() { r.notifier.Close(); r.work.close(); r.owned.Wait(); close(done) }()
 	select {
 	case <-done:
 		return nil

@@ -239,7 +239,7 @@ func (r *Relay) transcript(ctx context.Context, info chat.Info, w chat.Transcrip
 			t.Lines[i].Files[k].URL = t.Link // where it can be opened, once they have come in
 		}
 	}
-	m := Mail{To: to.Person}
+	m := chat.ServerMail{To: to.Person}
 	if m.Subject, m.Text, m.HTML, err = t.Compose(); err != nil {
 		return false, err
 	}
@@ -265,11 +265,11 @@ func zone(name string) *time.Location {
 func namesOf(info chat.Info) map[int64]string {
 	count := map[string]int{}
 	for _, p := range info.Participants {
-		count[clean.Name(called(p.Person))]++
+		count[clean.Name(p.DisplayName())]++
 	}
 	names := make(map[int64]string, len(info.Participants))
 	for _, p := range info.Participants {
-		name := clean.Name(called(p.Person))
+		name := clean.Name(p.DisplayName())
 		if count[name] > 1 && p.Addr != "" && p.Addr != name {
 			name += " <" + p.Addr + ">"
 		}

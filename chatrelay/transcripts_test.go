@@ -15,7 +15,7 @@ import (
 )
 
 // mails waits until so many went to an address.
-func (w *world) mails(addr string, n int) (list []Mail) {
+func (w *world) mails(addr string, n int) (list []chat.ServerMail) {
 	w.t.Helper()
 	eventually(w.t, fmt.Sprintf("%d mails to %s", n, addr), func() bool {
 		list = nil

@@ -23,6 +23,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/notify"
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/presence"
 )
@@ -93,9 +94,9 @@ type Relay struct {
 }
 
 var (
-	_ module.Module    = (*Relay)(nil)
-	_ io.Closer        = (*Relay)(nil)
-	_ chatrelay.Mailer = (*pipelineMailer)(nil)
+	_ module.Module = (*Relay)(nil)
+	_ io.Closer     = (*Relay)(nil)
+	_ notify.Mailer = (*pipelineMailer)(nil)
 )
 
 // Files is the folder of people's files; empty: there is none.
@@ -171,7 +172,7 @@ func (m *Relay) Init(cfg *config.Map) error {
 		return err
 	}
 	if push != "no" {
-		opt.Push = &chatrelay.PushOptions{Contact: from, Anywhere: push == "anywhere"}
+		opt.Push = &notify.PushOptions{Contact: from, Anywhere: push == "anywhere"}
 	}
 	if opt.Files != "" && !filepath.IsAbs(opt.Files) {
 		opt.Files = filepath.Join(config.StateDirectory, opt.Files)
@@ -268,8 +269,8 @@ type pipelineMailer struct {
 }
 
 // Send implements Mailer.
-func (p *pipelineMailer) Send(ctx context.Context, m chatrelay.Mail) error {
-	header, body, err := chatrelay.Compose(m, mail.Address{Name: "CHmail", Address: p.from}, p.domain, time.Now())
+func (p *pipelineMailer) Send(ctx context.Context, m chat.ServerMail) error {
+	header, body, err := notify.Compose(m, mail.Address{Name: "CHmail", Address: p.from}, p.domain, time.Now())
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ import (
 
 type noMail struct{}
 
-func (noMail) Send(context.Context, chatrelay.Mail) error { return nil }
+func (noMail) Send(context.Context, chat.ServerMail) error { return nil }
 
 // newTalk is a front door with a real relay behind it: the room of a mail from
 // host@mall.example to kim@far.example, and Kim's link.

@@ -48,7 +48,7 @@ func (f *fakeLines) ChangeSettings(ctx context.Context, login string, change fun
 
 func (f *fakeLines) PushKey() (string, error) {
 	if f.key == "" {
-		return "", chatrelay.ErrNoPush
+		return "", notify.ErrNoPush
 	}
 	return f.key, nil
 }
