@@ -16,6 +16,21 @@ import (
 	"github.com/chmail/chmail/chatrelay/notify"
 )
 
+// AttemptStore has the attempts, and who waits for whom.
+type AttemptStore interface {
+	PutAttempt(ctx context.Context, a chat.Attempt) error
+	Attempts(ctx context.Context, roomID string, limit int) ([]chat.Attempt, error)
+	OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt, error)
+	WaitingFor(ctx context.Context, login string) ([]chat.Attempt, error)
+	AckWaiting(ctx context.Context, login, roomID string) error
+	Tells(ctx context.Context, calleeLogin string) ([]chat.Attempt, error)
+	ClearTell(ctx context.Context, attemptID string) error
+	Missed(ctx context.Context) ([]string, error)
+	NotePushed(ctx context.Context, attemptID string, at time.Time) error
+	Returns(ctx context.Context, login string) ([]time.Duration, error)
+	NewInvite(ctx context.Context, roomID string, recipient, callee int64, subject string) (string, error)
+}
+
 var errNoAddress = errors.New("the callee has no mail address")
 
 // alarm mails the callee, each member of a group, and tells their browsers and

@@ -47,9 +47,6 @@ var (
 	filesTotal = promauto.NewCounter(prometheus.CounterOpts{
 		Name: "chmail_relay_files_total", Help: "Files and pictures that were said in rooms.",
 	})
-	transcriptsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "chmail_relay_transcripts_total", Help: "Transcripts by mail: sent, empty (nothing was said), failed (tried again in ten minutes).",
-	}, []string{"result"})
 	repliesTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_relay_replies_total", Help: "Answers by mail: said in a room, automatic (dropped), refused, failed.",
 	}, []string{"result"})

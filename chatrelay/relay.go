@@ -31,9 +31,11 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/files"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/notify"
 	"github.com/chmail/chmail/chatrelay/store"
+	"github.com/chmail/chmail/chatrelay/transcript"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -54,34 +56,22 @@ type Presence interface {
 	Leave(ctx context.Context) error
 }
 
-// Rooms is what the relay uses of a store.Store, which documents each.
-type Rooms interface {
-	Invite(ctx context.Context, token string) (chat.Invite, error)
-	Claim(ctx context.Context, token, claim string) (chat.Invite, error)
-	NewCode(ctx context.Context, token string) (string, chat.Participant, error)
-	ClaimWithCode(ctx context.Context, token, claim, code string) (chat.Invite, error)
-	ClaimAsGuest(ctx context.Context, token, claim, name string) (chat.Invite, chat.Participant, error)
-	Participant(ctx context.Context, token, claim string) (chat.Participant, chat.Invite, error)
-	NewInvite(ctx context.Context, roomID string, recipient, callee int64, subject string) (string, error)
-	Info(ctx context.Context, roomID string) (chat.Info, error)
-	ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
-	Reveal(ctx context.Context, participant int64) error
-	Member(ctx context.Context, login, roomID string) (chat.Participant, error)
-	Append(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
-	AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error))
-	Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error)
-	Seen(ctx context.Context, roomID string, participant, offset int64) error
-	SeenBy(ctx context.Context, roomID string) (map[int64]int64, error)
-	PutAttempt(ctx context.Context, a chat.Attempt) error
-	Attempts(ctx context.Context, roomID string, limit int) ([]chat.Attempt, error)
-	OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt, error)
-	WaitingFor(ctx context.Context, login string) ([]chat.Attempt, error)
-	AckWaiting(ctx context.Context, login, roomID string) error
-	Tells(ctx context.Context, calleeLogin string) ([]chat.Attempt, error)
-	ClearTell(ctx context.Context, attemptID string) error
-	LineRooms
-	TalkRooms
-	OnMail(f func(roomID string))
+// Store is what the relay, and the packages that work for it, use of a
+// store.Store, which documents each method. Each part stands beside its user.
+type Store interface {
+	EntryStore
+	MessageStore
+	AttemptStore
+	SettingsStore
+	TranscriptStore
+	HomeStore
+	notify.Store
+	files.Rooms
+	transcript.Store
+}
+
+// HomeStore says which relays are alive, and which one serves a room.
+type HomeStore interface {
 	Shared() bool
 	Beat(ctx context.Context, r chat.Relay) error
 	Quit(ctx context.Context, relay string) error
@@ -92,7 +82,7 @@ type Rooms interface {
 }
 
 var (
-	_ Rooms    = (*store.Store)(nil)
+	_ Store    = (*store.Store)(nil)
 	_ Presence = presence.Directory(nil)
 )
 
@@ -104,7 +94,7 @@ type Options struct {
 	Socket   string                // this relay's WebSocket endpoint; empty: that of WebBase
 	Bus      Bus                   // to the relays that share the store; may be nil
 	Presence Presence              // may fail at any time: chats go on
-	Rooms    Rooms                 //
+	Rooms    Store                 // the conversations
 	Mailer   notify.Mailer         // takes the mails that the relay writes
 	Rings    int                   // of an attempt; 0: 3
 	Interval time.Duration         // between them; 0: 10 s
@@ -116,26 +106,39 @@ type Options struct {
 	Push     *notify.PushOptions   // notifications of browsers; nil: none
 	Webhooks []notify.Webhook      // told of alarms
 	Log      *slog.Logger          // nil: nothing is logged
-	TalkOptions
+
+	Files    string // folder of people's files, shared by relays that share the store; empty: no files
+	MaxFile  int64  // octets of one; 0: 25 MiB
+	MaxRoom  int64  // octets of a room's files; 0: 500 MiB
+	MaxFiles int64  // octets of this relay's files; 0: 20 GiB
+
+	Replies string        // mail domain of the addresses at which transcripts are answered; empty: none can be
+	LeftFor time.Duration // everybody has left for so long: a transcript goes out; 0: transcript.DefaultLeftFor
+	Silence time.Duration // or nothing was said for so long; 0: chat.Silence
+	// UsualTranscript is what a member wants of all rooms, where they have said
+	// nothing in one; may be nil.
+	UsualTranscript func(ctx context.Context, login string) (w chat.TranscriptWish, known bool)
 }
 
 // Relay is the relay of one host. Its methods may be called at the same time.
 type Relay struct {
-	opt       Options
-	log       *slog.Logger
-	origin    string // of WebBase
-	shared    bool   // other relays may use the store
-	bus       *bus
-	talks     *talks
-	notifier  *notify.Notifier
-	ticketKey []byte
-	certs     *certs
-	ports     *ports
-	owned     sync.WaitGroup  // every goroutine of the relay
-	work      gate            // steps of rooms under way
-	stalled   atomic.Bool     // for tests: it stands still
-	ctx       context.Context // ends with Close
-	stop      context.CancelFunc
+	opt         Options
+	log         *slog.Logger
+	origin      string // of WebBase
+	shared      bool   // other relays may use the store
+	bus         *bus
+	notifier    *notify.Notifier
+	files       *files.Service // nil: no files are kept
+	transcripts *transcript.Sender
+	answers     transcript.Answers
+	ticketKey   []byte
+	certs       *certs
+	ports       *ports
+	owned       sync.WaitGroup  // every goroutine of the relay
+	work        gate            // steps of rooms under way
+	stalled     atomic.Bool     // for tests: it stands still
+	ctx         context.Context // ends with Close
+	stop        context.CancelFunc
 
 	mu           sync.Mutex
 	closed       bool
@@ -224,13 +227,7 @@ func New(opt Options) (*Relay, error) {
 		return nil, fmt.Errorf("starting the relay: %w", err)
 	}
 	r.ports = &ports{r: r, resetKey: quic.StatelessResetKey(reset), tokenKey: quic.TokenGeneratorKey(token), open: map[spot]*port{}}
-	if err := r.openTalk(); err != nil {
-		return nil, fmt.Errorf("starting the relay: %w", err)
-	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
-	if err := r.startNotifier(); err != nil {
-		return nil, fmt.Errorf("starting the relay: %w", err)
-	}
 	if err := r.start(); err != nil {
 		r.Close()
 		return nil, fmt.Errorf("starting the relay: %w", err)
@@ -239,9 +236,13 @@ func New(opt Options) (*Relay, error) {
 }
 
 func (r *Relay) start() error {
+	for _, start := range []func() error{r.startFiles, r.startNotifier, r.startTranscripts} {
+		if err := start(); err != nil {
+			return err
+		}
+	}
 	r.owned.Go(r.rotateCerts)
 	r.owned.Go(r.listen)
-	r.owned.Go(r.runTalk)
 	if err := r.opt.Rooms.SetGroups(r.ctx, r.opt.Groups); err != nil {
 		return err
 	}
@@ -256,11 +257,15 @@ func (r *Relay) start() error {
 		}
 		r.owned.Go(r.beats)
 	}
-	r.opt.Rooms.OnMail(func(roomID string) {
-		r.deliver("", note{T: noteMail, Room: roomID})
-		r.publish("", note{T: noteMail, Room: roomID})
-	})
+	r.opt.Rooms.OnMail(r.announce)
 	return r.takeUp()
+}
+
+// announce makes a message appear that was put into a room without a connection
+// to it, wherever the room is served.
+func (r *Relay) announce(roomID string) {
+	r.deliver("", note{T: noteMail, Room: roomID})
+	r.publish("", note{T: noteMail, Room: roomID})
 }
 
 // Secret is a key of 32 octets for another purpose, the same at every relay
@@ -308,7 +313,14 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 	r.quit(ctx)
 	r.ports.close()
 	done := make(chan struct{})
-	go func() { r.notifier.Close(); r.work.close(); r.owned.Wait(); close(done) }()
+	go func() {
+		defer close(done)
+		r.files.Close()
+		r.notifier.Close()
+		r.transcripts.Close()
+		r.work.close()
+		r.owned.Wait()
+	}()
 	select {
 	case <-done:
 		return nil

@@ -124,6 +124,9 @@ func Start(ctx context.Context, opt Options) (*Notifier, error) {
 // Close drops what is queued and returns when every goroutine of the notifier
 // has ended. Mails may be sent afterwards.
 func (n *Notifier) Close() {
+	if n == nil {
+		return // it has never run
+	}
 	n.stop()
 	if n.pusher != nil {
 		n.pusher.Close()
