@@ -16,6 +16,21 @@ import (
 	"github.com/chmail/chmail/chatrelay/notify"
 )
 
+// AttemptStore has the attempts, and who waits for whom.
+type AttemptStore interface {
+	PutAttempt(ctx context.Context, a chat.Attempt) error
+	Attempts(ctx context.Context, roomID string, limit int) ([]chat.Attempt, error)
+	OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt, error)
+	WaitingFor(ctx context.Context, login string) ([]chat.Attempt, error)
+	AckWaiting(ctx context.Context, login, roomID string) error
+	Tells(ctx context.Context, calleeLogin string) ([]chat.Attempt, error)
+	ClearTell(ctx context.Context, attemptID string) error
+	Missed(ctx context.Context) ([]string, error)
+	NotePushed(ctx context.Context, attemptID string, at time.Time) error
+	Returns(ctx context.Context, login string) ([]time.Duration, error)
+	NewInvite(ctx context.Context, roomID string, recipient, callee int64, subject string) (string, error)
+}
+
 var errNoAddress = errors.New("the callee has no mail address")
 
 // alarm mails the callee, each member of a group, and tells their browsers and
@@ -36,8 +51,8 @@ func (h *liveRoom) alarm(c *call) {
 		}
 	}
 	if who := h.reach(c).push; !silent && len(who) > 0 {
-		h.r.alert(who, h.pushNote(c, notify.Alarm))
-		h.r.callHooks(who, h.pushNote(c, notify.Alarm), caller.Person)
+		h.r.notifier.Push(who, h.pushNote(c, notify.Alarm))
+		h.r.notifier.CallWebhooks(who, h.pushNote(c, notify.Alarm), caller.Person)
 	}
 	if !h.hold() {
 		return // unreachable within a step of the room, which holds it
@@ -112,7 +127,7 @@ func (r *Relay) raise(roomID, attemptID, subject string, caller, callee chat.Par
 		}
 		var failed []chat.Participant
 		for _, p := range to {
-			if e := r.invite(roomID, subject, caller, p, alarmMail); e != nil {
+			if e := r.invite(roomID, subject, caller, p, r.notifier.MailAlarm); e != nil {
 				err = e
 				failed = append(failed, p)
 			}
@@ -146,15 +161,18 @@ func (r *Relay) lastAlarm(roomID, but string, caller, callee int64) (at time.Tim
 	return at, err
 }
 
+// inviteMail sends a mail with a link into a room.
+type inviteMail func(ctx context.Context, from, to chat.Person, subject, token string) error
+
 // invite mails to a link into the room, which rings from.
-func (r *Relay) invite(roomID, subject string, from, to chat.Participant, write func(from, to chat.Person, subject, link string) Mail) error {
+func (r *Relay) invite(roomID, subject string, from, to chat.Participant, send inviteMail) error {
 	ctx, cancel := context.WithTimeout(r.ctx, 3*callTimeout)
 	defer cancel()
 	token, err := r.opt.Rooms.NewInvite(ctx, roomID, to.ID, from.ID, subject)
 	if err != nil {
 		return err
 	}
-	return r.opt.Mailer.Send(ctx, write(from.Person, to.Person, subject, r.opt.WebBase+"/c/"+token))
+	return send(ctx, from.Person, to.Person, subject, token)
 }
 
 // waits looks from time to time for callees who were missed while they did not
@@ -242,5 +260,5 @@ func (r *Relay) tellOne(ctx context.Context, a chat.Attempt) error {
 	if here || caller.Addr == "" {
 		return nil // who is in the room sees it; who has no address cannot be told
 	}
-	return r.invite(a.Room, info.Subject, person(info, a.Callee), caller, backMail)
+	return r.invite(a.Room, info.Subject, person(info, a.Callee), caller, r.notifier.MailBack)
 }

@@ -129,7 +129,7 @@ func (r *Relay) arrived(ctx context.Context, d *device) {
 		ring := &frame.Ring{Attempt: a.ID, Room: a.Room, From: person(info, a.Caller).Person, Subject: info.Subject,
 			Ring: a.Rings, Of: r.opt.Rings, Waiting: true, At: a.Started}
 		if callee := person(info, a.Callee); callee.Login != d.Login {
-			ring.Group = called(callee.Person)
+			ring.Group = callee.DisplayName()
 		}
 		d.out.put(frame.Encode(&frame.Frame{T: frame.TRing, Ring: ring}))
 	}

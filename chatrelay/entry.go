@@ -18,6 +18,20 @@ import (
 	"github.com/chmail/chmail/presence"
 )
 
+// EntryStore has the links and who may come in.
+type EntryStore interface {
+	Invite(ctx context.Context, token string) (chat.Invite, error)
+	Claim(ctx context.Context, token, claim string) (chat.Invite, error)
+	NewCode(ctx context.Context, token string) (string, chat.Participant, error)
+	ClaimWithCode(ctx context.Context, token, claim, code string) (chat.Invite, error)
+	ClaimAsGuest(ctx context.Context, token, claim, name string) (chat.Invite, chat.Participant, error)
+	Participant(ctx context.Context, token, claim string) (chat.Participant, chat.Invite, error)
+	Member(ctx context.Context, login, roomID string) (chat.Participant, error)
+	Join(ctx context.Context, login, roomID string) (chat.Participant, error)
+	ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
+	Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error)
+}
+
 // Entry lets a client into a room.
 type Entry struct {
 	Ticket    string           `json:"ticket"` // good for 60 s
@@ -135,7 +149,7 @@ func (r *Relay) SendCode(ctx context.Context, token string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := r.opt.Mailer.Send(ctx, codeMail(to.Person, code)); err != nil {
+	if err := r.notifier.MailCode(ctx, to.Person, code); err != nil {
 		return "", fmt.Errorf("mailing a code: %w", err)
 	}
 	return chat.Masked(to.Addr), nil
@@ -184,12 +198,7 @@ func (r *Relay) calleeOf(info chat.Info, me chat.Participant) chat.Participant {
 
 // person finds a participant; the zero Participant if there is none.
 func person(info chat.Info, id int64) chat.Participant {
-	for _, p := range info.Participants {
-		if p.ID == id {
-			return p
-		}
-	}
-	return chat.Participant{}
+	return info.Participant(id)
 }
 
 // entry opens the granted port of t's login at the room's home, and makes t
@@ -290,6 +299,11 @@ func (r *Relay) bind(host string) netip.Addr {
 		return a // a host whose name is an address
 	}
 	return all
+}
+
+// Search finds messages of a login's conversations; store.Store documents it.
+func (r *Relay) Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error) {
+	return r.opt.Rooms.Search(ctx, login, q, after, limit)
 }
 
 // Rooms lists the conversations of a login, the newest first.

@@ -40,11 +40,11 @@ const patience = 8 * time.Second
 
 type outMail struct {
 	mu    sync.Mutex
-	mails []Mail
+	mails []chat.ServerMail
 	fail  bool
 }
 
-func (o *outMail) Send(_ context.Context, m Mail) error {
+func (o *outMail) Send(_ context.Context, m chat.ServerMail) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.fail {
@@ -54,7 +54,7 @@ func (o *outMail) Send(_ context.Context, m Mail) error {
 	return nil
 }
 
-func (o *outMail) all() []Mail {
+func (o *outMail) all() []chat.ServerMail {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.mails)

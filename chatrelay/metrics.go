@@ -26,12 +26,6 @@ var (
 	alarmsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_relay_alarms_total", Help: "Alarm mails: sent, collapsed into an earlier one, failed.",
 	}, []string{"result"})
-	alertsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "chmail_relay_alerts_total", Help: "Notifications of a login's browsers: queued, dropped (too many waited), failed.",
-	}, []string{"result"})
-	hooksTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "chmail_relay_webhooks_total", Help: "Calls of webhooks: sent, retried, failed, dropped (too many waited).",
-	}, []string{"result"})
 	droppedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_relay_dropped_total", Help: "Connections the relay closed, by the code of its error frame.",
 	}, []string{"code"})
@@ -47,9 +41,6 @@ var (
 	filesTotal = promauto.NewCounter(prometheus.CounterOpts{
 		Name: "chmail_relay_files_total", Help: "Files and pictures that were said in rooms.",
 	})
-	transcriptsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "chmail_relay_transcripts_total", Help: "Transcripts by mail: sent, empty (nothing was said), failed (tried again in ten minutes).",
-	}, []string{"result"})
 	repliesTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_relay_replies_total", Help: "Answers by mail: said in a room, automatic (dropped), refused, failed.",
 	}, []string{"result"})

@@ -32,7 +32,10 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/cluster"
+	"github.com/chmail/chmail/chatrelay/files"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/notify"
+	"github.com/chmail/chmail/chatrelay/transcript"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
 )
@@ -54,37 +57,20 @@ type Presence interface {
 	Leave(ctx context.Context) error
 }
 
-// Rooms is what the relay uses of a store.Store, which documents each.
-type Rooms interface {
-	Invite(ctx context.Context, token string) (chat.Invite, error)
-	Claim(ctx context.Context, token, claim string) (chat.Invite, error)
-	NewCode(ctx context.Context, token string) (string, chat.Participant, error)
-	ClaimWithCode(ctx context.Context, token, claim, code string) (chat.Invite, error)
-	ClaimAsGuest(ctx context.Context, token, claim, name string) (chat.Invite, chat.Participant, error)
-	Participant(ctx context.Context, token, claim string) (chat.Participant, chat.Invite, error)
-	NewInvite(ctx context.Context, roomID string, recipient, callee int64, subject string) (string, error)
-	Info(ctx context.Context, roomID string) (chat.Info, error)
-	ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
-	Reveal(ctx context.Context, participant int64) error
-	Member(ctx context.Context, login, roomID string) (chat.Participant, error)
-	Append(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
-	AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error))
-	Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error)
-	Seen(ctx context.Context, home, roomID string, participant, offset int64) error
-	SeenBy(ctx context.Context, roomID string) (map[int64]int64, error)
-	PutAttempt(ctx context.Context, a chat.Attempt) error
-	Attempts(ctx context.Context, roomID string, limit int) ([]chat.Attempt, error)
-	OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt, error)
-	WaitingFor(ctx context.Context, login string) ([]chat.Attempt, error)
-	AckWaiting(ctx context.Context, login, roomID string) error
-	Tells(ctx context.Context, calleeLogin string) ([]chat.Attempt, error)
-	ClearTell(ctx context.Context, attemptID string) error
-	LineRooms
-	TalkRooms
+// Store is what the relay, and the packages that work for it, use of a
+// store.Store, which documents each method. Each part stands beside its user.
+type Store interface {
+	EntryStore
+	MessageStore
+	AttemptStore
+	SettingsStore
 	SessionRooms
-	OnMail(f func(roomID string))
-	Shared() bool
+	TranscriptStore
+	notify.Store
+	files.Rooms
+	transcript.Store
 	cluster.Store
+	Shared() bool
 }
 
 var _ Presence = presence.Directory(nil)
@@ -97,8 +83,8 @@ type Options struct {
 	Socket   string                // this relay's WebSocket endpoint; empty: that of WebBase
 	Bus      cluster.Bus           // to the relays that share the store; may be nil
 	Presence Presence              // may fail at any time: chats go on
-	Rooms    Rooms                 //
-	Mailer   Mailer                // alarm mails, codes
+	Rooms    Store                 // the conversations
+	Mailer   notify.Mailer         // takes the mails that the relay writes
 	Rings    int                   // of an attempt; 0: 3
 	Interval time.Duration         // between them; 0: 10 s
 	PortIdle time.Duration         // a granted port closes after it; 0: 2 min
@@ -106,27 +92,41 @@ type Options struct {
 	StateDir string                // keeps the certificates; empty: in memory only
 	BlockUDP bool                  // WebSocket only
 	Groups   map[string][]string   // address → logins that share its rings
-	Push     *PushOptions          // notifications of browsers; nil: none
-	Webhooks []Webhook             // told of alarms
+	Push     *notify.PushOptions   // notifications of browsers; nil: none
+	Webhooks []notify.Webhook      // told of alarms
 	Log      *slog.Logger          // nil: nothing is logged
-	TalkOptions
+
+	Files    string // folder of people's files, shared by relays that share the store; empty: no files
+	MaxFile  int64  // octets of one; 0: 25 MiB
+	MaxRoom  int64  // octets of a room's files; 0: 500 MiB
+	MaxFiles int64  // octets of this relay's files; 0: 20 GiB
+
+	Replies string        // mail domain of the addresses at which transcripts are answered; empty: none can be
+	LeftFor time.Duration // everybody has left for so long: a transcript goes out; 0: transcript.DefaultLeftFor
+	Silence time.Duration // or nothing was said for so long; 0: chat.Silence
+	// UsualTranscript is what a member wants of all rooms, where they have said
+	// nothing in one; may be nil.
+	UsualTranscript func(ctx context.Context, login string) (w chat.TranscriptWish, known bool)
 }
 
 // Relay is the relay of one host. Its methods may be called at the same time.
 type Relay struct {
-	opt       Options
-	log       *slog.Logger
-	origin    string // of WebBase
-	cluster   *cluster.Cluster
-	talks     *talks
-	ticketKey seal.Key
-	certs     *certs
-	ports     *ports
-	owned     sync.WaitGroup  // every goroutine of the relay
-	work      gate            // steps of rooms under way
-	tended    int             // heartbeats after which it was tended, the cluster's
-	ctx       context.Context // ends with Close
-	stop      context.CancelFunc
+	opt         Options
+	log         *slog.Logger
+	origin      string // of WebBase
+	cluster     *cluster.Cluster
+	notifier    *notify.Notifier
+	files       *files.Service // nil: no files are kept
+	transcripts *transcript.Sender
+	answers     transcript.Answers
+	ticketKey   seal.Key
+	certs       *certs
+	ports       *ports
+	owned       sync.WaitGroup  // every goroutine of the relay
+	work        gate            // jobs of rooms under way
+	tended      int             // heartbeats after which it was tended, the cluster's
+	ctx         context.Context // ends with Close
+	stop        context.CancelFunc
 
 	mu           sync.Mutex
 	closed       bool
@@ -138,9 +138,8 @@ type Relay struct {
 	sessions     map[*outbox]chat.Session // all connections, with the session of those of the desk
 	chats        *activeChats
 	statusTimers map[string]*time.Timer // login → when its availability changes by itself
-	alerts       *alerts
-	turned       atomic.Int64      // how often somebody's availability changed
-	rung         map[string]ringer // attempts with which another relay rings
+	turned       atomic.Int64           // how often somebody's availability changed
+	rung         map[string]ringer      // attempts with which another relay rings
 }
 
 // New starts a relay. Attempts that were under way when the process before
@@ -210,9 +209,6 @@ func New(opt Options) (*Relay, error) {
 		return nil, fmt.Errorf("starting the relay: %w", err)
 	}
 	r.ports = &ports{r: r, resetKey: quic.StatelessResetKey(reset), tokenKey: quic.TokenGeneratorKey(token), open: map[spot]*port{}}
-	if err := r.openTalk(); err != nil {
-		return nil, fmt.Errorf("starting the relay: %w", err)
-	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	if err := r.start(); err != nil {
 		r.Close()
@@ -222,11 +218,12 @@ func New(opt Options) (*Relay, error) {
 }
 
 func (r *Relay) start() error {
-	r.owned.Go(r.rotateCerts)
-	r.owned.Go(r.runTalk)
-	if err := r.openAlerts(); err != nil {
-		return err
+	for _, start := range []func() error{r.startFiles, r.startNotifier, r.startTranscripts} {
+		if err := start(); err != nil {
+			return err
+		}
 	}
+	r.owned.Go(r.rotateCerts)
 	if err := r.opt.Rooms.SetGroups(r.ctx, r.opt.Groups); err != nil {
 		return err
 	}
@@ -234,12 +231,16 @@ func (r *Relay) start() error {
 	if err := r.cluster.Start(); err != nil {
 		return err
 	}
-	r.opt.Rooms.OnMail(func(roomID string) {
-		r.deliver(note{T: noteMail, Room: roomID})
-		r.publish("", note{T: noteMail, Room: roomID})
-	})
+	r.opt.Rooms.OnMail(r.announce)
 	r.takeUp()
 	return nil
+}
+
+// announce makes a message appear that was put into a room without a connection
+// to it, wherever the room is served.
+func (r *Relay) announce(roomID string) {
+	r.deliver(note{T: noteMail, Room: roomID})
+	r.publish("", note{T: noteMail, Room: roomID})
 }
 
 // clusterOptions make this relay one of several, where others share the store.
@@ -305,7 +306,14 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 	r.cluster.Close(bye)
 	r.ports.close()
 	done := make(chan struct{})
-	go func() { r.work.close(); r.owned.Wait(); close(done) }()
+	go func() {
+		defer close(done)
+		r.files.Close()
+		r.notifier.Close()
+		r.transcripts.Close()
+		r.work.close()
+		r.owned.Wait()
+	}()
 	select {
 	case <-done:
 		return nil

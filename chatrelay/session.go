@@ -200,7 +200,7 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 	if welcome == nil || me.ID == 0 {
 		return &fault{frame.ErrRoom, "you are not in this conversation"}
 	}
-	welcome.Transcript = s.usualWish(ctx, me, welcome.Transcript)
+	welcome.Transcript = s.usualTranscript(ctx, me, welcome.Transcript)
 	after := max(hello.After, 0)
 	if hello.Epoch != welcome.Epoch || after > s.newest() {
 		if hello.Epoch != "" {
@@ -268,7 +268,7 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 	case frame.TEdit, frame.TDelete:
 		return s.change(ctx, f)
 	case frame.TTranscript:
-		return s.wish(ctx, f)
+		return s.prefer(ctx, f)
 	case frame.TSeen:
 		h.do(func() { h.sawUpTo(s, f.Offset) })
 	case frame.TAttempt:

@@ -23,7 +23,9 @@ import (
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/notify"
 	"github.com/chmail/chmail/chatrelay/store"
+	"github.com/chmail/chmail/chatrelay/transcript"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -93,9 +95,9 @@ type Relay struct {
 }
 
 var (
-	_ module.Module    = (*Relay)(nil)
-	_ io.Closer        = (*Relay)(nil)
-	_ chatrelay.Mailer = (*pipelineMailer)(nil)
+	_ module.Module = (*Relay)(nil)
+	_ io.Closer     = (*Relay)(nil)
+	_ notify.Mailer = (*pipelineMailer)(nil)
 )
 
 // Files is the folder of people's files; empty: there is none.
@@ -114,7 +116,7 @@ func init() {
 // Init reads the block and starts the relay.
 func (m *Relay) Init(cfg *config.Map) error {
 	var (
-		opt            = chatrelay.Options{Binds: map[string]netip.Addr{}, TalkOptions: chatrelay.TalkOptions{Files: "files"}, Groups: map[string][]string{}}
+		opt            = chatrelay.Options{Binds: map[string]netip.Addr{}, Files: "files", Groups: map[string][]string{}}
 		dir            presence.Directory
 		rooms          roomsModule
 		target         module.DeliveryTarget
@@ -136,9 +138,9 @@ func (m *Relay) Init(cfg *config.Map) error {
 	cfg.Callback("group", func(_ *config.Map, node config.Node) error { return readGroup(opt.Groups, node) })
 	cfg.Callback("webhook", func(m *config.Map, node config.Node) error { return readWebhook(&opt.Webhooks, m, node) })
 	cfg.Enum("push", false, false, []string{"yes", "no", "anywhere"}, "yes", &push)
-	cfg.Callback("files", func(m *config.Map, node config.Node) error { return readFiles(&opt.TalkOptions, m, node) })
+	cfg.Callback("files", func(m *config.Map, node config.Node) error { return readFiles(&opt, m, node) })
 	cfg.String("replies", false, false, "", &opt.Replies)
-	cfg.Duration("transcript_after", false, false, chatrelay.DefaultLeftFor, &opt.LeftFor)
+	cfg.Duration("transcript_after", false, false, transcript.DefaultLeftFor, &opt.LeftFor)
 	cfg.StringList("carriers", false, false, []string{chatrelay.CarrierWebTransport, chatrelay.CarrierWebSocket}, &carriers)
 	m.debug(cfg)
 	if _, err := cfg.Process(); err != nil {
@@ -171,7 +173,7 @@ func (m *Relay) Init(cfg *config.Map) error {
 		return err
 	}
 	if push != "no" {
-		opt.Push = &chatrelay.PushOptions{Contact: from, Anywhere: push == "anywhere"}
+		opt.Push = &notify.PushOptions{Contact: from, Anywhere: push == "anywhere"}
 	}
 	if opt.Files != "" && !filepath.IsAbs(opt.Files) {
 		opt.Files = filepath.Join(config.StateDirectory, opt.Files)
@@ -181,7 +183,7 @@ func (m *Relay) Init(cfg *config.Map) error {
 		return nil
 	}
 	store := rooms.store()
-	opt.Transcript = func(ctx context.Context, login string) (chat.TranscriptWish, bool) {
+	opt.UsualTranscript = func(ctx context.Context, login string) (chat.TranscriptWish, bool) {
 		of, err := store.Settings(ctx, login)
 		return chat.TranscriptWish{On: of[login].Transcript, Zone: of[login].Zone}, err == nil
 	}
@@ -230,7 +232,7 @@ func readBind(binds map[string]netip.Addr, node config.Node) error {
 }
 
 // readFiles reads `files DIR { … }` or `files off`.
-func readFiles(opt *chatrelay.TalkOptions, m *config.Map, node config.Node) error {
+func readFiles(opt *chatrelay.Options, m *config.Map, node config.Node) error {
 	if len(node.Args) != 1 || node.Args[0] == "" {
 		return config.NodeErr(node, "want a folder, or off")
 	}
@@ -268,8 +270,8 @@ type pipelineMailer struct {
 }
 
 // Send implements Mailer.
-func (p *pipelineMailer) Send(ctx context.Context, m chatrelay.Mail) error {
-	header, body, err := chatrelay.Compose(m, mail.Address{Name: "CHmail", Address: p.from}, p.domain, time.Now())
+func (p *pipelineMailer) Send(ctx context.Context, m chat.ServerMail) error {
+	header, body, err := notify.Compose(m, mail.Address{Name: "CHmail", Address: p.from}, p.domain, time.Now())
 	if err != nil {
 		return err
 	}

@@ -161,9 +161,9 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request, v chatrelay.Visito
 
 // fileFailed says an error with a file as JSON.
 func (s *Server) fileFailed(w http.ResponseWriter, err error) {
-	var often *chatrelay.TooOftenError
+	var often *files.TooOftenError
 	var timeout net.Error
-	var missing *chatrelay.MissingError
+	var missing *files.MissingError
 	switch {
 	case errors.Is(err, chatrelay.ErrStranger):
 		refuse(w, http.StatusForbidden, "claim", "This browser has not come in through this link.")
@@ -185,7 +185,7 @@ func (s *Server) fileFailed(w http.ResponseWriter, err error) {
 	case errors.Is(err, errForm), errors.Is(err, chatrelay.ErrIncoming), errors.Is(err, io.ErrUnexpectedEOF):
 		refuse(w, http.StatusBadRequest, "bad-request",
 			"A file needs an id of at most 64 octets, a name, and a text of at most 16 KiB.")
-	case errors.Is(err, chatrelay.ErrNoFiles):
+	case errors.Is(err, files.ErrNoFiles):
 		refuse(w, http.StatusNotFound, "unknown", "This server keeps no files.")
 	case errors.As(err, &missing):
 		s.log.Warn("a file is missing: relays that share the rooms must share the folder of files", "err", err)

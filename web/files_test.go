@@ -25,7 +25,7 @@ import (
 
 type noMail struct{}
 
-func (noMail) Send(context.Context, chatrelay.Mail) error { return nil }
+func (noMail) Send(context.Context, chat.ServerMail) error { return nil }
 
 // newTalk is a front door with a real relay behind it: the room of a mail from
 // host@mall.example to kim@far.example, and Kim's link.
@@ -42,7 +42,7 @@ func newTalk(t *testing.T, change func(*chatrelay.Options)) (st *site, roomID, l
 	}
 	t.Cleanup(func() { rooms.Close() })
 	opt := chatrelay.Options{WebBase: "http://localhost:8080", Presence: dir, Rooms: rooms, Mailer: noMail{}, Key: bytes.Repeat([]byte{7}, 32),
-		BlockUDP: true, TalkOptions: chatrelay.TalkOptions{Files: t.TempDir(), MaxFile: 1 << 20, MaxRoom: 2 << 20}}
+		BlockUDP: true, Files: t.TempDir(), MaxFile: 1 << 20, MaxRoom: 2 << 20}
 	if change != nil {
 		change(&opt)
 	}

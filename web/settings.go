@@ -76,7 +76,7 @@ func (s *Server) preferenceFailed(w http.ResponseWriter, err error) {
 			refusal
 			Field string `json:"field"`
 		}{refusal{Error: "setting", Text: setting.Text}, setting.Field})
-	case errors.Is(err, chatrelay.ErrNoPush):
+	case errors.Is(err, notify.ErrNoPush):
 		refuse(w, http.StatusNotFound, "no-push", "This server sends no notifications.")
 	case errors.Is(err, notify.ErrSubscription):
 		refuse(w, http.StatusBadRequest, "subscription", "That is not a subscription to which notifications can be sent.")

@@ -48,7 +48,7 @@ func (f *fakePreferences) ChangeSettings(ctx context.Context, login string, chan
 
 func (f *fakePreferences) PushKey() (string, error) {
 	if f.key == "" {
-		return "", chatrelay.ErrNoPush
+		return "", notify.ErrNoPush
 	}
 	return f.key, nil
 }

@@ -70,7 +70,7 @@ type server struct {
 
 type noMail struct{}
 
-func (noMail) Send(context.Context, chatrelay.Mail) error { return nil }
+func (noMail) Send(context.Context, chat.ServerMail) error { return nil }
 
 // serve runs the relay in dir until its input ends.
 func serve(args []string, in io.Reader, out io.Writer) error {

@@ -49,6 +49,17 @@ type Person struct {
 	Hidden bool `json:"-"`
 }
 
+// DisplayName is how the person is named to others.
+func (p Person) DisplayName() string {
+	switch {
+	case p.Name != "":
+		return p.Name
+	case p.Addr != "":
+		return p.Addr
+	}
+	return "Somebody"
+}
+
 // Mail is what a submitted message says about its conversation.
 type Mail struct {
 	MessageID  string   // without angle brackets
@@ -92,6 +103,24 @@ type Info struct {
 	Created      time.Time     `json:"created"`
 	Owner        int64         `json:"owner"` // participant ID of the first mail's sender
 	Participants []Participant `json:"participants"`
+}
+
+// Participant finds one by its ID; the zero Participant if there is none.
+func (i Info) Participant(id int64) Participant {
+	for _, p := range i.Participants {
+		if p.ID == id {
+			return p
+		}
+	}
+	return Participant{}
+}
+
+// ServerMail is a mail that the server writes itself: an alarm, a code, a
+// transcript.
+type ServerMail struct {
+	To                  Person
+	Subject, Text, HTML string
+	ReplyTo             string // address; may be empty
 }
 
 // Message is one line of a conversation.

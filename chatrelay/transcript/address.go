@@ -3,8 +3,6 @@
 package transcript
 
 import (
-	"context"
-	"crypto/rand"
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
@@ -16,11 +14,10 @@ import (
 )
 
 const (
-	settingKey = "transcript.reply"
-	sealKey    = 32          // octets
-	sealMAC    = seal.MinSum // 80 bits, and every guess is a mail
-	prefix     = "reply+"
-	maxLocal   = 64 // octets of a local part, RFC 5321 section 4.5.3.1.1
+	sealKey  = 32          // octets
+	sealMAC  = seal.MinSum // 80 bits, and every guess is a mail
+	prefix   = "reply+"
+	maxLocal = 64 // octets of a local part, RFC 5321 section 4.5.3.1.1
 
 	sealRaw  = 1 // version: the room's ID as it is
 	sealBits = 2 // version: the octets that the room's ID is base64url of
@@ -44,19 +41,11 @@ type Sealer struct {
 	domain string
 }
 
-// LoadSealer returns the sealer for the key kept by setting, which stores
-// what make returns if there is none yet.
-func LoadSealer(ctx context.Context, domain string, setting func(ctx context.Context, key string, make func() ([]byte, error)) ([]byte, error)) (*Sealer, error) {
-	key, err := setting(ctx, settingKey, func() ([]byte, error) {
-		k := make([]byte, sealKey)
-		_, err := rand.Read(k)
-		return k, err
-	})
-	if err == nil && len(key) != sealKey {
-		err = fmt.Errorf("it has %d octets", len(key))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("loading the key of reply addresses: %w", err)
+// NewSealer returns the sealer of a mail domain. Its key, a secret, has 32
+// octets and is the same at every relay that shares the rooms.
+func NewSealer(domain string, key []byte) (*Sealer, error) {
+	if len(key) != sealKey {
+		return nil, fmt.Errorf("the key of reply addresses has %d octets, not %d", len(key), sealKey)
 	}
 	return &Sealer{key, strings.ToLower(domain)}, nil
 }

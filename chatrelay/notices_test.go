@@ -41,10 +41,10 @@ func newPushService(t *testing.T) *pushService {
 	return s
 }
 
-func (s *pushService) options() *PushOptions {
+func (s *pushService) options() *notify.PushOptions {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
-	return &PushOptions{Contact: "postmaster@mall.example", Anywhere: true, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	return &notify.PushOptions{Contact: "postmaster@mall.example", Anywhere: true, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 }
 
 // browser subscribes one.
@@ -171,7 +171,7 @@ func TestPush(t *testing.T) {
 // hanging is a mail system that takes for ever.
 type hanging struct{ on chan struct{} }
 
-func (h hanging) Send(ctx context.Context, _ Mail) error {
+func (h hanging) Send(ctx context.Context, _ chat.ServerMail) error {
 	select {
 	case <-h.on:
 		return nil
@@ -188,7 +188,7 @@ func TestNothingHoldsARingUp(t *testing.T) {
 	mail := hanging{make(chan struct{})}
 	w := newWorld(t, func(o *Options) {
 		o.Push, o.Interval, o.Mailer = service.options(), time.Minute, mail
-		o.Webhooks = []Webhook{{URL: service.URL + "/hook", Format: HookJSON}}
+		o.Webhooks = []notify.Webhook{{URL: service.URL + "/hook", Format: notify.HookJSON}}
 	})
 	t.Cleanup(func() { close(service.hang); close(mail.on) })
 	for range 3 {

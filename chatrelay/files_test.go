@@ -4,7 +4,6 @@ package chatrelay
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"image"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/files"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/transcript"
 )
@@ -236,16 +236,11 @@ func TestFiles(t *testing.T) {
 	if _, err := w.get(me, page.File.ID, false); !errors.Is(err, chat.ErrUnknown) {
 		t.Errorf("a deleted file: %v", err)
 	}
-	if n, err := w.relay.talks.files.Collect(t.Context(), 0, func(_ context.Context, id string) (bool, error) {
-		return w.rooms.HasFile(t.Context(), w.relay.talks.folder, id)
-	}); n != 1 || err != nil {
-		t.Errorf("collected %d, %v", n, err)
-	}
 	if _, err := w.get(host, m.File.ID, false); err != nil {
 		t.Errorf("the other file: %v", err)
 	}
-	var often *TooOftenError
-	for i := range fileBurst + 1 {
+	var often *files.TooOftenError
+	for i := range 50 {
 		if _, err = w.upload(me, fmt.Sprint("often", i), "x", []byte("x")); err != nil {
 			break
 		}
@@ -259,7 +254,7 @@ func TestFiles(t *testing.T) {
 }
 
 // Files and answers by mail come in at any relay, and appear where the room is.
-func TestTalkAcrossRelays(t *testing.T) {
+func TestFilesAndAnswersAcrossRelays(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	all := newWorlds(t, 2, func(o *Options) { o.Files, o.Replies = dir, "mall.example" })
@@ -281,7 +276,7 @@ func TestTalkAcrossRelays(t *testing.T) {
 			t.Errorf("the file is %q", b)
 		}
 	}
-	addr, err := home.relay.talks.sealer.Seal(transcript.Address{Room: home.room, Participant: me, Expires: time.Now().Add(time.Hour)})
+	addr, err := home.relay.answers.Sealer.Seal(transcript.Address{Room: home.room, Participant: me, Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +289,7 @@ func TestTalkAcrossRelays(t *testing.T) {
 }
 
 // Who was blocked does not learn of it, by files and mail either.
-func TestBlockedTalk(t *testing.T) {
+func TestFilesAndAnswersOfTheBlocked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, talking(t))
 	e := w.chat(w.token, 1)
@@ -305,7 +300,7 @@ func TestBlockedTalk(t *testing.T) {
 	if err != nil || m.File == nil || m.File.Size != 5 {
 		t.Errorf("%+v, %v", m, err)
 	}
-	addr, err := w.relay.talks.sealer.Seal(transcript.Address{Room: w.room, Participant: e.Me, Expires: time.Now().Add(time.Hour)})
+	addr, err := w.relay.answers.Sealer.Seal(transcript.Address{Room: w.room, Participant: e.Me, Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package chatrelay
+package notify
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
-	"github.com/chmail/chmail/chatrelay/notify"
+	"github.com/chmail/chmail/internal/safely"
 	"github.com/chmail/chmail/internal/seal"
 )
 
@@ -73,46 +73,45 @@ func loopbackHost(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// hook is a webhook that runs. Its goroutine calls it for one alarm after the
-// other, so one that hangs holds up nothing but itself.
+// hook is a webhook that runs. Its goroutine makes one call after the other, so
+// a webhook that hangs delays only itself.
 type hook struct {
 	Webhook
-	r      *Relay
-	queue  chan hooked
+	n      *Notifier
+	queue  chan hookAlarm
 	client *http.Client
 }
 
-// hooked is an alarm for a webhook.
-type hooked struct {
-	note   notify.Note
+// hookAlarm is an alarm on its way to a webhook.
+type hookAlarm struct {
+	note   Note
 	from   chat.Person
 	logins []string
 }
 
-func newHook(w Webhook, r *Relay) *hook {
+func newHook(w Webhook, n *Notifier) *hook {
 	dialer := &net.Dialer{Timeout: hookTimeout / 2}
-	return &hook{Webhook: w, r: r, queue: make(chan hooked, hookQueue), client: &http.Client{
+	return &hook{Webhook: w, n: n, queue: make(chan hookAlarm, hookQueue), client: &http.Client{
 		Timeout:       hookTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport:     &http.Transport{DialContext: dialer.DialContext, TLSHandshakeTimeout: hookTimeout / 2, MaxIdleConns: 1, MaxResponseHeaderBytes: 16 << 10},
+		Transport: &http.Transport{DialContext: dialer.DialContext, TLSHandshakeTimeout: hookTimeout / 2,
+			MaxIdleConns: 1, MaxResponseHeaderBytes: 16 << 10},
 	}}
 }
 
-// callHooks has the webhooks told of an alarm of logins, soon. It never waits.
-func (r *Relay) callHooks(logins []string, n notify.Note, from chat.Person) {
-	for _, h := range r.alerts.hooks {
-		of := logins
-		if len(h.For) > 0 {
-			of = slices.DeleteFunc(slices.Clone(logins), func(l string) bool { return !slices.Contains(h.For, l) })
-		}
-		if len(of) == 0 {
-			continue
-		}
-		select {
-		case h.queue <- hooked{n, from, of}:
-		default:
-			hooksTotal.WithLabelValues("dropped").Inc()
-		}
+// tell queues an alarm of logins, if the webhook is told of one of them. It
+// never waits.
+func (h *hook) tell(logins []string, note Note, from chat.Person) {
+	if len(h.For) > 0 {
+		logins = slices.DeleteFunc(slices.Clone(logins), func(l string) bool { return !slices.Contains(h.For, l) })
+	}
+	if len(logins) == 0 {
+		return
+	}
+	select {
+	case h.queue <- hookAlarm{note, from, logins}:
+	default:
+		hooksTotal.WithLabelValues("dropped").Inc()
 	}
 }
 
@@ -122,15 +121,15 @@ func (h *hook) run() {
 		select {
 		case a := <-h.queue:
 			h.deliver(a)
-		case <-h.r.ctx.Done():
+		case <-h.n.ctx.Done():
 			return
 		}
 	}
 }
 
 // deliver calls the webhook until it takes the alarm.
-func (h *hook) deliver(a hooked) {
-	defer h.r.recovered("a webhook")
+func (h *hook) deliver(a hookAlarm) {
+	defer safely.Recover(h.n.opt.Log, "webhook")
 	var err error
 	for _, wait := range hookTries {
 		if time.Since(a.note.At)+wait > hookTooLate {
@@ -138,13 +137,13 @@ func (h *hook) deliver(a hooked) {
 		}
 		select {
 		case <-time.After(wait):
-		case <-h.r.ctx.Done():
+		case <-h.n.ctx.Done():
 			return
 		}
 		var again bool
 		if again, err = h.call(a); err == nil {
 			hooksTotal.WithLabelValues("sent").Inc()
-			h.r.alerts.took(a.note)
+			h.n.alarmTaken(a.note)
 			return
 		}
 		if !again {
@@ -153,12 +152,12 @@ func (h *hook) deliver(a hooked) {
 		hooksTotal.WithLabelValues("retried").Inc()
 	}
 	hooksTotal.WithLabelValues("failed").Inc()
-	h.r.log.Warn("calling a webhook", "room", a.note.Room, "err", err)
+	h.n.opt.Log.Warn("calling a webhook", "room", a.note.Room, "err", err)
 }
 
 // call makes one request; again says whether an error is worth another try.
-func (h *hook) call(a hooked) (again bool, err error) {
-	ctx, cancel := context.WithTimeout(h.r.ctx, hookTimeout)
+func (h *hook) call(a hookAlarm) (again bool, err error) {
+	ctx, cancel := context.WithTimeout(h.n.ctx, hookTimeout)
 	defer cancel()
 	req, err := h.request(ctx, a)
 	if err != nil {
@@ -181,11 +180,11 @@ func (h *hook) call(a hooked) (again bool, err error) {
 	return again, fmt.Errorf("it answered %d", res.StatusCode)
 }
 
-// request says the alarm in the webhook's format. It tells who called whom
-// about what, and nothing that was said.
-func (h *hook) request(ctx context.Context, a hooked) (*http.Request, error) {
-	link := h.r.opt.WebBase + a.note.URL
-	title := oneLine(fmt.Sprintf("%s wants to chat with %s", called(a.from), strings.Join(a.logins, ", ")))
+// request writes the alarm in the webhook's format. It tells who called whom
+// about what, and nothing of the conversation.
+func (h *hook) request(ctx context.Context, a hookAlarm) (*http.Request, error) {
+	link := h.n.opt.WebBase + a.note.URL
+	title := oneLine(webhookTitle(a.from, a.logins))
 	subject := oneLine(a.note.Subject)
 	kind, body := "application/json", []byte(nil)
 	var err error
@@ -194,7 +193,7 @@ func (h *hook) request(ctx context.Context, a hooked) (*http.Request, error) {
 		kind, body = "text/plain; charset=utf-8", []byte(subject)
 	case HookMattermost:
 		body, err = json.Marshal(map[string]string{"username": "CHmail", "text": "**" + plainMarkdown(title) + "**\n" +
-			plainMarkdown(subject) + "\n[Open the conversation](" + link + ")"})
+			plainMarkdown(subject) + "\n[" + webhookLink + "](" + link + ")"})
 	default:
 		body, err = json.Marshal(struct {
 			Event   string      `json:"event"`
@@ -233,7 +232,7 @@ func (h *hook) request(ctx context.Context, a hooked) (*http.Request, error) {
 	return req, nil
 }
 
-// plainMarkdown keeps what strangers wrote from being markup, a mention or a link.
+// plainMarkdown keeps a stranger's words from being markup, a mention or a link.
 func plainMarkdown(s string) string {
 	var b strings.Builder
 	for _, c := range s {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package chatrelay
+package notify
 
 import (
 	"strings"
@@ -9,15 +9,14 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 )
 
-// TestMailsInBothLanguages: whom a mail of the relay reaches reads it in
-// English and in Korean, with the link in each, and nothing a stranger wrote is
-// read as HTML.
+// TestMailsInBothLanguages: every mail says all in English and in Korean, with
+// the link in each, and a stranger's words are never read as HTML.
 func TestMailsInBothLanguages(t *testing.T) {
 	t.Parallel()
 	kim, mina := chat.Person{Addr: "kim@far.example", Name: `<b>Kim</b> "K"`}, chat.Person{Addr: "mina@mall.example", Name: "Mina"}
 	const link, subject = "https://mall.example/c/AAAA?a=1&b=2", "<script>alert(1)</script>"
 	for name, c := range map[string]struct {
-		mail  Mail
+		mail  chat.ServerMail
 		wants []string
 		links int
 	}{
