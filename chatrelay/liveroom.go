@@ -233,7 +233,7 @@ func (h *liveRoom) reveal(id int64) {
 	}
 	ctx, cancel := h.store()
 	defer cancel()
-	if err := h.r.opt.Rooms.Reveal(ctx, id); err != nil {
+	if err := h.r.opt.Rooms.Reveal(ctx, h.r.home(), h.id, id); err != nil {
 		h.log("revealing a participant", err)
 	}
 	h.info.Participants[i].Hidden = false

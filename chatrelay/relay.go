@@ -65,14 +65,14 @@ type Rooms interface {
 	NewInvite(ctx context.Context, roomID string, recipient, callee int64, subject string) (string, error)
 	Info(ctx context.Context, roomID string) (chat.Info, error)
 	ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
-	Reveal(ctx context.Context, participant int64) error
+	Reveal(ctx context.Context, home, roomID string, participant int64) error
 	Member(ctx context.Context, login, roomID string) (chat.Participant, error)
 	Append(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
 	AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error))
 	Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error)
 	Seen(ctx context.Context, home, roomID string, participant, offset int64) error
 	SeenBy(ctx context.Context, roomID string) (map[int64]int64, error)
-	PutAttempt(ctx context.Context, a chat.Attempt) error
+	PutAttempt(ctx context.Context, home string, a chat.Attempt) error
 	Attempts(ctx context.Context, roomID string, limit int) ([]chat.Attempt, error)
 	OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt, error)
 	WaitingFor(ctx context.Context, login string) ([]chat.Attempt, error)

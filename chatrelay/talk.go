@@ -41,10 +41,10 @@ type TalkRooms interface {
 	FileOctets(ctx context.Context, roomID string) (int64, error)
 	HasFile(ctx context.Context, folder, id string) (bool, error)
 	Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error)
-	SetWish(ctx context.Context, roomID string, w chat.TranscriptWish) error
+	SetWish(ctx context.Context, home, roomID string, w chat.TranscriptWish) error
 	Wishes(ctx context.Context, roomID string) ([]chat.TranscriptWish, error)
 	QuietRooms(ctx context.Context, before time.Time) ([]string, error)
-	TakeTranscripts(ctx context.Context, roomID string) (list []chat.TranscriptWish, last int64, err error)
+	TakeTranscripts(ctx context.Context, relay, roomID string) (list []chat.TranscriptWish, last int64, err error)
 	SentTranscript(ctx context.Context, participant, offset int64) error
 }
 

@@ -31,7 +31,7 @@ func (s *session) wish(ctx context.Context, f *frame.Frame) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	err := s.r.opt.Rooms.SetWish(ctx, s.room.id, chat.TranscriptWish{Participant: s.me, On: f.On, Lang: f.Lang, Zone: f.Zone})
+	err := s.r.opt.Rooms.SetWish(ctx, s.r.home(), s.room.id, chat.TranscriptWish{Participant: s.me, On: f.On, Lang: f.Lang, Zone: f.Zone})
 	if err != nil {
 		s.r.log.Warn("noting a wish for transcripts", "room", s.room.id, "err", err)
 		s.refuse(f.ID, frame.ErrStore, "the wish could not be kept, send it again")
@@ -68,7 +68,7 @@ func (s *session) usualWish(ctx context.Context, me chat.Participant, on bool) b
 		return on
 	}
 	w.Participant, w.Usual = s.me, true
-	if err := s.r.opt.Rooms.SetWish(ctx, s.room.id, w); err != nil {
+	if err := s.r.opt.Rooms.SetWish(ctx, s.r.home(), s.room.id, w); err != nil {
 		s.r.log.Warn("noting a wish for transcripts", "room", s.room.id, "err", err)
 		return on
 	}
@@ -153,7 +153,7 @@ func (r *Relay) quietRooms() {
 func (r *Relay) transcribe(roomID string) {
 	ctx, cancel := context.WithTimeout(r.ctx, transcriptFor)
 	defer cancel()
-	list, last, err := r.opt.Rooms.TakeTranscripts(ctx, roomID)
+	list, last, err := r.opt.Rooms.TakeTranscripts(ctx, r.home(), roomID)
 	var info chat.Info
 	if err == nil && len(list) > 0 {
 		info, err = r.opt.Rooms.Info(ctx, roomID)
