@@ -338,7 +338,7 @@ func (h *liveRoom) noteOf(c *call, what string) {
 func (h *liveRoom) keep(c *call) {
 	ctx, cancel := h.store()
 	defer cancel()
-	err := h.r.opt.Rooms.PutAttempt(ctx, c.a)
+	err := h.r.opt.Rooms.PutAttempt(ctx, h.r.home(), c.a)
 	if errors.Is(err, chat.ErrMoved) {
 		h.moved()
 		return
