@@ -18,6 +18,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/files"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/clean"
+	"github.com/chmail/chmail/guard/limit"
 )
 
 // Visitor is who asks for something over HTTP: the browser that holds Claim
@@ -134,7 +135,7 @@ func (r *Relay) swallow(ctx context.Context, roomID string, me int64, in Incomin
 // begin counts a file of a participant that is under way, until done.
 func (t *talks) begin(me int64, from netip.Addr) (done func(), err error) {
 	wait := t.mine.Wait(strconv.FormatInt(me, 10))
-	if p := prefixOf(from); wait == 0 && p.IsValid() {
+	if p := limit.Remote(from); wait == 0 && p.IsValid() {
 		wait = t.from.Wait(p.String())
 	}
 	t.mu.Lock()

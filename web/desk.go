@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/presence"
@@ -172,5 +172,5 @@ func (s *Server) deskSocket(w http.ResponseWriter, r *http.Request) {
 		ID: deviceID(), Login: login, Source: presence.Desk, IP: s.clientIP(r),
 		Name: deviceName(r.UserAgent()), Connected: time.Now(),
 	}
-	s.socket(w, r, "device", func(ctx context.Context, c chatrelay.Conn) { s.opts.Relay.ServeDevice(ctx, d, c) })
+	s.socket(w, r, "device", func(ctx context.Context, c carrier.Conn) { s.opts.Relay.ServeDevice(ctx, d, c) })
 }

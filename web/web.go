@@ -28,6 +28,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/presence"
@@ -74,8 +75,8 @@ type Relay interface {
 	SendCode(ctx context.Context, token string) (to string, err error)
 	Enter(ctx context.Context, login, roomID string) (chatrelay.Entry, error)
 	Rooms(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
-	ServeRoom(ctx context.Context, c chatrelay.Conn)
-	ServeDevice(ctx context.Context, d presence.Device, c chatrelay.Conn)
+	ServeRoom(ctx context.Context, c carrier.Conn)
+	ServeDevice(ctx context.Context, d presence.Device, c carrier.Conn)
 	OwnOrigin(origin string) bool
 	Peers() []chat.Relay
 }
