@@ -33,6 +33,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/local"
 )
 
 const patience = 8 * time.Second
@@ -148,7 +149,7 @@ func (w *world) loseDatabase(err error) {
 
 func newWorld(t testing.TB, change func(*Options)) *world {
 	t.Helper()
-	dir, err := presence.OpenLocal(presence.LocalOptions{Ranges: []presence.HostRange{{Host: "localhost", Range: freeRange(t)}}})
+	dir, err := local.Open(local.Options{Ranges: presence.HostRanges{{Host: "localhost", Range: freeRange(t)}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ const (
 	noteRoom     = "room"     // the conversation Room changed: tell the devices of Logins
 	noteMail     = "mail"     // a mail came into Room
 	noteSettings = "settings" // Login changed its settings, blocks or mutes
-	noteSignOut  = "sign-out" // the sessions of Login have ended; with Session, only that one
+	noteSignOut  = "sign-out" // the sessions of Login have ended, or that with the ID
 	noteChats    = "chats"    // the logins of Chats are in a chat with somebody (On), or not any more
 )
 
@@ -37,9 +37,9 @@ type note struct {
 	Login   string              `json:"login,omitempty"`
 	Logins  []string            `json:"logins,omitempty"`
 	Room    string              `json:"room,omitempty"`
+	ID      string              `json:"id,omitempty"` // of a session
 	Attempt string              `json:"attempt,omitempty"`
 	Device  string              `json:"device,omitempty"`
-	Session string              `json:"session,omitempty"`
 	Code    string              `json:"code,omitempty"`
 	Words   string              `json:"words,omitempty"`
 	On      bool                `json:"on,omitempty"`

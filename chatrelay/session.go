@@ -31,7 +31,7 @@ type session struct {
 	flying  chan struct{} // holds one token for each text among them
 	written time.Time     // when typing was passed on
 	passed  time.Time     // when it got a ticket for coming back
-	news    int64         // Relay.news then
+	peers   atomic.Int64  // Cluster.Changes then
 	refused atomic.Bool   // the callee has blocked them
 	heard   atomic.Int64  // when the last frame came, in Unix nanoseconds
 }
@@ -175,7 +175,7 @@ func (s *session) read(ctx context.Context, in *reader) error {
 // pong answers a ping, and brings a new ticket from time to time.
 func (s *session) pong(f *frame.Frame) {
 	s.out.send(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
-	if now := time.Now(); now.Sub(s.passed) > passEvery || s.news != s.r.cluster.Changes() {
+	if now := time.Now(); now.Sub(s.passed) > passEvery || s.peers.Load() != s.r.cluster.Changes() {
 		if s.ticket.Session != nil {
 			s.r.check(*s.ticket.Session, s.out)
 		}
@@ -357,7 +357,8 @@ func (i *ids) take(id string) bool {
 func (s *session) pass(now time.Time) string {
 	t := s.ticket
 	t.Expires = now.Add(passLife).Unix()
-	s.passed, s.news = now, s.r.cluster.Changes()
+	s.passed = now
+	s.peers.Store(s.r.cluster.Changes())
 	return t.sealed(s.r.ticketKey)
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/redis"
 )
 
 func TestMain(m *testing.M) {
@@ -27,11 +28,11 @@ func TestMain(m *testing.M) {
 // at the first.
 func newWorlds(t *testing.T, n int, change func(*Options)) []*world {
 	t.Helper()
-	dsn, redis := testpart.Postgres(t), testpart.Redis(t)
+	dsn, server := testpart.Postgres(t), testpart.Redis(t)
 	var list []*world
 	for i := range n {
-		dir, err := presence.OpenRedis(presence.RedisOptions{URL: redis.URL(), Timeout: 2 * time.Second,
-			Ranges: []presence.HostRange{{Host: fmt.Sprintf("127.0.0.%d", i+2), Range: freeRange(t)}}})
+		dir, err := redis.Open(redis.Options{URL: server.URL(), Timeout: 2 * time.Second,
+			Ranges: presence.HostRanges{{Host: fmt.Sprintf("127.0.0.%d", i+2), Range: freeRange(t)}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +48,7 @@ func newWorlds(t *testing.T, n int, change func(*Options)) []*world {
 	for _, w := range list {
 		eventually(t, "every relay knows the others", func() bool { return len(w.relay.Peers()) == n-1 })
 	}
-	list[0].redis = redis
+	list[0].redis = server
 	first := list[0].open()
 	for _, w := range list[1:] {
 		w.room, w.token, w.cc = first.room, first.token, first.cc

@@ -40,7 +40,7 @@ func (r *Relay) EndSession(ctx context.Context, session chat.Session, expires ti
 	if err := r.opt.Rooms.EndSession(ctx, session, expires); err != nil {
 		return err
 	}
-	r.tellSignedOut(note{T: noteSignOut, Login: session.Login, Session: session.ID})
+	r.tellSignedOut(note{T: noteSignOut, Login: session.Login, ID: session.ID})
 	return nil
 }
 
@@ -59,7 +59,7 @@ func (r *Relay) endSessions(n note) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for out, session := range r.sessions {
-		if strings.EqualFold(session.Login, n.Login) && (n.Session == "" || session.ID == n.Session) {
+		if strings.EqualFold(session.Login, n.Login) && (n.ID == "" || session.ID == n.ID) {
 			out.end(errSignedOut.code, errSignedOut.text)
 		}
 	}
