@@ -29,6 +29,7 @@ const (
 	takeUpWithin = 2 * time.Minute       // a ring older than this does not go on after a restart
 	deviceIdle   = 7 * time.Second       // without any frame a device is gone: with signOffGrace less than 10 s, which is promised
 	signOffGrace = 2 * time.Second       // the last device is gone for so long: the computer is off
+	sessionWait  = 2 * time.Second       // for the store to say whether a session is good, when a client comes in
 	sessionCheck = time.Minute           // between two looks whether a device's session has ended
 	callerGrace  = 10 * time.Second
 	collapse     = 10 * time.Minute      // one alarm mail a room, caller and callee

@@ -105,11 +105,6 @@ func (s *session) serve(ctx context.Context) error {
 		return &fault{frame.ErrRoom, "the ticket is for another room"}
 	}
 	s.ticket = t
-	if t.Session != nil {
-		if err := s.r.begin(ctx, *t.Session, s.out); err != nil {
-			return err
-		}
-	}
 	if s.room, err = s.r.await(ctx, t.Room, t.Login); elsewhere(err) {
 		s.redirect()
 		return nil
@@ -125,6 +120,11 @@ func (s *session) serve(ctx context.Context) error {
 		return &fault{frame.ErrStore, "the conversation cannot be read at the moment"}
 	}
 	defer s.room.leave()
+	if t.Session != nil {
+		if err := s.r.begin(ctx, *t.Session, s.out); err != nil {
+			return err
+		}
+	}
 	s.me = t.Me
 	if err := s.enter(ctx, hello, t.Callee); err != nil {
 		return err

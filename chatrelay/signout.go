@@ -72,7 +72,7 @@ func (r *Relay) begin(ctx context.Context, session chat.Session, out *carrier.Qu
 	r.mu.Lock()
 	r.sessions[out] = session
 	r.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, sessionWait)
 	defer cancel()
 	switch good, err := r.opt.Rooms.SignedIn(ctx, session); {
 	case err != nil:

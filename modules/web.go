@@ -29,7 +29,7 @@ import (
 )
 
 // webShutdown bounds how long the endpoint holds up the server's end.
-const webShutdown = 5 * time.Second
+const webShutdown = 4 * time.Second
 
 // Web is a web.Server as a block of the configuration:
 //

@@ -60,13 +60,16 @@ func forHTTP(config *tls.Config) *tls.Config {
 }
 
 // Shutdown stops listening, ends the WebSockets (the relay tells each that it
-// goes away) and waits for requests under way; when ctx ends first it closes
-// what is left.
+// goes away) and waits for requests under way. After linger, or when ctx ends
+// first, it closes what is left: a client that sends or reads nothing more
+// holds nobody up.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
 	s.cancel()
+	ctx, cancel := context.WithTimeout(ctx, linger)
+	defer cancel()
 	s.closeHTTP3(ctx)
 	err := s.http.Shutdown(ctx)
 	gone := make(chan struct{})
@@ -74,11 +77,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.sockets.Wait()
 		close(gone)
 	}()
-	bye, cancel := context.WithTimeout(ctx, linger)
-	defer cancel()
 	select {
 	case <-gone:
-	case <-bye.Done():
+	case <-ctx.Done():
 		err = errors.Join(err, errors.New("some WebSockets did not end in time"))
 	}
 	if err != nil {
