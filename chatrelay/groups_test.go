@@ -222,7 +222,7 @@ func TestGroupAndSettingsAcrossRelays(t *testing.T) {
 		t.Fatal(err)
 	}
 	elsewhere = o.Room
-	if got, err := other.relay.claim(t.Context(), elsewhere); err != nil || got != other.relay.opt.Host {
+	if got, err := other.relay.cluster.Claim(t.Context(), elsewhere); err != nil || got != other.relay.opt.Host {
 		t.Fatal(got, err)
 	}
 	pat := other.in(other.chat(o.Invites["pat@far.example"], 3), frame.Frame{})

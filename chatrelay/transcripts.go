@@ -123,10 +123,10 @@ func (r *Relay) occupied(ctx context.Context, roomID string) bool {
 			return true
 		}
 	}
-	if !r.shared {
+	if !r.cluster.Shared() {
 		return false
 	}
-	home, err := r.opt.Rooms.Home(ctx, roomID)
+	home, err := r.cluster.Home(ctx, roomID)
 	return err != nil || home != "" && home != r.opt.Host
 }
 

@@ -17,6 +17,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/chmail/chmail/internal/testpart"
 )
 
 // TestTornWrites drops data that was not synced: all of it, or at random, at
@@ -70,7 +72,7 @@ func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=96m"); err != nil {
-		t.Skip("a file system of its own cannot be mounted:", err)
+		testpart.Missing(t, fmt.Sprint("a file system of its own: ", err))
 	}
 	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
 	store := filepath.Join(dir, "store")
@@ -112,7 +114,7 @@ func TestFullDisk(t *testing.T) {
 
 	// Somebody else fills the disk to its end: what is under way waits for
 	// room instead of ending the server.
-	s = openStore(t, store, Options{LargeBody: 100 << 10, Log: testLog{t}})
+	s = openStore(t, store, Options{LargeBody: 100 << 10, Log: testLog(t)})
 	filler := filepath.Join(dir, "filler")
 	fill(t, filler)
 	if err := put(s, text("file", 200<<10), "a@x"); !errors.Is(err, ErrFull) {
@@ -321,4 +323,54 @@ func damaged(t *testing.T, dir string, logins []string, each int) int {
 		box.Close()
 	}
 	return len(hit)
+}
+
+// TestPowerCutAtFirstStart cuts the power at every step of the first start and
+// of the first mail behind it, and keeps nothing that was not synced: the store
+// opens again each time, and has the mail once it was acknowledged.
+func TestPowerCutAtFirstStart(t *testing.T) {
+	t.Parallel()
+	var (
+		mu     sync.Mutex
+		clones []*vfs.MemFS
+		steps  int
+	)
+	disk := vfs.NewCrashableMem()
+	cut := func() {
+		clones = append(clones, disk.CrashClone(vfs.CrashCloneCfg{}))
+	}
+	fs := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if steps++; op.Kind.ReadOrWrite() == errorfs.OpIsWrite && (!strings.Contains(op.Path, "bodies") || steps%16 == 0) {
+			cut()
+		}
+		return nil
+	}))
+	s := openStore(t, "/var/lib/store", Options{FS: fs})
+	addAccounts(t, s, "a@x")
+	mustPut(t, s, text("first", 3000), "a@x")
+	mu.Lock()
+	cut()
+	states := clones
+	mu.Unlock()
+	t.Logf("%d states of the disk", len(states))
+	if len(states) < 20 {
+		t.Error("too few")
+	}
+	for i, state := range states {
+		again, err := Open("/var/lib/store", Options{FS: state, MinFree: -1})
+		if err != nil {
+			t.Fatalf("after the power was cut at write %d of %d: %v", i, len(states), err)
+		}
+		if i == len(states)-1 {
+			if n := len(uids(t, inbox(t, again, "a@x"))); n != 1 {
+				t.Errorf("%d mails, want the one that was acknowledged", n)
+			}
+		}
+		checkClean(t, again)
+		if err := again.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }

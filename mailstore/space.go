@@ -5,7 +5,6 @@ package mailstore
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -89,7 +88,7 @@ func (s *Store) reclaim() {
 			err = s.db.Compact(s.ctx, []byte{keyChunk}, []byte{keyChunk + 1}, false)
 		}
 		if err != nil && s.ctx.Err() == nil {
-			s.o.Log.Error("mailstore: giving room back", err)
+			s.o.Log.Error("mailstore: giving room back", "err", err)
 		}
 		select {
 		case <-s.ctx.Done():
@@ -102,9 +101,9 @@ func (s *Store) reclaim() {
 // waitForRoom gives Pebble a file system whose writes wait while the disk is
 // full instead of failing: a failed write to its log would end the process.
 // room keeps that from happening unless somebody else fills the disk.
-func waitForRoom(s *Store) vfs.FS {
-	return vfs.OnDiskFull(homeFS{s.fs, s.path("") + string(os.PathSeparator)}, func() {
-		s.o.Log.Error("mailstore: the disk is full: writers wait until there is room", ErrFull)
+func (s *Store) waitForRoom(fs vfs.FS) vfs.FS {
+	return vfs.OnDiskFull(fs, func() {
+		s.o.Log.Error("mailstore: the disk is full: writers wait until there is room", "err", ErrFull)
 		for !s.closed.Load() {
 			usage, err := s.fs.GetDiskUsage(s.dir)
 			if err != nil || usage.AvailBytes >= roomToGoOn {
@@ -113,32 +112,6 @@ func waitForRoom(s *Store) vfs.FS {
 			time.Sleep(spaceEvery)
 		}
 	})
-}
-
-// homeFS makes what Pebble writes outside the store, a backup, fail on a full
-// disk, so that no writer waits for it.
-type homeFS struct {
-	vfs.FS
-	dir string // with a separator at its end
-}
-
-func (fs homeFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := fs.FS.Create(name, category)
-	if err == nil && !strings.HasPrefix(name, fs.dir) {
-		f = guestFile{f}
-	}
-	return f, err
-}
-
-// guestFile is a file outside the store.
-type guestFile struct{ vfs.File }
-
-func (f guestFile) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
-	if err != nil && isFull(err) {
-		err = fmt.Errorf("%w: %v", ErrFull, err) // no ENOSPC: that would be waited for
-	}
-	return n, err
 }
 
 // memtableSize suits the disk.

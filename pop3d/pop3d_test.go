@@ -270,7 +270,7 @@ func (endlessDrops) Open(context.Context, string) (Maildrop, error) {
 	return endless{&memoryDrop{messages: []memoryMessage{{1, ""}}}}, nil
 }
 
-func (endless) Open(context.Context, int) (io.ReadCloser, error) {
+func (endless) Open(context.Context, int, bool) (io.ReadCloser, error) {
 	return io.NopCloser(lineReader{}), nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
@@ -48,9 +49,9 @@ var ErrServerClosed = errors.New("pop3d: server closed")
 type Server struct {
 	Authenticate Authenticator
 	Maildrops    Maildrops
-	Presence     Renewer     // nil: sign-ins renew nothing
-	TLS          *tls.Config // nil: no STLS
-	Log          Logger      // nil: nothing is logged
+	Presence     Renewer      // nil: sign-ins renew nothing
+	TLS          *tls.Config  // nil: no STLS
+	Log          *slog.Logger // nil: nothing is logged
 
 	InsecureAuth        bool // take passwords over plaintext
 	MaxConnections      int
@@ -83,7 +84,7 @@ func (srv *Server) setUp() {
 		srv.sessions = make(map[*session]struct{})
 		srv.perIP = make(map[netip.Addr]int)
 		if srv.Log == nil {
-			srv.Log = discardLog{}
+			srv.Log = slog.New(slog.DiscardHandler)
 		}
 		if srv.MaxConnections == 0 {
 			srv.MaxConnections = DefaultMaxConnections
@@ -129,7 +130,7 @@ func (srv *Server) Serve(l net.Listener) error {
 		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("pop3d: accepting on %v: %w", l.Addr(), err)
 		}
-		srv.Log.Error("pop3d: accepting", err, "address", l.Addr().String())
+		srv.Log.Error("pop3d: accepting", "err", err, "addr", l.Addr())
 		if !srv.sleep(pause) {
 			return ErrServerClosed
 		}
@@ -182,8 +183,8 @@ func (srv *Server) start(conn net.Conn) {
 		defer func() {
 			if p := recover(); p != nil {
 				metricPanics.Inc()
-				srv.Log.Error("pop3d: session panicked", fmt.Errorf("%v", p),
-					"src_ip", s.remote.String(), "stack", string(debug.Stack()))
+				srv.Log.Error("pop3d: session panicked", "err", fmt.Errorf("%v", p),
+					"addr", s.remote, "stack", string(debug.Stack()))
 			}
 		}()
 		defer s.end()

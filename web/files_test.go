@@ -20,6 +20,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/local"
 )
 
 type noMail struct{}
@@ -30,7 +31,7 @@ func (noMail) Send(context.Context, chat.ServerMail) error { return nil }
 // host@mall.example to kim@far.example, and Kim's link.
 func newTalk(t *testing.T, change func(*chatrelay.Options)) (st *site, roomID, link string) {
 	t.Helper()
-	dir, err := presence.OpenLocal(presence.LocalOptions{Ranges: []presence.HostRange{{Host: "localhost", Range: presence.Range{Lo: 29000, Hi: 29009}}}})
+	dir, err := local.Open(local.Options{Ranges: presence.HostRanges{{Host: "localhost", Range: presence.Range{Lo: 29000, Hi: 29009}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/internal/tuning"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/local"
 	"github.com/chmail/chmail/web"
 )
 
@@ -91,7 +92,7 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	defer rooms.Close()
-	where, err := presence.OpenLocal(presence.LocalOptions{Path: filepath.Join(dir, "presence.db"), Ranges: []presence.HostRange{{Host: "127.0.0.1", Range: presence.Range{Lo: 24100, Hi: 24199}}}})
+	where, err := local.Open(local.Options{Path: filepath.Join(dir, "presence.db"), Ranges: presence.HostRanges{{Host: "127.0.0.1", Range: presence.Range{Lo: 24100, Hi: 24199}}}})
 	if err != nil {
 		return err
 	}

@@ -26,8 +26,8 @@ func (s *Store) Memberships(ctx context.Context, who string) ([]chat.Membership,
 
 // Erase takes a person, by login or address, out of all conversations: their
 // words become nothing, their files belong to nobody, their name and address
-// become ErasedName, their links, settings and browsers are forgotten. What
-// others wrote stays. Each room gets a new epoch, so that clients who come
+// become ErasedName, their links, settings and browsers are forgotten, but not
+// that the login was signed out. What others wrote stays. Each room gets a new epoch, so that clients who come
 // back forget what they had; a room that is live meanwhile shows it until
 // everybody has left. A file goes from the relay's folder within two hours.
 func (s *Store) Erase(ctx context.Context, who string) (e chat.Erased, err error) {
@@ -40,7 +40,8 @@ func (s *Store) Erase(ctx context.Context, who string) (e chat.Erased, err error
 	if err == nil {
 		err = s.tx(ctx, func(tx querier) error {
 			for _, query := range []string{
-				"DELETE FROM logins WHERE login = $1", "DELETE FROM subscriptions WHERE login = $1",
+				"UPDATE logins SET settings = '{}' WHERE login = $1", "DELETE FROM logins WHERE login = $1 AND signed_out = 0",
+				"DELETE FROM subscriptions WHERE login = $1",
 				"DELETE FROM blocks WHERE login = $1 OR who = $1", "DELETE FROM members WHERE login = $1"} {
 				if _, err := tx.ExecContext(ctx, query, fold(who)); err != nil {
 					return err
