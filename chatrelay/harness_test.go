@@ -199,7 +199,7 @@ func build(t testing.TB, dsn string, dir presence.Directory, change func(*Option
 	mux.HandleFunc("/device/{id}", func(rw http.ResponseWriter, r *http.Request) {
 		if c, err := Upgrade(rw, r, netip.MustParseAddr("127.0.0.1")); err == nil {
 			d := presence.Device{ID: r.PathValue("id"), Login: cmp.Or(r.FormValue("login"), w.host), Source: presence.Desk, IP: netip.MustParseAddr("127.0.0.1")}
-			w.relay.ServeDevice(r.Context(), d, c)
+			w.relay.ServeDevice(r.Context(), signedIn(d.Login, r.PathValue("id")), d, c)
 		}
 	})
 	return w
@@ -269,7 +269,7 @@ func (w *world) chat(token string, n byte) Entry {
 
 func (w *world) desk() Entry {
 	w.t.Helper()
-	e, err := w.relay.Enter(w.t.Context(), w.host, w.room)
+	e, err := w.relay.Enter(w.t.Context(), signedIn(w.host, ""), w.room)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -418,4 +418,9 @@ func (w *world) device(id string) *client {
 	d.send(frame.Frame{T: frame.THello})
 	d.typ(frame.TWelcome)
 	return d
+}
+
+// signedIn is a session that begins now.
+func signedIn(login, id string) chat.Session {
+	return chat.Session{Login: login, ID: id, Began: time.Now()}
 }

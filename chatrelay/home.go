@@ -224,10 +224,9 @@ func (r *Relay) await(ctx context.Context, roomID, login string) (*liveRoom, err
 func (s *session) redirect() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.r.ctx), callTimeout)
 	defer cancel()
-	t := s.ticket
-	e := s.r.entry(ctx, t.Room, t.Me, t.Callee, t.Login)
+	e := s.r.entry(ctx, s.ticket)
 	movedTotal.Inc()
-	s.out.put(frame.Encode(&frame.Frame{T: frame.TMoved, Room: t.Room, Ticket: e.Ticket, Endpoints: e.Endpoints}))
+	s.out.put(frame.Encode(&frame.Frame{T: frame.TMoved, Room: e.Room, Ticket: e.Ticket, Endpoints: e.Endpoints}))
 	s.out.end("", "")
 }
 

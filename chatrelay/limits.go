@@ -33,6 +33,7 @@ const (
 	takeUpWithin = 2 * time.Minute       // a ring older than this does not go on after a restart
 	deviceIdle   = 7 * time.Second       // without any frame a device is gone: with signOffGrace less than 10 s, which is promised
 	signOffGrace = 2 * time.Second       // the last device is gone for so long: the computer is off
+	sessionCheck = time.Minute           // between two looks whether a device's session has ended
 	callerGrace  = 10 * time.Second
 	collapse     = 10 * time.Minute      // one alarm mail a room, caller and callee
 	lookBack     = 20                    // attempts of a room among which an earlier alarm is looked for

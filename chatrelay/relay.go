@@ -35,8 +35,8 @@ import (
 	"github.com/chmail/chmail/chatrelay/files"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/notify"
-	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/chatrelay/transcript"
+	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -64,18 +64,16 @@ type Store interface {
 	MessageStore
 	AttemptStore
 	SettingsStore
+	SessionRooms
 	TranscriptStore
 	notify.Store
 	files.Rooms
 	transcript.Store
-	Shared() bool
 	cluster.Store
+	Shared() bool
 }
 
-var (
-	_ Store    = (*store.Store)(nil)
-	_ Presence = presence.Directory(nil)
-)
+var _ Presence = presence.Directory(nil)
 
 // Options are what New needs.
 type Options struct {
@@ -121,11 +119,11 @@ type Relay struct {
 	files       *files.Service // nil: no files are kept
 	transcripts *transcript.Sender
 	answers     transcript.Answers
-	ticketKey   []byte
+	ticketKey   seal.Key
 	certs       *certs
 	ports       *ports
 	owned       sync.WaitGroup  // every goroutine of the relay
-	work        gate            // steps of rooms under way
+	work        gate            // jobs of rooms under way
 	tended      int             // heartbeats after which it was tended, the cluster's
 	ctx         context.Context // ends with Close
 	stop        context.CancelFunc
@@ -137,7 +135,7 @@ type Relay struct {
 	devices      map[string]map[string]*device // login → device ID
 	watchers     map[string]map[*session]bool  // login → who shows its status
 	limiters     limiters
-	sessions     map[*outbox]bool // all connections, for Shutdown
+	sessions     map[*outbox]chat.Session // all connections, with the session of those of the desk
 	chats        *activeChats
 	statusTimers map[string]*time.Timer // login → when its availability changes by itself
 	turned       atomic.Int64           // how often somebody's availability changed
@@ -186,7 +184,7 @@ func New(opt Options) (*Relay, error) {
 		calls:        map[string]*liveRoom{},
 		devices:      map[string]map[string]*device{},
 		watchers:     map[string]map[*session]bool{},
-		sessions:     map[*outbox]bool{},
+		sessions:     map[*outbox]chat.Session{},
 		statusTimers: map[string]*time.Timer{},
 		limiters:     newLimiters(),
 		rung:         map[string]ringer{},
@@ -365,7 +363,7 @@ func (r *Relay) attach(c Conn, kind string) (*outbox, func(), error) {
 		return nil, nil, ErrClosed
 	}
 	o := newOutbox()
-	r.sessions[o] = true
+	r.sessions[o] = chat.Session{}
 	o.write(c)
 	connections.WithLabelValues(c.Carrier(), kind).Inc()
 	return o, func() {

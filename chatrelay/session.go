@@ -31,7 +31,7 @@ type session struct {
 	flying  chan struct{} // holds one token for each text among them
 	written time.Time     // when typing was passed on
 	passed  time.Time     // when it got a ticket for coming back
-	news    int64         // Relay.news then
+	peers   atomic.Int64  // Cluster.Changes then
 	refused atomic.Bool   // the callee has blocked them
 	heard   atomic.Int64  // when the last frame came, in Unix nanoseconds
 }
@@ -104,6 +104,11 @@ func (s *session) serve(ctx context.Context) error {
 		return &fault{frame.ErrRoom, "the ticket is for another room"}
 	}
 	s.ticket = t
+	if t.Session != nil {
+		if err := s.r.begin(ctx, *t.Session, s.out); err != nil {
+			return err
+		}
+	}
 	if s.room, err = s.r.await(ctx, t.Room, t.Login); elsewhere(err) {
 		s.redirect()
 		return nil
@@ -170,7 +175,10 @@ func (s *session) read(ctx context.Context, in *reader) error {
 // pong answers a ping, and brings a new ticket from time to time.
 func (s *session) pong(f *frame.Frame) {
 	s.out.send(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
-	if now := time.Now(); now.Sub(s.passed) > passEvery || s.news != s.r.cluster.Changes() {
+	if now := time.Now(); now.Sub(s.passed) > passEvery || s.peers.Load() != s.r.cluster.Changes() {
+		if s.ticket.Session != nil {
+			s.r.check(*s.ticket.Session, s.out)
+		}
 		s.out.put(frame.Encode(&frame.Frame{T: frame.TTicket, Ticket: s.pass(now), Peers: s.r.cluster.Sockets()}))
 	}
 }
@@ -349,7 +357,8 @@ func (i *ids) take(id string) bool {
 func (s *session) pass(now time.Time) string {
 	t := s.ticket
 	t.Expires = now.Add(passLife).Unix()
-	s.passed, s.news = now, s.r.cluster.Changes()
+	s.passed = now
+	s.peers.Store(s.r.cluster.Changes())
 	return t.sealed(s.r.ticketKey)
 }
 

@@ -56,7 +56,7 @@ func newTalk(t *testing.T, change func(*chatrelay.Options)) (st *site, roomID, l
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newSite(t, func(opts *Options) { opts.Relay, opts.Talk = relay, relay }), o.Room, o.Invites["kim@far.example"]
+	return newSite(t, func(opts *Options) { opts.Relay = relay }), o.Room, o.Invites["kim@far.example"]
 }
 
 // claimLink comes in through a link.
