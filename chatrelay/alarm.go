@@ -172,7 +172,8 @@ func (h *liveRoom) notified(attemptID string, at time.Time) {
 // raise mails the alarm of an attempt and returns when it was sent: just now,
 // or (again) a little before by an earlier attempt. One of several mails is
 // enough. silent: it only takes as long. claim is called before each try.
-func (r *Relay) raise(roomID, attemptID, subject string, caller, callee chat.Participant, to []chat.Participant, silent bool, claim func() error) (at time.Time, again bool, err error) {
+func (r *Relay) raise(roomID, attemptID, subject string, caller, callee chat.Participant, to []chat.Participant,
+	silent bool, claim func() error) (at time.Time, again bool, err error) {
 	if at, err = r.lastAlarm(roomID, attemptID, caller.ID, callee.ID); err != nil {
 		r.log.Warn("looking for an earlier alarm", "room", roomID, "err", err)
 	} else if !at.IsZero() {
