@@ -18,7 +18,7 @@ import (
 
 // AttemptStore has the attempts, and who waits for whom.
 type AttemptStore interface {
-	PutAttempt(ctx context.Context, a chat.Attempt) error
+	PutAttempt(ctx context.Context, home string, a chat.Attempt) error
 	Attempts(ctx context.Context, roomID string, limit int) ([]chat.Attempt, error)
 	OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt, error)
 	WaitingFor(ctx context.Context, login string) ([]chat.Attempt, error)

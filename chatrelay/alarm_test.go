@@ -70,7 +70,7 @@ func TestAlarmClaimedByTheProcessBefore(t *testing.T) {
 				t.Fatal(err)
 			}
 			claim := time.Now().Add(left - claimFor)
-			if err := w.rooms.PutAttempt(t.Context(), chat.Attempt{ID: "before", Room: w.room, Caller: kim.Me, Callee: info.Owner,
+			if err := w.rooms.PutAttempt(t.Context(), "", chat.Attempt{ID: "before", Room: w.room, Caller: kim.Me, Callee: info.Owner,
 				State: frame.Unanswered, Rings: 1, Started: claim, Mailed: claim}); err != nil {
 				t.Fatal(err)
 			}

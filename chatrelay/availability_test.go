@@ -332,7 +332,7 @@ func TestUsuallyBack(t *testing.T) {
 	}
 	for i, took := range []time.Duration{9, 12, 14, 40} {
 		began := time.Now().Add(-time.Duration(i+2) * time.Hour)
-		if err := w.rooms.PutAttempt(t.Context(), chat.Attempt{ID: fmt.Sprint(i), Room: w.room, Caller: info.Participants[1].ID, Callee: info.Owner,
+		if err := w.rooms.PutAttempt(t.Context(), "", chat.Attempt{ID: fmt.Sprint(i), Room: w.room, Caller: info.Participants[1].ID, Callee: info.Owner,
 			State: frame.Answered, Started: began, Ended: began.Add(took * time.Minute)}); err != nil {
 			t.Fatal(err)
 		}

@@ -339,7 +339,7 @@ func (h *liveRoom) noteOf(c *call, what string) {
 func (h *liveRoom) keep(c *call) error {
 	ctx, cancel := h.store()
 	defer cancel()
-	err := h.r.opt.Rooms.PutAttempt(ctx, c.a)
+	err := h.r.opt.Rooms.PutAttempt(ctx, h.r.home(), c.a)
 	switch {
 	case errors.Is(err, chat.ErrMoved):
 		h.moved()

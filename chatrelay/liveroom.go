@@ -29,7 +29,7 @@ type MessageStore interface {
 	AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error))
 	Change(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
 	Post(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
-	Reveal(ctx context.Context, participant int64) error
+	Reveal(ctx context.Context, home, roomID string, participant int64) error
 	Seen(ctx context.Context, home, roomID string, participant, offset int64) error
 	SeenBy(ctx context.Context, roomID string) (map[int64]int64, error)
 	OnMail(f func(roomID string))
@@ -247,7 +247,7 @@ func (h *liveRoom) reveal(id int64) {
 	}
 	ctx, cancel := h.store()
 	defer cancel()
-	if err := h.r.opt.Rooms.Reveal(ctx, id); err != nil {
+	if err := h.r.opt.Rooms.Reveal(ctx, h.r.home(), h.id, id); err != nil {
 		h.log("revealing a participant", err)
 	}
 	h.info.Participants[i].Hidden = false

@@ -353,7 +353,7 @@ func TestAttemptOfTheProcessBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := chat.Attempt{ID: "before", Room: w.room, Caller: kim.Me, Callee: info.Owner, State: frame.Ringing, Rings: 1, Started: time.Now()}
-	if err := w.rooms.PutAttempt(t.Context(), a); err != nil {
+	if err := w.rooms.PutAttempt(t.Context(), "", a); err != nil {
 		t.Fatal(err)
 	}
 	w.relay.takeUp()
@@ -376,7 +376,7 @@ func TestAttemptWithoutItsCaller(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := chat.Attempt{ID: "before", Room: w.room, Caller: kim.Me, Callee: info.Owner, State: frame.Ringing, Rings: 1, Started: time.Now()}
-	if err := w.rooms.PutAttempt(t.Context(), a); err != nil {
+	if err := w.rooms.PutAttempt(t.Context(), "", a); err != nil {
 		t.Fatal(err)
 	}
 	w.relay.opt.Interval = time.Minute // it does not run out by itself

@@ -16,7 +16,7 @@ import (
 
 // TranscriptStore has who wants transcripts. Package transcript sends them.
 type TranscriptStore interface {
-	SetWish(ctx context.Context, roomID string, w chat.TranscriptWish) error
+	SetWish(ctx context.Context, home, roomID string, w chat.TranscriptWish) error
 	Wishes(ctx context.Context, roomID string) ([]chat.TranscriptWish, error)
 }
 
@@ -37,7 +37,7 @@ func (s *session) prefer(ctx context.Context, f *frame.Frame) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	err := s.r.opt.Rooms.SetWish(ctx, s.room.id, chat.TranscriptWish{Participant: s.me, On: f.On, Lang: f.Lang, Zone: f.Zone})
+	err := s.r.opt.Rooms.SetWish(ctx, s.r.home(), s.room.id, chat.TranscriptWish{Participant: s.me, On: f.On, Lang: f.Lang, Zone: f.Zone})
 	if err != nil {
 		s.r.log.Warn("noting who wants transcripts", "room", s.room.id, "err", err)
 		s.refuse(f.ID, frame.ErrStore, "this could not be kept, send it again")
@@ -74,7 +74,7 @@ func (s *session) usualTranscript(ctx context.Context, me chat.Participant, on b
 		return on
 	}
 	w.Participant, w.Usual = s.me, true
-	if err := s.r.opt.Rooms.SetWish(ctx, s.room.id, w); err != nil {
+	if err := s.r.opt.Rooms.SetWish(ctx, s.r.home(), s.room.id, w); err != nil {
 		s.r.log.Warn("noting who wants transcripts", "room", s.room.id, "err", err)
 		return on
 	}
@@ -105,7 +105,7 @@ func (r *Relay) startTranscripts() error {
 			return err
 		}
 	}
-	r.transcripts = transcript.StartSender(transcript.SenderOptions{Store: r.opt.Rooms, Mailer: r.opt.Mailer,
+	r.transcripts = transcript.StartSender(transcript.SenderOptions{Store: r.opt.Rooms, Relay: r.home(), Mailer: r.opt.Mailer,
 		WebBase: r.opt.WebBase, Sealer: r.answers.Sealer, LeftFor: r.opt.LeftFor, Silence: r.opt.Silence,
 		Occupied: r.occupied, Usual: r.opt.UsualTranscript, Log: r.log,
 		Callee: func(info chat.Info, of chat.Participant) int64 { return r.calleeOf(info, of).ID }})

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
@@ -22,15 +23,16 @@ func scanAttempt(rows *sql.Rows) (a chat.Attempt, err error) {
 }
 
 // PutAttempt stores an attempt or its newer state. ErrUnknown: caller or
-// callee is not in the room. ErrFull: its ID or state is too long.
-func (s *Store) PutAttempt(ctx context.Context, a chat.Attempt) error {
-	if err := s.putAttempt(ctx, a); err != nil {
+// callee is not in the room. ErrFull: its ID or state is too long. ErrMoved:
+// home, unless it is empty, is not the room's home any more.
+func (s *Store) PutAttempt(ctx context.Context, home string, a chat.Attempt) error {
+	if err := s.putAttempt(ctx, home, a); err != nil {
 		return fmt.Errorf("storing an attempt: %w", err)
 	}
 	return nil
 }
 
-func (s *Store) putAttempt(ctx context.Context, a chat.Attempt) (err error) {
+func (s *Store) putAttempt(ctx context.Context, home string, a chat.Attempt) (err error) {
 	if a.ID, err = whole("attempt id", a.ID, chat.MaxMessageID); err != nil {
 		return err
 	}
@@ -39,6 +41,9 @@ func (s *Store) putAttempt(ctx context.Context, a chat.Attempt) (err error) {
 	}
 	a.Why, a.Words = chat.Storable(a.Why, maxState), chat.Storable(a.Words, maxDecline)
 	return s.tx(ctx, func(tx querier) error {
+		if err := s.fence(ctx, tx, home, a.Room); err != nil {
+			return err
+		}
 		for _, id := range []int64{a.Caller, a.Callee} {
 			if err := belongs(ctx, tx, a.Room, id); err != nil {
 				return err
@@ -71,9 +76,18 @@ func (s *Store) Attempts(ctx context.Context, roomID string, limit int) ([]chat.
 // OpenAttempts returns the attempts that have not ended and that no living
 // relay but the given one looks after, oldest first: what was under way when
 // it, or another, stopped.
+// One whose room cannot be read is logged and left out.
 func (s *Store) OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt, error) {
-	return s.attempts(ctx, "JOIN rooms r ON r.id = a.room WHERE a.ended = 0 AND (r.home IN ('', $1) OR"+
-		" NOT EXISTS (SELECT 1 FROM relays l WHERE l.name = r.home AND "+s.alive()+")) ORDER BY a.started, a.id LIMIT $2", relay, maxPage)
+	list, err := s.attempts(ctx, "WHERE a.ended = 0 ORDER BY a.started, a.id LIMIT $1", maxPage)
+	return slices.DeleteFunc(list, func(a chat.Attempt) bool {
+		var free bool
+		err := s.read.QueryRowContext(ctx, "SELECT r.home IN ('', $1) OR NOT EXISTS (SELECT 1 FROM relays l WHERE l.name = r.home AND "+s.alive()+")"+
+			" FROM rooms r WHERE r.id = $2", relay, a.Room).Scan(&free)
+		if err != nil {
+			s.opts.Log.Error("reading the room of an attempt", "attempt", a.ID, "room", a.Room, "err", err)
+		}
+		return !free
+	}), err
 }
 
 // WaitingFor returns the rings waiting for a login's next sign-on, or for a

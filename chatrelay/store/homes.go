@@ -95,6 +95,19 @@ func (s *Store) claiming(err error) error {
 	return nil
 }
 
+// fence returns ErrMoved if home, unless it is empty, is not the room's home
+// any more, and keeps the room's home as it is until the end of tx. Whatever
+// a relay writes as the home of a room is fenced: one that was stopped, and
+// continues when another has taken its rooms, writes nothing.
+func (s *Store) fence(ctx context.Context, tx querier, home, roomID string) error {
+	var here bool
+	err := tx.QueryRowContext(ctx, "SELECT $1 IN ('', home) FROM rooms WHERE id = $2"+s.forUpdate, home, roomID).Scan(&here)
+	if err == nil && !here {
+		err = chat.ErrMoved
+	}
+	return known(err)
+}
+
 // LeaveHome ends a relay's being the home of a room.
 func (s *Store) LeaveHome(ctx context.Context, roomID, relay string) error {
 	if _, err := s.write.ExecContext(ctx, "UPDATE rooms SET home = '' WHERE id = $1 AND home = $2", roomID, relay); err != nil {

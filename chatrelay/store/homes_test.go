@@ -61,6 +61,76 @@ func TestHomes(t *testing.T) {
 	})
 }
 
+// TestFence: a home that was stopped, and continues when another relay has
+// taken its room, writes nothing.
+func TestFence(t *testing.T) {
+	engines(t, func(t *testing.T, dsn string) {
+		s, other := open(t, dsn), open(t, dsn)
+		m := hello("1@x")
+		m.Recipients = []chat.Person{{Addr: bob.Addr, Hidden: true}}
+		o := must(s.OpenFromMail(ctx, m))(t)
+		people := must(s.Info(ctx, o.Room))(t).Participants
+		me, him := people[0].ID, people[1].ID
+		ok(t, s.Beat(ctx, chat.Relay{Name: "stopped"}))
+		must(s.ClaimHome(ctx, o.Room, "stopped"))(t)
+		ringing := chat.Attempt{ID: "a", Room: o.Room, Caller: him, Callee: me, State: "ringing", Started: time.Unix(1e9, 0).UTC()}
+		ok(t, s.PutAttempt(ctx, "stopped", ringing))
+		said := must(s.Append(ctx, "stopped", o.Room, chat.Message{From: me, Kind: chat.KindText, Text: "hello"}))(t)
+
+		ok(t, other.Quit(ctx, "stopped")) // its heartbeats are too old
+		ok(t, other.Beat(ctx, chat.Relay{Name: "next"}))
+		must(other.ClaimHome(ctx, o.Room, "next"))(t)
+		answered := ringing
+		answered.State, answered.Ended = "answered", time.Unix(1e9+9, 0).UTC()
+		ok(t, other.PutAttempt(ctx, "next", answered))
+		ok(t, other.SetWish(ctx, "next", o.Room, chat.TranscriptWish{Participant: me, On: true}))
+
+		for what, write := range map[string]func() error{
+			"a message": func() error {
+				_, err := s.Append(ctx, "stopped", o.Room, chat.Message{From: me, Kind: chat.KindText, Text: "late"})
+				return err
+			},
+			"a note": func() error {
+				_, err := s.Post(ctx, "stopped", o.Room, chat.Message{From: me, Kind: chat.KindFile, File: picture("abc")})
+				return err
+			},
+			"an edit": func() error {
+				_, err := s.Change(ctx, "stopped", o.Room, chat.Message{ID: "e", From: me, Kind: chat.KindEdit, Ref: said.Offset, Text: "late"})
+				return err
+			},
+			"an attempt":    func() error { return s.PutAttempt(ctx, "stopped", ringing) },
+			"a new attempt": func() error { a := ringing; a.ID = "b"; return s.PutAttempt(ctx, "stopped", a) },
+			"a seen mark":   func() error { return s.Seen(ctx, "stopped", o.Room, him, said.Offset) },
+			"a wish": func() error {
+				return s.SetWish(ctx, "stopped", o.Room, chat.TranscriptWish{Participant: him, On: true})
+			},
+			"a hidden guest": func() error { return s.Reveal(ctx, "stopped", o.Room, him) },
+		} {
+			if err := write(); !errors.Is(err, chat.ErrMoved) {
+				t.Errorf("%s of a relay that is not the home any more: %v", what, err)
+			}
+		}
+		if list, _, err := s.TakeTranscripts(ctx, "stopped", o.Room); err != nil || len(list) != 0 {
+			t.Errorf("it takes transcripts %v, %v", list, err)
+		}
+		if got := must(other.Attempts(ctx, o.Room, 9))(t); !slices.Equal(got, []chat.Attempt{answered}) {
+			t.Errorf("attempts %+v", got)
+		}
+		if got := texts(t, other, o.Room); !slices.Equal(got, []string{"hello"}) {
+			t.Errorf("the room has %q", got)
+		}
+		if seen := must(other.SeenBy(ctx, o.Room))(t); seen[him] != 0 {
+			t.Errorf("seen %v", seen)
+		}
+		if len(must(other.Wishes(ctx, o.Room))(t)) != 1 || !must(other.Info(ctx, o.Room))(t).Participants[1].Hidden {
+			t.Error("a wish was stored, or somebody was revealed")
+		}
+		if list, _, err := other.TakeTranscripts(ctx, "next", o.Room); err != nil || len(list) != 1 {
+			t.Errorf("the home takes transcripts %v, %v", list, err)
+		}
+	})
+}
+
 // A relay whose heartbeats stop loses its rooms after RelayTTL, to one other.
 func TestHomeOfTheDead(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
@@ -72,7 +142,7 @@ func TestHomeOfTheDead(t *testing.T) {
 		}
 		must(s.ClaimHome(ctx, o.Room, "dead"))(t)
 		attempt := chat.Attempt{ID: "1", Room: o.Room, Caller: info.Participants[1].ID, Callee: info.Owner, State: "ringing", Started: time.Now()}
-		ok(t, s.PutAttempt(ctx, attempt))
+		ok(t, s.PutAttempt(ctx, "", attempt))
 		if open := must(s.OpenAttempts(ctx, "b"))(t); len(open) != 0 {
 			t.Fatalf("%v of a living relay", open)
 		}

@@ -212,7 +212,7 @@ func TestGroups(t *testing.T) {
 		}
 		// What waits for the group waits for each, until one of them has come.
 		sales, caller := info.Participants[0].ID, info.Participants[1].ID
-		ok(t, s.PutAttempt(ctx, chat.Attempt{ID: "a", Room: o.Room, Caller: caller, Callee: sales, State: "alarmed", Started: time.Now(), Ended: time.Now(), Tell: true, Why: "dnd"}))
+		ok(t, s.PutAttempt(ctx, "", chat.Attempt{ID: "a", Room: o.Room, Caller: caller, Callee: sales, State: "alarmed", Started: time.Now(), Ended: time.Now(), Tell: true, Why: "dnd"}))
 		for _, login := range []string{"alice@here.test", "carol@here.test"} {
 			if len(must(s.WaitingFor(ctx, login))(t)) != 1 || len(must(s.Tells(ctx, login))(t)) != 1 {
 				t.Errorf("nothing waits for %s", login)
@@ -245,7 +245,7 @@ func TestAttemptsRemember(t *testing.T) {
 		began := time.Now().Add(-time.Hour).Truncate(time.Microsecond).UTC()
 		a := chat.Attempt{ID: "a", Room: o.Room, Caller: people[1].ID, Callee: people[0].ID, State: "unanswered", Started: began,
 			Why: "off", Words: strings.Repeat("w", 600), Taker: 7, Mailed: began.Add(time.Second)}
-		ok(t, s.PutAttempt(ctx, a))
+		ok(t, s.PutAttempt(ctx, "", a))
 		ok(t, s.NotePushed(ctx, "a", began.Add(2*time.Second)))
 		ok(t, s.NotePushed(ctx, "a", began.Add(3*time.Second)))
 		got := must(s.Attempts(ctx, o.Room, 1))(t)[0]
@@ -254,12 +254,12 @@ func TestAttemptsRemember(t *testing.T) {
 			t.Fatalf("got %+v, want %+v", got, a)
 		}
 		silent := chat.Attempt{ID: "s", Room: o.Room, Caller: people[1].ID, Callee: people[0].ID, State: "alarmed", Started: began, Ended: began, Silent: true}
-		ok(t, s.PutAttempt(ctx, silent))
+		ok(t, s.PutAttempt(ctx, "", silent))
 		if waiting := must(s.WaitingFor(ctx, alice.Login))(t); len(waiting) != 0 {
 			t.Errorf("waits: %+v", waiting)
 		}
 		for i, took := range []time.Duration{10 * time.Second, 20 * time.Minute, 40 * time.Minute} { // the first was no return
-			ok(t, s.PutAttempt(ctx, chat.Attempt{ID: fmt.Sprint(i), Room: o.Room, Caller: people[1].ID, Callee: people[0].ID, State: "answered",
+			ok(t, s.PutAttempt(ctx, "", chat.Attempt{ID: fmt.Sprint(i), Room: o.Room, Caller: people[1].ID, Callee: people[0].ID, State: "answered",
 				Started: began.Add(time.Duration(i) * time.Second), Ended: began.Add(time.Duration(i)*time.Second + took)}))
 		}
 		if past := must(s.Returns(ctx, alice.Login))(t); len(past) != 2 || past[0] != 40*time.Minute || past[1] != 20*time.Minute {

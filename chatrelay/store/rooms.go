@@ -25,10 +25,20 @@ func participants(ctx context.Context, q querier, roomID string) ([]chat.Partici
 	}, "SELECT "+participantColumns+" FROM participants p WHERE p.room = $1 ORDER BY p.id", roomID)
 }
 
-// Reveal makes a hidden participant known to the others.
-func (s *Store) Reveal(ctx context.Context, participant int64) error {
-	_, err := s.write.ExecContext(ctx, "UPDATE participants SET hidden = FALSE WHERE id = $1", participant)
-	return err
+// Reveal makes a hidden participant known to the others. ErrMoved: home,
+// unless it is empty, is not the room's home any more.
+func (s *Store) Reveal(ctx context.Context, home, roomID string, participant int64) error {
+	err := s.tx(ctx, func(tx querier) error {
+		if err := s.fence(ctx, tx, home, roomID); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE participants SET hidden = FALSE WHERE id = $1 AND room = $2", participant, roomID)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("revealing a participant: %w", err)
+	}
+	return nil
 }
 
 // Info returns a room without its messages. ErrUnknown: no such room.

@@ -99,6 +99,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	default:
 		err = errors.New("the address is neither sqlite:PATH nor postgres://…")
 	}
+	if err == nil {
+		err = s.beginEpochs(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the rooms' database: %w", errors.Join(err, s.closeDB()))
 	}

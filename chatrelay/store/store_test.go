@@ -305,7 +305,7 @@ func TestAttempts(t *testing.T) {
 		people := must(s.Info(ctx, o.Room))(t).Participants
 		a := chat.Attempt{ID: "a1", Room: o.Room, Caller: people[1].ID, Callee: people[0].ID, State: "ringing",
 			Rings: 1, Started: time.Unix(1e9, 1000).UTC()}
-		ok(t, s.PutAttempt(ctx, a))
+		ok(t, s.PutAttempt(ctx, "", a))
 		if got := must(s.OpenAttempts(ctx, ""))(t); !slices.Equal(got, []chat.Attempt{a}) {
 			t.Fatalf("open %+v", got)
 		}
@@ -313,10 +313,10 @@ func TestAttempts(t *testing.T) {
 			t.Fatalf("waiting %+v", got)
 		}
 		a.State, a.Rings, a.Ended, a.Tell = "alarmed", 3, time.Unix(1e9+30, 0).UTC(), true
-		ok(t, s.PutAttempt(ctx, a))
+		ok(t, s.PutAttempt(ctx, "", a))
 		b := a
 		b.ID, b.State, b.Tell, b.Started = "a2", "answered", false, a.Started.Add(time.Minute)
-		ok(t, s.PutAttempt(ctx, b))
+		ok(t, s.PutAttempt(ctx, "", b))
 		s = open(t, dsn) // all of it is in the database
 		if got := must(s.OpenAttempts(ctx, ""))(t); len(got) != 0 {
 			t.Fatalf("open %+v", got)
@@ -338,7 +338,7 @@ func TestAttempts(t *testing.T) {
 			}
 		}
 		a.Callee += 1000
-		is(t, s.PutAttempt(ctx, a), chat.ErrUnknown)
+		is(t, s.PutAttempt(ctx, "", a), chat.ErrUnknown)
 	})
 }
 

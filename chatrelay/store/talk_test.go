@@ -207,8 +207,8 @@ func TestTranscriptMarks(t *testing.T) {
 		say()
 		older(t, s, o.Room, 2*time.Hour)
 		begun := say()
-		ok(t, s.SetWish(ctx, o.Room, chat.TranscriptWish{Participant: him, On: true, Lang: "ko", Zone: "Asia/Seoul"}))
-		is(t, s.SetWish(ctx, "nowhere", chat.TranscriptWish{Participant: him, On: true}), chat.ErrUnknown)
+		ok(t, s.SetWish(ctx, "", o.Room, chat.TranscriptWish{Participant: him, On: true, Lang: "ko", Zone: "Asia/Seoul"}))
+		is(t, s.SetWish(ctx, "", "nowhere", chat.TranscriptWish{Participant: him, On: true}), chat.ErrUnknown)
 		if got := must(s.Wishes(ctx, o.Room))(t); len(got) != 1 || got[0] != (chat.TranscriptWish{Participant: him, On: true, Lang: "ko", Zone: "Asia/Seoul", Sent: begun - 1}) {
 			t.Fatalf("wishes %+v, talk began at %d", got, begun)
 		}
@@ -219,12 +219,12 @@ func TestTranscriptMarks(t *testing.T) {
 		if got := must(other.QuietRooms(ctx, time.Now().Add(-time.Hour)))(t); len(got) != 1 || got[0] != o.Room {
 			t.Fatalf("quiet %v", got)
 		}
-		list, last, err := s.TakeTranscripts(ctx, o.Room)
+		list, last, err := s.TakeTranscripts(ctx, "", o.Room)
 		ok(t, err)
 		if len(list) != 1 || list[0].Participant != him || last != begun {
 			t.Fatalf("took %+v up to %d", list, last)
 		}
-		if list, _, err := other.TakeTranscripts(ctx, o.Room); err != nil || len(list) != 0 {
+		if list, _, err := other.TakeTranscripts(ctx, "", o.Room); err != nil || len(list) != 0 {
 			t.Fatalf("another relay took %+v, %v", list, err)
 		}
 		if got := must(other.QuietRooms(ctx, time.Now()))(t); len(got) != 0 {
@@ -232,19 +232,19 @@ func TestTranscriptMarks(t *testing.T) {
 		}
 		_, err = s.write.Exec("UPDATE transcripts SET taken = taken - $1", (transcriptLease + time.Minute).Microseconds()) // that relay died
 		ok(t, err)
-		if list, _, err := other.TakeTranscripts(ctx, o.Room); err != nil || len(list) != 1 {
+		if list, _, err := other.TakeTranscripts(ctx, "", o.Room); err != nil || len(list) != 1 {
 			t.Fatalf("after the lease %+v, %v", list, err)
 		}
 		ok(t, other.SentTranscript(ctx, him, last))
-		if list, _, err := s.TakeTranscripts(ctx, o.Room); err != nil || len(list) != 0 {
+		if list, _, err := s.TakeTranscripts(ctx, "", o.Room); err != nil || len(list) != 0 {
 			t.Fatalf("it would be sent again: %+v, %v", list, err)
 		}
 		next := say()
-		ok(t, s.SetWish(ctx, o.Room, chat.TranscriptWish{Participant: him, On: true})) // again, which changes nothing
-		if list, last, err := s.TakeTranscripts(ctx, o.Room); err != nil || len(list) != 1 || list[0].Sent != begun || last != next {
+		ok(t, s.SetWish(ctx, "", o.Room, chat.TranscriptWish{Participant: him, On: true})) // again, which changes nothing
+		if list, last, err := s.TakeTranscripts(ctx, "", o.Room); err != nil || len(list) != 1 || list[0].Sent != begun || last != next {
 			t.Fatalf("the next stretch: %+v, %d, %v", list, last, err)
 		}
-		ok(t, s.SetWish(ctx, o.Room, chat.TranscriptWish{Participant: him}))
+		ok(t, s.SetWish(ctx, "", o.Room, chat.TranscriptWish{Participant: him}))
 		if got := must(s.QuietRooms(ctx, time.Now().Add(time.Hour)))(t); len(got) != 0 {
 			t.Fatalf("who does not want one: %v", got)
 		}
@@ -261,7 +261,7 @@ func TestErase(t *testing.T) {
 		must(s.Append(ctx, "", o.Room, chat.Message{From: him, Kind: chat.KindText, Text: "his words"}))(t)
 		must(s.Append(ctx, "", o.Room, chat.Message{From: me, Kind: chat.KindNote, Text: "declined\nin a meeting"}))(t)
 		must(s.Post(ctx, "", o.Room, chat.Message{ID: "f", From: me, Kind: chat.KindFile, Text: "caption", File: picture("abc")}))(t)
-		ok(t, s.SetWish(ctx, o.Room, chat.TranscriptWish{Participant: me, On: true}))
+		ok(t, s.SetWish(ctx, "", o.Room, chat.TranscriptWish{Participant: me, On: true}))
 		back := must(s.NewInvite(ctx, o.Room, me, him, "x"))(t)
 		if got := must(s.Memberships(ctx, "ALICE@here.test"))(t); len(got) != 1 || got[0].ID != me || got[0].Room != o.Room {
 			t.Fatalf("memberships %+v", got)

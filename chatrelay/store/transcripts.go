@@ -20,8 +20,12 @@ const (
 
 // SetWish stores a participant's wish. Who wishes anew gets the stretch of talk
 // that is under way from its beginning. ErrUnknown: not in that room.
-func (s *Store) SetWish(ctx context.Context, roomID string, w chat.TranscriptWish) error {
+// ErrMoved: home, unless it is empty, is not the room's home any more.
+func (s *Store) SetWish(ctx context.Context, home, roomID string, w chat.TranscriptWish) error {
 	err := s.tx(ctx, func(tx querier) error {
+		if err := s.fence(ctx, tx, home, roomID); err != nil {
+			return err
+		}
 		if err := belongs(ctx, tx, roomID, w.Participant); err != nil {
 			return err
 		}
@@ -95,10 +99,12 @@ func (s *Store) QuietRooms(ctx context.Context, before time.Time) ([]string, err
 
 // TakeTranscripts returns who of a room is to get a transcript up to offset
 // last, and reserves them: of several relays one gets each. What SentTranscript
-// does not settle can be taken again after ten minutes.
-func (s *Store) TakeTranscripts(ctx context.Context, roomID string) (list []chat.TranscriptWish, last int64, err error) {
+// does not settle can be taken again after ten minutes. While another living
+// relay is the room's home there is nothing to take.
+func (s *Store) TakeTranscripts(ctx context.Context, relay, roomID string) (list []chat.TranscriptWish, last int64, err error) {
 	err = s.tx(ctx, func(tx querier) error {
-		err := tx.QueryRowContext(ctx, "SELECT next - 1 FROM rooms WHERE id = $1"+s.forUpdate, roomID).Scan(&last)
+		err := tx.QueryRowContext(ctx, "SELECT r.next - 1 FROM rooms r WHERE r.id = $1 AND (r.home IN ('', $2) OR $2 = ''"+
+			" OR NOT EXISTS (SELECT 1 FROM relays l WHERE l.name = r.home AND "+s.alive()+"))"+s.forUpdate, roomID, relay).Scan(&last)
 		if err != nil {
 			return known(err)
 		}

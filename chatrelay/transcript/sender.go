@@ -32,7 +32,7 @@ type Store interface {
 	QuietRooms(ctx context.Context, before time.Time) ([]string, error)
 	// TakeTranscripts reserves the transcripts of a room, up to the offset last:
 	// of several relays one gets each. A reservation ends after ten minutes.
-	TakeTranscripts(ctx context.Context, roomID string) (list []chat.TranscriptWish, last int64, err error)
+	TakeTranscripts(ctx context.Context, relay, roomID string) (list []chat.TranscriptWish, last int64, err error)
 	// SentTranscript notes that a participant has got what there is up to offset.
 	SentTranscript(ctx context.Context, participant, offset int64) error
 	Info(ctx context.Context, roomID string) (chat.Info, error)
@@ -49,6 +49,7 @@ type Mailer interface {
 type SenderOptions struct {
 	Store   Store
 	Mailer  Mailer
+	Relay   string        // this relay host; empty: no other uses the store
 	WebBase string        // origin of the pages, with which links begin
 	Sealer  *Sealer       // nil: transcripts cannot be answered
 	LeftFor time.Duration // everybody has left for so long: the conversation is over; 0: DefaultLeftFor
@@ -174,7 +175,7 @@ func (s *Sender) sendRoom(roomID string) {
 	defer safely.Recover(s.opt.Log, "transcript") // the other rooms go on
 	ctx, cancel := context.WithTimeout(s.ctx, sendTimeout)
 	defer cancel()
-	list, last, err := s.opt.Store.TakeTranscripts(ctx, roomID)
+	list, last, err := s.opt.Store.TakeTranscripts(ctx, s.opt.Relay, roomID)
 	var info chat.Info
 	if err == nil && len(list) > 0 {
 		info, err = s.opt.Store.Info(ctx, roomID)

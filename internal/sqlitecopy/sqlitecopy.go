@@ -68,6 +68,16 @@ func vacuumInto(ctx context.Context, from, to string) error {
 	return err
 }
 
+// Copy writes the database at from, as it is at one moment, into a new file.
+// With a write-ahead log neither readers nor writers wait for it; without one,
+// writers wait until it is done.
+func Copy(ctx context.Context, from, to string) error {
+	if err := vacuumInto(ctx, from, to); err != nil {
+		return fmt.Errorf("copying %s: %w", from, err)
+	}
+	return nil
+}
+
 // Release lets writers go on.
 func (f *Frozen) Release() error {
 	var errs []error
