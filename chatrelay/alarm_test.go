@@ -93,3 +93,37 @@ func TestAlarmClaimedByTheProcessBefore(t *testing.T) {
 		})
 	}
 }
+
+// A relay whose room another has taken while a mail system was away sends no
+// alarm mail when that is back.
+func TestAlarmOfARoomThatMoved(t *testing.T) {
+	t.Parallel()
+	all := newWorlds(t, 2, nil)
+	home, other := all[0], all[1]
+	home.mail.refuse(true)
+	kim := home.come(home.chat(home.token, 1), frame.Frame{})
+	kim.typ(frame.TWelcome)
+	kim.send(frame.Frame{T: frame.TAttempt})
+	eventually(t, "the claim of a mail that fails", func() bool {
+		past, err := home.rooms.Attempts(t.Context(), home.room, 1)
+		return err == nil && len(past) == 1 && claimed(past[0])
+	})
+	if err := home.rooms.LeaveHome(t.Context(), home.room, home.relay.opt.Host); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := home.rooms.ClaimHome(t.Context(), home.room, other.relay.opt.Host); err != nil || at != other.relay.opt.Host {
+		t.Fatal(at, err)
+	}
+	home.mail.refuse(false)
+	kim.typ(frame.TMoved) // when it tries again
+	if n := len(home.mail.all()) + len(other.mail.all()); n != 0 {
+		t.Errorf("%d mails", n)
+	}
+}
+
+// refuse makes the mail system go away, or come back.
+func (o *outMail) refuse(on bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fail = on
+}
