@@ -26,6 +26,7 @@ type call struct {
 	silent  bool                       // the callee has blocked the caller: nothing is rung
 	busy    bool                       // whoever is rung is in another chat
 	unsent  bool                       // the alarm mail could not be sent
+	claimed bool                       // a.Mailed is when the alarm mail was claimed: it may not have gone out
 	taker   taker                      // the device that answered
 	timer   *time.Timer                // the next Tick
 	grace   *time.Timer                // until the caller counts as gone
@@ -39,14 +40,14 @@ type taker struct{ login, id, relay string }
 
 // oldCall is a call read back from the store.
 func oldCall(a chat.Attempt, of int) *call {
-	return &call{a: a, m: attempt.Attempt{State: a.State, Ring: a.Rings, Of: max(of, a.Rings), Why: a.Why, Words: a.Words}}
+	return &call{a: a, claimed: claimed(a), m: attempt.Attempt{State: a.State, Ring: a.Rings, Of: max(of, a.Rings), Why: a.Why, Words: a.Words}}
 }
 
 func (c *call) frame() *frame.Attempt {
 	f := &frame.Attempt{ID: c.a.ID, State: c.m.State, Caller: c.a.Caller, Callee: c.a.Callee, Ring: c.m.Ring, Of: c.m.Of,
 		On: c.m.On, Why: c.m.Why, Busy: c.busy && c.m.State == frame.Ringing, By: c.a.Taker,
 		Devices: slices.Clone(c.devices), Started: c.a.Started, Words: c.m.Words, Tell: c.a.Tell}
-	if at := c.a.Mailed; !at.IsZero() {
+	if at := c.a.Mailed; !at.IsZero() && !c.claimed {
 		f.Mailed = &at
 	}
 	if at := c.a.Pushed; !at.IsZero() {
@@ -335,17 +336,17 @@ func (h *liveRoom) noteOf(c *call, what string) {
 }
 
 // keep stores the attempt. A room whose home is another relay by now ends here.
-func (h *liveRoom) keep(c *call) {
+func (h *liveRoom) keep(c *call) error {
 	ctx, cancel := h.store()
 	defer cancel()
 	err := h.r.opt.Rooms.PutAttempt(ctx, h.r.home(), c.a)
-	if errors.Is(err, chat.ErrMoved) {
+	switch {
+	case errors.Is(err, chat.ErrMoved):
 		h.moved()
-		return
-	}
-	if err != nil {
+	case err != nil:
 		h.log("storing an attempt", err)
 	}
+	return err
 }
 
 // respond is a device's answer to a ring: frame.EndAnswered or frame.EndDeclined.

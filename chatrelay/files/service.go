@@ -150,7 +150,8 @@ func (s *Service) Begin(participant int64, network netip.Prefix) (done func(), e
 
 // Put stores a file of a room and has keep record it there. Errors are those of
 // Store.Put.
-func (s *Service) Put(ctx context.Context, roomID, name string, body io.Reader, keep func(context.Context, chat.File) error) error {
+func (s *Service) Put(ctx context.Context, roomID, name string, body io.Reader,
+	keep func(context.Context, chat.File) error) error {
 	_, err := s.own.Put(ctx, roomID, name, body, func(ctx context.Context, f chat.File) error {
 		f.Folder = s.opt.Folder
 		return keep(ctx, f)

@@ -35,7 +35,8 @@ func (a Answers) Address(ctx context.Context, addr string) (Address, error) {
 	return sealed, err
 }
 
-func (a Answers) open(ctx context.Context, addr string) (sealed Address, info chat.Info, from chat.Participant, err error) {
+func (a Answers) open(ctx context.Context, addr string) (sealed Address, info chat.Info, from chat.Participant,
+	err error) {
 	if a.Sealer == nil {
 		return sealed, info, from, ErrAddress
 	}
@@ -67,7 +68,8 @@ func (a Answers) Read(ctx context.Context, addr string, mail io.Reader) (Answer,
 		return Answer{}, ErrSender
 	}
 	// The message has no time of its own: senders' clocks can be wrong.
-	return Answer{info, from, chat.Message{ID: answerID(r), From: from.ID, Kind: chat.KindText, Text: r.Text, Via: chat.ViaMail}}, nil
+	m := chat.Message{ID: answerID(r), From: from.ID, Kind: chat.KindText, Text: r.Text, Via: chat.ViaMail}
+	return Answer{info, from, m}, nil
 }
 
 // answerID is the same for the same mail.

@@ -248,7 +248,8 @@ func (s *Sender) send(ctx context.Context, info chat.Info, w chat.TranscriptWish
 		return false, err
 	}
 	if s.opt.Sealer != nil {
-		m.ReplyTo, err = s.opt.Sealer.Seal(Address{Room: info.ID, Participant: to.ID, Expires: time.Now().Add(replyLife)})
+		a := Address{Room: info.ID, Participant: to.ID, Expires: time.Now().Add(replyLife)}
+		m.ReplyTo, err = s.opt.Sealer.Seal(a)
 		if err != nil {
 			return false, err
 		}
@@ -258,7 +259,8 @@ func (s *Sender) send(ctx context.Context, info chat.Info, w chat.TranscriptWish
 
 // read adds the lines after one offset, up to another, and counts the messages
 // of people among them.
-func (s *Sender) read(ctx context.Context, t *Transcript, roomID string, names map[int64]string, after, last int64) (said int, err error) {
+func (s *Sender) read(ctx context.Context, t *Transcript, roomID string, names map[int64]string,
+	after, last int64) (said int, err error) {
 	for after < last {
 		page, err := s.opt.Store.Messages(ctx, roomID, after, readPage)
 		if err != nil || len(page) == 0 {
