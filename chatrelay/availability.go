@@ -287,11 +287,11 @@ func (r *Relay) statusHere(login string) {
 		}
 		r.mu.Lock()
 		for s := range r.watchers[g] {
-			s.out.put(say[of[s.room.id]])
+			s.out.Put(say[of[s.room.id]])
 		}
 		if own {
 			for _, d := range r.devices[g] {
-				d.out.put(say[false])
+				d.out.Put(say[false])
 			}
 		}
 		r.mu.Unlock()

@@ -112,7 +112,7 @@ func (h *liveRoom) attempt(s *session) {
 		h.pending = &pendingAttempt{s, time.Now()}
 	}
 	if !h.dial(s.me, s.callee.ID) && h.call != nil {
-		s.out.put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
+		s.out.Put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
 	}
 }
 

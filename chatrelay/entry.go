@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/presence"
@@ -213,7 +214,7 @@ func (r *Relay) entry(ctx context.Context, t ticket) Entry {
 // endpoints opens the granted port of a login, or of the room's owner if that
 // one's is at another relay. Whatever fails there, the WebSocket is left.
 func (r *Relay) endpoints(ctx context.Context, roomID, login string) []frame.Endpoint {
-	list := []frame.Endpoint{{Carrier: CarrierWebSocket, URL: r.opt.Socket}}
+	list := []frame.Endpoint{{Carrier: carrier.WebSocket, URL: r.opt.Socket}}
 	if r.opt.BlockUDP {
 		return list
 	}
@@ -231,7 +232,7 @@ func (r *Relay) endpoints(ctx context.Context, roomID, login string) []frame.End
 		return list
 	}
 	at := net.JoinHostPort(r.reach(g.Host), strconv.Itoa(g.Port))
-	return append([]frame.Endpoint{{Carrier: CarrierWebTransport, URL: "https://" + at + chatPath, Port: g.Port, Hashes: r.certs.hashes()}}, list...)
+	return append([]frame.Endpoint{{Carrier: carrier.WebTransport, URL: "https://" + at + carrier.Path, Port: g.Port, Hashes: r.ports.Hashes()}}, list...)
 }
 
 // errElsewhere: the granted port is at another relay, or there is none.
@@ -255,7 +256,7 @@ func (r *Relay) granted(ctx context.Context, login string) (presence.Grant, erro
 		if !r.ours(g.Host) {
 			return g, errElsewhere
 		}
-		if err = r.ports.listen(g); err == nil || !socketTaken(err) {
+		if err = r.ports.Listen(ctx, grantOf(g)); !errors.Is(err, carrier.ErrTaken) {
 			return g, err
 		}
 		r.log.Warn("the granted port is taken by another program, granting the next", "port", g.Port, "login", login)

@@ -14,6 +14,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/files"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/clean"
+	"github.com/chmail/chmail/guard/limit"
 )
 
 // Visitor is who asks for something over HTTP: the browser that holds Claim
@@ -81,7 +82,7 @@ func (r *Relay) Upload(ctx context.Context, v Visitor, in Incoming) (chat.Messag
 	if err != nil || in.ID == "" || len(in.ID) > frame.MaxID {
 		return chat.Message{}, ErrIncoming
 	}
-	done, err := r.files.Begin(me.ID, prefixOf(in.From))
+	done, err := r.files.Begin(me.ID, limit.Remote(in.From))
 	if err != nil {
 		return chat.Message{}, err
 	}

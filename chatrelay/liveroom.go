@@ -173,7 +173,7 @@ func (h *liveRoom) broadcast(f *frame.Frame, but *session) {
 	b := frame.Encode(f)
 	for s := range h.sessions {
 		if s != but {
-			s.out.put(b)
+			s.out.Put(b)
 		}
 	}
 }
@@ -267,12 +267,12 @@ func (h *liveRoom) join(s *session, after int64) (joined bool) {
 		rest, err := h.r.opt.Rooms.Messages(ctx, h.id, after, joinPage)
 		if err != nil {
 			h.log("reading messages", err)
-			s.out.end(frame.ErrStore, "the conversation cannot be read at the moment")
+			s.out.End(frame.ErrStore, "the conversation cannot be read at the moment")
 			return true
 		}
 		for i := range rest {
 			if rest[i].Offset <= h.last {
-				s.out.put(frame.Message(&rest[i]))
+				s.out.Put(frame.Message(&rest[i]))
 			}
 		}
 	}
@@ -290,7 +290,7 @@ func (h *liveRoom) join(s *session, after int64) (joined bool) {
 		if h.call.a.Caller == s.me {
 			h.callerBack()
 		}
-		s.out.put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
+		s.out.Put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
 	}
 	return true
 }
@@ -391,9 +391,9 @@ func (h *liveRoom) pass(m chat.Message) {
 		if s.me == m.From && s.own.take(m.ID) {
 			s.ack(m)
 		} else if len(h.sessions) <= inlineWrites {
-			s.out.send(b)
+			s.out.Send(b)
 		} else {
-			s.out.put(b)
+			s.out.Put(b)
 		}
 	}
 	for _, login := range h.absent() {

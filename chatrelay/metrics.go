@@ -14,9 +14,6 @@ var (
 	roomsLive = promauto.NewGauge(prometheus.GaugeOpts{
 		Name: "chmail_relay_rooms", Help: "Rooms with somebody in them, ringing, or raising an alarm.",
 	})
-	portsOpen = promauto.NewGauge(prometheus.GaugeOpts{
-		Name: "chmail_relay_ports", Help: "Granted UDP ports that are listened on.",
-	})
 	messagesTotal = promauto.NewCounter(prometheus.CounterOpts{
 		Name: "chmail_relay_messages_total", Help: "Messages committed.",
 	})
@@ -26,17 +23,8 @@ var (
 	alarmsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_relay_alarms_total", Help: "Alarm mails: sent, collapsed into an earlier one, failed.",
 	}, []string{"result"})
-	droppedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "chmail_relay_dropped_total", Help: "Connections the relay closed, by the code of its error frame.",
-	}, []string{"code"})
 	movedTotal = promauto.NewCounter(prometheus.CounterOpts{
 		Name: "chmail_relay_moved_total", Help: "Connections sent to another relay, where their room is.",
-	})
-	refusedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "chmail_relay_refused_total", Help: "Connections to granted ports that were not let in: too many of an address prefix, not a request that belongs there.",
-	}, []string{"reason"})
-	retriesTotal = promauto.NewCounter(prometheus.CounterOpts{
-		Name: "chmail_relay_retries_total", Help: "Connections to granted ports that had to prove their address first (QUIC Retry).",
 	})
 	filesTotal = promauto.NewCounter(prometheus.CounterOpts{
 		Name: "chmail_relay_files_total", Help: "Files and pictures that were said in rooms.",
@@ -44,7 +32,4 @@ var (
 	repliesTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_relay_replies_total", Help: "Answers by mail: said in a room, automatic (dropped), refused, failed.",
 	}, []string{"result"})
-	panicsTotal = promauto.NewCounter(prometheus.CounterOpts{
-		Name: "chmail_relay_panics_total", Help: "Panics of one connection that were recovered.",
-	})
 )

@@ -21,15 +21,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/cluster"
 	"github.com/chmail/chmail/chatrelay/files"
@@ -120,8 +117,7 @@ type Relay struct {
 	transcripts *transcript.Sender
 	answers     transcript.Answers
 	ticketKey   seal.Key
-	certs       *certs
-	ports       *ports
+	ports       *carrier.Ports
 	owned       sync.WaitGroup  // every goroutine of the relay
 	work        gate            // jobs of rooms under way
 	tended      int             // heartbeats after which it was tended, the cluster's
@@ -135,7 +131,7 @@ type Relay struct {
 	devices      map[string]map[string]*device // login → device ID
 	watchers     map[string]map[*session]bool  // login → who shows its status
 	limiters     limiters
-	sessions     map[*outbox]chat.Session // all connections, with the session of those of the desk
+	sessions     map[*carrier.Queue]chat.Session // all connections, with the session of those of the desk
 	chats        *activeChats
 	statusTimers map[string]*time.Timer // login → when its availability changes by itself
 	turned       atomic.Int64           // how often somebody's availability changed
@@ -174,7 +170,7 @@ func New(opt Options) (*Relay, error) {
 	}
 	opt.WebBase = strings.TrimSuffix(opt.WebBase, "/")
 	if opt.Socket == "" {
-		opt.Socket = "ws" + strings.TrimPrefix(opt.WebBase, "http") + chatPath
+		opt.Socket = "ws" + strings.TrimPrefix(opt.WebBase, "http") + carrier.Path
 	}
 	r := &Relay{
 		opt:          opt,
@@ -184,7 +180,7 @@ func New(opt Options) (*Relay, error) {
 		calls:        map[string]*liveRoom{},
 		devices:      map[string]map[string]*device{},
 		watchers:     map[string]map[*session]bool{},
-		sessions:     map[*outbox]chat.Session{},
+		sessions:     map[*carrier.Queue]chat.Session{},
 		statusTimers: map[string]*time.Timer{},
 		limiters:     newLimiters(),
 		rung:         map[string]ringer{},
@@ -194,21 +190,12 @@ func New(opt Options) (*Relay, error) {
 		_, alive := r.cluster.Peer(relay)
 		return alive
 	})
-	reset, err := derive(opt.Key, "stateless reset")
-	if err != nil {
-		return nil, fmt.Errorf("starting the relay: %w", err)
-	}
-	token, err := derive(opt.Key, "address token")
-	if err != nil {
-		return nil, fmt.Errorf("starting the relay: %w", err)
-	}
 	if r.ticketKey, err = derive(opt.Key, "ticket"); err != nil {
 		return nil, fmt.Errorf("starting the relay: %w", err)
 	}
-	if r.certs, err = openCerts(r.reach(opt.Host), opt.StateDir, time.Now()); err != nil {
+	if err := r.openPorts(); err != nil {
 		return nil, fmt.Errorf("starting the relay: %w", err)
 	}
-	r.ports = &ports{r: r, resetKey: quic.StatelessResetKey(reset), tokenKey: quic.TokenGeneratorKey(token), open: map[spot]*port{}}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	if err := r.start(); err != nil {
 		r.Close()
@@ -223,7 +210,6 @@ func (r *Relay) start() error {
 			return err
 		}
 	}
-	r.owned.Go(r.rotateCerts)
 	if err := r.opt.Rooms.SetGroups(r.ctx, r.opt.Groups); err != nil {
 		return err
 	}
@@ -263,40 +249,25 @@ func (r *Relay) Peers() []chat.Relay { return r.cluster.Peers() }
 // that shares the store.
 func (r *Relay) Secret(purpose string) ([]byte, error) { return derive(r.opt.Key, purpose) }
 
-func (r *Relay) rotateCerts() {
-	tick := time.NewTicker(certRecheck)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			if err := r.certs.rotate(time.Now()); err != nil {
-				r.log.Warn("the relay's certificate", "err", err)
-			}
-		case <-r.ctx.Done():
-			return
-		}
-	}
-}
-
 // Shutdown tells everyone that the relay goes away, waits a moment until they
 // have been told, and closes it.
 func (r *Relay) Shutdown(ctx context.Context) error {
 	r.Drain(ctx)
 	r.mu.Lock()
 	r.closed = true
-	var boxes []*outbox
+	var boxes []*carrier.Queue
 	for b := range r.sessions {
 		boxes = append(boxes, b)
 	}
 	r.mu.Unlock()
 	for _, b := range boxes {
-		b.end(frame.ErrShutdown, "the relay goes away for a moment")
+		b.End(frame.ErrShutdown, "the relay goes away for a moment")
 	}
 	bye, cancel := context.WithTimeout(ctx, closeWait)
 	defer cancel()
 	for _, b := range boxes {
 		select {
-		case <-b.done:
+		case <-b.Done():
 		case <-bye.Done(): // who does not read by then is cut off below
 		}
 	}
@@ -304,7 +275,9 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 	bye, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeWait)
 	defer cancel()
 	r.cluster.Close(bye)
-	r.ports.close()
+	if err := r.ports.Close(ctx); err != nil {
+		r.log.Warn("shutting down", "err", err)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -341,8 +314,7 @@ func (r *Relay) failed(doing string, err error, fields ...any) {
 // connection and nothing else.
 func (r *Relay) recovered(what string) {
 	if p := recover(); p != nil {
-		panicsTotal.Inc()
-		r.log.Warn("panic", "in", what, "reason", fmt.Sprint(p), "stack", string(debug.Stack()))
+		carrier.Panicked(r.log, what, p)
 	}
 }
 
@@ -356,27 +328,21 @@ func (r *Relay) OwnOrigin(origin string) bool {
 }
 
 // attach registers a connection's queue and starts its writer.
-func (r *Relay) attach(c Conn, kind string) (*outbox, func(), error) {
+func (r *Relay) attach(c carrier.Conn, kind string) (*carrier.Queue, func(), error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || len(r.sessions) >= maxSessions {
 		return nil, nil, ErrClosed
 	}
-	o := newOutbox()
+	o := carrier.NewQueue(c, r.log)
 	r.sessions[o] = chat.Session{}
-	o.write(c)
 	connections.WithLabelValues(c.Carrier(), kind).Inc()
 	return o, func() {
-		o.end("", "")
-		o.wait(writeWait + closeWait)
+		o.End("", "")
+		o.Wait()
 		r.mu.Lock()
 		delete(r.sessions, o)
 		r.mu.Unlock()
 		connections.WithLabelValues(c.Carrier(), kind).Dec()
 	}, nil
-}
-
-// socketTaken says whether another program has the port.
-func socketTaken(err error) bool {
-	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES)
 }

@@ -155,7 +155,7 @@ func (r *Relay) ring(login string, f *frame.Frame, show bool) (kinds, relays []s
 	for _, d := range r.devices[login] {
 		kinds = append(kinds, string(d.Source))
 		if !show {
-			d.out.put(b)
+			d.out.Put(b)
 		}
 	}
 	r.mu.Unlock()
@@ -177,9 +177,9 @@ func (r *Relay) endRings(login, attemptID, code, answered, name string) {
 	defer r.mu.Unlock()
 	for id, d := range r.devices[login] {
 		if answered != "" && id == answered {
-			d.out.put(frame.Encode(&frame.Frame{T: frame.TRingEnd, AttemptID: attemptID, Code: frame.EndAnswered}))
+			d.out.Put(frame.Encode(&frame.Frame{T: frame.TRingEnd, AttemptID: attemptID, Code: frame.EndAnswered}))
 		} else {
-			d.out.put(b)
+			d.out.Put(b)
 		}
 	}
 }

@@ -195,7 +195,7 @@ func (s *session) quietly(f *frame.Frame) (done bool, err error) {
 			return true, nil
 		}
 		now := time.Now().UTC()
-		s.out.put(frame.Ack(f.ID, s.newest(), now))
+		s.out.Put(frame.Ack(f.ID, s.newest(), now))
 		return true, nil
 	case frame.TTyping, frame.TSeen:
 		return true, nil

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/internal/testpart"
@@ -71,7 +72,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 func (w *world) come(e Entry, hello frame.Frame) *client {
 	w.t.Helper()
 	var c *client
-	if e.Endpoints[0].Carrier == CarrierWebTransport {
+	if e.Endpoints[0].Carrier == carrier.WebTransport {
 		c = w.webTransport(e)
 	} else {
 		c = w.dial(e.Endpoints[0].URL)
@@ -184,7 +185,7 @@ func TestDrain(t *testing.T) {
 	toLee, toKim := lee.typ(frame.TMoved), kim.typ(frame.TMoved)
 	lee = home.moved(toLee, frame.Frame{Epoch: epoch, After: last})
 	kim = home.moved(toKim, frame.Frame{Epoch: epoch, After: last})
-	if f := lee.typ(frame.TWelcome); f.Carrier != CarrierWebTransport {
+	if f := lee.typ(frame.TWelcome); f.Carrier != carrier.WebTransport {
 		t.Errorf("carrier %s after the move", f.Carrier)
 	}
 	kim.typ(frame.TWelcome)
@@ -286,7 +287,9 @@ func TestAttemptOfADeadRelay(t *testing.T) {
 	kim.send(frame.Frame{T: frame.TAttempt})
 	first := desk.typ(frame.TRing).Ring
 	home.stall()
-	home.relay.ports.close() // nobody gets to it any more
+	if err := home.relay.ports.Close(t.Context()); err != nil { // nobody gets to it any more
+		t.Fatal(err)
+	}
 	second := desk.typ(frame.TRing).Ring
 	if second.Attempt != first.Attempt {
 		t.Fatalf("attempt %s, then %s", first.Attempt, second.Attempt)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 )
@@ -60,14 +61,14 @@ func (r *Relay) endSessions(n note) {
 	defer r.mu.Unlock()
 	for out, session := range r.sessions {
 		if strings.EqualFold(session.Login, n.Login) && (n.ID == "" || session.ID == n.ID) {
-			out.end(errSignedOut.code, errSignedOut.text)
+			out.End(errSignedOut.code, errSignedOut.text)
 		}
 	}
 }
 
 // begin makes a connection one of a session, if that is still good. It does so
 // before it looks, so that a sign-out meanwhile ends the connection.
-func (r *Relay) begin(ctx context.Context, session chat.Session, out *outbox) error {
+func (r *Relay) begin(ctx context.Context, session chat.Session, out *carrier.Queue) error {
 	r.mu.Lock()
 	r.sessions[out] = session
 	r.mu.Unlock()
@@ -86,12 +87,12 @@ func (r *Relay) begin(ctx context.Context, session chat.Session, out *outbox) er
 // check ends a connection whose session has ended, in case the note about that
 // was lost between relays. It does not wait for the store, and a store that
 // fails changes nothing.
-func (r *Relay) check(session chat.Session, out *outbox) {
+func (r *Relay) check(session chat.Session, out *carrier.Queue) {
 	r.later("a session", func() {
 		ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 		defer cancel()
 		if good, err := r.opt.Rooms.SignedIn(ctx, session); err == nil && !good {
-			out.end(errSignedOut.code, errSignedOut.text)
+			out.End(errSignedOut.code, errSignedOut.text)
 		}
 	})
 }

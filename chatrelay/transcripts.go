@@ -49,7 +49,7 @@ func (s *session) prefer(ctx context.Context, f *frame.Frame) error {
 		b := frame.Encode(&frame.Frame{T: frame.TTranscript, On: f.On})
 		for other := range h.sessions {
 			if other.me == s.me {
-				other.out.put(b)
+				other.out.Put(b)
 			}
 		}
 	})

@@ -22,6 +22,7 @@ import (
 	"github.com/foxcpp/maddy/framework/module"
 
 	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/notify"
 	"github.com/chmail/chmail/chatrelay/store"
@@ -141,7 +142,7 @@ func (m *Relay) Init(cfg *config.Map) error {
 	cfg.Callback("files", func(m *config.Map, node config.Node) error { return readFiles(&opt, m, node) })
 	cfg.String("replies", false, false, "", &opt.Replies)
 	cfg.Duration("transcript_after", false, false, transcript.DefaultLeftFor, &opt.LeftFor)
-	cfg.StringList("carriers", false, false, []string{chatrelay.CarrierWebTransport, chatrelay.CarrierWebSocket}, &carriers)
+	cfg.StringList("carriers", false, false, []string{carrier.WebTransport, carrier.WebSocket}, &carriers)
 	m.debug(cfg)
 	if _, err := cfg.Process(); err != nil {
 		return err
@@ -154,14 +155,14 @@ func (m *Relay) Init(cfg *config.Map) error {
 		return config.NodeErr(cfg.Block, "rings, interval, port_idle and transcript_after must be more than 0")
 	}
 	for _, c := range carriers {
-		if c != chatrelay.CarrierWebTransport && c != chatrelay.CarrierWebSocket {
+		if c != carrier.WebTransport && c != carrier.WebSocket {
 			return config.NodeErr(cfg.Block, "carriers: %q is none; there are webtransport and websocket", c)
 		}
 	}
-	if !slices.Contains(carriers, chatrelay.CarrierWebSocket) {
+	if !slices.Contains(carriers, carrier.WebSocket) {
 		return config.NodeErr(cfg.Block, "carriers: websocket cannot be left out, it is the way around blocked UDP")
 	}
-	opt.BlockUDP = !slices.Contains(carriers, chatrelay.CarrierWebTransport)
+	opt.BlockUDP = !slices.Contains(carriers, carrier.WebTransport)
 	if from == "" {
 		from = "postmaster@" + hostname
 	}

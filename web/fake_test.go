@@ -24,6 +24,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/guard/limit"
@@ -172,12 +173,12 @@ func (f *fakeRelay) Rooms(context.Context, string, int, time.Time) ([]chat.Summa
 	return nil, nil
 }
 
-func (f *fakeRelay) ServeRoom(ctx context.Context, c chatrelay.Conn) {
+func (f *fakeRelay) ServeRoom(ctx context.Context, c carrier.Conn) {
 	f.called("ServeRoom")
 	echo(ctx, c)
 }
 
-func (f *fakeRelay) ServeDevice(ctx context.Context, session chat.Session, d presence.Device, c chatrelay.Conn) {
+func (f *fakeRelay) ServeDevice(ctx context.Context, session chat.Session, d presence.Device, c carrier.Conn) {
 	f.called("ServeDevice")
 	f.mu.Lock()
 	f.device, f.session = d, session
@@ -185,7 +186,7 @@ func (f *fakeRelay) ServeDevice(ctx context.Context, session chat.Session, d pre
 	echo(ctx, c)
 }
 
-func echo(ctx context.Context, c chatrelay.Conn) {
+func echo(ctx context.Context, c carrier.Conn) {
 	for {
 		b, err := c.Read(ctx)
 		if err != nil || c.Write(ctx, b) != nil {

@@ -13,7 +13,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/guard/limit"
 )
 
@@ -113,7 +113,7 @@ func (l *boundListener) Accept() (net.Conn, error) {
 		prefix := limit.Prefix(remoteIP(c.RemoteAddr().String()))
 		if l.enter(prefix) {
 			connsOpen.Inc()
-			return &boundConn{Conn: chatrelay.NoWait(c), leave: sync.OnceFunc(func() { l.leave(prefix); connsOpen.Dec() })}, nil
+			return &boundConn{Conn: carrier.NoWait(c), leave: sync.OnceFunc(func() { l.leave(prefix); connsOpen.Dec() })}, nil
 		}
 		connsRefused.Inc()
 		c.Close()

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/presence"
 )
@@ -17,8 +17,8 @@ import (
 // Sockets is what WebSockets, and pages that open them, ask of the relay,
 // which documents each.
 type Sockets interface {
-	ServeRoom(ctx context.Context, c chatrelay.Conn)
-	ServeDevice(ctx context.Context, session chat.Session, d presence.Device, c chatrelay.Conn)
+	ServeRoom(ctx context.Context, c carrier.Conn)
+	ServeDevice(ctx context.Context, session chat.Session, d presence.Device, c carrier.Conn)
 	OwnOrigin(origin string) bool
 	Peers() []chat.Relay
 }
@@ -30,7 +30,7 @@ func (s *Server) chatSocket(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusForbidden, "origin", "This request came from another site.")
 		return
 	}
-	s.socket(w, r, "room", func(ctx context.Context, c chatrelay.Conn) { s.opts.Relay.ServeRoom(ctx, c) })
+	s.socket(w, r, "room", func(ctx context.Context, c carrier.Conn) { s.opts.Relay.ServeRoom(ctx, c) })
 }
 
 // ownPage says whether a page of this front door sent the request, or a program,
@@ -44,12 +44,12 @@ func (s *Server) ownPage(r *http.Request) bool {
 // socket upgrades a request whose origin was checked and serves it until it is over or
 // the server goes away. A goroutine of its own does that: net/http's has grown
 // a large stack in the TLS handshake, and holds on to the request.
-func (s *Server) socket(w http.ResponseWriter, r *http.Request, kind string, serve func(context.Context, chatrelay.Conn)) {
+func (s *Server) socket(w http.ResponseWriter, r *http.Request, kind string, serve func(context.Context, carrier.Conn)) {
 	if !s.open() {
 		refuse(w, http.StatusServiceUnavailable, "shutdown", "The server goes away: connect again.")
 		return
 	}
-	c, err := chatrelay.Upgrade(w, r, s.clientIP(r))
+	c, err := carrier.Upgrade(w, r, s.clientIP(r))
 	if err != nil {
 		s.sockets.Done()
 		return // Upgrade has answered
@@ -89,7 +89,7 @@ func (s *Server) deskSocket(w http.ResponseWriter, r *http.Request) {
 		ID: deviceID(), Login: who.Login, Source: presence.Desk, IP: s.clientIP(r),
 		Name: deviceName(r.UserAgent()), Connected: time.Now(),
 	}
-	s.socket(w, r, "device", func(ctx context.Context, c chatrelay.Conn) {
+	s.socket(w, r, "device", func(ctx context.Context, c carrier.Conn) {
 		s.opts.Relay.ServeDevice(ctx, who, d, c)
 	})
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package chatrelay
+package carrier
 
 import (
 	"context"
@@ -18,12 +18,11 @@ import (
 // errCrowd: too many connections of one address prefix.
 var errCrowd = errors.New("too many connections from there")
 
-// admission counts the connections that come in at all granted ports, by address
-// prefix: an IPv4 address, or an IPv6 /64, which is one customer's. While many
-// come at once, newcomers must prove that they are where they say (QUIC Retry,
-// RFC 9000 section 8.1.2): it costs them a round trip and an attacker with
-// forged addresses everything. What comes from this machine has no prefix: it
-// may stand for anybody.
+// admission counts the connections that come in at all granted ports by their
+// address prefix (limit.Remote). While many come at once, newcomers must prove
+// that they are where they say (QUIC Retry, RFC 9000 section 8.1.2): it costs
+// them a round trip, and keeps out an attacker with forged addresses. Connections
+// from this machine are not counted: a proxy may stand for anybody.
 type admission struct {
 	mu      sync.Mutex
 	opening int // handshakes under way
@@ -31,28 +30,21 @@ type admission struct {
 	of      map[netip.Prefix]*prefixCount
 }
 
-// prefixCount is one prefix.
+// prefixCount counts one prefix.
 type prefixCount struct {
 	conns int
 	rate  *rate.Limiter
 }
 
-// prefixOf is what is counted together; the zero Prefix for this machine.
-func prefixOf(a netip.Addr) netip.Prefix {
-	if !a.IsValid() || a.IsLoopback() {
-		return netip.Prefix{}
-	}
-	return limit.Prefix(a)
-}
-
-// verify is for quic.Transport.VerifySourceAddress.
+// verify is for quic.Transport.VerifySourceAddress: whether a newcomer must prove
+// its address.
 func (d *admission) verify(from net.Addr) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.recent == nil {
 		d.recent = rate.NewLimiter(retryRate, retryRate)
 	}
-	c := d.of[prefixOf(addrOf(from))]
+	c := d.of[limit.Remote(addrOf(from))]
 	if d.recent.Allow() && d.opening < retryFrom && (c == nil || c.rate.Tokens() >= 1) {
 		return false
 	}
@@ -71,7 +63,7 @@ type entrant struct {
 // enter is for quic.Transport.ConnContext: it counts a connection in, and out
 // when its context ends, or refuses it.
 func (d *admission) enter(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
-	p := prefixOf(addrOf(info.RemoteAddr))
+	p := limit.Remote(addrOf(info.RemoteAddr))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.prefixCount(p)
@@ -95,8 +87,8 @@ func (d *admission) enter(ctx context.Context, info *quic.ClientInfo) (context.C
 	return context.WithValue(ctx, entrantKey{}, e), nil
 }
 
-// prefixCount is a prefix's count; nil: it is not counted. A prefix without
-// connections is forgotten when its place is needed.
+// prefixCount returns the count of a prefix; nil: the prefix is not counted. When
+// the table is full, a prefix without connections is forgotten.
 func (d *admission) prefixCount(p netip.Prefix) *prefixCount {
 	if !p.IsValid() {
 		return nil

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package chatrelay
+package carrier
 
 import (
 	"context"
@@ -17,56 +17,34 @@ import (
 	"github.com/chmail/chmail/chatrelay/frame"
 )
 
-// The carriers by name.
-const (
-	CarrierWebSocket    = "websocket"
-	CarrierWebTransport = "webtransport"
-	CarrierQUIC         = "quic"
-)
-
-// ErrTooLarge: the other side sent a frame beyond frame.MaxFrame.
-var ErrTooLarge = errors.New("a frame is too large")
-
-// Conn carries frames. One goroutine reads and one writes; Close may be
-// called by any, at any time. A context given to it may have no more than a
-// deadline: see within.
-type Conn interface {
-	// Read returns the next frame. ErrTooLarge: it is beyond frame.MaxFrame.
-	Read(ctx context.Context) ([]byte, error)
-	// Write sends frames, on a stream in one write.
-	Write(ctx context.Context, frames ...[]byte) error
-	// Close ends the connection; reason is for people who debug.
-	Close(reason string) error
-	Carrier() string
-	// Port is the granted UDP port; 0 on a WebSocket.
-	Port() int
-	RemoteIP() netip.Addr
-}
-
-// byteStream is a bidirectional stream of QUIC or WebTransport.
-type byteStream interface {
+// Stream is a bidirectional stream of QUIC or WebTransport.
+type Stream interface {
 	io.ReadWriteCloser
 	SetReadDeadline(time.Time) error
 	SetWriteDeadline(time.Time) error
 }
 
-// streamConn carries frames on one stream, each after its length as a varint.
+// streamConn is a Conn on a stream.
 type streamConn struct {
-	s       byteStream
+	s       Stream
 	in      source
 	end     func(reason string) error // closes the session below
 	carrier string
 	port    int
 	remote  netip.Addr
-	ahead   int // octets of tryWrite since Write, the writer's
+	ahead   int // octets of tryWrite since the last Write; only the writer uses it
 	closed  atomic.Bool
 }
 
-// maxAhead bounds what tryWrite leaves to a stream, which keeps as much as the
-// other side says that it would take. Write waits until that is on its way.
-const maxAhead = 16 << 10
+// OverStream returns a Conn that carries frames on a stream, each after its
+// length as a varint (RFC 9000 section 16). carrier, port and remote are what
+// the Conn tells of itself; end closes the session or connection below, and is
+// called once.
+func OverStream(s Stream, carrier string, port int, remote netip.Addr, end func(reason string) error) Conn {
+	return newStreamConn(s, carrier, port, remote, end)
+}
 
-func newStreamConn(s byteStream, carrier string, port int, remote netip.Addr, end func(string) error) *streamConn {
+func newStreamConn(s Stream, carrier string, port int, remote netip.Addr, end func(string) error) *streamConn {
 	return &streamConn{s: s, in: source{r: s}, end: end, carrier: carrier, port: port, remote: remote}
 }
 
@@ -118,8 +96,8 @@ func (c *streamConn) Write(ctx context.Context, frames ...[]byte) error {
 	return err
 }
 
-// tryWrite is Write of one frame that does not wait. It reports false when it
-// would have to; then nothing was sent.
+// tryWrite implements tryWriter. A stream keeps as much as the other side says
+// that it would take; maxAhead bounds that.
 func (c *streamConn) tryWrite(f []byte) (bool, error) {
 	s, ok := c.s.(interface{ TryWriteAll([]byte) error })
 	if !ok || c.ahead+len(f) > maxAhead {
@@ -136,7 +114,7 @@ func (c *streamConn) tryWrite(f []byte) (bool, error) {
 	return true, err
 }
 
-// Close ends the stream and, a moment later, the session: ending that at once
+// Close ends the stream and, a moment later, the session: to end that at once
 // would throw away a last frame that is still on its way.
 func (c *streamConn) Close(reason string) error {
 	if c.closed.Swap(true) {
@@ -144,7 +122,7 @@ func (c *streamConn) Close(reason string) error {
 	}
 	c.s.SetReadDeadline(time.Unix(1, 0))
 	err := c.s.Close()
-	time.AfterFunc(closeWait/4, func() { c.end(reason) })
+	time.AfterFunc(CloseWait/4, func() { c.end(reason) })
 	return err
 }
 

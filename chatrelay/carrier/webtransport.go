@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package chatrelay
+package carrier
 
 import (
 	"bytes"
@@ -57,8 +57,8 @@ const (
 // that of QUIC below it bounds what is held.
 var ourSettings = func() []byte {
 	var s []byte
-	for _, v := range [][2]uint64{{setFieldSection, h3HeaderLimit}, {setConnect, 1}, {setDatagram, 1}, {setDraft06, 1}, {setEnabled, 1},
-		{setSessions, 1}, {setStreamsUni, 0}, {setStreams, 4}, {setData, 1 << 50}} {
+	for _, v := range [][2]uint64{{setFieldSection, h3HeaderLimit}, {setConnect, 1}, {setDatagram, 1},
+		{setDraft06, 1}, {setEnabled, 1}, {setSessions, 1}, {setStreamsUni, 0}, {setStreams, 4}, {setData, 1 << 50}} {
 		s = quicvarint.Append(quicvarint.Append(s, v[0]), v[1])
 	}
 	return append(quicvarint.Append([]byte{h3Control, h3Settings}, uint64(len(s))), s...)
@@ -68,24 +68,30 @@ var errHTTP3 = errors.New("not HTTP/3 as it is spoken here")
 
 // serveWebTransport serves the session of a connection.
 func (p *port) serveWebTransport(c *quic.Conn) {
+	defer c.CloseWithError(h3NoError, "")
 	ctx, cancel := context.WithTimeout(c.Context(), frame.HelloWait)
 	defer cancel()
 	s, err := p.session(ctx, c)
 	if err != nil {
 		refusedTotal.WithLabelValues("request").Inc()
-		select { // the answer is on its way
-		case <-c.Context().Done():
-		case <-time.After(closeWait / 2):
-		}
-		c.CloseWithError(h3NoError, "")
+		linger(c, CloseWait/2) // the answer is on its way
 		return
 	}
 	cancel()
-	p.ps.r.ServeRoom(c.Context(), s)
+	p.ps.opt.Relay.ServeRoom(c.Context(), s)
 	<-c.Context().Done() // s has been closed, and closes c in a moment
 }
 
-// session accepts a session and its stream. What is refused was answered.
+// linger waits until a connection has ended, at most for d.
+func linger(c *quic.Conn, d time.Duration) {
+	select {
+	case <-c.Context().Done():
+	case <-time.After(d):
+	}
+}
+
+// session accepts a session and its stream. On an error the client has been
+// answered.
 func (p *port) session(ctx context.Context, c *quic.Conn) (*streamConn, error) {
 	control, err := c.OpenUniStream()
 	if err != nil {
@@ -95,12 +101,13 @@ func (p *port) session(ctx context.Context, c *quic.Conn) (*streamConn, error) {
 		return nil, err
 	}
 	settings := make(chan map[uint64]uint64, 1)
-	go func() { // ends with ctx, or when it has the settings
+	p.ps.owned.Go(func() { // ends with ctx, or when it has the settings
+		defer close(settings)
+		defer p.ps.recovered("reading HTTP/3 settings")
 		if s, err := theirSettings(ctx, c); err == nil {
 			settings <- s
 		}
-		close(settings)
-	}()
+	})
 	request, err := c.AcceptStream(ctx)
 	if err != nil {
 		return nil, err
@@ -114,19 +121,11 @@ func (p *port) session(ctx context.Context, c *quic.Conn) (*streamConn, error) {
 		c.CloseWithError(h3General, err.Error())
 		return nil, err
 	}
-	status := ""
-	switch {
-	case asked[":path"] != chatPath:
-		status = "404"
-	case asked[":method"] != "CONNECT" || asked[":protocol"] != "webtransport" && asked[":protocol"] != "webtransport-h3":
-		status = "405"
-	case !p.ps.r.OwnOrigin(asked["origin"]):
-		status = "403"
-	}
-	if status != "" {
+	if status := p.refuses(asked); status != "" {
 		request.Write(appendStatus(nil, status))
 		request.Close()
-		return nil, fmt.Errorf("%s %q from %q was answered %s", asked[":method"], asked[":path"], asked["origin"], status)
+		return nil, fmt.Errorf("%w: %s %q from %q was answered %s", errHTTP3,
+			asked[":method"], asked[":path"], asked["origin"], status)
 	}
 	theirs, ok := <-settings
 	if !ok {
@@ -137,24 +136,43 @@ func (p *port) session(ctx context.Context, c *quic.Conn) (*streamConn, error) {
 	if _, err := request.Write(appendStatus(nil, "200")); err != nil {
 		return nil, err
 	}
+	return p.stream(ctx, c, s)
+}
+
+// refuses is the status with which a request is refused; empty: it is not.
+func (p *port) refuses(asked map[string]string) string {
+	switch {
+	case asked[":path"] != Path:
+		return "404"
+	case asked[":method"] != "CONNECT",
+		asked[":protocol"] != "webtransport" && asked[":protocol"] != "webtransport-h3":
+		return "405"
+	case !p.ps.opt.Relay.OwnOrigin(asked["origin"]):
+		return "403"
+	}
+	return ""
+}
+
+// stream accepts the stream of the session s.
+func (p *port) stream(ctx context.Context, c *quic.Conn, s *wtStream) (_ *streamConn, err error) {
 	if s.Stream, err = c.AcceptStream(ctx); err != nil {
 		return nil, err
 	}
-	conn := newStreamConn(s, CarrierWebTransport, p.at.port, addrOf(c.RemoteAddr()), func(reason string) error {
+	conn := newStreamConn(s, WebTransport, p.at.port, addrOf(c.RemoteAddr()), func(reason string) error {
 		s.farewell(reason)
-		time.AfterFunc(closeWait/4, func() { c.CloseWithError(h3NoError, "") })
+		time.AfterFunc(CloseWait/4, func() { c.CloseWithError(h3NoError, "") })
 		return nil
 	})
 	if d, ok := ctx.Deadline(); ok {
 		s.SetReadDeadline(d)
 	}
-	for _, want := range []uint64{wtStreamType, uint64(request.StreamID())} { // the session's id is its request's
+	for _, want := range []uint64{wtStreamType, uint64(s.request.StreamID())} { // the session's id is its request's
 		if got, err := conn.in.varint(); err != nil || got != want {
 			c.CloseWithError(h3General, "")
-			return nil, fmt.Errorf("%w: a stream that is not the session's: %w", errHTTP3, err)
+			return nil, fmt.Errorf("%w: a stream that is not the session's", errHTTP3)
 		}
 	}
-	request.SetDeadline(time.Time{})
+	s.request.SetDeadline(time.Time{})
 	return conn, nil
 }
 
@@ -254,11 +272,11 @@ func appendStatus(b []byte, status string) []byte {
 type wtStream struct {
 	*quic.Stream
 	request *quic.Stream // of the session: capsules come here
-	in      source       // of request, the writer's
-	bounded bool         // there is flow control
-	credit  uint64       // octets that may be sent still
+	in      source       // of request; only the writer uses it
+	bounded bool         // the client asks for flow control of the session
+	credit  uint64       // octets that may still be sent
 	sent    uint64       // octets
-	data    uint64       // of a DATA frame, still unread
+	data    uint64       // octets of a DATA frame that are still unread
 }
 
 // Write obeys the session's flow control. The client's capsules are read when
@@ -372,7 +390,7 @@ func (s *wtStream) farewell(reason string) {
 	reason = reason[:min(len(reason), 1024)]
 	b := binary.BigEndian.AppendUint32(quicvarint.Append(quicvarint.Append(nil, wtClose), uint64(4+len(reason))), 0)
 	b = append(b, reason...)
-	s.request.SetWriteDeadline(time.Now().Add(closeWait / 4))
+	s.request.SetWriteDeadline(time.Now().Add(CloseWait / 4))
 	s.request.Write(append(quicvarint.Append([]byte{h3Data}, uint64(len(b))), b...))
 	s.request.Close()
 }

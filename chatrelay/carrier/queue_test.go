@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package chatrelay
+package carrier
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"strings"
@@ -30,28 +31,69 @@ func (c *stuckConn) Write(ctx context.Context, _ ...[]byte) error {
 }
 func (c *stuckConn) Close(string) error { close(c.closed); return nil }
 
-func TestOutboxOfASlowReader(t *testing.T) {
+func newQueue(c Conn) *Queue { return NewQueue(c, slog.New(slog.DiscardHandler)) }
+
+// A client that takes nothing is dropped within the time of one write, and what
+// does not fit the queue is thrown away.
+func TestQueueOfAStalledReader(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		o, c := newOutbox(), &stuckConn{closed: make(chan struct{})}
-		for range queueFrames {
-			o.put([]byte("x"))
+		c := &stuckConn{closed: make(chan struct{})}
+		q, began := newQueue(c), time.Now()
+		q.Put([]byte("x"))
+		synctest.Wait() // now the writer is stuck with it
+		for range QueueFrames {
+			q.Put([]byte("x"))
 		}
-		if o.ended {
+		if q.Ended() {
 			t.Fatal("dropped within its bound")
 		}
-		o.put([]byte("one too many"))
-		if !o.ended || len(o.frames) != 1 || !strings.Contains(string(o.frames[0]), frame.ErrBehind) {
-			t.Fatalf("%d frames left", len(o.frames))
+		q.Put([]byte("one too many"))
+		if !q.Ended() || len(q.frames) != 1 || !strings.Contains(string(q.frames[0]), frame.ErrBehind) {
+			t.Fatalf("%d frames left", len(q.frames))
 		}
-		began := time.Now()
-		o.write(c)
 		<-c.closed
-		if d := time.Since(began); d != closeWait {
+		if d := time.Since(began); d != writeWait {
+			t.Errorf("it was dropped after %v", d)
+		}
+		<-q.Done()
+	})
+}
+
+// A last frame has less time.
+func TestQueueEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &stuckConn{closed: make(chan struct{})}
+		q, began := newQueue(c), time.Now()
+		q.End(frame.ErrShutdown, "over")
+		q.Wait()
+		<-c.closed
+		if d := time.Since(began); d != CloseWait {
 			t.Errorf("it was given %v", d)
 		}
-		<-o.done
 	})
+}
+
+// brokenConn panics.
+type brokenConn struct{ Conn }
+
+func (brokenConn) Write(context.Context, ...[]byte) error { panic("in Write") }
+func (brokenConn) Close(string) error                     { panic("in Close") }
+
+// A panic in a connection ends that connection, and is logged.
+func TestQueuePanics(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	q := NewQueue(brokenConn{}, slog.New(slog.NewTextHandler(&log, nil)))
+	q.Put([]byte("x"))
+	<-q.Done()
+	if !strings.Contains(log.String(), "in Write") || !strings.Contains(log.String(), "in Close") {
+		t.Errorf("logged was %q", log.String())
+	}
+	if q.Put([]byte("y")); !q.Ended() {
+		t.Error("it goes on")
+	}
 }
 
 // keptConn keeps what it is given, and counts the writes.
@@ -85,25 +127,25 @@ func (c *keptConn) Close(string) error {
 }
 
 // What is queued while one write is under way goes out in the next together.
-func TestOutboxWritesTogether(t *testing.T) {
+func TestQueueWritesTogether(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		o, c := newOutbox(), &keptConn{slow: make(chan struct{})}
-		o.put([]byte("0"))
-		o.write(c)
+		c := &keptConn{slow: make(chan struct{})}
+		q := newQueue(c)
+		q.Put([]byte("0"))
 		synctest.Wait()
 		for i := 1; i < 100; i++ {
-			o.put(fmt.Append(nil, i))
+			q.Put(fmt.Append(nil, i))
 		}
 		close(c.slow)
 		synctest.Wait()
-		if c.writes != 2 || len(c.frames) != 100 || o.busy {
-			t.Fatalf("%d frames in %d writes, busy %v", len(c.frames), c.writes, o.busy)
+		if c.writes != 2 || len(c.frames) != 100 || q.busy {
+			t.Fatalf("%d frames in %d writes, busy %v", len(c.frames), c.writes, q.busy)
 		}
-		o.put([]byte("100"))
-		o.end("", "")
-		o.put([]byte("too late"))
-		<-o.done
+		q.Put([]byte("100"))
+		q.End("", "")
+		q.Put([]byte("too late"))
+		<-q.Done()
 		for i, f := range c.frames {
 			if f != fmt.Sprint(i) {
 				t.Fatalf("%q at %d", f, i)
@@ -116,23 +158,23 @@ func TestOutboxWritesTogether(t *testing.T) {
 }
 
 // Many write at once, and nothing is lost or out of its writer's order.
-func TestOutboxOrder(t *testing.T) {
+func TestQueueOrder(t *testing.T) {
 	t.Parallel()
-	o, c := newOutbox(), &keptConn{}
-	o.write(c)
+	c := &keptConn{}
+	q := newQueue(c)
 	var wg sync.WaitGroup
 	for w := range 4 {
 		wg.Go(func() {
 			for i := range 500 {
-				if err := o.putSlowly(t.Context(), fmt.Appendf(nil, "%d %d", w, i)); err != nil {
+				if err := q.PutSlowly(t.Context(), fmt.Appendf(nil, "%d %d", w, i)); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	o.end("", "")
-	<-o.done
+	q.End("", "")
+	<-q.Done()
 	next := map[int]int{}
 	for _, f := range c.frames {
 		var w, i int
@@ -150,7 +192,7 @@ func TestOutboxOrder(t *testing.T) {
 // eager is a stream that takes whatever it is given, and sends nothing until it
 // is written to.
 type eager struct {
-	byteStream
+	Stream
 	kept int
 }
 
@@ -165,7 +207,7 @@ func (e *eager) Write(b []byte) (int, error) { e.kept = 0; return len(b), nil }
 func TestStreamIsBounded(t *testing.T) {
 	t.Parallel()
 	e := &eager{}
-	c := newStreamConn(e, CarrierQUIC, 0, netip.Addr{}, func(string) error { return nil })
+	c := newStreamConn(e, QUIC, 0, netip.Addr{}, func(string) error { return nil })
 	f := make([]byte, 1000)
 	for range 3 {
 		sent := 0

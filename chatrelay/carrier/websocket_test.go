@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package chatrelay
+package carrier
 
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,8 @@ import (
 	"github.com/chmail/chmail/chatrelay/frame"
 )
 
+const patience = 8 * time.Second
+
 // upgraded serves WebSockets, and gives the server's side of each.
 func upgraded(t *testing.T) (addr string, conns chan Conn) {
 	conns = make(chan Conn, 1)
@@ -30,10 +33,21 @@ func upgraded(t *testing.T) (addr string, conns chan Conn) {
 			conns <- c
 		}
 	}))
-	srv.Listener = spilling{srv.Listener}
+	srv.Listener = noWaitListener{srv.Listener}
 	srv.Start()
 	t.Cleanup(srv.Close)
 	return strings.TrimPrefix(srv.URL, "http://"), conns
+}
+
+// noWaitListener is a listener as package web's.
+type noWaitListener struct{ net.Listener }
+
+func (l noWaitListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return NoWait(c), nil
 }
 
 // Somebody else's client, with fragments, pings and every size of header.
@@ -120,15 +134,17 @@ func TestSocketProtocol(t *testing.T) {
 	t.Parallel()
 	addr, conns := upgraded(t)
 	for name, raw := range map[string]string{
-		"no mask":          "\x81\x01a",
-		"reserved bit":     "\xc1\x80\x00\x00\x00\x00",
-		"unknown opcode":   "\x83\x80\x00\x00\x00\x00",
-		"stray fragment":   "\x80\x80\x00\x00\x00\x00",
-		"text in fragment": "\x01\x80\x00\x00\x00\x00\x81\x80\x00\x00\x00\x00",
-		"split ping":       "\x09\x80\x00\x00\x00\x00",
-		"large ping":       "\x89\xfe\x00\x7e\x00\x00\x00\x00",
-		"huge frame":       "\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00",
-		"many pings":       strings.Repeat("\x89\x80\x00\x00\x00\x00", maxControl+1),
+		"no mask":           "\x81\x01a",
+		"reserved bit":      "\xc1\x80\x00\x00\x00\x00",
+		"unknown opcode":    "\x83\x80\x00\x00\x00\x00",
+		"stray fragment":    "\x80\x80\x00\x00\x00\x00",
+		"text in fragment":  "\x01\x80\x00\x00\x00\x00\x81\x80\x00\x00\x00\x00",
+		"split ping":        "\x09\x80\x00\x00\x00\x00",
+		"large ping":        "\x89\xfe\x00\x7e\x00\x00\x00\x00",
+		"huge frame":        "\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00",
+		"no fragments' end": "\x01\x80\x00\x00\x00\x00" + strings.Repeat("\x00\x80\x00\x00\x00\x00", maxFragments),
+		"huge fragment":     "\x01\x81\x00\x00\x00\x00a\x80\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00",
+		"many pings":        strings.Repeat("\x89\x80\x00\x00\x00\x00", maxControl+1),
 	} {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -136,16 +152,42 @@ func TestSocketProtocol(t *testing.T) {
 		}
 		defer c.Close()
 		// The first frame comes together with the handshake.
-		io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"+
-			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n\x81\x82\x01\x02\x03\x04ik"+raw)
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n"+
+			"Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"+
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"+
+			"\x81\x82\x01\x02\x03\x04ik"+raw)
 		s := <-conns
 		defer s.Close("over")
-		if b, err := s.Read(within(patience)); err != nil || string(b) != "hi" {
+		if b, err := s.Read(Within(patience)); err != nil || string(b) != "hi" {
 			t.Errorf("%s: %q, %v", name, b, err)
 		}
-		if b, err := s.Read(within(patience)); err == nil || errors.Is(err, io.EOF) {
+		if b, err := s.Read(Within(patience)); !errors.Is(err, errSocket) && !errors.Is(err, ErrTooLarge) {
 			t.Errorf("%s: %q, %v", name, b, err)
 		}
+	}
+}
+
+// A message may come in fragments, also in empty ones, as some clients send them.
+// Each costs its own octets, and their number is bounded (TestSocketProtocol).
+func TestSocketFragments(t *testing.T) {
+	in := "\x01\x80\x00\x00\x00\x00" +
+		strings.Repeat("\x00\x81\x00\x00\x00\x00a", maxFragments-2) + "\x80\x80\x00\x00\x00\x00"
+	s := &socket{in: source{r: strings.NewReader(in)}}
+	if b, err := s.message(); err != nil || len(b) != maxFragments-2 {
+		t.Fatalf("%d octets, %v", len(b), err)
+	}
+	// A large message, then fragments of nothing: they do not copy it.
+	size := frame.MaxFrame - 1
+	large := append(binary.BigEndian.AppendUint16([]byte{0x01, 0x80 | 126}, uint16(size)), make([]byte, 4+size)...)
+	large = append(large, strings.Repeat("\x00\x80\x00\x00\x00\x00", maxFragments-2)+"\x80\x80\x00\x00\x00\x00"...)
+	allocated := testing.AllocsPerRun(10, func() {
+		s := &socket{in: source{r: bytes.NewReader(large)}}
+		if b, err := s.message(); err != nil || len(b) != size {
+			t.Fatalf("%d octets, %v", len(b), err)
+		}
+	})
+	if allocated > 5 {
+		t.Errorf("%v allocations for one message", allocated)
 	}
 }
 
@@ -156,8 +198,10 @@ func TestSocketHandshake(t *testing.T) {
 		status int
 	}{
 		{"", http.StatusUpgradeRequired},
-		{"Connection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 8\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", http.StatusUpgradeRequired},
-		{"Connection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: c2hvcnQ=", http.StatusBadRequest},
+		{"Connection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 8\n" +
+			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", http.StatusUpgradeRequired},
+		{"Connection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\n" +
+			"Sec-WebSocket-Key: c2hvcnQ=", http.StatusBadRequest},
 	} {
 		r := httptest.NewRequest("GET", "/chat", nil)
 		for line := range strings.SplitSeq(c.header, "\n") {
@@ -183,7 +227,7 @@ func TestReadObeysContext(t *testing.T) {
 		}
 		defer c.CloseNow()
 	}
-	if _, err := (<-conns).Read(within(20 * time.Millisecond)); !isTimeout(err) {
+	if _, err := (<-conns).Read(Within(20 * time.Millisecond)); !isTimeout(err) {
 		t.Error(err)
 	}
 }
@@ -209,14 +253,15 @@ func TestSpill(t *testing.T) {
 		}
 	}
 	done := make(chan error, 1)
-	go func() { done <- s.Write(within(patience), []byte("last")) }()
+	go func() { done <- s.Write(Within(patience), []byte("last")) }()
 	c.SetReadLimit(-1)
 	for i := range sent + 1 {
 		_, b, err := c.Read(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := fmt.Sprintf("%d ", i); i < sent && !strings.HasPrefix(string(b), want) || i == sent && string(b) != "last" {
+		want := fmt.Sprintf("%d ", i)
+		if i < sent && !strings.HasPrefix(string(b), want) || i == sent && string(b) != "last" {
 			t.Fatalf("%.10q at %d", b, i)
 		}
 	}
@@ -291,7 +336,7 @@ func FuzzSocket(f *testing.F) {
 		go io.Copy(io.Discard, theirs)
 		s := &socket{c: ours, in: source{r: bytes.NewReader(b)}}
 		for {
-			msg, err := s.Read(within(patience))
+			msg, err := s.Read(Within(patience))
 			if err != nil {
 				break
 			}

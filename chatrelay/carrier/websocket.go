@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package chatrelay
+package carrier
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,9 +23,9 @@ import (
 	"github.com/chmail/chmail/chatrelay/frame"
 )
 
-// The WebSocket (RFC 6455) is spoken here on the bare connection: a server
-// that neither compresses nor fragments needs little of it, and so an idle
-// connection holds no buffers, and all that is queued goes out in one write.
+// The WebSocket protocol (RFC 6455) is spoken here on the bare connection: a
+// server that neither compresses nor fragments needs little of it. So an idle
+// connection holds no buffers, and all queued frames go out in one write.
 
 // The opcodes, RFC 6455 section 5.2.
 const (
@@ -36,10 +37,6 @@ const (
 	opPong  = 10
 )
 
-// maxControl bounds the control frames between two messages: nobody needs
-// more, and they are not counted by the rate limit.
-const maxControl = 32
-
 // errSocket: the other side breaks the WebSocket protocol.
 var errSocket = errors.New("not the WebSocket protocol")
 
@@ -48,16 +45,16 @@ type socket struct {
 	c      net.Conn
 	in     source
 	remote netip.Addr
-	gone   atomic.Bool
+	gone   atomic.Bool // the other side has closed it, or it failed
 	closed atomic.Bool
 	write  sync.Mutex
 	noWait *noWaitConn // nil: writes may wait
 }
 
 // Upgrade answers a WebSocket handshake; remote is the client's address. The
-// caller has checked the origin. When it errs it has answered. The connection
-// outlives the request: it is best served by a goroutine of its own, since
-// net/http's has a large stack and holds on to the request.
+// caller has checked the origin. When Upgrade returns an error, it has answered
+// the request. The connection outlives the request: serve it in a goroutine of
+// its own, since that of net/http has a large stack and holds on to the request.
 func Upgrade(w http.ResponseWriter, r *http.Request, remote netip.Addr) (Conn, error) {
 	key := r.Header.Get("Sec-WebSocket-Key")
 	raw, err := base64.StdEncoding.DecodeString(key)
@@ -65,7 +62,8 @@ func Upgrade(w http.ResponseWriter, r *http.Request, remote netip.Addr) (Conn, e
 	case r.ProtoMajor != 1:
 		http.Error(w, "a WebSocket is opened with HTTP/1.1", http.StatusHTTPVersionNotSupported)
 		return nil, errSocket
-	case r.Method != http.MethodGet || !hasToken(r.Header, "Connection", "upgrade") || !hasToken(r.Header, "Upgrade", "websocket"):
+	case r.Method != http.MethodGet || !hasToken(r.Header, "Connection", "upgrade") ||
+		!hasToken(r.Header, "Upgrade", "websocket"):
 		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Upgrade", "websocket")
 		http.Error(w, "this is a WebSocket", http.StatusUpgradeRequired)
@@ -92,7 +90,7 @@ func Upgrade(w http.ResponseWriter, r *http.Request, remote netip.Addr) (Conn, e
 		s.noWait.on.Store(true)
 	}
 	s.in.r = c
-	if n := rw.Reader.Buffered(); n > 0 { // what came right behind the handshake
+	if n := rw.Reader.Buffered(); n > 0 { // frames came right behind the handshake
 		early, _ := rw.Reader.Peek(n)
 		s.in.r = &prefixed{early: bytes.Clone(early), Conn: c}
 	}
@@ -111,7 +109,8 @@ func hasToken(h http.Header, name, token string) bool {
 	return false
 }
 
-// prefixed gives what was read too early, then the connection.
+// prefixed gives the octets that were read too early, then those of the
+// connection.
 type prefixed struct {
 	early []byte
 	net.Conn
@@ -143,28 +142,31 @@ func (s *socket) Read(ctx context.Context) ([]byte, error) {
 	return b, err
 }
 
+// message reads the fragments of a message into one buffer. Their number is
+// bounded, since a client may send empty ones for next to nothing.
 func (s *socket) message() (msg []byte, err error) {
-	begun := false
-	for control := 0; ; {
+	for fragments, control := 0, 0; ; {
 		h, err := s.header()
 		if err != nil {
 			return nil, err
 		}
 		switch h.op {
 		case opText, opBin, opMore:
-			if begun != (h.op == opMore) {
+			if (fragments > 0) != (h.op == opMore) {
 				return nil, fmt.Errorf("%w: a fragment out of order", errSocket)
 			}
-			begun = true
-			if uint64(len(msg))+h.size > frame.MaxFrame {
+			if fragments++; fragments > maxFragments {
+				return nil, fmt.Errorf("%w: too many fragments", errSocket)
+			}
+			n := len(msg)
+			if h.size > uint64(frame.MaxFrame-n) {
 				return nil, ErrTooLarge
 			}
-			part := make([]byte, len(msg)+int(h.size))
-			copy(part, msg)
-			if err := s.payload(part[len(msg):], h); err != nil {
+			msg = slices.Grow(msg, int(h.size))[:n+int(h.size)]
+			if err := s.payload(msg[n:], h); err != nil {
 				return nil, err
 			}
-			if msg = part; h.last {
+			if h.last {
 				return msg, nil
 			}
 		case opClose, opPing, opPong:
@@ -249,7 +251,7 @@ func (s *socket) payload(b []byte, h header) error {
 func (s *socket) control(op byte, b []byte) error {
 	s.write.Lock()
 	defer s.write.Unlock()
-	s.c.SetWriteDeadline(time.Now().Add(closeWait))
+	s.c.SetWriteDeadline(time.Now().Add(CloseWait))
 	defer s.c.SetWriteDeadline(time.Time{})
 	_, err := s.c.Write(append([]byte{0x80 | op, byte(len(b))}, b...))
 	return err
@@ -276,10 +278,9 @@ func (s *socket) Write(ctx context.Context, frames ...[]byte) error {
 	return s.send(frames...)
 }
 
-// tryWrite is Write of one frame that does not wait. It reports false when it
-// would have to; then nothing was sent.
+// tryWrite implements tryWriter.
 func (s *socket) tryWrite(f []byte) (bool, error) {
-	if s.noWait == nil || s.noWait.wet() || !s.write.TryLock() {
+	if s.noWait == nil || s.noWait.behind() || !s.write.TryLock() {
 		return false, nil
 	}
 	defer s.write.Unlock()
@@ -307,9 +308,9 @@ func (s *socket) send(frames ...[]byte) error {
 	return err
 }
 
-// Close says goodbye. If the other side has not, it is read for a moment: to
-// close with something unread would reset the connection, and the last frame
-// with it.
+// Close says goodbye. Unless the other side has said it, Close reads on for a
+// moment: to close a connection with something unread resets it, and the last
+// frame is lost.
 func (s *socket) Close(reason string) error {
 	if s.closed.Swap(true) {
 		return nil
@@ -318,15 +319,15 @@ func (s *socket) Close(reason string) error {
 		b := binary.BigEndian.AppendUint16(nil, 1000) // RFC 6455 section 7.4.1
 		if s.control(opClose, append(b, reason[:min(len(reason), 123)]...)) == nil {
 			if s.noWait != nil {
-				s.noWait.wait(closeWait)
+				s.noWait.wait(CloseWait)
 			}
-			s.c.SetReadDeadline(time.Now().Add(closeWait / 2))
+			s.c.SetReadDeadline(time.Now().Add(CloseWait / 2))
 			io.Copy(io.Discard, io.LimitReader(s.c, 1<<20))
 		}
 	}
 	return s.c.Close()
 }
 
-func (s *socket) Carrier() string      { return CarrierWebSocket }
+func (s *socket) Carrier() string      { return WebSocket }
 func (s *socket) Port() int            { return 0 }
 func (s *socket) RemoteIP() netip.Addr { return s.remote }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package chatrelay
+package carrier
 
 import (
 	"context"
@@ -11,16 +11,16 @@ import (
 	"github.com/quic-go/quic-go/quicvarint"
 )
 
-// source reads short things through a short buffer, so that an idle
-// connection holds next to nothing, and long ones past it.
+// source reads through a short buffer, so that an idle connection holds next to
+// nothing. What is longer than the buffer is read past it.
 type source struct {
 	r      io.Reader
-	lo, hi int
-	buf    [256]byte // a usual frame, in one read
+	lo, hi int       // buf[lo:hi] is still unread
+	buf    [256]byte // takes a usual frame in one read
 }
 
-// peek returns the next n octets, at most len(buf), which stay unread. io.EOF
-// means that there was none.
+// peek returns the next n octets, at most len(buf), which stay unread. io.EOF:
+// there is no octet left.
 func (s *source) peek(n int) ([]byte, error) {
 	if s.lo+n > len(s.buf) {
 		s.hi = copy(s.buf[:], s.buf[s.lo:s.hi])
@@ -72,7 +72,7 @@ func (s *source) full(b []byte) error {
 	return err
 }
 
-// buffers are for what is put together to be written at once.
+// buffers are for frames that are put together to be written at once.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // giveBack keeps a buffer for others, unless it grew unusually large.
@@ -93,22 +93,4 @@ func bound(ctx context.Context, set func(time.Time) error) (stop func() bool, er
 		return func() bool { return true }, nil
 	}
 	return context.AfterFunc(ctx, func() { set(time.Unix(1, 0)) }), nil
-}
-
-// within is a context that has a deadline and nothing else: no timer, nothing
-// to give back. It is for a Conn's Read and Write, which set it on the
-// connection. Who uses it closes the Conn to end a call before its time.
-func within(wait time.Duration) context.Context { return deadline(time.Now().Add(wait)) }
-
-type deadline time.Time
-
-func (d deadline) Deadline() (time.Time, bool) { return time.Time(d), true }
-func (d deadline) Done() <-chan struct{}       { return nil }
-func (d deadline) Value(any) any               { return nil }
-
-func (d deadline) Err() error {
-	if time.Now().After(time.Time(d)) {
-		return context.DeadlineExceeded
-	}
-	return nil
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package chatrelay
+package carrier
 
 import (
 	"bytes"
@@ -27,17 +27,18 @@ import (
 // certFile keeps the certificates, so that pinned hashes outlive a restart.
 const certFile = "relay-cert.pem"
 
-// certs makes and rotates the certificate of all granted ports: self-signed,
-// ECDSA P-256, short-lived, pinned by its hash (WebTransport, "Using Web
-// PKI alternatives": serverCertificateHashes). The next one is made, and its
-// hash announced, long before it is used.
+// certs makes and rotates the certificate of all granted ports. It is
+// self-signed (ECDSA P-256), short-lived, and pinned by its hash (WebTransport's
+// serverCertificateHashes). The next one is made, and its hash announced, long
+// before it is used.
 type certs struct {
-	host, path string // path is empty where they are kept in memory only
+	host, path string // path is empty: they are kept in memory only
 	mu         sync.Mutex
 	list       []tls.Certificate // the current one and, when it is near, the next
 }
 
-// openCerts reads what is kept in dir and makes what is missing.
+// openCerts reads the certificates that are kept in dir and makes the missing
+// ones.
 func openCerts(host, dir string, now time.Time) (*certs, error) {
 	c := &certs{host: host}
 	if dir != "" {
@@ -51,8 +52,8 @@ func openCerts(host, dir string, now time.Time) (*certs, error) {
 	return c, c.rotate(now)
 }
 
-// parseCerts reads pairs of certificate and key; what is damaged or was made
-// for another host is left out, and so made again.
+// parseCerts reads pairs of certificate and key. A damaged pair, or one for
+// another host, is left out, and so made again.
 func parseCerts(b []byte, host string) (list []tls.Certificate) {
 	for {
 		var pair [2]*pem.Block
@@ -68,7 +69,7 @@ func parseCerts(b []byte, host string) (list []tls.Certificate) {
 	}
 }
 
-// rotate drops what is nearly over and makes what is missing.
+// rotate drops the certificates that expire soon and makes the missing ones.
 func (c *certs) rotate(now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,11 +100,8 @@ func (c *certs) save() error {
 		if err != nil {
 			return err
 		}
-		for _, block := range []*pem.Block{{Type: "CERTIFICATE", Bytes: crt.Certificate[0]}, {Type: "PRIVATE KEY", Bytes: key}} {
-			if err := pem.Encode(&b, block); err != nil {
-				return err
-			}
-		}
+		pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: crt.Certificate[0]}) // to a buffer: never fails
+		pem.Encode(&b, &pem.Block{Type: "PRIVATE KEY", Bytes: key})
 	}
 	next := c.path + ".new"
 	if err := os.WriteFile(next, b.Bytes(), 0o600); err != nil {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package chatrelay
+package carrier
 
 import (
 	"net"
@@ -12,11 +12,11 @@ import (
 )
 
 // NoWait wraps a connection that may become a WebSocket. Then its writes do not
-// wait: what the system does not take at once is kept, and written by a
-// goroutine that lives only as long as there is something left. So a message
-// can be written by whoever has it, under TLS too, and a reader that does not
-// keep up holds nobody up. Listeners whose connections come to Upgrade should
-// wrap them; without it each delivery takes a goroutine.
+// wait: what the system does not take at once is kept, and a goroutine that
+// lives only that long writes it. So any goroutine can write a message, under
+// TLS too, and a client that does not read holds nobody up. Listeners whose
+// connections come to Upgrade should wrap them: without it each delivery takes a
+// goroutine.
 func NoWait(c net.Conn) net.Conn {
 	if t, ok := c.(syscall.Conn); ok {
 		if raw, err := t.SyscallConn(); err == nil {
@@ -28,15 +28,15 @@ func NoWait(c net.Conn) net.Conn {
 
 type noWaitConn struct {
 	net.Conn
-	raw  syscall.RawConn
-	on   atomic.Bool // writes do not wait
-	mu   sync.Mutex
-	rest []byte        // what the system did not take
-	dry  chan struct{} // closed when rest has been written; nil: there is none
-	err  error         // of writing it
+	raw     syscall.RawConn
+	on      atomic.Bool // writes do not wait
+	mu      sync.Mutex
+	rest    []byte        // octets that the system did not take
+	flushed chan struct{} // closed when rest has been written; nil: there is no rest
+	err     error         // of writing rest
 }
 
-// noWaitOf finds the wrapper below TLS and others that tell what they wrap.
+// noWaitOf finds the wrapper below TLS and other wrappers.
 func noWaitOf(c net.Conn) *noWaitConn {
 	for {
 		if s, ok := c.(*noWaitConn); ok {
@@ -50,11 +50,11 @@ func noWaitOf(c net.Conn) *noWaitConn {
 	}
 }
 
-// wet says whether something is left to write.
-func (s *noWaitConn) wet() bool {
+// behind says whether something is left to write.
+func (s *noWaitConn) behind() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.dry != nil
+	return s.flushed != nil
 }
 
 func (s *noWaitConn) Write(b []byte) (int, error) {
@@ -66,7 +66,7 @@ func (s *noWaitConn) Write(b []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
-	if s.dry != nil { // the outbox bounds it: it does not begin to write what is more
+	if s.flushed != nil { // bounded: a Queue writes nothing more until the rest has been written
 		s.rest = append(s.rest, b...)
 		return len(b), nil
 	}
@@ -87,13 +87,13 @@ func (s *noWaitConn) Write(b []byte) (int, error) {
 		return n, os.NewSyscallError("write", failed)
 	}
 	if n < len(b) {
-		s.rest, s.dry = append([]byte(nil), b[n:]...), make(chan struct{})
-		go s.flush()
+		s.rest, s.flushed = append([]byte(nil), b[n:]...), make(chan struct{})
+		go s.flush() // ends with the rest, or when the client takes nothing for writeWait
 	}
 	return len(b), nil
 }
 
-// flush writes what is left.
+// flush writes the rest.
 func (s *noWaitConn) flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,24 +106,24 @@ func (s *noWaitConn) flush() {
 		s.mu.Lock()
 		s.err = err
 	}
-	s.Conn.SetWriteDeadline(time.Time{}) // a past one would fail what comes next
+	s.Conn.SetWriteDeadline(time.Time{}) // a past one would fail the next write
 	s.rest = nil
-	close(s.dry)
-	s.dry = nil
+	close(s.flushed)
+	s.flushed = nil
 }
 
 // wait returns when nothing is left, at most after d.
 func (s *noWaitConn) wait(d time.Duration) error {
 	s.mu.Lock()
-	dry, err := s.dry, s.err
+	flushed, err := s.flushed, s.err
 	s.mu.Unlock()
-	if dry == nil {
+	if flushed == nil {
 		return err
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
-	case <-dry:
+	case <-flushed:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.err
