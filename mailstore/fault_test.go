@@ -372,3 +372,74 @@ func TestPowerCutAtFirstStart(t *testing.T) {
 		}
 	}
 }
+
+// noise is a text that cannot be compressed.
+func noise(n, octets int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Subject: %d\r\n\r\n", n)
+	for b.Len() < octets {
+		fmt.Fprintf(&b, "%016x%016x%016x%016x\r\n", rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64())
+	}
+	return b.String()
+}
+
+// TestStartOnFullDisk fills the disk to its end, and starts the store again,
+// after a clean end and after a kill: mail can be read and removed.
+func TestStartOnFullDisk(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"closed", "killed"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			disk := t.TempDir()
+			if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=160m"); err != nil {
+				t.Skip("a file system of its own cannot be mounted:", err)
+			}
+			t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
+			dir := filepath.Join(disk, "store")
+			o := Options{MinFree: 40 << 20, LargeBody: 100 << 10, Log: testLog(t)}
+			s := openStore(t, dir, o)
+			addAccounts(t, s, "a@x")
+			waitFor(t, "the spare file", func() bool { _, err := os.Stat(filepath.Join(dir, spareName)); return err == nil })
+			const mails = 300 // of 40 KiB, so that some are in the log alone
+			for i := range mails {
+				mustPut(t, s, noise(i, 40<<10), "a@x")
+			}
+			mustPut(t, s, noise(mails, 200<<10), "a@x")
+			if how == "closed" {
+				must(t, s.Close())
+			} else {
+				crash(s)
+			}
+			filler := filepath.Join(disk, "filler")
+			fill(t, filler)
+
+			began := time.Now()
+			s = openStore(t, dir, o)
+			if took := time.Since(began); took >= openPatience {
+				t.Errorf("it took %v to open", took)
+			}
+			address := servePOP3(t, s)
+			if err := put(s, "more", "a@x"); !errors.Is(err, ErrFull) {
+				t.Errorf("mail on a full disk: %v", err)
+			}
+			c := popSignIn(t, address, "a@x")
+			for n := 1; n <= mails+1; n++ {
+				if n%50 == 1 {
+					c.ask("+OK", "RETR %d", n)
+					c.lines()
+				}
+				c.ask("+OK", "DELE %d", n)
+			}
+			c.ask("+OK", "QUIT")
+			checkClean(t, s)
+			must(t, os.Remove(filler))
+			waitFor(t, "room", func() bool { return put(s, "again", "a@x") == nil })
+			must(t, s.Close())
+			s = openStore(t, dir, o)
+			waitFor(t, "the spare file", func() bool { _, err := os.Stat(filepath.Join(dir, spareName)); return err == nil })
+			if r := checkClean(t, s); r.Messages != 1 {
+				t.Errorf("%d messages, want 1", r.Messages)
+			}
+		})
+	}
+}

@@ -60,6 +60,7 @@ type Store struct {
 	epoch uint64 // starts that followed a crash
 
 	open     sync.RWMutex // held for writing by Close
+	opened   atomic.Bool
 	closed   atomic.Bool
 	mu       sync.Mutex // of accounts and idle
 	accounts map[string]*account
@@ -97,6 +98,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := s.openDir(); err != nil {
 		return nil, fmt.Errorf("opening the mail store %s: %w", dir, err)
 	}
+	s.useSpare()
 	if err := s.openIndex(); err != nil {
 		if s.db != nil {
 			_ = s.closeIndex()
@@ -105,6 +107,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("opening the mail store %s: %w", dir, err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.opened.Store(true)
 	s.working.Go(s.clean)
 	s.working.Go(s.reclaim)
 	return s, nil
