@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -442,4 +443,80 @@ func TestStartOnFullDisk(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCloseIsBounded closes a store while an operation does not end, and one
+// whose writers wait for room on a full disk.
+func TestCloseIsBounded(t *testing.T) {
+	t.Parallel()
+	fatal := func(err error) { t.Error("the process would have ended:", err) }
+	closes := func(t *testing.T, s *Store) error {
+		began := time.Now()
+		err := s.Close()
+		if took := time.Since(began); took > closePatience+2*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		return err
+	}
+	t.Run("busy", func(t *testing.T) {
+		t.Parallel()
+		s, err := Open("/store", Options{FS: vfs.NewMem(), MinFree: -1, Fatal: fatal})
+		must(t, err)
+		must(t, s.enter())
+		if err := closes(t, s); !errors.Is(err, errBusy) {
+			t.Errorf("closed: %v", err)
+		}
+		s.leave()
+	})
+	t.Run("slow sender", func(t *testing.T) {
+		t.Parallel()
+		s, err := Open("/store", Options{FS: vfs.NewMem(), MinFree: -1, Fatal: fatal})
+		must(t, err)
+		must(t, s.CreateAccount("a@x"))
+		in, out := io.Pipe()
+		staged := make(chan *Staged)
+		go func() {
+			st, err := s.Stage(in)
+			if err != nil {
+				t.Error(err)
+			}
+			staged <- st
+		}()
+		_, err = io.WriteString(out, "Subject: half\r\n")
+		must(t, err)
+		must(t, closes(t, s))
+		must(t, out.Close())
+		if err := (<-staged).Put(context.Background(), []Recipient{{Login: "a@x"}}); !errors.Is(err, ErrClosed) {
+			t.Errorf("a closed store took mail: %v", err)
+		}
+	})
+	t.Run("full disk", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
+			t.Skip("a file system of its own cannot be mounted:", err)
+		}
+		t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+		s, err := Open(filepath.Join(dir, "store"), Options{MinFree: -1, Log: testLog(t), Fatal: fatal})
+		must(t, err)
+		addAccounts(t, s, "a@x")
+		fill(t, filepath.Join(dir, "filler"))
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for i := range 1000 {
+				if err := put(s, noise(i, 60<<10), "a@x"); err != nil {
+					return
+				}
+			}
+		}()
+		select {
+		case <-ended:
+			t.Error("nothing waited on a full disk")
+		case <-time.After(time.Second):
+		}
+		if err := closes(t, s); err == nil {
+			t.Error("it closed well on a full disk")
+		}
+	})
 }

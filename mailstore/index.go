@@ -103,6 +103,10 @@ func (l pebbleLog) Fatalf(format string, args ...interface{}) {
 	if strings.Contains(format, "violation") {
 		panic(err)
 	}
+	if l.s.closed.Load() { // the process ends anyway, and others have to close
+		l.s.o.Log.Error("mailstore: pebble, while closing", "err", err)
+		select {}
+	}
 	l.s.o.Fatal(err)
 }
 

@@ -48,7 +48,12 @@ const (
 	// under the account's lock.
 	maxLoose = 256
 	uidSkip  = 1024
+	// closePatience is how long Close waits for what is under way.
+	closePatience = 3 * time.Second
 )
+
+// errBusy: an operation did not end in time.
+var errBusy = errors.New("an operation goes on")
 
 // Store is an open mail store. Its methods may be called from any goroutine.
 type Store struct {
@@ -322,17 +327,29 @@ func (s *Store) enter() error {
 
 func (s *Store) leave() { s.open.RUnlock() }
 
-// Close waits for the operations under way and closes the store.
+// Close waits for the operations under way and closes the store. Those that
+// take longer than closePatience it leaves to the end of the process: to the
+// next start that is a crash, which loses nothing.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
 	s.cancel()
-	s.working.Wait()
-	s.open.Lock()
-	defer s.open.Unlock()
-	err := s.db.Set(storeClean, []byte{1}, pebble.Sync)
-	if err := errors.Join(err, s.closeIndex(), s.lock.Close()); err != nil {
+	done := make(chan error, 1)
+	go func() { // ends with the last operation, or with the process
+		s.working.Wait()
+		s.open.Lock()
+		defer s.open.Unlock()
+		err := s.db.Set(storeClean, []byte{1}, pebble.Sync)
+		done <- errors.Join(err, s.closeIndex(), s.lock.Close())
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-time.After(closePatience):
+		err = errBusy
+	}
+	if err != nil {
 		return fmt.Errorf("closing the mail store: %w", err)
 	}
 	return nil
