@@ -2,34 +2,50 @@
 #
 # make run     build CHmail and start the demo on loopback: http://localhost:8080
 # make test    install what the tests need from Debian (when it may) and run all tests
+# make check   the quick test: lint, and the tests that need no other program
 # make build   bin/chmaild
-# make bench   benchmarks; make bench-relay runs only those of the relay beside nats-server
-# make lint    formatting, go vet, staticcheck
+# make lint    formatting, go vet, staticcheck, the types of web/ui
 # make fmt     format the Go code
+# make bench   benchmarks; make bench-relay runs only those of the relay beside nats-server
 
 STATE ?= $(HOME)/.local/state/chmail-demo
 ESBUILD = go tool esbuild --log-level=warning --bundle --minify --target=es2022
 UI = $(wildcard web/ui/*.ts web/ui/*.css web/ui/messages/*.json)
+ASSETS = web/assets/app.js web/assets/app.css web/assets/sw.js
+TSC = web/ui/node_modules/.package-lock.json
 
-.PHONY: run test build bench bench-relay lint fmt parts
+.PHONY: help run test check build bench bench-relay lint types fmt parts tools
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 run: build
 	bin/chmaild demo --state "$(STATE)"
 
-build: web/assets/app.js web/assets/app.css web/assets/sw.js
+build: $(ASSETS)
 	go build -o bin/chmaild ./cmd/chmaild
 
-web/assets/app.js: $(UI) go.mod
+# What every build needs is missed now, not after minutes.
+tools:
+	@command -v go >/dev/null || { echo 'make: Go is missing: install Go 1.26 from https://go.dev/dl/' >&2; exit 1; }
+	@[ "$$(go env CGO_ENABLED)" = 1 ] && echo '#include <stdlib.h>' | $$(go env CC) -E - >/dev/null || { echo \
+		'make: SQLite needs a C compiler: apt-get install gcc libc6-dev, and leave CGO_ENABLED alone' >&2; exit 1; }
+	@[ -e bin/chmaild ] || echo 'make: the first build loads 550 MB of Go modules and takes about 5 minutes'
+
+web/assets/app.js: $(UI) go.mod | tools
 	$(ESBUILD) --format=esm --outfile=$@ web/ui/app.ts
 
-web/assets/sw.js: $(UI) go.mod
+web/assets/sw.js: $(UI) go.mod | tools
 	$(ESBUILD) --format=iife --outfile=$@ web/ui/sw.ts
 
-web/assets/app.css: $(UI) go.mod
+web/assets/app.css: $(UI) go.mod | tools
 	$(ESBUILD) --outfile=$@ web/ui/app.css
 
 test: parts build
 	go test -race -shuffle=on -timeout 14m ./...
+
+check: lint
+	go test -short ./...
 
 parts:
 	@deploy/test-parts
@@ -43,10 +59,17 @@ bench: build
 bench-relay: build
 	bench/relay.sh
 
-lint: web/assets/app.js web/assets/app.css web/assets/sw.js
+lint: $(ASSETS) types
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'not formatted: run make fmt'; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
+
+types:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TSC) && web/ui/node_modules/.bin/tsc -p web/ui; \
+	else echo 'NOT CHECKED: the types of web/ui: npm is missing; make parts installs it' >&2; [ "$$CI" != true ]; fi
+
+$(TSC): web/ui/package-lock.json
+	cd web/ui && npm ci
 
 fmt:
 	gofmt -w .

@@ -20,6 +20,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/local"
 )
 
 // TestGarbage: 20,000 packets a second that mean nothing, some of which look
@@ -273,7 +274,7 @@ func TestRetry(t *testing.T) {
 func TestPortsAreBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	dir, err := presence.OpenLocal(presence.LocalOptions{Ranges: []presence.HostRange{{Host: "relay.example", Range: presence.Range{Lo: 20000, Hi: 29999}}}})
+	dir, err := local.Open(local.Options{Ranges: presence.HostRanges{{Host: "relay.example", Range: presence.Range{Lo: 20000, Hi: 29999}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ type standing struct {
 	on       bool      // a device is connected
 	away     bool      // from all of them
 	chats    int       // others that they are in
+	unknown  bool      // the settings could not be read
 	why      string    // why they cannot be rung, of package frame; empty: they can
 }
 
@@ -55,16 +56,19 @@ func (r *Relay) standings(ctx context.Context, login, but string) []standing {
 	}
 	members := r.members(login)
 	settings, err := r.opt.Rooms.Settings(ctx, members...)
-	if err != nil {
+	if err != nil { // whoever may not want to be disturbed is not
 		r.log.Warn("reading availability", "login", login, "err", err)
 	}
 	now := time.Now()
 	list := make([]standing, len(members))
 	for i, m := range members {
-		l := standing{login: m, settings: settings[m], chats: r.chatting(m, but)}
+		l := standing{login: m, settings: settings[m], chats: r.chats.count(m, but)}
 		l.said, l.until, l.next = l.settings.At(now)
 		l.on, l.away = r.connected(m)
+		l.unknown = err != nil
 		switch {
+		case l.unknown:
+			l.why = frame.Off
 		case l.said == chat.DoNotDisturb:
 			l.why = frame.DND
 		case l.said == chat.QuietHours:
@@ -114,7 +118,7 @@ func (r *Relay) reachOf(ctx context.Context, login, roomID string, but map[strin
 			continue
 		}
 		c.on = c.on || l.on
-		if l.login != "" && (l.why == "" || l.why == frame.Off) {
+		if l.login != "" && !l.unknown && (l.why == "" || l.why == frame.Off) {
 			c.push = append(c.push, l.login)
 		}
 		if l.why == "" {
@@ -302,7 +306,7 @@ func (r *Relay) busy(login, roomID string) bool {
 		if on, _ := r.connected(m); !on {
 			continue
 		}
-		if some = true; r.chatting(m, roomID) == 0 {
+		if some = true; r.chats.count(m, roomID) == 0 {
 			return false
 		}
 	}

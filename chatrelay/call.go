@@ -4,6 +4,7 @@ package chatrelay
 
 import (
 	"crypto/rand"
+	"errors"
 	"slices"
 	"time"
 
@@ -29,6 +30,7 @@ type call struct {
 	timer   *time.Timer                // the next Tick
 	grace   *time.Timer                // until the caller counts as gone
 	turn    int                        // rises with each ring: a late Tick of an earlier one means nothing
+	resumed bool                       // taken up from a relay that ended; its caller has not come back
 	held    bool                       // while it rings or waits it is a user of the room
 }
 
@@ -63,7 +65,12 @@ func (c *call) callerGone(h *liveRoom) {
 	if c.m.State == frame.Ringing || c.m.State == frame.Busy {
 		c.grace = time.AfterFunc(callerGrace, func() {
 			h.post(func() {
-				if h.call == c && !h.isHere(c.a.Caller) {
+				switch {
+				case h.call != c || h.isHere(c.a.Caller):
+				case c.resumed && c.m.State == frame.Ringing: // nobody took it back: it is unanswered
+					c.m.Of = c.m.Ring
+					h.event(attempt.Event{Kind: attempt.Tick})
+				default:
 					h.event(attempt.Event{Kind: attempt.CallerGone})
 				}
 			})
@@ -74,6 +81,7 @@ func (c *call) callerGone(h *liveRoom) {
 // callerBack goes on with the call of a caller who has come back.
 func (h *liveRoom) callerBack() {
 	stopTimer(h.call.grace)
+	h.call.resumed = false
 	h.reconsider(changed)
 }
 
@@ -245,16 +253,22 @@ func (h *liveRoom) calleeEntered(id int64) {
 	}
 }
 
-// event lets something happen to the call, and carries out what follows.
+// event lets something happen to the call, and carries out what follows. The
+// new state is stored first: a relay that is not the room's home any more
+// neither rings nor raises an alarm.
 func (h *liveRoom) event(e attempt.Event) {
 	c := h.call
-	if c == nil {
+	if c == nil || h.gone {
 		return
 	}
 	before := c.m
 	var effects []attempt.Effect
 	c.m, effects = c.m.Next(e)
 	if c.m == before && len(effects) == 0 {
+		return
+	}
+	h.enterState(c, before.State)
+	if h.keep(c); h.gone {
 		return
 	}
 	for _, f := range effects {
@@ -265,18 +279,7 @@ func (h *liveRoom) event(e attempt.Event) {
 			h.stopRings(c, f.Why)
 		}
 	}
-	c.a.State, c.a.Rings, c.a.Why, c.a.Words = c.m.State, c.m.Ring, c.m.Why, c.m.Words
-	if c.m.State != before.State {
-		attemptsTotal.WithLabelValues(c.m.State).Inc()
-		if c.a.Ended = (time.Time{}); !c.open() {
-			c.a.Ended = time.Now().UTC()
-		}
-	}
-	if c.m.State == frame.Answered {
-		c.a.Tell = false
-	}
 	h.broadcast(&frame.Frame{T: frame.TState, Attempt: c.frame()}, nil)
-	h.keep(c)
 	for _, f := range effects {
 		switch f.Do {
 		case attempt.Note:
@@ -286,6 +289,20 @@ func (h *liveRoom) event(e attempt.Event) {
 		}
 	}
 	h.holdCall(c)
+}
+
+// enterState brings what is stored of the call up to its machine's state.
+func (h *liveRoom) enterState(c *call, before string) {
+	c.a.State, c.a.Rings, c.a.Why, c.a.Words = c.m.State, c.m.Ring, c.m.Why, c.m.Words
+	if c.m.State != before {
+		attemptsTotal.WithLabelValues(c.m.State).Inc()
+		if c.a.Ended = (time.Time{}); !c.open() {
+			c.a.Ended = time.Now().UTC()
+		}
+	}
+	if c.m.State == frame.Answered {
+		c.a.Tell = false
+	}
 }
 
 // holdCall keeps the room alive while a call rings or waits, whoever is here.
@@ -317,11 +334,16 @@ func (h *liveRoom) noteOf(c *call, what string) {
 	h.note(about, text)
 }
 
-// keep stores the attempt.
+// keep stores the attempt. A room whose home is another relay by now ends here.
 func (h *liveRoom) keep(c *call) {
 	ctx, cancel := h.store()
 	defer cancel()
-	if err := h.r.opt.Rooms.PutAttempt(ctx, c.a); err != nil {
+	err := h.r.opt.Rooms.PutAttempt(ctx, c.a)
+	if errors.Is(err, chat.ErrMoved) {
+		h.moved()
+		return
+	}
+	if err != nil {
 		h.log("storing an attempt", err)
 	}
 }

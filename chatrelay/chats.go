@@ -3,7 +3,7 @@
 package chatrelay
 
 import (
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
@@ -19,10 +19,23 @@ const (
 	maxFar     = 50000            // chats at other relays that are known; of further ones nobody is told to be busy
 )
 
-// chat is a login's conversation in a room.
+// activeChats are the conversations in which logins are with somebody else, as
+// far as they make them busy.
+type activeChats struct {
+	alive func(relay string) bool // whether another relay is
+
+	mu sync.Mutex
+	of map[string]map[string]activeChat // login → room ID
+}
+
+// activeChat is a login's conversation in a room.
 type activeChat struct {
 	relay string // empty: here
 	at    time.Time
+}
+
+func newActiveChats(alive func(relay string) bool) *activeChats {
+	return &activeChats{alive: alive, of: map[string]map[string]activeChat{}}
 }
 
 // company notes which logins are in a chat here: with somebody else.
@@ -69,7 +82,7 @@ func (r *Relay) chatsChanged(roomID string, logins []string, on bool) {
 	of := make(map[string][]string, len(logins))
 	var turned []string
 	for _, login := range logins {
-		if r.setChat(login, roomID, "", on) {
+		if r.chats.set(login, roomID, "", on) {
 			turned = append(turned, login)
 		}
 		of[login] = []string{roomID}
@@ -80,52 +93,89 @@ func (r *Relay) chatsChanged(roomID string, logins []string, on bool) {
 	}
 }
 
-// setChat notes that a login is in a chat at a relay, or not any more, and
-// says whether that may turn it from free to busy, or back, in anybody's eyes:
-// who is in more chats than anyone can set as the most is busy for everyone,
-// before and after.
-func (r *Relay) setChat(login, roomID, relay string, on bool) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	of := r.chats[login]
+// set notes that a login is in a chat at a relay, or not any more, and says
+// whether that may turn it from free to busy, or back, in anybody's eyes: who
+// is in more chats than anyone can set as the most is busy for everyone, before
+// and after.
+func (c *activeChats) set(login, roomID, relay string, on bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of := c.of[login]
 	old, known := of[roomID]
 	if !on {
 		if !known || old.relay != relay {
 			return false
 		}
 		if delete(of, roomID); len(of) == 0 {
-			delete(r.chats, login)
+			delete(c.of, login)
 		}
-		return r.live(of, chat.MaxChats+1) <= chat.MaxChats
+		return c.live(of, chat.MaxChats+1) <= chat.MaxChats
 	}
 	if of == nil {
-		if relay != "" && len(r.chats) >= maxFar {
+		if relay != "" && len(c.of) >= maxFar {
 			return false
 		}
 		of = map[string]activeChat{}
-		r.chats[login] = of
+		c.of[login] = of
 	}
 	of[roomID] = activeChat{relay, time.Now()}
-	return !known && r.live(of, chat.MaxChats+2) <= chat.MaxChats+1
+	return !known && c.live(of, chat.MaxChats+2) <= chat.MaxChats+1
 }
 
 // live counts a login's chats, up to most; another relay's count while it
-// lives and tells of them. It is called with Relay.mu held.
-func (r *Relay) live(of map[string]activeChat, most int) (n int) {
-	for _, c := range of {
+// lives and tells of them. It is called with mu held.
+func (c *activeChats) live(of map[string]activeChat, most int) (n int) {
+	for _, a := range of {
 		if n == most {
 			break
 		}
-		if r.isLive(c) {
+		if c.isOn(a) {
 			n++
 		}
 	}
 	return n
 }
 
-func (r *Relay) isLive(c activeChat) bool {
-	return c.relay == "" || time.Since(c.at) <= chatsKept &&
-		slices.ContainsFunc(r.peers, func(p chat.Relay) bool { return p.Name == c.relay })
+func (c *activeChats) isOn(a activeChat) bool {
+	return a.relay == "" || c.alive(a.relay) && time.Since(a.at) <= chatsKept
+}
+
+// count is in how many chats a login is, without that in the room but.
+func (c *activeChats) count(login, but string) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, a := range c.of[login] {
+		if id != but && c.isOn(a) {
+			n++
+		}
+	}
+	return n
+}
+
+// here lists the chats of this relay in portions of at most so many logins,
+// and forgets those that another relay has not told of for long.
+func (c *activeChats) here(portion int) (list []map[string][]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for login, of := range c.of {
+		for id, a := range of {
+			if a.relay != "" {
+				if time.Since(a.at) > chatsKept {
+					delete(of, id)
+				}
+				continue
+			}
+			if len(list) == 0 || len(list[len(list)-1]) >= portion {
+				list = append(list, map[string][]string{})
+			}
+			last := list[len(list)-1]
+			last[login] = append(last[login], id)
+		}
+		if len(of) == 0 {
+			delete(c.of, login)
+		}
+	}
+	return list
 }
 
 // chatsTold lets those who wait for a login in other rooms know.
@@ -148,55 +198,22 @@ func (r *Relay) chatsTold(logins []string, roomID string) {
 	}
 }
 
-// chatting is in how many chats a login is, without that in the room but.
-func (r *Relay) chatting(login, but string) (n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for id, c := range r.chats[login] {
-		if id != but && r.isLive(c) {
-			n++
-		}
-	}
-	return n
-}
-
-// tellChats tells the other relays of all chats here from time to time, since
-// a note may get lost, and forgets what they have not told of for long.
+// tellChats tells the other relays of all chats here from time to time, since a
+// letter may get lost.
 func (r *Relay) tellChats(beat int) {
 	if beat%chatsEvery != 0 {
 		return
 	}
-	var notes []note
-	r.mu.Lock()
-	for login, of := range r.chats {
-		for id, c := range of {
-			if c.relay != "" {
-				if time.Since(c.at) > chatsKept {
-					delete(of, id)
-				}
-				continue
-			}
-			if len(notes) == 0 || len(notes[len(notes)-1].Chats) >= chatsNote {
-				notes = append(notes, note{T: noteChats, On: true, Chats: map[string][]string{}})
-			}
-			last := notes[len(notes)-1].Chats
-			last[login] = append(last[login], id)
-		}
-		if len(of) == 0 {
-			delete(r.chats, login)
-		}
-	}
-	r.mu.Unlock()
-	for _, n := range notes {
-		r.publish("", n)
+	for _, of := range r.chats.here(chatsNote) {
+		r.publish("", note{T: noteChats, On: true, Chats: of})
 	}
 }
 
 // heedChats notes what another relay tells of.
-func (r *Relay) heedChats(l letter) {
-	for login, rooms := range l.note.Chats {
+func (r *Relay) heedChats(from string, n note) {
+	for login, rooms := range n.Chats {
 		for _, id := range rooms {
-			if r.setChat(login, id, l.peer, l.note.On) {
+			if r.chats.set(login, id, from, n.On) {
 				r.chatsTold([]string{login}, id)
 			}
 		}

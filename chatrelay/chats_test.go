@@ -15,19 +15,19 @@ import (
 // them neither free nor busy for anybody, whatever number they have set.
 func TestChatsThatMatter(t *testing.T) {
 	t.Parallel()
-	r := &Relay{chats: map[string]map[string]activeChat{}, peers: []chat.Relay{{Name: "far"}}}
+	chats := newActiveChats(func(relay string) bool { return relay == "far" })
 	name := func(n int) string { return fmt.Sprint("room ", n) }
 	const rooms = chat.MaxChats + 20
 	busy := func() (list []int) { // chats as those in each room, and elsewhere, see them
 		for n := range rooms + 1 {
-			list = append(list, min(chat.MaxChats, r.chatting("host", name(n))))
+			list = append(list, min(chat.MaxChats, chats.count("host", name(n))))
 		}
 		return list
 	}
 	told, before := 0, busy()
 	for range 3000 {
 		n, relay := rand.N(rooms), []string{"", "far"}[rand.N(2)]
-		tell := r.setChat("host", name(n), relay, rand.N(5) > 0)
+		tell := chats.set("host", name(n), relay, rand.N(5) > 0)
 		after := busy()
 		for i := range after {
 			if i != n && after[i] != before[i] && !tell {
@@ -44,13 +44,13 @@ func TestChatsThatMatter(t *testing.T) {
 	}
 	// One that was not told of for long does not count.
 	for n := range rooms {
-		r.setChat("host", name(n), "far", true)
+		chats.set("host", name(n), "far", true)
 	}
-	for id, c := range r.chats["host"] {
+	for id, c := range chats.of["host"] {
 		c.at = time.Now().Add(-2 * chatsKept)
-		r.chats["host"][id] = c
+		chats.of["host"][id] = c
 	}
-	if !r.setChat("host", "here", "", true) {
+	if !chats.set("host", "here", "", true) {
 		t.Error("the only live chat is not told of")
 	}
 }

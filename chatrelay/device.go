@@ -16,13 +16,14 @@ import (
 
 // device is a connection on which its login can be rung.
 type device struct {
-	presence.Device
-	out *outbox // Away is under Relay.mu
+	presence.Device // Away is under Relay.mu
+	session         chat.Session
+	out             *outbox
 }
 
-// ServeDevice serves a signed-in device until it is over. Its first frame
-// must be hello.
-func (r *Relay) ServeDevice(ctx context.Context, d presence.Device, c Conn) {
+// ServeDevice serves a device of a session of the desk until it is over. Its
+// first frame must be hello.
+func (r *Relay) ServeDevice(ctx context.Context, session chat.Session, d presence.Device, c Conn) {
 	out, detach, err := r.attach(c, "device")
 	if err != nil {
 		c.Close("shutdown")
@@ -34,8 +35,8 @@ func (r *Relay) ServeDevice(ctx context.Context, d presence.Device, c Conn) {
 	if d.Connected.IsZero() {
 		d.Connected = time.Now()
 	}
-	d.Relay = r.opt.Host
-	err = r.serveDevice(ctx, &device{Device: d, out: out}, c)
+	d.Login, d.Relay = session.Login, r.opt.Host
+	err = r.serveDevice(ctx, &device{Device: d, session: session, out: out}, c)
 	if f := (*fault)(nil); errors.As(err, &f) {
 		out.end(f.code, f.text)
 	}
@@ -50,6 +51,9 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c Conn) error {
 	if hello.T != frame.THello {
 		return &fault{frame.ErrBadFrame, "the first frame must be hello"}
 	}
+	if err := r.begin(ctx, d.session, d.out); err != nil {
+		return err
+	}
 	if !r.signOn(d) {
 		return &fault{frame.ErrForbidden, "too many devices are signed on"}
 	}
@@ -58,7 +62,7 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c Conn) error {
 	now := time.Now().UTC()
 	d.out.put(frame.Encode(&frame.Frame{T: frame.TWelcome, At: &now, Carrier: c.Carrier(), Port: c.Port()}))
 	r.arrived(ctx, d)
-	beat := time.Now()
+	beat, checked := time.Now(), time.Now()
 	for {
 		f, err := in.next(deviceIdle)
 		if err != nil {
@@ -69,6 +73,10 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c Conn) error {
 			if now := time.Now(); now.Sub(beat) >= presence.HeartbeatEvery/2 {
 				beat = now
 				r.heartbeat(ctx, d)
+			}
+			if now := time.Now(); now.Sub(checked) >= sessionCheck {
+				checked = now
+				r.check(d.session, d.out)
 			}
 			d.out.put(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
 		case frame.TAway:

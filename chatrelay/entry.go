@@ -101,7 +101,7 @@ func (r *Relay) back(ctx context.Context, token, claim string) (Entry, chat.Part
 		}
 		port = person(info, info.Owner).Login
 	}
-	return r.entry(ctx, i.Room, me.ID, i.Callee.ID, port), i.Callee, nil
+	return r.entry(ctx, ticket{Room: i.Room, Me: me.ID, Callee: i.Callee.ID, Login: port}), i.Callee, nil
 }
 
 // dial makes the attempt of somebody who is on the way into a room of this
@@ -138,23 +138,13 @@ func (r *Relay) SendCode(ctx context.Context, token string) (string, error) {
 	if err := r.opt.Mailer.Send(ctx, codeMail(to.Person, code)); err != nil {
 		return "", fmt.Errorf("mailing a code: %w", err)
 	}
-	return mask(to.Addr), nil
-}
-
-// mask leaves the first letter and the domain of an address.
-func mask(addr string) string {
-	name, domain, _ := strings.Cut(addr, "@")
-	for i := range name {
-		if i > 0 {
-			return name[:i] + "…@" + domain
-		}
-	}
-	return name + "…@" + domain
+	return chat.Masked(to.Addr), nil
 }
 
 // Enter lets a signed-in person into a room; chat.ErrUnknown if the login is
 // not in it, and in no group that is.
-func (r *Relay) Enter(ctx context.Context, login, roomID string) (Entry, error) {
+func (r *Relay) Enter(ctx context.Context, session chat.Session, roomID string) (Entry, error) {
+	login := session.Login
 	me, err := r.opt.Rooms.Member(ctx, login, roomID)
 	if errors.Is(err, chat.ErrUnknown) && len(r.groupsOf(login)) > 1 {
 		me, err = r.opt.Rooms.Join(ctx, login, roomID)
@@ -166,7 +156,8 @@ func (r *Relay) Enter(ctx context.Context, login, roomID string) (Entry, error) 
 	if err != nil {
 		return Entry{}, err
 	}
-	return r.entry(ctx, roomID, me.ID, r.calleeOf(info, me).ID, person(info, info.Owner).Login), nil
+	return r.entry(ctx, ticket{Room: roomID, Me: me.ID, Callee: r.calleeOf(info, me).ID,
+		Login: person(info, info.Owner).Login, Session: &session}), nil
 }
 
 // calleeOf is whom a member's attempts ring: the owner; for the owner, or a
@@ -201,10 +192,11 @@ func person(info chat.Info, id int64) chat.Participant {
 	return chat.Participant{}
 }
 
-// entry makes a ticket, and opens the granted port of a login at the room's home.
-func (r *Relay) entry(ctx context.Context, roomID string, me, callee int64, login string) Entry {
-	e := Entry{Room: roomID, Me: me, Endpoints: r.way(ctx, roomID, login)}
-	t := ticket{Room: roomID, Me: me, Callee: callee, Port: e.Endpoints[0].Port, Login: login, Expires: time.Now().Add(ticketLife).Unix()}
+// entry opens the granted port of t's login at the room's home, and makes t
+// good for that port and ticketLife.
+func (r *Relay) entry(ctx context.Context, t ticket) Entry {
+	e := Entry{Room: t.Room, Me: t.Me, Endpoints: r.way(ctx, t.Room, t.Login)}
+	t.Port, t.Expires = e.Endpoints[0].Port, time.Now().Add(ticketLife).Unix()
 	e.Ticket = t.sealed(r.ticketKey)
 	return e
 }

@@ -74,7 +74,7 @@ func TestGroupRing(t *testing.T) {
 		t.Fatalf("%+v", f)
 	}
 	two.until("answered", func(f *frame.Frame) bool { return f.T == frame.TRingEnd && f.Code == frame.EndAnswered })
-	e, err := w.relay.Enter(t.Context(), joon, roomID)
+	e, err := w.relay.Enter(t.Context(), signedIn(joon, ""), roomID)
 	if err != nil || e.Me != by {
 		t.Fatalf("entry %+v, %v, by %d", e, err, by)
 	}
@@ -134,7 +134,7 @@ func TestGroupAlarm(t *testing.T) {
 	two.typ(frame.TRingEnd)
 	one.send(frame.Frame{T: frame.TAnswer, AttemptID: ring.Attempt})
 	one.until("answered", func(f *frame.Frame) bool { return f.T == frame.TRingEnd && f.Code == frame.EndAnswered })
-	e, err := w.relay.Enter(t.Context(), mina, roomID)
+	e, err := w.relay.Enter(t.Context(), signedIn(mina, ""), roomID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestGroupAlarm(t *testing.T) {
 	if w.deviceOf(joon, "three").settle().had(frame.TRing) {
 		t.Error("the ring still waits")
 	}
-	if _, err := w.relay.Enter(t.Context(), w.host, roomID); err == nil {
+	if _, err := w.relay.Enter(t.Context(), signedIn(w.host, ""), roomID); err == nil {
 		t.Error("somebody who is no member came in")
 	}
 	// The link in a member's mail opens the room, too.
@@ -181,7 +181,7 @@ func TestGroupAndSettingsAcrossRelays(t *testing.T) {
 		t.Fatalf("%+v", f)
 	}
 	kim.state(frame.Answered)
-	entry, err := other.relay.Enter(t.Context(), joon, roomID)
+	entry, err := other.relay.Enter(t.Context(), signedIn(joon, ""), roomID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,12 +222,12 @@ func TestGroupAndSettingsAcrossRelays(t *testing.T) {
 		t.Fatal(err)
 	}
 	elsewhere = o.Room
-	if got, err := other.relay.claim(t.Context(), elsewhere); err != nil || got != other.relay.opt.Host {
+	if got, err := other.relay.cluster.Claim(t.Context(), elsewhere); err != nil || got != other.relay.opt.Host {
 		t.Fatal(got, err)
 	}
 	pat := other.in(other.chat(o.Invites["pat@far.example"], 3), frame.Frame{})
 	pat.typ(frame.TWelcome)
-	he, err := other.relay.Enter(t.Context(), home.host, elsewhere)
+	he, err := other.relay.Enter(t.Context(), signedIn(home.host, ""), elsewhere)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/local"
 )
 
 const patience = 8 * time.Second
@@ -72,11 +73,83 @@ type world struct {
 	token string // Kim's link
 	cc    string // Lee's link
 	room  string
+	store faultyStore
+}
+
+// faultyStore is a store in which this relay's heartbeats may stop, and reads fail.
+type faultyStore struct {
+	*store.Store
+	mu      sync.Mutex
+	stopped chan struct{} // they wait until it is closed, as those of a process that stands still
+	lost    error         // they fail
+	fails   int           // so many reads of messages and settings do
+}
+
+func (b *faultyStore) failReads(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fails = n
+}
+
+func (b *faultyStore) failed() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fails--; b.fails >= 0 {
+		return errors.New("this read fails")
+	}
+	return nil
+}
+
+func (b *faultyStore) Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error) {
+	if err := b.failed(); err != nil {
+		return nil, err
+	}
+	return b.Store.Messages(ctx, roomID, after, limit)
+}
+
+func (b *faultyStore) Settings(ctx context.Context, logins ...string) (map[string]chat.Settings, error) {
+	if err := b.failed(); err != nil {
+		of := map[string]chat.Settings{}
+		for _, login := range logins {
+			of[login] = chat.DefaultSettings()
+		}
+		return of, err
+	}
+	return b.Store.Settings(ctx, logins...)
+}
+
+func (b *faultyStore) Beat(ctx context.Context, r chat.Relay) error {
+	b.mu.Lock()
+	stopped, lost := b.stopped, b.lost
+	b.mu.Unlock()
+	if stopped != nil {
+		<-stopped
+	}
+	if lost != nil {
+		return lost
+	}
+	return b.Store.Beat(ctx, r)
+}
+
+// stall makes the heartbeats stop until the test ends.
+func (w *world) stall() {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	stopped := make(chan struct{})
+	w.store.stopped = stopped
+	w.t.Cleanup(func() { close(stopped) })
+}
+
+// loseDatabase makes the heartbeats fail, or go well again.
+func (w *world) loseDatabase(err error) {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	w.store.lost = err
 }
 
 func newWorld(t testing.TB, change func(*Options)) *world {
 	t.Helper()
-	dir, err := presence.OpenLocal(presence.LocalOptions{Ranges: []presence.HostRange{{Host: "localhost", Range: freeRange(t)}}})
+	dir, err := local.Open(local.Options{Ranges: presence.HostRanges{{Host: "localhost", Range: freeRange(t)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,13 +171,14 @@ func build(t testing.TB, dsn string, dir presence.Directory, change func(*Option
 	}
 	t.Cleanup(func() { rooms.Close() })
 	w := &world{t: t, rooms: rooms, dir: dir, mail: &outMail{}, host: "host@mall.example"}
+	w.store.Store = rooms
 	mux := http.NewServeMux()
 	w.web = httptest.NewUnstartedServer(mux)
 	w.web.Listener = spilling{w.web.Listener}
 	w.web.Start()
 	t.Cleanup(w.web.Close)
 	opt := Options{Host: dir.RelayHost(), Binds: map[string]netip.Addr{"": netip.MustParseAddr("127.0.0.1")}, WebBase: w.web.URL,
-		Presence: dir, Rooms: rooms, Mailer: w.mail, Rings: 3, Interval: 100 * time.Millisecond, Key: bytes.Repeat([]byte{7}, 32),
+		Presence: dir, Rooms: &w.store, Mailer: w.mail, Rings: 3, Interval: 100 * time.Millisecond, Key: bytes.Repeat([]byte{7}, 32),
 		StateDir: t.TempDir(), Log: slog.New(slog.NewTextHandler(t.Output(), nil)).With("host", dir.RelayHost())}
 	if change != nil {
 		change(&opt)
@@ -125,7 +199,7 @@ func build(t testing.TB, dsn string, dir presence.Directory, change func(*Option
 	mux.HandleFunc("/device/{id}", func(rw http.ResponseWriter, r *http.Request) {
 		if c, err := Upgrade(rw, r, netip.MustParseAddr("127.0.0.1")); err == nil {
 			d := presence.Device{ID: r.PathValue("id"), Login: cmp.Or(r.FormValue("login"), w.host), Source: presence.Desk, IP: netip.MustParseAddr("127.0.0.1")}
-			w.relay.ServeDevice(r.Context(), d, c)
+			w.relay.ServeDevice(r.Context(), signedIn(d.Login, r.PathValue("id")), d, c)
 		}
 	})
 	return w
@@ -195,7 +269,7 @@ func (w *world) chat(token string, n byte) Entry {
 
 func (w *world) desk() Entry {
 	w.t.Helper()
-	e, err := w.relay.Enter(w.t.Context(), w.host, w.room)
+	e, err := w.relay.Enter(w.t.Context(), signedIn(w.host, ""), w.room)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -344,4 +418,9 @@ func (w *world) device(id string) *client {
 	d.send(frame.Frame{T: frame.THello})
 	d.typ(frame.TWelcome)
 	return d
+}
+
+// signedIn is a session that begins now.
+func signedIn(login, id string) chat.Session {
+	return chat.Session{Login: login, ID: id, Began: time.Now()}
 }

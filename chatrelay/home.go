@@ -6,9 +6,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"hash/fnv"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,10 +20,10 @@ import (
 // other with the ticket they hold, and the room goes on there.
 
 const (
-	beatEvery  = time.Second // heartbeats in the store
-	adoptEvery = 3           // heartbeats between looks for rings of a relay that has died
-	movers     = 16          // rooms moved at once
-	newsEvery  = time.Second // devices at other relays are told of news in a room
+	retryHome  = time.Second / 4 // between tries to claim a room whose home may be dead
+	adoptEvery = 3               // heartbeats between looks for rings of a relay that has died
+	movers     = 16              // rooms moved at once
+	newsEvery  = time.Second     // devices at other relays are told of news in a room
 	passLife   = 10 * time.Minute
 	passEvery  = 3 * time.Minute // a connection gets a new ticket for coming back
 )
@@ -38,141 +35,27 @@ func (e *movedError) Error() string { return "the room is at the relay " + e.hom
 
 // home is what this relay is called as the home of its rooms; empty where no
 // other relay uses the store.
-func (r *Relay) home() string {
-	if r.shared {
-		return r.opt.Host
-	}
-	return ""
-}
+func (r *Relay) home() string { return r.cluster.Name() }
 
-// self is this relay as the others see it.
-func (r *Relay) self() chat.Relay {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return chat.Relay{Name: r.opt.Host, Origin: r.origin, Socket: r.opt.Socket, Drains: r.draining}
-}
-
-// beat tells the others that this relay is alive, and learns who else is.
-func (r *Relay) beat() error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), chat.RelayTTL/2)
-	defer cancel()
-	if err := r.opt.Rooms.Beat(ctx, r.self()); err != nil {
-		return err
+// tend does, after a heartbeat, what the relay has to do from time to time
+// among others.
+func (r *Relay) tend() {
+	n := r.tended
+	r.tended++
+	r.tellChats(n)
+	if n%adoptEvery == 0 {
+		r.takeUp()
 	}
-	all, err := r.opt.Rooms.Relays(ctx)
-	if err != nil {
-		return err
-	}
-	peers := make([]chat.Relay, 0, len(all))
-	origins := map[string]bool{}
-	for _, p := range all {
-		origins[strings.ToLower(p.Origin)] = true
-		if p.Alive && p.Name != r.opt.Host {
-			peers = append(peers, p)
-		}
-	}
-	relaysAlive.Set(float64(len(peers) + 1))
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !slices.Equal(peers, r.peers) {
-		r.news.Add(1)
-	}
-	r.peers, r.origins = peers, origins
-	return nil
-}
-
-// beats keeps the relay alive in the store, leaves the rooms where nobody is,
-// and takes over what relays that have died left ringing.
-func (r *Relay) beats() {
-	tick := time.NewTicker(beatEvery)
-	defer tick.Stop()
-	last, well := time.Now(), true
-	for n := 1; ; n++ {
-		select {
-		case <-tick.C:
-		case <-r.ctx.Done():
-			return
-		}
-		if r.stalled.Load() {
-			continue
-		}
-		err := r.beat()
-		if (err == nil) != well {
-			well = err == nil
-			r.log.Warn("the relay's heartbeat", "well", well, "err", err)
-		}
-		if err != nil {
-			continue
-		}
-		if time.Since(last) > chat.RelayTTL/2 {
-			r.checkHomes() // another relay may have taken rooms meanwhile
-		}
-		last = time.Now()
-		r.leaveHomes()
-		r.tellChats(n)
-		if n%adoptEvery == 0 {
-			if err := r.takeUp(); err != nil {
-				r.log.Warn("looking for attempts to take up", "err", err)
-			}
-		}
-	}
-}
-
-// peer finds a relay that is alive by its name.
-func (r *Relay) peer(name string) (chat.Relay, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, p := range r.peers {
-		if p.Name == name {
-			return p, true
-		}
-	}
-	return chat.Relay{}, false
-}
-
-// Peers are the other relays that are alive.
-func (r *Relay) Peers() []chat.Relay {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.peers // replaced, never changed
-}
-
-// sockets are the peers' WebSocket endpoints, for clients to come back to.
-func (r *Relay) sockets() (list []string) {
-	for _, p := range r.Peers() {
-		if !p.Drains && p.Socket != r.opt.Socket {
-			list = append(list, p.Socket)
-		}
-	}
-	return list
-}
-
-// pick chooses one of the peers that take rooms; empty: there is none.
-func (r *Relay) pick(roomID string) string {
-	var names []string
-	for _, p := range r.Peers() {
-		if !p.Drains {
-			names = append(names, p.Name)
-		}
-	}
-	if len(names) == 0 {
-		return ""
-	}
-	h := fnv.New32a()
-	h.Write([]byte(roomID))
-	return names[int(h.Sum32()%uint32(len(names)))]
 }
 
 // homeOf is the relay where a room is, or should be.
 func (r *Relay) homeOf(ctx context.Context, roomID string) string {
 	own := r.opt.Host
-	r.mu.Lock()
-	here, draining := r.rooms[roomID] != nil, r.draining
-	r.mu.Unlock()
-	if !r.shared || here {
+	if !r.cluster.Shared() || r.isLive(roomID) {
 		return own
 	}
-	home, err := r.opt.Rooms.Home(ctx, roomID)
+	draining := r.cluster.Draining()
+	home, err := r.cluster.Home(ctx, roomID)
 	if err != nil {
 		r.log.Warn("looking for a room's home", "room", roomID, "err", err)
 		return own
@@ -181,7 +64,7 @@ func (r *Relay) homeOf(ctx context.Context, roomID string) string {
 		return home
 	}
 	if draining {
-		return cmp.Or(r.pick(roomID), own)
+		return cmp.Or(r.cluster.Pick(roomID), own)
 	}
 	info, err := r.opt.Rooms.Info(ctx, roomID)
 	if err != nil {
@@ -190,7 +73,7 @@ func (r *Relay) homeOf(ctx context.Context, roomID string) string {
 	ctx, cancel := context.WithTimeout(ctx, presenceWait)
 	defer cancel()
 	g, err := r.opt.Presence.GrantOf(ctx, person(info, info.Owner).Login)
-	if p, alive := r.peer(r.relayOf(g.Host)); err == nil && alive && !p.Drains {
+	if p, alive := r.cluster.Peer(r.relayOf(g.Host)); err == nil && alive && !p.Drains {
 		return p.Name
 	}
 	return own
@@ -203,7 +86,7 @@ func (r *Relay) way(ctx context.Context, roomID, login string) []frame.Endpoint 
 	for range 2 {
 		if home == r.opt.Host {
 			var err error
-			if home, err = r.claim(ctx, roomID); err != nil || home == r.opt.Host {
+			if home, err = r.cluster.Claim(ctx, roomID); err != nil || home == r.opt.Host {
 				break
 			}
 		}
@@ -211,7 +94,7 @@ func (r *Relay) way(ctx context.Context, roomID, login string) []frame.Endpoint 
 		if err == nil && at == home {
 			return list
 		}
-		if p, alive := r.peer(home); alive && err != nil {
+		if p, alive := r.cluster.Peer(home); alive && err != nil {
 			r.failed("asking another relay, its WebSocket only", err, "relay", home)
 			return []frame.Endpoint{{Carrier: CarrierWebSocket, URL: p.Socket}}
 		}
@@ -222,57 +105,34 @@ func (r *Relay) way(ctx context.Context, roomID, login string) []frame.Endpoint 
 	return r.endpoints(ctx, roomID, login)
 }
 
-// claim makes this relay the home of a room, if no other is, and returns the
-// home. The claim ends a while after the last one has left.
-func (r *Relay) claim(ctx context.Context, roomID string) (home string, err error) {
-	if !r.shared {
-		return r.opt.Host, nil
-	}
-	home, err = r.opt.Rooms.ClaimHome(ctx, roomID, r.opt.Host)
-	if err == nil && home == r.opt.Host {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.vacate(roomID)
-	}
-	return home, err
-}
-
-// vacate notes, under mu, that a claimed room may be left when a ticket for it
-// has run out and nobody is there. Beyond maxRooms a home stays noted in the
-// store until this relay ends, which does no harm.
-func (r *Relay) vacate(roomID string) {
-	if r.shared && len(r.vacant) < maxRooms {
-		r.vacant[roomID] = time.Now()
-	}
-}
-
-// leaveHomes gives up the rooms in which nobody is any more.
-func (r *Relay) leaveHomes() {
+// isLive says whether a room is live here.
+func (r *Relay) isLive(roomID string) bool {
 	r.mu.Lock()
-	var ids []string
-	for id, since := range r.vacant {
-		if time.Since(since) > ticketLife {
-			delete(r.vacant, id)
-			if r.rooms[id] == nil {
-				ids = append(ids, id)
+	defer r.mu.Unlock()
+	return r.rooms[roomID] != nil
+}
+
+// fenced sends everybody to other relays, of which one may take the rooms: this
+// one has lost the database. Clients come back to any other with the ticket
+// that they hold.
+func (r *Relay) fenced() {
+	for _, h := range r.all() {
+		h.post(func() {
+			h.end()
+			for s := range h.sessions {
+				s.out.end(frame.ErrShutdown, "this host has lost the database, come to another")
 			}
-		}
-	}
-	r.mu.Unlock()
-	for _, id := range ids {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), callTimeout)
-		if err := r.opt.Rooms.LeaveHome(ctx, id, r.opt.Host); err != nil {
-			r.log.Warn("leaving a room", "room", id, "err", err)
-		}
-		cancel()
+		})
+		h.leave()
 	}
 }
 
-// checkHomes moves everybody out of the rooms that another relay has taken.
+// checkHomes moves everybody out of the rooms that another relay has taken
+// while this one stood still.
 func (r *Relay) checkHomes() {
 	for _, h := range r.all() {
 		ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
-		home, err := r.opt.Rooms.ClaimHome(ctx, h.id, r.opt.Host)
+		home, err := r.cluster.Claim(ctx, h.id)
 		cancel()
 		if err == nil && home != r.opt.Host {
 			h.post(h.moved)
@@ -298,6 +158,18 @@ func (h *liveRoom) moved() {
 	if h.gone {
 		return
 	}
+	h.end()
+	for s := range h.sessions {
+		h.redirect(s)
+	}
+}
+
+// end makes this relay no longer serve the room: it rings, notes and stores
+// nothing more.
+func (h *liveRoom) end() {
+	if h.gone {
+		return
+	}
 	h.gone = true
 	h.r.mu.Lock()
 	if h.r.rooms[h.id] == h {
@@ -311,11 +183,8 @@ func (h *liveRoom) moved() {
 		h.r.setCall(c.a.ID, nil)
 		if c.held {
 			c.held = false
-			defer h.leave()
+			h.leave() // the job that runs is a user of the room too
 		}
-	}
-	for s := range h.sessions {
-		h.redirect(s)
 	}
 }
 
@@ -333,7 +202,7 @@ func (h *liveRoom) redirect(s *session) {
 // await enters a room. When its home does not answer, because it has died and
 // its time is not over yet, it waits for that, to claim the room.
 func (r *Relay) await(ctx context.Context, roomID, login string) (*liveRoom, error) {
-	for end := time.Now().Add(chat.RelayTTL + beatEvery); ; {
+	for end := time.Now().Add(chat.RelayTTL + time.Second); ; {
 		h, err := r.enter(ctx, roomID)
 		var m *movedError
 		if !errors.As(err, &m) {
@@ -343,7 +212,7 @@ func (r *Relay) await(ctx context.Context, roomID, login string) (*liveRoom, err
 			return nil, err
 		}
 		select {
-		case <-time.After(beatEvery / 4):
+		case <-time.After(retryHome):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -355,28 +224,20 @@ func (r *Relay) await(ctx context.Context, roomID, login string) (*liveRoom, err
 func (s *session) redirect() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.r.ctx), callTimeout)
 	defer cancel()
-	t := s.ticket
-	e := s.r.entry(ctx, t.Room, t.Me, t.Callee, t.Login)
+	e := s.r.entry(ctx, s.ticket)
 	movedTotal.Inc()
-	s.out.put(frame.Encode(&frame.Frame{T: frame.TMoved, Room: t.Room, Ticket: e.Ticket, Endpoints: e.Endpoints}))
+	s.out.put(frame.Encode(&frame.Frame{T: frame.TMoved, Room: e.Room, Ticket: e.Ticket, Endpoints: e.Endpoints}))
 	s.out.end("", "")
 }
 
 // Drain moves the live rooms to other relays, if there are any, before this
 // one shuts down. It returns when everybody has been told, or ctx has ended.
 func (r *Relay) Drain(ctx context.Context) {
-	r.mu.Lock()
-	again := r.draining
-	r.draining = true
-	r.mu.Unlock()
-	if again || !r.shared {
-		return
-	}
-	if err := r.beat(); err != nil {
+	again, err := r.cluster.Drain()
+	if err != nil {
 		r.log.Warn("draining", "err", err)
-		return
 	}
-	if r.pick("") == "" {
+	if again || err != nil || r.cluster.Pick("") == "" {
 		return // nobody takes the rooms: clients come back when this relay does
 	}
 	if err := r.opt.Presence.Leave(ctx); err != nil {
@@ -399,12 +260,8 @@ func (r *Relay) Drain(ctx context.Context) {
 
 // moveOut gives a room to another relay and waits until nobody is in it here.
 func (r *Relay) moveOut(ctx context.Context, h *liveRoom) {
-	to := r.pick(h.id)
-	err := r.opt.Rooms.LeaveHome(ctx, h.id, r.opt.Host)
-	if err == nil && to != "" {
-		_, err = r.opt.Rooms.ClaimHome(ctx, h.id, to)
-	}
-	if err != nil {
+	to := r.cluster.Pick(h.id)
+	if err := r.cluster.MoveOut(ctx, h.id, to); err != nil {
 		r.log.Warn("moving a room", "room", h.id, "to", to, "err", err)
 	}
 	h.post(h.moved)
@@ -418,18 +275,6 @@ func (r *Relay) moveOut(ctx context.Context, h *liveRoom) {
 			case <-ctx.Done():
 			}
 		}
-	}
-}
-
-// quit tells the others that this relay is gone, so that they wait for nothing.
-func (r *Relay) quit(ctx context.Context) {
-	if !r.shared {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
-	defer cancel()
-	if err := r.opt.Rooms.Quit(ctx, r.opt.Host); err != nil {
-		r.log.Warn("signing the relay off", "err", err)
 	}
 }
 

@@ -26,11 +26,14 @@ const (
 	maxTracked   = 20000                 // participants, prefixes and logins whose limits are remembered
 	historyPage  = 100                   // messages read from the store at a time
 	joinPage     = 8                     // of them, queued at once for who joins: they fit in the queue, however long
+	catchUpAgain = time.Second           // after messages could not be read
+	maxFrames    = 64                    // of one connection that wait for those before them; more are read later
 	typingEvery  = time.Second           // typing passed on
 	earlyWait    = 50 * time.Millisecond // for a message whose offset is before that of one that is known
 	takeUpWithin = 2 * time.Minute       // a ring older than this does not go on after a restart
 	deviceIdle   = 7 * time.Second       // without any frame a device is gone: with signOffGrace less than 10 s, which is promised
 	signOffGrace = 2 * time.Second       // the last device is gone for so long: the computer is off
+	sessionCheck = time.Minute           // between two looks whether a device's session has ended
 	callerGrace  = 10 * time.Second
 	collapse     = 10 * time.Minute      // one alarm mail a room, caller and callee
 	lookBack     = 20                    // attempts of a room among which an earlier alarm is looked for

@@ -12,7 +12,11 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/internal/serial"
 )
+
+// errFenced: this relay has lost the database, and another one has not.
+var errFenced = errors.New("this host has lost the database")
 
 // errFull: the relay has maxRooms live rooms.
 var errFull = errors.New("the relay is full")
@@ -25,13 +29,15 @@ type liveRoom struct {
 	id    string
 	users atomic.Int64 // from 0 only under Relay.mu
 	over  bool         // under Relay.mu: the last user has left
-	loop  loop
+	jobs  serial.Queue
 
 	info        chat.Info
 	last        int64                  // offset of the newest message that was passed on
 	early       map[int64]chat.Message // committed, while one before them is not known yet; maxFlying a session at most
 	sessions    map[*session]bool
-	seen        map[int64]int64
+	seen        map[int64]int64 // participant ID → offset
+	unsaved     map[int64]int64 // of seen, what is not stored yet
+	saving      bool            // it is being stored
 	transcripts map[int64]bool  // who gets a transcript by mail
 	call        *call           // the newest attempt; nil when there was none
 	pending     *pendingAttempt // an attempt that was not made, since the callee seemed to be here
@@ -39,6 +45,7 @@ type liveRoom struct {
 	telling     bool            // they will be soon
 	newsAt      time.Time       // when browsers were told of news
 	chats       map[string]bool // logins that are here with somebody else
+	behind      bool            // messages could not be read, and will be tried again
 	gone        bool            // another relay serves the room
 }
 
@@ -48,13 +55,13 @@ func (r *Relay) enter(ctx context.Context, id string) (*liveRoom, error) {
 	if h := r.use(id, nil); h != nil {
 		return h, nil
 	}
-	r.mu.Lock()
-	draining := r.draining
-	r.mu.Unlock()
-	if to := r.pick(id); draining && to != "" {
+	if r.cluster.Fenced() {
+		return nil, errFenced
+	}
+	if to := r.cluster.Pick(id); r.cluster.Draining() && to != "" {
 		return nil, &movedError{to}
 	}
-	if home, err := r.claim(ctx, id); err != nil {
+	if home, err := r.cluster.Claim(ctx, id); err != nil {
 		return nil, err
 	} else if home != r.opt.Host {
 		return nil, &movedError{home}
@@ -72,7 +79,6 @@ func (r *Relay) enter(ctx context.Context, id string) (*liveRoom, error) {
 		return nil, err
 	}
 	h := &liveRoom{r: r, id: id, info: info, last: info.Next - 1, seen: seen, transcripts: wishes, sessions: map[*session]bool{}, early: map[int64]chat.Message{}}
-	h.loop.jobs = []job{{f: h.resume}} // before all others
 	latest, err := r.opt.Rooms.Attempts(ctx, id, 1)
 	if err != nil {
 		return nil, err
@@ -80,7 +86,8 @@ func (r *Relay) enter(ctx context.Context, id string) (*liveRoom, error) {
 	if len(latest) > 0 {
 		h.call = oldCall(latest[0], r.opt.Rings)
 	}
-	if h = r.use(id, h); h == nil {
+	h = r.use(id, h)
+	if h == nil {
 		return nil, errFull
 	}
 	return h, nil
@@ -98,6 +105,9 @@ func (r *Relay) use(id string, fresh *liveRoom) *liveRoom {
 		h = fresh
 		r.rooms[id] = h
 		roomsLive.Inc()
+		h.users.Add(1)
+		h.post(h.resume) // before all other jobs: nobody else has the room yet
+		return h
 	}
 	h.users.Add(1)
 	return h
@@ -116,7 +126,7 @@ func (h *liveRoom) leave() {
 	h.r.talks.left(h.id) // the last one's part may not have run
 	if h.r.rooms[h.id] == h {
 		delete(h.r.rooms, h.id)
-		h.r.vacate(h.id)
+		h.r.cluster.Vacate(h.id)
 	}
 	h.disband()
 	roomsLive.Dec()
@@ -204,7 +214,7 @@ func (h *liveRoom) welcome(s *session) *frame.Frame {
 	now := time.Now().UTC()
 	f := &frame.Frame{T: frame.TWelcome, Room: h.id, Epoch: h.info.Epoch, Me: s.me, Subject: h.info.Subject,
 		People: chat.Listed(h.info.Participants, s.me), Here: append(h.here(), s.me), SeenBy: maps.Clone(h.seen), At: &now,
-		Carrier: s.conn.Carrier(), Port: s.conn.Port(), Ticket: s.pass(now), Peers: h.r.sockets(),
+		Carrier: s.conn.Carrier(), Port: s.conn.Port(), Ticket: s.pass(now), Peers: h.r.cluster.Sockets(),
 		Transcript: h.transcripts[s.me], MaxFile: h.r.talks.maxFile, EditFor: int(chat.EditFor / time.Second)}
 	if h.isHere(s.me) {
 		f.Here = f.Here[:len(f.Here)-1]
@@ -326,6 +336,7 @@ func (h *liveRoom) catchUp() {
 		page, err := h.r.opt.Rooms.Messages(ctx, h.id, h.last, historyPage)
 		if err != nil {
 			h.log("reading messages", err)
+			h.catchUpLater()
 			return
 		}
 		for _, m := range page {
@@ -337,6 +348,22 @@ func (h *liveRoom) catchUp() {
 			return
 		}
 	}
+}
+
+// catchUpLater tries again, while somebody is here: what was committed must not
+// lie until the next message.
+func (h *liveRoom) catchUpLater() {
+	if h.behind || len(h.sessions) == 0 || h.gone {
+		return
+	}
+	h.behind = true
+	time.AfterFunc(catchUpAgain, func() {
+		h.post(func() {
+			if h.behind = false; !h.gone {
+				h.catchUp()
+			}
+		})
+	})
 }
 
 // pass hands the next message to everyone, and what follows it and came early;
@@ -378,7 +405,7 @@ func (h *liveRoom) absent() (logins []string) {
 // tellRelays lets the devices at other relays know that there is something
 // new, at most once in newsEvery.
 func (h *liveRoom) tellRelays() {
-	if h.telling || h.r.alone() {
+	if h.telling || h.r.cluster.Alone() {
 		return
 	}
 	h.telling = true
@@ -394,6 +421,9 @@ func (h *liveRoom) tellRelays() {
 
 // note appends one of the server's own lines.
 func (h *liveRoom) note(about int64, text string) {
+	if h.gone {
+		return
+	}
 	ctx, cancel := h.store()
 	defer cancel()
 	m, err := h.r.opt.Rooms.Append(ctx, h.r.home(), h.id, chat.Message{Kind: chat.KindNote, From: about, Text: text})

@@ -4,70 +4,30 @@ package chatrelay
 
 import "sync"
 
-// loop runs the jobs of a live room one after the other, in a goroutine of its
-// own that lives while there are jobs: an idle room costs none, and no
-// connection runs the work of a room.
+// A live room runs jobs one after the other, in a goroutine of its own that
+// lives while there are jobs: an idle room costs none, and no connection runs
+// the work of a room.
 //
-// Its queue is bounded by what brings jobs. A connection brings one with do
+// The queue is bounded by what brings jobs. A connection brings one with do
 // and waits for it. What brings one with post never waits: the messages of a
 // connection on their way to the store (maxFlying), a timer, a letter of
 // another relay (which has a queue of its own).
-type loop struct {
-	mu      sync.Mutex
-	jobs    []job
-	running bool
-}
-
-type job struct {
-	f    func()
-	done chan<- bool // gets whether f has run; nil: nobody waits
-}
 
 // post brings a job that runs soon. It never waits.
-func (h *liveRoom) post(f func()) { h.bring(job{f: f}) }
+func (h *liveRoom) post(f func()) { h.jobs.Post(func() { h.runJob(f) }) }
 
 // do brings a job and returns when it has run; a job must not call it. It
 // reports false when the relay ends or the last user has left instead: then f
 // has not run, and never will.
 func (h *liveRoom) do(f func()) bool {
 	done := make(chan bool, 1)
-	h.bring(job{f, done})
+	h.jobs.Post(func() { done <- h.runJob(f) })
 	return <-done
-}
-
-func (h *liveRoom) bring(j job) {
-	h.loop.mu.Lock()
-	defer h.loop.mu.Unlock()
-	h.loop.jobs = append(h.loop.jobs, j)
-	if !h.loop.running {
-		h.loop.running = true
-		go h.run()
-	}
-}
-
-// run runs jobs until there is none.
-func (h *liveRoom) run() {
-	for {
-		h.loop.mu.Lock()
-		jobs := h.loop.jobs
-		h.loop.jobs = nil
-		h.loop.running = len(jobs) > 0
-		h.loop.mu.Unlock()
-		if len(jobs) == 0 {
-			return
-		}
-		for _, j := range jobs {
-			ran := h.runJob(j.f)
-			if j.done != nil {
-				j.done <- ran
-			}
-		}
-	}
 }
 
 // runJob runs f, unless the last user has left meanwhile or the relay has
 // ended. A panic ends the job and nothing else.
-func (h *liveRoom) runJob(f func()) bool {
+func (h *liveRoom) runJob(f func()) (ran bool) {
 	if !h.r.work.enter() {
 		return false
 	}

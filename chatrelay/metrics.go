@@ -35,14 +35,8 @@ var (
 	droppedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_relay_dropped_total", Help: "Connections the relay closed, by the code of its error frame.",
 	}, []string{"code"})
-	relaysAlive = promauto.NewGauge(prometheus.GaugeOpts{
-		Name: "chmail_relay_relays", Help: "Relays that share the rooms' database and are alive, this one included.",
-	})
 	movedTotal = promauto.NewCounter(prometheus.CounterOpts{
 		Name: "chmail_relay_moved_total", Help: "Connections sent to another relay, where their room is.",
-	})
-	busDropped = promauto.NewCounter(prometheus.CounterOpts{
-		Name: "chmail_relay_bus_dropped_total", Help: "Messages between relays that no queue took.",
 	})
 	refusedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_relay_refused_total", Help: "Connections to granted ports that were not let in: too many of an address prefix, not a request that belongs there.",

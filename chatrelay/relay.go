@@ -31,8 +31,9 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/cluster"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/store"
+	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -69,7 +70,7 @@ type Rooms interface {
 	Append(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
 	AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error))
 	Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error)
-	Seen(ctx context.Context, roomID string, participant, offset int64) error
+	Seen(ctx context.Context, home, roomID string, participant, offset int64) error
 	SeenBy(ctx context.Context, roomID string) (map[int64]int64, error)
 	PutAttempt(ctx context.Context, a chat.Attempt) error
 	Attempts(ctx context.Context, roomID string, limit int) ([]chat.Attempt, error)
@@ -80,20 +81,13 @@ type Rooms interface {
 	ClearTell(ctx context.Context, attemptID string) error
 	LineRooms
 	TalkRooms
+	SessionRooms
 	OnMail(f func(roomID string))
 	Shared() bool
-	Beat(ctx context.Context, r chat.Relay) error
-	Quit(ctx context.Context, relay string) error
-	Relays(ctx context.Context) ([]chat.Relay, error)
-	Home(ctx context.Context, roomID string) (string, error)
-	ClaimHome(ctx context.Context, roomID, relay string) (home string, err error)
-	LeaveHome(ctx context.Context, roomID, relay string) error
+	cluster.Store
 }
 
-var (
-	_ Rooms    = (*store.Store)(nil)
-	_ Presence = presence.Directory(nil)
-)
+var _ Presence = presence.Directory(nil)
 
 // Options are what New needs.
 type Options struct {
@@ -101,7 +95,7 @@ type Options struct {
 	Binds    map[string]netip.Addr // addresses of the granted UDP ports by host name, "" for any other; unspecified: all
 	WebBase  string                // origin of the pages, such as "https://chat.mall.example"
 	Socket   string                // this relay's WebSocket endpoint; empty: that of WebBase
-	Bus      Bus                   // to the relays that share the store; may be nil
+	Bus      cluster.Bus           // to the relays that share the store; may be nil
 	Presence Presence              // may fail at any time: chats go on
 	Rooms    Rooms                 //
 	Mailer   Mailer                // alarm mails, codes
@@ -123,15 +117,14 @@ type Relay struct {
 	opt       Options
 	log       *slog.Logger
 	origin    string // of WebBase
-	shared    bool   // other relays may use the store
-	bus       *bus
+	cluster   *cluster.Cluster
 	talks     *talks
-	ticketKey []byte
+	ticketKey seal.Key
 	certs     *certs
 	ports     *ports
 	owned     sync.WaitGroup  // every goroutine of the relay
 	work      gate            // steps of rooms under way
-	stalled   atomic.Bool     // for tests: it stands still
+	tended    int             // heartbeats after which it was tended, the cluster's
 	ctx       context.Context // ends with Close
 	stop      context.CancelFunc
 
@@ -142,18 +135,12 @@ type Relay struct {
 	devices      map[string]map[string]*device // login → device ID
 	watchers     map[string]map[*session]bool  // login → who shows its status
 	limiters     limiters
-	sessions     map[*outbox]bool                 // all connections, for Shutdown
-	chats        map[string]map[string]activeChat // login → room ID
-	statusTimers map[string]*time.Timer           // login → when its availability changes by itself
+	sessions     map[*outbox]chat.Session // all connections, with the session of those of the desk
+	chats        *activeChats
+	statusTimers map[string]*time.Timer // login → when its availability changes by itself
 	alerts       *alerts
-	turned       atomic.Int64 // how often somebody's availability changed
-	draining     bool
-	peers        []chat.Relay         // the other relays that are alive; replaced, never changed
-	news         atomic.Int64         // how often peers changed
-	origins      map[string]bool      // of the pages of all relays of late; replaced, never changed
-	vacant       map[string]time.Time // rooms to be left when nobody is there
-	rung         map[string]ringer    // attempts with which another relay rings
-	asked        map[string]chan note // answers of other relays that are waited for
+	turned       atomic.Int64      // how often somebody's availability changed
+	rung         map[string]ringer // attempts with which another relay rings
 }
 
 // New starts a relay. Attempts that were under way when the process before
@@ -194,20 +181,20 @@ func New(opt Options) (*Relay, error) {
 		opt:          opt,
 		log:          opt.Log,
 		origin:       base.Scheme + "://" + base.Host,
-		shared:       opt.Rooms.Shared(),
-		bus:          newBus(),
 		rooms:        map[string]*liveRoom{},
 		calls:        map[string]*liveRoom{},
 		devices:      map[string]map[string]*device{},
 		watchers:     map[string]map[*session]bool{},
-		sessions:     map[*outbox]bool{},
-		chats:        map[string]map[string]activeChat{},
+		sessions:     map[*outbox]chat.Session{},
 		statusTimers: map[string]*time.Timer{},
 		limiters:     newLimiters(),
-		vacant:       map[string]time.Time{},
 		rung:         map[string]ringer{},
-		asked:        map[string]chan note{},
 	}
+	r.cluster = cluster.New(r.clusterOptions())
+	r.chats = newActiveChats(func(relay string) bool {
+		_, alive := r.cluster.Peer(relay)
+		return alive
+	})
 	reset, err := derive(opt.Key, "stateless reset")
 	if err != nil {
 		return nil, fmt.Errorf("starting the relay: %w", err)
@@ -236,7 +223,6 @@ func New(opt Options) (*Relay, error) {
 
 func (r *Relay) start() error {
 	r.owned.Go(r.rotateCerts)
-	r.owned.Go(r.listen)
 	r.owned.Go(r.runTalk)
 	if err := r.openAlerts(); err != nil {
 		return err
@@ -245,22 +231,32 @@ func (r *Relay) start() error {
 		return err
 	}
 	r.owned.Go(r.waits)
-	if r.shared {
-		if err := r.beat(); err != nil {
-			return err
-		}
-		if r.opt.Bus != nil {
-			r.opt.Bus.Subscribe(r.receive)
-			r.owned.Go(r.talk)
-		}
-		r.owned.Go(r.beats)
+	if err := r.cluster.Start(); err != nil {
+		return err
 	}
 	r.opt.Rooms.OnMail(func(roomID string) {
-		r.deliver("", note{T: noteMail, Room: roomID})
+		r.deliver(note{T: noteMail, Room: roomID})
 		r.publish("", note{T: noteMail, Room: roomID})
 	})
-	return r.takeUp()
+	r.takeUp()
+	return nil
 }
+
+// clusterOptions make this relay one of several, where others share the store.
+func (r *Relay) clusterOptions() cluster.Options {
+	o := cluster.Options{
+		Self:   chat.Relay{Name: r.opt.Host, Origin: r.origin, Socket: r.opt.Socket},
+		Vacant: ticketLife, InUse: r.isLive, Receive: r.receive, Answer: r.answer,
+		Tend: r.tend, Fenced: r.fenced, Rejoined: r.checkHomes, Log: r.log,
+	}
+	if r.opt.Rooms.Shared() {
+		o.Store, o.Bus = r.opt.Rooms, r.opt.Bus
+	}
+	return o
+}
+
+// Peers are the other relays that are alive.
+func (r *Relay) Peers() []chat.Relay { return r.cluster.Peers() }
 
 // Secret is a key of 32 octets for another purpose, the same at every relay
 // that shares the store.
@@ -304,7 +300,9 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 		}
 	}
 	r.stop()
-	r.quit(ctx)
+	bye, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeWait)
+	defer cancel()
+	r.cluster.Close(bye)
 	r.ports.close()
 	done := make(chan struct{})
 	go func() { r.work.close(); r.owned.Wait(); close(done) }()
@@ -346,9 +344,7 @@ func (r *Relay) OwnOrigin(origin string) bool {
 	if origin == "" || strings.EqualFold(origin, r.origin) {
 		return true
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.origins[strings.ToLower(origin)] // the page may be of a relay that has died
+	return r.cluster.Origin(origin) // the page may be of a relay that has died
 }
 
 // attach registers a connection's queue and starts its writer.
@@ -359,7 +355,7 @@ func (r *Relay) attach(c Conn, kind string) (*outbox, func(), error) {
 		return nil, nil, ErrClosed
 	}
 	o := newOutbox()
-	r.sessions[o] = true
+	r.sessions[o] = chat.Session{}
 	o.write(c)
 	connections.WithLabelValues(c.Carrier(), kind).Inc()
 	return o, func() {

@@ -356,13 +356,67 @@ func TestAttemptOfTheProcessBefore(t *testing.T) {
 	if err := w.rooms.PutAttempt(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.relay.takeUp(); err != nil {
-		t.Fatal(err)
-	}
+	w.relay.takeUp()
 	c := w.in(kim, frame.Frame{})
 	c.text("alarmed")
 	if len(w.mail.all()) != 1 {
 		t.Fatalf("%d alarm mails", len(w.mail.all()))
+	}
+}
+
+// A ring of the process before, whose caller does not come back, is unanswered,
+// and its alarm is raised, once.
+func TestAttemptWithoutItsCaller(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	desk := w.device("desk")
+	kim := w.chat(w.token, 1)
+	info, err := w.rooms.Info(t.Context(), w.room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := chat.Attempt{ID: "before", Room: w.room, Caller: kim.Me, Callee: info.Owner, State: frame.Ringing, Rings: 1, Started: time.Now()}
+	if err := w.rooms.PutAttempt(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	w.relay.opt.Interval = time.Minute // it does not run out by itself
+	w.relay.takeUp()
+	desk.typ(frame.TRing)
+	eventually(t, "the alarm", func() bool {
+		past, err := w.rooms.Attempts(t.Context(), w.room, 10)
+		return err == nil && len(past) == 1 && past[0].State == frame.Alarmed
+	})
+	if n := len(w.mail.all()); n != 1 {
+		t.Errorf("%d alarm mails", n)
+	}
+}
+
+// A message of the store that cannot be read in time is passed on a moment
+// later, not only with the next one.
+func TestCatchUpAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	kim := w.in(w.chat(w.token, 1), frame.Frame{})
+	kim.typ(frame.TWelcome)
+	w.store.failReads(1)
+	if _, err := w.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "m2@mall.example", References: []string{"m1@mall.example"},
+		Sender: chat.Person{Login: w.host, Addr: w.host}, Recipients: []chat.Person{{Addr: "kim@far.example"}}, Subject: "Order 7 again"}); err != nil {
+		t.Fatal(err)
+	}
+	kim.text("Order 7 again")
+}
+
+// Settings that cannot be read ring nobody: they may not want to be disturbed.
+func TestUnreadableSettingsRingNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.device("desk")
+	if now := w.relay.reachOf(t.Context(), w.host, w.room, nil); len(now.ring) != 1 {
+		t.Fatalf("before: %+v", now)
+	}
+	w.store.failReads(1000)
+	if now := w.relay.reachOf(t.Context(), w.host, w.room, nil); len(now.ring) != 0 || len(now.push) != 0 || now.why == "" {
+		t.Errorf("with unreadable settings: %+v", now)
 	}
 }
 

@@ -4,7 +4,6 @@ package chatrelay
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -90,7 +89,7 @@ func (h *liveRoom) ringFrame(c *call, login string) *frame.Frame {
 	}
 	callee := person(h.info, c.a.Callee)
 	f := &frame.Ring{Attempt: c.a.ID, Room: h.id, From: person(h.info, c.a.Caller).Person, Subject: h.info.Subject,
-		Ring: c.m.Ring, Of: c.m.Of, Muted: muted, Busy: h.r.chatting(login, h.id) > 0, At: time.Now().UTC()}
+		Ring: c.m.Ring, Of: c.m.Of, Muted: muted, Busy: h.r.chats.count(login, h.id) > 0, At: time.Now().UTC()}
 	if login != callee.Login {
 		f.Group = called(callee.Person)
 	}
@@ -187,25 +186,24 @@ func (r *Relay) endRings(login, attemptID, code, answered, name string) {
 
 // takeUp goes on with what was under way when this process, or another relay,
 // ended: a room with an open attempt resumes it as it comes to life.
-func (r *Relay) takeUp() error {
+func (r *Relay) takeUp() {
 	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 	defer cancel()
 	open, err := r.opt.Rooms.OpenAttempts(ctx, r.home())
-	if err != nil {
-		return err
+	if err != nil && r.ctx.Err() == nil {
+		r.log.Warn("looking for attempts to take up", "err", err)
 	}
 	for _, a := range open {
 		h, err := r.enter(ctx, a.Room)
-		if elsewhere(err) {
-			continue
-		}
 		if err != nil {
-			return fmt.Errorf("taking up an attempt: %w", err)
+			if !elsewhere(err) && r.ctx.Err() == nil { // one room that cannot be read keeps no other
+				r.log.Warn("taking up an attempt", "room", a.Room, "attempt", a.ID, "err", err)
+			}
+			continue
 		}
 		h.do(func() {}) // it has resumed by then
 		h.leave()
 	}
-	return nil
 }
 
 // resume takes up an attempt. What rang or waited moments ago goes on, if its
@@ -222,6 +220,7 @@ func (h *liveRoom) resume() {
 	young := time.Since(c.a.Started) < takeUpWithin
 	switch {
 	case c.a.State == frame.Ringing && young:
+		c.resumed = true
 		h.holdCall(c)
 		h.ring(c, false)
 		c.callerGone(h)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/internal/serial"
 )
 
 // session is one connection in a room.
@@ -25,11 +26,12 @@ type session struct {
 	me     int64
 	callee chat.Participant // whom attempt rings; ID 0: nobody
 
+	frames  serial.Queue  // what it sent, one frame after the other
 	own     ids           // messages on their way to the store
 	flying  chan struct{} // holds one token for each text among them
 	written time.Time     // when typing was passed on
 	passed  time.Time     // when it got a ticket for coming back
-	news    int64         // Relay.news then
+	peers   atomic.Int64  // Cluster.Changes then
 	refused atomic.Bool   // the callee has blocked them
 	heard   atomic.Int64  // when the last frame came, in Unix nanoseconds
 }
@@ -102,13 +104,21 @@ func (s *session) serve(ctx context.Context) error {
 		return &fault{frame.ErrRoom, "the ticket is for another room"}
 	}
 	s.ticket = t
+	if t.Session != nil {
+		if err := s.r.begin(ctx, *t.Session, s.out); err != nil {
+			return err
+		}
+	}
 	if s.room, err = s.r.await(ctx, t.Room, t.Login); elsewhere(err) {
 		s.redirect()
 		return nil
 	}
 	if err != nil {
-		if errors.Is(err, chat.ErrUnknown) {
+		switch {
+		case errors.Is(err, chat.ErrUnknown):
 			return &fault{frame.ErrRoom, "there is no such room"}
+		case errors.Is(err, errFenced):
+			return errShutdown
 		}
 		s.r.log.Warn("entering a room", "room", t.Room, "err", err)
 		return &fault{frame.ErrStore, "the conversation cannot be read at the moment"}
@@ -120,6 +130,14 @@ func (s *session) serve(ctx context.Context) error {
 	}
 	defer s.room.post(func() { s.room.part(s) })
 	defer s.r.unwatch(s)
+	defer s.frames.Wait() // what they said before they left counts
+	return s.read(ctx, in)
+}
+
+// read takes the frames in their order, one at a time. A ping is answered at
+// once, so that a slow database ends no connection.
+func (s *session) read(ctx context.Context, in *reader) error {
+	waiting := make(chan struct{}, maxFrames)
 	for {
 		f, err := in.next(frame.IdleWait)
 		if err != nil {
@@ -129,13 +147,39 @@ func (s *session) serve(ctx context.Context) error {
 		if f.Room != "" && f.Room != s.room.id {
 			return &fault{frame.ErrRoom, "the frame is for another room"}
 		}
-		if f.T == frame.TLeave {
+		switch f.T {
+		case frame.TPing:
+			s.pong(f)
+			continue
+		case frame.TLeave:
+			s.frames.Wait()
 			s.room.do(func() { s.room.cancel(s) }) // nobody is to answer to an empty room
 			return nil
 		}
-		if err := s.handle(ctx, f); err != nil {
-			return err
+		select {
+		case waiting <- struct{}{}:
+		case <-s.out.done:
+			return nil
 		}
+		s.frames.Post(func() {
+			defer func() { <-waiting }()
+			defer s.r.recovered("a connection")
+			var wrong *fault
+			if err := s.handle(ctx, f); errors.As(err, &wrong) {
+				s.out.end(wrong.code, wrong.text)
+			}
+		})
+	}
+}
+
+// pong answers a ping, and brings a new ticket from time to time.
+func (s *session) pong(f *frame.Frame) {
+	s.out.send(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
+	if now := time.Now(); now.Sub(s.passed) > passEvery || s.peers.Load() != s.r.cluster.Changes() {
+		if s.ticket.Session != nil {
+			s.r.check(*s.ticket.Session, s.out)
+		}
+		s.out.put(frame.Encode(&frame.Frame{T: frame.TTicket, Ticket: s.pass(now), Peers: s.r.cluster.Sockets()}))
 	}
 }
 
@@ -214,11 +258,6 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 		}
 	}
 	switch f.T {
-	case frame.TPing:
-		s.out.send(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
-		if now := time.Now(); now.Sub(s.passed) > passEvery || s.news != s.r.news.Load() {
-			s.out.put(frame.Encode(&frame.Frame{T: frame.TTicket, Ticket: s.pass(now), Peers: s.r.sockets()}))
-		}
 	case frame.TSay:
 		return s.say(ctx, f)
 	case frame.TTyping:
@@ -231,7 +270,7 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 	case frame.TTranscript:
 		return s.wish(ctx, f)
 	case frame.TSeen:
-		return s.seen(ctx, f.Offset)
+		h.do(func() { h.sawUpTo(s, f.Offset) })
 	case frame.TAttempt:
 		if s.callee.ID == 0 || s.callee.ID == s.me {
 			s.out.put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrForbidden, Text: "there is nobody to ring"}))
@@ -318,7 +357,8 @@ func (i *ids) take(id string) bool {
 func (s *session) pass(now time.Time) string {
 	t := s.ticket
 	t.Expires = now.Add(passLife).Unix()
-	s.passed, s.news = now, s.r.news.Load()
+	s.passed = now
+	s.peers.Store(s.r.cluster.Changes())
 	return t.sealed(s.r.ticketKey)
 }
 
@@ -327,21 +367,44 @@ func (s *session) ack(m chat.Message) {
 	s.out.send(frame.Ack(m.ID, m.Offset, m.At))
 }
 
-func (s *session) seen(ctx context.Context, offset int64) error {
-	h, news := s.room, false
-	h.do(func() { news = offset > h.seen[s.me] && offset <= h.last })
-	if !news {
-		return nil
+// sawUpTo notes that a participant has seen the messages up to an offset, and
+// tells the others. It is stored a moment later, together with what others saw.
+func (h *liveRoom) sawUpTo(s *session, offset int64) {
+	if offset <= h.seen[s.me] || offset > h.last {
+		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	if err := s.r.opt.Rooms.Seen(ctx, h.id, s.me, offset); err != nil {
-		s.r.log.Warn("noting what was seen", "room", h.id, "err", err)
-		return nil
+	h.seen[s.me] = offset
+	h.broadcast(&frame.Frame{T: frame.TSeen, From: s.me, Offset: offset}, s)
+	if h.unsaved == nil {
+		h.unsaved = map[int64]int64{}
 	}
-	h.do(func() {
-		h.seen[s.me] = max(offset, h.seen[s.me])
-		h.broadcast(&frame.Frame{T: frame.TSeen, From: s.me, Offset: offset}, s)
-	})
-	return nil
+	h.unsaved[s.me] = offset
+	if !h.saving && h.hold() {
+		h.saving = true
+		h.r.owned.Go(h.saveSeen)
+	}
+}
+
+// saveSeen stores what was seen until there is nothing new. A mark that cannot
+// be stored is lost: the next one says as much.
+func (h *liveRoom) saveSeen() {
+	defer h.leave()
+	defer h.r.recovered("a room")
+	for {
+		var marks map[int64]int64
+		if !h.do(func() { marks, h.unsaved = h.unsaved, nil }) {
+			return
+		}
+		for participant, offset := range marks {
+			ctx, cancel := h.store()
+			if err := h.r.opt.Rooms.Seen(ctx, h.r.home(), h.id, participant, offset); err != nil {
+				h.log("noting what was seen", err)
+			}
+			cancel()
+		}
+		more := false
+		if !h.do(func() { more = len(h.unsaved) > 0; h.saving = more }) || !more {
+			return
+		}
+	}
 }

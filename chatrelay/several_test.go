@@ -4,6 +4,7 @@ package chatrelay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/redis"
 )
 
 func TestMain(m *testing.M) {
@@ -26,11 +28,11 @@ func TestMain(m *testing.M) {
 // at the first.
 func newWorlds(t *testing.T, n int, change func(*Options)) []*world {
 	t.Helper()
-	dsn, redis := testpart.Postgres(t), testpart.Redis(t)
+	dsn, server := testpart.Postgres(t), testpart.Redis(t)
 	var list []*world
 	for i := range n {
-		dir, err := presence.OpenRedis(presence.RedisOptions{URL: redis.URL(), Timeout: 2 * time.Second,
-			Ranges: []presence.HostRange{{Host: fmt.Sprintf("127.0.0.%d", i+2), Range: freeRange(t)}}})
+		dir, err := redis.Open(redis.Options{URL: server.URL(), Timeout: 2 * time.Second,
+			Ranges: presence.HostRanges{{Host: fmt.Sprintf("127.0.0.%d", i+2), Range: freeRange(t)}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +48,7 @@ func newWorlds(t *testing.T, n int, change func(*Options)) []*world {
 	for _, w := range list {
 		eventually(t, "every relay knows the others", func() bool { return len(w.relay.Peers()) == n-1 })
 	}
-	list[0].redis = redis
+	list[0].redis = server
 	first := list[0].open()
 	for _, w := range list[1:] {
 		w.room, w.token, w.cc = first.room, first.token, first.cc
@@ -209,7 +211,7 @@ func TestStalledRelay(t *testing.T) {
 	home, other := all[0], all[1]
 	kim := home.come(home.chat(home.token, 1), frame.Frame{})
 	welcome := kim.typ(frame.TWelcome)
-	home.relay.stalled.Store(true)
+	home.stall()
 	var lee *client
 	eventually(t, "the other relay takes the room", func() bool {
 		lee = other.dial(other.relay.opt.Socket)
@@ -229,6 +231,50 @@ func TestStalledRelay(t *testing.T) {
 	}
 }
 
+// A relay that loses the database, while another has it, sends its clients away
+// and lets nobody in; they come back to the other. It serves again when it has
+// the database back.
+func TestFencedRelay(t *testing.T) {
+	t.Parallel()
+	all := newWorlds(t, 2, nil)
+	home, other := all[0], all[1]
+	kim := home.come(home.chat(home.token, 1), frame.Frame{})
+	welcome := kim.typ(frame.TWelcome)
+	began := time.Now()
+	home.loseDatabase(errors.New("no way to the database"))
+	if f := kim.typ(frame.TError); f.Code != frame.ErrShutdown || !f.Fatal {
+		t.Errorf("the client was sent away with %+v", f)
+	}
+	astray := home.dial(home.relay.opt.Socket)
+	astray.send(frame.Frame{T: frame.THello, Ticket: welcome.Ticket})
+	if f := astray.typ(frame.TError); f.Code != frame.ErrShutdown {
+		t.Errorf("who came meanwhile got %+v", f)
+	}
+	eventually(t, "the other relay takes the room", func() bool {
+		again := other.dial(other.relay.opt.Socket)
+		again.send(frame.Frame{T: frame.THello, Ticket: welcome.Ticket})
+		f := again.until("an answer", func(f *frame.Frame) bool { return f.T == frame.TWelcome || f.T == frame.TMoved })
+		return f.T == frame.TWelcome
+	})
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the client was back after %v", took)
+	}
+	home.loseDatabase(nil)
+	eventually(t, "it serves again", func() bool { return !home.relay.cluster.Fenced() })
+	// Where no relay has the database, nobody is sent away.
+	lee := other.come(other.chat(other.cc, 2), frame.Frame{})
+	lee.typ(frame.TWelcome)
+	for _, w := range all {
+		w.loseDatabase(errors.New("the database is down"))
+	}
+	time.Sleep(chat.RelayTTL + 3*time.Second)
+	if home.relay.cluster.Fenced() || other.relay.cluster.Fenced() {
+		t.Error("a relay is fenced, though no other can take its rooms")
+	}
+	lee.send(frame.Frame{T: frame.TPing, N: 7})
+	lee.typ(frame.TPong)
+}
+
 // What a relay that died left ringing rings on at another.
 func TestAttemptOfADeadRelay(t *testing.T) {
 	t.Parallel()
@@ -239,7 +285,7 @@ func TestAttemptOfADeadRelay(t *testing.T) {
 	welcome := kim.typ(frame.TWelcome)
 	kim.send(frame.Frame{T: frame.TAttempt})
 	first := desk.typ(frame.TRing).Ring
-	home.relay.stalled.Store(true)
+	home.stall()
 	home.relay.ports.close() // nobody gets to it any more
 	second := desk.typ(frame.TRing).Ring
 	if second.Attempt != first.Attempt {

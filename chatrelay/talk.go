@@ -153,7 +153,7 @@ func (r *Relay) collectFiles() {
 // outside makes what was put into a room without a connection to it appear
 // there, wherever it lives.
 func (r *Relay) outside(roomID string) {
-	r.deliver("", note{T: noteMail, Room: roomID})
+	r.deliver(note{T: noteMail, Room: roomID})
 	r.publish("", note{T: noteMail, Room: roomID})
 }
 

@@ -121,10 +121,10 @@ func (r *Relay) ended(roomID string) {
 			return
 		}
 	}
-	if r.shared {
+	if r.cluster.Shared() {
 		ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 		defer cancel()
-		if home, err := r.opt.Rooms.Home(ctx, roomID); err != nil || home != "" && home != r.opt.Host {
+		if home, err := r.cluster.Home(ctx, roomID); err != nil || home != "" && home != r.opt.Host {
 			return // its home sees to it, or the silence does
 		}
 	}

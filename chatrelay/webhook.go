@@ -5,8 +5,6 @@ package chatrelay
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -24,6 +22,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/notify"
+	"github.com/chmail/chmail/internal/seal"
 )
 
 // The formats of a webhook.
@@ -227,11 +226,9 @@ func (h *hook) request(ctx context.Context, a hooked) (*http.Request, error) {
 		}
 	case h.Format == HookJSON && h.Secret != "":
 		at := strconv.FormatInt(time.Now().Unix(), 10)
-		mac := hmac.New(sha256.New, []byte(h.Secret))
-		mac.Write([]byte(at + "."))
-		mac.Write(body)
+		sum := seal.Key(h.Secret).Sum(append([]byte(at+"."), body...))
 		req.Header.Set("CHmail-Timestamp", at)
-		req.Header.Set("CHmail-Signature", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+		req.Header.Set("CHmail-Signature", "sha256="+hex.EncodeToString(sum))
 	}
 	return req, nil
 }

@@ -221,10 +221,7 @@ func TestSecondServer(t *testing.T) {
 // and nothing that QUIT acknowledged comes back.
 func TestStoreKilled(t *testing.T) {
 	t.Parallel()
-	rounds := 10
-	if testing.Short() {
-		rounds = 2
-	}
+	const rounds = 10
 	logins := []string{"a@one.test", "b@one.test"}
 	n := newMailServer(t, "large_body 32K", logins...)
 	var (
@@ -465,7 +462,7 @@ func TestStoreFull(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=160m"); err != nil {
-		t.Skip("a file system of its own cannot be mounted:", err)
+		testpart.Missing(t, fmt.Sprint("a file system of its own: ", err))
 	}
 	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
 	n := newMailServer(t, "path "+filepath.Join(dir, "store"), "a@one.test")

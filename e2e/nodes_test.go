@@ -198,10 +198,7 @@ func TestTwoNodes(t *testing.T) {
 	const login = "customer@mall.example"
 	a := startNode(t, "mx1", database, messages, login)
 	b := startNode(t, "mx2", database, messages, "")
-	count := 40
-	if testing.Short() {
-		count = 15
-	}
+	const count = 40
 	run := exec.Command(python, "-c", nodesSession, login, "a password", a.smtp, b.smtp, a.pop3, b.pop3, b.imap, fmt.Sprint(count))
 	out, err := run.CombinedOutput()
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -27,6 +28,11 @@ import (
 var chmaild string // the program under test
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("e2e: none of these tests is short")
+		return
+	}
 	dir, err := os.MkdirTemp("", "chmail-e2e-")
 	if err != nil {
 		panic(err)

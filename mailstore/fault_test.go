@@ -18,6 +18,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/chmail/chmail/internal/testpart"
 )
 
 // TestTornWrites drops data that was not synced: all of it, or at random, at
@@ -71,7 +73,7 @@ func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=96m"); err != nil {
-		t.Skip("a file system of its own cannot be mounted:", err)
+		testpart.Missing(t, fmt.Sprint("a file system of its own: ", err))
 	}
 	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
 	store := filepath.Join(dir, "store")

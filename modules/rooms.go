@@ -64,7 +64,7 @@ func (m *Rooms) Init(cfg *config.Map) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
-	rooms, err := store.Open(ctx, store.Options{DSN: dsn, InviteTTL: ttl, LoginOf: loginIn(domains), Log: m.out.Printf})
+	rooms, err := store.Open(ctx, store.Options{DSN: dsn, InviteTTL: ttl, LoginOf: loginIn(domains), Log: m.log()})
 	if err != nil {
 		return config.NodeErr(cfg.Block, "%v", err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/local"
 )
 
 type noMail struct{}
@@ -30,7 +31,7 @@ func (noMail) Send(context.Context, chatrelay.Mail) error { return nil }
 // host@mall.example to kim@far.example, and Kim's link.
 func newTalk(t *testing.T, change func(*chatrelay.Options)) (st *site, roomID, link string) {
 	t.Helper()
-	dir, err := presence.OpenLocal(presence.LocalOptions{Ranges: []presence.HostRange{{Host: "localhost", Range: presence.Range{Lo: 29000, Hi: 29009}}}})
+	dir, err := local.Open(local.Options{Ranges: presence.HostRanges{{Host: "localhost", Range: presence.Range{Lo: 29000, Hi: 29009}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func newTalk(t *testing.T, change func(*chatrelay.Options)) (st *site, roomID, l
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newSite(t, func(opts *Options) { opts.Relay, opts.Talk = relay, relay }), o.Room, o.Invites["kim@far.example"]
+	return newSite(t, func(opts *Options) { opts.Relay = relay }), o.Room, o.Invites["kim@far.example"]
 }
 
 // claimLink comes in through a link.

@@ -87,17 +87,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// open counts a WebSocket in; it reports false when the server goes away.
-func (s *Server) open() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return false
-	}
-	s.sockets.Add(1)
-	return true
-}
-
 // bound wraps a listener so that no more connections than maxConns are open,
 // and no more than maxConnsPrefix of one client prefix. Proxies and loopback
 // count only in the total.

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 var (
@@ -185,6 +186,23 @@ func (p Participant) Names() []string {
 		}
 	}
 	return names
+}
+
+// Masked shows enough of a mail address for its owner to know it:
+// "c…@mall.example".
+func Masked(addr string) string {
+	_, first := utf8.DecodeRuneInString(addr)
+	if at := strings.LastIndexByte(addr, '@'); at >= first && at > 0 {
+		return addr[:first] + "…" + addr[at:]
+	}
+	return "…"
+}
+
+// Session is one sign-in of a login at the desk.
+type Session struct {
+	Login string    `json:"l"`
+	ID    string    `json:"i"` // 128 random bits
+	Began time.Time `json:"b"` // before the password was checked
 }
 
 // Subscription is a browser that takes notifications (Web Push).

@@ -40,7 +40,7 @@ func (s *Store) fold(ctx context.Context, roomID string, list []chat.Message) er
 	}
 	first, last := list[0].Offset, list[len(list)-1].Offset
 	if edits {
-		_, err := collect(ctx, s.talk, func(rows *sql.Rows) (none struct{}, err error) {
+		_, err := collect(ctx, s.read, func(rows *sql.Rows) (none struct{}, err error) {
 			var pos int64
 			var text string
 			var deleted bool

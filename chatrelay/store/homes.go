@@ -76,7 +76,6 @@ func (s *Store) ClaimHome(ctx context.Context, roomID, relay string) (home strin
 	if err != nil || home == relay {
 		return home, s.claiming(err)
 	}
-	defer s.rehomed()
 	done, err := s.write.ExecContext(ctx, "UPDATE rooms SET home = $1 WHERE id = $2 AND (home IN ('', $1) OR"+
 		" NOT EXISTS (SELECT 1 FROM relays l WHERE l.name = rooms.home AND "+s.alive()+"))", relay, roomID)
 	if err != nil {
@@ -89,13 +88,6 @@ func (s *Store) ClaimHome(ctx context.Context, roomID, relay string) (home strin
 	return home, s.claiming(err)
 }
 
-// rehomed lets the journal look at rooms' homes again.
-func (s *Store) rehomed() {
-	if s.redo != nil {
-		s.redo.books.stale()
-	}
-}
-
 func (s *Store) claiming(err error) error {
 	if err != nil {
 		return fmt.Errorf("claiming a room: %w", known(err))
@@ -105,7 +97,6 @@ func (s *Store) claiming(err error) error {
 
 // LeaveHome ends a relay's being the home of a room.
 func (s *Store) LeaveHome(ctx context.Context, roomID, relay string) error {
-	defer s.rehomed()
 	if _, err := s.write.ExecContext(ctx, "UPDATE rooms SET home = '' WHERE id = $1 AND home = $2", roomID, relay); err != nil {
 		return fmt.Errorf("leaving a room: %w", err)
 	}

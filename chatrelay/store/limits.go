@@ -34,18 +34,19 @@ const (
 	sweepEvery   = time.Hour
 	queueLength  = 1024                 // writes waiting; a further one waits for room in the queue
 	maxBatch     = 256                  // writes that share one commit
-	pause        = 2 * time.Millisecond // from one commit to the next, for company; after a longer rest it is at once
-	linger       = time.Millisecond     // after the pause, for somebody to come who commits, before the alarm does
-	crowded      = 64                   // writes waiting with which a commit is at once
+	pause        = 2 * time.Millisecond // from the begin of one commit to the next; after a longer rest it is at once
 	cacheSize    = "-8000"              // SQLite: the writer's pages in memory, in KiB
-	walPages     = 4000                 // SQLite: pages of the journal, at which it is copied into the database
-	journalSize  = 4 << 20              // SQLite: messages beyond it wait until the others are in the database
-	applyEvery   = time.Second          // SQLite: how long messages stay in the journal alone
-	writeTimeout = 15 * time.Second     // of one batch
-	busyTimeout  = 10 * time.Second     // SQLite: another process holds the write lock
+	writeTimeout = 15 * time.Second     // PostgreSQL: of one batch
+	busyTimeout  = 5 * time.Second      // SQLite: another process holds the write lock
+	closeTimeout = 3 * time.Second      // Close: for what is queued
 	readers      = 4                    // SQLite: connections for reading
 	pgConns      = 8                    // PostgreSQL: connections
 	txTries      = 3                    // after deadlocks and races for a unique key
+
+	checkpointEvery   = time.Second // SQLite: a checkpoint, after so many commits
+	checkpointCommits = 200
+	checkpointRest    = time.Minute // and after any commit, when the last one is so old
+	longLog           = 16384       // pages of the write-ahead log (64 MB), from which on the writer waits for its end
 )
 
 // whole makes s storable and refuses it when it is longer than max bytes.

@@ -29,9 +29,6 @@ import (
 // recipients or participants.
 func (s *Store) OpenFromMail(ctx context.Context, m chat.Mail) (chat.Opened, error) {
 	m, err := s.tidy(m)
-	if err == nil {
-		err = s.mayAppend()
-	}
 	if err != nil {
 		return chat.Opened{}, fmt.Errorf("opening a room: %w", err)
 	}

@@ -19,49 +19,57 @@ import (
 // ErrFull: a text beyond its limit. ErrMoved: home, unless it is empty, is not
 // the room's home any more.
 func (s *Store) Append(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error) {
-	e, err := s.appending(ctx, home, roomID, m)
-	if err == nil {
-		err = s.hand(e)
+	type outcome struct {
+		m   chat.Message
+		err error
 	}
-	return e.appended(err)
+	done := make(chan outcome, 1)
+	s.AppendThen(ctx, home, roomID, m, func(m chat.Message, err error) { done <- outcome{m, err} })
+	select {
+	case o := <-done:
+		return o.m, o.err
+	case <-ctx.Done():
+		return chat.Message{}, fmt.Errorf("appending a message: %w", ctx.Err())
+	}
 }
 
-// AppendThen is Append that does not wait: then is told, exactly once, when the
-// message is committed or is not. Messages of one caller get their offsets in
-// the order of the calls, and the calls of then may come in another. It may be
-// called before AppendThen returns, and no lock may be held for it. When ctx
-// ends before the message's turn it is not stored.
+// AppendThen is Append that does not wait for the commit: then is called
+// exactly once, with what Append would return. The store's writer calls it, so
+// it must be quick, and must not wait for anything, the store least of all; it
+// is called before AppendThen returns when the message cannot be queued.
+// Messages of one caller are committed, and told, in the order of the calls.
+// When ctx ends before a message's turn the message is not stored: whoever is
+// told that one failed keeps later ones from overtaking it by ending their ctx.
 func (s *Store) AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error)) {
-	e, err := s.appending(ctx, home, roomID, m)
-	if err == nil {
-		e.then = func(err error) { then(e.appended(err)) }
-		err = s.enqueue(e)
-	}
+	ready, err := ready(m)
 	if err != nil {
-		then(e.appended(err))
+		then(appended(chat.Message{}, false, err))
+		return
+	}
+	var stored chat.Message
+	var repeated bool
+	err = s.enqueue(&entry{
+		ctx:  ctx,
+		room: roomID,
+		do: func(ctx context.Context, tx querier) (err error) {
+			stored, repeated, err = put(ctx, tx, home, roomID, ready)
+			return err
+		},
+		then: func(err error) { then(appended(stored, repeated, err)) },
+	})
+	if err != nil {
+		then(appended(chat.Message{}, false, err))
 	}
 }
 
-func (s *Store) appending(ctx context.Context, home, roomID string, m chat.Message) (*entry, error) {
-	m, err := ready(m)
-	if err != nil {
-		return nil, err
-	}
-	a := &appending{home: home, m: m}
-	return &entry{ctx: ctx, room: roomID, append: a, do: func(ctx context.Context, tx querier) (err error) {
-		a.m, a.repeated, err = put(ctx, tx, home, roomID, m)
-		return err
-	}}, nil
-}
-
-// appended is what Append answers after err.
-func (e *entry) appended(err error) (chat.Message, error) {
+// appended counts the outcome of an append and returns it.
+func appended(m chat.Message, repeated bool, err error) (chat.Message, error) {
 	switch {
-	case err == nil && e.append.repeated:
+	case err == nil && repeated:
 		appendsRepeated.Inc()
 	case err == nil:
 		appendsStored.Inc()
-	case e == nil, errors.Is(err, chat.ErrUnknown), errors.Is(err, chat.ErrMoved):
+	case errors.Is(err, chat.ErrUnknown), errors.Is(err, chat.ErrMoved), errors.Is(err, chat.ErrFull):
 		appendsRefused.Inc()
 	default:
 		appendsFailed.Inc()
@@ -69,7 +77,7 @@ func (e *entry) appended(err error) (chat.Message, error) {
 	if err != nil {
 		return chat.Message{}, fmt.Errorf("appending a message: %w", err)
 	}
-	return e.append.m, nil
+	return m, nil
 }
 
 // ready checks a message before it is queued.
@@ -90,28 +98,14 @@ func ready(m chat.Message) (_ chat.Message, err error) {
 // put stores a ready message. Raising the room's next offset locks the room,
 // so offsets have no gaps whoever else writes.
 func put(ctx context.Context, tx querier, home, roomID string, m chat.Message) (_ chat.Message, repeated bool, err error) {
-	var from, offset, at sql.NullInt64
-	var kind, text sql.NullString
-	err = tx.QueryRowContext(ctx, "SELECT p.id, m.pos, m.kind, m.body, m.at FROM rooms r"+
-		" LEFT JOIN participants p ON p.room = r.id AND p.id = $1"+
-		" LEFT JOIN messages m ON m.room = r.id AND m.sender = $1 AND m.id = $2"+
-		" WHERE r.id = $3", m.From, m.ID, roomID).Scan(&from, &offset, &kind, &text, &at)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && m.From != 0 && !from.Valid {
-		return m, false, chat.ErrUnknown
-	}
-	if err != nil {
-		return m, false, err
-	}
-	if offset.Valid {
-		m.Offset, m.Kind, m.Text, m.At = offset.Int64, kind.String, text.String, moment(at.Int64)
-		return m, true, nil
-	}
 	now := micros(time.Now())
 	m.At = moment(now)
-	err = tx.QueryRowContext(ctx, "UPDATE rooms SET next = next + 1, touched = $1 WHERE id = $2 AND $3 IN ('', home) RETURNING next - 1",
-		now, roomID, home).Scan(&m.Offset)
+	err = tx.QueryRowContext(ctx, "UPDATE rooms SET next = next + 1, touched = $1 WHERE id = $2 AND $3 IN ('', home)"+
+		" AND (CAST($4 AS BIGINT) = 0 OR EXISTS (SELECT 1 FROM participants p WHERE p.id = $4 AND p.room = $2))"+
+		" AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.room = $2 AND m.sender = $4 AND m.id = $5) RETURNING next - 1",
+		now, roomID, home, m.From, m.ID).Scan(&m.Offset)
 	if errors.Is(err, sql.ErrNoRows) {
-		return m, false, chat.ErrMoved
+		return stored(ctx, tx, roomID, m)
 	}
 	if err != nil {
 		return m, false, err
@@ -121,10 +115,31 @@ func put(ctx context.Context, tx querier, home, roomID string, m chat.Message) (
 	return m, false, err
 }
 
+// stored returns the message that was stored before, of the room, From and ID
+// of m, or why m cannot be stored: ErrUnknown, or else ErrMoved.
+func stored(ctx context.Context, tx querier, roomID string, m chat.Message) (_ chat.Message, repeated bool, err error) {
+	var from, offset, at sql.NullInt64
+	var kind, text sql.NullString
+	err = tx.QueryRowContext(ctx, "SELECT p.id, m.pos, m.kind, m.body, m.at FROM rooms r"+
+		" LEFT JOIN participants p ON p.room = r.id AND p.id = $1"+
+		" LEFT JOIN messages m ON m.room = r.id AND m.sender = $1 AND m.id = $2"+
+		" WHERE r.id = $3", m.From, m.ID, roomID).Scan(&from, &offset, &kind, &text, &at)
+	switch {
+	case err != nil:
+		return m, false, known(err)
+	case m.From != 0 && !from.Valid:
+		return m, false, chat.ErrUnknown
+	case !offset.Valid:
+		return m, false, chat.ErrMoved
+	}
+	m.Offset, m.Kind, m.Text, m.At = offset.Int64, kind.String, text.String, moment(at.Int64)
+	return m, true, nil
+}
+
 // Messages returns up to limit messages of a room whose offset is greater
 // than after, oldest first; a limit of 0 means 1000, the most one call gives.
 func (s *Store) Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error) {
-	list, err := collect(ctx, s.talk, scanMessage,
+	list, err := collect(ctx, s.read, scanMessage,
 		"SELECT "+messageColumns+" FROM messages m WHERE m.room = $1 AND m.pos > $2 ORDER BY m.pos LIMIT $3", roomID, after, page(limit))
 	if err == nil {
 		err = s.fold(ctx, roomID, list)
@@ -137,37 +152,33 @@ func (s *Store) Messages(ctx context.Context, roomID string, after int64, limit 
 
 // Seen notes that a participant has read everything up to offset. The mark
 // only rises; an offset the room has not reached is ignored. ErrUnknown: the
-// participant is not in the room. A crash may forget the last moment's marks.
-func (s *Store) Seen(ctx context.Context, roomID string, participant, offset int64) error {
-	note := s.markShared
-	if s.redo != nil {
-		note = s.redo.mark
-	}
-	if err := note(ctx, roomID, participant, offset); err != nil {
+// participant is not in the room. ErrMoved is as of Append.
+func (s *Store) Seen(ctx context.Context, home, roomID string, participant, offset int64) error {
+	err := s.share(ctx, roomID, func(ctx context.Context, tx querier) error {
+		var next, seen int64
+		var here bool
+		err := tx.QueryRowContext(ctx, "SELECT r.next, p.seen, $1 IN ('', r.home) FROM rooms r JOIN participants p ON p.room = r.id"+
+			" WHERE r.id = $2 AND p.id = $3"+s.forUpdate, home, roomID, participant).Scan(&next, &seen, &here)
+		switch {
+		case err != nil:
+			return known(err)
+		case !here:
+			return chat.ErrMoved
+		case offset <= seen || offset >= next:
+			return nil
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE participants SET seen = $1 WHERE id = $2", offset, participant)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("noting what was seen: %w", err)
 	}
 	return nil
 }
 
-func (s *Store) markShared(ctx context.Context, roomID string, participant, offset int64) error {
-	return s.share(ctx, roomID, func(ctx context.Context, tx querier) error {
-		var next, seen int64
-		err := tx.QueryRowContext(ctx, "SELECT r.next, p.seen FROM rooms r JOIN participants p ON p.room = r.id"+
-			" WHERE r.id = $1 AND p.id = $2"+s.forUpdate, roomID, participant).Scan(&next, &seen)
-		if errors.Is(err, sql.ErrNoRows) {
-			return chat.ErrUnknown
-		}
-		if err != nil || offset <= seen || offset >= next {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, "UPDATE participants SET seen = $1 WHERE id = $2", offset, participant)
-		return err
-	})
-}
-
 // SeenBy returns every participant's seen mark, by participant ID.
 func (s *Store) SeenBy(ctx context.Context, roomID string) (map[int64]int64, error) {
-	marks, err := collect(ctx, s.talk, func(rows *sql.Rows) (mark [2]int64, err error) {
+	marks, err := collect(ctx, s.read, func(rows *sql.Rows) (mark [2]int64, err error) {
 		err = rows.Scan(&mark[0], &mark[1])
 		return mark, err
 	}, "SELECT id, seen FROM participants WHERE room = $1", roomID)

@@ -24,12 +24,7 @@ var (
 	})
 	commitSeconds = promauto.NewHistogram(prometheus.HistogramOpts{
 		Name:    "chmail_rooms_commit_seconds",
-		Help:    "Time from the begin of a batch to the end of its commit, or of its write into the journal.",
+		Help:    "Time from the begin of a batch to the end of its commit.",
 		Buckets: []float64{.0001, .0005, .001, .002, .005, .01, .02, .05, .1, .5, 1, 5},
-	})
-	applySeconds = promauto.NewHistogram(prometheus.HistogramOpts{
-		Name:    "chmail_rooms_apply_seconds",
-		Help:    "Time in which a part of the journal was brought into the database.",
-		Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .5, 1, 5},
 	})
 )

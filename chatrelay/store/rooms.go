@@ -35,7 +35,7 @@ func (s *Store) Reveal(ctx context.Context, participant int64) error {
 func (s *Store) Info(ctx context.Context, roomID string) (chat.Info, error) {
 	var i chat.Info
 	var created int64
-	err := s.talk.QueryRowContext(ctx, "SELECT id, epoch, next, subject, created, owner FROM rooms WHERE id = $1", roomID).
+	err := s.read.QueryRowContext(ctx, "SELECT id, epoch, next, subject, created, owner FROM rooms WHERE id = $1", roomID).
 		Scan(&i.ID, &i.Epoch, &i.Next, &i.Subject, &created, &i.Owner)
 	if err == nil {
 		i.Created = moment(created)
@@ -71,7 +71,7 @@ func (s *Store) ByLogin(ctx context.Context, login string, limit int, before tim
 	if until.IsZero() {
 		until = time.Now().AddDate(1, 0, 0)
 	}
-	list, err := collect(ctx, s.talk, summary,
+	list, err := collect(ctx, s.read, summary,
 		"SELECT r.id, r.epoch, r.next, r.subject, r.created, r.owner, p.id, p.muted,"+
 			" (SELECT COUNT(*) FROM messages u WHERE u.room = r.id AND u.pos > p.seen AND u.sender <> p.id AND "+isLine("u")+" AND NOT u.deleted),"+
 			" m.pos, m.id, m.sender, m.kind, m.body, m.at, m.edited, m.deleted, m.via"+

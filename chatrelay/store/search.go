@@ -104,7 +104,7 @@ func (s *Store) searchable(ctx context.Context, login string, c cursor) ([]searc
 		c.touched = micros(time.Now().AddDate(1, 0, 0))
 	}
 	// The cursor's room comes again while some of it is left.
-	return collect(ctx, s.talk, func(rows *sql.Rows) (r searchRoom, err error) {
+	return collect(ctx, s.read, func(rows *sql.Rows) (r searchRoom, err error) {
 		err = rows.Scan(&r.id, &r.subject, &r.touched)
 		return r, err
 	}, "SELECT r.id, r.subject, r.touched FROM participants p JOIN rooms r ON r.id = p.room"+
@@ -139,7 +139,7 @@ func (s *Store) searchIn(ctx context.Context, rooms []searchRoom, words []string
 		places[i] = put(r.id)
 	}
 	query += " AND m.room IN (" + strings.Join(places, ", ") + ") ORDER BY r.touched DESC, r.id, m.pos DESC LIMIT " + put(limit)
-	hits, err := collect(ctx, s.talk, func(rows *sql.Rows) (h chat.Hit, err error) {
+	hits, err := collect(ctx, s.read, func(rows *sql.Rows) (h chat.Hit, err error) {
 		var at int64
 		var text string
 		err = rows.Scan(&h.Room, &h.Offset, &h.From, &h.Name, &at, &h.Kind, &text)

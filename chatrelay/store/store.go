@@ -12,10 +12,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
@@ -34,10 +36,10 @@ var ErrClosed = errors.New("room: the store is closed")
 
 // Options are what Open needs.
 type Options struct {
-	DSN       string                           // "sqlite:PATH" or "postgres://…"
-	InviteTTL time.Duration                    // how long a link works; 90 days if not positive
-	LoginOf   func(addr string) string         // login of an address of this server, else empty; may be nil
-	Log       func(format string, args ...any) // for the operator; may be nil
+	DSN       string                   // "sqlite:PATH" or "postgres://…"
+	InviteTTL time.Duration            // how long a link works; 90 days if not positive
+	LoginOf   func(addr string) string // login of an address of this server, else empty; may be nil
+	Log       *slog.Logger             // nil: nowhere
 }
 
 // Store keeps the rooms in one database. Its methods may be called at the
@@ -46,28 +48,30 @@ type Options struct {
 // SQL statements are the same for both engines; parameters are numbered in
 // the order of their first appearance, because SQLite counts them so.
 type Store struct {
-	opts      Options
-	write     *sql.DB // SQLite: one connection, so writers queue here and not at the file's lock
-	read      *sql.DB
-	talk      talk   // read, for what may be in the journal
-	redo      *redo  // SQLite: nil if another process has the database open
-	forUpdate string // row lock of the engine
-	clock     string // its clock, in microseconds
-	mailed    func(roomID string)
-	queue     chan *entry
-	turn      chan struct{} // holds one token, for who commits
-	alarm     *time.Timer   // commits what waits; it, armed and began are whose who has the turn
-	armed     bool
-	began     time.Time     // when the last commit did
-	quit      chan struct{} // closed by Close
-	written   chan struct{} // closed when nothing more will be written
-	owned     sync.WaitGroup
-	closing   sync.Once
-	closeErr  error
+	opts        Options
+	write       *sql.DB // SQLite: one connection, so writers queue here and not at the file's lock
+	read        *sql.DB // PostgreSQL: the same as write
+	checkpoints *sql.DB // SQLite only
+	commits     atomic.Int64
+	forUpdate   string // row lock of the engine
+	clock       string // its clock, in microseconds
+	mailed      func(roomID string)
+
+	queue   chan *entry     // of the writer
+	senders sync.RWMutex    // held for reading while an entry is queued
+	open    context.Context // ends when Close begins
+	shut    context.CancelFunc
+	work    context.Context // of the writer; ends when Close has waited for long enough
+	abort   context.CancelFunc
+	written chan struct{}  // closed when the writer has ended
+	owned   sync.WaitGroup // the other goroutines
+
+	closing  sync.Once
+	closeErr error
 }
 
 // Open opens the database, brings its schema up to date and starts the
-// store's writer and sweeper, which Close ends.
+// store's goroutines, which Close ends.
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.InviteTTL <= 0 {
 		opts.InviteTTL = defaultTTL
@@ -76,16 +80,16 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		opts.LoginOf = func(string) string { return "" }
 	}
 	if opts.Log == nil {
-		opts.Log = func(string, ...any) {}
+		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
 		opts:    opts,
 		mailed:  func(string) {},
 		queue:   make(chan *entry, queueLength),
-		turn:    make(chan struct{}, 1),
-		quit:    make(chan struct{}),
 		written: make(chan struct{}),
 	}
+	s.open, s.shut = context.WithCancel(context.Background())
+	s.work, s.abort = context.WithCancel(context.Background())
 	var err error
 	switch path, lite := strings.CutPrefix(opts.DSN, "sqlite:"); {
 	case lite && path != "":
@@ -98,22 +102,17 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the rooms' database: %w", errors.Join(err, s.closeDB()))
 	}
-	s.talk = talk{s.read, s.redo}
-	s.turn <- struct{}{}
-	s.alarm = time.AfterFunc(time.Hour, func() { s.attend(true) })
-	s.alarm.Stop()
-	s.owned.Add(1)
-	go s.sweeper()
-	if s.redo != nil {
-		s.owned.Add(1)
-		go s.applier()
+	go s.writer()
+	s.owned.Go(s.sweeper)
+	if s.checkpoints != nil {
+		s.owned.Go(s.checkpointer)
 	}
 	return s, nil
 }
 
 func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
-	// SQLite would create the file readable by everyone; its journal takes
-	// the file's mode.
+	// SQLite would create the file readable by everyone; its write-ahead log
+	// takes the file's mode.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
@@ -128,10 +127,14 @@ func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
 		return err
 	}
 	s.write.SetMaxOpenConns(1)
-	if err := migrate(ctx, s.write, goose.DialectSQLite3, "migrations/sqlite"); err != nil {
+	if err := takeOldJournal(ctx, s.write, path); err != nil {
 		return err
 	}
-	if _, err := s.write.ExecContext(ctx, fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", walPages)); err != nil {
+	migrations, err := provider(s.write, goose.DialectSQLite3, "migrations/sqlite")
+	if err := migrate(ctx, migrations, err); err != nil {
+		return err
+	}
+	if _, err := s.write.ExecContext(ctx, "PRAGMA wal_autocheckpoint = 0"); err != nil {
 		return err
 	}
 	if s.read, err = sql.Open("sqlite3", file+"?_query_only=1&"+common); err != nil {
@@ -139,18 +142,10 @@ func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
 	}
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
-	if err := s.openRedo(ctx, path); !errors.Is(err, errJournalHeld) {
+	if s.checkpoints, err = sql.Open("sqlite3", file+"?_synchronous=FULL&"+common); err != nil {
 		return err
 	}
-	return nil // for a look, or an operator's command
-}
-
-// mayAppend says whether this store may give messages their offsets: of the
-// processes that have one SQLite database open, the one with the journal may.
-func (s *Store) mayAppend() error {
-	if s.redo == nil && !s.Shared() {
-		return errJournalHeld
-	}
+	s.checkpoints.SetMaxOpenConns(1)
 	return nil
 }
 
@@ -167,18 +162,23 @@ func (s *Store) openPostgres(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return migrate(ctx, s.write, goose.DialectPostgres, "migrations/postgres", goose.WithSessionLocker(locker))
+	migrations, err := provider(s.write, goose.DialectPostgres, "migrations/postgres", goose.WithSessionLocker(locker))
+	return migrate(ctx, migrations, err)
 }
 
-func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string, opts ...goose.ProviderOption) error {
-	files, err := fs.Sub(migrations, dir)
-	if err != nil {
-		return err
-	}
-	opts = append(opts, goose.WithDisableGlobalRegistry(true))
-	p, err := goose.NewProvider(dialect, db, files, opts...)
+// migrate brings the schema up to date. It refuses the database of a newer
+// program, which this one could damage.
+func migrate(ctx context.Context, p *goose.Provider, err error) error {
 	if err != nil {
 		return fmt.Errorf("reading the migrations: %w", err)
+	}
+	found, newest, err := p.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the schema's version: %w", err)
+	}
+	if found > newest {
+		return fmt.Errorf("it was written by a newer program: its schema has version %d, and this program knows versions up to %d;"+
+			" start the newer program, or restore a backup of this one's", found, newest)
 	}
 	if _, err := p.Up(ctx); err != nil {
 		return fmt.Errorf("bringing the schema up to date: %w", err)
@@ -186,31 +186,46 @@ func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string,
 	return nil
 }
 
-// Close stores what was queued, ends the store's goroutines and closes the
+func provider(db *sql.DB, dialect goose.Dialect, dir string, opts ...goose.ProviderOption) (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, dir)
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(dialect, db, files, append(opts, goose.WithDisableGlobalRegistry(true))...)
+}
+
+// Close commits what was queued, ends the store's goroutines and closes the
 // database. Calls that begin later fail with ErrClosed or an error of
-// database/sql. Closing again is harmless.
+// database/sql. When the database does not answer, what waits is refused with
+// ErrClosed after closeTimeout. Closing again is harmless.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
-		close(s.quit)
-		s.finish()
-		s.owned.Wait()
-		s.closeErr = s.closeDB()
+		s.shut()
+		s.senders.Lock() // nobody queues an entry from now on
+		close(s.queue)
+		s.senders.Unlock()
+		late := time.AfterFunc(closeTimeout, s.abort)
+		defer late.Stop()
+		select {
+		case <-s.written:
+			s.owned.Wait()
+		case <-time.After(closeTimeout + busyTimeout):
+			s.closeErr = errors.New("closing the rooms' database: it does not answer")
+		}
+		s.abort()
+		s.closeErr = errors.Join(s.closeErr, s.closeDB())
 	})
 	return s.closeErr
 }
 
 func (s *Store) closeDB() error {
-	var err error
-	if s.read != nil && s.read != s.write {
-		err = s.read.Close()
+	var errs []error
+	for _, db := range []*sql.DB{s.checkpoints, s.read, s.write} { // closing PostgreSQL's twice is harmless
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
 	}
-	if s.write != nil {
-		err = errors.Join(err, s.write.Close())
-	}
-	if s.redo != nil {
-		err = errors.Join(err, s.redo.journal.close())
-	}
-	return err
+	return errors.Join(errs...)
 }
 
 // querier is a database or a transaction.
@@ -239,12 +254,6 @@ func (s *Store) tx(ctx context.Context, do func(tx querier) error) error {
 }
 
 func (s *Store) tryTx(ctx context.Context, do func(tx querier) error) error {
-	if s.redo != nil {
-		if err := s.redo.hold(ctx); err != nil {
-			return err
-		}
-		defer s.redo.yield()
-	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -253,6 +262,7 @@ func (s *Store) tryTx(ctx context.Context, do func(tx querier) error) error {
 	if err := do(tx); err != nil {
 		return err
 	}
+	s.commits.Add(1)
 	return tx.Commit()
 }
 
@@ -289,42 +299,36 @@ func setting(ctx context.Context, q querier, key string) (value []byte, err erro
 }
 
 // Sweep deletes invites that expired more than 30 days ago, with their
-// claims, and codes too old to count. The store calls it every hour.
+// claims, codes too old to count, and ended sessions that would have ended by
+// themselves. The store calls it every hour.
 func (s *Store) Sweep(ctx context.Context) error {
 	now := time.Now()
 	err := s.tx(ctx, func(tx querier) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM codes WHERE made < $1", micros(now.Add(-time.Hour))); err != nil {
 			return err
 		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM ended_sessions WHERE expires < $1", micros(now)); err != nil {
+			return err
+		}
 		_, err := tx.ExecContext(ctx, "DELETE FROM invites WHERE expires < $1", micros(now.Add(-inviteRest)))
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("sweeping old invites: %w", err)
+		return fmt.Errorf("sweeping what is too old: %w", err)
 	}
 	return nil
 }
 
 func (s *Store) sweeper() {
-	defer s.owned.Done()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() { // ends with the sweeper at the latest
-		select {
-		case <-s.quit:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
-				s.opts.Log("%v", err)
+			if err := s.Sweep(s.open); err != nil && s.open.Err() == nil {
+				s.opts.Log.Error("sweeping the rooms' database", "err", err)
 			}
-		case <-s.quit:
+		case <-s.open.Done():
 			return
 		}
 	}

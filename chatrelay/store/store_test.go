@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,7 +42,7 @@ func localLogin(addr string) string {
 
 func open(t testing.TB, dsn string) *Store {
 	t.Helper()
-	s, err := Open(context.Background(), Options{DSN: dsn, LoginOf: localLogin, Log: t.Logf})
+	s, err := Open(context.Background(), Options{DSN: dsn, LoginOf: localLogin, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,14 +54,22 @@ func open(t testing.TB, dsn string) *Store {
 	return s
 }
 
-// second is another store on the database of the first, where it may write
-// messages: SQLite has one such store.
-func second(t testing.TB, first *Store, dsn string) *Store {
+// texts are what was said in a room after the mail that opened it.
+func texts(t testing.TB, s *Store, roomID string) (list []string) {
 	t.Helper()
-	if !first.Shared() {
-		return first
+	var after int64 = 1 // the mail
+	for {
+		page := must(s.Messages(ctx, roomID, after, 0))(t)
+		if len(page) == 0 {
+			return list
+		}
+		for _, m := range page {
+			if m.Offset != after+1 {
+				t.Fatalf("offset %d after %d", m.Offset, after)
+			}
+			list, after = append(list, m.Text), m.Offset
+		}
 	}
-	return open(t, dsn)
 }
 
 // must returns a function's value and ends the test at an error.
@@ -186,8 +195,7 @@ func TestThreads(t *testing.T) {
 
 func TestConcurrentAppends(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
-		first := open(t, dsn)
-		stores := []*Store{first, second(t, first, dsn)}
+		stores := []*Store{open(t, dsn), open(t, dsn)}
 		o := must(stores[0].OpenFromMail(ctx, hello("1@x")))(t)
 		other := must(stores[0].OpenFromMail(ctx, hello("2@x")))(t)
 		from := must(stores[0].Member(ctx, alice.Login, o.Room))(t).ID
@@ -274,10 +282,10 @@ func TestSummaries(t *testing.T) {
 		if rest := must(s.ByLogin(ctx, alice.Login, 2, list[1].Last.At))(t); len(rest) != 1 || rest[0].ID != rooms[1] {
 			t.Fatalf("rest %+v", rest)
 		}
-		ok(t, s.Seen(ctx, rooms[0], me, 3))
-		ok(t, s.Seen(ctx, rooms[0], me, 2))
-		ok(t, s.Seen(ctx, rooms[0], me, 99))
-		is(t, s.Seen(ctx, rooms[1], me, 1), chat.ErrUnknown)
+		ok(t, s.Seen(ctx, "", rooms[0], me, 3))
+		ok(t, s.Seen(ctx, "", rooms[0], me, 2))
+		ok(t, s.Seen(ctx, "", rooms[0], me, 99))
+		is(t, s.Seen(ctx, "", rooms[1], me, 1), chat.ErrUnknown)
 		if seen := must(s.SeenBy(ctx, rooms[0]))(t); seen[me] != 3 || seen[him] != 0 {
 			t.Fatalf("seen %v", seen)
 		}
@@ -367,6 +375,20 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// TestOpenRefusesNewer: the state of a newer program is refused with words.
+func TestOpenRefusesNewer(t *testing.T) {
+	engines(t, func(t *testing.T, dsn string) {
+		s := open(t, dsn)
+		must(s.write.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, TRUE)"))(t)
+		ok(t, s.Close())
+		_, err := Open(ctx, Options{DSN: dsn})
+		if err == nil || !strings.Contains(err.Error(), "newer program") || !strings.Contains(err.Error(), "version 99") ||
+			!strings.Contains(err.Error(), "versions up to ") {
+			t.Fatalf("a newer state was opened: %v", err)
+		}
+	})
+}
+
 func TestClosed(t *testing.T) {
 	t.Parallel()
 	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "rooms.db"))
@@ -381,7 +403,7 @@ func TestSQLiteIsDurable(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "rooms.db")
 	s := open(t, "sqlite:"+path)
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "10000"} {
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000", "wal_autocheckpoint": "0"} {
 		var got string
 		if err := s.write.QueryRow("PRAGMA " + pragma).Scan(&got); err != nil || got != want {
 			t.Errorf("%s is %q, want %q: %v", pragma, got, want, err)

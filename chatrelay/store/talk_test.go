@@ -14,7 +14,6 @@ import (
 // older makes what was said so far older.
 func older(t testing.TB, s *Store, roomID string, by time.Duration) {
 	t.Helper()
-	ok(t, s.talk.settle())
 	_, err := s.write.Exec("UPDATE messages SET at = at - $1 WHERE room = $2", by.Microseconds(), roomID)
 	ok(t, err)
 	_, err = s.write.Exec("UPDATE rooms SET touched = touched - $1 WHERE id = $2", by.Microseconds(), roomID)
@@ -198,7 +197,7 @@ func TestSearch(t *testing.T) {
 func TestTranscriptMarks(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
-		other := second(t, s, dsn)
+		other := open(t, dsn)
 		o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
 		people := must(s.Info(ctx, o.Room))(t).Participants
 		me, him := people[0].ID, people[1].ID

@@ -82,7 +82,7 @@ func scanWish(rows *sql.Rows) (w chat.TranscriptWish, err error) {
 // said, and nothing has been said since before; at most 100, the ones that
 // have been quiet for longest first.
 func (s *Store) QuietRooms(ctx context.Context, before time.Time) ([]string, error) {
-	list, err := collect(ctx, s.talk, func(rows *sql.Rows) (id string, err error) {
+	list, err := collect(ctx, s.read, func(rows *sql.Rows) (id string, err error) {
 		err = rows.Scan(&id)
 		return id, err
 	}, "SELECT r.id FROM rooms r WHERE r.touched < $1 AND EXISTS (SELECT 1 FROM transcripts t WHERE t.room = r.id AND t.wish AND t.sent < r.next - 1"+

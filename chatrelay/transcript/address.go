@@ -4,21 +4,21 @@ package transcript
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/chmail/chmail/internal/seal"
 )
 
 const (
 	settingKey = "transcript.reply"
-	sealKey    = 32 // octets
-	sealMAC    = 10 // octets: 80 bits, and every guess is a mail
+	sealKey    = 32          // octets
+	sealMAC    = seal.MinSum // 80 bits, and every guess is a mail
 	prefix     = "reply+"
 	maxLocal   = 64 // octets of a local part, RFC 5321 section 4.5.3.1.1
 
@@ -40,7 +40,7 @@ type Address struct {
 
 // Sealer makes and opens reply addresses, "reply+SEAL@DOMAIN".
 type Sealer struct {
-	key    []byte
+	key    seal.Key
 	domain string
 }
 
@@ -75,7 +75,7 @@ func (s *Sealer) Seal(a Address) (string, error) {
 	b := []byte{version, byte(hours >> 16), byte(hours >> 8), byte(hours)}
 	b = binary.AppendUvarint(b, uint64(a.Participant))
 	b = append(b, room...)
-	local := prefix + sealing.EncodeToString(append(b, s.mac(b)...))
+	local := prefix + sealing.EncodeToString(append(b, s.key.Sum(marked(b))[:sealMAC]...))
 	if len(local) > maxLocal {
 		return "", fmt.Errorf("sealing a reply address: %w: the room's ID is too long", ErrAddress)
 	}
@@ -87,16 +87,16 @@ func (s *Sealer) Seal(a Address) (string, error) {
 func (s *Sealer) Open(addr string, now time.Time) (Address, error) {
 	addr = strings.ToLower(strings.TrimSpace(addr))
 	local, domain, _ := strings.Cut(addr, "@")
-	seal, ours := strings.CutPrefix(local, prefix)
+	sealed, ours := strings.CutPrefix(local, prefix)
 	if !ours || domain != s.domain || len(local) > maxLocal {
 		return Address{}, ErrAddress
 	}
-	b, err := sealing.DecodeString(seal)
-	if err != nil || len(b) < 5+sealMAC || sealing.EncodeToString(b) != seal { // one spelling each
+	b, err := sealing.DecodeString(sealed)
+	if err != nil || len(b) < 5+sealMAC || sealing.EncodeToString(b) != sealed { // one spelling each
 		return Address{}, ErrAddress
 	}
 	b, mac := b[:len(b)-sealMAC], b[len(b)-sealMAC:]
-	if !hmac.Equal(mac, s.mac(b)) {
+	if !s.key.Fits(mac, marked(b)) {
 		return Address{}, ErrAddress
 	}
 	participant, n := binary.Uvarint(b[4:])
@@ -118,9 +118,6 @@ func (s *Sealer) Open(addr string, now time.Time) (Address, error) {
 	return a, nil
 }
 
-func (s *Sealer) mac(b []byte) []byte {
-	h := hmac.New(sha256.New, s.key)
-	h.Write([]byte("CHmail reply address\x00"))
-	h.Write(b)
-	return h.Sum(nil)[:sealMAC]
-}
+// marked is what the mark of a reply address is made of: the key may have
+// other uses.
+func marked(b []byte) []byte { return append([]byte("CHmail reply address\x00"), b...) }

@@ -14,7 +14,6 @@ import (
 	maddyconfig "github.com/foxcpp/maddy/framework/config"
 	"github.com/urfave/cli/v2"
 
-	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/config"
 	"github.com/chmail/chmail/internal/sqlitecopy"
 	"github.com/chmail/chmail/mailstore"
@@ -73,11 +72,6 @@ func backup(ctx context.Context, configFile string, m *modules.Maildrop, dir str
 	if err == nil {
 		err = frozen.CopyTo(ctx, state)
 	}
-	for _, name := range databases { // what was said in the last moment
-		if err == nil {
-			err = copyFile(name+store.JournalSuffix, state)
-		}
-	}
 	if err = errors.Join(err, frozen.Release()); err != nil {
 		return err
 	}
@@ -95,18 +89,6 @@ func backup(ctx context.Context, configFile string, m *modules.Maildrop, dir str
 		return err
 	}
 	return syncTree(dir)
-}
-
-// copyFile copies a file, if it is there, into a folder.
-func copyFile(path, dir string) error {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, filepath.Base(path)), text, 0o600)
 }
 
 // sqliteFiles lists the SQLite databases of a folder, by what they begin with.

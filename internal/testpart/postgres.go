@@ -85,8 +85,8 @@ func startCluster(initdb, server string) (err error) {
 	if out, err := setup.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	cluster.cmd = exec.Command(server, "-D", data, "-k", cluster.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(cluster.port),
-		"-c", "fsync=off", "-c", "max_connections=200")
+	cluster.cmd = exec.Command(server, "-D", data, "-k", cluster.dir,
+		"-h", "127.0.0.1", "-p", strconv.Itoa(cluster.port), "-c", "fsync=off", "-c", "max_connections=200")
 	cluster.cmd.Dir, cluster.cmd.SysProcAttr = cluster.dir, attr
 	if err := cluster.cmd.Start(); err != nil {
 		cluster.cmd = nil

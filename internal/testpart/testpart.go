@@ -3,7 +3,8 @@
 // Package testpart finds the real programs that tests run against.
 //
 // A missing program makes a test skip with a loud line on a developer's
-// machine and fail in CI, where nothing may be left untried.
+// machine and fail in CI, where nothing may be left untried. `go test -short`
+// leaves out every test that asks for one.
 package testpart
 
 import (
@@ -19,6 +20,9 @@ import (
 // PostgreSQL's servers outside PATH, so their folders are looked into as well.
 func Need(t testing.TB, names ...string) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skipf("a short test needs no %s", names[0])
+	}
 	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
@@ -31,12 +35,18 @@ func Need(t testing.TB, names ...string) string {
 			return path
 		}
 	}
-	line := fmt.Sprintf("NOT TESTED: none of %q is installed; `make test` installs them from Debian", names)
+	Missing(t, fmt.Sprintf("one of %q: `make test` installs it from Debian", names))
+	return ""
+}
+
+// Missing ends a test that cannot run here because something is not there.
+func Missing(t testing.TB, what string) {
+	t.Helper()
+	line := "NOT TESTED: missing " + what
 	if os.Getenv("CI") == "true" {
 		t.Fatal(line)
 	}
 	t.Skip(line)
-	return ""
 }
 
 func executable(path string) bool {

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package redis
+
+import (
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/presencetest"
+)
+
+// Two relay hosts: a login has one grant, where its host is alive.
+func TestRedisTwoHosts(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	ctx := t.Context()
+	open := func(host string) *Directory {
+		return openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: host, Range: presencetest.Narrow(10)}}, Timeout: time.Second,
+			TTL: presence.TTLs{Hold: time.Second}})
+	}
+	one, two := open("one.example"), open("two.example")
+	g := presencetest.MustGrant(t, one, "a")
+	if again := presencetest.MustGrant(t, two, "a"); again.Host != "one.example" || again.Port != g.Port {
+		t.Errorf("second host granted %+v, want %+v", again, g)
+	}
+	if login := presencetest.Must[string](t)(two.Resolve(ctx, "one.example", g.Port)); login != "a" {
+		t.Errorf("resolved to %q", login)
+	}
+	presencetest.OK(t, two.Hold(ctx, g))
+	// Both at once: one wins, and both say so.
+	var wg sync.WaitGroup
+	got := make([]presence.Grant, 20)
+	for i := range got {
+		wg.Go(func() {
+			g, err := []*Directory{one, two}[i%2].Grant(ctx, "both")
+			if err != nil {
+				t.Error(err)
+			}
+			got[i] = g
+		})
+	}
+	wg.Wait()
+	for _, g := range got {
+		if g.Host != got[0].Host || g.Port != got[0].Port {
+			t.Errorf("granted %v and %v", got[0], g)
+		}
+	}
+	if gs := presencetest.Must[[]presence.Grant](t)(two.Grants(ctx, 100)); len(gs) != 2 {
+		t.Errorf("grants %+v, want 2", gs)
+	}
+	presencetest.OK(t, one.Close())
+	presencetest.Eventually(t, 3*time.Second, func() error { // the host's heartbeats stopped
+		g, err := two.Grant(ctx, "a")
+		if err == nil && g.Host != "two.example" {
+			err = fmt.Errorf("still at %s", g.Host)
+		}
+		return err
+	})
+	if of := presencetest.Must[presence.Grant](t)(two.GrantOf(ctx, "a")); of.Host != "two.example" {
+		t.Errorf("grant %+v", of)
+	}
+}
+
+// A process that is no relay host reads and leaves no trace.
+func TestRedisReader(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	ctx := t.Context()
+	g := presencetest.MustGrant(t, openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: presencetest.TestHost}}, Timeout: time.Second}), "a")
+	r := openRedis(t, Options{URL: s.url(), Timeout: time.Second})
+	presencetest.WantHosts(t, r, presencetest.TestHost)
+	if gs := presencetest.Must[[]presence.Grant](t)(r.Grants(ctx, 10)); len(gs) != 1 || gs[0].Port != g.Port {
+		t.Errorf("grants %+v", gs)
+	}
+	_, err := r.Grant(ctx, "b")
+	presencetest.WantErr(t, err, presence.ErrNoPort)
+}
+
+// Two live processes under one name: the second grants nothing, and says why.
+func TestRedisNameTaken(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	ctx := t.Context()
+	var logs presencetest.LogBook
+	open := func(id string) *Directory {
+		return openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: presencetest.TestHost, Range: presencetest.Narrow(10)}}, ID: id,
+			Timeout: time.Second, TTL: presence.TTLs{Hold: 3 * time.Second}, Log: logs.Logger()})
+	}
+	one := open("one")
+	presencetest.OK(t, one.Ready(ctx))
+	g := presencetest.MustGrant(t, one, "a")
+
+	began := time.Now()
+	two := open("two")
+	presencetest.WantErr(t, two.Ready(ctx), presence.ErrNameTaken)
+	if d := time.Since(began); d > 2*time.Second+slack {
+		t.Errorf("found a live rival after %v", d)
+	}
+	_, err := two.Grant(ctx, "b")
+	presencetest.WantErr(t, err, presence.ErrNameTaken)
+	presencetest.WantErr(t, two.Publish(ctx, "", nil), presence.ErrNameTaken)
+	if of := presencetest.Must[presence.Grant](t)(two.GrantOf(ctx, "a")); of.Port != g.Port { // it can read
+		t.Errorf("grant %+v, want %+v", of, g)
+	}
+	if again := presencetest.MustGrant(t, one, "a"); again.Port != g.Port {
+		t.Errorf("the first has port %d, want %d", again.Port, g.Port)
+	}
+	presencetest.WantHosts(t, two, presencetest.TestHost)
+	if h := presencetest.Must[[]presence.Host](t)(two.Hosts(ctx))[0]; h.ID != "one" {
+		t.Errorf("host %+v", h)
+	}
+	if n := logs.Count("another relay host"); n != 1 {
+		t.Errorf("the conflict was reported %d times", n)
+	}
+
+	// The machine is replaced: its record expires, and the other has the name
+	// with all that was granted.
+	presencetest.OK(t, one.Close())
+	presencetest.Eventually(t, 10*time.Second, func() error { return two.Ready(ctx) })
+	if again := presencetest.MustGrant(t, two, "a"); again.Port != g.Port {
+		t.Errorf("after the machine was replaced port %d, want %d", again.Port, g.Port)
+	}
+	if b := presencetest.MustGrant(t, two, "b"); b.Port == g.Port {
+		t.Error("two logins have one port")
+	}
+}
+
+// A process with several names takes the first that no other has, and the same
+// one again.
+func TestRedisNames(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	ctx, dir := t.Context(), t.TempDir()
+	open := func(id string) *Directory {
+		return openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: "localhost", Range: presencetest.Narrow(10)}},
+			Names: []string{"127.0.0.2", "127.0.0.3"}, ID: id, Path: filepath.Join(dir, id), Timeout: time.Second,
+			TTL: presence.TTLs{Hold: 3 * time.Second}})
+	}
+	var rs []*Directory
+	for i, want := range []string{"localhost", "127.0.0.2", "127.0.0.3"} {
+		r := open(fmt.Sprint("id", i))
+		presencetest.OK(t, r.Ready(ctx))
+		g := presencetest.MustGrant(t, r, fmt.Sprint("u", i))
+		if r.RelayHost() != want || g.Host != want {
+			t.Errorf("process %d is %s and granted on %s, want %s", i, r.RelayHost(), g.Host, want)
+		}
+		rs = append(rs, r)
+	}
+	fourth := open("id3")
+	presencetest.WantErr(t, fourth.Ready(ctx), presence.ErrNameTaken)
+	presencetest.OK(t, fourth.Close())
+	presencetest.OK(t, rs[0].Close())
+	presencetest.OK(t, rs[1].Close())
+	back := open("id1") // its record is there, and so is the first one's
+	presencetest.OK(t, back.Ready(ctx))
+	if got := back.RelayHost(); got != "127.0.0.2" {
+		t.Errorf("back as %s, want 127.0.0.2", got)
+	}
+	presencetest.OK(t, back.Close())
+	presencetest.WantHosts(t, rs[2], "127.0.0.3") // the others' records expire
+	back = open("id1")
+	presencetest.OK(t, back.Ready(ctx))
+	if got := back.RelayHost(); got != "127.0.0.2" {
+		t.Errorf("back late as %s, want 127.0.0.2", got)
+	}
+}
+
+// A host that leaves: its logins are granted ports elsewhere at once, what is
+// held stays, and its name is free when it has ended.
+func TestRedisLeave(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	ctx := t.Context()
+	open := func(host, id string) *Directory {
+		return openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: host, Range: presencetest.Narrow(10)}}, ID: id, Timeout: time.Second})
+	}
+	one, two := open("one.example", "1"), open("two.example", "2")
+	a, b := presencetest.MustGrant(t, one, "a"), presencetest.MustGrant(t, one, "b")
+	presencetest.OK(t, one.Hold(ctx, a))
+	presencetest.OK(t, one.Leave(ctx))
+	presencetest.WantHosts(t, two, "two.example")
+	for _, login := range []string{"a", "b"} {
+		if g := presencetest.MustGrant(t, two, login); g.Host != "two.example" {
+			t.Errorf("%s was granted %+v", login, g)
+		}
+		if g := presencetest.MustGrant(t, one, login); g.Host != "two.example" { // mail still comes in there
+			t.Errorf("%s was granted %+v", login, g)
+		}
+	}
+	presencetest.OK(t, one.Hold(ctx, a))
+	if login := presencetest.Must[string](t)(two.Resolve(ctx, "one.example", b.Port)); login != "b" { // an old link
+		t.Errorf("the old port is %q's", login)
+	}
+	presencetest.OK(t, one.Close())
+	replaced := open("one.example", "3")
+	presencetest.OK(t, replaced.Ready(ctx))
+	if g := presencetest.MustGrant(t, replaced, "c"); g.Host != "one.example" || g.Port == a.Port {
+		t.Errorf("granted %+v", g)
+	}
+}
