@@ -98,7 +98,10 @@ type Store struct {
 // an error that wraps ErrInUse if another process has it open, and ErrFormat
 // if it is of a newer version.
 func Open(dir string, o Options) (*Store, error) {
-	s := &Store{dir: dir, o: o, fs: o.FS, accounts: make(map[string]*account), sweep: make(chan struct{}, 1), full: make(chan struct{}, 1)}
+	s := &Store{
+		dir: dir, o: o, fs: o.FS, accounts: make(map[string]*account),
+		sweep: make(chan struct{}, 1), full: make(chan struct{}, 1),
+	}
 	s.defaults()
 	if err := s.openDir(); err != nil {
 		return nil, fmt.Errorf("opening the mail store %s: %w", dir, err)
