@@ -131,7 +131,8 @@ const (
 
 // changeFlags changes the flags of messages and returns them as they are then,
 // synced. silent is not told of it, other watchers are.
-func (m *Mailbox) changeFlags(uids []uint32, op flagChange, flags []string, silent watcher) (changed []entry, err error) {
+func (m *Mailbox) changeFlags(uids []uint32, op flagChange, flags []string, silent watcher) (
+	changed []entry, err error) {
 	defer m.s.rescue(&err)
 	if err := m.begin(); err != nil {
 		return nil, err

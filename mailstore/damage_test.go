@@ -196,20 +196,38 @@ func TestDamage(t *testing.T) {
 		hit    string // the UIDs
 		fault  string // what the log and Check say
 	}{
-		{"a blob file is missing", func(t *testing.T, dir string) { must(t, os.Remove(blobs(t, dir)[0])) }, damageSmall, "missing"},
-		{"a blob file is empty", func(t *testing.T, dir string) { must(t, os.Truncate(blobs(t, dir)[0], 0)) }, damageSmall, "blob"},
-		{"a blob file is cut", func(t *testing.T, dir string) { must(t, os.Truncate(blobs(t, dir)[0], 500)) }, damageSmall, "blob"},
-		{"a blob file's footer is damaged", func(t *testing.T, dir string) { spoil(t, blobs(t, dir)[0], -5) }, damageSmall, "blob"},
-		{"a blob file's block is damaged", func(t *testing.T, dir string) { spoil(t, blobs(t, dir)[0], 100) }, damageFirst, "blob"},
+		{"a blob file is missing", func(t *testing.T, dir string) {
+			must(t, os.Remove(blobs(t, dir)[0]))
+		}, damageSmall, "missing"},
+		{"a blob file is empty", func(t *testing.T, dir string) {
+			must(t, os.Truncate(blobs(t, dir)[0], 0))
+		}, damageSmall, "blob"},
+		{"a blob file is cut", func(t *testing.T, dir string) {
+			must(t, os.Truncate(blobs(t, dir)[0], 500))
+		}, damageSmall, "blob"},
+		{"a blob file's footer is damaged", func(t *testing.T, dir string) {
+			spoil(t, blobs(t, dir)[0], -5)
+		}, damageSmall, "blob"},
+		{"a blob file's block is damaged", func(t *testing.T, dir string) {
+			spoil(t, blobs(t, dir)[0], 100)
+		}, damageFirst, "blob"},
 		{"all blob files are missing", func(t *testing.T, dir string) {
 			for _, file := range blobs(t, dir) {
 				must(t, os.Remove(file))
 			}
 		}, damageSmall + "," + damageAlive + "," + damageParts, "missing"},
-		{"a body's file is missing", func(t *testing.T, dir string) { must(t, os.Remove(largeFile(t, dir, 0))) }, damageLarge, "missing"},
-		{"a body's file is cut", func(t *testing.T, dir string) { must(t, os.Truncate(largeFile(t, dir, 0), 70_000)) }, damageLarge, "body"},
-		{"a body's file is empty", func(t *testing.T, dir string) { must(t, os.Truncate(largeFile(t, dir, 1), 0)) }, damageMore, "body"},
-		{"an octet of a body's file flipped", func(t *testing.T, dir string) { spoil(t, largeFile(t, dir, 0), 140_000) }, damageLarge, "checksum"},
+		{"a body's file is missing", func(t *testing.T, dir string) {
+			must(t, os.Remove(largeFile(t, dir, 0)))
+		}, damageLarge, "missing"},
+		{"a body's file is cut", func(t *testing.T, dir string) {
+			must(t, os.Truncate(largeFile(t, dir, 0), 70_000))
+		}, damageLarge, "body"},
+		{"a body's file is empty", func(t *testing.T, dir string) {
+			must(t, os.Truncate(largeFile(t, dir, 1), 0))
+		}, damageMore, "body"},
+		{"an octet of a body's file flipped", func(t *testing.T, dir string) {
+			spoil(t, largeFile(t, dir, 0), 140_000)
+		}, damageLarge, "checksum"},
 		{"a body's file is a folder", func(t *testing.T, dir string) {
 			path := largeFile(t, dir, 0)
 			must(t, os.Remove(path))
@@ -229,7 +247,9 @@ func TestDamage(t *testing.T) {
 			must(t, os.CopyFS(dir, os.DirFS(made)))
 			c.damage(t, dir)
 			log := new(memoryLog)
-			s := openStore(t, dir, Options{LargeBody: 100_000, Log: log.logger(), Fatal: func(err error) { t.Error("fatal:", err) }})
+			s := openStore(t, dir, Options{
+				LargeBody: 100_000, Log: log.logger(), Fatal: func(err error) { t.Error("fatal:", err) },
+			})
 			var hit []uint32
 			for uid := range strings.SplitSeq(c.hit, ",") {
 				n, _ := strconv.Atoi(uid)

@@ -21,7 +21,8 @@ const fetchGroup = 16
 
 // ListMessages sends what can be read, and answers NO with the UIDs of what is
 // damaged (RFC 5530, CORRUPTION).
-func (m *imapMailbox) ListMessages(byUID bool, set *imap.SeqSet, items []imap.FetchItem, ch chan<- *imap.Message) error {
+func (m *imapMailbox) ListMessages(byUID bool, set *imap.SeqSet, items []imap.FetchItem,
+	ch chan<- *imap.Message) error {
 	defer m.session.sync(m.box, false)
 	defer close(ch) // before sync, whose updates wait for this answer's end
 	places, err := m.resolve(byUID, set)
@@ -47,7 +48,8 @@ func (m *imapMailbox) ListMessages(byUID bool, set *imap.SeqSet, items []imap.Fe
 }
 
 // fetchGroup makes messages ready, and says which are damaged.
-func (m *imapMailbox) fetchGroup(group []place, wants *fetchItems) (answers []*imap.Message, damaged []uint32, err error) {
+func (m *imapMailbox) fetchGroup(group []place, wants *fetchItems) (
+	answers []*imap.Message, damaged []uint32, err error) {
 	var unseen []uint32
 	places := make(map[uint32]*imap.Message, len(group))
 	for _, p := range group {
@@ -139,7 +141,8 @@ func (m *imapMailbox) fetch(p place, msg *message, wants *fetchItems) (answer *i
 			})
 		case imap.FetchBody, imap.FetchBodyStructure:
 			err = m.parse(p.uid, msg, func(h textproto.Header, body io.Reader) {
-				answer.BodyStructure, parseErr = backendutil.FetchBodyStructure(h, body, item == imap.FetchBodyStructure)
+				extended := item == imap.FetchBodyStructure
+				answer.BodyStructure, parseErr = backendutil.FetchBodyStructure(h, body, extended)
 			})
 		case imap.FetchFlags:
 			answer.Flags = m.session.flags(p.uid, msg)

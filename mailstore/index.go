@@ -43,7 +43,8 @@ func (s *Store) get(r pebble.Reader, key []byte, do func(value []byte) error) (f
 // each calls do for each key from first up to but without end, in order, until
 // do says that there are enough of them or fails. It sees r as it was at the
 // start.
-func (s *Store) each(r pebble.Reader, first, end []byte, do func(key, value []byte) (enough bool, err error)) (err error) {
+func (s *Store) each(r pebble.Reader, first, end []byte,
+	do func(key, value []byte) (enough bool, err error)) (err error) {
 	defer s.rescue(&err)
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: first, UpperBound: end})
 	if err != nil {
@@ -102,6 +103,10 @@ func (l pebbleLog) Fatalf(format string, args ...interface{}) {
 	err := fmt.Errorf(format, args...)
 	if strings.Contains(format, "violation") {
 		panic(err)
+	}
+	if l.s.closed.Load() { // the process ends anyway, and others have to close
+		l.s.o.Log.Error("mailstore: pebble, while closing", "err", err)
+		select {}
 	}
 	l.s.o.Fatal(err)
 }

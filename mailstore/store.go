@@ -48,7 +48,12 @@ const (
 	// under the account's lock.
 	maxLoose = 256
 	uidSkip  = 1024
+	// closePatience is how long Close waits for what is under way.
+	closePatience = 3 * time.Second
 )
+
+// errBusy: an operation did not end in time.
+var errBusy = errors.New("an operation goes on")
 
 // Store is an open mail store. Its methods may be called from any goroutine.
 type Store struct {
@@ -60,6 +65,7 @@ type Store struct {
 	epoch uint64 // starts that followed a crash
 
 	open     sync.RWMutex // held for writing by Close
+	opened   atomic.Bool
 	closed   atomic.Bool
 	mu       sync.Mutex // of accounts and idle
 	accounts map[string]*account
@@ -92,11 +98,15 @@ type Store struct {
 // an error that wraps ErrInUse if another process has it open, and ErrFormat
 // if it is of a newer version.
 func Open(dir string, o Options) (*Store, error) {
-	s := &Store{dir: dir, o: o, fs: o.FS, accounts: make(map[string]*account), sweep: make(chan struct{}, 1), full: make(chan struct{}, 1)}
+	s := &Store{
+		dir: dir, o: o, fs: o.FS, accounts: make(map[string]*account),
+		sweep: make(chan struct{}, 1), full: make(chan struct{}, 1),
+	}
 	s.defaults()
 	if err := s.openDir(); err != nil {
 		return nil, fmt.Errorf("opening the mail store %s: %w", dir, err)
 	}
+	s.useSpare()
 	if err := s.openIndex(); err != nil {
 		if s.db != nil {
 			_ = s.closeIndex()
@@ -105,6 +115,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("opening the mail store %s: %w", dir, err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.opened.Store(true)
 	s.working.Go(s.clean)
 	s.working.Go(s.reclaim)
 	return s, nil
@@ -319,17 +330,29 @@ func (s *Store) enter() error {
 
 func (s *Store) leave() { s.open.RUnlock() }
 
-// Close waits for the operations under way and closes the store.
+// Close waits for the operations under way and closes the store. Those that
+// take longer than closePatience it leaves to the end of the process: to the
+// next start that is a crash, which loses nothing.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
 	s.cancel()
-	s.working.Wait()
-	s.open.Lock()
-	defer s.open.Unlock()
-	err := s.db.Set(storeClean, []byte{1}, pebble.Sync)
-	if err := errors.Join(err, s.closeIndex(), s.lock.Close()); err != nil {
+	done := make(chan error, 1)
+	go func() { // ends with the last operation, or with the process
+		s.working.Wait()
+		s.open.Lock()
+		defer s.open.Unlock()
+		err := s.db.Set(storeClean, []byte{1}, pebble.Sync)
+		done <- errors.Join(err, s.closeIndex(), s.lock.Close())
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-time.After(closePatience):
+		err = errBusy
+	}
+	if err != nil {
 		return fmt.Errorf("closing the mail store: %w", err)
 	}
 	return nil

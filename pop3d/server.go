@@ -37,9 +37,15 @@ const (
 	storageTimeout = 90 * time.Second
 	// presenceTimeout is the most that presence may delay a sign-in.
 	presenceTimeout = 50 * time.Millisecond
+	// closeTimeout is how long sessions whose connections were closed may take to
+	// end; storage may hold them.
+	closeTimeout = 2 * time.Second
 	// acceptBackoff is the first and the longest pause after a failed accept.
 	acceptBackoffMin, acceptBackoffMax = 5 * time.Millisecond, time.Second
 )
+
+// errStuck: sessions whose connections are closed do not end.
+var errStuck = errors.New("pop3d: sessions whose connections are closed do not end")
 
 // ErrServerClosed is what Serve returns after Shutdown or Close.
 var ErrServerClosed = errors.New("pop3d: server closed")
@@ -221,7 +227,8 @@ func (srv *Server) remove(s *session) {
 
 // Shutdown stops accepting, ends sessions that wait for a command, lets the
 // others finish the command they are in, and waits for them. When ctx ends
-// first, it does what Close does and returns the context's error.
+// first, it does what Close does and returns the context's error, or another one
+// if a session is held by its storage and does not end in closeTimeout.
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.setUp()
 	srv.mu.Lock()
@@ -256,8 +263,12 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 		_ = s.raw.Close()
 	}
 	srv.mu.Unlock()
-	<-done
-	return ctx.Err()
+	select {
+	case <-done:
+		return ctx.Err()
+	case <-time.After(closeTimeout):
+		return errStuck
+	}
 }
 
 // Close ends every session at once and waits for their goroutines. Messages
