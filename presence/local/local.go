@@ -133,7 +133,8 @@ func (d *Directory) Hosts(ctx context.Context) (hs []presence.Host, err error) {
 	}
 	now := time.Now()
 	for _, r := range d.slots {
-		hs = append(hs, presence.Host{Name: r.Host, ID: d.opt.ID, Ports: r.Range.String(), Started: d.started, Heartbeat: now})
+		hs = append(hs, presence.Host{Name: r.Host, ID: d.opt.ID, Ports: r.Range.String(), Started: d.started,
+			Heartbeat: now})
 	}
 	shared.SortHosts(hs)
 	return hs, nil

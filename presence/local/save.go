@@ -242,7 +242,8 @@ func (d *Directory) row(slot int) file.Grant {
 	if e == nil {
 		return file.Grant{Host: host, Port: port}
 	}
-	return file.Grant{Host: host, Port: port, Login: e.login, Granted: e.granted, Used: e.used, Held: e.held(time.Now())}
+	return file.Grant{Host: host, Port: port, Login: e.login, Granted: e.granted, Used: e.used,
+		Held: e.held(time.Now())}
 }
 
 // markSlot notes that a port's row is to be written.

@@ -190,8 +190,8 @@ func testConcurrency(t *testing.T, w world) {
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
-			case errors.Is(err, presence.ErrNoPort), errors.Is(err, presence.ErrUnknown): // taken over before it was held
-				refused++
+			case errors.Is(err, presence.ErrNoPort), errors.Is(err, presence.ErrUnknown):
+				refused++ // or taken over before it was held
 			case err != nil:
 				t.Errorf("%s: %v", login, err)
 			case holder[g.Port] != "":

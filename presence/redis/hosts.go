@@ -204,7 +204,8 @@ func parseHost(name, record string) (h presence.Host, left bool, err error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return h, false, fmt.Errorf("reading the record of %s: %w", name, err)
 	}
-	return presence.Host{Name: name, ID: f[1], Ports: f[0], Started: time.UnixMilli(started), Heartbeat: time.UnixMilli(beat)},
+	return presence.Host{Name: name, ID: f[1], Ports: f[0], Started: time.UnixMilli(started),
+			Heartbeat: time.UnixMilli(beat)},
 		len(f) > 4, nil
 }
 

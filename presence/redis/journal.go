@@ -41,7 +41,8 @@ type journal struct {
 
 // openJournal reads the file into the memory and begins to write. An error
 // names the file.
-func openJournal(path string, hosts presence.HostRanges, ttl presence.TTLs, m *memory, log *slog.Logger) (*journal, error) {
+func openJournal(path string, hosts presence.HostRanges, ttl presence.TTLs, m *memory, log *slog.Logger) (*journal,
+	error) {
 	f, err := file.Open(path)
 	if err != nil {
 		return nil, err

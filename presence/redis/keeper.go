@@ -3,6 +3,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -174,7 +175,8 @@ func (d *Directory) heartbeat(ctx context.Context, own presence.HostRanges, mode
 	}
 	steps := make([]step, len(own))
 	for i, h := range own {
-		args := []any{mode, h.Range.String(), d.opt.ID, ms(time.Since(d.started)), ms(d.hostTTL()), d.keyLease(), left}
+		args := []any{mode, h.Range.String(), d.opt.ID, ms(time.Since(d.started)), ms(d.hostTTL()), d.keyLease(),
+			left}
 		for _, port := range h.Range.Bad() {
 			args = append(args, port)
 		}
@@ -201,7 +203,8 @@ func (d *Directory) heartbeat(ctx context.Context, own presence.HostRanges, mode
 	return there, nil
 }
 
-// awaitHost waits until the keeper has made sure that Redis knows this host.
+// awaitHost waits until the keeper has made sure that Redis knows this host, and
+// returns errAgain then.
 func (d *Directory) awaitHost(ctx context.Context) error {
 	d.mu.Lock()
 	beaten := d.beaten
@@ -209,7 +212,7 @@ func (d *Directory) awaitHost(ctx context.Context) error {
 	d.wakeKeeper()
 	select {
 	case <-beaten:
-		return d.refused()
+		return cmp.Or(d.refused(), errAgain)
 	case <-d.stop:
 		return fmt.Errorf("%w: closed", presence.ErrUnavailable)
 	case <-ctx.Done():

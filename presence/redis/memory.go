@@ -46,7 +46,8 @@ type memory struct {
 }
 
 func newMemory() *memory {
-	return &memory{changed: func(place) {}, byPlace: make(map[place]*remembered), byLogin: make(map[string]*remembered)}
+	return &memory{changed: func(place) {}, byPlace: make(map[place]*remembered),
+		byLogin: make(map[string]*remembered)}
 }
 
 func placeOf(g presence.Grant) place { return place{strings.ToLower(g.Host), g.Port} }
