@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -91,18 +92,24 @@ func TestRedisHangs(t *testing.T) {
 	s.signal(syscall.SIGSTOP)
 	defer s.signal(syscall.SIGCONT)
 	calls := map[string]func() error{
-		"Grant":  func() error { _, err := r.Grant(ctx, "a"); return err },
-		"Lookup": func() error { _, err := r.Lookup(ctx, "a"); return err },
-		"Renew":  func() error { return r.Renew(ctx, presence.Address{Login: "a", Source: presence.POP3}) },
-		"Connect": func() error {
-			return r.Connect(ctx, presence.Device{ID: "1", Login: "a",
-				Source: presence.Desk})
-		},
-		"Hold":    func() error { return r.Hold(ctx, g) },
-		"Publish": func() error { return r.Publish(ctx, "", nil) },
-		"Hosts":   func() error { _, err := r.Hosts(ctx); return err },
+		"Grant":      func() error { return second(r.Grant(ctx, "a")) },
+		"GrantOf":    func() error { return second(r.GrantOf(ctx, "a")) },
+		"Resolve":    func() error { return second(r.Resolve(ctx, g.Host, g.Port)) },
+		"Lookup":     func() error { return second(r.Lookup(ctx, "a")) },
+		"Devices":    func() error { return second(r.Devices(ctx, "a")) },
+		"Hosts":      func() error { return second(r.Hosts(ctx)) },
+		"Addresses":  func() error { return second(r.Addresses(ctx, 10)) },
+		"AllDevices": func() error { return second(r.AllDevices(ctx, 10)) },
+		"Grants":     func() error { return second(r.Grants(ctx, 10)) },
+		"Renew":      func() error { return r.Renew(ctx, presence.Address{Login: "a", Source: presence.POP3}) },
+		"Connect":    func() error { return r.Connect(ctx, presence.Device{ID: "1", Login: "a"}) },
+		"Disconnect": func() error { return r.Disconnect(ctx, "a", "1") },
+		"Hold":       func() error { return r.Hold(ctx, g) },
+		"Release":    func() error { return r.Release(ctx, g) },
+		"Block":      func() error { return r.Block(ctx, g) },
+		"Publish":    func() error { return r.Publish(ctx, "", nil) },
 	}
-	for i := range 100 {
+	for i := range 50 {
 		for name, call := range calls {
 			began := time.Now()
 			pt.WantErr(t, call(), presence.ErrUnavailable)
@@ -129,6 +136,64 @@ func TestRedisHangs(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// A Redis that hangs holds up no end of the process.
+func TestRedisHangsAtTheEnd(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	r := openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: pt.TestHost}}, Timeout: time.Second})
+	r.Subscribe(func(string, []byte) {})
+	pt.MustGrant(t, r, "a")
+	s.signal(syscall.SIGSTOP)
+	defer s.signal(syscall.SIGCONT)
+	began := time.Now()
+	if err := r.Leave(t.Context()); err == nil {
+		t.Error("it left a Redis that hangs")
+	}
+	pt.OK(t, r.Close())
+	if d := time.Since(began); d > 4*time.Second+slack {
+		t.Errorf("leaving and closing took %v", d)
+	}
+}
+
+// A panic under a call is its error, one of the subscriber ends with its
+// message, and both go on.
+func TestRedisPanic(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	var logs pt.LogBook
+	var bug atomic.Bool
+	bug.Store(true)
+	one := openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: "one.example"}}, Timeout: time.Second,
+		Log: logs.Logger(), Probe: func(string, int) error {
+			if bug.Load() {
+				panic("a bug of the probe")
+			}
+			return nil
+		}})
+	_, err := one.Grant(t.Context(), "a")
+	pt.WantErr(t, err, presence.ErrUnavailable)
+	if logs.Count("a bug of the probe") != 1 {
+		t.Errorf("log: %s", &logs)
+	}
+	bug.Store(false)
+	pt.MustGrant(t, one, "b")
+
+	two := openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: "two.example"}}, Timeout: time.Second})
+	var in inbox
+	one.Subscribe(func(from string, msg []byte) {
+		if string(msg) == "evil" {
+			panic("a bug of the subscriber")
+		}
+		in.take(from, msg)
+	})
+	reaches(t, two, "one.example", &in)
+	pt.OK(t, two.Publish(t.Context(), "one.example", []byte("evil")))
+	reaches(t, two, "one.example", &in)
+	if logs.Count("a bug of the subscriber") != 1 {
+		t.Errorf("log: %s", &logs)
+	}
 }
 
 // slack is what a busy machine may add to a time.
