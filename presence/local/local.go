@@ -36,7 +36,7 @@ type Options struct {
 	Ranges    presence.HostRanges               // ports granted; the first host is the primary one
 	ID        string                            // of this process, for Hosts; may be empty
 	Probe     func(host string, port int) error // called before a port is newly granted; may be nil
-	MaxLogins int                               // logins kept; the oldest address is dropped; zero means DefaultMaxLogins
+	MaxLogins int                               // kept, the newest; zero means DefaultMaxLogins
 	TTL       presence.TTLs
 	Log       *slog.Logger // nil discards
 }

@@ -86,7 +86,8 @@ func TestReadOnly(t *testing.T) {
 		if of := pt.Must[presence.Grant](t)(r.GrantOf(ctx, "a")); !of.Held || of.Port != g.Port {
 			t.Errorf("grant %+v, want %+v, held", of, g)
 		}
-		if a := pt.Must[presence.Address](t)(r.Lookup(ctx, "a")); a.Source != presence.Desk || a.IP != pt.IP("192.0.2.1") {
+		a := pt.Must[presence.Address](t)(r.Lookup(ctx, "a"))
+		if a.Source != presence.Desk || a.IP != pt.IP("192.0.2.1") {
 			t.Errorf("address %+v", a)
 		}
 		if as := pt.Must[[]presence.Address](t)(r.Addresses(ctx, 5)); len(as) != 1 {
@@ -181,7 +182,8 @@ func TestClockJumped(t *testing.T) {
 	pt.OK(t, l.Close())
 	db := pt.Must[*sql.DB](t)(sql.Open("sqlite3", path))
 	for _, q := range []string{
-		`UPDATE grants SET granted = granted + 1000000000000, renewed = renewed + 1000000000000, held = 1 WHERE login = 'a'`,
+		`UPDATE grants SET granted = granted + 1000000000000, renewed = renewed + 1000000000000, held = 1
+			WHERE login = 'a'`,
 		`UPDATE grants SET granted = 0, renewed = 0 WHERE login = 'b'`,
 	} {
 		if _, err := db.Exec(q); err != nil {
@@ -210,7 +212,8 @@ func TestFileGone(t *testing.T) {
 	g := pt.MustGrant(t, l, "a")
 	db := pt.Must[*sql.DB](t)(sql.Open("sqlite3", path))
 	defer db.Close()
-	if _, err := db.Exec(`CREATE TRIGGER full BEFORE INSERT ON grants BEGIN SELECT RAISE(FAIL, 'disk full'); END`); err != nil {
+	const full = `CREATE TRIGGER full BEFORE INSERT ON grants BEGIN SELECT RAISE(FAIL, 'disk full'); END`
+	if _, err := db.Exec(full); err != nil {
 		t.Fatal(err)
 	}
 	_, err := l.Grant(ctx, "b")
@@ -248,29 +251,38 @@ func TestManyLogins(t *testing.T) {
 	}
 }
 
-// A file of the version before is read, with its ports.
-func TestUpgrade(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "presence.db")
+// oldFile makes a file of an older program. $NOW in the statements is the time.
+func oldFile(t *testing.T, statements ...string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "presence.db")
 	db := pt.Must[*sql.DB](t)(sql.Open("sqlite3", path))
-	for _, q := range []string{
+	for _, q := range append([]string{
 		`CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID`,
-		`CREATE TABLE grants (port INTEGER PRIMARY KEY, login TEXT NOT NULL UNIQUE, granted INTEGER NOT NULL, renewed INTEGER NOT NULL, held_until INTEGER NOT NULL)`,
-		`CREATE TABLE addresses (login TEXT PRIMARY KEY, ip TEXT NOT NULL, host TEXT NOT NULL, source TEXT NOT NULL, seen INTEGER NOT NULL) WITHOUT ROWID`,
-		`CREATE TABLE devices (login TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (login, id)) WITHOUT ROWID`,
+		`CREATE TABLE addresses (login TEXT PRIMARY KEY, ip TEXT NOT NULL, host TEXT NOT NULL, source TEXT NOT NULL,
+			seen INTEGER NOT NULL) WITHOUT ROWID`,
 		`INSERT INTO settings VALUES ('host', 'relay.mall.example')`,
-		fmt.Sprintf(`INSERT INTO grants VALUES (20777, 'a', %[1]d, %[1]d, 0)`, time.Now().UnixMilli()),
-		`PRAGMA user_version = 1`,
-	} {
-		if _, err := db.Exec(q); err != nil {
+	}, statements...) {
+		if _, err := db.Exec(strings.ReplaceAll(q, "$NOW", fmt.Sprint(time.Now().UnixMilli()))); err != nil {
 			t.Fatal(err)
 		}
 	}
+	pt.OK(t, db.Close())
+	return path
+}
+
+// A file of version 1, which had one host, is read with its ports.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	path := oldFile(t,
+		`CREATE TABLE grants (port INTEGER PRIMARY KEY, login TEXT NOT NULL UNIQUE, granted INTEGER NOT NULL,
+			renewed INTEGER NOT NULL, held_until INTEGER NOT NULL)`,
+		`CREATE TABLE devices (login TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (login, id)) WITHOUT ROWID`,
+		`INSERT INTO grants VALUES (20777, 'a', $NOW, $NOW, 0)`,
+		`PRAGMA user_version = 1`)
 	if f, err := Open(Options{Path: path, ReadOnly: true, Ranges: pt.Options{}.Ranges()}); err == nil {
 		f.Close()
 		t.Error("the old version was read as the new one")
 	}
-	pt.OK(t, db.Close())
 	l := openLocal(t, Options{Path: path})
 	if g := pt.MustGrant(t, l, "a"); g.Port != 20777 {
 		t.Errorf("port %d after the upgrade, want 20777", g.Port)
@@ -286,26 +298,16 @@ func TestUpgrade(t *testing.T) {
 // Version 2 had devices and hosts, which die with their process.
 func TestUpgrade2(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "presence.db")
-	db := pt.Must[*sql.DB](t)(sql.Open("sqlite3", path))
-	for _, q := range []string{
-		`CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID`,
-		`CREATE TABLE addresses (login TEXT PRIMARY KEY, ip TEXT NOT NULL, host TEXT NOT NULL, source TEXT NOT NULL, seen INTEGER NOT NULL) WITHOUT ROWID`,
-		`CREATE TABLE grants (host TEXT NOT NULL, port INTEGER NOT NULL, login TEXT NOT NULL UNIQUE, granted INTEGER NOT NULL,
-			renewed INTEGER NOT NULL, held_until INTEGER NOT NULL, PRIMARY KEY (host, port)) WITHOUT ROWID`,
+	path := oldFile(t,
+		`CREATE TABLE grants (host TEXT NOT NULL, port INTEGER NOT NULL, login TEXT NOT NULL UNIQUE,
+			granted INTEGER NOT NULL, renewed INTEGER NOT NULL, held_until INTEGER NOT NULL,
+			PRIMARY KEY (host, port)) WITHOUT ROWID`,
 		`CREATE TABLE devices (login TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (login, id)) WITHOUT ROWID`,
 		`CREATE TABLE hosts (name TEXT PRIMARY KEY) WITHOUT ROWID`,
-		`INSERT INTO settings VALUES ('host', 'relay.mall.example')`,
-		fmt.Sprintf(`INSERT INTO grants VALUES ('relay.mall.example', 20777, 'a', %[1]d, %[1]d, %[1]d)`, time.Now().UnixMilli()),
-		fmt.Sprintf(`INSERT INTO grants VALUES ('relay.mall.example', 20778, 'b', %[1]d, %[1]d, 0)`, time.Now().UnixMilli()),
-		fmt.Sprintf(`INSERT INTO addresses VALUES ('a', '192.0.2.1', '', 'pop3', %d)`, time.Now().UnixMilli()),
-		`PRAGMA user_version = 2`,
-	} {
-		if _, err := db.Exec(q); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pt.OK(t, db.Close())
+		`INSERT INTO grants VALUES ('relay.mall.example', 20777, 'a', $NOW, $NOW, $NOW)`,
+		`INSERT INTO grants VALUES ('relay.mall.example', 20778, 'b', $NOW, $NOW, 0)`,
+		`INSERT INTO addresses VALUES ('a', '192.0.2.1', '', 'pop3', $NOW)`,
+		`PRAGMA user_version = 2`)
 	ctx, l := t.Context(), openLocal(t, Options{Path: path})
 	a, b := pt.MustGrant(t, l, "a"), pt.MustGrant(t, l, "b")
 	if a.Port != 20777 || !a.Held || b.Port != 20778 || b.Held {
@@ -313,13 +315,14 @@ func TestUpgrade2(t *testing.T) {
 	}
 	pt.Must[presence.Address](t)(l.Lookup(ctx, "a"))
 	pt.OK(t, l.Close())
-	db = pt.Must[*sql.DB](t)(sql.Open("sqlite3", path))
+	db := pt.Must[*sql.DB](t)(sql.Open("sqlite3", path))
 	defer db.Close()
 	if _, err := db.Exec(`PRAGMA user_version = 4`); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := Open(Options{Path: path, Ranges: pt.Options{}.Ranges()}); err == nil || !strings.Contains(err.Error(), "newer") {
-		t.Errorf("the file of a newer program: %v, error %v", l, err)
+	_, err := Open(Options{Path: path, Ranges: pt.Options{}.Ranges()})
+	if err == nil || !strings.Contains(err.Error(), "newer") {
+		t.Errorf("the file of a newer program: error %v", err)
 	}
 }
 

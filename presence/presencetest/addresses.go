@@ -20,7 +20,8 @@ func testAddresses(t *testing.T, w world) {
 	OK(t, d.Renew(ctx, presence.Address{Login: "host@mall.example", IP: IP("192.0.2.7"), Host: "pc.example",
 		Source: presence.POP3}))
 	a := Must[presence.Address](t)(d.Lookup(ctx, "host@mall.example"))
-	if a.IP != IP("192.0.2.7") || a.Host != "pc.example" || a.Source != presence.POP3 || a.Login != "host@mall.example" {
+	if a.IP != IP("192.0.2.7") || a.Host != "pc.example" || a.Source != presence.POP3 ||
+		a.Login != "host@mall.example" {
 		t.Errorf("address %+v", a)
 	}
 	if a.Seen.Before(before.Add(-time.Second)) || a.Seen.After(time.Now().Add(time.Second)) {

@@ -26,14 +26,16 @@ func testDevices(t *testing.T, w world) {
 	if len(ds) != 2 || ds[0].ID != "1" || ds[1].ID != "2" {
 		t.Fatalf("devices %+v", ds)
 	}
-	if got := ds[0]; got.Name != desk.Name || got.Host != "h" || got.IP != desk.IP || got.Source != presence.Desk || got.Login != "a" ||
+	if got := ds[0]; got.Name != desk.Name || got.Host != "h" || got.IP != desk.IP ||
+		got.Source != presence.Desk || got.Login != "a" ||
 		got.Connected.Sub(desk.Connected).Abs() > time.Second || time.Since(got.Heartbeat) > time.Second {
 		t.Errorf("device %+v, want %+v", got, desk)
 	}
 	first := ds[1].Connected
 	time.Sleep(20 * time.Millisecond)
 	OK(t, d.Connect(ctx, agent)) // a heartbeat
-	if ds = Must[[]presence.Device](t)(d.Devices(ctx, "a")); !ds[1].Connected.Equal(first) || !ds[1].Heartbeat.After(first) {
+	ds = Must[[]presence.Device](t)(d.Devices(ctx, "a"))
+	if !ds[1].Connected.Equal(first) || !ds[1].Heartbeat.After(first) {
 		t.Errorf("after a heartbeat: connected %v, heartbeat %v, want %v and later", ds[1].Connected,
 			ds[1].Heartbeat, first)
 	}
@@ -113,7 +115,8 @@ func testAllDevices(t *testing.T, w world) {
 	}
 	OK(t, d.Connect(ctx, presence.Device{ID: "1", Login: "b", Source: presence.Desk,
 		Relay: "other.example"})) // it moved and is back
-	if ds := Must[[]presence.Device](t)(d.Devices(ctx, "b")); len(ds) != 1 || ds[0].Away || ds[0].Relay != "other.example" {
+	ds := Must[[]presence.Device](t)(d.Devices(ctx, "b"))
+	if len(ds) != 1 || ds[0].Away || ds[0].Relay != "other.example" {
 		t.Errorf("after it moved: %+v", ds)
 	}
 	time.Sleep(w.ttl * 11 / 10)

@@ -84,7 +84,8 @@ func TestRedisBus(t *testing.T) {
 	pt.OK(t, one.Publish(ctx, "", []byte("all")))
 	pt.OK(t, one.Publish(ctx, "nobody.example", []byte("lost")))
 	pt.Eventually(t, 5*time.Second, func() error {
-		if in2.count("one.example: "+string(binary)) != 1 || in2.count("one.example: all") != 1 || in3.count("one.example: all") != 1 {
+		if in2.count("one.example: "+string(binary)) != 1 || in2.count("one.example: all") != 1 ||
+			in3.count("one.example: all") != 1 {
 			return errors.New("a message is missing")
 		}
 		return nil

@@ -26,7 +26,8 @@ func TestRedisRestartedEmpty(t *testing.T) {
 	s := startRedis(t)
 	var logs pt.LogBook
 	ctx, r := t.Context(), openRedis(t, Options{URL: s.url(),
-		Ranges: presence.HostRanges{{Host: pt.TestHost, Range: pt.Narrow(50)}}, Timeout: 250 * time.Millisecond, Log: logs.Logger()})
+		Ranges: presence.HostRanges{{Host: pt.TestHost, Range: pt.Narrow(50)}}, Timeout: 250 * time.Millisecond,
+		Log: logs.Logger()})
 	gs := pt.Fill(t, r, 45)
 	held := gs[7]
 	pt.OK(t, r.Hold(ctx, held))

@@ -14,8 +14,10 @@ import (
 
 func TestParseURL(t *testing.T) {
 	t.Parallel()
-	o := pt.Must[*goredis.UniversalOptions](t)(parseURL("redis://us%40r:p%2Fw@a:1,b,[::1]:3/0?master=m&sentinel_password=x"))
-	if fmt.Sprint(o.Addrs) != "[a:1 b:6379 [::1]:3]" || o.Username != "us@r" || o.Password != "p/w" || o.MasterName != "m" || o.SentinelPassword != "x" {
+	const full = "redis://us%40r:p%2Fw@a:1,b,[::1]:3/0?master=m&sentinel_password=x"
+	o := pt.Must[*goredis.UniversalOptions](t)(parseURL(full))
+	if fmt.Sprint(o.Addrs) != "[a:1 b:6379 [::1]:3]" || o.Username != "us@r" || o.Password != "p/w" ||
+		o.MasterName != "m" || o.SentinelPassword != "x" {
 		t.Errorf("%+v", o)
 	}
 	o = pt.Must[*goredis.UniversalOptions](t)(parseURL("rediss://redis.example/4"))

@@ -243,7 +243,8 @@ func (f *File) Primary() (name string, err error) {
 
 // Grants calls do with every grant, the one idle for longest first.
 func (f *File) Grants(do func(Grant)) error {
-	return f.rows(`SELECT host, port, login, granted, renewed, held FROM grants ORDER BY renewed`, func(rs *sql.Rows) error {
+	const query = `SELECT host, port, login, granted, renewed, held FROM grants ORDER BY renewed`
+	return f.rows(query, func(rs *sql.Rows) error {
 		var g Grant
 		var granted, used int64
 		err := rs.Scan(&g.Host, &g.Port, &g.Login, &granted, &used, &g.Held)
@@ -257,7 +258,8 @@ func (f *File) Grants(do func(Grant)) error {
 
 // Addresses calls do with every address, the oldest first.
 func (f *File) Addresses(do func(presence.Address)) error {
-	return f.rows(`SELECT login, ip, host, source, seen FROM addresses ORDER BY seen`, func(rs *sql.Rows) error {
+	const query = `SELECT login, ip, host, source, seen FROM addresses ORDER BY seen`
+	return f.rows(query, func(rs *sql.Rows) error {
 		var a presence.Address
 		var ip string
 		var seen int64
