@@ -64,7 +64,7 @@ type Directory struct {
 	idle    *list.List        // of *grant with the one idle for longest in front
 	blocked map[int]time.Time // slot → until
 
-	// What is to be written to the file.
+	// Changes that are to be written to the file.
 	urgent      []*grant // their callers wait for the commit
 	dirtySlots  map[int]struct{}
 	dirtyLogins map[string]struct{}
@@ -151,7 +151,7 @@ func (d *Directory) Leave(ctx context.Context) (err error) {
 	return nil
 }
 
-// Close writes what is still to be written and closes the file.
+// Close writes the changes that wait and closes the file.
 func (d *Directory) Close() error {
 	d.mu.Lock()
 	closed := d.closed

@@ -141,7 +141,7 @@ func TestRedisClusterNodeHangs(t *testing.T) {
 	if d := time.Since(began); d > timeout+slack {
 		t.Errorf("the first call took %v", d)
 	}
-	// The keeper finds out which server it is.
+	// The heartbeat goroutine finds out which server it is.
 	pt.Eventually(t, 5*time.Second, func() error {
 		if logs.Count("does not answer") == 0 {
 			return errors.New("the outage was not reported")

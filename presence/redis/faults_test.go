@@ -26,7 +26,7 @@ func TestRedisRestartedEmpty(t *testing.T) {
 	s := startRedis(t)
 	var logs pt.LogBook
 	ctx, r := t.Context(), openRedis(t, Options{URL: s.url(),
-		Ranges: presence.HostRanges{{Host: pt.TestHost, Range: pt.Narrow(50)}}, Timeout: 250 * time.Millisecond,
+		Ranges: presence.HostRanges{{Host: pt.TestHost, Range: pt.Narrow(50)}}, Timeout: time.Second,
 		Log: logs.Logger()})
 	gs := pt.Fill(t, r, 45)
 	held := gs[7]

@@ -19,8 +19,8 @@ import (
 	"github.com/chmail/chmail/presence/internal/shared"
 )
 
-// maxRaces bounds how often one Grant begins again because another host or the
-// keeper was quicker.
+// maxRaces bounds how often one Grant begins again because another host was
+// quicker, or because this one was not announced.
 const maxRaces = 16
 
 var errReply = errors.New("presence: a reply of Redis cannot be read")

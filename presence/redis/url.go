@@ -86,8 +86,8 @@ func readHosts(list string) (addrs []string, err error) {
 	return addrs, nil
 }
 
-// readParameters reads what stands after the question mark, and returns the
-// file of the authority.
+// readParameters reads the part after the question mark, and returns the file of
+// the authority.
 func readParameters(query url.Values, opt *goredis.UniversalOptions) (ca string, err error) {
 	for name, values := range query {
 		v := values[len(values)-1]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Package file is the SQLite file of what presence keeps over a restart: whose
-// each granted port is, and where each login was seen last.
+// Package file is the SQLite file that presence keeps over a restart: whose each
+// granted port is, and where each login was seen last.
 package file
 
 import (
@@ -80,7 +80,7 @@ type Grant struct {
 	Held    bool      // a conversation was on it
 }
 
-// Change is what one transaction writes.
+// Change is written in one transaction.
 type Change struct {
 	Primary   string // name of the primary relay host; empty leaves the one that is there
 	Grants    []Grant
