@@ -10,7 +10,7 @@ import (
 
 	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/presence"
-	"github.com/chmail/chmail/presence/presencetest"
+	pt "github.com/chmail/chmail/presence/presencetest"
 )
 
 func initPresence(t *testing.T, name, block string) (*Presence, error) {
@@ -23,13 +23,14 @@ func TestPresence(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "presence.db")
 	m, err := initPresence(t, "presence.local", "ports 21000-21009\npath "+path+"\nmax_logins 10\ndebug yes")
-	presencetest.OK(t, err)
-	if g := presencetest.MustGrant(t, m, "a"); g.Host != "mx.example" || !(presence.Range{Lo: 21000, Hi: 21009}).Contains(g.Port) {
+	pt.OK(t, err)
+	if g := pt.MustGrant(t, m, "a"); g.Host != "mx.example" || !(presence.Range{Lo: 21000,
+		Hi: 21009}).Contains(g.Port) {
 		t.Errorf("grant %+v", g)
 	}
 	m, err = initPresence(t, "presence.redis", "url "+testpart.Redis(t).URL()+"\nprefix x\nhost Relay.mall.example\ntimeout 1s\npath "+path+"2")
-	presencetest.OK(t, err)
-	if g := presencetest.MustGrant(t, m, "a"); g.Host != "relay.mall.example" {
+	pt.OK(t, err)
+	if g := pt.MustGrant(t, m, "a"); g.Host != "relay.mall.example" {
 		t.Errorf("grant %+v", g)
 	}
 }
@@ -38,17 +39,17 @@ func TestPresenceHosts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	m, err := initPresence(t, "presence.local", "ports 21000-21001\nports 21000-21001 second.example\npath "+filepath.Join(dir, "local.db"))
-	presencetest.OK(t, err)
+	pt.OK(t, err)
 	for i, want := range []string{"mx.example", "mx.example", "second.example"} {
-		if g := presencetest.MustGrant(t, m, fmt.Sprint("u", i)); g.Host != want {
+		if g := pt.MustGrant(t, m, fmt.Sprint("u", i)); g.Host != want {
 			t.Errorf("grant %d on %s, want %s", i, g.Host, want)
 		}
 	}
 	if m.Bus() != nil {
 		t.Error("one machine has a bus")
 	}
-	id := presencetest.Must[string](t)(presence.Identity(filepath.Join(dir, "presence.id")))
-	if hs := presencetest.Must[[]presence.Host](t)(m.Hosts(t.Context())); len(hs) != 2 || hs[0].ID != id {
+	id := pt.Must[string](t)(presence.Identity(filepath.Join(dir, "presence.id")))
+	if hs := pt.Must[[]presence.Host](t)(m.Hosts(t.Context())); len(hs) != 2 || hs[0].ID != id {
 		t.Errorf("hosts %+v, id %q", hs, id)
 	}
 }
@@ -61,16 +62,17 @@ func TestPresenceNameTaken(t *testing.T) {
 		return "url " + s.URL() + "\ntimeout 1s\npath " + filepath.Join(t.TempDir(), "presence.db") + "\n" + extra
 	}
 	first, err := initPresence(t, "presence.redis", block(""))
-	presencetest.OK(t, err)
+	pt.OK(t, err)
 	if first.Bus() == nil {
 		t.Error("no bus")
 	}
 	_, err = initPresence(t, "presence.redis", block(""))
-	if err == nil || !strings.Contains(err.Error(), presence.ErrNameTaken.Error()) || !strings.Contains(err.Error(), "mx.example") || strings.Contains(err.Error(), "\n") {
+	if text := fmt.Sprint(err); !strings.Contains(text, presence.ErrNameTaken.Error()) ||
+		!strings.Contains(text, "mx.example") || strings.Contains(text, "\n") {
 		t.Errorf("error %q, want one line with the name", err)
 	}
 	other, err := initPresence(t, "presence.redis", block("host mx.example 127.0.0.2"))
-	presencetest.OK(t, err)
+	pt.OK(t, err)
 	if got := other.RelayHost(); got != "127.0.0.2" {
 		t.Errorf("the other machine is %s", got)
 	}

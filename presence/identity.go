@@ -15,7 +15,7 @@ import (
 
 // Identity reads the file that says which process this is across restarts, 128
 // random bits in hexadecimal, and makes it when it is missing. An empty file is
-// what a power cut left of one that was never used: it is made anew.
+// made anew: a power cut left it before anybody used it.
 func Identity(path string) (string, error) {
 	b, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

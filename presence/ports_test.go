@@ -10,7 +10,8 @@ import (
 
 func TestParseRange(t *testing.T) {
 	t.Parallel()
-	for s, want := range map[string]Range{"20000-29999": {20000, 29999}, " 1024 - 65535": {1024, 65535}, "8000": {8000, 8000}} {
+	for s, want := range map[string]Range{"20000-29999": {20000, 29999}, " 1024 - 65535": {1024, 65535},
+		"8000": {8000, 8000}} {
 		if r := must[Range](t)(ParseRange(s)); r != want {
 			t.Errorf("%q is %v, want %v", s, r, want)
 		}

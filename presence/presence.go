@@ -191,12 +191,12 @@ type Hosts interface {
 }
 
 // Bus carries short messages between the relay hosts that share a Directory.
-// At most once, and bounded: what a queue cannot take is dropped and counted.
+// At most once, and bounded: a message for a full queue is dropped and counted.
 type Bus interface {
 	// Publish sends a message of at most MaxMessage bytes to the process that
 	// has a host name, or to all others when to is empty.
 	Publish(ctx context.Context, to string, msg []byte) error
-	// Subscribe names who takes the messages, once, before the first Publish. f
+	// Subscribe names the function that takes the messages, once, before the first Publish. f
 	// is called from one goroutine with the sender's primary name, and is quick.
 	Subscribe(f func(from string, msg []byte))
 }

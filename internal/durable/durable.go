@@ -16,8 +16,8 @@ var syncFile = (*os.File).Sync
 
 // WriteFile gives a file its content, or a new one, with the permissions perm.
 // When it returns nil the content is on the disk under that name. After an
-// error, or a power cut before it returns, the file is as it was or as it shall
-// be, never empty or cut short.
+// error, or a power cut before it returns, the file has its old content or the
+// new one: it is never empty or cut short.
 func WriteFile(path string, data []byte, perm os.FileMode) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")

@@ -103,7 +103,7 @@ func (d *Directory) Addresses(ctx context.Context, limit int) (as []presence.Add
 	return as, nil
 }
 
-// sweep forgets what has expired; both lists have the oldest in front.
+// sweep forgets expired entries; both lists have the oldest in front.
 func (d *Directory) sweep(now time.Time) {
 	for e := d.beats.Front(); e != nil; e = d.beats.Front() {
 		dev := e.Value.(*device)

@@ -37,7 +37,8 @@ func (d *Directory) live(e *grant, now time.Time) bool {
 
 func (d *Directory) view(e *grant, now time.Time) presence.Grant {
 	host, port := d.slots.place(e.slot)
-	return presence.Grant{Login: e.login, Host: host, Port: port, Granted: e.granted, Renewed: e.used, Held: e.held(now)}
+	return presence.Grant{Login: e.login, Host: host, Port: port, Granted: e.granted, Renewed: e.used,
+		Held: e.held(now)}
 }
 
 // Grant implements presence.Grants.
@@ -85,12 +86,14 @@ func (d *Directory) renewOrReserve(ctx context.Context, login string) (e *grant,
 	}
 	defer d.mu.Unlock()
 	if d.left {
-		return nil, false, fmt.Errorf("granting a port to %s: %w: this relay host is leaving", login, presence.ErrUnavailable)
+		return nil, false, fmt.Errorf("granting a port to %s: %w: this relay host is leaving",
+			login, presence.ErrUnavailable)
 	}
 	now := time.Now()
 	if e = d.byLogin[login]; e == nil {
 		if e = d.reserve(login, now); e == nil {
-			return nil, false, fmt.Errorf("granting a port of %s to %s: %w", presence.HostRanges(d.slots), login, presence.ErrNoPort)
+			return nil, false, fmt.Errorf("granting a port of %s to %s: %w",
+				presence.HostRanges(d.slots), login, presence.ErrNoPort)
 		}
 		return e, true, nil
 	}
@@ -131,7 +134,8 @@ func (d *Directory) reserve(login string, now time.Time) *grant {
 		first, span := r.Range.First(login)-r.Range.Lo, r.Range.Span()
 		for i := range span {
 			at := (first + i) % span
-			if slot := base + at; d.bySlot[slot] == nil && !presence.BadPort(r.Range.Lo+at) && !d.isBlocked(slot, now) {
+			slot := base + at
+			if d.bySlot[slot] == nil && !presence.BadPort(r.Range.Lo+at) && !d.isBlocked(slot, now) {
 				e.slot = slot
 				d.insert(e)
 				return e
@@ -193,7 +197,8 @@ func (d *Directory) giveUp(e *grant, why error) {
 	e.ready = nil
 	d.mu.Unlock()
 	host, port := d.slots.place(e.slot)
-	d.opt.Log.Warn("port cannot be had and is skipped", "relay", host, "port", port, "for", d.opt.TTL.Blocked, "err", why)
+	d.opt.Log.Warn("port cannot be had and is skipped", "relay", host, "port", port, "for", d.opt.TTL.Blocked,
+		"err", why)
 }
 
 func (d *Directory) block(slot int, now time.Time) {

@@ -36,7 +36,7 @@ type Options struct {
 	Ranges    presence.HostRanges               // ports granted; the first host is the primary one
 	ID        string                            // of this process, for Hosts; may be empty
 	Probe     func(host string, port int) error // called before a port is newly granted; may be nil
-	MaxLogins int                               // logins kept; the oldest address is dropped; zero means DefaultMaxLogins
+	MaxLogins int                               // kept, the newest; zero means DefaultMaxLogins
 	TTL       presence.TTLs
 	Log       *slog.Logger // nil discards
 }
@@ -64,7 +64,7 @@ type Directory struct {
 	idle    *list.List        // of *grant with the one idle for longest in front
 	blocked map[int]time.Time // slot → until
 
-	// What is to be written to the file.
+	// Changes that are to be written to the file.
 	urgent      []*grant // their callers wait for the commit
 	dirtySlots  map[int]struct{}
 	dirtyLogins map[string]struct{}
@@ -133,7 +133,8 @@ func (d *Directory) Hosts(ctx context.Context) (hs []presence.Host, err error) {
 	}
 	now := time.Now()
 	for _, r := range d.slots {
-		hs = append(hs, presence.Host{Name: r.Host, ID: d.opt.ID, Ports: r.Range.String(), Started: d.started, Heartbeat: now})
+		hs = append(hs, presence.Host{Name: r.Host, ID: d.opt.ID, Ports: r.Range.String(), Started: d.started,
+			Heartbeat: now})
 	}
 	shared.SortHosts(hs)
 	return hs, nil
@@ -150,7 +151,7 @@ func (d *Directory) Leave(ctx context.Context) (err error) {
 	return nil
 }
 
-// Close writes what is still to be written and closes the file.
+// Close writes the changes that wait and closes the file.
 func (d *Directory) Close() error {
 	d.mu.Lock()
 	closed := d.closed

@@ -14,25 +14,26 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/presence"
-	"github.com/chmail/chmail/presence/presencetest"
+	pt "github.com/chmail/chmail/presence/presencetest"
 )
 
 func openLocal(t testing.TB, o Options) *Directory {
 	t.Helper()
 	if o.Ranges == nil {
-		o.Ranges = presencetest.Options{}.Ranges()
+		o.Ranges = pt.Options{}.Ranges()
 	}
-	d := presencetest.Must[*Directory](t)(Open(o))
+	d := pt.Must[*Directory](t)(Open(o))
 	t.Cleanup(func() { d.Close() })
 	return d
 }
 
 func TestLocal(t *testing.T) {
 	t.Parallel()
-	presencetest.Suite{TTL: time.Minute, FakeClock: true, New: func(t *testing.T) presencetest.Open {
+	pt.Suite{TTL: time.Minute, FakeClock: true, New: func(t *testing.T) pt.Open {
 		path := filepath.Join(t.TempDir(), "presence?#%.db")
-		return func(t *testing.T, o presencetest.Options) presence.Directory {
-			return openLocal(t, Options{Path: path, Ranges: o.Ranges(), ID: "test", Probe: o.Probe, TTL: o.TTL, Log: o.Log})
+		return func(t *testing.T, o pt.Options) presence.Directory {
+			return openLocal(t, Options{Path: path, Ranges: o.Ranges(), ID: "test", Probe: o.Probe, TTL: o.TTL,
+				Log: o.Log})
 		}
 	}}.Run(t)
 }
@@ -40,7 +41,7 @@ func TestLocal(t *testing.T) {
 func TestInMemory(t *testing.T) {
 	t.Parallel()
 	l := openLocal(t, Options{})
-	if g := presencetest.MustGrant(t, l, "a"); g.Port != presencetest.MustGrant(t, l, "a").Port {
+	if g := pt.MustGrant(t, l, "a"); g.Port != pt.MustGrant(t, l, "a").Port {
 		t.Error("port changed")
 	}
 }
@@ -52,7 +53,8 @@ func TestErrors(t *testing.T) {
 		{Ranges: presence.HostRanges{{Host: "a b"}}},
 		{Ranges: presence.HostRanges{{Host: "h", Range: presence.Range{Lo: 5, Hi: 2}}}},
 		{Ranges: presence.HostRanges{{Host: "h", Range: presence.Range{Lo: 6665, Hi: 6669}}}},
-		{Ranges: presence.HostRanges{{Host: "h", Range: presence.Range{Lo: 1, Hi: 2}}, {Host: "H", Range: presence.Range{Lo: 3, Hi: 4}}}},
+		{Ranges: presence.HostRanges{{Host: "h", Range: presence.Range{Lo: 1, Hi: 2}},
+			{Host: "H", Range: presence.Range{Lo: 3, Hi: 4}}}},
 		{Ranges: presence.HostRanges{{Host: "h"}}, Path: filepath.Join(t.TempDir(), "missing", "presence.db")},
 	} {
 		if l, err := Open(o); err == nil {
@@ -66,44 +68,45 @@ func TestErrors(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "presence.db")
-	if _, err := Open(Options{Path: path, ReadOnly: true, Ranges: presencetest.Options{}.Ranges()}); err == nil {
+	if _, err := Open(Options{Path: path, ReadOnly: true, Ranges: pt.Options{}.Ranges()}); err == nil {
 		t.Fatal("a missing file was read")
 	}
 	ctx, l := t.Context(), openLocal(t, Options{Path: path})
-	g := presencetest.MustGrant(t, l, "a")
-	presencetest.OK(t, l.Connect(ctx, presence.Device{ID: "1", Login: "a", Source: presence.Desk, IP: presencetest.IP("192.0.2.1")}))
-	presencetest.OK(t, l.Hold(ctx, g))
-	presencetest.OK(t, l.Close())
-	before := presencetest.Must[[]byte](t)(os.ReadFile(path))
+	g := pt.MustGrant(t, l, "a")
+	pt.OK(t, l.Connect(ctx, presence.Device{ID: "1", Login: "a", Source: presence.Desk, IP: pt.IP("192.0.2.1")}))
+	pt.OK(t, l.Hold(ctx, g))
+	pt.OK(t, l.Close())
+	before := pt.Must[[]byte](t)(os.ReadFile(path))
 
 	for range 2 { // reading does not stand in the way of reading
 		r := openLocal(t, Options{Path: path, ReadOnly: true})
-		if login := presencetest.Must[string](t)(r.Resolve(ctx, presencetest.TestHost, g.Port)); login != "a" {
+		if login := pt.Must[string](t)(r.Resolve(ctx, pt.TestHost, g.Port)); login != "a" {
 			t.Errorf("port %d is %q's", g.Port, login)
 		}
-		if of := presencetest.Must[presence.Grant](t)(r.GrantOf(ctx, "a")); !of.Held || of.Port != g.Port {
+		if of := pt.Must[presence.Grant](t)(r.GrantOf(ctx, "a")); !of.Held || of.Port != g.Port {
 			t.Errorf("grant %+v, want %+v, held", of, g)
 		}
-		if a := presencetest.Must[presence.Address](t)(r.Lookup(ctx, "a")); a.Source != presence.Desk || a.IP != presencetest.IP("192.0.2.1") {
+		a := pt.Must[presence.Address](t)(r.Lookup(ctx, "a"))
+		if a.Source != presence.Desk || a.IP != pt.IP("192.0.2.1") {
 			t.Errorf("address %+v", a)
 		}
-		if as := presencetest.Must[[]presence.Address](t)(r.Addresses(ctx, 5)); len(as) != 1 {
+		if as := pt.Must[[]presence.Address](t)(r.Addresses(ctx, 5)); len(as) != 1 {
 			t.Errorf("addresses %+v", as)
 		}
-		if gs := presencetest.Must[[]presence.Grant](t)(r.Grants(ctx, 5)); len(gs) != 1 || gs[0].Port != g.Port {
+		if gs := pt.Must[[]presence.Grant](t)(r.Grants(ctx, 5)); len(gs) != 1 || gs[0].Port != g.Port {
 			t.Errorf("grants %+v", gs)
 		}
-		if ds := presencetest.Must[[]presence.Device](t)(r.AllDevices(ctx, 5)); len(ds) != 0 {
+		if ds := pt.Must[[]presence.Device](t)(r.AllDevices(ctx, 5)); len(ds) != 0 {
 			t.Errorf("devices of a process that is gone: %+v", ds)
 		}
-		if hs := presencetest.Must[[]presence.Host](t)(r.Hosts(ctx)); len(hs) != 0 {
+		if hs := pt.Must[[]presence.Host](t)(r.Hosts(ctx)); len(hs) != 0 {
 			t.Errorf("hosts of a process that is gone: %+v", hs)
 		}
 		_, err := r.Grant(ctx, "b")
-		presencetest.WantErr(t, err, presence.ErrUnavailable)
-		presencetest.OK(t, r.Renew(ctx, presence.Address{Login: "b", Source: presence.POP3}))
+		pt.WantErr(t, err, presence.ErrUnavailable)
+		pt.OK(t, r.Renew(ctx, presence.Address{Login: "b", Source: presence.POP3}))
 	}
-	if after := presencetest.Must[[]byte](t)(os.ReadFile(path)); !bytes.Equal(before, after) {
+	if after := pt.Must[[]byte](t)(os.ReadFile(path)); !bytes.Equal(before, after) {
 		t.Error("reading wrote to the file")
 	}
 }
@@ -115,14 +118,14 @@ func TestKilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "presence.db")
 		ctx, l := t.Context(), openLocal(t, Options{Path: path})
-		g := presencetest.MustGrant(t, l, "a")
-		presencetest.OK(t, l.Renew(ctx, presence.Address{Login: "a", Source: presence.POP3}))
-		presencetest.OK(t, l.Hold(ctx, g))
+		g := pt.MustGrant(t, l, "a")
+		pt.OK(t, l.Renew(ctx, presence.Address{Login: "a", Source: presence.POP3}))
+		pt.OK(t, l.Hold(ctx, g))
 		time.Sleep(flushEvery + time.Millisecond)
 		synctest.Wait()
 		after := openLocal(t, Options{Path: path, ReadOnly: true}) // the first does not close
-		presencetest.Must[presence.Address](t)(after.Lookup(ctx, "a"))
-		if of := presencetest.Must[presence.Grant](t)(after.GrantOf(ctx, "a")); !of.Held || of.Port != g.Port {
+		pt.Must[presence.Address](t)(after.Lookup(ctx, "a"))
+		if of := pt.Must[presence.Grant](t)(after.GrantOf(ctx, "a")); !of.Held || of.Port != g.Port {
 			t.Errorf("grant %+v, want %+v, held", of, g)
 		}
 	})
@@ -131,7 +134,7 @@ func TestKilled(t *testing.T) {
 // A panic under a call is its error, and the directory goes on.
 func TestPanic(t *testing.T) {
 	t.Parallel()
-	var logs presencetest.LogBook
+	var logs pt.LogBook
 	bug := true
 	l := openLocal(t, Options{Log: logs.Logger(), Probe: func(string, int) error {
 		if bug {
@@ -140,12 +143,12 @@ func TestPanic(t *testing.T) {
 		return nil
 	}})
 	_, err := l.Grant(t.Context(), "a")
-	presencetest.WantErr(t, err, presence.ErrUnavailable)
+	pt.WantErr(t, err, presence.ErrUnavailable)
 	if logs.Count("a bug") != 1 {
 		t.Errorf("log: %s", &logs)
 	}
 	bug = false
-	presencetest.MustGrant(t, l, "a")
+	pt.MustGrant(t, l, "a")
 }
 
 func TestMaxLogins(t *testing.T) {
@@ -153,18 +156,18 @@ func TestMaxLogins(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "presence.db")
 	ctx, l := t.Context(), openLocal(t, Options{Path: path, MaxLogins: 3})
 	for i := range 5 {
-		presencetest.OK(t, l.Renew(ctx, presence.Address{Login: fmt.Sprint("u", i), Source: presence.POP3}))
+		pt.OK(t, l.Renew(ctx, presence.Address{Login: fmt.Sprint("u", i), Source: presence.POP3}))
 	}
 	check := func(l *Directory) {
 		t.Helper()
-		if as := presencetest.Must[[]presence.Address](t)(l.Addresses(ctx, 10)); len(as) != 3 || as[0].Login != "u4" {
+		if as := pt.Must[[]presence.Address](t)(l.Addresses(ctx, 10)); len(as) != 3 || as[0].Login != "u4" {
 			t.Errorf("addresses %+v", as)
 		}
 		_, err := l.Lookup(ctx, "u1")
-		presencetest.WantErr(t, err, presence.ErrUnknown)
+		pt.WantErr(t, err, presence.ErrUnknown)
 	}
 	check(l)
-	presencetest.OK(t, l.Close())
+	pt.OK(t, l.Close())
 	check(openLocal(t, Options{Path: path, MaxLogins: 3}))
 }
 
@@ -172,27 +175,28 @@ func TestMaxLogins(t *testing.T) {
 func TestClockJumped(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "presence.db")
-	o := Options{Path: path, Ranges: presence.HostRanges{{Host: presencetest.TestHost, Range: presencetest.Narrow(2)}}}
+	o := Options{Path: path, Ranges: presence.HostRanges{{Host: pt.TestHost, Range: pt.Narrow(2)}}}
 	ctx, l := t.Context(), openLocal(t, o)
-	a, b := presencetest.MustGrant(t, l, "a"), presencetest.MustGrant(t, l, "b")
-	presencetest.OK(t, l.Hold(ctx, a))
-	presencetest.OK(t, l.Close())
-	db := presencetest.Must[*sql.DB](t)(sql.Open("sqlite3", path))
+	a, b := pt.MustGrant(t, l, "a"), pt.MustGrant(t, l, "b")
+	pt.OK(t, l.Hold(ctx, a))
+	pt.OK(t, l.Close())
+	db := pt.Must[*sql.DB](t)(sql.Open("sqlite3", path))
 	for _, q := range []string{
-		`UPDATE grants SET granted = granted + 1000000000000, renewed = renewed + 1000000000000, held = 1 WHERE login = 'a'`,
+		`UPDATE grants SET granted = granted + 1000000000000, renewed = renewed + 1000000000000, held = 1
+			WHERE login = 'a'`,
 		`UPDATE grants SET granted = 0, renewed = 0 WHERE login = 'b'`,
 	} {
 		if _, err := db.Exec(q); err != nil {
 			t.Fatal(err)
 		}
 	}
-	presencetest.OK(t, db.Close())
+	pt.OK(t, db.Close())
 	l = openLocal(t, o)
-	g := presencetest.Must[presence.Grant](t)(l.GrantOf(ctx, "a"))
+	g := pt.Must[presence.Grant](t)(l.GrantOf(ctx, "a"))
 	if g.Port != a.Port || g.Renewed.After(time.Now()) || !g.Held {
 		t.Errorf("grant %+v, want port %d, held, renewed by now", g, a.Port)
 	}
-	if c := presencetest.MustGrant(t, l, "c"); c.Port != b.Port {
+	if c := pt.MustGrant(t, l, "c"); c.Port != b.Port {
 		t.Errorf("port %d, want %d which is not held", c.Port, b.Port)
 	}
 }
@@ -200,25 +204,27 @@ func TestClockJumped(t *testing.T) {
 // A file that cannot be written refuses new grants and leaves the old ones.
 func TestFileGone(t *testing.T) {
 	t.Parallel()
-	var logs presencetest.LogBook
+	var logs pt.LogBook
 	ctx := t.Context()
 	path := filepath.Join(t.TempDir(), "presence.db")
-	l := openLocal(t, Options{Path: path, Ranges: presence.HostRanges{{Host: presencetest.TestHost, Range: presencetest.Narrow(1)}}, Log: logs.Logger()})
-	g := presencetest.MustGrant(t, l, "a")
-	db := presencetest.Must[*sql.DB](t)(sql.Open("sqlite3", path))
+	l := openLocal(t, Options{Path: path, Ranges: presence.HostRanges{{Host: pt.TestHost, Range: pt.Narrow(1)}},
+		Log: logs.Logger()})
+	g := pt.MustGrant(t, l, "a")
+	db := pt.Must[*sql.DB](t)(sql.Open("sqlite3", path))
 	defer db.Close()
-	if _, err := db.Exec(`CREATE TRIGGER full BEFORE INSERT ON grants BEGIN SELECT RAISE(FAIL, 'disk full'); END`); err != nil {
+	const full = `CREATE TRIGGER full BEFORE INSERT ON grants BEGIN SELECT RAISE(FAIL, 'disk full'); END`
+	if _, err := db.Exec(full); err != nil {
 		t.Fatal(err)
 	}
 	_, err := l.Grant(ctx, "b")
-	presencetest.WantErr(t, err, presence.ErrUnavailable)
-	if again := presencetest.Must[presence.Grant](t)(l.GrantOf(ctx, "a")); again.Port != g.Port {
+	pt.WantErr(t, err, presence.ErrUnavailable)
+	if again := pt.Must[presence.Grant](t)(l.GrantOf(ctx, "a")); again.Port != g.Port {
 		t.Errorf("grant %+v, want %+v", again, g)
 	}
 	if _, err := db.Exec(`DROP TRIGGER full`); err != nil {
 		t.Fatal(err)
 	}
-	if b := presencetest.MustGrant(t, l, "b"); b.Port != g.Port {
+	if b := pt.MustGrant(t, l, "b"); b.Port != g.Port {
 		t.Errorf("grant %+v", b)
 	}
 }
@@ -227,53 +233,64 @@ func TestFileGone(t *testing.T) {
 func TestManyLogins(t *testing.T) {
 	t.Parallel()
 	const logins, ports = 20_000, 2000
-	ctx, l := t.Context(), openLocal(t, Options{MaxLogins: logins, Ranges: presence.HostRanges{{Host: "h", Range: presencetest.Narrow(ports)}}})
+	ctx, l := t.Context(), openLocal(t, Options{MaxLogins: logins,
+		Ranges: presence.HostRanges{{Host: "h", Range: pt.Narrow(ports)}}})
 	began := time.Now()
 	for i := range logins + 1 {
-		presencetest.OK(t, l.Renew(ctx, presence.Address{Login: fmt.Sprint("user", i, "@mall.example"), IP: presencetest.IP("192.0.2.1"), Source: presence.POP3}))
+		pt.OK(t, l.Renew(ctx, presence.Address{Login: fmt.Sprint("user", i, "@mall.example"),
+			IP: pt.IP("192.0.2.1"), Source: presence.POP3}))
 	}
 	_, err := l.Lookup(ctx, "user0@mall.example")
-	presencetest.WantErr(t, err, presence.ErrUnknown)
-	presencetest.Must[presence.Address](t)(l.Lookup(ctx, "user1@mall.example"))
+	pt.WantErr(t, err, presence.ErrUnknown)
+	pt.Must[presence.Address](t)(l.Lookup(ctx, "user1@mall.example"))
 	for i := range 2 * ports { // half of them take over
-		presencetest.MustGrant(t, l, fmt.Sprint("user", i))
+		pt.MustGrant(t, l, fmt.Sprint("user", i))
 	}
 	if d := time.Since(began); d > 30*time.Second {
 		t.Errorf("took %v", d)
 	}
 }
 
-// A file of the version before is read, with its ports.
-func TestUpgrade(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "presence.db")
-	db := presencetest.Must[*sql.DB](t)(sql.Open("sqlite3", path))
-	for _, q := range []string{
+// oldFile makes a file of an older program. $NOW in the statements is the time.
+func oldFile(t *testing.T, statements ...string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "presence.db")
+	db := pt.Must[*sql.DB](t)(sql.Open("sqlite3", path))
+	for _, q := range append([]string{
 		`CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID`,
-		`CREATE TABLE grants (port INTEGER PRIMARY KEY, login TEXT NOT NULL UNIQUE, granted INTEGER NOT NULL, renewed INTEGER NOT NULL, held_until INTEGER NOT NULL)`,
-		`CREATE TABLE addresses (login TEXT PRIMARY KEY, ip TEXT NOT NULL, host TEXT NOT NULL, source TEXT NOT NULL, seen INTEGER NOT NULL) WITHOUT ROWID`,
-		`CREATE TABLE devices (login TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (login, id)) WITHOUT ROWID`,
+		`CREATE TABLE addresses (login TEXT PRIMARY KEY, ip TEXT NOT NULL, host TEXT NOT NULL, source TEXT NOT NULL,
+			seen INTEGER NOT NULL) WITHOUT ROWID`,
 		`INSERT INTO settings VALUES ('host', 'relay.mall.example')`,
-		fmt.Sprintf(`INSERT INTO grants VALUES (20777, 'a', %[1]d, %[1]d, 0)`, time.Now().UnixMilli()),
-		`PRAGMA user_version = 1`,
-	} {
-		if _, err := db.Exec(q); err != nil {
+	}, statements...) {
+		if _, err := db.Exec(strings.ReplaceAll(q, "$NOW", fmt.Sprint(time.Now().UnixMilli()))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if f, err := Open(Options{Path: path, ReadOnly: true, Ranges: presencetest.Options{}.Ranges()}); err == nil {
+	pt.OK(t, db.Close())
+	return path
+}
+
+// A file of version 1, which had one host, is read with its ports.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	path := oldFile(t,
+		`CREATE TABLE grants (port INTEGER PRIMARY KEY, login TEXT NOT NULL UNIQUE, granted INTEGER NOT NULL,
+			renewed INTEGER NOT NULL, held_until INTEGER NOT NULL)`,
+		`CREATE TABLE devices (login TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (login, id)) WITHOUT ROWID`,
+		`INSERT INTO grants VALUES (20777, 'a', $NOW, $NOW, 0)`,
+		`PRAGMA user_version = 1`)
+	if f, err := Open(Options{Path: path, ReadOnly: true, Ranges: pt.Options{}.Ranges()}); err == nil {
 		f.Close()
 		t.Error("the old version was read as the new one")
 	}
-	presencetest.OK(t, db.Close())
 	l := openLocal(t, Options{Path: path})
-	if g := presencetest.MustGrant(t, l, "a"); g.Port != 20777 {
+	if g := pt.MustGrant(t, l, "a"); g.Port != 20777 {
 		t.Errorf("port %d after the upgrade, want 20777", g.Port)
 	}
-	presencetest.OK(t, l.Close())
+	pt.OK(t, l.Close())
 	// The machine is renamed: its ports stay.
 	l = openLocal(t, Options{Path: path, Ranges: presence.HostRanges{{Host: "renamed.example"}}})
-	if g := presencetest.MustGrant(t, l, "a"); g.Port != 20777 || g.Host != "renamed.example" {
+	if g := pt.MustGrant(t, l, "a"); g.Port != 20777 || g.Host != "renamed.example" {
 		t.Errorf("grant %+v after it was renamed, want port 20777", g)
 	}
 }
@@ -281,43 +298,35 @@ func TestUpgrade(t *testing.T) {
 // Version 2 had devices and hosts, which die with their process.
 func TestUpgrade2(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "presence.db")
-	db := presencetest.Must[*sql.DB](t)(sql.Open("sqlite3", path))
-	for _, q := range []string{
-		`CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID`,
-		`CREATE TABLE addresses (login TEXT PRIMARY KEY, ip TEXT NOT NULL, host TEXT NOT NULL, source TEXT NOT NULL, seen INTEGER NOT NULL) WITHOUT ROWID`,
-		`CREATE TABLE grants (host TEXT NOT NULL, port INTEGER NOT NULL, login TEXT NOT NULL UNIQUE, granted INTEGER NOT NULL,
-			renewed INTEGER NOT NULL, held_until INTEGER NOT NULL, PRIMARY KEY (host, port)) WITHOUT ROWID`,
+	path := oldFile(t,
+		`CREATE TABLE grants (host TEXT NOT NULL, port INTEGER NOT NULL, login TEXT NOT NULL UNIQUE,
+			granted INTEGER NOT NULL, renewed INTEGER NOT NULL, held_until INTEGER NOT NULL,
+			PRIMARY KEY (host, port)) WITHOUT ROWID`,
 		`CREATE TABLE devices (login TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (login, id)) WITHOUT ROWID`,
 		`CREATE TABLE hosts (name TEXT PRIMARY KEY) WITHOUT ROWID`,
-		`INSERT INTO settings VALUES ('host', 'relay.mall.example')`,
-		fmt.Sprintf(`INSERT INTO grants VALUES ('relay.mall.example', 20777, 'a', %[1]d, %[1]d, %[1]d)`, time.Now().UnixMilli()),
-		fmt.Sprintf(`INSERT INTO grants VALUES ('relay.mall.example', 20778, 'b', %[1]d, %[1]d, 0)`, time.Now().UnixMilli()),
-		fmt.Sprintf(`INSERT INTO addresses VALUES ('a', '192.0.2.1', '', 'pop3', %d)`, time.Now().UnixMilli()),
-		`PRAGMA user_version = 2`,
-	} {
-		if _, err := db.Exec(q); err != nil {
-			t.Fatal(err)
-		}
-	}
-	presencetest.OK(t, db.Close())
+		`INSERT INTO grants VALUES ('relay.mall.example', 20777, 'a', $NOW, $NOW, $NOW)`,
+		`INSERT INTO grants VALUES ('relay.mall.example', 20778, 'b', $NOW, $NOW, 0)`,
+		`INSERT INTO addresses VALUES ('a', '192.0.2.1', '', 'pop3', $NOW)`,
+		`PRAGMA user_version = 2`)
 	ctx, l := t.Context(), openLocal(t, Options{Path: path})
-	a, b := presencetest.MustGrant(t, l, "a"), presencetest.MustGrant(t, l, "b")
+	a, b := pt.MustGrant(t, l, "a"), pt.MustGrant(t, l, "b")
 	if a.Port != 20777 || !a.Held || b.Port != 20778 || b.Held {
 		t.Errorf("after the upgrade %+v and %+v", a, b)
 	}
-	presencetest.Must[presence.Address](t)(l.Lookup(ctx, "a"))
-	presencetest.OK(t, l.Close())
-	db = presencetest.Must[*sql.DB](t)(sql.Open("sqlite3", path))
+	pt.Must[presence.Address](t)(l.Lookup(ctx, "a"))
+	pt.OK(t, l.Close())
+	db := pt.Must[*sql.DB](t)(sql.Open("sqlite3", path))
 	defer db.Close()
 	if _, err := db.Exec(`PRAGMA user_version = 4`); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := Open(Options{Path: path, Ranges: presencetest.Options{}.Ranges()}); err == nil || !strings.Contains(err.Error(), "newer") {
-		t.Errorf("the file of a newer program: %v, error %v", l, err)
+	_, err := Open(Options{Path: path, Ranges: pt.Options{}.Ranges()})
+	if err == nil || !strings.Contains(err.Error(), "newer") {
+		t.Errorf("the file of a newer program: error %v", err)
 	}
 }
 
 func BenchmarkLocal(b *testing.B) {
-	presencetest.Benchmark(b, openLocal(b, Options{Path: filepath.Join(b.TempDir(), "presence.db")}), func() float64 { return 0 })
+	pt.Benchmark(b, openLocal(b, Options{Path: filepath.Join(b.TempDir(), "presence.db")}),
+		func() float64 { return 0 })
 }

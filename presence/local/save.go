@@ -46,7 +46,7 @@ func (d *Directory) open() (err error) {
 	return nil
 }
 
-// load reads a file into memory and returns what is to be changed in it.
+// load reads a file into memory and returns the change that the file needs.
 func (d *Directory) load(f *file.File) (file.Change, error) {
 	now := time.Now()
 	change := file.Change{Primary: d.RelayHost()}
@@ -167,8 +167,8 @@ func (d *Directory) commitGrants() {
 	err = d.file.Write(change)
 }
 
-// flush forgets what has expired and writes what has changed, some rows at a
-// time. What could not be written is tried again at the next tick.
+// flush forgets expired entries and writes the changed ones, some rows at a
+// time. After a failure the next tick tries again.
 func (d *Directory) flush() error {
 	for more := true; more; {
 		d.mu.Lock()
@@ -192,8 +192,8 @@ func (d *Directory) flush() error {
 
 func rows(c file.Change) int { return len(c.Grants) + len(c.Addresses) + len(c.Forgotten) }
 
-// changed takes up to flushRows of what is to be written and says whether
-// there is more.
+// changed takes up to flushRows rows that are to be written, and says whether
+// there are more.
 func (d *Directory) changed() (change file.Change, more bool) {
 	for slot := range d.dirtySlots {
 		if rows(change) == flushRows {
@@ -220,7 +220,7 @@ func (d *Directory) changed() (change file.Change, more bool) {
 	return change, false
 }
 
-// markAgain marks what could not be written.
+// markAgain marks a change that could not be written.
 func (d *Directory) markAgain(change file.Change) {
 	for _, g := range change.Grants {
 		if slot, ok := d.slots.of(g.Host, g.Port); ok {
@@ -235,14 +235,15 @@ func (d *Directory) markAgain(change file.Change) {
 	}
 }
 
-// row is what the file shall have of a port.
+// row is the file's row of a port.
 func (d *Directory) row(slot int) file.Grant {
 	host, port := d.slots.place(slot)
 	e := d.bySlot[slot]
 	if e == nil {
 		return file.Grant{Host: host, Port: port}
 	}
-	return file.Grant{Host: host, Port: port, Login: e.login, Granted: e.granted, Used: e.used, Held: e.held(time.Now())}
+	return file.Grant{Host: host, Port: port, Login: e.login, Granted: e.granted, Used: e.used,
+		Held: e.held(time.Now())}
 }
 
 // markSlot notes that a port's row is to be written.

@@ -17,9 +17,11 @@ func testAddresses(t *testing.T, w world) {
 	_, err := d.Lookup(ctx, "host@mall.example")
 	WantErr(t, err, presence.ErrUnknown)
 	before := time.Now()
-	OK(t, d.Renew(ctx, presence.Address{Login: "host@mall.example", IP: IP("192.0.2.7"), Host: "pc.example", Source: presence.POP3}))
+	OK(t, d.Renew(ctx, presence.Address{Login: "host@mall.example", IP: IP("192.0.2.7"), Host: "pc.example",
+		Source: presence.POP3}))
 	a := Must[presence.Address](t)(d.Lookup(ctx, "host@mall.example"))
-	if a.IP != IP("192.0.2.7") || a.Host != "pc.example" || a.Source != presence.POP3 || a.Login != "host@mall.example" {
+	if a.IP != IP("192.0.2.7") || a.Host != "pc.example" || a.Source != presence.POP3 ||
+		a.Login != "host@mall.example" {
 		t.Errorf("address %+v", a)
 	}
 	if a.Seen.Before(before.Add(-time.Second)) || a.Seen.After(time.Now().Add(time.Second)) {
@@ -54,12 +56,14 @@ func testNewestWins(t *testing.T, w world) {
 	ctx, d := t.Context(), w.open(t, Options{})
 	now := time.Now()
 	OK(t, d.Renew(ctx, presence.Address{Login: "a", IP: IP("192.0.2.1"), Source: presence.Submission, Seen: now}))
-	OK(t, d.Renew(ctx, presence.Address{Login: "a", IP: IP("192.0.2.2"), Source: presence.POP3, Seen: now.Add(-time.Minute)}))
+	OK(t, d.Renew(ctx, presence.Address{Login: "a", IP: IP("192.0.2.2"), Source: presence.POP3,
+		Seen: now.Add(-time.Minute)}))
 	if a := Must[presence.Address](t)(d.Lookup(ctx, "a")); a.Source != presence.Submission {
 		t.Errorf("an older sighting won: %+v", a)
 	}
 	// A host whose clock is ahead does not outlive others.
-	OK(t, d.Renew(ctx, presence.Address{Login: "a", IP: IP("192.0.2.3"), Source: presence.POP3, Seen: now.Add(time.Hour)}))
+	OK(t, d.Renew(ctx, presence.Address{Login: "a", IP: IP("192.0.2.3"), Source: presence.POP3,
+		Seen: now.Add(time.Hour)}))
 	time.Sleep(5 * time.Millisecond)
 	OK(t, d.Renew(ctx, presence.Address{Login: "a", IP: IP("192.0.2.4"), Source: presence.Desk}))
 	if a := Must[presence.Address](t)(d.Lookup(ctx, "a")); a.Source != presence.Desk {

@@ -52,7 +52,8 @@ func Benchmark(b *testing.B, d presence.Directory, peer func() float64) {
 		return err
 	})
 	each("Renew", 1, func(i int64) error {
-		return d.Renew(ctx, presence.Address{Login: fmt.Sprint("u", i%1000), IP: IP("192.0.2.1"), Source: presence.POP3})
+		return d.Renew(ctx, presence.Address{Login: fmt.Sprint("u", i%1000), IP: IP("192.0.2.1"),
+			Source: presence.POP3})
 	})
 	each("Resolve", 1, func(i int64) error {
 		_, err := d.Resolve(ctx, TestHost, presence.DefaultRange.Lo+int(i%10000))

@@ -17,8 +17,8 @@ func testDevices(t *testing.T, w world) {
 	if ds := Must[[]presence.Device](t)(d.Devices(ctx, "a")); len(ds) != 0 {
 		t.Fatalf("devices of nobody: %v", ds)
 	}
-	desk := presence.Device{ID: "1", Login: "a", Source: presence.Desk, IP: IP("192.0.2.1"), Host: "h", Name: "Chromium on Linux",
-		Connected: time.Now().Add(-time.Hour)}
+	desk := presence.Device{ID: "1", Login: "a", Source: presence.Desk, IP: IP("192.0.2.1"), Host: "h",
+		Name: "Chromium on Linux", Connected: time.Now().Add(-time.Hour)}
 	agent := presence.Device{ID: "2", Login: "a", Source: presence.Agent, IP: IP("2001:db8::2")}
 	OK(t, d.Connect(ctx, agent))
 	OK(t, d.Connect(ctx, desk))
@@ -26,15 +26,18 @@ func testDevices(t *testing.T, w world) {
 	if len(ds) != 2 || ds[0].ID != "1" || ds[1].ID != "2" {
 		t.Fatalf("devices %+v", ds)
 	}
-	if got := ds[0]; got.Name != desk.Name || got.Host != "h" || got.IP != desk.IP || got.Source != presence.Desk || got.Login != "a" ||
+	if got := ds[0]; got.Name != desk.Name || got.Host != "h" || got.IP != desk.IP ||
+		got.Source != presence.Desk || got.Login != "a" ||
 		got.Connected.Sub(desk.Connected).Abs() > time.Second || time.Since(got.Heartbeat) > time.Second {
 		t.Errorf("device %+v, want %+v", got, desk)
 	}
 	first := ds[1].Connected
 	time.Sleep(20 * time.Millisecond)
 	OK(t, d.Connect(ctx, agent)) // a heartbeat
-	if ds = Must[[]presence.Device](t)(d.Devices(ctx, "a")); !ds[1].Connected.Equal(first) || !ds[1].Heartbeat.After(first) {
-		t.Errorf("after a heartbeat: connected %v, heartbeat %v, want %v and later", ds[1].Connected, ds[1].Heartbeat, first)
+	ds = Must[[]presence.Device](t)(d.Devices(ctx, "a"))
+	if !ds[1].Connected.Equal(first) || !ds[1].Heartbeat.After(first) {
+		t.Errorf("after a heartbeat: connected %v, heartbeat %v, want %v and later", ds[1].Connected,
+			ds[1].Heartbeat, first)
 	}
 	if a := Must[presence.Address](t)(d.Lookup(ctx, "a")); a.Source != presence.Agent || a.IP != agent.IP {
 		t.Errorf("connecting did not renew the address: %+v", a)
@@ -93,7 +96,8 @@ func testAllDevices(t *testing.T, w world) {
 	ctx, d := t.Context(), w.open(t, Options{TTL: presence.TTLs{Device: w.ttl}})
 	OK(t, d.Renew(ctx, presence.Address{Login: "no device", Source: presence.POP3}))
 	for i, login := range []string{"a", "b", "a"} {
-		OK(t, d.Connect(ctx, presence.Device{ID: fmt.Sprint(i), Login: login, Source: presence.Desk, Relay: TestHost, Away: i == 1,
+		OK(t, d.Connect(ctx, presence.Device{ID: fmt.Sprint(i), Login: login, Source: presence.Desk,
+			Relay: TestHost, Away: i == 1,
 			Connected: time.Now().Add(time.Duration(i-3) * time.Minute)}))
 	}
 	var got []string
@@ -109,8 +113,10 @@ func testAllDevices(t *testing.T, w world) {
 	if ds := Must[[]presence.Device](t)(d.AllDevices(ctx, 0)); len(ds) != 0 {
 		t.Errorf("with limit 0: %+v", ds)
 	}
-	OK(t, d.Connect(ctx, presence.Device{ID: "1", Login: "b", Source: presence.Desk, Relay: "other.example"})) // it moved and is back
-	if ds := Must[[]presence.Device](t)(d.Devices(ctx, "b")); len(ds) != 1 || ds[0].Away || ds[0].Relay != "other.example" {
+	OK(t, d.Connect(ctx, presence.Device{ID: "1", Login: "b", Source: presence.Desk,
+		Relay: "other.example"})) // it moved and is back
+	ds := Must[[]presence.Device](t)(d.Devices(ctx, "b"))
+	if len(ds) != 1 || ds[0].Away || ds[0].Relay != "other.example" {
 		t.Errorf("after it moved: %+v", ds)
 	}
 	time.Sleep(w.ttl * 11 / 10)

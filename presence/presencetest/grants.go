@@ -25,7 +25,8 @@ func testGrant(t *testing.T, w world) {
 	}
 	time.Sleep(10 * time.Millisecond)
 	again := MustGrant(t, d, "a")
-	if again.Port != g.Port || !again.Renewed.After(g.Renewed) || again.Granted.Sub(g.Granted).Abs() > time.Millisecond {
+	if again.Port != g.Port || !again.Renewed.After(g.Renewed) ||
+		again.Granted.Sub(g.Granted).Abs() > time.Millisecond {
 		t.Errorf("again %+v, want %+v renewed", again, g)
 	}
 	if login := Must[string](t)(d.Resolve(ctx, TestHost, g.Port)); login != "a" {
@@ -40,7 +41,8 @@ func testGrant(t *testing.T, w world) {
 	WantErr(t, err, presence.ErrUnknown)
 	_, err = d.Resolve(ctx, TestHost, 99999)
 	WantErr(t, err, presence.ErrUnknown)
-	if of := Must[presence.Grant](t)(d.GrantOf(ctx, "a")); of.Port != g.Port || of.Renewed.Sub(again.Renewed).Abs() > time.Millisecond {
+	of := Must[presence.Grant](t)(d.GrantOf(ctx, "a"))
+	if of.Port != g.Port || of.Renewed.Sub(again.Renewed).Abs() > time.Millisecond {
 		t.Errorf("looked up %+v, want %+v", of, again)
 	}
 	other := MustGrant(t, d, "b")
@@ -190,8 +192,8 @@ func testConcurrency(t *testing.T, w world) {
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
-			case errors.Is(err, presence.ErrNoPort), errors.Is(err, presence.ErrUnknown): // taken over before it was held
-				refused++
+			case errors.Is(err, presence.ErrNoPort), errors.Is(err, presence.ErrUnknown):
+				refused++ // or taken over before it was held
 			case err != nil:
 				t.Errorf("%s: %v", login, err)
 			case holder[g.Port] != "":

@@ -61,7 +61,8 @@ func testHoldExpiry(t *testing.T, w world) {
 
 func testBlock(t *testing.T, w world) {
 	var logs LogBook
-	ctx, d := t.Context(), w.open(t, Options{Range: Narrow(2), TTL: presence.TTLs{Blocked: w.ttl}, Log: logs.Logger()})
+	ctx, d := t.Context(), w.open(t, Options{Range: Narrow(2), TTL: presence.TTLs{Blocked: w.ttl},
+		Log: logs.Logger()})
 	g := MustGrant(t, d, "a")
 	OK(t, d.Block(ctx, g))
 	WantErr(t, d.Block(ctx, g), presence.ErrUnknown)

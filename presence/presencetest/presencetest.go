@@ -157,13 +157,15 @@ func Eventually(t testing.TB, within time.Duration, f func() error) {
 
 func testOddLogins(t *testing.T, w world) {
 	ctx, d := t.Context(), w.open(t, Options{})
-	for _, login := range []string{"with space@x", "{brace}@x", "}{", "*?[a]@x", "ü@mañana.example", `"q\"uote"@x`, "new\nline", "7"} {
+	for _, login := range []string{"with space@x", "{brace}@x", "}{", "*?[a]@x", "ü@mañana.example",
+		`"q\"uote"@x`, "new\nline", "7"} {
 		g := MustGrant(t, d, login)
 		if got := Must[string](t)(d.Resolve(ctx, TestHost, g.Port)); got != login {
 			t.Errorf("%q resolves to %q", login, got)
 		}
 		OK(t, d.Renew(ctx, presence.Address{Login: login, IP: IP("192.0.2.1"), Source: presence.IMAP}))
-		OK(t, d.Connect(ctx, presence.Device{ID: "a b\n" + login, Login: login, Source: presence.Desk, Name: `"\u0000` + login}))
+		OK(t, d.Connect(ctx, presence.Device{ID: "a b\n" + login, Login: login, Source: presence.Desk,
+			Name: `"\u0000` + login}))
 		if ds := Must[[]presence.Device](t)(d.Devices(ctx, login)); len(ds) != 1 || ds[0].ID != "a b\n"+login {
 			t.Errorf("%q: devices %+v", login, ds)
 		}

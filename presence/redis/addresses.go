@@ -19,7 +19,7 @@ import (
 	"github.com/chmail/chmail/presence/internal/shared"
 )
 
-// sighting is what an address or a device holds beside its times.
+// sighting is the content of an address or a device, without its times.
 type sighting struct {
 	Source presence.Source `json:"s"`
 	IP     netip.Addr      `json:"i"`

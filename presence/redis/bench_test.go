@@ -16,14 +16,14 @@ import (
 
 	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/presence"
-	"github.com/chmail/chmail/presence/presencetest"
+	pt "github.com/chmail/chmail/presence/presencetest"
 )
 
 // usedMemory is what Redis says it uses, in bytes.
 func usedMemory(b *testing.B, s *redisServer) (n int64) {
 	c := s.client()
 	defer c.Close()
-	for line := range strings.Lines(presencetest.Must[string](b)(c.Info(b.Context(), "memory").Result())) {
+	for line := range strings.Lines(pt.Must[string](b)(c.Info(b.Context(), "memory").Result())) {
 		if _, err := fmt.Sscanf(line, "used_memory:%d", &n); err == nil {
 			return n
 		}
@@ -51,12 +51,14 @@ func BenchmarkRedisMemory(b *testing.B) {
 		ctx := b.Context()
 		var ranges presence.HostRanges
 		for i := range logins / room {
-			ranges = append(ranges, presence.HostRange{Host: fmt.Sprintf("relay%d.mall.example", i), Range: presence.DefaultRange})
+			ranges = append(ranges, presence.HostRange{Host: fmt.Sprintf("relay%d.mall.example", i),
+				Range: presence.DefaultRange})
 		}
 		r := openRedis(b, Options{URL: s.url(), Ranges: ranges, Timeout: time.Minute})
-		presencetest.OK(b, r.Ready(ctx))
+		pt.OK(b, r.Ready(ctx))
 		before := usedMemory(b, s)
-		seen := fmt.Sprint(time.Now().UnixMilli(), " ", sighting{Source: presence.Submission, IP: presencetest.IP("203.0.113.250")})
+		seen := fmt.Sprint(time.Now().UnixMilli(), " ", sighting{Source: presence.Submission,
+			IP: pt.IP("203.0.113.250")})
 		for n, h := range ranges {
 			for ports := range slices.Chunk(seq(presence.DefaultRange.Lo, room), pageSize) {
 				args := []any{r.keyLease(), r.opt.ID}
@@ -69,13 +71,13 @@ func BenchmarkRedisMemory(b *testing.B) {
 					}
 					return nil
 				})
-				presencetest.OK(b, err)
+				pt.OK(b, err)
 				_, err = r.hostRun(ctx, restoreScript, h.Host, args...)
-				presencetest.OK(b, err)
+				pt.OK(b, err)
 			}
 		}
 		b.ReportMetric(float64(usedMemory(b, s)-before)/1e6, "MB")
-		if gs := presencetest.Must[[]presence.Grant](b)(r.Grants(ctx, 2*logins)); len(gs) != logins {
+		if gs := pt.Must[[]presence.Grant](b)(r.Grants(ctx, 2*logins)); len(gs) != logins {
 			b.Errorf("%d grants, want %d", len(gs), logins)
 		}
 	}
@@ -85,19 +87,21 @@ func BenchmarkRedisMemory(b *testing.B) {
 // one to a round trip.
 func redisBenchmark(b *testing.B, s *redisServer) float64 {
 	b.Helper()
-	out := presencetest.Must[[]byte](b)(exec.Command(testpart.Need(b, "redis-benchmark"), "-p", fmt.Sprint(s.port), "-c", fmt.Sprint(presencetest.BenchCallers),
+	out := pt.Must[[]byte](b)(exec.Command(testpart.Need(b, "redis-benchmark"), "-p", fmt.Sprint(s.port), "-c",
+		fmt.Sprint(pt.BenchCallers),
 		"-n", "20000", "-r", "1000", "--csv", "-t", "get").Output())
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	_, rest, _ := strings.Cut(lines[len(lines)-1], `,"`)
 	number, _, _ := strings.Cut(rest, `"`)
-	return presencetest.Must[float64](b)(strconv.ParseFloat(number, 64))
+	return pt.Must[float64](b)(strconv.ParseFloat(number, 64))
 }
 
 // The metric of-redis-benchmark is the share of what redis-benchmark reaches on
 // the same server, just before and after, with as many callers and round trips.
 func BenchmarkRedis(b *testing.B) {
 	s := startRedis(b)
-	presencetest.Benchmark(b, openRedis(b, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: presencetest.TestHost, Range: presence.Range{Lo: 11000, Hi: 60999}}},
+	pt.Benchmark(b, openRedis(b, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: pt.TestHost,
+		Range: presence.Range{Lo: 11000, Hi: 60999}}},
 		Path: filepath.Join(b.TempDir(), "presence.db"), Timeout: 10 * time.Second}),
 		func() float64 { return redisBenchmark(b, s) })
 }

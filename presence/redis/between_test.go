@@ -14,7 +14,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/chmail/chmail/presence"
-	"github.com/chmail/chmail/presence/presencetest"
+	pt "github.com/chmail/chmail/presence/presencetest"
 )
 
 // cutter is a hook of the client: after a number of round trips the server
@@ -50,6 +50,43 @@ func (c *cutter) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.P
 	return func(ctx context.Context, cmds []goredis.Cmder) error { return c.after(ctx, next(ctx, cmds)) }
 }
 
+// callsBetween are calls of a directory where a and b have ports and b has a
+// device; the pointer to the grant of a is gone.
+var callsBetween = map[string]func(context.Context, *Directory) error{
+	"Grant, its pointer gone": func(ctx context.Context, d *Directory) error { return second(d.Grant(ctx, "a")) },
+	"Grant, new":              func(ctx context.Context, d *Directory) error { return second(d.Grant(ctx, "new")) },
+	"Grant, full":             func(ctx context.Context, d *Directory) error { return second(d.Grant(ctx, "late")) },
+	"GrantOf":                 func(ctx context.Context, d *Directory) error { return second(d.GrantOf(ctx, "b")) },
+	"Resolve": func(ctx context.Context, d *Directory) error {
+		return second(d.Resolve(ctx, pt.TestHost, 20000))
+	},
+	"Lookup":     func(ctx context.Context, d *Directory) error { return second(d.Lookup(ctx, "b")) },
+	"Addresses":  func(ctx context.Context, d *Directory) error { return second(d.Addresses(ctx, 9)) },
+	"Devices":    func(ctx context.Context, d *Directory) error { return second(d.Devices(ctx, "b")) },
+	"AllDevices": func(ctx context.Context, d *Directory) error { return second(d.AllDevices(ctx, 9)) },
+	"Grants":     func(ctx context.Context, d *Directory) error { return second(d.Grants(ctx, 9)) },
+	"Hosts":      func(ctx context.Context, d *Directory) error { return second(d.Hosts(ctx)) },
+	"Leave":      func(ctx context.Context, d *Directory) error { return d.Leave(ctx) },
+	"Publish": func(ctx context.Context, d *Directory) error {
+		return d.Publish(ctx, "", []byte("x"))
+	},
+	"Renew": func(ctx context.Context, d *Directory) error {
+		return d.Renew(ctx, presence.Address{Login: "b"})
+	},
+	"Connect": func(ctx context.Context, d *Directory) error {
+		return d.Connect(ctx, presence.Device{Login: "b", ID: "1"})
+	},
+	"Disconnect": func(ctx context.Context, d *Directory) error { return d.Disconnect(ctx, "b", "2") },
+	"Block":      func(ctx context.Context, d *Directory) error { return d.Block(ctx, notOfB) },
+	"Hold":       func(ctx context.Context, d *Directory) error { return d.Hold(ctx, notOfB) },
+	"Release":    func(ctx context.Context, d *Directory) error { return d.Release(ctx, notOfB) },
+}
+
+// notOfB is a port that b does not have.
+var notOfB = presence.Grant{Login: "b", Host: pt.TestHost, Port: 1}
+
+func second[T any](_ T, err error) error { return err }
+
 // Redis is lost between any two round trips of a call: the call fails, and
 // does not panic.
 func TestRedisLostBetween(t *testing.T) {
@@ -57,60 +94,28 @@ func TestRedisLostBetween(t *testing.T) {
 	s := startRedis(t)
 	c := s.client()
 	defer c.Close()
-	calls := map[string]func(context.Context, *Directory) error{
-		"Grant, its pointer gone": func(ctx context.Context, r *Directory) error {
-			_, err := r.Grant(ctx, "a")
-			return err
-		},
-		"Grant, new": func(ctx context.Context, r *Directory) error { _, err := r.Grant(ctx, "new"); return err },
-		"GrantOf":    func(ctx context.Context, r *Directory) error { _, err := r.GrantOf(ctx, "b"); return err },
-		"Resolve": func(ctx context.Context, r *Directory) error {
-			_, err := r.Resolve(ctx, presencetest.TestHost, 20000)
-			return err
-		},
-		"Lookup":     func(ctx context.Context, r *Directory) error { _, err := r.Lookup(ctx, "b"); return err },
-		"Addresses":  func(ctx context.Context, r *Directory) error { _, err := r.Addresses(ctx, 9); return err },
-		"Devices":    func(ctx context.Context, r *Directory) error { _, err := r.Devices(ctx, "b"); return err },
-		"AllDevices": func(ctx context.Context, r *Directory) error { _, err := r.AllDevices(ctx, 9); return err },
-		"Grants":     func(ctx context.Context, r *Directory) error { _, err := r.Grants(ctx, 9); return err },
-		"Hosts":      func(ctx context.Context, r *Directory) error { _, err := r.Hosts(ctx); return err },
-		"Leave":      func(ctx context.Context, r *Directory) error { return r.Leave(ctx) },
-		"Publish":    func(ctx context.Context, r *Directory) error { return r.Publish(ctx, "", []byte("x")) },
-		"Renew":      func(ctx context.Context, r *Directory) error { return r.Renew(ctx, presence.Address{Login: "b"}) },
-		"Connect": func(ctx context.Context, r *Directory) error {
-			return r.Connect(ctx, presence.Device{Login: "b", ID: "1"})
-		},
-		"Disconnect": func(ctx context.Context, r *Directory) error { return r.Disconnect(ctx, "b", "2") },
-		"Block": func(ctx context.Context, r *Directory) error {
-			return r.Block(ctx, presence.Grant{Login: "b", Host: presencetest.TestHost, Port: 1})
-		},
-		"Hold": func(ctx context.Context, r *Directory) error {
-			return r.Hold(ctx, presence.Grant{Login: "b", Host: presencetest.TestHost, Port: 1})
-		},
-		"Release": func(ctx context.Context, r *Directory) error {
-			return r.Release(ctx, presence.Grant{Login: "b", Host: presencetest.TestHost, Port: 1})
-		},
-		"Grant, full": func(ctx context.Context, r *Directory) error { _, err := r.Grant(ctx, "late"); return err },
-	}
-	for name, call := range calls {
+	for name, call := range callsBetween {
 		for trips := int64(1); trips <= 4; trips++ {
 			t.Run(fmt.Sprint(name, " after ", trips), func(t *testing.T) {
 				ctx := t.Context()
 				o := Options{URL: s.url(), Prefix: newPrefix(), Timeout: time.Second,
-					Ranges: presence.HostRanges{{Host: presencetest.TestHost, Range: presencetest.Narrow(2)}, {Host: presencetest.OtherHost, Range: presencetest.Narrow(2)}}}
+					Ranges: presence.HostRanges{{Host: pt.TestHost, Range: pt.Narrow(2)},
+						{Host: pt.OtherHost, Range: pt.Narrow(2)}}}
 				if name == "Grant, full" {
-					o.Ranges = presence.HostRanges{{Host: presencetest.TestHost, Range: presencetest.Narrow(1)}, {Host: presencetest.OtherHost, Range: presencetest.Narrow(1)}}
+					o.Ranges = presence.HostRanges{{Host: pt.TestHost, Range: pt.Narrow(1)},
+						{Host: pt.OtherHost, Range: pt.Narrow(1)}}
 				}
 				r := openRedis(t, o)
-				presencetest.OK(t, r.Ready(ctx))
-				presencetest.MustGrant(t, r, "a")
-				presencetest.MustGrant(t, r, "b")
-				presencetest.OK(t, r.Connect(ctx, presence.Device{Login: "b", ID: "1", Source: presence.Desk}))
-				presencetest.OK(t, c.Del(ctx, r.pointerKey("a")).Err())
+				pt.OK(t, r.Ready(ctx))
+				pt.MustGrant(t, r, "a")
+				pt.MustGrant(t, r, "b")
+				pt.OK(t, r.Connect(ctx, presence.Device{Login: "b", ID: "1", Source: presence.Desk}))
+				pt.OK(t, c.Del(ctx, r.pointerKey("a")).Err())
 				cut := &cutter{r: r}
 				cut.left.Store(trips)
 				r.client.AddHook(cut)
-				if err := call(ctx, r); err != nil && !errors.Is(err, presence.ErrUnavailable) && !errors.Is(err, presence.ErrUnknown) {
+				err := call(ctx, r)
+				if err != nil && !errors.Is(err, presence.ErrUnavailable) && !errors.Is(err, presence.ErrUnknown) {
 					t.Errorf("error %v", err)
 				}
 			})

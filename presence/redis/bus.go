@@ -115,19 +115,10 @@ func (d *Directory) fill(queue chan<- message, name string, own presence.HostRan
 
 // listen calls f with every message until Close.
 func (d *Directory) listen(channels []string, f func(message)) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	d.bus.tasks.Go(func() { // ends with listen, or ends it
+	for d.life.Err() == nil {
+		shared.Guard(d.opt.Log, "reading from other relay hosts", func() { d.session(d.life, channels, f) })
 		select {
-		case <-d.stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	})
-	for ctx.Err() == nil {
-		shared.Guard(d.opt.Log, "reading from other relay hosts", func() { d.session(ctx, channels, f) })
-		select {
-		case <-ctx.Done():
+		case <-d.life.Done():
 		case <-time.After(retryEvery):
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/presence"
-	"github.com/chmail/chmail/presence/presencetest"
+	pt "github.com/chmail/chmail/presence/presencetest"
 )
 
 // inbox keeps what a bus brought.
@@ -43,7 +43,7 @@ func (in *inbox) count(msg string) (n int) {
 func reaches(t *testing.T, one *Directory, to string, in *inbox) {
 	t.Helper()
 	n := 0
-	presencetest.Eventually(t, 15*time.Second, func() error {
+	pt.Eventually(t, 15*time.Second, func() error {
 		n++
 		msg := fmt.Sprint("try ", n)
 		if err := one.Publish(t.Context(), to, []byte(msg)); err != nil {
@@ -63,14 +63,15 @@ func TestRedisBus(t *testing.T) {
 	user, prefix := s.restrict(t), newPrefix()
 	ctx := t.Context()
 	open := func(host string, more ...presence.HostRange) (*Directory, *inbox) {
-		r := openRedis(t, Options{URL: "redis://" + user + s.addr(), Prefix: prefix, Ranges: append(presence.HostRanges{{Host: host}}, more...), Timeout: time.Second,
+		r := openRedis(t, Options{URL: "redis://" + user + s.addr(), Prefix: prefix,
+			Ranges: append(presence.HostRanges{{Host: host}}, more...), Timeout: time.Second,
 			TTL: presence.TTLs{Hold: 3 * time.Second}})
 		var in inbox
 		r.Subscribe(in.take)
 		return r, &in
 	}
 	one, in1 := open("One.example")
-	two, in2 := open("two.example", presence.HostRange{Host: "too.example", Range: presencetest.Narrow(2)})
+	two, in2 := open("two.example", presence.HostRange{Host: "too.example", Range: pt.Narrow(2)})
 	three, in3 := open("three.example")
 	reaches(t, one, "", in2)
 	reaches(t, two, "ONE.example", in1)
@@ -79,11 +80,12 @@ func TestRedisBus(t *testing.T) {
 	reaches(t, three, "", in1)
 
 	binary := []byte("a\nb\x00\xff")
-	presencetest.OK(t, one.Publish(ctx, "two.example", binary))
-	presencetest.OK(t, one.Publish(ctx, "", []byte("all")))
-	presencetest.OK(t, one.Publish(ctx, "nobody.example", []byte("lost")))
-	presencetest.Eventually(t, 5*time.Second, func() error {
-		if in2.count("one.example: "+string(binary)) != 1 || in2.count("one.example: all") != 1 || in3.count("one.example: all") != 1 {
+	pt.OK(t, one.Publish(ctx, "two.example", binary))
+	pt.OK(t, one.Publish(ctx, "", []byte("all")))
+	pt.OK(t, one.Publish(ctx, "nobody.example", []byte("lost")))
+	pt.Eventually(t, 5*time.Second, func() error {
+		if in2.count("one.example: "+string(binary)) != 1 || in2.count("one.example: all") != 1 ||
+			in3.count("one.example: all") != 1 {
 			return errors.New("a message is missing")
 		}
 		return nil
@@ -100,7 +102,7 @@ func TestRedisBus(t *testing.T) {
 
 	// Redis goes away and comes back, and hangs: the bus works again.
 	s.kill()
-	presencetest.Eventually(t, 5*time.Second, func() error {
+	pt.Eventually(t, 5*time.Second, func() error {
 		if err := one.Publish(ctx, "", []byte("x")); !errors.Is(err, presence.ErrUnavailable) {
 			return fmt.Errorf("without Redis: %v", err)
 		}
@@ -134,8 +136,8 @@ func TestRedisBusBounded(t *testing.T) {
 		<-slow
 		in.take(from, msg)
 	})
-	presencetest.Eventually(t, 5*time.Second, func() error {
-		presencetest.OK(t, one.Publish(t.Context(), "two.example", []byte("first")))
+	pt.Eventually(t, 5*time.Second, func() error {
+		pt.OK(t, one.Publish(t.Context(), "two.example", []byte("first")))
 		select {
 		case <-got:
 			return nil
@@ -144,7 +146,7 @@ func TestRedisBusBounded(t *testing.T) {
 		}
 	})
 	for i := range 3 * busQueue {
-		presencetest.OK(t, one.Publish(t.Context(), "two.example", []byte(fmt.Sprint(i))))
+		pt.OK(t, one.Publish(t.Context(), "two.example", []byte(fmt.Sprint(i))))
 	}
 	close(slow)
 	reaches(t, one, "two.example", &in)

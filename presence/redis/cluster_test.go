@@ -15,13 +15,13 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/chmail/chmail/presence"
-	"github.com/chmail/chmail/presence/presencetest"
+	pt "github.com/chmail/chmail/presence/presencetest"
 )
 
 // keySlot asks a server for the slot of a key.
 func keySlot(t *testing.T, c *goredis.Client, key string) int {
 	t.Helper()
-	return int(presencetest.Must[int64](t)(c.ClusterKeySlot(t.Context(), key).Result()))
+	return int(pt.Must[int64](t)(c.ClusterKeySlot(t.Context(), key).Result()))
 }
 
 // owner returns which of the nodes has a slot.
@@ -34,20 +34,20 @@ func moveSlot(t *testing.T, from, to *redisServer, slot int) {
 	src, dst := from.client(), to.client()
 	defer src.Close()
 	defer dst.Close()
-	srcID := presencetest.Must[string](t)(src.Do(ctx, "CLUSTER", "MYID").Text())
-	dstID := presencetest.Must[string](t)(dst.Do(ctx, "CLUSTER", "MYID").Text())
-	presencetest.OK(t, dst.Do(ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", srcID).Err())
-	presencetest.OK(t, src.Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", dstID).Err())
+	srcID := pt.Must[string](t)(src.Do(ctx, "CLUSTER", "MYID").Text())
+	dstID := pt.Must[string](t)(dst.Do(ctx, "CLUSTER", "MYID").Text())
+	pt.OK(t, dst.Do(ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", srcID).Err())
+	pt.OK(t, src.Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", dstID).Err())
 	for {
-		keys := presencetest.Must[[]string](t)(src.ClusterGetKeysInSlot(ctx, slot, 1).Result())
+		keys := pt.Must[[]string](t)(src.ClusterGetKeysInSlot(ctx, slot, 1).Result())
 		if len(keys) == 0 {
 			break
 		}
-		presencetest.OK(t, src.Migrate(ctx, "127.0.0.1", fmt.Sprint(to.port), keys[0], 0, 5*time.Second).Err())
+		pt.OK(t, src.Migrate(ctx, "127.0.0.1", fmt.Sprint(to.port), keys[0], 0, 5*time.Second).Err())
 		time.Sleep(10 * time.Millisecond) // calls meet a slot that is half here and half there
 	}
-	presencetest.OK(t, dst.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", dstID).Err())
-	presencetest.OK(t, src.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", dstID).Err())
+	pt.OK(t, dst.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", dstID).Err())
+	pt.OK(t, src.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", dstID).Err())
 }
 
 // Slots move while calls run, a login's and the host's: no call fails, nobody's
@@ -56,10 +56,11 @@ func TestRedisClusterSlotMoved(t *testing.T) {
 	t.Parallel()
 	nodes, addrs := startCluster(t)
 	ctx := t.Context()
-	r := openRedis(t, Options{URL: "redis://" + addrs, Ranges: presence.HostRanges{{Host: presencetest.TestHost, Range: presencetest.Narrow(20)}}, Timeout: 5 * time.Second})
-	gs := presencetest.Fill(t, r, 10)
-	presencetest.OK(t, r.Hold(ctx, gs[0]))
-	presencetest.OK(t, r.Connect(ctx, presence.Device{ID: "1", Login: "u0", Source: presence.Desk}))
+	r := openRedis(t, Options{URL: "redis://" + addrs, Ranges: presence.HostRanges{{Host: pt.TestHost,
+		Range: pt.Narrow(20)}}, Timeout: 5 * time.Second})
+	gs := pt.Fill(t, r, 10)
+	pt.OK(t, r.Hold(ctx, gs[0]))
+	pt.OK(t, r.Connect(ctx, presence.Device{ID: "1", Login: "u0", Source: presence.Desk}))
 
 	running, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -73,7 +74,8 @@ func TestRedisClusterSlotMoved(t *testing.T) {
 					err = fmt.Errorf("port %d, want %d", again.Port, g.Port)
 				}
 				_, err2 := r.GrantOf(ctx, g.Login)
-				if err := errors.Join(err, err2, r.Connect(ctx, presence.Device{ID: "1", Login: "u0", Source: presence.Desk}), r.Hold(ctx, gs[0])); err != nil {
+				if err := errors.Join(err, err2, r.Connect(ctx,
+					presence.Device{ID: "1", Login: "u0", Source: presence.Desk}), r.Hold(ctx, gs[0])); err != nil {
 					t.Errorf("%s: %v", g.Login, err)
 					return
 				}
@@ -82,13 +84,13 @@ func TestRedisClusterSlotMoved(t *testing.T) {
 	}
 	c := nodes[0].client()
 	defer c.Close()
-	for _, key := range []string{r.pointerKey("u0"), r.hostKeys(presencetest.TestHost)[0], r.pointerKey("u1")} {
+	for _, key := range []string{r.pointerKey("u0"), r.hostKeys(pt.TestHost)[0], r.pointerKey("u1")} {
 		slot := keySlot(t, c, key)
 		at := owner(nodes, slot)
 		moveSlot(t, nodes[at], nodes[(at+1)%3], slot)
 		for i := range calls { // the slot is met by everybody where it is now
 			goal := calls[i].Load() + 4
-			presencetest.Eventually(t, 10*time.Second, func() error {
+			pt.Eventually(t, 10*time.Second, func() error {
 				if n := calls[i].Load(); n < goal {
 					return fmt.Errorf("caller %d began %d rounds, want %d", i, n, goal)
 				}
@@ -98,7 +100,7 @@ func TestRedisClusterSlotMoved(t *testing.T) {
 	}
 	stop()
 	wg.Wait()
-	if g := presencetest.Must[presence.Grant](t)(r.GrantOf(ctx, "u0")); !g.Held || g.Port != gs[0].Port {
+	if g := pt.Must[presence.Grant](t)(r.GrantOf(ctx, "u0")); !g.Held || g.Port != gs[0].Port {
 		t.Errorf("grant %+v, want %+v, held", g, gs[0])
 	}
 }
@@ -109,17 +111,18 @@ func TestRedisClusterNodeHangs(t *testing.T) {
 	t.Parallel()
 	nodes, addrs := startCluster(t)
 	ctx := t.Context()
-	var logs presencetest.LogBook
+	var logs pt.LogBook
 	const timeout = 250 * time.Millisecond
-	r := openRedis(t, Options{URL: "redis://" + addrs, Ranges: presence.HostRanges{{Host: presencetest.TestHost, Range: presencetest.Narrow(100)}}, Timeout: timeout, Log: logs.Logger()})
+	r := openRedis(t, Options{URL: "redis://" + addrs, Ranges: presence.HostRanges{{Host: pt.TestHost,
+		Range: pt.Narrow(100)}}, Timeout: timeout, Log: logs.Logger()})
 	c := nodes[0].client()
 	defer c.Close()
-	home := owner(nodes, keySlot(t, c, r.hostKeys(presencetest.TestHost)[0]))
+	home := owner(nodes, keySlot(t, c, r.hostKeys(pt.TestHost)[0]))
 	sick := (home + 1) % 3
 	var hurt, well []string
 	for i := range 40 {
 		login := fmt.Sprint("u", i)
-		presencetest.Eventually(t, 5*time.Second, func() error { _, err := r.Grant(ctx, login); return err })
+		pt.Eventually(t, 5*time.Second, func() error { _, err := r.Grant(ctx, login); return err })
 		if owner(nodes, keySlot(t, c, r.pointerKey(login))) == sick {
 			hurt = append(hurt, login)
 		} else {
@@ -134,12 +137,12 @@ func TestRedisClusterNodeHangs(t *testing.T) {
 	defer nodes[sick].signal(syscall.SIGCONT)
 	began := time.Now()
 	_, err := r.Grant(ctx, hurt[0])
-	presencetest.WantErr(t, err, presence.ErrUnavailable)
+	pt.WantErr(t, err, presence.ErrUnavailable)
 	if d := time.Since(began); d > timeout+slack {
 		t.Errorf("the first call took %v", d)
 	}
-	// The keeper finds out which server it is.
-	presencetest.Eventually(t, 5*time.Second, func() error {
+	// The heartbeat goroutine finds out which server it is.
+	pt.Eventually(t, 5*time.Second, func() error {
 		if logs.Count("does not answer") == 0 {
 			return errors.New("the outage was not reported")
 		}
@@ -156,7 +159,7 @@ func TestRedisClusterNodeHangs(t *testing.T) {
 	began = time.Now()
 	for range 100 {
 		_, err := r.Grant(ctx, hurt[0])
-		presencetest.WantErr(t, err, presence.ErrUnavailable)
+		pt.WantErr(t, err, presence.ErrUnavailable)
 	}
 	if d := time.Since(began); d > timeout+slack {
 		t.Errorf("100 more calls took %v", d)
@@ -165,7 +168,7 @@ func TestRedisClusterNodeHangs(t *testing.T) {
 		t.Errorf("the outage was reported %d times: %v", n, &logs)
 	}
 	nodes[sick].signal(syscall.SIGCONT)
-	presencetest.Eventually(t, 5*time.Second, func() error { _, err := r.Grant(ctx, hurt[0]); return err })
+	pt.Eventually(t, 5*time.Second, func() error { _, err := r.Grant(ctx, hurt[0]); return err })
 	if n := logs.Count("answers again"); n != 1 {
 		t.Errorf("the end was reported %d times", n)
 	}

@@ -15,12 +15,13 @@ import (
 
 	"github.com/chmail/chmail/presence"
 	"github.com/chmail/chmail/presence/internal/file"
-	"github.com/chmail/chmail/presence/presencetest"
+	pt "github.com/chmail/chmail/presence/presencetest"
 )
 
 // crashOptions are those of the process that is killed and of the next one.
 func crashOptions(url, path string) Options {
-	return Options{URL: url, Ranges: presence.HostRanges{{Host: presencetest.TestHost, Range: presencetest.Narrow(30)}, {Host: presencetest.OtherHost, Range: presencetest.Narrow(30)}}, ID: "machine", Path: path,
+	return Options{URL: url, Ranges: presence.HostRanges{{Host: pt.TestHost, Range: pt.Narrow(30)},
+		{Host: pt.OtherHost, Range: pt.Narrow(30)}}, ID: "machine", Path: path,
 		Timeout: time.Second}
 }
 
@@ -34,11 +35,11 @@ func TestCrashingProcess(t *testing.T) {
 	r := openRedis(t, crashOptions(url, os.Getenv("PRESENCE_TEST_PATH")))
 	var gs []presence.Grant
 	for i := range 50 {
-		gs = append(gs, presencetest.MustGrant(t, r, fmt.Sprint("u", i)))
+		gs = append(gs, pt.MustGrant(t, r, fmt.Sprint("u", i)))
 	}
-	presencetest.OK(t, r.Hold(t.Context(), gs[11]))
+	pt.OK(t, r.Hold(t.Context(), gs[11]))
 	time.Sleep(100 * time.Millisecond) // the journal is written behind
-	fmt.Println(string(presencetest.Must[[]byte](t)(json.Marshal(gs))))
+	fmt.Println(string(pt.Must[[]byte](t)(json.Marshal(gs))))
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
@@ -52,17 +53,17 @@ func TestRedisAndProcessCrash(t *testing.T) {
 	child := exec.Command(os.Args[0], "-test.run=^TestCrashingProcess$", "-test.v")
 	child.Env = append(os.Environ(), "PRESENCE_TEST_REDIS="+s.url(), "PRESENCE_TEST_PATH="+path)
 	child.Stderr = os.Stderr
-	stdin := presencetest.Must[io.WriteCloser](t)(child.StdinPipe())
+	stdin := pt.Must[io.WriteCloser](t)(child.StdinPipe())
 	defer stdin.Close()
-	out := presencetest.Must[io.ReadCloser](t)(child.StdoutPipe())
-	presencetest.OK(t, child.Start())
+	out := pt.Must[io.ReadCloser](t)(child.StdoutPipe())
+	pt.OK(t, child.Start())
 	var gs []presence.Grant
 	for lines := bufio.NewScanner(out); gs == nil && lines.Scan(); {
 		if line := lines.Bytes(); len(line) > 0 && line[0] == '[' {
-			presencetest.OK(t, json.Unmarshal(line, &gs))
+			pt.OK(t, json.Unmarshal(line, &gs))
 		}
 	}
-	presencetest.OK(t, child.Process.Kill())
+	pt.OK(t, child.Process.Kill())
 	_ = child.Wait()
 	if len(gs) != 50 {
 		t.Fatalf("the process granted %d ports", len(gs))
@@ -71,9 +72,9 @@ func TestRedisAndProcessCrash(t *testing.T) {
 	s.start()
 
 	r := openRedis(t, crashOptions(s.url(), path))
-	presencetest.OK(t, r.Ready(ctx))
+	pt.OK(t, r.Ready(ctx))
 	for i := range 10 {
-		late := presencetest.MustGrant(t, r, fmt.Sprint("late", i))
+		late := pt.MustGrant(t, r, fmt.Sprint("late", i))
 		for _, g := range gs {
 			if late.Host == g.Host && late.Port == g.Port {
 				t.Errorf("a newcomer got the port %d of %s", g.Port, g.Login)
@@ -81,8 +82,8 @@ func TestRedisAndProcessCrash(t *testing.T) {
 		}
 	}
 	for _, g := range gs {
-		of := presencetest.Must[presence.Grant](t)(r.GrantOf(ctx, g.Login))
-		if again := presencetest.MustGrant(t, r, g.Login); again.Host != g.Host || again.Port != g.Port || of.Port != g.Port {
+		of := pt.Must[presence.Grant](t)(r.GrantOf(ctx, g.Login))
+		if again := pt.MustGrant(t, r, g.Login); again.Host != g.Host || again.Port != g.Port || of.Port != g.Port {
 			t.Errorf("%s has %s %d, want %s %d", g.Login, again.Host, again.Port, g.Host, g.Port)
 		}
 		if of.Held != (g.Login == "u11") {
@@ -91,15 +92,15 @@ func TestRedisAndProcessCrash(t *testing.T) {
 	}
 
 	// Redis is the authority where it knows better than the journal.
-	presencetest.OK(t, r.Close())
-	presencetest.OK(t, os.Remove(path))
+	pt.OK(t, r.Close())
+	pt.OK(t, os.Remove(path))
 	fresh := openRedis(t, crashOptions(s.url(), path))
-	presencetest.OK(t, fresh.Ready(ctx))
-	presencetest.OK(t, fresh.Close())
-	j := presencetest.Must[*file.File](t)(file.OpenReadOnly(path))
+	pt.OK(t, fresh.Ready(ctx))
+	pt.OK(t, fresh.Close())
+	j := pt.Must[*file.File](t)(file.OpenReadOnly(path))
 	defer j.Close()
 	var n int
-	presencetest.OK(t, j.Grants(func(file.Grant) { n++ }))
+	pt.OK(t, j.Grants(func(file.Grant) { n++ }))
 	if n != 60 {
 		t.Errorf("the journal has %d grants, want the 60 of Redis", n)
 	}

@@ -80,8 +80,8 @@ func parseDevices(login string, cmd *goredis.Cmd) (ds []presence.Device, err err
 		if errors.Join(err1, err2, json.Unmarshal([]byte(text), &s)) != nil {
 			continue
 		}
-		ds = append(ds, presence.Device{ID: pairs[i], Login: login, Source: s.Source, IP: s.IP, Host: s.Host, Name: s.Name,
-			Relay: s.Relay, Away: s.Away, Connected: a.Seen, Heartbeat: time.UnixMilli(at)})
+		ds = append(ds, presence.Device{ID: pairs[i], Login: login, Source: s.Source, IP: s.IP, Host: s.Host,
+			Name: s.Name, Relay: s.Relay, Away: s.Away, Connected: a.Seen, Heartbeat: time.UnixMilli(at)})
 	}
 	return ds, nil
 }

@@ -3,6 +3,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,8 @@ import (
 	"github.com/chmail/chmail/presence/internal/shared"
 )
 
-// maxRaces bounds how often one Grant begins again because another host or the
-// keeper was quicker.
+// maxRaces bounds how often one Grant begins again because another host was
+// quicker, or because this one was not announced.
 const maxRaces = 16
 
 var errReply = errors.New("presence: a reply of Redis cannot be read")
@@ -108,70 +109,83 @@ func (d *Directory) Grant(ctx context.Context, login string) (g presence.Grant, 
 		return presence.Grant{}, err
 	}
 	if len(d.opt.Ranges) == 0 {
-		return presence.Grant{}, fmt.Errorf("granting a port to %s: this process is no relay host: %w", login, presence.ErrNoPort)
+		return presence.Grant{}, fmt.Errorf("granting a port to %s: this process is no relay host: %w", login,
+			presence.ErrNoPort)
 	}
 	err = d.call(ctx, "grant", func(ctx context.Context) error {
 		for range maxRaces {
 			if err := d.refused(); err != nil {
 				return fmt.Errorf("granting a port to %s: %w", login, err)
 			}
-			var again bool
-			if g, again, err = d.grant(ctx, login); !again {
+			if g, err = d.grant(ctx, login); !errors.Is(err, errAgain) {
 				return err
 			}
 		}
-		return fmt.Errorf("granting a port to %s: others were quicker %d times: %w", login, maxRaces, presence.ErrUnavailable)
+		return fmt.Errorf("granting a port to %s: others were quicker %d times: %w",
+			login, maxRaces, presence.ErrUnavailable)
 	})
 	return g, err
 }
 
-// grant makes one attempt. It says again when the world changed under it.
-func (d *Directory) grant(ctx context.Context, login string) (g presence.Grant, again bool, err error) {
+// errAgain says that the world changed under an attempt to grant, and that it
+// is to be made again.
+var errAgain = errors.New("presence: to be tried again")
+
+// grant makes one attempt.
+func (d *Directory) grant(ctx context.Context, login string) (presence.Grant, error) {
+	var none presence.Grant
 	own, leaving := d.own()
 	guess := d.memory.of(login).host // where its grant is, if this process made it
 	pointer, here, err := d.find(ctx, login, guess)
 	if err != nil {
-		return g, false, err
+		return none, err
 	}
 	if here.what == "renewed" && pointer == guess {
-		return d.granted(here), false, nil
+		return d.granted(here), nil
 	}
 	if here.what == "nohost" && !leaving {
-		return g, true, d.awaitHost(ctx)
+		return none, d.awaitHost(ctx)
 	}
-	there := outcome{what: "none"}
 	if pointer != "" && pointer != guess {
-		if there, err = d.renewAt(ctx, pointer, login); err != nil {
-			return g, false, err
+		there, err := d.renewAt(ctx, pointer, login)
+		switch {
+		case err != nil:
+			return none, err
+		case there.what == "renewed":
+			return d.grantedElsewhere(ctx, own, here, there), nil
+		case there.what == "nohost" && own.Has(pointer) && !leaving:
+			return none, d.awaitHost(ctx)
 		}
 	}
-	switch {
-	case there.what == "renewed":
-		if here.what == "renewed" && !here.grant.Held {
-			d.takeBack(ctx, here.grant)
-		}
-		if own.Has(pointer) {
-			return d.granted(there), false, nil
-		}
-		d.meter.Renewed.Inc()
-		return there.grant, false, nil
-	case leaving:
-		return g, false, fmt.Errorf("granting a port to %s: %w: this relay host is leaving", login, presence.ErrUnavailable)
-	case there.what == "nohost" && own.Has(pointer):
-		return g, true, d.awaitHost(ctx)
-	case here.what == "none":
-		here, again, err = d.grantHere(ctx, own, login, pointer)
-	default:
+	if leaving {
+		return none, fmt.Errorf("granting a port to %s: %w: this relay host is leaving", login, presence.ErrUnavailable)
+	}
+	if here.what == "none" {
+		here, err = d.grantHere(ctx, own, login, pointer)
+	} else {
 		here.pointer, err = d.point(ctx, login, pointer, here.grant.Host)
 	}
-	if again || err != nil {
-		return g, again, err
+	if err != nil {
+		return none, err
 	}
 	if here.pointer != here.grant.Host {
 		d.takeBack(ctx, here.grant) // another host was quicker
-		return g, true, nil
+		return none, errAgain
 	}
-	return d.granted(here), false, nil
+	return d.granted(here), nil
+}
+
+// grantedElsewhere counts a grant that the pointer of its login leads to, and
+// gives up the one that was made here too.
+func (d *Directory) grantedElsewhere(ctx context.Context, own presence.HostRanges, here, there outcome) presence.Grant {
+	if here.what == "renewed" && !here.grant.Held {
+		d.takeBack(ctx, here.grant)
+	}
+	if own.Has(there.grant.Host) {
+		return d.granted(there)
+	}
+	d.meter.Renewed.Inc()
+	return there.grant
 }
 
 // find asks in one round trip at which host a login's grant is said to be, and
@@ -258,29 +272,29 @@ func (d *Directory) takeBack(ctx context.Context, g presence.Grant) {
 // grantHere makes a new grant at the first of this process' hosts that has a
 // free port, or where it had one; when there is none it takes over the grant
 // idle for longest.
-func (d *Directory) grantHere(ctx context.Context, own presence.HostRanges, login, pointer string) (o outcome, again bool, err error) {
+func (d *Directory) grantHere(ctx context.Context, own presence.HostRanges, login, pointer string) (outcome, error) {
 	before := d.memory.of(login)
 	if i := slices.IndexFunc(own, func(h presence.HostRange) bool { return h.Host == before.host }); i > 0 {
 		own = slices.Concat(own[i:i+1], own[:i], own[i+1:])
 	}
 	if len(own) > 1 {
 		for _, h := range own {
-			o, again, err = d.grantAt(ctx, h, login, "free", before, pointer)
-			if again || err != nil || o.what != "full" {
-				return o, again, err
+			o, err := d.grantAt(ctx, h, login, "free", before, pointer)
+			if err != nil || o.what != "full" {
+				return o, err
 			}
 			pointer = o.pointer
 		}
 	}
 	h, err := d.mostIdle(ctx, own)
 	if err != nil {
-		return o, false, err
+		return outcome{}, err
 	}
-	o, again, err = d.grantAt(ctx, h, login, "grant", before, pointer)
+	o, err := d.grantAt(ctx, h, login, "grant", before, pointer)
 	if err == nil && o.what == "full" {
 		err = fmt.Errorf("granting a port of %s to %s: %w", own, login, presence.ErrNoPort)
 	}
-	return o, again, err
+	return o, err
 }
 
 // mostIdle returns the host with the grant that is idle for longest.
@@ -326,42 +340,53 @@ func firstScore(cmd *goredis.Cmd) (score float64, ok bool) {
 
 // grantAt makes a new grant at one host, and in the same round trip the pointer
 // to it. A pointer to a host that has no grant for the login does no harm.
-func (d *Directory) grantAt(ctx context.Context, h presence.HostRange, login, mode string, before place, pointer string) (o outcome, again bool, err error) {
+func (d *Directory) grantAt(ctx context.Context, h presence.HostRange, login, mode string, before place,
+	pointer string) (outcome, error) {
 	preferred := 0
 	if before.host == h.Host {
 		preferred = before.port
 	}
 	for range shared.MaxProbes {
-		cmds, err := d.run(ctx, d.grantStep(h, login, mode, preferred), d.pointStep(login, pointer, h.Host))
-		if err != nil {
-			return o, false, err
-		}
-		if o, err = parseOutcome(h.Host, cmds[0]); err != nil {
-			return o, false, err
-		}
-		if o.pointer, err = parsePointer(cmds[1], h.Host); err != nil {
-			return o, false, err
-		}
-		if o.pointer != h.Host { // another host was quicker
-			return o, o.what != "new", nil
-		}
-		pointer = h.Host
-		switch o.what {
-		case "nohost", "taken":
-			return o, true, d.awaitHost(ctx)
-		case "full", "renewed": // renewed by another call meanwhile
-			return o, false, nil
+		o, err := d.askFor(ctx, h, login, mode, preferred, pointer)
+		if err != nil || o.what != "new" || o.pointer != h.Host {
+			return o, err // also one that another call made meanwhile
 		}
 		if other, held := d.memory.heldBy(placeOf(o.grant)); held && other.login != login {
 			// A failover lost that a conversation is on this port.
-			return o, true, d.restore(ctx, h.Host, []remembered{other})
+			return o, cmp.Or(d.restore(ctx, h.Host, []remembered{other}), errAgain)
 		}
-		if perr := d.opt.Probe(h.Host, o.grant.Port); perr == nil {
-			return o, false, nil
-		} else if err := d.block(ctx, o.grant, perr); err != nil {
-			return o, false, err
+		perr := d.opt.Probe(h.Host, o.grant.Port)
+		if perr == nil {
+			return o, nil
 		}
+		if err := d.block(ctx, o.grant, perr); err != nil {
+			return o, err
+		}
+		pointer = h.Host
 	}
-	return o, false, fmt.Errorf("granting a port to %s: %d ports in a row are taken by other programs: %w",
+	return outcome{}, fmt.Errorf("granting a port to %s: %d ports in a row are taken by other programs: %w",
 		login, shared.MaxProbes, presence.ErrNoPort)
+}
+
+// askFor asks a host once for a grant, and for the pointer to it.
+func (d *Directory) askFor(ctx context.Context, h presence.HostRange, login, mode string, preferred int,
+	pointer string) (outcome, error) {
+	cmds, err := d.run(ctx, d.grantStep(h, login, mode, preferred), d.pointStep(login, pointer, h.Host))
+	if err != nil {
+		return outcome{}, err
+	}
+	o, err := parseOutcome(h.Host, cmds[0])
+	if err != nil {
+		return o, err
+	}
+	if o.pointer, err = parsePointer(cmds[1], h.Host); err != nil {
+		return o, err
+	}
+	switch {
+	case o.pointer != h.Host && o.what != "new": // another host was quicker
+		return o, errAgain
+	case o.what == "nohost", o.what == "taken":
+		return o, d.awaitHost(ctx)
+	}
+	return o, nil
 }

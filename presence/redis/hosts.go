@@ -78,7 +78,7 @@ func (d *Directory) settle(ctx context.Context) error {
 	return nil
 }
 
-// taken notes who has the name of one of this process' hosts.
+// taken notes the process that has the name of one of this process' hosts.
 func (d *Directory) taken(host, record string) error {
 	other, _, err := parseHost(host, record)
 	if err != nil {
@@ -109,7 +109,7 @@ func (d *Directory) unrivalled() {
 	}
 }
 
-// refused is the error of who may not grant ports.
+// refused is the error of a process that may not grant ports.
 func (d *Directory) refused() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -152,7 +152,7 @@ func (d *Directory) Ready(ctx context.Context) error {
 	}
 	for {
 		d.mu.Lock()
-		ready, alive, beaten := d.ready, d.rival.alive, d.beaten
+		ready, alive, answered := d.ready, d.rival.alive, d.answered
 		d.mu.Unlock()
 		switch {
 		case ready:
@@ -161,8 +161,8 @@ func (d *Directory) Ready(ctx context.Context) error {
 			return d.refused()
 		}
 		select {
-		case <-beaten:
-		case <-d.stop:
+		case <-answered:
+		case <-d.life.Done():
 			return fmt.Errorf("%w: closed", presence.ErrUnavailable)
 		case <-ctx.Done():
 			return d.refused()
@@ -204,7 +204,8 @@ func parseHost(name, record string) (h presence.Host, left bool, err error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return h, false, fmt.Errorf("reading the record of %s: %w", name, err)
 	}
-	return presence.Host{Name: name, ID: f[1], Ports: f[0], Started: time.UnixMilli(started), Heartbeat: time.UnixMilli(beat)},
+	return presence.Host{Name: name, ID: f[1], Ports: f[0], Started: time.UnixMilli(started),
+			Heartbeat: time.UnixMilli(beat)},
 		len(f) > 4, nil
 }
 
@@ -232,8 +233,8 @@ func (d *Directory) Hosts(ctx context.Context) (hs []presence.Host, err error) {
 	return hs, err
 }
 
-// Leave implements presence.Directory. When Redis does not answer, the keeper says it
-// later.
+// Leave implements presence.Hosts. When Redis does not answer, a later heartbeat
+// says it.
 func (d *Directory) Leave(ctx context.Context) error {
 	d.mu.Lock()
 	d.left = true

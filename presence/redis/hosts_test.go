@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/presence"
-	"github.com/chmail/chmail/presence/presencetest"
+	pt "github.com/chmail/chmail/presence/presencetest"
 )
 
 // Two relay hosts: a login has one grant, where its host is alive.
@@ -19,18 +19,19 @@ func TestRedisTwoHosts(t *testing.T) {
 	s := startRedis(t)
 	ctx := t.Context()
 	open := func(host string) *Directory {
-		return openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: host, Range: presencetest.Narrow(10)}}, Timeout: time.Second,
-			TTL: presence.TTLs{Hold: time.Second}})
+		return openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: host, Range: pt.Narrow(10)}},
+			Timeout: time.Second,
+			TTL:     presence.TTLs{Hold: time.Second}})
 	}
 	one, two := open("one.example"), open("two.example")
-	g := presencetest.MustGrant(t, one, "a")
-	if again := presencetest.MustGrant(t, two, "a"); again.Host != "one.example" || again.Port != g.Port {
+	g := pt.MustGrant(t, one, "a")
+	if again := pt.MustGrant(t, two, "a"); again.Host != "one.example" || again.Port != g.Port {
 		t.Errorf("second host granted %+v, want %+v", again, g)
 	}
-	if login := presencetest.Must[string](t)(two.Resolve(ctx, "one.example", g.Port)); login != "a" {
+	if login := pt.Must[string](t)(two.Resolve(ctx, "one.example", g.Port)); login != "a" {
 		t.Errorf("resolved to %q", login)
 	}
-	presencetest.OK(t, two.Hold(ctx, g))
+	pt.OK(t, two.Hold(ctx, g))
 	// Both at once: one wins, and both say so.
 	var wg sync.WaitGroup
 	got := make([]presence.Grant, 20)
@@ -49,18 +50,18 @@ func TestRedisTwoHosts(t *testing.T) {
 			t.Errorf("granted %v and %v", got[0], g)
 		}
 	}
-	if gs := presencetest.Must[[]presence.Grant](t)(two.Grants(ctx, 100)); len(gs) != 2 {
+	if gs := pt.Must[[]presence.Grant](t)(two.Grants(ctx, 100)); len(gs) != 2 {
 		t.Errorf("grants %+v, want 2", gs)
 	}
-	presencetest.OK(t, one.Close())
-	presencetest.Eventually(t, 3*time.Second, func() error { // the host's heartbeats stopped
+	pt.OK(t, one.Close())
+	pt.Eventually(t, 3*time.Second, func() error { // the host's heartbeats stopped
 		g, err := two.Grant(ctx, "a")
 		if err == nil && g.Host != "two.example" {
 			err = fmt.Errorf("still at %s", g.Host)
 		}
 		return err
 	})
-	if of := presencetest.Must[presence.Grant](t)(two.GrantOf(ctx, "a")); of.Host != "two.example" {
+	if of := pt.Must[presence.Grant](t)(two.GrantOf(ctx, "a")); of.Host != "two.example" {
 		t.Errorf("grant %+v", of)
 	}
 }
@@ -70,14 +71,15 @@ func TestRedisReader(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
 	ctx := t.Context()
-	g := presencetest.MustGrant(t, openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: presencetest.TestHost}}, Timeout: time.Second}), "a")
+	g := pt.MustGrant(t, openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: pt.TestHost}},
+		Timeout: time.Second}), "a")
 	r := openRedis(t, Options{URL: s.url(), Timeout: time.Second})
-	presencetest.WantHosts(t, r, presencetest.TestHost)
-	if gs := presencetest.Must[[]presence.Grant](t)(r.Grants(ctx, 10)); len(gs) != 1 || gs[0].Port != g.Port {
+	pt.WantHosts(t, r, pt.TestHost)
+	if gs := pt.Must[[]presence.Grant](t)(r.Grants(ctx, 10)); len(gs) != 1 || gs[0].Port != g.Port {
 		t.Errorf("grants %+v", gs)
 	}
 	_, err := r.Grant(ctx, "b")
-	presencetest.WantErr(t, err, presence.ErrNoPort)
+	pt.WantErr(t, err, presence.ErrNoPort)
 }
 
 // Two live processes under one name: the second grants nothing, and says why.
@@ -85,32 +87,33 @@ func TestRedisNameTaken(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
 	ctx := t.Context()
-	var logs presencetest.LogBook
+	var logs pt.LogBook
 	open := func(id string) *Directory {
-		return openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: presencetest.TestHost, Range: presencetest.Narrow(10)}}, ID: id,
+		return openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: pt.TestHost,
+			Range: pt.Narrow(10)}}, ID: id,
 			Timeout: time.Second, TTL: presence.TTLs{Hold: 3 * time.Second}, Log: logs.Logger()})
 	}
 	one := open("one")
-	presencetest.OK(t, one.Ready(ctx))
-	g := presencetest.MustGrant(t, one, "a")
+	pt.OK(t, one.Ready(ctx))
+	g := pt.MustGrant(t, one, "a")
 
 	began := time.Now()
 	two := open("two")
-	presencetest.WantErr(t, two.Ready(ctx), presence.ErrNameTaken)
+	pt.WantErr(t, two.Ready(ctx), presence.ErrNameTaken)
 	if d := time.Since(began); d > 2*time.Second+slack {
 		t.Errorf("found a live rival after %v", d)
 	}
 	_, err := two.Grant(ctx, "b")
-	presencetest.WantErr(t, err, presence.ErrNameTaken)
-	presencetest.WantErr(t, two.Publish(ctx, "", nil), presence.ErrNameTaken)
-	if of := presencetest.Must[presence.Grant](t)(two.GrantOf(ctx, "a")); of.Port != g.Port { // it can read
+	pt.WantErr(t, err, presence.ErrNameTaken)
+	pt.WantErr(t, two.Publish(ctx, "", nil), presence.ErrNameTaken)
+	if of := pt.Must[presence.Grant](t)(two.GrantOf(ctx, "a")); of.Port != g.Port { // it can read
 		t.Errorf("grant %+v, want %+v", of, g)
 	}
-	if again := presencetest.MustGrant(t, one, "a"); again.Port != g.Port {
+	if again := pt.MustGrant(t, one, "a"); again.Port != g.Port {
 		t.Errorf("the first has port %d, want %d", again.Port, g.Port)
 	}
-	presencetest.WantHosts(t, two, presencetest.TestHost)
-	if h := presencetest.Must[[]presence.Host](t)(two.Hosts(ctx))[0]; h.ID != "one" {
+	pt.WantHosts(t, two, pt.TestHost)
+	if h := pt.Must[[]presence.Host](t)(two.Hosts(ctx))[0]; h.ID != "one" {
 		t.Errorf("host %+v", h)
 	}
 	if n := logs.Count("another relay host"); n != 1 {
@@ -119,12 +122,12 @@ func TestRedisNameTaken(t *testing.T) {
 
 	// The machine is replaced: its record expires, and the other has the name
 	// with all that was granted.
-	presencetest.OK(t, one.Close())
-	presencetest.Eventually(t, 10*time.Second, func() error { return two.Ready(ctx) })
-	if again := presencetest.MustGrant(t, two, "a"); again.Port != g.Port {
+	pt.OK(t, one.Close())
+	pt.Eventually(t, 10*time.Second, func() error { return two.Ready(ctx) })
+	if again := pt.MustGrant(t, two, "a"); again.Port != g.Port {
 		t.Errorf("after the machine was replaced port %d, want %d", again.Port, g.Port)
 	}
-	if b := presencetest.MustGrant(t, two, "b"); b.Port == g.Port {
+	if b := pt.MustGrant(t, two, "b"); b.Port == g.Port {
 		t.Error("two logins have one port")
 	}
 }
@@ -136,34 +139,35 @@ func TestRedisNames(t *testing.T) {
 	s := startRedis(t)
 	ctx, dir := t.Context(), t.TempDir()
 	open := func(id string) *Directory {
-		return openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: "localhost", Range: presencetest.Narrow(10)}},
+		return openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: "localhost",
+			Range: pt.Narrow(10)}},
 			Names: []string{"127.0.0.2", "127.0.0.3"}, ID: id, Path: filepath.Join(dir, id), Timeout: time.Second,
 			TTL: presence.TTLs{Hold: 3 * time.Second}})
 	}
 	var rs []*Directory
 	for i, want := range []string{"localhost", "127.0.0.2", "127.0.0.3"} {
 		r := open(fmt.Sprint("id", i))
-		presencetest.OK(t, r.Ready(ctx))
-		g := presencetest.MustGrant(t, r, fmt.Sprint("u", i))
+		pt.OK(t, r.Ready(ctx))
+		g := pt.MustGrant(t, r, fmt.Sprint("u", i))
 		if r.RelayHost() != want || g.Host != want {
 			t.Errorf("process %d is %s and granted on %s, want %s", i, r.RelayHost(), g.Host, want)
 		}
 		rs = append(rs, r)
 	}
 	fourth := open("id3")
-	presencetest.WantErr(t, fourth.Ready(ctx), presence.ErrNameTaken)
-	presencetest.OK(t, fourth.Close())
-	presencetest.OK(t, rs[0].Close())
-	presencetest.OK(t, rs[1].Close())
+	pt.WantErr(t, fourth.Ready(ctx), presence.ErrNameTaken)
+	pt.OK(t, fourth.Close())
+	pt.OK(t, rs[0].Close())
+	pt.OK(t, rs[1].Close())
 	back := open("id1") // its record is there, and so is the first one's
-	presencetest.OK(t, back.Ready(ctx))
+	pt.OK(t, back.Ready(ctx))
 	if got := back.RelayHost(); got != "127.0.0.2" {
 		t.Errorf("back as %s, want 127.0.0.2", got)
 	}
-	presencetest.OK(t, back.Close())
-	presencetest.WantHosts(t, rs[2], "127.0.0.3") // the others' records expire
+	pt.OK(t, back.Close())
+	pt.WantHosts(t, rs[2], "127.0.0.3") // the others' records expire
 	back = open("id1")
-	presencetest.OK(t, back.Ready(ctx))
+	pt.OK(t, back.Ready(ctx))
 	if got := back.RelayHost(); got != "127.0.0.2" {
 		t.Errorf("back late as %s, want 127.0.0.2", got)
 	}
@@ -176,29 +180,30 @@ func TestRedisLeave(t *testing.T) {
 	s := startRedis(t)
 	ctx := t.Context()
 	open := func(host, id string) *Directory {
-		return openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: host, Range: presencetest.Narrow(10)}}, ID: id, Timeout: time.Second})
+		return openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: host, Range: pt.Narrow(10)}},
+			ID: id, Timeout: time.Second})
 	}
 	one, two := open("one.example", "1"), open("two.example", "2")
-	a, b := presencetest.MustGrant(t, one, "a"), presencetest.MustGrant(t, one, "b")
-	presencetest.OK(t, one.Hold(ctx, a))
-	presencetest.OK(t, one.Leave(ctx))
-	presencetest.WantHosts(t, two, "two.example")
+	a, b := pt.MustGrant(t, one, "a"), pt.MustGrant(t, one, "b")
+	pt.OK(t, one.Hold(ctx, a))
+	pt.OK(t, one.Leave(ctx))
+	pt.WantHosts(t, two, "two.example")
 	for _, login := range []string{"a", "b"} {
-		if g := presencetest.MustGrant(t, two, login); g.Host != "two.example" {
+		if g := pt.MustGrant(t, two, login); g.Host != "two.example" {
 			t.Errorf("%s was granted %+v", login, g)
 		}
-		if g := presencetest.MustGrant(t, one, login); g.Host != "two.example" { // mail still comes in there
+		if g := pt.MustGrant(t, one, login); g.Host != "two.example" { // mail still comes in there
 			t.Errorf("%s was granted %+v", login, g)
 		}
 	}
-	presencetest.OK(t, one.Hold(ctx, a))
-	if login := presencetest.Must[string](t)(two.Resolve(ctx, "one.example", b.Port)); login != "b" { // an old link
+	pt.OK(t, one.Hold(ctx, a))
+	if login := pt.Must[string](t)(two.Resolve(ctx, "one.example", b.Port)); login != "b" { // an old link
 		t.Errorf("the old port is %q's", login)
 	}
-	presencetest.OK(t, one.Close())
+	pt.OK(t, one.Close())
 	replaced := open("one.example", "3")
-	presencetest.OK(t, replaced.Ready(ctx))
-	if g := presencetest.MustGrant(t, replaced, "c"); g.Host != "one.example" || g.Port == a.Port {
+	pt.OK(t, replaced.Ready(ctx))
+	if g := pt.MustGrant(t, replaced, "c"); g.Host != "one.example" || g.Port == a.Port {
 		t.Errorf("granted %+v", g)
 	}
 }

@@ -24,7 +24,7 @@ const (
 
 // journal keeps the grants of this process' hosts in a file, so that everybody
 // has the same port also when Redis and this process were lost together. A
-// goroutine writes what has changed, all of it in one transaction.
+// goroutine writes the changes, all that wait in one transaction.
 type journal struct {
 	file    *file.File
 	memory  *memory
@@ -41,7 +41,8 @@ type journal struct {
 
 // openJournal reads the file into the memory and begins to write. An error
 // names the file.
-func openJournal(path string, hosts presence.HostRanges, ttl presence.TTLs, m *memory, log *slog.Logger) (*journal, error) {
+func openJournal(path string, hosts presence.HostRanges, ttl presence.TTLs, m *memory, log *slog.Logger) (*journal,
+	error) {
 	f, err := file.Open(path)
 	if err != nil {
 		return nil, err
@@ -100,8 +101,7 @@ func (j *journal) mark(at place) {
 	}
 }
 
-// write is the writer; it ends with close. What could not be written is tried
-// again.
+// write is the writer; it ends with close. After a failure it tries again.
 func (j *journal) write() {
 	defer close(j.done)
 	var retry <-chan time.Time // after a failure
@@ -155,7 +155,7 @@ func (j *journal) flush() error {
 	return nil
 }
 
-// close writes what waits and closes the file.
+// close writes the changes that wait and closes the file.
 func (j *journal) close() error {
 	close(j.stop)
 	<-j.done

@@ -38,7 +38,7 @@ const saveEvery = time.Minute
 // memory is the grants of this process' hosts that it knows of. There is one a
 // port, which bounds it.
 type memory struct {
-	changed func(place) // what the journal is to write; called under the lock
+	changed func(place) // tells the journal of a change; called under the lock
 
 	mu      sync.Mutex
 	byPlace map[place]*remembered
@@ -46,7 +46,8 @@ type memory struct {
 }
 
 func newMemory() *memory {
-	return &memory{changed: func(place) {}, byPlace: make(map[place]*remembered), byLogin: make(map[string]*remembered)}
+	return &memory{changed: func(place) {}, byPlace: make(map[place]*remembered),
+		byLogin: make(map[string]*remembered)}
 }
 
 func placeOf(g presence.Grant) place { return place{strings.ToLower(g.Host), g.Port} }
@@ -155,7 +156,7 @@ func (m *memory) of(login string) place {
 	return place{}
 }
 
-// row is what the journal writes of a port.
+// row is the journal's row of a port.
 func (m *memory) row(at place) file.Grant {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -167,7 +168,7 @@ func (m *memory) row(at place) file.Grant {
 		Held: e.heldUntil.After(time.Now())}
 }
 
-// all lists the grants of a host, what is used latest in front: where two want
+// all lists the grants of a host, the one used latest in front: where two want
 // one port, the later has it.
 func (m *memory) all(host string) []remembered {
 	m.mu.Lock()

@@ -25,13 +25,13 @@ import (
 
 	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/presence"
-	"github.com/chmail/chmail/presence/presencetest"
+	pt "github.com/chmail/chmail/presence/presencetest"
 )
 
 // aclLine is the user that docs/configuration.md tells to make.
 func aclLine(t *testing.T) []string {
 	t.Helper()
-	f := presencetest.Must[*os.File](t)(os.Open("../../docs/configuration.md"))
+	f := pt.Must[*os.File](t)(os.Open("../../docs/configuration.md"))
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		if rest, found := strings.CutPrefix(strings.TrimSpace(lines.Text()), "user chmail "); found {
@@ -57,7 +57,7 @@ func (s *redisServer) restrict(t *testing.T) string {
 		}
 		args = append(args, rule)
 	}
-	presencetest.OK(t, c.Do(t.Context(), args...).Err())
+	pt.OK(t, c.Do(t.Context(), args...).Err())
 	return "chmail:secret@"
 }
 
@@ -66,7 +66,7 @@ func (s *redisServer) denied(t *testing.T) {
 	t.Helper()
 	c := s.client()
 	defer c.Close()
-	if log := presencetest.Must[[]*goredis.ACLLogEntry](t)(c.ACLLog(context.Background(), 5).Result()); len(log) > 0 {
+	if log := pt.Must[[]*goredis.ACLLogEntry](t)(c.ACLLog(context.Background(), 5).Result()); len(log) > 0 {
 		for _, e := range log {
 			t.Errorf("Redis refused %s %q", e.Reason, e.Object)
 		}
@@ -88,17 +88,18 @@ func startCluster(t *testing.T) (nodes []*redisServer, addrs string) {
 	ctx := t.Context()
 	var list []string
 	for i := range 3 {
-		s := startRedis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000", "--cluster-require-full-coverage", "no")
+		s := startRedis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000",
+			"--cluster-require-full-coverage", "no")
 		c := s.client()
-		presencetest.OK(t, c.ClusterAddSlotsRange(ctx, i*5462, min(16383, i*5462+5461)).Err())
-		presencetest.OK(t, c.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
+		pt.OK(t, c.ClusterAddSlotsRange(ctx, i*5462, min(16383, i*5462+5461)).Err())
+		pt.OK(t, c.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
 		if i > 0 {
-			presencetest.OK(t, c.ClusterMeet(ctx, "127.0.0.1", fmt.Sprint(nodes[0].port)).Err())
+			pt.OK(t, c.ClusterMeet(ctx, "127.0.0.1", fmt.Sprint(nodes[0].port)).Err())
 		}
 		c.Close()
 		nodes, list = append(nodes, s), append(list, s.addr())
 	}
-	presencetest.Eventually(t, 20*time.Second, func() error {
+	pt.Eventually(t, 20*time.Second, func() error {
 		for _, s := range nodes {
 			c := s.client()
 			info := c.ClusterInfo(ctx).Val()
@@ -137,25 +138,27 @@ func TestRedisTLS(t *testing.T) {
 			"--tls-ca-cert-file", file("ca.pem"), "--tls-auth-clients", "no"}}
 	s.start()
 	c := s.client()
-	presencetest.OK(t, c.Do(t.Context(), "ACL", "SETUSER", "default", "resetpass", ">p@ss/w0rd").Err())
+	pt.OK(t, c.Do(t.Context(), "ACL", "SETUSER", "default", "resetpass", ">p@ss/w0rd").Err())
 	c.Close()
 	url := "rediss://:p%40ss%2Fw0rd@" + s.addr()
 	ctx := t.Context()
-	r := openRedis(t, Options{URL: url + "?ca=" + file("ca.pem"), Ranges: presence.HostRanges{{Host: presencetest.TestHost}}, Timeout: 2 * time.Second})
+	r := openRedis(t, Options{URL: url + "?ca=" + file("ca.pem"), Ranges: presence.HostRanges{{Host: pt.TestHost}},
+		Timeout: 2 * time.Second})
 	var in inbox
 	r.Subscribe(in.take)
-	g := presencetest.MustGrant(t, r, "a")
-	presencetest.OK(t, r.Hold(ctx, g))
-	other := openRedis(t, Options{URL: url + "?ca=" + file("ca.pem"), Ranges: presence.HostRanges{{Host: presencetest.OtherHost}}, Timeout: 2 * time.Second})
-	reaches(t, other, presencetest.TestHost, &in)
+	g := pt.MustGrant(t, r, "a")
+	pt.OK(t, r.Hold(ctx, g))
+	other := openRedis(t, Options{URL: url + "?ca=" + file("ca.pem"),
+		Ranges: presence.HostRanges{{Host: pt.OtherHost}}, Timeout: 2 * time.Second})
+	reaches(t, other, pt.TestHost, &in)
 	for name, bad := range map[string]string{
 		"without its authority": url,
 		"with a wrong password": strings.Replace(url, "w0rd", "w", 1) + "?ca=" + file("ca.pem"),
 		"without TLS":           "redis://" + s.addr(),
 	} {
-		r := openRedis(t, Options{URL: bad, Ranges: presence.HostRanges{{Host: presencetest.OtherHost}}, Timeout: time.Second})
+		r := openRedis(t, Options{URL: bad, Ranges: presence.HostRanges{{Host: pt.OtherHost}}, Timeout: time.Second})
 		_, err := r.Grant(ctx, "a")
-		presencetest.WantErr(t, err, presence.ErrUnavailable)
+		pt.WantErr(t, err, presence.ErrUnavailable)
 		if strings.Contains(err.Error(), "w0rd") {
 			t.Errorf("%s: the error %q has the password", name, err)
 		}
@@ -165,23 +168,23 @@ func TestRedisTLS(t *testing.T) {
 // writeCertificate writes ca.pem, cert.pem and key.pem of 127.0.0.1.
 func writeCertificate(t *testing.T, dir string) *x509.CertPool {
 	t.Helper()
-	key := presencetest.Must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	key := pt.Must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true,
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	caDER := presencetest.Must[[]byte](t)(x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key))
+	caDER := pt.Must[[]byte](t)(x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key))
 	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	leafDER := presencetest.Must[[]byte](t)(x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), key))
-	keyDER := presencetest.Must[[]byte](t)(x509.MarshalPKCS8PrivateKey(key))
+	leafDER := pt.Must[[]byte](t)(x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), key))
+	keyDER := pt.Must[[]byte](t)(x509.MarshalPKCS8PrivateKey(key))
 	pool := x509.NewCertPool()
 	for _, f := range []struct {
 		name, kind string
 		der        []byte
 	}{{"ca.pem", "CERTIFICATE", caDER}, {"cert.pem", "CERTIFICATE", leafDER}, {"key.pem", "PRIVATE KEY", keyDER}} {
 		b := pem.EncodeToMemory(&pem.Block{Type: f.kind, Bytes: f.der})
-		presencetest.OK(t, os.WriteFile(filepath.Join(dir, f.name), b, 0o600))
+		pt.OK(t, os.WriteFile(filepath.Join(dir, f.name), b, 0o600))
 		if f.name == "ca.pem" {
 			pool.AppendCertsFromPEM(b)
 		}
@@ -198,7 +201,7 @@ func startSentinel(t *testing.T) (master, replica *redisServer, url string) {
 	replica = startRedis(t, "--replicaof", "127.0.0.1", fmt.Sprint(master.port), "--repl-diskless-sync-delay", "0")
 	s := &redisServer{t: t, path: master.path, port: testpart.FreePort(t)}
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	presencetest.OK(t, os.WriteFile(conf, fmt.Appendf(nil, `port %d
+	pt.OK(t, os.WriteFile(conf, fmt.Appendf(nil, `port %d
 bind 127.0.0.1
 sentinel monitor mall 127.0.0.1 %d 1
 sentinel down-after-milliseconds mall 500
@@ -209,7 +212,7 @@ sentinel failover-timeout mall 2000
 	defer c.Close()
 	m := master.client()
 	defer m.Close()
-	presencetest.Eventually(t, 20*time.Second, func() error {
+	pt.Eventually(t, 20*time.Second, func() error {
 		replicas, err := goredis.NewSentinelClient(c.Options()).Replicas(ctx, "mall").Result()
 		if err == nil && (len(replicas) != 1 || replicas[0]["master-link-status"] != "ok") {
 			err = fmt.Errorf("replicas %v", replicas)
@@ -225,23 +228,25 @@ func TestRedisSentinelFailover(t *testing.T) {
 	t.Parallel()
 	master, _, url := startSentinel(t)
 	ctx := t.Context()
-	r := openRedis(t, Options{URL: url, Ranges: presence.HostRanges{{Host: presencetest.TestHost, Range: presencetest.Narrow(20)}}, Timeout: time.Second})
-	other := openRedis(t, Options{URL: url, Ranges: presence.HostRanges{{Host: presencetest.OtherHost, Range: presencetest.Narrow(20)}}, Timeout: time.Second})
-	presencetest.OK(t, r.Ready(ctx))
+	r := openRedis(t, Options{URL: url, Ranges: presence.HostRanges{{Host: pt.TestHost, Range: pt.Narrow(20)}},
+		Timeout: time.Second})
+	other := openRedis(t, Options{URL: url, Ranges: presence.HostRanges{{Host: pt.OtherHost, Range: pt.Narrow(20)}},
+		Timeout: time.Second})
+	pt.OK(t, r.Ready(ctx))
 	var in inbox
 	r.Subscribe(in.take)
-	gs := presencetest.Fill(t, r, 20)
-	presencetest.OK(t, r.Hold(ctx, gs[3]))
-	reaches(t, other, presencetest.TestHost, &in)
+	gs := pt.Fill(t, r, 20)
+	pt.OK(t, r.Hold(ctx, gs[3]))
+	reaches(t, other, pt.TestHost, &in)
 
 	master.kill()
-	presencetest.Eventually(t, 30*time.Second, func() error {
+	pt.Eventually(t, 30*time.Second, func() error {
 		_ = r.Hold(ctx, gs[3]) // as the relay does, every 3 s
 		_, err := r.Grant(ctx, "late")
 		return err
 	})
-	presencetest.OK(t, r.Hold(ctx, gs[3]))
-	late := presencetest.Must[presence.Grant](t)(r.GrantOf(ctx, "late"))
+	pt.OK(t, r.Hold(ctx, gs[3]))
+	late := pt.Must[presence.Grant](t)(r.GrantOf(ctx, "late"))
 	if late.Port == gs[3].Port {
 		t.Errorf("the port %d of a conversation was granted again", late.Port)
 	}
@@ -249,10 +254,10 @@ func TestRedisSentinelFailover(t *testing.T) {
 		if g.Port == late.Port {
 			continue // it was idle for longest
 		}
-		if again := presencetest.MustGrant(t, r, g.Login); again.Port != g.Port {
+		if again := pt.MustGrant(t, r, g.Login); again.Port != g.Port {
 			t.Errorf("%s has port %d after the failover, want %d", g.Login, again.Port, g.Port)
 		}
 	}
-	reaches(t, other, presencetest.TestHost, &in)
+	reaches(t, other, pt.TestHost, &in)
 	reaches(t, other, "", &in)
 }

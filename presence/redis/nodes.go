@@ -16,7 +16,8 @@ import (
 )
 
 // outages is the servers that do not answer: calls on their keys fail at once,
-// while those on other masters of a Cluster go on. The keeper asks them again.
+// while those on other masters of a Cluster go on. The heartbeat goroutine asks
+// them again.
 type outages struct {
 	any atomic.Bool
 
@@ -24,8 +25,8 @@ type outages struct {
 	down map[string]bool // by address, "" is the only server or the whole Cluster; true when it was logged
 }
 
-// exempt is the key, in the context of the keeper, of the servers that answer
-// again, which it restores before anybody else calls them.
+// exempt is the key, in the context of the heartbeat goroutine, of the servers
+// that answer again. It restores them before anybody else calls them.
 type exempt struct{}
 
 // node is the address of the master that has a key.
@@ -67,7 +68,7 @@ func (d *Directory) isDown(addr string) bool {
 }
 
 // lost notes that one of the servers of some steps did not answer. Which one,
-// the keeper finds out at once.
+// the heartbeat goroutine finds out at once.
 func (d *Directory) lost(steps []step) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
@@ -80,7 +81,7 @@ func (d *Directory) lost(steps []step) {
 		d.outages.any.Store(true)
 		d.outages.mu.Unlock()
 	}
-	d.wakeKeeper()
+	d.wakeHeartbeats()
 }
 
 // probe asks the servers that were lost and returns those that answer.
@@ -99,7 +100,7 @@ func (d *Directory) probe(ctx context.Context) (back []string) {
 	}
 	if cluster, ok := d.client.(*goredis.ClusterClient); ok {
 		var mu sync.Mutex
-		// Who is no master any more is not asked, and not missed.
+		// A server that is no master any more is not asked, and not missed.
 		_ = cluster.ForEachMaster(ctx, func(ctx context.Context, c *goredis.Client) error {
 			addr := c.Options().Addr
 			mu.Lock()

@@ -88,7 +88,7 @@ func (d *Directory) use(ctx context.Context, op string, g presence.Grant, hold t
 			case what == "ok":
 				return nil
 			case what == "nohost" && own.Has(g.Host):
-				if err := d.awaitHost(ctx); err != nil {
+				if err := d.awaitHost(ctx); !errors.Is(err, errAgain) {
 					return err
 				}
 			default:
@@ -98,7 +98,8 @@ func (d *Directory) use(ctx context.Context, op string, g presence.Grant, hold t
 				return fmt.Errorf("using port %d of %s for %s: %w", g.Port, g.Host, g.Login, presence.ErrUnknown)
 			}
 		}
-		return fmt.Errorf("using port %d of %s: its host is not announced: %w", g.Port, g.Host, presence.ErrUnavailable)
+		return fmt.Errorf("using port %d of %s: its host is not announced: %w", g.Port, g.Host,
+			presence.ErrUnavailable)
 	})
 }
 
@@ -117,7 +118,8 @@ func (d *Directory) block(ctx context.Context, g presence.Grant, why error) erro
 		return fmt.Errorf("blocking port %d of %s: %w", g.Port, g.Host, presence.ErrUnknown)
 	}
 	d.meter.Blocked.Inc()
-	d.opt.Log.Warn("port cannot be had and is skipped", "relay", g.Host, "port", g.Port, "for", d.opt.TTL.Blocked, "err", why)
+	d.opt.Log.Warn("port cannot be had and is skipped", "relay", g.Host, "port", g.Port, "for", d.opt.TTL.Blocked,
+		"err", why)
 	return nil
 }
 

@@ -14,9 +14,9 @@ import (
 // maxRecent bounds the logins that listings know of: those seen last.
 const maxRecent = 100_000
 
-// recents is the logins that this process saw since the keeper wrote them to
-// recentKey, which it does with every heartbeat: listings of other processes
-// lag behind by that much. Beyond maxRecent logins are left out.
+// recents is the logins that this process saw since they were last written to
+// recentKey. That is done with every heartbeat, so that listings of other
+// processes lag behind by one. Beyond maxRecent, logins are left out.
 type recents struct {
 	mu   sync.Mutex
 	seen map[string]time.Time
@@ -48,7 +48,7 @@ func (c *recents) take() map[string]time.Time {
 // recentKey is the zset of the logins seen last.
 func (d *Directory) recentKey() string { return d.opt.Prefix + ":{recent}" }
 
-// noteRecent writes what this process saw.
+// noteRecent writes the logins that this process saw.
 func (d *Directory) noteRecent(ctx context.Context) error {
 	seen := d.recent.take()
 	now := time.Now()

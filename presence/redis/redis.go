@@ -8,15 +8,16 @@
 // the host's slot is the authority on who has a port, and the login's slot only
 // points to the host. All times are those of the Redis server.
 //
-// A goroutine, the keeper, sends the heartbeats of the hosts. When Redis does
-// not answer, calls fail at once with ErrUnavailable while the keeper asks
-// again. This process remembers the grants of its hosts, in a file too, and the
-// keeper makes them again, those with a conversation first, before anything
-// else is granted by a Redis that lost them or whose clock jumped.
+// The heartbeat goroutine sends the heartbeats of this process' hosts. When Redis
+// does not answer, calls fail at once with ErrUnavailable while that goroutine
+// asks again. This process remembers the grants of its hosts, in a file too. When
+// Redis lost them, or its clock jumped, the goroutine makes them again, those
+// with a conversation first, before anything else is granted.
 package redis
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -63,8 +64,8 @@ type Options struct {
 	URL     string
 	Prefix  string        // of every key; empty means "chmail"
 	Timeout time.Duration // of a call; zero means DefaultTimeout
-	// Ranges are the ports granted, the first on the primary host name; none for
-	// who only reads and grants nothing.
+	// Ranges are the ports granted, the first on the primary host name. A process
+	// that only reads has none.
 	Ranges presence.HostRanges
 	// Names are tried in order for the primary host when a live process with
 	// another ID has its name; one that this ID has already comes first.
@@ -88,23 +89,24 @@ type Directory struct {
 	started time.Time
 
 	outages outages
-	kick    chan struct{} // wakes the keeper
-	stop    chan struct{}
-	done    chan struct{} // closed when the keeper has ended
+	life    context.Context // ends with Close
+	end     context.CancelFunc
+	wake    chan struct{} // wakes the heartbeat goroutine
+	done    chan struct{} // closed when the heartbeat goroutine has ended
 	once    sync.Once     // of Close
 
-	// The keeper's own:
+	// Of the goroutine that sends heartbeats:
 	known   bool // the grants of Redis were read into memory
 	whole   bool // Redis has what is in memory
 	refuses bool // Redis answers heartbeats with an error
 
-	mu      sync.Mutex
-	ranges  presence.HostRanges // this process' hosts, the primary one in front
-	settled bool                // the primary name stays
-	ready   bool                // Redis knows this process' hosts
-	rival   rival               // who has the name of one of them
-	left    bool                // it grants nothing more
-	beaten  chan struct{}       // closed, and made anew, when a heartbeat was taken, or refused
+	mu       sync.Mutex
+	ranges   presence.HostRanges // this process' hosts, the primary one in front
+	settled  bool                // the primary name stays
+	ready    bool                // Redis knows this process' hosts
+	rival    rival               // who has the name of one of them
+	left     bool                // it grants nothing more
+	answered chan struct{}       // closed, and made anew, when a heartbeat was taken, or refused
 }
 
 var (
@@ -131,17 +133,16 @@ func open(opt Options) (*Directory, error) {
 		return nil, err
 	}
 	d := &Directory{
-		opt:     opt,
-		meter:   shared.NewMeter("redis", opt.Log),
-		memory:  newMemory(),
-		started: time.Now(),
-		kick:    make(chan struct{}, 1),
-		stop:    make(chan struct{}),
-		done:    make(chan struct{}),
-		ranges:  slices.Clone(opt.Ranges),
-		settled: len(opt.Names) == 0,
-		beaten:  make(chan struct{}),
-		outages: outages{down: make(map[string]bool)},
+		opt:      opt,
+		meter:    shared.NewMeter("redis", opt.Log),
+		memory:   newMemory(),
+		started:  time.Now(),
+		wake:     make(chan struct{}, 1),
+		done:     make(chan struct{}),
+		ranges:   slices.Clone(opt.Ranges),
+		settled:  len(opt.Names) == 0,
+		answered: make(chan struct{}),
+		outages:  outages{down: make(map[string]bool)},
 	}
 	if opt.Path != "" && len(candidates) > 0 {
 		if d.journal, err = openJournal(opt.Path, candidates, opt.TTL, d.memory, opt.Log); err != nil {
@@ -152,6 +153,7 @@ func open(opt Options) (*Directory, error) {
 		}
 	}
 	d.client = newClient(server, opt.Timeout)
+	d.life, d.end = context.WithCancel(context.Background())
 	return d, nil
 }
 
@@ -201,7 +203,7 @@ func newClient(server *goredis.UniversalOptions, timeout time.Duration) goredis.
 	server.PoolTimeout = timeout
 	server.PoolSize, server.MinIdleConns = maxConns, idleConns
 	server.PipelinePoolSize = -1 // pipelines are short: one pool for all
-	server.MaxRetries = -1       // the keeper tries again, no mail waits for it
+	server.MaxRetries = -1       // no mail waits for another attempt
 	server.DialerRetries = 1
 	server.MinRetryBackoff, server.MaxRetryBackoff = time.Millisecond, 8*time.Millisecond // of a Cluster's redirections
 	server.DisableIdentity = true
@@ -210,17 +212,17 @@ func newClient(server *goredis.UniversalOptions, timeout time.Duration) goredis.
 }
 
 func init() {
-	// The client would print every failed connection; the keeper says once that
-	// Redis is gone, and once that it is back.
+	// The client would print every failed connection; the heartbeat goroutine logs
+	// once that Redis is gone, and once that it is back.
 	logging.Disable()
 }
 
-// Close ends the keeper and the connections. Grants and addresses stay; the
+// Close ends the goroutines and the connections. Grants and addresses stay; the
 // hosts stay for hostTTL, for a restart, unless they left.
 func (d *Directory) Close() error {
 	var err error
 	d.once.Do(func() {
-		close(d.stop)
+		d.end()
 		<-d.done
 		d.bus.wait()
 		d.farewell()

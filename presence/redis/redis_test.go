@@ -18,7 +18,7 @@ import (
 
 	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/presence"
-	"github.com/chmail/chmail/presence/presencetest"
+	pt "github.com/chmail/chmail/presence/presencetest"
 )
 
 // redisServer is a real redis-server that keeps nothing on the disk.
@@ -55,15 +55,15 @@ func (s *redisServer) start() {
 // run runs redis-server in a folder of its own until it answers.
 func (s *redisServer) run(args ...string) {
 	s.t.Helper()
-	dir := presencetest.Must[string](s.t)(os.MkdirTemp("", "presence-redis-"))
+	dir := pt.Must[string](s.t)(os.MkdirTemp("", "presence-redis-"))
 	s.t.Cleanup(func() { os.RemoveAll(dir) })
 	s.cmd = exec.Command(s.path, args...)
 	s.cmd.Dir = dir
-	presencetest.OK(s.t, s.cmd.Start())
+	pt.OK(s.t, s.cmd.Start())
 	s.t.Cleanup(s.kill)
 	c := s.client()
 	defer c.Close()
-	presencetest.Eventually(s.t, 10*time.Second, func() error { return c.Ping(context.Background()).Err() })
+	pt.Eventually(s.t, 10*time.Second, func() error { return c.Ping(context.Background()).Err() })
 }
 
 func (s *redisServer) client() *goredis.Client {
@@ -98,19 +98,20 @@ func newPrefix() string {
 
 // suite is that of a server; timeouts are wide because the machine is shared,
 // the tests of timeouts have their own.
-func suite(url string) presencetest.Suite {
-	return presencetest.Suite{TTL: 700 * time.Millisecond, New: func(*testing.T) presencetest.Open {
+func suite(url string) pt.Suite {
+	return pt.Suite{TTL: 700 * time.Millisecond, New: func(*testing.T) pt.Open {
 		prefix := newPrefix()
-		return func(t *testing.T, o presencetest.Options) presence.Directory {
-			return openRedis(t, Options{URL: url, Prefix: prefix, Ranges: o.Ranges(), ID: "test", Timeout: 5 * time.Second,
-				Probe: o.Probe, TTL: o.TTL, Log: o.Log})
+		return func(t *testing.T, o pt.Options) presence.Directory {
+			return openRedis(t, Options{URL: url, Prefix: prefix, Ranges: o.Ranges(), ID: "test",
+				Timeout: 5 * time.Second,
+				Probe:   o.Probe, TTL: o.TTL, Log: o.Log})
 		}
 	}}
 }
 
 func openRedis(t testing.TB, o Options) *Directory {
 	t.Helper()
-	r := presencetest.Must[*Directory](t)(Open(o))
+	r := pt.Must[*Directory](t)(Open(o))
 	t.Cleanup(func() { r.Close() })
 	return r
 }
@@ -121,15 +122,15 @@ func TestRedisLeases(t *testing.T) {
 	s := startRedis(t)
 	ctx, c := t.Context(), s.client()
 	defer c.Close()
-	r := openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: presencetest.TestHost}}, Timeout: time.Second})
-	g := presencetest.MustGrant(t, r, "a")
-	b := presencetest.MustGrant(t, r, "b")
-	presencetest.MustGrant(t, r, "c")
-	presencetest.OK(t, r.Hold(ctx, g))
-	presencetest.OK(t, r.Block(ctx, b))
-	presencetest.OK(t, r.Connect(ctx, presence.Device{ID: "1", Login: "a", Source: presence.Desk}))
-	presencetest.Must[[]presence.Device](t)(r.AllDevices(ctx, 10)) // writes what was seen last
-	keys := presencetest.Must[[]string](t)(c.Keys(ctx, "*").Result())
+	r := openRedis(t, Options{URL: s.url(), Ranges: presence.HostRanges{{Host: pt.TestHost}}, Timeout: time.Second})
+	g := pt.MustGrant(t, r, "a")
+	b := pt.MustGrant(t, r, "b")
+	pt.MustGrant(t, r, "c")
+	pt.OK(t, r.Hold(ctx, g))
+	pt.OK(t, r.Block(ctx, b))
+	pt.OK(t, r.Connect(ctx, presence.Device{ID: "1", Login: "a", Source: presence.Desk}))
+	pt.Must[[]presence.Device](t)(r.AllDevices(ctx, 10)) // writes what was seen last
+	keys := pt.Must[[]string](t)(c.Keys(ctx, "*").Result())
 	if len(keys) != 14 {
 		t.Errorf("%d keys: %q", len(keys), keys)
 	}

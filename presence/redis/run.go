@@ -14,8 +14,8 @@ import (
 	"github.com/chmail/chmail/presence"
 )
 
-// step is a script, or a command where script is nil, with what it is called
-// with. Its keys share a slot.
+// step is a call of a script, or a command where script is nil. Its keys share a
+// slot.
 type step struct {
 	script *script
 	keys   []string
@@ -55,15 +55,12 @@ func (d *Directory) call(ctx context.Context, op string, f func(context.Context)
 // within the time its context gives.
 func (d *Directory) listing(ctx context.Context, op string, f func(context.Context) error) (err error) {
 	defer d.meter.Done(op, time.Now(), &err)
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case <-d.stop:
+	if d.life.Err() != nil {
 		return fmt.Errorf("%w: closed", presence.ErrUnavailable)
-	default:
 	}
-	err = f(ctx)
+	if err = ctx.Err(); err == nil {
+		err = f(ctx)
+	}
 	for _, known := range []error{nil, presence.ErrUnknown, presence.ErrNoPort, presence.ErrUnavailable,
 		presence.ErrNameTaken, context.Canceled} {
 		if errors.Is(err, known) {

@@ -9,16 +9,18 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/chmail/chmail/presence/presencetest"
+	pt "github.com/chmail/chmail/presence/presencetest"
 )
 
 func TestParseURL(t *testing.T) {
 	t.Parallel()
-	o := presencetest.Must[*goredis.UniversalOptions](t)(parseURL("redis://us%40r:p%2Fw@a:1,b,[::1]:3/0?master=m&sentinel_password=x"))
-	if fmt.Sprint(o.Addrs) != "[a:1 b:6379 [::1]:3]" || o.Username != "us@r" || o.Password != "p/w" || o.MasterName != "m" || o.SentinelPassword != "x" {
+	const full = "redis://us%40r:p%2Fw@a:1,b,[::1]:3/0?master=m&sentinel_password=x"
+	o := pt.Must[*goredis.UniversalOptions](t)(parseURL(full))
+	if fmt.Sprint(o.Addrs) != "[a:1 b:6379 [::1]:3]" || o.Username != "us@r" || o.Password != "p/w" ||
+		o.MasterName != "m" || o.SentinelPassword != "x" {
 		t.Errorf("%+v", o)
 	}
-	o = presencetest.Must[*goredis.UniversalOptions](t)(parseURL("rediss://redis.example/4"))
+	o = pt.Must[*goredis.UniversalOptions](t)(parseURL("rediss://redis.example/4"))
 	if o.DB != 4 || o.TLSConfig == nil || o.TLSConfig.ServerName != "redis.example" {
 		t.Errorf("%+v", o)
 	}
@@ -34,7 +36,8 @@ func TestParseURL(t *testing.T) {
 }
 
 func FuzzParseURL(f *testing.F) {
-	for _, s := range []string{"redis://a", "redis://u:p@a:1,b:2/0?master=m", "rediss://[::1]:6379/3", "redis://?cluster=1"} {
+	for _, s := range []string{"redis://a", "redis://u:p@a:1,b:2/0?master=m", "rediss://[::1]:6379/3",
+		"redis://?cluster=1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Package file is the SQLite file of what presence keeps over a restart: whose
-// each granted port is, and where each login was seen last.
+// Package file is the SQLite file that presence keeps over a restart: whose each
+// granted port is, and where each login was seen last.
 package file
 
 import (
@@ -80,7 +80,7 @@ type Grant struct {
 	Held    bool      // a conversation was on it
 }
 
-// Change is what one transaction writes.
+// Change is written in one transaction.
 type Change struct {
 	Primary   string // name of the primary relay host; empty leaves the one that is there
 	Grants    []Grant
@@ -243,7 +243,8 @@ func (f *File) Primary() (name string, err error) {
 
 // Grants calls do with every grant, the one idle for longest first.
 func (f *File) Grants(do func(Grant)) error {
-	return f.rows(`SELECT host, port, login, granted, renewed, held FROM grants ORDER BY renewed`, func(rs *sql.Rows) error {
+	const query = `SELECT host, port, login, granted, renewed, held FROM grants ORDER BY renewed`
+	return f.rows(query, func(rs *sql.Rows) error {
 		var g Grant
 		var granted, used int64
 		err := rs.Scan(&g.Host, &g.Port, &g.Login, &granted, &used, &g.Held)
@@ -257,7 +258,8 @@ func (f *File) Grants(do func(Grant)) error {
 
 // Addresses calls do with every address, the oldest first.
 func (f *File) Addresses(do func(presence.Address)) error {
-	return f.rows(`SELECT login, ip, host, source, seen FROM addresses ORDER BY seen`, func(rs *sql.Rows) error {
+	const query = `SELECT login, ip, host, source, seen FROM addresses ORDER BY seen`
+	return f.rows(query, func(rs *sql.Rows) error {
 		var a presence.Address
 		var ip string
 		var seen int64

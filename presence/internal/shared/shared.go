@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Package shared is what both implementations of presence do alike: bounds of
-// what they are given, the order of listings, metrics, and what becomes of a
+// Package shared has the parts that both implementations of presence use: bounds
+// of logins and texts, the order of listings, metrics, and the recovery from a
 // panic.
 package shared
 
@@ -56,7 +56,7 @@ func CheckDevice(d presence.Device) (presence.Device, error) {
 	return d, CheckLogin(d.Login)
 }
 
-// cut shortens what clients say of themselves.
+// cut shortens a text that a client sent.
 func cut(s string) string {
 	if len(s) <= maxText {
 		return s

@@ -3,6 +3,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,39 +16,30 @@ import (
 	"github.com/chmail/chmail/presence/internal/shared"
 )
 
-// keeperTimeout bounds one round of the keeper, which restores everything when
-// Redis lost it.
-const keeperTimeout = 10 * time.Second
+// roundTimeout bounds one round of the heartbeat goroutine, which restores
+// everything when Redis lost it.
+const roundTimeout = 10 * time.Second
 
 // A host whose heartbeats stop for hostTTL is gone. That is shorter than the
 // rest of any hold that is kept up, so a jump of Redis' clock that ends holds
-// ends the host too, and the keeper makes the holds again before the next grant.
+// ends the host too, and the holds are made again before the next grant.
 func (d *Directory) hostTTL() time.Duration   { return d.opt.TTL.Hold / 3 }
 func (d *Directory) beatEvery() time.Duration { return min(presence.HeartbeatEvery, d.opt.TTL.Hold/10) }
 
-// keep is the keeper; it ends with Close.
+// keep sends heartbeats until Close.
 func (d *Directory) keep() {
 	defer close(d.done)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() { // ends with the keeper
-		select {
-		case <-d.stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
-		case <-d.stop:
+		case <-d.life.Done():
 			return
 		case <-timer.C:
-		case <-d.kick:
+		case <-d.wake:
 		}
 		next := retryEvery
-		shared.Guard(d.opt.Log, "sending heartbeats to Redis", func() { next = d.beat(ctx) })
+		shared.Guard(d.opt.Log, "sending heartbeats to Redis", func() { next = d.beat(d.life) })
 		timer.Reset(next)
 	}
 }
@@ -55,7 +47,7 @@ func (d *Directory) keep() {
 // beat sends a heartbeat, tells those who wait in awaitHost, and says when the
 // next is due.
 func (d *Directory) beat(ctx context.Context) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, keeperTimeout)
+	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 	defer cancel()
 	back := d.probe(ctx)
 	ctx = context.WithValue(ctx, exempt{}, back)
@@ -76,7 +68,7 @@ func (d *Directory) beat(ctx context.Context) time.Duration {
 		return retryEvery
 	}
 	d.found(back)
-	alive := d.tellBeaten(!taken)
+	alive := d.tellAnswered(!taken)
 	d.note(ctx)
 	if d.outages.any.Load() || taken && !alive { // a rival may be the record of a machine that is no more
 		return retryEvery
@@ -84,14 +76,14 @@ func (d *Directory) beat(ctx context.Context) time.Duration {
 	return d.beatEvery()
 }
 
-// tellBeaten tells those who wait in awaitHost that a heartbeat was taken, or
+// tellAnswered tells those who wait in awaitHost that a heartbeat was taken, or
 // refused, and says whether a rival is alive.
-func (d *Directory) tellBeaten(ready bool) (alive bool) {
+func (d *Directory) tellAnswered(ready bool) (alive bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ready = ready
-	close(d.beaten)
-	d.beaten = make(chan struct{})
+	close(d.answered)
+	d.answered = make(chan struct{})
 	return d.rival.alive
 }
 
@@ -106,9 +98,9 @@ func (d *Directory) report(err error) {
 	}
 }
 
-func (d *Directory) wakeKeeper() {
+func (d *Directory) wakeHeartbeats() {
 	select {
-	case d.kick <- struct{}{}:
+	case d.wake <- struct{}{}:
 	default: // it is awake already
 	}
 }
@@ -152,8 +144,8 @@ func (d *Directory) announce(ctx context.Context) error {
 	return nil
 }
 
-// note writes what listings read. Grants do not need it, so that its failure
-// stops nothing: it is written with a later heartbeat.
+// note writes the entries that listings read. Grants do not need them, so that a
+// failure stops nothing: they are written with a later heartbeat.
 func (d *Directory) note(ctx context.Context) {
 	if len(d.opt.Ranges) > 0 && d.refused() == nil {
 		own, _ := d.own()
@@ -174,7 +166,8 @@ func (d *Directory) heartbeat(ctx context.Context, own presence.HostRanges, mode
 	}
 	steps := make([]step, len(own))
 	for i, h := range own {
-		args := []any{mode, h.Range.String(), d.opt.ID, ms(time.Since(d.started)), ms(d.hostTTL()), d.keyLease(), left}
+		args := []any{mode, h.Range.String(), d.opt.ID, ms(time.Since(d.started)), ms(d.hostTTL()), d.keyLease(),
+			left}
 		for _, port := range h.Range.Bad() {
 			args = append(args, port)
 		}
@@ -201,16 +194,17 @@ func (d *Directory) heartbeat(ctx context.Context, own presence.HostRanges, mode
 	return there, nil
 }
 
-// awaitHost waits until the keeper has made sure that Redis knows this host.
+// awaitHost waits until the heartbeat goroutine has made sure that Redis knows
+// this host, and returns errAgain then.
 func (d *Directory) awaitHost(ctx context.Context) error {
 	d.mu.Lock()
-	beaten := d.beaten
+	answered := d.answered
 	d.mu.Unlock()
-	d.wakeKeeper()
+	d.wakeHeartbeats()
 	select {
-	case <-beaten:
-		return d.refused()
-	case <-d.stop:
+	case <-answered:
+		return cmp.Or(d.refused(), errAgain)
+	case <-d.life.Done():
 		return fmt.Errorf("%w: closed", presence.ErrUnavailable)
 	case <-ctx.Done():
 		return fmt.Errorf("%w: restoring the grants: %w", presence.ErrUnavailable, ctx.Err())
