@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Measures the relay beside nats-server: make bench-relay, or
+# Measures the relay beside nats-server with JetStream: make bench-relay, or
 #   bench/relay.sh [flags of bench/relay] [idle|cost|latency|reconnect ...]
 # nats-server comes from the Go module proxy into a folder of its own and is no
 # part of this module. Figures need a machine that does nothing else: the load

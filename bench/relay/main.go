@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Command relay measures CHmail's relay beside nats-server, both over TLS.
+// Command relay measures CHmail's relay beside nats-server's JetStream on files
+// with sync_interval: always, a broker that keeps what it acknowledges, both
+// over TLS.
 //
 // Each server is a process of its own; the load comes from this one. The relay
 // is the production code: package chatrelay behind package web's listener, with
@@ -16,7 +18,7 @@
 // does itself: such measurements are thrown away and repeated.
 //
 // A delivery is one message at one member of its room: the writer's own copy,
-// which is the acknowledgement here and the echo at NATS, counts as one. The
+// which is the acknowledgement here and the echo at JetStream, counts as one. The
 // docs/performance.md table says what is expected of each figure.
 package main
 
@@ -103,7 +105,7 @@ func main() {
 		return
 	}
 	s := settings{}
-	servers, sizes := "websocket,webtransport,nats", "2,10,100"
+	servers, sizes := "websocket,webtransport,jetstream", "2,10,100"
 	flag.StringVar(&s.nats, "nats", "nats-server", "the nats-server `program`")
 	flag.StringVar(&servers, "servers", servers, "what is measured, in this order within a round")
 	flag.StringVar(&sizes, "sizes", sizes, "sizes of rooms")
@@ -111,7 +113,7 @@ func main() {
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds")
 	flag.IntVar(&s.idle, "idle", 5000, "idle connections")
 	flag.IntVar(&s.active, "active", 400, "connections that talk")
-	flag.IntVar(&s.rate, "rate", 5000, "deliveries a second, for the processor time")
+	flag.IntVar(&s.rate, "rate", 3000, "deliveries a second, for the processor time")
 	flag.IntVar(&s.pace, "pace", 3000, "deliveries a second, for the latency")
 	flag.DurationVar(&s.span, "span", 5*time.Second, "how long each is measured")
 	flag.Float64Var(&s.stolen, "stolen", 2, "per cent of the processors' time that the virtual machine's host may take for others; what it takes more of is measured again, 5 times at most")
@@ -147,7 +149,7 @@ func run(ctx context.Context, s settings, what []string) error {
 		defer os.RemoveAll(dir)
 		s.dir = dir
 	}
-	if _, err := exec.LookPath(s.nats); err != nil && slices.Contains(s.servers, "nats") {
+	if _, err := exec.LookPath(s.nats); err != nil && slices.Contains(s.servers, "jetstream") {
 		return fmt.Errorf("%w: go install github.com/nats-io/nats-server/v2@v2.15.2, or leave it out with -servers", err)
 	}
 	var out results

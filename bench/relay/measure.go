@@ -25,13 +25,13 @@ const (
 // peer is a server with connections to it.
 type peer struct {
 	*process
-	relay *relayServer // nil: NATS
+	relay *relayServer // nil: JetStream
 	lines []line
 }
 
 // gather starts a server of a kind with n connections in rooms of size.
 func gather(ctx context.Context, s settings, kind string, n, size int, h *heard, alive *hearts) (*peer, error) {
-	if kind == "nats" {
+	if kind == "jetstream" {
 		srv, err := startNATS(s)
 		if err != nil {
 			return nil, err
@@ -228,7 +228,7 @@ func latency(ctx context.Context, s settings, out *results) error {
 func reconnect(ctx context.Context, s settings, out *results) error {
 	for range min(s.rounds, 3) {
 		for _, kind := range s.servers {
-			if kind == "nats" {
+			if kind == "jetstream" {
 				continue
 			}
 			if err := comeBack(ctx, s, kind, out); err != nil {

@@ -95,23 +95,27 @@ func ready(m chat.Message) (_ chat.Message, err error) {
 	return m, err
 }
 
-// put stores a ready message. Raising the room's next offset locks the room,
-// so offsets have no gaps whoever else writes.
+// takeOffset raises a room's next offset, unless the message is refused or was
+// stored before. It locks the room, so that offsets have no gaps whoever else
+// writes.
+const takeOffset = "UPDATE rooms SET next = next + 1, touched = $1 WHERE id = $2 AND $3 IN ('', home)" +
+	" AND (CAST($4 AS BIGINT) = 0 OR EXISTS (SELECT 1 FROM participants p WHERE p.id = $4 AND p.room = $2))" +
+	" AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.room = $2 AND m.sender = $4 AND m.id = $5) RETURNING next - 1"
+
+const insertMessage = "INSERT INTO messages (room, pos, id, sender, kind, body, at) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+
+// put stores a ready message.
 func put(ctx context.Context, tx querier, home, roomID string, m chat.Message) (_ chat.Message, repeated bool, err error) {
 	now := micros(time.Now())
 	m.At = moment(now)
-	err = tx.QueryRowContext(ctx, "UPDATE rooms SET next = next + 1, touched = $1 WHERE id = $2 AND $3 IN ('', home)"+
-		" AND (CAST($4 AS BIGINT) = 0 OR EXISTS (SELECT 1 FROM participants p WHERE p.id = $4 AND p.room = $2))"+
-		" AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.room = $2 AND m.sender = $4 AND m.id = $5) RETURNING next - 1",
-		now, roomID, home, m.From, m.ID).Scan(&m.Offset)
+	err = tx.QueryRowContext(ctx, takeOffset, now, roomID, home, m.From, m.ID).Scan(&m.Offset)
 	if errors.Is(err, sql.ErrNoRows) {
 		return stored(ctx, tx, roomID, m)
 	}
 	if err != nil {
 		return m, false, err
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO messages (room, pos, id, sender, kind, body, at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-		roomID, m.Offset, m.ID, m.From, m.Kind, m.Text, now)
+	_, err = tx.ExecContext(ctx, insertMessage, roomID, m.Offset, m.ID, m.From, m.Kind, m.Text, now)
 	return m, false, err
 }
 

@@ -52,6 +52,7 @@ type Store struct {
 	write       *sql.DB // SQLite: one connection, so writers queue here and not at the file's lock
 	read        *sql.DB // PostgreSQL: the same as write
 	checkpoints *sql.DB // SQLite only
+	prepared    map[string]*sql.Stmt
 	commits     atomic.Int64
 	forUpdate   string // row lock of the engine
 	clock       string // its clock, in microseconds
@@ -139,6 +140,12 @@ func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
 	}
 	if _, err := s.write.ExecContext(ctx, "PRAGMA wal_autocheckpoint = 0"); err != nil {
 		return err
+	}
+	s.prepared = map[string]*sql.Stmt{}
+	for _, query := range []string{takeOffset, insertMessage} {
+		if s.prepared[query], err = s.write.PrepareContext(ctx, query); err != nil {
+			return err
+		}
 	}
 	if s.read, err = sql.Open("sqlite3", file+"?_query_only=1&"+common); err != nil {
 		return err
@@ -238,6 +245,27 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// quickTx is a transaction of SQLite that has the statements of put prepared.
+// The driver of PostgreSQL keeps prepared statements by itself.
+type quickTx struct {
+	*sql.Tx
+	prepared map[string]*sql.Stmt
+}
+
+func (t quickTx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if stmt := t.prepared[query]; stmt != nil {
+		return t.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+	}
+	return t.Tx.ExecContext(ctx, query, args...)
+}
+
+func (t quickTx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if stmt := t.prepared[query]; stmt != nil {
+		return t.StmtContext(ctx, stmt).QueryRowContext(ctx, args...)
+	}
+	return t.Tx.QueryRowContext(ctx, query, args...)
+}
+
 // tx runs do in a transaction and commits it if do returns nil. It runs do
 // again when PostgreSQL chose the transaction as a deadlock's victim or
 // another store won the race for a unique key.
@@ -262,7 +290,7 @@ func (s *Store) tryTx(ctx context.Context, do func(tx querier) error) error {
 		return err
 	}
 	defer tx.Rollback() // after a commit it does nothing
-	if err := do(tx); err != nil {
+	if err := do(quickTx{tx, s.prepared}); err != nil {
 		return err
 	}
 	s.commits.Add(1)
