@@ -45,7 +45,7 @@ const claimFor = 2 * time.Minute
 // claimed says whether an alarm mail of an attempt is claimed, and not known to
 // have gone out.
 func claimed(a chat.Attempt) bool {
-	return a.State == frame.Unanswered && a.Ended.IsZero() && !a.Mailed.IsZero()
+	return a.State == attempt.Unanswered && a.Ended.IsZero() && !a.Mailed.IsZero()
 }
 
 // claimAlarm claims the alarm mail of a call, or claims it anew.
@@ -143,10 +143,10 @@ func (h *liveRoom) alarmed(c *call, at time.Time, again bool, err error) {
 		h.log("sending an alarm", err)
 	}
 	switch {
-	case h.call == c && c.m.State == frame.Unanswered && (err == nil || !c.a.Pushed.IsZero()):
+	case h.call == c && c.m.State == attempt.Unanswered && (err == nil || !c.a.Pushed.IsZero()):
 		h.event(attempt.Event{Kind: attempt.AlarmSent, Again: again})
 		return
-	case err != nil && c.m.State == frame.Unanswered: // it is over, and waits for the next sign-on
+	case err != nil && c.m.State == attempt.Unanswered: // it is over, and waits for the next sign-on
 		c.a.Ended = time.Now().UTC()
 	}
 	h.keep(c)
@@ -161,7 +161,7 @@ func (h *liveRoom) notified(attemptID string, at time.Time) {
 	if c == nil || c.a.ID != attemptID || !c.a.Pushed.IsZero() {
 		return
 	}
-	if c.a.Pushed = at; c.m.State == frame.Unanswered && c.unsent {
+	if c.a.Pushed = at; c.m.State == attempt.Unanswered && c.unsent {
 		h.event(attempt.Event{Kind: attempt.AlarmSent})
 		return
 	}
@@ -279,7 +279,7 @@ func (r *Relay) lookForMissed() error {
 			r.mu.Unlock()
 			if here {
 				r.tellBack(m, func(a chat.Attempt) bool {
-					return slices.Contains([]string{frame.DND, frame.Quiet, frame.Busy}, a.Why)
+					return slices.Contains([]string{frame.DND, frame.Quiet, attempt.Busy}, a.Why)
 				})
 			}
 		}

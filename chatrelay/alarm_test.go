@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 )
@@ -40,7 +41,7 @@ func TestAlarmIsClaimedFirst(t *testing.T) {
 	})
 	kim := w.in(w.chat(w.token, 1), frame.Frame{})
 	kim.send(frame.Frame{T: frame.TAttempt})
-	if f := kim.state(frame.Unanswered); f.Attempt.Mailed != nil {
+	if f := kim.state(attempt.Unanswered); f.Attempt.Mailed != nil {
 		t.Errorf("%+v is mailed", f.Attempt)
 	}
 	select {
@@ -51,7 +52,7 @@ func TestAlarmIsClaimedFirst(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("no alarm mail")
 	}
-	if f := kim.state(frame.Alarmed); f.Attempt.Mailed == nil {
+	if f := kim.state(attempt.Alarmed); f.Attempt.Mailed == nil {
 		t.Errorf("%+v is not mailed", f.Attempt)
 	}
 }
@@ -71,14 +72,14 @@ func TestAlarmClaimedByTheProcessBefore(t *testing.T) {
 			}
 			claim := time.Now().Add(left - claimFor)
 			if err := w.rooms.PutAttempt(t.Context(), "", chat.Attempt{ID: "before", Room: w.room, Caller: kim.Me, Callee: info.Owner,
-				State: frame.Unanswered, Rings: 1, Started: claim, Mailed: claim}); err != nil {
+				State: attempt.Unanswered, Rings: 1, Started: claim, Mailed: claim}); err != nil {
 				t.Fatal(err)
 			}
 			w.relay.takeUp()
 			caller := w.in(kim, frame.Frame{})
 			if left == claimFor {
 				f := caller.typ(frame.TWelcome)
-				if f.Attempt == nil || f.Attempt.State != frame.Unanswered || f.Attempt.Mailed != nil {
+				if f.Attempt == nil || f.Attempt.State != attempt.Unanswered || f.Attempt.Mailed != nil {
 					t.Errorf("attempt %+v", f.Attempt)
 				}
 				if n := len(w.mail.all()); n != 0 {
@@ -86,7 +87,7 @@ func TestAlarmClaimedByTheProcessBefore(t *testing.T) {
 				}
 				return
 			}
-			caller.state(frame.Alarmed)
+			caller.state(attempt.Alarmed)
 			if n := len(w.mail.all()); n != 1 {
 				t.Errorf("%d mails in the end", n)
 			}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/notify"
@@ -105,7 +106,7 @@ func TestPush(t *testing.T) {
 	alarm := service.next(t, "high")
 	if f := kim.until("the time", func(f *frame.Frame) bool {
 		return f.T == frame.TState && f.Attempt.Pushed != nil && f.Attempt.Mailed != nil
-	}); f.Attempt.State != frame.Alarmed {
+	}); f.Attempt.State != attempt.Alarmed {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	// A message that is left tells as well, less urgently; soon after, a second does not.
@@ -124,14 +125,14 @@ func TestPush(t *testing.T) {
 	}
 	desk.send(frame.Frame{T: frame.TDecline, AttemptID: id})
 	service.next(t, "low")
-	kim.state(frame.Declined)
+	kim.state(attempt.Declined)
 
 	// Not wanted: switched off, do not disturb, a muted room.
 	try := func(why string) {
 		t.Helper()
 		kim.send(frame.Frame{T: frame.TAttempt})
 		kim.until("an outcome", func(f *frame.Frame) bool {
-			return f.T == frame.TState && (f.Attempt.State == frame.Ringing || f.Attempt.State == frame.Alarmed)
+			return f.T == frame.TState && (f.Attempt.State == attempt.Ringing || f.Attempt.State == attempt.Alarmed)
 		})
 		service.none(t, why)
 		kim.send(frame.Frame{T: frame.TCancel})
@@ -147,7 +148,7 @@ func TestPush(t *testing.T) {
 	w.set(func(s *chat.Settings) { s.Push, s.Availability = true, chat.DoNotDisturb })
 	try("do not disturb")
 	w.set(func(s *chat.Settings) { s.Availability = chat.Available })
-	kim.state(frame.Ringing)
+	kim.state(attempt.Ringing)
 	service.next(t, "high")
 	kim.send(frame.Frame{T: frame.TCancel})
 	service.next(t, "low")
@@ -200,18 +201,18 @@ func TestNothingHoldsARingUp(t *testing.T) {
 	kim := w.in(w.chat(w.token, 1), frame.Frame{})
 	kim.typ(frame.TWelcome)
 	kim.send(frame.Frame{T: frame.TAttempt})
-	kim.state(frame.Unanswered) // whose mail hangs
+	kim.state(attempt.Unanswered) // whose mail hangs
 	desk := w.device("desk")
 	desk.typ(frame.TRing)
 	for range 10 {
 		kim.send(frame.Frame{T: frame.TCancel})
-		kim.state(frame.Cancelled)
+		kim.state(attempt.Cancelled)
 		began := time.Now()
 		kim.send(frame.Frame{T: frame.TAttempt})
 		desk.typ(frame.TRing)
 		if took := time.Since(began); took > 2*time.Second {
 			t.Fatalf("the ring took %v", took)
 		}
-		kim.state(frame.Ringing)
+		kim.state(attempt.Ringing)
 	}
 }

@@ -219,18 +219,18 @@ func (h *liveRoom) resume() {
 	}
 	young := time.Since(c.a.Started) < takeUpWithin
 	switch {
-	case c.a.State == frame.Ringing && young:
+	case c.a.State == attempt.Ringing && young:
 		c.resumed = true
 		h.holdCall(c)
 		h.ring(c, false)
 		c.callerGone(h)
-	case c.a.State == frame.Ringing:
+	case c.a.State == attempt.Ringing:
 		c.m.Of = c.m.Ring
 		h.event(attempt.Event{Kind: attempt.Tick})
-	case c.a.State == frame.Busy && young:
+	case c.a.State == attempt.Busy && young:
 		h.holdCall(c)
 		c.callerGone(h)
-	case c.a.State == frame.Busy:
+	case c.a.State == attempt.Busy:
 		h.event(attempt.Event{Kind: attempt.CallerGone})
 	default:
 		h.alarm(c)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
@@ -127,7 +128,7 @@ func TestRingAcrossRelays(t *testing.T) {
 		t.Fatalf("status %+v", f.Status)
 	}
 	kim.send(frame.Frame{T: frame.TAttempt})
-	if f := kim.state(frame.Ringing); len(f.Attempt.Devices) != 2 {
+	if f := kim.state(attempt.Ringing); len(f.Attempt.Devices) != 2 {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	here.typ(frame.TRing)
@@ -139,7 +140,7 @@ func TestRingAcrossRelays(t *testing.T) {
 	if f := here.typ(frame.TRingEnd); f.Code != frame.EndElsewhere {
 		t.Fatalf("%+v", f)
 	}
-	kim.state(frame.Answered)
+	kim.state(attempt.Answered)
 
 	// The status follows the device at the other relay.
 	here.send(frame.Frame{T: frame.TLeave})
@@ -150,11 +151,11 @@ func TestRingAcrossRelays(t *testing.T) {
 
 	// Off: an alarm at once; and a device that signs on at the other relay rings.
 	kim.send(frame.Frame{T: frame.TAttempt})
-	kim.state(frame.Alarmed)
+	kim.state(attempt.Alarmed)
 	back := other.device("back")
 	second := back.until("a live ring", func(f *frame.Frame) bool { return f.T == frame.TRing && !f.Ring.Waiting }).Ring
 	back.send(frame.Frame{T: frame.TDecline, AttemptID: second.Attempt, Text: "later"})
-	if f := kim.state(frame.Declined); f.Attempt.Words != "later" {
+	if f := kim.state(attempt.Declined); f.Attempt.Words != "later" {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	back.typ(frame.TRingEnd)
@@ -296,9 +297,9 @@ func TestAttemptOfADeadRelay(t *testing.T) {
 	}
 	kim = other.dial(other.relay.opt.Socket)
 	kim.send(frame.Frame{T: frame.THello, Ticket: welcome.Ticket})
-	kim.state(frame.Ringing)
+	kim.state(attempt.Ringing)
 	desk.send(frame.Frame{T: frame.TAnswer, AttemptID: second.Attempt})
-	kim.state(frame.Answered)
+	kim.state(attempt.Answered)
 }
 
 // Without Redis chats go on, a link leads to the room's home over WebSocket, and
@@ -324,7 +325,7 @@ func TestSeveralWithoutRedis(t *testing.T) {
 	desk := home.device("desk")
 	lee.send(frame.Frame{T: frame.TAttempt})
 	desk.typ(frame.TRing)
-	lee.state(frame.Ringing)
+	lee.state(attempt.Ringing)
 
 	home.redis.Start(t)
 	eventually(t, "the same port as before", func() bool {
