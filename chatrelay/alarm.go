@@ -14,6 +14,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/notify"
+	"github.com/chmail/chmail/internal/safely"
 )
 
 // AttemptStore has the attempts, and who waits for whom.
@@ -94,7 +95,7 @@ func (h *liveRoom) alarm(c *call) {
 		return
 	}
 	repeated := c.claimed && !c.a.Pushed.IsZero() // browsers and webhooks were told
-	caller, callee := person(h.info, c.a.Caller), person(h.info, c.a.Callee)
+	caller, callee := h.info.Participant(c.a.Caller), h.info.Participant(c.a.Callee)
 	subject, id, silent := h.info.Subject, c.a.ID, c.silent
 	var to []chat.Participant
 	for _, login := range h.r.members(callee.Login) {
@@ -116,7 +117,7 @@ func (h *liveRoom) alarm(c *call) {
 	}
 	h.r.owned.Go(func() {
 		defer h.leave()
-		defer h.r.recovered("an alarm")
+		defer safely.Recover(h.r.log, "an alarm")
 		claim := func() error {
 			err := ErrClosed
 			h.do(func() { err = h.claimAlarm(c) })
@@ -329,9 +330,9 @@ func (r *Relay) tellOne(ctx context.Context, a chat.Attempt) error {
 		})
 		h.leave()
 	}
-	caller := person(info, a.Caller)
+	caller := info.Participant(a.Caller)
 	if here || caller.Addr == "" {
 		return nil // who is in the room sees it; who has no address cannot be told
 	}
-	return r.invite(a.Room, info.Subject, person(info, a.Callee), caller, r.notifier.MailBack)
+	return r.invite(a.Room, info.Subject, info.Participant(a.Callee), caller, r.notifier.MailBack)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/internal/safely"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -349,7 +350,7 @@ func (r *Relay) recheck(login string, what news) map[string]bool {
 	for _, h := range r.watched(login) {
 		h.do(func() {
 			h.reconsider(what)
-			if c := h.call; c != nil && c.m.State == attempt.Ringing && slices.Contains(h.r.members(person(h.info, c.a.Callee).Login), login) {
+			if c := h.call; c != nil && c.m.State == attempt.Ringing && slices.Contains(h.r.members(h.info.Participant(c.a.Callee).Login), login) {
 				rung[c.a.ID] = true
 			}
 		})
@@ -366,7 +367,7 @@ func (r *Relay) later(what string, f func()) {
 	}
 	go func() {
 		defer r.work.leave()
-		defer r.recovered(what)
+		defer safely.Recover(r.log, what)
 		f()
 	}()
 }

@@ -98,8 +98,8 @@ func (h *liveRoom) standsFor(id, callee int64) bool {
 	if id == callee {
 		return true
 	}
-	p := person(h.info, id)
-	return p.Login != "" && !p.Guest && slices.Contains(h.r.members(person(h.info, callee).Login), p.Login)
+	p := h.info.Participant(id)
+	return p.Login != "" && !p.Guest && slices.Contains(h.r.members(h.info.Participant(callee).Login), p.Login)
 }
 
 // calleeHere says whether whoever would be rung is in the room.
@@ -155,8 +155,8 @@ func (h *liveRoom) drop(c *call) {
 func (h *liveRoom) screen(c *call) {
 	ctx, cancel := h.store()
 	defer cancel()
-	logins := h.r.members(person(h.info, c.a.Callee).Login)
-	blockers, err := h.r.opt.Rooms.BlockedBy(ctx, person(h.info, c.a.Caller), logins...)
+	logins := h.r.members(h.info.Participant(c.a.Callee).Login)
+	blockers, err := h.r.opt.Rooms.BlockedBy(ctx, h.info.Participant(c.a.Caller), logins...)
 	if err != nil {
 		h.log("looking for blocks", err)
 	}
@@ -172,7 +172,7 @@ func (h *liveRoom) screen(c *call) {
 
 // reach is how the callee of a call can be rung now.
 func (h *liveRoom) reach(c *call) reach {
-	return h.r.reachOf(h.r.ctx, person(h.info, c.a.Callee).Login, h.id, c.refused)
+	return h.r.reachOf(h.r.ctx, h.info.Participant(c.a.Callee).Login, h.id, c.refused)
 }
 
 // news is why it is looked again whether somebody can be rung.
@@ -355,7 +355,7 @@ func (h *liveRoom) respond(attemptID, code, words string, by taker) {
 	if c == nil || c.a.ID != attemptID || c.m.State != attempt.Ringing {
 		return
 	}
-	callee := person(h.info, c.a.Callee).Login
+	callee := h.info.Participant(c.a.Callee).Login
 	if !slices.Contains(h.r.members(callee), by.login) {
 		return
 	}
@@ -392,7 +392,7 @@ func (h *liveRoom) admit(login string) int64 {
 
 // pushNote is what browsers are told of a call.
 func (h *liveRoom) pushNote(c *call, kind string) notify.Note {
-	caller := person(h.info, c.a.Caller)
+	caller := h.info.Participant(c.a.Caller)
 	return notify.Note{Kind: kind, Room: h.id, Attempt: c.a.ID, From: caller.DisplayName(), Subject: h.info.Subject,
 		URL: "/desk#" + h.id, At: time.Now().UTC(), Caller: caller.Addr}
 }

@@ -43,7 +43,7 @@ func (h *liveRoom) company() {
 	now := map[string]bool{}
 	if here := h.here(); len(here) > 1 {
 		for _, id := range here {
-			if p := person(h.info, id); p.Login != "" && !p.Guest {
+			if p := h.info.Participant(id); p.Login != "" && !p.Guest {
 				now[p.Login] = true
 			}
 		}

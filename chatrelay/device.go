@@ -11,7 +11,8 @@ import (
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/clean"
+	"github.com/chmail/chmail/internal/clean"
+	"github.com/chmail/chmail/internal/safely"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -32,7 +33,7 @@ func (r *Relay) ServeDevice(ctx context.Context, session chat.Session, d presenc
 	}
 	defer detach()
 	defer context.AfterFunc(ctx, func() { out.End("", "") })() // which ends the reading
-	defer r.recovered("a device")
+	defer safely.Recover(r.log, "a device")
 	if d.Connected.IsZero() {
 		d.Connected = time.Now()
 	}
@@ -127,9 +128,9 @@ func (r *Relay) arrived(ctx context.Context, d *device) {
 		if err != nil || rung[a.ID] {
 			continue
 		}
-		ring := &frame.Ring{Attempt: a.ID, Room: a.Room, From: person(info, a.Caller).Person, Subject: info.Subject,
+		ring := &frame.Ring{Attempt: a.ID, Room: a.Room, From: info.Participant(a.Caller).Person, Subject: info.Subject,
 			Ring: a.Rings, Of: r.opt.Rings, Waiting: true, At: a.Started}
-		if callee := person(info, a.Callee); callee.Login != d.Login {
+		if callee := info.Participant(a.Callee); callee.Login != d.Login {
 			ring.Group = callee.DisplayName()
 		}
 		d.out.Put(frame.Encode(&frame.Frame{T: frame.TRing, Ring: ring}))
@@ -232,7 +233,7 @@ func (r *Relay) respond(ctx context.Context, d *device, f *frame.Frame) {
 // declineWaiting ends a ring that waited. Of a group, it waits on for others.
 func (r *Relay) declineWaiting(ctx context.Context, login string, a chat.Attempt) {
 	info, err := r.opt.Rooms.Info(ctx, a.Room)
-	if err == nil && person(info, a.Callee).Login == login {
+	if err == nil && info.Participant(a.Callee).Login == login {
 		err = r.opt.Rooms.AckWaiting(ctx, login, a.Room)
 	}
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/clean"
+	"github.com/chmail/chmail/internal/clean"
 )
 
 // words is the cleaned text of a frame that says something. If it is empty,

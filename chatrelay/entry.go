@@ -114,7 +114,7 @@ func (r *Relay) back(ctx context.Context, token, claim string) (Entry, chat.Part
 		if err != nil {
 			return Entry{}, chat.Participant{}, err
 		}
-		port = person(info, info.Owner).Login
+		port = info.Participant(info.Owner).Login
 	}
 	return r.entry(ctx, ticket{Room: i.Room, Me: me.ID, Callee: i.Callee.ID, Login: port}), i.Callee, nil
 }
@@ -172,18 +172,18 @@ func (r *Relay) Enter(ctx context.Context, session chat.Session, roomID string) 
 		return Entry{}, err
 	}
 	return r.entry(ctx, ticket{Room: roomID, Me: me.ID, Callee: r.calleeOf(info, me).ID,
-		Login: person(info, info.Owner).Login, Session: &session}), nil
+		Login: info.Participant(info.Owner).Login, Session: &session}), nil
 }
 
 // calleeOf is whom a member's attempts ring: the owner; for the owner, or a
 // member of the group that is, the only other one, if there is but one.
 func (r *Relay) calleeOf(info chat.Info, me chat.Participant) chat.Participant {
-	owners := r.members(person(info, info.Owner).Login)
+	owners := r.members(info.Participant(info.Owner).Login)
 	own := func(p chat.Participant) bool {
 		return p.ID == info.Owner || p.Login != "" && slices.Contains(owners, p.Login)
 	}
 	if !own(me) {
-		return person(info, info.Owner)
+		return info.Participant(info.Owner)
 	}
 	var other chat.Participant
 	for _, p := range info.Participants {
@@ -195,11 +195,6 @@ func (r *Relay) calleeOf(info chat.Info, me chat.Participant) chat.Participant {
 		}
 	}
 	return other
-}
-
-// person finds a participant; the zero Participant if there is none.
-func person(info chat.Info, id int64) chat.Participant {
-	return info.Participant(id)
 }
 
 // entry opens the granted port of t's login at the room's home, and makes t
@@ -221,7 +216,7 @@ func (r *Relay) endpoints(ctx context.Context, roomID, login string) []frame.End
 	g, err := r.granted(ctx, login)
 	if errors.Is(err, errElsewhere) {
 		info, failed := r.opt.Rooms.Info(ctx, roomID)
-		if owner := person(info, info.Owner).Login; failed == nil && owner != login {
+		if owner := info.Participant(info.Owner).Login; failed == nil && owner != login {
 			g, err = r.granted(ctx, owner)
 		}
 	}

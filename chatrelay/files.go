@@ -13,8 +13,8 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/files"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/clean"
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/internal/clean"
 )
 
 // Visitor is who asks for something over HTTP: the browser that holds Claim

@@ -12,6 +12,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/internal/safely"
 )
 
 // Relays that share a store serve each room at one of them, its home: the one
@@ -73,7 +74,7 @@ func (r *Relay) homeOf(ctx context.Context, roomID string) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, presenceWait)
 	defer cancel()
-	g, err := r.opt.Presence.GrantOf(ctx, person(info, info.Owner).Login)
+	g, err := r.opt.Presence.GrantOf(ctx, info.Participant(info.Owner).Login)
 	if p, alive := r.cluster.Peer(r.relayOf(g.Host)); err == nil && alive && !p.Drains {
 		return p.Name
 	}
@@ -194,7 +195,7 @@ func (h *liveRoom) redirect(s *session) {
 	if h.hold() {
 		h.r.owned.Go(func() {
 			defer h.leave()
-			defer h.r.recovered("a move")
+			defer safely.Recover(h.r.log, "a move")
 			s.redirect()
 		})
 	}

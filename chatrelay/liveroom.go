@@ -202,7 +202,7 @@ func (h *liveRoom) isHere(id int64) bool {
 
 // refresh reads the participants again when one is not known yet.
 func (h *liveRoom) refresh(id int64) {
-	if id == 0 || person(h.info, id).ID != 0 {
+	if id == 0 || h.info.Participant(id).ID != 0 {
 		return
 	}
 	ctx, cancel := h.store()

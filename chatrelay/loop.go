@@ -2,7 +2,11 @@
 
 package chatrelay
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/chmail/chmail/internal/safely"
+)
 
 // A live room runs jobs one after the other, in a goroutine of its own that
 // lives while there are jobs: an idle room costs none, and no connection runs
@@ -36,7 +40,7 @@ func (h *liveRoom) runJob(f func()) (ran bool) {
 		return false
 	}
 	defer h.leave()
-	defer h.r.recovered("a room")
+	defer safely.Recover(h.r.log, "a room")
 	f()
 	return true
 }

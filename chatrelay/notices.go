@@ -66,7 +66,7 @@ func (h *liveRoom) pushNews(m chat.Message) {
 		return
 	}
 	h.newsAt = time.Now()
-	from := person(h.info, m.From)
+	from := h.info.Participant(m.From)
 	h.r.notifier.Push(logins, notify.Note{Kind: notify.Message, Room: h.id, From: from.DisplayName(),
 		Subject: h.info.Subject, URL: "/desk#" + h.id, At: m.At, Caller: from.Addr})
 }

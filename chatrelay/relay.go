@@ -310,14 +310,6 @@ func (r *Relay) failed(doing string, err error, fields ...any) {
 	}
 }
 
-// recovered is deferred by the goroutine of a connection: a panic ends that
-// connection and nothing else.
-func (r *Relay) recovered(what string) {
-	if p := recover(); p != nil {
-		carrier.Panicked(r.log, what, p)
-	}
-}
-
 // OwnOrigin says whether a page of ours, or of a relay that shares the store,
 // opens a carrier. Programs have none.
 func (r *Relay) OwnOrigin(origin string) bool {

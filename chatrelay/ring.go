@@ -87,8 +87,8 @@ func (h *liveRoom) ringFrame(c *call, login string) *frame.Frame {
 	if err != nil {
 		h.log("looking whether a room is muted", err)
 	}
-	callee := person(h.info, c.a.Callee)
-	f := &frame.Ring{Attempt: c.a.ID, Room: h.id, From: person(h.info, c.a.Caller).Person, Subject: h.info.Subject,
+	callee := h.info.Participant(c.a.Callee)
+	f := &frame.Ring{Attempt: c.a.ID, Room: h.id, From: h.info.Participant(c.a.Caller).Person, Subject: h.info.Subject,
 		Ring: c.m.Ring, Of: c.m.Of, Muted: muted, Busy: h.r.chats.count(login, h.id) > 0, At: time.Now().UTC()}
 	if login != callee.Login {
 		f.Group = callee.DisplayName()
@@ -122,7 +122,7 @@ func (h *liveRoom) stopRings(c *call, why string) {
 func (h *liveRoom) endRing(c *call, login, why string) {
 	name := ""
 	if c.a.Taker != 0 && login != c.taker.login {
-		name = person(h.info, c.a.Taker).DisplayName()
+		name = h.info.Participant(c.a.Taker).DisplayName()
 	}
 	at := func(relay string) (device string) {
 		if c.taker.login == login && c.taker.relay == relay {

@@ -14,6 +14,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/internal/safely"
 	"github.com/chmail/chmail/internal/serial"
 )
 
@@ -80,7 +81,7 @@ func (r *Relay) ServeRoom(ctx context.Context, c carrier.Conn) {
 	}
 	defer detach()
 	defer context.AfterFunc(ctx, func() { out.End("", "") })() // which ends the reading
-	defer r.recovered("a connection")
+	defer safely.Recover(r.log, "a connection")
 	s := &session{r: r, conn: c, out: out, flying: make(chan struct{}, maxFlying)}
 	err = s.serve(ctx)
 	if f := (*fault)(nil); errors.As(err, &f) {
@@ -164,7 +165,7 @@ func (s *session) read(ctx context.Context, in *reader) error {
 		}
 		s.frames.Post(func() {
 			defer func() { <-waiting }()
-			defer s.r.recovered("a connection")
+			defer safely.Recover(s.r.log, "a connection")
 			var wrong *fault
 			if err := s.handle(ctx, f); errors.As(err, &wrong) {
 				s.out.End(wrong.code, wrong.text)
@@ -193,8 +194,8 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 	var me chat.Participant
 	if !s.room.do(func() {
 		welcome = s.room.welcome(s)
-		me = person(s.room.info, s.me)
-		s.callee = person(s.room.info, callee)
+		me = s.room.info.Participant(s.me)
+		s.callee = s.room.info.Participant(callee)
 	}) {
 		return errShutdown
 	}
@@ -390,7 +391,7 @@ func (h *liveRoom) sawUpTo(s *session, offset int64) {
 // be stored is lost: the next one says as much.
 func (h *liveRoom) saveSeen() {
 	defer h.leave()
-	defer h.r.recovered("a room")
+	defer safely.Recover(h.r.log, "a room")
 	for {
 		var marks map[int64]int64
 		if !h.do(func() { marks, h.unsaved = h.unsaved, nil }) {

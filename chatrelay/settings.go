@@ -134,7 +134,7 @@ func (s *session) screen() {
 	ctx, cancel := context.WithTimeout(s.r.ctx, callTimeout)
 	defer cancel()
 	var me chat.Participant
-	if !s.room.do(func() { me = person(s.room.info, s.me) }) {
+	if !s.room.do(func() { me = s.room.info.Participant(s.me) }) {
 		return // the room is over
 	}
 	blockers, err := s.r.opt.Rooms.BlockedBy(ctx, me, s.callee.Login)
@@ -151,7 +151,7 @@ func (r *Relay) Refuses(ctx context.Context, roomID string, participant int64, l
 	if err != nil {
 		return false, err
 	}
-	p := person(info, participant)
+	p := info.Participant(participant)
 	if login == "" || p.ID == 0 {
 		return false, nil
 	}

@@ -23,7 +23,7 @@ type TranscriptStore interface {
 // prefer notes whether the person wants transcripts, and tells all their tabs.
 func (s *session) prefer(ctx context.Context, f *frame.Frame) error {
 	var me chat.Participant
-	s.room.do(func() { me = person(s.room.info, s.me) })
+	s.room.do(func() { me = s.room.info.Participant(s.me) })
 	if me.Addr == "" {
 		s.refuse(f.ID, frame.ErrForbidden, "there is no address for a transcript")
 		return nil

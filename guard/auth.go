@@ -12,8 +12,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/foxcpp/maddy/framework/module"
 )
 
 const (
@@ -21,9 +19,14 @@ const (
 	forgetIn  = 10 * time.Minute // after the last refusal
 )
 
+// PlainAuth knows the passwords; an error refuses.
+type PlainAuth interface {
+	AuthPlain(login, password string) error
+}
+
 // Auth refuses slowly. It holds up nobody who knows the password.
 type Auth struct {
-	next     module.PlainAuth
+	next     PlainAuth
 	first    time.Duration // what the first refusal takes
 	longest  time.Duration // doubled with each further one, up to this
 	now      func() time.Time
@@ -36,14 +39,12 @@ type refusal struct {
 	last  time.Time
 }
 
-var _ module.PlainAuth = (*Auth)(nil)
-
 // New returns a guard before next.
-func New(next module.PlainAuth, first, longest time.Duration) *Auth {
+func New(next PlainAuth, first, longest time.Duration) *Auth {
 	return &Auth{next: next, first: first, longest: max(first, longest), now: time.Now, refusals: make(map[string]refusal)}
 }
 
-// AuthPlain implements module.PlainAuth. A refusal returns only after its
+// AuthPlain implements PlainAuth. A refusal returns only after its
 // delay, counted from the call.
 func (a *Auth) AuthPlain(login, password string) error {
 	start := a.now()

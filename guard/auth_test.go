@@ -3,13 +3,14 @@
 package guard
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/foxcpp/maddy/framework/module"
 )
+
+var errWrong = errors.New("wrong")
 
 // book is an account database that is slower for logins it knows.
 type book map[string]string
@@ -17,11 +18,11 @@ type book map[string]string
 func (b book) AuthPlain(login, password string) error {
 	want, ok := b[login]
 	if !ok {
-		return module.ErrUnknownCredentials
+		return errWrong
 	}
 	time.Sleep(100 * time.Millisecond)
 	if want != password {
-		return module.ErrUnknownCredentials
+		return errWrong
 	}
 	return nil
 }

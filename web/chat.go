@@ -13,7 +13,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
-	"github.com/chmail/chmail/clean"
+	"github.com/chmail/chmail/internal/clean"
 )
 
 // The cookies of a chat. chmail_claim is one secret per browser; chmail_mine,

@@ -12,10 +12,7 @@ package carrier
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"net/netip"
-	"runtime/debug"
 	"time"
 )
 
@@ -71,11 +68,4 @@ func (d deadline) Err() error {
 		return context.DeadlineExceeded
 	}
 	return nil
-}
-
-// Panicked counts and logs a panic that was recovered; what names the work
-// that it ended.
-func Panicked(log *slog.Logger, what string, reason any) {
-	panicsTotal.Inc()
-	log.Warn("panic", "in", what, "reason", fmt.Sprint(reason), "stack", string(debug.Stack()))
 }

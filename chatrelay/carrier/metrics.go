@@ -27,7 +27,4 @@ var (
 		Name: "chmail_relay_retries_total",
 		Help: "Connections to granted ports that had to prove their address first (QUIC Retry).",
 	})
-	panicsTotal = promauto.NewCounter(prometheus.CounterOpts{
-		Name: "chmail_relay_panics_total", Help: "Panics of one connection that were recovered.",
-	})
 )

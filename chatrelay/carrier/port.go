@@ -14,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/internal/safely"
 )
 
 // port is one socket. Its keeper goroutine holds the grant while the port is
@@ -84,7 +85,7 @@ func (ps *Ports) start(g Grant, before *port) (*port, error) {
 // accept lets connections in until the listener is closed, or fails.
 func (p *port) accept() {
 	defer close(p.deaf)
-	defer p.ps.recovered("accepting connections")
+	defer safely.Recover(p.ps.opt.Log, "accepting connections")
 	for {
 		c, err := p.ln.Accept(context.Background())
 		if err != nil {
@@ -106,7 +107,7 @@ func (p *port) serve(c *quic.Conn) {
 	}
 	p.ps.owned.Go(func() {
 		defer p.leave()
-		defer p.ps.recovered("a QUIC connection")
+		defer safely.Recover(p.ps.opt.Log, "a QUIC connection")
 		if c.ConnectionState().TLS.NegotiatedProtocol == ALPN {
 			p.serveQUIC(c)
 		} else {
@@ -156,7 +157,7 @@ func (p *port) leave() {
 // and releases the grant.
 func (p *port) keep() {
 	defer p.forget()
-	defer p.ps.recovered("keeping a granted port")
+	defer safely.Recover(p.ps.opt.Log, "keeping a granted port")
 	if p.before != nil {
 		<-p.before.done // a Release after our Hold would undo it
 		p.before = nil
@@ -207,7 +208,7 @@ func (p *port) shutIfIdle() (Grant, bool) {
 
 // call holds or releases a grant. Whatever fails there changes nothing here.
 func (p *port) call(ctx context.Context, what string, g Grant, do func(context.Context, Grant)) {
-	defer p.ps.recovered(what)
+	defer safely.Recover(p.ps.opt.Log, what)
 	ctx, cancel := context.WithTimeout(ctx, holdWait)
 	defer cancel()
 	do(ctx, g)
@@ -223,7 +224,7 @@ func (p *port) close() {
 		p.gone = true
 		close(p.closed)
 	}()
-	defer p.ps.recovered("closing a granted port")
+	defer safely.Recover(p.ps.opt.Log, "closing a granted port")
 	if err := errors.Join(p.ln.Close(), p.tr.Close(), p.sock.Close()); err != nil {
 		p.warn("closing a granted port", err)
 	}

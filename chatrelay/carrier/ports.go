@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/chmail/chmail/internal/safely"
 )
 
 var (
@@ -165,7 +167,7 @@ func (ps *Ports) Close(ctx context.Context) error {
 
 // rotate makes new certificates in time.
 func (ps *Ports) rotate() {
-	defer ps.recovered("rotating certificates")
+	defer safely.Recover(ps.opt.Log, "rotating certificates")
 	tick := time.NewTicker(certRecheck)
 	defer tick.Stop()
 	for {
@@ -177,13 +179,5 @@ func (ps *Ports) rotate() {
 		case <-ps.life.Done():
 			return
 		}
-	}
-}
-
-// recovered is deferred by each goroutine that serves a connection or a port: a
-// panic ends that work and nothing else.
-func (ps *Ports) recovered(what string) {
-	if p := recover(); p != nil {
-		Panicked(ps.opt.Log, what, p)
 	}
 }

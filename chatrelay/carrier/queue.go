@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/internal/safely"
 )
 
 // Queue is the bounded queue of frames for one connection. Its writer is a
@@ -197,7 +198,7 @@ var errPanic = errors.New("a panic, which was logged")
 // write sends frames; the last ones have less time.
 func (q *Queue) write(frames [][]byte, last bool) (err error) {
 	err = errPanic // unless Write returns
-	defer q.recovered("writing to a connection")
+	defer safely.Recover(q.log, "writing to a connection")
 	wait := writeWait
 	if last {
 		wait = CloseWait
@@ -209,13 +210,6 @@ func (q *Queue) write(frames [][]byte, last bool) (err error) {
 // shut closes the connection.
 func (q *Queue) shut(why string) {
 	defer close(q.done)
-	defer q.recovered("closing a connection")
+	defer safely.Recover(q.log, "closing a connection")
 	q.conn.Close(why) // an error means that it is gone already
-}
-
-// recovered is deferred: a panic ends this connection and nothing else.
-func (q *Queue) recovered(what string) {
-	if p := recover(); p != nil {
-		Panicked(q.log, what, p)
-	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/quic-go/quic-go/quicvarint"
 
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/internal/safely"
 )
 
 // WebTransport (draft-ietf-webtrans-http3) is spoken here on the bare QUIC
@@ -103,7 +104,7 @@ func (p *port) session(ctx context.Context, c *quic.Conn) (*streamConn, error) {
 	settings := make(chan map[uint64]uint64, 1)
 	p.ps.owned.Go(func() { // ends with ctx, or when it has the settings
 		defer close(settings)
-		defer p.ps.recovered("reading HTTP/3 settings")
+		defer safely.Recover(p.ps.opt.Log, "reading HTTP/3 settings")
 		if s, err := theirSettings(ctx, c); err == nil {
 			settings <- s
 		}

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +22,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/internal/safely"
 )
 
 // Times and bounds.
@@ -251,11 +251,7 @@ func (c *Cluster) tending() {
 
 // guarded runs f, whose panic ends nothing else.
 func (c *Cluster) guarded(what string, f func()) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.opt.Log.Error("panic", "in", what, "reason", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-	}()
+	defer safely.Recover(c.opt.Log, what)
 	f()
 }
 

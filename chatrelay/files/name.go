@@ -7,7 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/chmail/chmail/clean"
+	"github.com/chmail/chmail/internal/clean"
 )
 
 // Bounds of a file's name.

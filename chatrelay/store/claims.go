@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
-	tidy "github.com/chmail/chmail/clean"
+	tidy "github.com/chmail/chmail/internal/clean"
 )
 
 // checkClaim refuses what is not 128 bits in base64url: a claim is a

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
-	tidy "github.com/chmail/chmail/clean"
+	tidy "github.com/chmail/chmail/internal/clean"
 )
 
 // invite stores a new invite.

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
-	tidy "github.com/chmail/chmail/clean"
+	tidy "github.com/chmail/chmail/internal/clean"
 )
 
 // OpenFromMail finds the room of a mail's thread or creates it, brings its

@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/chmail/chmail/chatrelay/chat"
-	tidy "github.com/chmail/chmail/clean"
+	tidy "github.com/chmail/chmail/internal/clean"
 )
 
 const (

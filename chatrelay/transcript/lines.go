@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/chmail/chmail/chatrelay/chat"
-	"github.com/chmail/chmail/clean"
+	"github.com/chmail/chmail/internal/clean"
 )
 
 // namesOf are the names of a room's people. Who share a name get their

@@ -12,7 +12,7 @@ import (
 	"github.com/emersion/go-message"
 	"github.com/emersion/go-message/mail"
 
-	"github.com/chmail/chmail/clean"
+	"github.com/chmail/chmail/internal/clean"
 )
 
 // Reply is an answer by mail.
