@@ -216,10 +216,13 @@ func (c *Cluster) heartbeat() {
 }
 
 // overdue says whether others may count this host as dead.
-func (c *Cluster) overdue() bool {
+func (c *Cluster) overdue() bool { return c.sinceBeat() > chat.RelayTTL }
+
+// sinceBeat is how long ago the last heartbeat that went well began.
+func (c *Cluster) sinceBeat() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Since(c.beat) > chat.RelayTTL
+	return time.Since(c.beat)
 }
 
 // fence sends the clients away when this host is overdue and another one is

@@ -197,7 +197,7 @@ func (c *Cluster) reply(from string, l letter) {
 	answer := letter{Answer: l.Ask}
 	var body any
 	if l.Well {
-		answer.Well = !c.overdue()
+		answer.Well = c.sinceBeat() < beatTimeout
 	} else {
 		ctx, cancel := context.WithTimeout(c.ctx, askTimeout)
 		defer cancel()
