@@ -4,22 +4,18 @@ package chatrelay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/presence"
 )
 
 // TestGarbage: 20,000 packets a second that mean nothing, some of which look
@@ -89,15 +85,15 @@ func TestGarbage(t *testing.T) {
 // they come back and have everything once and in order. The others go on.
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
-	for _, carrier := range []string{CarrierWebSocket, CarrierWebTransport, CarrierQUIC} {
-		t.Run(carrier, func(t *testing.T) {
+	for _, by := range []string{carrier.WebSocket, carrier.WebTransport, carrier.QUIC} {
+		t.Run(by, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, nil)
 			ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 			defer cancel()
 			come := func(hello frame.Frame) *client {
 				e := w.chat(w.token, 1)
-				c, err := w.carry(ctx, carrier, e)
+				c, err := w.carry(ctx, by, e)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -128,13 +124,13 @@ func TestSlowReader(t *testing.T) {
 			h := w.relay.use(w.room, nil)
 			defer h.leave()
 			for here := true; here; {
-				if n > 100*queueFrames {
+				if n > 100*carrier.QueueFrames {
 					t.Fatal("who does not read was not dropped")
 				}
 				var wg sync.WaitGroup
 				for p := range 8 {
 					wg.Go(func() {
-						for i := range queueFrames / 8 {
+						for i := range carrier.QueueFrames / 8 {
 							m := chat.Message{ID: fmt.Sprint(n, p, i), Kind: chat.KindNote, Text: strings.Repeat("x", 4000)}
 							if _, err := w.rooms.Append(ctx, "", w.room, m); err != nil {
 								t.Error(err)
@@ -143,14 +139,12 @@ func TestSlowReader(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				n += queueFrames
+				n += carrier.QueueFrames
 				if !h.do(func() {
 					h.catchUp()
 					here = false
 					for s := range h.sessions {
-						s.out.mu.Lock()
-						here = here || !s.out.ended
-						s.out.mu.Unlock()
+						here = here || !s.out.Ended()
 					}
 				}) {
 					t.Fatal("the room has ended")
@@ -160,7 +154,7 @@ func TestSlowReader(t *testing.T) {
 			behind := false
 			for read := time.Now(); !behind; {
 				b, err := kim.c.Read(ctx)
-				if err != nil && carrier != CarrierWebSocket {
+				if err != nil && by != carrier.WebSocket {
 					break // the end of a QUIC connection may overtake what was not read
 				}
 				if err != nil {
@@ -189,108 +183,5 @@ func TestSlowReader(t *testing.T) {
 				last = f.Msg.Offset
 			}
 		})
-	}
-}
-
-// TestDoors: an address prefix has its own count, this machine has none, and
-// who comes while many do must prove the address first.
-func TestDoors(t *testing.T) {
-	t.Parallel()
-	var d admission
-	from := func(a string) net.Addr { return net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(a), 7)) }
-	var leave []context.CancelFunc
-	come := func(a string) error {
-		ctx, cancel := context.WithCancel(t.Context())
-		leave = append(leave, cancel)
-		ctx, err := d.enter(ctx, &quic.ClientInfo{RemoteAddr: from(a)})
-		if err == nil {
-			settled(ctx)
-		}
-		return err
-	}
-	for i := range maxPrefixConns {
-		if err := come(fmt.Sprintf("2001:db8::%x", i)); err != nil {
-			t.Fatalf("%d: %v", i, err)
-		}
-		if err := come("127.0.0.1"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := come("2001:db8::ffff"); !errors.Is(err, errCrowd) {
-		t.Errorf("one too many of a prefix: %v", err)
-	}
-	for _, other := range []string{"2001:db8:0:1::1", "192.0.2.1", "127.0.0.1"} {
-		if err := come(other); err != nil || d.verify(from(other)) {
-			t.Errorf("%s suffers for others: %v", other, err)
-		}
-	}
-	for _, l := range leave {
-		l()
-	}
-	count := func() (n int) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		for _, c := range d.of {
-			n += c.conns
-		}
-		return n + d.opening
-	}
-	for end := time.Now().Add(patience); count() > 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d are still counted", count())
-		}
-	}
-	for d.opening = range retryFrom + 1 {
-	}
-	if !d.verify(from("192.0.2.9")) {
-		t.Error("nobody has to prove an address")
-	}
-	d.opening = 0
-	for i := range maxPrefixes + 10 { // the table is bounded
-		p, _ := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).Prefix(32)
-		if d.prefixCount(p) == nil || len(d.of) > maxPrefixes {
-			t.Fatalf("%d prefixes, %d counted", i, len(d.of))
-		}
-	}
-}
-
-// TestRetry: a client that has to prove its address gets in all the same.
-func TestRetry(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, nil)
-	d := &w.relay.ports.admission
-	d.mu.Lock()
-	d.opening += retryFrom
-	d.mu.Unlock()
-	e := w.chat(w.token, 1)
-	kim := w.webTransport(e)
-	kim.send(frame.Frame{T: frame.THello, Ticket: e.Ticket})
-	kim.typ(frame.TWelcome)
-}
-
-// TestPortsAreBounded: a grant costs no socket until somebody comes, and there
-// is a bound to those that are open.
-func TestPortsAreBounded(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, nil)
-	dir, err := presence.OpenLocal(presence.LocalOptions{Ranges: []presence.HostRange{{Host: "relay.example", Range: presence.Range{Lo: 20000, Hi: 29999}}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dir.Close()
-	for i := range 10000 {
-		if _, err := dir.Grant(t.Context(), fmt.Sprintf("u%d@mall.example", i)); err != nil {
-			t.Fatalf("grant %d: %v", i, err)
-		}
-	}
-	if n := len(w.relay.ports.open); n != 0 {
-		t.Errorf("%d ports are open for nobody", n)
-	}
-	full := &ports{r: w.relay, open: map[spot]*port{}}
-	for i := range maxPorts {
-		full.open[spot{"relay.example", i}] = nil
-	}
-	if err := full.listen(presence.Grant{Host: "relay.example", Port: 29999}); !errors.Is(err, errPorts) {
-		t.Errorf("one port too many: %v", err)
 	}
 }

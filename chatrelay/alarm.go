@@ -16,12 +16,84 @@ import (
 	"github.com/chmail/chmail/chatrelay/notify"
 )
 
+// AttemptStore has the attempts, and who waits for whom.
+type AttemptStore interface {
+	PutAttempt(ctx context.Context, home string, a chat.Attempt) error
+	Attempts(ctx context.Context, roomID string, limit int) ([]chat.Attempt, error)
+	OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt, error)
+	WaitingFor(ctx context.Context, login string) ([]chat.Attempt, error)
+	AckWaiting(ctx context.Context, login, roomID string) error
+	Tells(ctx context.Context, calleeLogin string) ([]chat.Attempt, error)
+	ClearTell(ctx context.Context, attemptID string) error
+	Missed(ctx context.Context) ([]string, error)
+	NotePushed(ctx context.Context, attemptID string, at time.Time) error
+	Returns(ctx context.Context, login string) ([]time.Duration, error)
+	NewInvite(ctx context.Context, roomID string, recipient, callee int64, subject string) (string, error)
+}
+
 var errNoAddress = errors.New("the callee has no mail address")
+
+// A relay claims an alarm mail before it sends it: the claim is the attempt's
+// Mailed while that is unanswered and has not ended, and the store takes it from
+// the room's home alone. So a relay that was stopped, and whose room another has
+// taken meanwhile, mails nothing. If a relay dies after the claim, nobody knows
+// whether the mail went out: the next relay waits until the claim is claimFor
+// old and mails then. The mail is late, or, if the relay died in the moment
+// between sending it and noting that, a second one.
+const claimFor = 2 * time.Minute
+
+// claimed says whether an alarm mail of an attempt is claimed, and not known to
+// have gone out.
+func claimed(a chat.Attempt) bool {
+	return a.State == attempt.Unanswered && a.Ended.IsZero() && !a.Mailed.IsZero()
+}
+
+// claimAlarm claims the alarm mail of a call, or claims it anew.
+func (h *liveRoom) claimAlarm(c *call) error {
+	if h.gone {
+		return chat.ErrMoved
+	}
+	at, was := c.a.Mailed, c.claimed
+	c.a.Mailed, c.claimed = time.Now().UTC(), true
+	err := h.keep(c)
+	if err != nil {
+		c.a.Mailed, c.claimed = at, was
+	}
+	return err
+}
+
+// alarmLater raises the alarm of a call when another relay's claim is too old.
+func (h *liveRoom) alarmLater(c *call, wait time.Duration) {
+	if !h.hold() {
+		return // unreachable within a step of the room, which holds it
+	}
+	h.r.owned.Go(func() {
+		defer h.leave()
+		select {
+		case <-time.After(wait):
+		case <-h.r.ctx.Done():
+			return
+		}
+		h.do(func() {
+			if h.call == c && claimed(c.a) {
+				h.alarm(c)
+			}
+		})
+	})
+}
 
 // alarm mails the callee, each member of a group, and tells their browsers and
 // the webhooks unless they do not want to be disturbed. A goroutine tries the
 // mail, and tries again; the room lives until it has ended.
 func (h *liveRoom) alarm(c *call) {
+	if h.gone {
+		return
+	}
+	if wait := claimFor - time.Since(c.a.Mailed); c.claimed && wait > 0 {
+		h.alarmLater(c, wait)
+		return
+	}
+	repeated := c.claimed && !c.a.Pushed.IsZero() // browsers and webhooks were told
 	caller, callee := person(h.info, c.a.Caller), person(h.info, c.a.Callee)
 	subject, id, silent := h.info.Subject, c.a.ID, c.silent
 	var to []chat.Participant
@@ -35,9 +107,9 @@ func (h *liveRoom) alarm(c *call) {
 			to = append(to, member)
 		}
 	}
-	if who := h.reach(c).push; !silent && len(who) > 0 {
-		h.r.alert(who, h.pushNote(c, notify.Alarm))
-		h.r.callHooks(who, h.pushNote(c, notify.Alarm), caller.Person)
+	if who := h.reach(c).push; !silent && !repeated && len(who) > 0 {
+		h.r.notifier.Push(who, h.pushNote(c, notify.Alarm))
+		h.r.notifier.CallWebhooks(who, h.pushNote(c, notify.Alarm), caller.Person)
 	}
 	if !h.hold() {
 		return // unreachable within a step of the room, which holds it
@@ -45,15 +117,24 @@ func (h *liveRoom) alarm(c *call) {
 	h.r.owned.Go(func() {
 		defer h.leave()
 		defer h.r.recovered("an alarm")
-		at, again, err := h.r.raise(h.id, id, subject, caller, callee, to, silent)
-		if h.r.ctx.Err() != nil && err != nil {
-			return
+		claim := func() error {
+			err := ErrClosed
+			h.do(func() { err = h.claimAlarm(c) })
+			return err
+		}
+		at, again, err := h.r.raise(h.id, id, subject, caller, callee, to, silent, claim)
+		if errors.Is(err, chat.ErrMoved) || h.r.ctx.Err() != nil && err != nil {
+			return // another relay raises it, or this one after a restart
 		}
 		h.do(func() { h.alarmed(c, at, again, err) })
 	})
 }
 
 func (h *liveRoom) alarmed(c *call, at time.Time, again bool, err error) {
+	if c.claimed && err != nil {
+		c.a.Mailed = time.Time{}
+	}
+	c.claimed = false
 	if err == nil {
 		c.a.Mailed = at
 	} else {
@@ -62,10 +143,10 @@ func (h *liveRoom) alarmed(c *call, at time.Time, again bool, err error) {
 		h.log("sending an alarm", err)
 	}
 	switch {
-	case h.call == c && c.m.State == frame.Unanswered && (err == nil || !c.a.Pushed.IsZero()):
+	case h.call == c && c.m.State == attempt.Unanswered && (err == nil || !c.a.Pushed.IsZero()):
 		h.event(attempt.Event{Kind: attempt.AlarmSent, Again: again})
 		return
-	case err != nil && c.m.State == frame.Unanswered: // it is over, and waits for the next sign-on
+	case err != nil && c.m.State == attempt.Unanswered: // it is over, and waits for the next sign-on
 		c.a.Ended = time.Now().UTC()
 	}
 	h.keep(c)
@@ -80,7 +161,7 @@ func (h *liveRoom) notified(attemptID string, at time.Time) {
 	if c == nil || c.a.ID != attemptID || !c.a.Pushed.IsZero() {
 		return
 	}
-	if c.a.Pushed = at; c.m.State == frame.Unanswered && c.unsent {
+	if c.a.Pushed = at; c.m.State == attempt.Unanswered && c.unsent {
 		h.event(attempt.Event{Kind: attempt.AlarmSent})
 		return
 	}
@@ -90,8 +171,9 @@ func (h *liveRoom) notified(attemptID string, at time.Time) {
 
 // raise mails the alarm of an attempt and returns when it was sent: just now,
 // or (again) a little before by an earlier attempt. One of several mails is
-// enough. silent: it only takes as long.
-func (r *Relay) raise(roomID, attemptID, subject string, caller, callee chat.Participant, to []chat.Participant, silent bool) (at time.Time, again bool, err error) {
+// enough. silent: it only takes as long. claim is called before each try.
+func (r *Relay) raise(roomID, attemptID, subject string, caller, callee chat.Participant, to []chat.Participant,
+	silent bool, claim func() error) (at time.Time, again bool, err error) {
 	if at, err = r.lastAlarm(roomID, attemptID, caller.ID, callee.ID); err != nil {
 		r.log.Warn("looking for an earlier alarm", "room", roomID, "err", err)
 	} else if !at.IsZero() {
@@ -110,9 +192,15 @@ func (r *Relay) raise(roomID, attemptID, subject string, caller, callee chat.Par
 		if silent {
 			return time.Now().UTC(), false, nil
 		}
+		if e := claim(); errors.Is(e, chat.ErrMoved) {
+			return time.Time{}, false, e
+		} else if e != nil {
+			err = e
+			continue
+		}
 		var failed []chat.Participant
 		for _, p := range to {
-			if e := r.invite(roomID, subject, caller, p, alarmMail); e != nil {
+			if e := r.invite(roomID, subject, caller, p, r.notifier.MailAlarm); e != nil {
 				err = e
 				failed = append(failed, p)
 			}
@@ -139,22 +227,25 @@ func (r *Relay) lastAlarm(roomID, but string, caller, callee int64) (at time.Tim
 	defer cancel()
 	past, err := r.opt.Rooms.Attempts(ctx, roomID, lookBack)
 	for _, a := range past {
-		if a.ID != but && a.Caller == caller && a.Callee == callee && time.Since(a.Mailed) < collapse && a.Mailed.After(at) {
+		if a.ID != but && !claimed(a) && a.Caller == caller && a.Callee == callee && time.Since(a.Mailed) < collapse && a.Mailed.After(at) {
 			at = a.Mailed
 		}
 	}
 	return at, err
 }
 
+// inviteMail sends a mail with a link into a room.
+type inviteMail func(ctx context.Context, from, to chat.Person, subject, token string) error
+
 // invite mails to a link into the room, which rings from.
-func (r *Relay) invite(roomID, subject string, from, to chat.Participant, write func(from, to chat.Person, subject, link string) Mail) error {
+func (r *Relay) invite(roomID, subject string, from, to chat.Participant, send inviteMail) error {
 	ctx, cancel := context.WithTimeout(r.ctx, 3*callTimeout)
 	defer cancel()
 	token, err := r.opt.Rooms.NewInvite(ctx, roomID, to.ID, from.ID, subject)
 	if err != nil {
 		return err
 	}
-	return r.opt.Mailer.Send(ctx, write(from.Person, to.Person, subject, r.opt.WebBase+"/c/"+token))
+	return send(ctx, from.Person, to.Person, subject, token)
 }
 
 // waits looks from time to time for callees who were missed while they did not
@@ -188,7 +279,7 @@ func (r *Relay) lookForMissed() error {
 			r.mu.Unlock()
 			if here {
 				r.tellBack(m, func(a chat.Attempt) bool {
-					return slices.Contains([]string{frame.DND, frame.Quiet, frame.Busy}, a.Why)
+					return slices.Contains([]string{frame.DND, frame.Quiet, attempt.Busy}, a.Why)
 				})
 			}
 		}
@@ -242,5 +333,5 @@ func (r *Relay) tellOne(ctx context.Context, a chat.Attempt) error {
 	if here || caller.Addr == "" {
 		return nil // who is in the room sees it; who has no address cannot be told
 	}
-	return r.invite(a.Room, info.Subject, person(info, a.Callee), caller, backMail)
+	return r.invite(a.Room, info.Subject, person(info, a.Callee), caller, r.notifier.MailBack)
 }

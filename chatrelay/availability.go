@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/presence"
@@ -76,7 +77,7 @@ func (r *Relay) standings(ctx context.Context, login, but string) []standing {
 		case !l.on:
 			l.why = frame.Off
 		case l.settings.Chats > 0 && l.chats >= l.settings.Chats:
-			l.why = frame.Busy
+			l.why = attempt.Busy
 		}
 		list[i] = l
 	}
@@ -112,7 +113,7 @@ type reach struct {
 // reachOf looks how the callee of a room can be rung; without the logins but.
 func (r *Relay) reachOf(ctx context.Context, login, roomID string, but map[string]bool) (c reach) {
 	c.busy = true
-	rank := []string{frame.Off, frame.Quiet, frame.DND, frame.Busy} // of several reasons the last counts
+	rank := []string{frame.Off, frame.Quiet, frame.DND, attempt.Busy} // of several reasons the last counts
 	for _, l := range r.standings(ctx, login, roomID) {
 		if but[l.login] {
 			continue
@@ -154,7 +155,7 @@ func (r *Relay) statusIn(ctx context.Context, login, roomID string) (best frame.
 			next = l.next
 		}
 		s := frame.Status{State: l.why, Busy: l.chats > 0}
-		if l.why == "" || l.why == frame.Busy {
+		if l.why == "" || l.why == attempt.Busy {
 			if s.State = frame.Available; l.away || l.said == chat.Away {
 				s.State = frame.Away
 			}
@@ -287,11 +288,11 @@ func (r *Relay) statusHere(login string) {
 		}
 		r.mu.Lock()
 		for s := range r.watchers[g] {
-			s.out.put(say[of[s.room.id]])
+			s.out.Put(say[of[s.room.id]])
 		}
 		if own {
 			for _, d := range r.devices[g] {
-				d.out.put(say[false])
+				d.out.Put(say[false])
 			}
 		}
 		r.mu.Unlock()
@@ -348,7 +349,7 @@ func (r *Relay) recheck(login string, what news) map[string]bool {
 	for _, h := range r.watched(login) {
 		h.do(func() {
 			h.reconsider(what)
-			if c := h.call; c != nil && c.m.State == frame.Ringing && slices.Contains(h.r.members(person(h.info, c.a.Callee).Login), login) {
+			if c := h.call; c != nil && c.m.State == attempt.Ringing && slices.Contains(h.r.members(person(h.info, c.a.Callee).Login), login) {
 				rung[c.a.ID] = true
 			}
 		})

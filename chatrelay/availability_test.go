@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 )
@@ -71,7 +72,7 @@ func TestDoNotDisturb(t *testing.T) {
 		t.Fatalf("card %+v, %v", card.Status, err)
 	}
 	kim.send(frame.Frame{T: frame.TAttempt})
-	if f := kim.state(frame.Alarmed); f.Attempt.Why != frame.DND || !f.Attempt.On || f.Attempt.Ring != 0 || f.Attempt.Mailed == nil {
+	if f := kim.state(attempt.Alarmed); f.Attempt.Why != frame.DND || !f.Attempt.On || f.Attempt.Ring != 0 || f.Attempt.Mailed == nil {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	if desk.settle().had(frame.TRing) {
@@ -79,10 +80,10 @@ func TestDoNotDisturb(t *testing.T) {
 	}
 	// Another try adds no note; when the callee can be disturbed again, it rings.
 	kim.send(frame.Frame{T: frame.TAttempt})
-	kim.state(frame.Alarmed)
+	kim.state(attempt.Alarmed)
 	w.set(func(s *chat.Settings) { s.Availability = chat.Available })
 	kim.status(frame.Available)
-	if f := kim.state(frame.Ringing); f.Attempt.Why != "" || f.Attempt.Ring != 1 {
+	if f := kim.state(attempt.Ringing); f.Attempt.Why != "" || f.Attempt.Ring != 1 {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	ring := desk.typ(frame.TRing).Ring
@@ -91,7 +92,7 @@ func TestDoNotDisturb(t *testing.T) {
 	if f := desk.typ(frame.TRingEnd); f.AttemptID != ring.Attempt || f.Code != frame.EndUnanswered {
 		t.Fatalf("%+v", f)
 	}
-	if f := kim.state(frame.Alarmed); f.Attempt.Why != frame.DND {
+	if f := kim.state(attempt.Alarmed); f.Attempt.Why != frame.DND {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	if n := len(w.mail.all()); n != 1 {
@@ -103,7 +104,7 @@ func TestDoNotDisturb(t *testing.T) {
 	}
 	alarms := 0
 	for _, m := range list {
-		if m.Text == frame.Alarmed {
+		if m.Text == attempt.Alarmed {
 			alarms++
 		}
 	}
@@ -126,22 +127,22 @@ func TestAvailabilityTurnsByItself(t *testing.T) {
 		t.Fatalf("status %+v", f.Status)
 	}
 	kim.send(frame.Frame{T: frame.TAttempt})
-	kim.state(frame.Unanswered)
+	kim.state(attempt.Unanswered)
 	kim.status(frame.Available)
 	if late := time.Since(until); late > 3*time.Second {
 		t.Errorf("%v late", late)
 	}
-	kim.state(frame.Ringing)
+	kim.state(attempt.Ringing)
 	desk.typ(frame.TRing)
 	// Quiet hours that have no end.
 	w.set(func(s *chat.Settings) { s.Quiet = &chat.Quiet{From: "00:00", To: "00:00"} })
 	kim.status(frame.Quiet)
-	if f := kim.state(frame.Unanswered); f.Attempt.Why != frame.Quiet {
+	if f := kim.state(attempt.Unanswered); f.Attempt.Why != frame.Quiet {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	w.set(func(s *chat.Settings) { s.Quiet, s.Availability = nil, chat.Away })
 	kim.status(frame.Away)
-	kim.state(frame.Ringing) // away is no reason not to ring
+	kim.state(attempt.Ringing) // away is no reason not to ring
 }
 
 // second opens a conversation with somebody else.
@@ -174,18 +175,18 @@ func TestBusyInAnotherChat(t *testing.T) {
 	}
 	// Any number of chats: it rings, and both sides know.
 	pat.send(frame.Frame{T: frame.TAttempt})
-	if f := pat.state(frame.Ringing); !f.Attempt.Busy {
+	if f := pat.state(attempt.Ringing); !f.Attempt.Busy {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	if f := desk.typ(frame.TRing); !f.Ring.Busy {
 		t.Fatalf("ring %+v", f.Ring)
 	}
 	pat.send(frame.Frame{T: frame.TCancel})
-	pat.state(frame.Cancelled)
+	pat.state(attempt.Cancelled)
 	// One at a time: Pat waits, may leave a message, and it rings when Kim has gone.
 	w.set(func(s *chat.Settings) { s.Chats = 1 })
 	pat.send(frame.Frame{T: frame.TAttempt})
-	if f := pat.state(frame.Busy); f.Attempt.Why != frame.Busy || f.Attempt.Ring != 0 {
+	if f := pat.state(attempt.Busy); f.Attempt.Why != attempt.Busy || f.Attempt.Ring != 0 {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	desk.seen = nil
@@ -195,7 +196,7 @@ func TestBusyInAnotherChat(t *testing.T) {
 	pat.send(frame.Frame{T: frame.TSay, ID: "m", Text: "no hurry"})
 	pat.typ(frame.TAck)
 	kim.send(frame.Frame{T: frame.TLeave})
-	if f := pat.state(frame.Ringing); f.Attempt.Busy {
+	if f := pat.state(attempt.Ringing); f.Attempt.Busy {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	desk.typ(frame.TRing)
@@ -204,14 +205,14 @@ func TestBusyInAnotherChat(t *testing.T) {
 	}
 	// Who stops waiting is missed, and known.
 	pat.send(frame.Frame{T: frame.TCancel})
-	pat.state(frame.Cancelled)
+	pat.state(attempt.Cancelled)
 	kim = w.in(w.chat(w.token, 1), frame.Frame{})
 	kim.typ(frame.TWelcome)
 	pat.until("busy again", func(f *frame.Frame) bool { return f.T == frame.TStatus && f.Status.Busy })
 	pat.send(frame.Frame{T: frame.TAttempt})
-	pat.state(frame.Busy)
+	pat.state(attempt.Busy)
 	desk.send(frame.Frame{T: frame.TLeave})
-	if f := pat.state(frame.Alarmed); f.Attempt.Why != frame.Off {
+	if f := pat.state(attempt.Alarmed); f.Attempt.Why != frame.Off {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 }
@@ -223,7 +224,7 @@ func TestDeclineKeepsTheWord(t *testing.T) {
 	kim := w.in(w.chat(w.token, 1), frame.Frame{})
 	kim.send(frame.Frame{T: frame.TAttempt})
 	desk.send(frame.Frame{T: frame.TDecline, AttemptID: desk.typ(frame.TRing).Ring.Attempt, Text: "in a\u202e meeting"})
-	if f := kim.state(frame.Declined); f.Attempt.Words != "in a meeting" {
+	if f := kim.state(attempt.Declined); f.Attempt.Words != "in a meeting" {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	kim.text("declined\nin a meeting")
@@ -237,7 +238,7 @@ func TestDeclineKeepsTheWord(t *testing.T) {
 		return h == nil
 	})
 	again := w.in(w.chat(w.token, 1), frame.Frame{})
-	if f := again.typ(frame.TWelcome); f.Attempt == nil || f.Attempt.State != frame.Declined || f.Attempt.Words != "in a meeting" {
+	if f := again.typ(frame.TWelcome); f.Attempt == nil || f.Attempt.State != attempt.Declined || f.Attempt.Words != "in a meeting" {
 		t.Fatalf("welcome %+v", f.Attempt)
 	}
 }
@@ -258,11 +259,11 @@ func TestBlocked(t *testing.T) {
 	kim.send(frame.Frame{T: frame.TAttempt})
 	for i := 1; i <= 3; i++ {
 		kim.until("ring", func(f *frame.Frame) bool {
-			return f.T == frame.TState && f.Attempt.State == frame.Ringing && f.Attempt.Ring == i && len(f.Attempt.Devices) == 1
+			return f.T == frame.TState && f.Attempt.State == attempt.Ringing && f.Attempt.Ring == i && len(f.Attempt.Devices) == 1
 		})
 	}
-	kim.state(frame.Unanswered)
-	if f := kim.state(frame.Alarmed); f.Attempt.Mailed == nil {
+	kim.state(attempt.Unanswered)
+	if f := kim.state(attempt.Alarmed); f.Attempt.Mailed == nil {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	kim.send(frame.Frame{T: frame.TTyping})
@@ -290,7 +291,7 @@ func TestBlocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	desk.until("the end", func(f *frame.Frame) bool { return f.T == frame.TRingEnd && f.AttemptID == id })
-	lee.state(frame.Alarmed)
+	lee.state(attempt.Alarmed)
 	if len(w.mail.all()) != 0 {
 		t.Error("a mail")
 	}
@@ -333,7 +334,7 @@ func TestUsuallyBack(t *testing.T) {
 	for i, took := range []time.Duration{9, 12, 14, 40} {
 		began := time.Now().Add(-time.Duration(i+2) * time.Hour)
 		if err := w.rooms.PutAttempt(t.Context(), "", chat.Attempt{ID: fmt.Sprint(i), Room: w.room, Caller: info.Participants[1].ID, Callee: info.Owner,
-			State: frame.Answered, Started: began, Ended: began.Add(took * time.Minute)}); err != nil {
+			State: attempt.Answered, Started: began, Ended: began.Add(took * time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -414,7 +415,7 @@ func TestBusyCallerVanishes(t *testing.T) {
 	eventually(t, "the chat is known", func() bool { return w.relay.busy(w.host, "") })
 	pat := w.second()
 	pat.send(frame.Frame{T: frame.TAttempt})
-	pat.state(frame.Busy)
+	pat.state(attempt.Busy)
 	pat.c.Close("gone")
 	eventually(t, "an alarm", func() bool { return len(w.mail.all()) == 1 })
 	if m := w.mail.all()[0]; m.To.Addr != w.host || m.Subject != "Pat tried to reach you: Order 8" {

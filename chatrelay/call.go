@@ -26,6 +26,7 @@ type call struct {
 	silent  bool                       // the callee has blocked the caller: nothing is rung
 	busy    bool                       // whoever is rung is in another chat
 	unsent  bool                       // the alarm mail could not be sent
+	claimed bool                       // a.Mailed is when the alarm mail was claimed: it may not have gone out
 	taker   taker                      // the device that answered
 	timer   *time.Timer                // the next Tick
 	grace   *time.Timer                // until the caller counts as gone
@@ -39,14 +40,14 @@ type taker struct{ login, id, relay string }
 
 // oldCall is a call read back from the store.
 func oldCall(a chat.Attempt, of int) *call {
-	return &call{a: a, m: attempt.Attempt{State: a.State, Ring: a.Rings, Of: max(of, a.Rings), Why: a.Why, Words: a.Words}}
+	return &call{a: a, claimed: claimed(a), m: attempt.Attempt{State: a.State, Ring: a.Rings, Of: max(of, a.Rings), Why: a.Why, Words: a.Words}}
 }
 
 func (c *call) frame() *frame.Attempt {
 	f := &frame.Attempt{ID: c.a.ID, State: c.m.State, Caller: c.a.Caller, Callee: c.a.Callee, Ring: c.m.Ring, Of: c.m.Of,
-		On: c.m.On, Why: c.m.Why, Busy: c.busy && c.m.State == frame.Ringing, By: c.a.Taker,
+		On: c.m.On, Why: c.m.Why, Busy: c.busy && c.m.State == attempt.Ringing, By: c.a.Taker,
 		Devices: slices.Clone(c.devices), Started: c.a.Started, Words: c.m.Words, Tell: c.a.Tell}
-	if at := c.a.Mailed; !at.IsZero() {
+	if at := c.a.Mailed; !at.IsZero() && !c.claimed {
 		f.Mailed = &at
 	}
 	if at := c.a.Pushed; !at.IsZero() {
@@ -57,17 +58,17 @@ func (c *call) frame() *frame.Attempt {
 
 // open says whether the attempt is under way: another one waits for it.
 func (c *call) open() bool {
-	return c.m.State == frame.Ringing || c.m.State == frame.Busy || c.m.State == frame.Unanswered && c.a.Ended.IsZero()
+	return c.m.State == attempt.Ringing || c.m.State == attempt.Busy || c.m.State == attempt.Unanswered && c.a.Ended.IsZero()
 }
 
 // callerGone waits a little: a page that is loaded again is not gone.
 func (c *call) callerGone(h *liveRoom) {
-	if c.m.State == frame.Ringing || c.m.State == frame.Busy {
+	if c.m.State == attempt.Ringing || c.m.State == attempt.Busy {
 		c.grace = time.AfterFunc(callerGrace, func() {
 			h.post(func() {
 				switch {
 				case h.call != c || h.isHere(c.a.Caller):
-				case c.resumed && c.m.State == frame.Ringing: // nobody took it back: it is unanswered
+				case c.resumed && c.m.State == attempt.Ringing: // nobody took it back: it is unanswered
 					c.m.Of = c.m.Ring
 					h.event(attempt.Event{Kind: attempt.Tick})
 				default:
@@ -112,7 +113,7 @@ func (h *liveRoom) attempt(s *session) {
 		h.pending = &pendingAttempt{s, time.Now()}
 	}
 	if !h.dial(s.me, s.callee.ID) && h.call != nil {
-		s.out.put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
+		s.out.Put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
 	}
 }
 
@@ -144,7 +145,7 @@ func (h *liveRoom) dial(caller, callee int64) bool {
 func (h *liveRoom) drop(c *call) {
 	if c.open() {
 		h.stopRings(c, frame.EndCancelled)
-		c.m.State, c.a.State, c.a.Ended = frame.Cancelled, frame.Cancelled, time.Now().UTC()
+		c.m.State, c.a.State, c.a.Ended = attempt.Cancelled, attempt.Cancelled, time.Now().UTC()
 		h.keep(c)
 		h.holdCall(c)
 	}
@@ -190,14 +191,14 @@ func (h *liveRoom) reconsider(what news) {
 	if c == nil || h.gone || !h.isHere(c.a.Caller) && what != went || h.calleeHere(c.a.Callee) {
 		return
 	}
-	now, rings := h.reach(c), c.m.State == frame.Ringing
+	now, rings := h.reach(c), c.m.State == attempt.Ringing
 	c.now = &now
 	defer func() { c.now = nil }()
 	switch {
 	case now.why == frame.Off && rings && what != went: // it may come back at once
 	case now.why != "":
 		h.event(attempt.Event{Kind: attempt.Unreachable, Why: now.why, On: now.on})
-	case what == came || c.m.State == frame.Busy || !rings && c.m.Why != "":
+	case what == came || c.m.State == attempt.Busy || !rings && c.m.Why != "":
 		h.event(attempt.Event{Kind: attempt.Reachable, On: true})
 	}
 }
@@ -232,7 +233,7 @@ func (h *liveRoom) cancel(s *session) {
 // tell notes that the caller wants a mail when the callee is back.
 func (h *liveRoom) tell(s *session, on bool) {
 	c := h.call
-	if c == nil || c.a.Caller != s.me || c.a.Tell == on || c.m.State == frame.Ringing || c.m.State == frame.Answered {
+	if c == nil || c.a.Caller != s.me || c.a.Tell == on || c.m.State == attempt.Ringing || c.m.State == attempt.Answered {
 		return
 	}
 	c.a.Tell = on
@@ -248,7 +249,7 @@ func (h *liveRoom) calleeEntered(id int64) {
 	if id != c.a.Callee && before == 0 {
 		c.a.Taker = id
 	}
-	if h.event(attempt.Event{Kind: attempt.Answered}); c.m.State != frame.Answered {
+	if h.event(attempt.Event{Kind: attempt.Answer}); c.m.State != attempt.Answered {
 		c.a.Taker = before
 	}
 }
@@ -300,14 +301,14 @@ func (h *liveRoom) enterState(c *call, before string) {
 			c.a.Ended = time.Now().UTC()
 		}
 	}
-	if c.m.State == frame.Answered {
+	if c.m.State == attempt.Answered {
 		c.a.Tell = false
 	}
 }
 
 // holdCall keeps the room alive while a call rings or waits, whoever is here.
 func (h *liveRoom) holdCall(c *call) {
-	waits := c.m.State == frame.Ringing || c.m.State == frame.Busy
+	waits := c.m.State == attempt.Ringing || c.m.State == attempt.Busy
 	if waits && !c.held {
 		c.held = h.hold()
 	}
@@ -324,34 +325,34 @@ func (h *liveRoom) noteOf(c *call, what string) {
 	}
 	about, text := c.a.Callee, what
 	switch {
-	case what == frame.Cancelled:
+	case what == attempt.Cancelled:
 		about = c.a.Caller
-	case what == frame.Answered && c.a.Taker != 0:
+	case what == attempt.Answered && c.a.Taker != 0:
 		about = c.a.Taker
-	case what == frame.Declined && c.m.Words != "":
+	case what == attempt.Declined && c.m.Words != "":
 		text += "\n" + c.m.Words
 	}
 	h.note(about, text)
 }
 
 // keep stores the attempt. A room whose home is another relay by now ends here.
-func (h *liveRoom) keep(c *call) {
+func (h *liveRoom) keep(c *call) error {
 	ctx, cancel := h.store()
 	defer cancel()
 	err := h.r.opt.Rooms.PutAttempt(ctx, h.r.home(), c.a)
-	if errors.Is(err, chat.ErrMoved) {
+	switch {
+	case errors.Is(err, chat.ErrMoved):
 		h.moved()
-		return
-	}
-	if err != nil {
+	case err != nil:
 		h.log("storing an attempt", err)
 	}
+	return err
 }
 
 // respond is a device's answer to a ring: frame.EndAnswered or frame.EndDeclined.
 func (h *liveRoom) respond(attemptID, code, words string, by taker) {
 	c := h.call
-	if c == nil || c.a.ID != attemptID || c.m.State != frame.Ringing {
+	if c == nil || c.a.ID != attemptID || c.m.State != attempt.Ringing {
 		return
 	}
 	callee := person(h.info, c.a.Callee).Login
@@ -363,13 +364,13 @@ func (h *liveRoom) respond(attemptID, code, words string, by taker) {
 		if by.login != callee {
 			c.a.Taker = h.admit(by.login)
 		}
-		h.event(attempt.Event{Kind: attempt.Answered})
+		h.event(attempt.Event{Kind: attempt.Answer})
 		return
 	}
 	c.refused[by.login] = true
 	left := func(login string) bool { return !c.refused[login] }
 	if by.login == callee || !slices.ContainsFunc(h.reach(c).ring, left) {
-		h.event(attempt.Event{Kind: attempt.Declined, Words: words})
+		h.event(attempt.Event{Kind: attempt.Decline, Words: words})
 		return
 	}
 	h.endRing(c, by.login, frame.EndDeclined) // the others of the group ring on
@@ -392,6 +393,6 @@ func (h *liveRoom) admit(login string) int64 {
 // pushNote is what browsers are told of a call.
 func (h *liveRoom) pushNote(c *call, kind string) notify.Note {
 	caller := person(h.info, c.a.Caller)
-	return notify.Note{Kind: kind, Room: h.id, Attempt: c.a.ID, From: called(caller.Person), Subject: h.info.Subject,
+	return notify.Note{Kind: kind, Room: h.id, Attempt: c.a.ID, From: caller.DisplayName(), Subject: h.info.Subject,
 		URL: "/desk#" + h.id, At: time.Now().UTC(), Caller: caller.Addr}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/frame"
 )
 
@@ -23,7 +24,7 @@ type webSocket struct {
 
 // WebSocket carries frames as text messages, for a program that connects to a
 // relay; the relay's own side is Upgrade.
-func WebSocket(c *websocket.Conn, remote netip.Addr) Conn {
+func WebSocket(c *websocket.Conn, remote netip.Addr) carrier.Conn {
 	c.SetReadLimit(-1) // Read has the limit, so that the client is told
 	w := &webSocket{c: c, remote: remote}
 	w.life, w.end = context.WithCancel(context.Background())
@@ -44,7 +45,7 @@ func (w *webSocket) Read(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	if len(b) > frame.MaxFrame {
-		return nil, ErrTooLarge
+		return nil, carrier.ErrTooLarge
 	}
 	return b, nil
 }
@@ -82,6 +83,6 @@ func (w *webSocket) Close(reason string) error {
 	}
 }
 
-func (w *webSocket) Carrier() string      { return CarrierWebSocket }
+func (w *webSocket) Carrier() string      { return carrier.WebSocket }
 func (w *webSocket) Port() int            { return 0 }
 func (w *webSocket) RemoteIP() netip.Addr { return w.remote }

@@ -22,6 +22,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/webtransport-go"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/guard/limit"
@@ -30,13 +31,13 @@ import (
 // line is a connection that can be cut without a goodbye, as by a network that
 // is gone.
 type line struct {
-	Conn
+	carrier.Conn
 	cut func()
 }
 
 // carry goes to the relay over one carrier.
-func (w *world) carry(ctx context.Context, carrier string, e Entry) (*line, error) {
-	if carrier == CarrierWebSocket {
+func (w *world) carry(ctx context.Context, by string, e Entry) (*line, error) {
+	if by == carrier.WebSocket {
 		tcp := &net.Dialer{}
 		var wire net.Conn
 		c, _, err := websocket.Dial(ctx, e.Endpoints[len(e.Endpoints)-1].URL, &websocket.DialOptions{
@@ -50,7 +51,7 @@ func (w *world) carry(ctx context.Context, carrier string, e Entry) (*line, erro
 		}
 		return &line{WebSocket(c, netip.Addr{}), func() { wire.Close() }}, nil
 	}
-	if e.Endpoints[0].Carrier != CarrierWebTransport {
+	if e.Endpoints[0].Carrier != carrier.WebTransport {
 		return nil, errors.New("no granted port is open")
 	}
 	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -59,11 +60,11 @@ func (w *world) carry(ctx context.Context, carrier string, e Entry) (*line, erro
 	}
 	tr := &quic.Transport{Conn: udp}
 	cut := func() { udp.Close(); tr.Close() }
-	var stream byteStream
+	var stream carrier.Stream
 	var end func(string) error
 	conf := pinned(e.Endpoints[0].Hashes)
-	if carrier == CarrierQUIC {
-		conf.NextProtos = []string{alpnChat}
+	if by == carrier.QUIC {
+		conf.NextProtos = []string{carrier.ALPN}
 		var conn *quic.Conn
 		if conn, err = tr.Dial(ctx, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: e.Endpoints[0].Port}, conf, nil); err == nil {
 			stream, err = conn.OpenStreamSync(ctx)
@@ -92,7 +93,7 @@ func (w *world) carry(ctx context.Context, carrier string, e Entry) (*line, erro
 		return nil, err
 	}
 	port := e.Endpoints[0].Port
-	return &line{newStreamConn(stream, carrier, port, netip.Addr{}, func(r string) error {
+	return &line{carrier.OverStream(stream, by, port, netip.Addr{}, func(r string) error {
 		err := end(r)
 		time.AfterFunc(50*time.Millisecond, cut)
 		return err
@@ -105,7 +106,7 @@ func (w *world) carry(ctx context.Context, carrier string, e Entry) (*line, erro
 type talker struct {
 	w       *world
 	name    string
-	carrier string
+	by      string // its carrier
 	token   string
 	claim   byte
 	rnd     *rand.Rand
@@ -136,7 +137,7 @@ func (p *talker) visit(ctx context.Context, total int) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	l, err := p.w.carry(ctx, p.carrier, e)
+	l, err := p.w.carry(ctx, p.by, e)
 	if err != nil {
 		return false, nil // the next one finds its way
 	}
@@ -244,8 +245,8 @@ func (p *talker) send(ctx context.Context, l *line) error {
 // has every message exactly once and in the same order, over each carrier.
 func TestCuts(t *testing.T) {
 	t.Parallel()
-	for _, carrier := range []string{CarrierWebSocket, CarrierWebTransport, CarrierQUIC} {
-		t.Run(carrier, func(t *testing.T) {
+	for _, by := range []string{carrier.WebSocket, carrier.WebTransport, carrier.QUIC} {
+		t.Run(by, func(t *testing.T) {
 			t.Parallel()
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
@@ -256,7 +257,7 @@ func TestCuts(t *testing.T) {
 			defer cancel()
 			var all []*talker
 			for i, token := range []string{w.token, w.cc} {
-				all = append(all, &talker{w: w, name: []string{"kim", "lee"}[i], carrier: carrier, token: token, claim: byte(i + 1),
+				all = append(all, &talker{w: w, name: []string{"kim", "lee"}[i], by: by, token: token, claim: byte(i + 1),
 					rnd: rand.New(rand.NewPCG(seed, uint64(i))), pending: map[string]bool{}, left: each})
 			}
 			var talk sync.WaitGroup

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/clean"
@@ -16,32 +17,33 @@ import (
 
 // device is a connection on which its login can be rung.
 type device struct {
-	presence.Device
-	out *outbox // Away is under Relay.mu
+	presence.Device // Away is under Relay.mu
+	session         chat.Session
+	out             *carrier.Queue
 }
 
-// ServeDevice serves a signed-in device until it is over. Its first frame
-// must be hello.
-func (r *Relay) ServeDevice(ctx context.Context, d presence.Device, c Conn) {
+// ServeDevice serves a device of a session of the desk until it is over. Its
+// first frame must be hello.
+func (r *Relay) ServeDevice(ctx context.Context, session chat.Session, d presence.Device, c carrier.Conn) {
 	out, detach, err := r.attach(c, "device")
 	if err != nil {
 		c.Close("shutdown")
 		return
 	}
 	defer detach()
-	defer context.AfterFunc(ctx, func() { out.end("", "") })() // which ends the reading
+	defer context.AfterFunc(ctx, func() { out.End("", "") })() // which ends the reading
 	defer r.recovered("a device")
 	if d.Connected.IsZero() {
 		d.Connected = time.Now()
 	}
-	d.Relay = r.opt.Host
-	err = r.serveDevice(ctx, &device{Device: d, out: out}, c)
+	d.Login, d.Relay = session.Login, r.opt.Host
+	err = r.serveDevice(ctx, &device{Device: d, session: session, out: out}, c)
 	if f := (*fault)(nil); errors.As(err, &f) {
-		out.end(f.code, f.text)
+		out.End(f.code, f.text)
 	}
 }
 
-func (r *Relay) serveDevice(ctx context.Context, d *device, c Conn) error {
+func (r *Relay) serveDevice(ctx context.Context, d *device, c carrier.Conn) error {
 	in := newReader(c)
 	hello, err := in.next(frame.HelloWait)
 	if err != nil {
@@ -50,15 +52,18 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c Conn) error {
 	if hello.T != frame.THello {
 		return &fault{frame.ErrBadFrame, "the first frame must be hello"}
 	}
+	if err := r.begin(ctx, d.session, d.out); err != nil {
+		return err
+	}
 	if !r.signOn(d) {
 		return &fault{frame.ErrForbidden, "too many devices are signed on"}
 	}
 	defer r.signOff(d)
 	r.heartbeat(ctx, d)
 	now := time.Now().UTC()
-	d.out.put(frame.Encode(&frame.Frame{T: frame.TWelcome, At: &now, Carrier: c.Carrier(), Port: c.Port()}))
+	d.out.Put(frame.Encode(&frame.Frame{T: frame.TWelcome, At: &now, Carrier: c.Carrier(), Port: c.Port()}))
 	r.arrived(ctx, d)
-	beat := time.Now()
+	beat, checked := time.Now(), time.Now()
 	for {
 		f, err := in.next(deviceIdle)
 		if err != nil {
@@ -70,7 +75,11 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c Conn) error {
 				beat = now
 				r.heartbeat(ctx, d)
 			}
-			d.out.put(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
+			if now := time.Now(); now.Sub(checked) >= sessionCheck {
+				checked = now
+				r.check(d.session, d.out)
+			}
+			d.out.Put(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
 		case frame.TAway:
 			r.mu.Lock()
 			d.Away = f.On
@@ -96,7 +105,7 @@ func (r *Relay) signOn(d *device) bool {
 		r.devices[d.Login] = of
 	}
 	if old := of[d.ID]; old != nil { // it came back before its old connection timed out
-		old.out.end("", "")
+		old.out.End("", "")
 	} else if len(of) >= maxDevices {
 		return false
 	}
@@ -121,9 +130,9 @@ func (r *Relay) arrived(ctx context.Context, d *device) {
 		ring := &frame.Ring{Attempt: a.ID, Room: a.Room, From: person(info, a.Caller).Person, Subject: info.Subject,
 			Ring: a.Rings, Of: r.opt.Rings, Waiting: true, At: a.Started}
 		if callee := person(info, a.Callee); callee.Login != d.Login {
-			ring.Group = called(callee.Person)
+			ring.Group = callee.DisplayName()
 		}
-		d.out.put(frame.Encode(&frame.Frame{T: frame.TRing, Ring: ring}))
+		d.out.Put(frame.Encode(&frame.Frame{T: frame.TRing, Ring: ring}))
 	}
 	r.mu.Lock()
 	closed := r.closed
@@ -137,7 +146,7 @@ func (r *Relay) arrived(ctx context.Context, d *device) {
 // takes.
 func newest(list []chat.Attempt) (kept []chat.Attempt) {
 	rooms := map[string]bool{}
-	for i := len(list) - 1; i >= 0 && len(kept) < queueFrames/4; i-- {
+	for i := len(list) - 1; i >= 0 && len(kept) < carrier.QueueFrames/4; i-- {
 		if !rooms[list[i].Room] {
 			rooms[list[i].Room] = true
 			kept = append(kept, list[i])
@@ -217,7 +226,7 @@ func (r *Relay) respond(ctx context.Context, d *device, f *frame.Frame) {
 			r.declineWaiting(ctx, d.Login, a)
 		}
 	}
-	d.out.put(frame.Encode(&frame.Frame{T: frame.TRingEnd, AttemptID: f.AttemptID, Code: end}))
+	d.out.Put(frame.Encode(&frame.Frame{T: frame.TRingEnd, AttemptID: f.AttemptID, Code: end}))
 }
 
 // declineWaiting ends a ring that waited. Of a group, it waits on for others.
@@ -237,6 +246,6 @@ func (r *Relay) tellDevices(login string, f *frame.Frame) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, d := range r.devices[login] {
-		d.out.put(b)
+		d.out.Put(b)
 	}
 }

@@ -31,7 +31,7 @@ func (s *session) words(f *frame.Frame) (string, error) {
 
 // refuse answers a frame that cannot be done; the connection goes on.
 func (s *session) refuse(id, code, text string) {
-	s.out.put(frame.Encode(&frame.Frame{T: frame.TError, ID: id, Code: code, Text: text}))
+	s.out.Put(frame.Encode(&frame.Frame{T: frame.TError, ID: id, Code: code, Text: text}))
 }
 
 // change commits an edit or a delete of one's own message. It is a message

@@ -13,10 +13,25 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/presence"
 )
+
+// EntryStore has the links and who may come in.
+type EntryStore interface {
+	Invite(ctx context.Context, token string) (chat.Invite, error)
+	Claim(ctx context.Context, token, claim string) (chat.Invite, error)
+	NewCode(ctx context.Context, token string) (string, chat.Participant, error)
+	ClaimWithCode(ctx context.Context, token, claim, code string) (chat.Invite, error)
+	ClaimAsGuest(ctx context.Context, token, claim, name string) (chat.Invite, chat.Participant, error)
+	Participant(ctx context.Context, token, claim string) (chat.Participant, chat.Invite, error)
+	Member(ctx context.Context, login, roomID string) (chat.Participant, error)
+	Join(ctx context.Context, login, roomID string) (chat.Participant, error)
+	ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
+	Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error)
+}
 
 // Entry lets a client into a room.
 type Entry struct {
@@ -101,7 +116,7 @@ func (r *Relay) back(ctx context.Context, token, claim string) (Entry, chat.Part
 		}
 		port = person(info, info.Owner).Login
 	}
-	return r.entry(ctx, i.Room, me.ID, i.Callee.ID, port), i.Callee, nil
+	return r.entry(ctx, ticket{Room: i.Room, Me: me.ID, Callee: i.Callee.ID, Login: port}), i.Callee, nil
 }
 
 // dial makes the attempt of somebody who is on the way into a room of this
@@ -135,26 +150,16 @@ func (r *Relay) SendCode(ctx context.Context, token string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := r.opt.Mailer.Send(ctx, codeMail(to.Person, code)); err != nil {
+	if err := r.notifier.MailCode(ctx, to.Person, code); err != nil {
 		return "", fmt.Errorf("mailing a code: %w", err)
 	}
-	return mask(to.Addr), nil
-}
-
-// mask leaves the first letter and the domain of an address.
-func mask(addr string) string {
-	name, domain, _ := strings.Cut(addr, "@")
-	for i := range name {
-		if i > 0 {
-			return name[:i] + "…@" + domain
-		}
-	}
-	return name + "…@" + domain
+	return chat.Masked(to.Addr), nil
 }
 
 // Enter lets a signed-in person into a room; chat.ErrUnknown if the login is
 // not in it, and in no group that is.
-func (r *Relay) Enter(ctx context.Context, login, roomID string) (Entry, error) {
+func (r *Relay) Enter(ctx context.Context, session chat.Session, roomID string) (Entry, error) {
+	login := session.Login
 	me, err := r.opt.Rooms.Member(ctx, login, roomID)
 	if errors.Is(err, chat.ErrUnknown) && len(r.groupsOf(login)) > 1 {
 		me, err = r.opt.Rooms.Join(ctx, login, roomID)
@@ -166,7 +171,8 @@ func (r *Relay) Enter(ctx context.Context, login, roomID string) (Entry, error) 
 	if err != nil {
 		return Entry{}, err
 	}
-	return r.entry(ctx, roomID, me.ID, r.calleeOf(info, me).ID, person(info, info.Owner).Login), nil
+	return r.entry(ctx, ticket{Room: roomID, Me: me.ID, Callee: r.calleeOf(info, me).ID,
+		Login: person(info, info.Owner).Login, Session: &session}), nil
 }
 
 // calleeOf is whom a member's attempts ring: the owner; for the owner, or a
@@ -193,18 +199,14 @@ func (r *Relay) calleeOf(info chat.Info, me chat.Participant) chat.Participant {
 
 // person finds a participant; the zero Participant if there is none.
 func person(info chat.Info, id int64) chat.Participant {
-	for _, p := range info.Participants {
-		if p.ID == id {
-			return p
-		}
-	}
-	return chat.Participant{}
+	return info.Participant(id)
 }
 
-// entry makes a ticket, and opens the granted port of a login at the room's home.
-func (r *Relay) entry(ctx context.Context, roomID string, me, callee int64, login string) Entry {
-	e := Entry{Room: roomID, Me: me, Endpoints: r.way(ctx, roomID, login)}
-	t := ticket{Room: roomID, Me: me, Callee: callee, Port: e.Endpoints[0].Port, Login: login, Expires: time.Now().Add(ticketLife).Unix()}
+// entry opens the granted port of t's login at the room's home, and makes t
+// good for that port and ticketLife.
+func (r *Relay) entry(ctx context.Context, t ticket) Entry {
+	e := Entry{Room: t.Room, Me: t.Me, Endpoints: r.way(ctx, t.Room, t.Login)}
+	t.Port, t.Expires = e.Endpoints[0].Port, time.Now().Add(ticketLife).Unix()
 	e.Ticket = t.sealed(r.ticketKey)
 	return e
 }
@@ -212,7 +214,7 @@ func (r *Relay) entry(ctx context.Context, roomID string, me, callee int64, logi
 // endpoints opens the granted port of a login, or of the room's owner if that
 // one's is at another relay. Whatever fails there, the WebSocket is left.
 func (r *Relay) endpoints(ctx context.Context, roomID, login string) []frame.Endpoint {
-	list := []frame.Endpoint{{Carrier: CarrierWebSocket, URL: r.opt.Socket}}
+	list := []frame.Endpoint{{Carrier: carrier.WebSocket, URL: r.opt.Socket}}
 	if r.opt.BlockUDP {
 		return list
 	}
@@ -230,7 +232,7 @@ func (r *Relay) endpoints(ctx context.Context, roomID, login string) []frame.End
 		return list
 	}
 	at := net.JoinHostPort(r.reach(g.Host), strconv.Itoa(g.Port))
-	return append([]frame.Endpoint{{Carrier: CarrierWebTransport, URL: "https://" + at + chatPath, Port: g.Port, Hashes: r.certs.hashes()}}, list...)
+	return append([]frame.Endpoint{{Carrier: carrier.WebTransport, URL: "https://" + at + carrier.Path, Port: g.Port, Hashes: r.ports.Hashes()}}, list...)
 }
 
 // errElsewhere: the granted port is at another relay, or there is none.
@@ -254,7 +256,7 @@ func (r *Relay) granted(ctx context.Context, login string) (presence.Grant, erro
 		if !r.ours(g.Host) {
 			return g, errElsewhere
 		}
-		if err = r.ports.listen(g); err == nil || !socketTaken(err) {
+		if err = r.ports.Listen(ctx, grantOf(g)); !errors.Is(err, carrier.ErrTaken) {
 			return g, err
 		}
 		r.log.Warn("the granted port is taken by another program, granting the next", "port", g.Port, "login", login)
@@ -298,6 +300,11 @@ func (r *Relay) bind(host string) netip.Addr {
 		return a // a host whose name is an address
 	}
 	return all
+}
+
+// Search finds messages of a login's conversations; store.Store documents it.
+func (r *Relay) Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error) {
+	return r.opt.Rooms.Search(ctx, login, q, after, limit)
 }
 
 // Rooms lists the conversations of a login, the newest first.

@@ -5,19 +5,16 @@ package chatrelay
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/files"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/clean"
+	"github.com/chmail/chmail/guard/limit"
 )
 
 // Visitor is who asks for something over HTTP: the browser that holds Claim
@@ -41,18 +38,20 @@ var (
 	ErrIncoming = errors.New("the file's message has no id, or its text is too long")
 	// ErrStranger: the browser has not come in through the link.
 	ErrStranger = errors.New("this browser has not come in through this link")
-	// ErrNoFiles: this server keeps no files.
-	ErrNoFiles = errors.New("this server keeps no files")
 )
 
-// TooOftenError says when to come back.
-type TooOftenError struct{ Wait time.Duration }
+// startFiles opens the folder of the files, if there is one.
+func (r *Relay) startFiles() (err error) {
+	if r.opt.Files != "" {
+		r.files, err = files.StartService(files.ServiceOptions{Dir: r.opt.Files, Folder: r.home(), Rooms: r.opt.Rooms,
+			MaxFile: r.opt.MaxFile, MaxRoom: r.opt.MaxRoom, MaxFiles: r.opt.MaxFiles, Log: r.log})
+	}
+	return err
+}
 
-func (e *TooOftenError) Error() string { return "too many files; wait " + e.Wait.String() }
-
-// visitor is who a Visitor is and in which room. chat.ErrUnknown, or, of a
-// link, ErrStranger, chat.ErrExpired and chat.ErrRevoked.
-// callee is whose login may have blocked them.
+// visitor is who a Visitor is and in which room; callee is the login that may
+// have blocked them. chat.ErrUnknown, or, of a link, ErrStranger,
+// chat.ErrExpired and chat.ErrRevoked.
 func (r *Relay) visitor(ctx context.Context, v Visitor) (roomID string, me chat.Participant, callee string, err error) {
 	if v.Login != "" {
 		if me, err = r.opt.Rooms.Member(ctx, v.Login, v.Room); err != nil {
@@ -68,13 +67,12 @@ func (r *Relay) visitor(ctx context.Context, v Visitor) (roomID string, me chat.
 	return i.Room, me, i.Callee.Login, err
 }
 
-// Upload stores a file and says it in the room, wherever that lives. Errors
-// are those of visitor, of files.Store's Put and of the reader, ErrIncoming,
-// ErrNoFiles and *TooOftenError.
+// Upload stores a file and posts it into the room, wherever that is served.
+// Errors are those of visitor, of files.Service and of the reader, and
+// ErrIncoming.
 func (r *Relay) Upload(ctx context.Context, v Visitor, in Incoming) (chat.Message, error) {
-	t := r.talks
-	if t.files == nil {
-		return chat.Message{}, ErrNoFiles
+	if r.files == nil {
+		return chat.Message{}, files.ErrNoFiles
 	}
 	roomID, me, callee, err := r.visitor(ctx, v)
 	if err != nil {
@@ -84,124 +82,55 @@ func (r *Relay) Upload(ctx context.Context, v Visitor, in Incoming) (chat.Messag
 	if err != nil || in.ID == "" || len(in.ID) > frame.MaxID {
 		return chat.Message{}, ErrIncoming
 	}
-	done, err := t.begin(me.ID, in.From)
+	done, err := r.files.Begin(me.ID, limit.Remote(in.From))
 	if err != nil {
 		return chat.Message{}, err
 	}
 	defer done()
-	if refused, err := r.Refuses(ctx, roomID, me.ID, callee); err != nil || refused {
-		return r.swallow(ctx, roomID, me.ID, in, text, err)
+	m := chat.Message{ID: in.ID, From: me.ID, Kind: chat.KindFile, Text: text}
+	refused, err := r.Refuses(ctx, roomID, me.ID, callee)
+	if err != nil {
+		return chat.Message{}, err
 	}
-	var said chat.Message
-	_, err = t.files.Put(ctx, roomID, in.Name, in.Body, func(ctx context.Context, f chat.File) (err error) {
+	if refused {
+		return r.discard(ctx, roomID, m, in)
+	}
+	err = r.files.Put(ctx, roomID, in.Name, in.Body, func(ctx context.Context, f chat.File) (err error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 		defer cancel()
-		f.Folder = t.folder
-		said, err = r.opt.Rooms.Post(ctx, "", roomID, chat.Message{ID: in.ID, From: me.ID, Kind: chat.KindFile, Text: text, File: &f})
+		m.File = &f
+		m, err = r.opt.Rooms.Post(ctx, "", roomID, m)
 		return err
 	})
 	if err != nil {
 		return chat.Message{}, err
 	}
 	filesTotal.Inc()
-	r.outside(roomID)
-	return said, nil
+	r.announce(roomID)
+	return m, nil
 }
 
-// swallow takes a file of somebody whom the callee has blocked, and who does
-// not learn of it: it goes nowhere.
-func (r *Relay) swallow(ctx context.Context, roomID string, me int64, in Incoming, text string, err error) (chat.Message, error) {
-	var n int64
-	if err == nil {
-		n, err = io.Copy(io.Discard, io.LimitReader(in.Body, r.talks.maxFile+1))
-	}
-	var info chat.Info
-	if err == nil {
-		info, err = r.opt.Rooms.Info(ctx, roomID)
-	}
-	switch {
-	case err != nil:
+// discard takes a file of somebody whom the callee has blocked, who does not
+// learn of it: it goes nowhere.
+func (r *Relay) discard(ctx context.Context, roomID string, m chat.Message, in Incoming) (chat.Message, error) {
+	f, err := r.files.Discard(in.Name, in.Body)
+	if err != nil {
 		return chat.Message{}, err
-	case n > r.talks.maxFile:
-		return chat.Message{}, files.ErrTooLarge
-	case n == 0:
-		return chat.Message{}, files.ErrEmpty
 	}
-	f := chat.File{ID: strings.Repeat("0", 64), Name: files.Name(in.Name), Type: "application/octet-stream", Size: n}
-	return chat.Message{Offset: info.Next - 1, ID: in.ID, From: me, Kind: chat.KindFile, Text: text, At: time.Now().UTC(), File: &f}, nil
-}
-
-// begin counts a file of a participant that is under way, until done.
-func (t *talks) begin(me int64, from netip.Addr) (done func(), err error) {
-	wait := t.mine.Wait(strconv.FormatInt(me, 10))
-	if p := prefixOf(from); wait == 0 && p.IsValid() {
-		wait = t.from.Wait(p.String())
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if wait == 0 && t.sending[me] >= filesAtOnce {
-		wait = fileEvery
-	}
-	if wait > 0 {
-		return nil, &TooOftenError{wait}
-	}
-	t.sending[me]++
-	return func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if t.sending[me]--; t.sending[me] == 0 {
-			delete(t.sending, me)
-		}
-	}, nil
+	info, err := r.opt.Rooms.Info(ctx, roomID)
+	m.Offset, m.At, m.File = info.Next-1, time.Now().UTC(), &f
+	return m, err
 }
 
 // ServeFile answers a GET or HEAD of a file of the visitor's room, or of its
-// thumbnail. On an error nothing has been answered: those of visitor,
-// chat.ErrUnknown also when there is no such file.
+// thumbnail. On an error nothing has been answered: those of visitor and of
+// files.Service.
 func (r *Relay) ServeFile(w http.ResponseWriter, req *http.Request, v Visitor, id string, thumb bool) error {
 	ctx, cancel := context.WithTimeout(req.Context(), callTimeout)
-	defer cancel()
 	roomID, _, _, err := r.visitor(ctx, v)
+	cancel()
 	if err != nil {
 		return err
 	}
-	f, err := r.opt.Rooms.File(ctx, roomID, id)
-	if err != nil {
-		return err
-	}
-	store, err := r.talks.keeper(r.opt.Files, f.Folder)
-	if err != nil {
-		return err
-	}
-	if err := store.Serve(w, req, f, thumb); err != nil {
-		if errors.Is(err, files.ErrUnknown) {
-			// As when relays share the rooms but not their folder of files.
-			return fmt.Errorf("a file is missing: %w", &MissingError{f.Folder})
-		}
-		return err
-	}
-	return nil
-}
-
-// MissingError: the room has the file, but it is not in the folder.
-type MissingError struct{ Folder string }
-
-func (e *MissingError) Error() string { return fmt.Sprintf("the folder %q does not have it", e.Folder) }
-
-// keeper is the store that has the files of a relay.
-func (t *talks) keeper(dir, folder string) (*files.Store, error) {
-	switch {
-	case t.files == nil:
-		return nil, ErrNoFiles
-	case folder == t.folder:
-		return t.files, nil
-	case folder != "" && folder != filepath.Base(folder) || strings.HasPrefix(folder, "."): // unreachable: relays' names are host names
-		return nil, chat.ErrUnknown
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.views[folder] == nil {
-		t.views[folder] = files.View(filepath.Join(dir, folder))
-	}
-	return t.views[folder], nil
+	return r.files.Serve(w, req, roomID, id, thumb)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/frame"
 )
 
@@ -28,7 +29,7 @@ func (s *script) Read(context.Context) ([]byte, error) {
 }
 func (s *script) Write(context.Context, ...[]byte) error { return nil }
 func (s *script) Close(string) error                     { return nil }
-func (s *script) Carrier() string                        { return CarrierWebSocket }
+func (s *script) Carrier() string                        { return carrier.WebSocket }
 func (s *script) Port() int                              { return 0 }
 func (s *script) RemoteIP() netip.Addr                   { return netip.Addr{} }
 

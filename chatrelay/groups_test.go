@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 )
@@ -43,7 +44,7 @@ func TestGroupRing(t *testing.T) {
 
 	// One declines, the other rings on; both decline.
 	kim.send(frame.Frame{T: frame.TAttempt})
-	if f := kim.state(frame.Ringing); len(f.Attempt.Devices) != 2 {
+	if f := kim.state(attempt.Ringing); len(f.Attempt.Devices) != 2 {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	ring := one.typ(frame.TRing).Ring
@@ -58,14 +59,14 @@ func TestGroupRing(t *testing.T) {
 		t.Fatal("the other stopped ringing")
 	}
 	two.send(frame.Frame{T: frame.TDecline, AttemptID: ring.Attempt, Text: "lunch"})
-	if f := kim.state(frame.Declined); f.Attempt.Words != "lunch" {
+	if f := kim.state(attempt.Declined); f.Attempt.Words != "lunch" {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 
 	// The first to answer takes it and is in the room, the other is told who.
 	kim.send(frame.Frame{T: frame.TAttempt})
 	two.send(frame.Frame{T: frame.TAnswer, AttemptID: two.typ(frame.TRing).Ring.Attempt})
-	f := kim.state(frame.Answered)
+	f := kim.state(attempt.Answered)
 	by := f.Attempt.By
 	if f := kim.text("answered"); f.Msg.From != by || by == 0 {
 		t.Fatalf("note %+v, by %d", f.Msg, by)
@@ -74,7 +75,7 @@ func TestGroupRing(t *testing.T) {
 		t.Fatalf("%+v", f)
 	}
 	two.until("answered", func(f *frame.Frame) bool { return f.T == frame.TRingEnd && f.Code == frame.EndAnswered })
-	e, err := w.relay.Enter(t.Context(), joon, roomID)
+	e, err := w.relay.Enter(t.Context(), signedIn(joon, ""), roomID)
 	if err != nil || e.Me != by {
 		t.Fatalf("entry %+v, %v, by %d", e, err, by)
 	}
@@ -92,7 +93,7 @@ func TestGroupRing(t *testing.T) {
 	kim.send(frame.Frame{T: frame.TLeave})
 	member.until("Kim is gone", func(f *frame.Frame) bool { return f.T == frame.TPeople && len(f.Here) == 1 })
 	member.send(frame.Frame{T: frame.TAttempt})
-	if f := member.until("an alarm for Kim", func(f *frame.Frame) bool { return f.T == frame.TState && f.Attempt.State == frame.Alarmed }); f.Attempt.Caller != by {
+	if f := member.until("an alarm for Kim", func(f *frame.Frame) bool { return f.T == frame.TState && f.Attempt.State == attempt.Alarmed }); f.Attempt.Caller != by {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	if m := w.mail.all(); len(m) != 1 || m[0].To.Addr != "kim@far.example" {
@@ -108,7 +109,7 @@ func TestGroupAlarm(t *testing.T) {
 	roomID, token := w.salesMail()
 	kim := w.in(w.chat(token, 1), frame.Frame{})
 	kim.send(frame.Frame{T: frame.TAttempt})
-	kim.state(frame.Alarmed)
+	kim.state(attempt.Alarmed)
 	mails := w.mail.all()
 	to := []string{}
 	for _, m := range mails {
@@ -134,12 +135,12 @@ func TestGroupAlarm(t *testing.T) {
 	two.typ(frame.TRingEnd)
 	one.send(frame.Frame{T: frame.TAnswer, AttemptID: ring.Attempt})
 	one.until("answered", func(f *frame.Frame) bool { return f.T == frame.TRingEnd && f.Code == frame.EndAnswered })
-	e, err := w.relay.Enter(t.Context(), mina, roomID)
+	e, err := w.relay.Enter(t.Context(), signedIn(mina, ""), roomID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	member := w.in(e, frame.Frame{})
-	member.state(frame.Answered)
+	member.state(attempt.Answered)
 	eventually(t, "the ring waits no more", func() bool {
 		waiting, err := w.rooms.WaitingFor(t.Context(), joon)
 		return err == nil && len(waiting) == 0
@@ -147,7 +148,7 @@ func TestGroupAlarm(t *testing.T) {
 	if w.deviceOf(joon, "three").settle().had(frame.TRing) {
 		t.Error("the ring still waits")
 	}
-	if _, err := w.relay.Enter(t.Context(), w.host, roomID); err == nil {
+	if _, err := w.relay.Enter(t.Context(), signedIn(w.host, ""), roomID); err == nil {
 		t.Error("somebody who is no member came in")
 	}
 	// The link in a member's mail opens the room, too.
@@ -170,7 +171,7 @@ func TestGroupAndSettingsAcrossRelays(t *testing.T) {
 		t.Fatalf("status %+v", f.Status)
 	}
 	kim.send(frame.Frame{T: frame.TAttempt})
-	kim.state(frame.Ringing)
+	kim.state(attempt.Ringing)
 	ring := two.typ(frame.TRing).Ring
 	one.typ(frame.TRing)
 	two.send(frame.Frame{T: frame.TAnswer, AttemptID: ring.Attempt})
@@ -180,8 +181,8 @@ func TestGroupAndSettingsAcrossRelays(t *testing.T) {
 	if f := two.typ(frame.TRingEnd); f.Code != frame.EndAnswered {
 		t.Fatalf("%+v", f)
 	}
-	kim.state(frame.Answered)
-	entry, err := other.relay.Enter(t.Context(), joon, roomID)
+	kim.state(attempt.Answered)
+	entry, err := other.relay.Enter(t.Context(), signedIn(joon, ""), roomID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,11 +198,11 @@ func TestGroupAndSettingsAcrossRelays(t *testing.T) {
 	other.set(func(s *chat.Settings) { s.Availability = chat.DoNotDisturb })
 	lee.status(frame.DND)
 	lee.send(frame.Frame{T: frame.TAttempt})
-	if f := lee.state(frame.Alarmed); f.Attempt.Why != frame.DND {
+	if f := lee.state(attempt.Alarmed); f.Attempt.Why != frame.DND {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	other.set(func(s *chat.Settings) { s.Availability, s.Chats = chat.Available, 1 })
-	lee.state(frame.Ringing)
+	lee.state(attempt.Ringing)
 	id := desk.typ(frame.TRing).Ring.Attempt
 	// Blocked at one, refused at the other.
 	if err := other.relay.Block(t.Context(), other.host, home.room, lee.seen[0].Me, true); err != nil {
@@ -212,7 +213,7 @@ func TestGroupAndSettingsAcrossRelays(t *testing.T) {
 		t.Fatal(err)
 	}
 	lee.send(frame.Frame{T: frame.TCancel})
-	lee.state(frame.Cancelled)
+	lee.state(attempt.Cancelled)
 
 	// A chat in a room of the other relay makes busy here.
 	var elsewhere string
@@ -227,7 +228,7 @@ func TestGroupAndSettingsAcrossRelays(t *testing.T) {
 	}
 	pat := other.in(other.chat(o.Invites["pat@far.example"], 3), frame.Frame{})
 	pat.typ(frame.TWelcome)
-	he, err := other.relay.Enter(t.Context(), home.host, elsewhere)
+	he, err := other.relay.Enter(t.Context(), signedIn(home.host, ""), elsewhere)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,8 +236,8 @@ func TestGroupAndSettingsAcrossRelays(t *testing.T) {
 	host.typ(frame.TWelcome)
 	lee.until("busy", func(f *frame.Frame) bool { return f.T == frame.TStatus && f.Status.Busy })
 	lee.send(frame.Frame{T: frame.TAttempt})
-	lee.state(frame.Busy)
+	lee.state(attempt.Busy)
 	host.send(frame.Frame{T: frame.TLeave})
-	lee.state(frame.Ringing)
+	lee.state(attempt.Ringing)
 	desk.until("a ring", func(f *frame.Frame) bool { return f.T == frame.TRing && f.Ring.Attempt != id })
 }

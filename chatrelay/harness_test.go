@@ -28,22 +28,24 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/webtransport-go"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/local"
 )
 
 const patience = 8 * time.Second
 
 type outMail struct {
 	mu    sync.Mutex
-	mails []Mail
+	mails []chat.ServerMail
 	fail  bool
 }
 
-func (o *outMail) Send(_ context.Context, m Mail) error {
+func (o *outMail) Send(_ context.Context, m chat.ServerMail) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.fail {
@@ -53,7 +55,7 @@ func (o *outMail) Send(_ context.Context, m Mail) error {
 	return nil
 }
 
-func (o *outMail) all() []Mail {
+func (o *outMail) all() []chat.ServerMail {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.mails)
@@ -148,7 +150,7 @@ func (w *world) loseDatabase(err error) {
 
 func newWorld(t testing.TB, change func(*Options)) *world {
 	t.Helper()
-	dir, err := presence.OpenLocal(presence.LocalOptions{Ranges: []presence.HostRange{{Host: "localhost", Range: freeRange(t)}}})
+	dir, err := local.Open(local.Options{Ranges: presence.HostRanges{{Host: "localhost", Range: freeRange(t)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,14 +193,14 @@ func build(t testing.TB, dsn string, dir presence.Directory, change func(*Option
 		}
 	})
 	mux.HandleFunc("/chat", func(rw http.ResponseWriter, r *http.Request) {
-		if c, err := Upgrade(rw, r, netip.MustParseAddr("127.0.0.1")); err == nil {
+		if c, err := carrier.Upgrade(rw, r, netip.MustParseAddr("127.0.0.1")); err == nil {
 			w.relay.ServeRoom(r.Context(), c)
 		}
 	})
 	mux.HandleFunc("/device/{id}", func(rw http.ResponseWriter, r *http.Request) {
-		if c, err := Upgrade(rw, r, netip.MustParseAddr("127.0.0.1")); err == nil {
+		if c, err := carrier.Upgrade(rw, r, netip.MustParseAddr("127.0.0.1")); err == nil {
 			d := presence.Device{ID: r.PathValue("id"), Login: cmp.Or(r.FormValue("login"), w.host), Source: presence.Desk, IP: netip.MustParseAddr("127.0.0.1")}
-			w.relay.ServeDevice(r.Context(), d, c)
+			w.relay.ServeDevice(r.Context(), signedIn(d.Login, r.PathValue("id")), d, c)
 		}
 	})
 	return w
@@ -225,7 +227,7 @@ func (s spilling) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c.(*net.TCPConn).SetWriteBuffer(64 << 10) // so that a slow reader is soon behind
-	return NoWait(c), nil
+	return carrier.NoWait(c), nil
 }
 
 // freeRange is ten UDP ports that nobody has.
@@ -268,7 +270,7 @@ func (w *world) chat(token string, n byte) Entry {
 
 func (w *world) desk() Entry {
 	w.t.Helper()
-	e, err := w.relay.Enter(w.t.Context(), w.host, w.room)
+	e, err := w.relay.Enter(w.t.Context(), signedIn(w.host, ""), w.room)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -278,7 +280,7 @@ func (w *world) desk() Entry {
 // client is one connection of a person.
 type client struct {
 	t    testing.TB
-	c    Conn
+	c    carrier.Conn
 	ctx  context.Context
 	seen []*frame.Frame // everything received
 }
@@ -298,7 +300,7 @@ func (w *world) dial(url string) *client {
 	return &client{t: w.t, c: c, ctx: w.t.Context()}
 }
 
-func dial(ctx context.Context, url string) (Conn, error) {
+func dial(ctx context.Context, url string) (carrier.Conn, error) {
 	c, _, err := websocket.Dial(ctx, url, nil)
 	if err != nil {
 		return nil, err
@@ -323,7 +325,7 @@ func pinned(hashes []string) *tls.Config {
 
 func (w *world) webTransport(e Entry) *client {
 	w.t.Helper()
-	if e.Endpoints[0].Carrier != CarrierWebTransport {
+	if e.Endpoints[0].Carrier != carrier.WebTransport {
 		w.t.Fatalf("endpoints %+v", e.Endpoints)
 	}
 	conf := pinned(e.Endpoints[0].Hashes)
@@ -340,7 +342,7 @@ func (w *world) webTransport(e Entry) *client {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c := newStreamConn(stream, CarrierWebTransport, e.Endpoints[0].Port, netip.Addr{}, func(r string) error { return s.CloseWithError(0, r) })
+	c := carrier.OverStream(stream, carrier.WebTransport, e.Endpoints[0].Port, netip.Addr{}, func(r string) error { return s.CloseWithError(0, r) })
 	w.t.Cleanup(func() { c.Close("test") })
 	return &client{t: w.t, c: c, ctx: w.t.Context()}
 }
@@ -417,4 +419,9 @@ func (w *world) device(id string) *client {
 	d.send(frame.Frame{T: frame.THello})
 	d.typ(frame.TWelcome)
 	return d
+}
+
+// signedIn is a session that begins now.
+func signedIn(login, id string) chat.Session {
+	return chat.Session{Login: login, ID: id, Began: time.Now()}
 }

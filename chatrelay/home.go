@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 )
@@ -96,7 +97,7 @@ func (r *Relay) way(ctx context.Context, roomID, login string) []frame.Endpoint 
 		}
 		if p, alive := r.cluster.Peer(home); alive && err != nil {
 			r.failed("asking another relay, its WebSocket only", err, "relay", home)
-			return []frame.Endpoint{{Carrier: CarrierWebSocket, URL: p.Socket}}
+			return []frame.Endpoint{{Carrier: carrier.WebSocket, URL: p.Socket}}
 		}
 		if home = r.opt.Host; err == nil {
 			home = at
@@ -120,7 +121,7 @@ func (r *Relay) fenced() {
 		h.post(func() {
 			h.end()
 			for s := range h.sessions {
-				s.out.end(frame.ErrShutdown, "this host has lost the database, come to another")
+				s.out.End(frame.ErrShutdown, "this host has lost the database, come to another")
 			}
 		})
 		h.leave()
@@ -224,11 +225,10 @@ func (r *Relay) await(ctx context.Context, roomID, login string) (*liveRoom, err
 func (s *session) redirect() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.r.ctx), callTimeout)
 	defer cancel()
-	t := s.ticket
-	e := s.r.entry(ctx, t.Room, t.Me, t.Callee, t.Login)
+	e := s.r.entry(ctx, s.ticket)
 	movedTotal.Inc()
-	s.out.put(frame.Encode(&frame.Frame{T: frame.TMoved, Room: t.Room, Ticket: e.Ticket, Endpoints: e.Endpoints}))
-	s.out.end("", "")
+	s.out.Put(frame.Encode(&frame.Frame{T: frame.TMoved, Room: e.Room, Ticket: e.Ticket, Endpoints: e.Endpoints}))
+	s.out.End("", "")
 }
 
 // Drain moves the live rooms to other relays, if there are any, before this

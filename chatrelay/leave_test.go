@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 )
@@ -80,7 +81,7 @@ func TestReloadWhileRinging(t *testing.T) {
 	ring := again.typ(frame.TRing)
 	time.Sleep(signOffGrace + 200*time.Millisecond)
 	again.send(frame.Frame{T: frame.TAnswer, AttemptID: ring.Ring.Attempt})
-	kim.state(frame.Answered)
+	kim.state(attempt.Answered)
 	if n := len(w.mail.all()); n != 0 {
 		t.Errorf("%d alarms went out", n)
 	}
@@ -100,7 +101,7 @@ func TestAttemptAtAGhost(t *testing.T) {
 		time.Sleep(frame.IdleWait / 4)
 		kim.send(frame.Frame{T: frame.TPing})
 	}
-	if f := kim.state(frame.Alarmed); f.Attempt.On {
+	if f := kim.state(attempt.Alarmed); f.Attempt.On {
 		t.Errorf("%+v", f.Attempt)
 	}
 }
@@ -123,14 +124,14 @@ func TestRingOnTheWay(t *testing.T) {
 		t.Fatalf("ring %+v, entry %+v", r, e)
 	}
 	kim := w.in(e, frame.Frame{})
-	if a := kim.typ(frame.TWelcome).Attempt; a == nil || a.ID != e.Attempt || a.State != frame.Ringing {
+	if a := kim.typ(frame.TWelcome).Attempt; a == nil || a.ID != e.Attempt || a.State != attempt.Ringing {
 		t.Fatalf("welcomed with the attempt %+v", a)
 	}
 	if again := way(w.token, 1); again.Attempt != "" {
 		t.Errorf("a second attempt %s began beside the first", again.Attempt)
 	}
 	desk.send(frame.Frame{T: frame.TAnswer, AttemptID: e.Attempt})
-	kim.state(frame.Answered)
+	kim.state(attempt.Answered)
 	kim.send(frame.Frame{T: frame.TLeave})
 
 	lost := way(w.cc, 2) // and is never seen

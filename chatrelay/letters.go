@@ -27,6 +27,7 @@ const (
 	noteRoom     = "room"     // the conversation Room changed: tell the devices of Logins
 	noteMail     = "mail"     // a mail came into Room
 	noteSettings = "settings" // Login changed its settings, blocks or mutes
+	noteSignOut  = "sign-out" // the sessions of Login have ended, or that with the ID
 	noteChats    = "chats"    // the logins of Chats are in a chat with somebody (On), or not any more
 )
 
@@ -36,6 +37,7 @@ type note struct {
 	Login   string              `json:"login,omitempty"`
 	Logins  []string            `json:"logins,omitempty"`
 	Room    string              `json:"room,omitempty"`
+	ID      string              `json:"id,omitempty"` // of a session
 	Attempt string              `json:"attempt,omitempty"`
 	Device  string              `json:"device,omitempty"`
 	Code    string              `json:"code,omitempty"`
@@ -91,6 +93,8 @@ func (r *Relay) heed(from string, n note) {
 		} else {
 			time.AfterFunc(signOffGrace, func() { r.later("a sign-off", func() { r.recheck(n.Login, went) }) })
 		}
+	case noteSignOut:
+		r.endSessions(n)
 	case noteSettings:
 		r.heedSettings(n.Login)
 	case noteChats:

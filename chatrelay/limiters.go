@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/guard/limit"
 )
@@ -33,7 +34,7 @@ func newLimiters() limiters {
 // maySay says how long a message must wait for its turn.
 func (s *session) maySay() time.Duration {
 	wait := s.r.limiters.sayMe.Wait(strconv.FormatInt(s.me, 10))
-	if from := prefixOf(s.conn.RemoteIP()); from.IsValid() {
+	if from := limit.Remote(s.conn.RemoteIP()); from.IsValid() {
 		wait = max(wait, s.r.limiters.sayFrom.Wait(from.String()))
 	}
 	return wait
@@ -43,7 +44,7 @@ func (s *session) maySay() time.Duration {
 // at a login.
 func (f *limiters) mayCall(me int64, at netip.Addr, callee string) time.Duration {
 	wait := f.callMe.Wait(strconv.FormatInt(me, 10))
-	if from := prefixOf(at); wait == 0 && from.IsValid() {
+	if from := limit.Remote(at); wait == 0 && from.IsValid() {
 		wait = f.callFrom.Wait(from.String())
 	}
 	if wait == 0 {
@@ -65,7 +66,7 @@ func (s *session) turn() bool {
 		}
 		select {
 		case <-time.After(wait):
-		case <-s.out.done:
+		case <-s.out.Done():
 			return false
 		}
 	}
@@ -73,7 +74,7 @@ func (s *session) turn() bool {
 
 // tooOften refuses something; nothing is lost by asking again later.
 func (s *session) tooOften(id string, wait time.Duration) {
-	droppedTotal.WithLabelValues("limited").Inc()
-	s.out.put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrTooFast, ID: id,
+	carrier.Dropped.WithLabelValues("limited").Inc()
+	s.out.Put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrTooFast, ID: id,
 		Text: "that is too often, try again in a moment", Wait: int((wait + time.Second - 1) / time.Second)}))
 }

@@ -2,21 +2,17 @@
 
 package chatrelay
 
-import "time"
+import (
+	"time"
+
+	"github.com/chmail/chmail/chatrelay/carrier"
+)
 
 // Limits and times. What breaks one is refused or dropped, never waited for.
 const (
-	ticketLife  = 60 * time.Second
-	certLife    = 13 * 24 * time.Hour // browsers pin certificates of less than 14 days
-	certRenew   = 7 * 24 * time.Hour  // left of the current one when the next is made
-	certSwitch  = 24 * time.Hour      // left of the current one when the next takes over
-	certRecheck = time.Hour
-
-	queueFrames  = 256     // frames waiting for one connection; one more and it is behind
-	queueBytes   = 1 << 20 // octets of them
-	inlineWrites = 128     // people in a room to whom a message is written by whoever has it; with more, several processors do
-	writeWait    = 10 * time.Second
-	closeWait    = 2 * time.Second  // for a last error frame
+	ticketLife   = 60 * time.Second
+	inlineWrites = 128 // people in a room to whom a message is written by whoever has it; with more, several processors do
+	closeWait    = carrier.CloseWait
 	callTimeout  = 10 * time.Second // of one call to the store
 	presenceWait = 2 * time.Second  // of one call to presence
 	sayRate      = 20               // frames a second that a connection may send, and messages a participant; more are read later
@@ -33,6 +29,8 @@ const (
 	takeUpWithin = 2 * time.Minute       // a ring older than this does not go on after a restart
 	deviceIdle   = 7 * time.Second       // without any frame a device is gone: with signOffGrace less than 10 s, which is promised
 	signOffGrace = 2 * time.Second       // the last device is gone for so long: the computer is off
+	sessionWait  = 2 * time.Second       // for the store to say whether a session is good, when a client comes in
+	sessionCheck = time.Minute           // between two looks whether a device's session has ended
 	callerGrace  = 10 * time.Second
 	collapse     = 10 * time.Minute      // one alarm mail a room, caller and callee
 	lookBack     = 20                    // attempts of a room among which an earlier alarm is looked for
@@ -43,16 +41,7 @@ const (
 	maxSessions  = 20000                 // connections at once; the next is refused
 	maxWords     = 500                   // octets of a decline's words
 
-	maxPorts       = 4096  // granted ports open at once; the next conversation goes by WebSocket
-	portTries      = 3     // ports tried when another program has one
-	maxPrefixConns = 512   // QUIC connections of one address prefix at once; further ones are refused
-	prefixRate     = 20    // new ones a second of one prefix, in the long run
-	prefixBurst    = 600   //
-	maxPrefixes    = 16384 // prefixes counted at once; of the next, only the total is
-	retryFrom      = 32    // handshakes under way, from which on newcomers prove their address
-	retryRate      = 100   // newcomers a second, from which on they do
-	quicIdle       = 15 * time.Second
-	quicHandshake  = 5 * time.Second
+	portTries = 3 // ports tried when another program has one
 )
 
 // alarmTries are the waits before each try to send an alarm mail.

@@ -21,6 +21,20 @@ var errFenced = errors.New("this host has lost the database")
 // errFull: the relay has maxRooms live rooms.
 var errFull = errors.New("the relay is full")
 
+// MessageStore has the messages of rooms, and who has seen them.
+type MessageStore interface {
+	Info(ctx context.Context, roomID string) (chat.Info, error)
+	Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error)
+	Append(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
+	AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error))
+	Change(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
+	Post(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
+	Reveal(ctx context.Context, home, roomID string, participant int64) error
+	Seen(ctx context.Context, home, roomID string, participant, offset int64) error
+	SeenBy(ctx context.Context, roomID string) (map[int64]int64, error)
+	OnMail(f func(roomID string))
+}
+
 // liveRoom is a live room. Its steps own everything below them: functions that
 // others bring, of which one runs at a time. It lives while it has a user: a
 // connection, a ringing attempt, an alarm on its way.
@@ -74,11 +88,11 @@ func (r *Relay) enter(ctx context.Context, id string) (*liveRoom, error) {
 	if err != nil {
 		return nil, err
 	}
-	wishes, err := r.wishes(ctx, id)
+	transcripts, err := r.wantTranscripts(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	h := &liveRoom{r: r, id: id, info: info, last: info.Next - 1, seen: seen, transcripts: wishes, sessions: map[*session]bool{}, early: map[int64]chat.Message{}}
+	h := &liveRoom{r: r, id: id, info: info, last: info.Next - 1, seen: seen, transcripts: transcripts, sessions: map[*session]bool{}, early: map[int64]chat.Message{}}
 	latest, err := r.opt.Rooms.Attempts(ctx, id, 1)
 	if err != nil {
 		return nil, err
@@ -123,7 +137,7 @@ func (h *liveRoom) leave() {
 		return // somebody came meanwhile, or went as well
 	}
 	h.over = true
-	h.r.talks.left(h.id) // the last one's part may not have run
+	h.r.transcripts.Left(h.id) // the last one's part may not have run
 	if h.r.rooms[h.id] == h {
 		delete(h.r.rooms, h.id)
 		h.r.cluster.Vacate(h.id)
@@ -159,7 +173,7 @@ func (h *liveRoom) broadcast(f *frame.Frame, but *session) {
 	b := frame.Encode(f)
 	for s := range h.sessions {
 		if s != but {
-			s.out.put(b)
+			s.out.Put(b)
 		}
 	}
 }
@@ -215,7 +229,7 @@ func (h *liveRoom) welcome(s *session) *frame.Frame {
 	f := &frame.Frame{T: frame.TWelcome, Room: h.id, Epoch: h.info.Epoch, Me: s.me, Subject: h.info.Subject,
 		People: chat.Listed(h.info.Participants, s.me), Here: append(h.here(), s.me), SeenBy: maps.Clone(h.seen), At: &now,
 		Carrier: s.conn.Carrier(), Port: s.conn.Port(), Ticket: s.pass(now), Peers: h.r.cluster.Sockets(),
-		Transcript: h.transcripts[s.me], MaxFile: h.r.talks.maxFile, EditFor: int(chat.EditFor / time.Second)}
+		Transcript: h.transcripts[s.me], MaxFile: h.r.files.MaxFile(), EditFor: int(chat.EditFor / time.Second)}
 	if h.isHere(s.me) {
 		f.Here = f.Here[:len(f.Here)-1]
 	}
@@ -253,12 +267,12 @@ func (h *liveRoom) join(s *session, after int64) (joined bool) {
 		rest, err := h.r.opt.Rooms.Messages(ctx, h.id, after, joinPage)
 		if err != nil {
 			h.log("reading messages", err)
-			s.out.end(frame.ErrStore, "the conversation cannot be read at the moment")
+			s.out.End(frame.ErrStore, "the conversation cannot be read at the moment")
 			return true
 		}
 		for i := range rest {
 			if rest[i].Offset <= h.last {
-				s.out.put(frame.Message(&rest[i]))
+				s.out.Put(frame.Message(&rest[i]))
 			}
 		}
 	}
@@ -276,7 +290,7 @@ func (h *liveRoom) join(s *session, after int64) (joined bool) {
 		if h.call.a.Caller == s.me {
 			h.callerBack()
 		}
-		s.out.put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
+		s.out.Put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
 	}
 	return true
 }
@@ -290,7 +304,7 @@ func (h *liveRoom) part(s *session) {
 		return
 	}
 	if len(h.sessions) == 0 {
-		h.r.talks.left(h.id)
+		h.r.transcripts.Left(h.id)
 	}
 	h.people()
 	if h.call != nil && h.call.a.Caller == s.me {
@@ -377,9 +391,9 @@ func (h *liveRoom) pass(m chat.Message) {
 		if s.me == m.From && s.own.take(m.ID) {
 			s.ack(m)
 		} else if len(h.sessions) <= inlineWrites {
-			s.out.send(b)
+			s.out.Send(b)
 		} else {
-			s.out.put(b)
+			s.out.Put(b)
 		}
 	}
 	for _, login := range h.absent() {

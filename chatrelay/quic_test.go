@@ -13,6 +13,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/webtransport-go"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/frame"
 )
 
@@ -22,7 +23,7 @@ func TestPlainQUIC(t *testing.T) {
 	w := newWorld(t, nil)
 	e := w.chat(w.token, 1)
 	conf := pinned(e.Endpoints[0].Hashes)
-	conf.NextProtos = []string{alpnChat}
+	conf.NextProtos = []string{carrier.ALPN}
 	conn, err := quic.DialAddr(t.Context(), "127.0.0.1:"+strconv.Itoa(e.Endpoints[0].Port), conf, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -33,9 +34,10 @@ func TestPlainQUIC(t *testing.T) {
 		t.Fatal(err)
 	}
 	end := func(reason string) error { return conn.CloseWithError(0, reason) }
-	kim := &client{t: t, c: newStreamConn(stream, CarrierQUIC, e.Endpoints[0].Port, netip.Addr{}, end), ctx: t.Context()}
+	over := carrier.OverStream(stream, carrier.QUIC, e.Endpoints[0].Port, netip.Addr{}, end)
+	kim := &client{t: t, c: over, ctx: t.Context()}
 	kim.send(frame.Frame{T: frame.THello, Ticket: e.Ticket})
-	if f := kim.typ(frame.TWelcome); f.Carrier != CarrierQUIC || f.Port != e.Endpoints[0].Port {
+	if f := kim.typ(frame.TWelcome); f.Carrier != carrier.QUIC || f.Port != e.Endpoints[0].Port {
 		t.Errorf("welcome over %s, port %d", f.Carrier, f.Port)
 	}
 	kim.send(frame.Frame{T: frame.TSay, ID: "q", Text: "over plain QUIC"})
@@ -80,7 +82,7 @@ func TestQUICMigration(t *testing.T) {
 	wifi, reach := network()
 	mobile, _ := network()
 	conf := pinned(e.Endpoints[0].Hashes)
-	conf.NextProtos = []string{alpnChat}
+	conf.NextProtos = []string{carrier.ALPN}
 	to := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: e.Endpoints[0].Port}
 	conn, err := wifi.Dial(t.Context(), to, conf, nil)
 	if err != nil {
@@ -91,7 +93,8 @@ func TestQUICMigration(t *testing.T) {
 		t.Fatal(err)
 	}
 	end := func(reason string) error { return conn.CloseWithError(0, reason) }
-	kim := &client{t: t, c: newStreamConn(stream, CarrierQUIC, e.Endpoints[0].Port, netip.Addr{}, end), ctx: t.Context()}
+	over := carrier.OverStream(stream, carrier.QUIC, e.Endpoints[0].Port, netip.Addr{}, end)
+	kim := &client{t: t, c: over, ctx: t.Context()}
 	t.Cleanup(func() { kim.c.Close("test") })
 	kim.send(frame.Frame{T: frame.THello, Ticket: e.Ticket})
 	kim.typ(frame.TWelcome)

@@ -21,19 +21,19 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/cluster"
+	"github.com/chmail/chmail/chatrelay/files"
 	"github.com/chmail/chmail/chatrelay/frame"
-	"github.com/chmail/chmail/chatrelay/store"
+	"github.com/chmail/chmail/chatrelay/notify"
+	"github.com/chmail/chmail/chatrelay/transcript"
+	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -54,42 +54,23 @@ type Presence interface {
 	Leave(ctx context.Context) error
 }
 
-// Rooms is what the relay uses of a store.Store, which documents each.
-type Rooms interface {
-	Invite(ctx context.Context, token string) (chat.Invite, error)
-	Claim(ctx context.Context, token, claim string) (chat.Invite, error)
-	NewCode(ctx context.Context, token string) (string, chat.Participant, error)
-	ClaimWithCode(ctx context.Context, token, claim, code string) (chat.Invite, error)
-	ClaimAsGuest(ctx context.Context, token, claim, name string) (chat.Invite, chat.Participant, error)
-	Participant(ctx context.Context, token, claim string) (chat.Participant, chat.Invite, error)
-	NewInvite(ctx context.Context, roomID string, recipient, callee int64, subject string) (string, error)
-	Info(ctx context.Context, roomID string) (chat.Info, error)
-	ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
-	Reveal(ctx context.Context, home, roomID string, participant int64) error
-	Member(ctx context.Context, login, roomID string) (chat.Participant, error)
-	Append(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
-	AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error))
-	Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error)
-	Seen(ctx context.Context, home, roomID string, participant, offset int64) error
-	SeenBy(ctx context.Context, roomID string) (map[int64]int64, error)
-	PutAttempt(ctx context.Context, home string, a chat.Attempt) error
-	Attempts(ctx context.Context, roomID string, limit int) ([]chat.Attempt, error)
-	OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt, error)
-	WaitingFor(ctx context.Context, login string) ([]chat.Attempt, error)
-	AckWaiting(ctx context.Context, login, roomID string) error
-	Tells(ctx context.Context, calleeLogin string) ([]chat.Attempt, error)
-	ClearTell(ctx context.Context, attemptID string) error
-	LineRooms
-	TalkRooms
-	OnMail(f func(roomID string))
-	Shared() bool
+// Store is what the relay, and the packages that work for it, use of a
+// store.Store, which documents each method. Each part stands beside its user.
+type Store interface {
+	EntryStore
+	MessageStore
+	AttemptStore
+	SettingsStore
+	SessionRooms
+	TranscriptStore
+	notify.Store
+	files.Rooms
+	transcript.Store
 	cluster.Store
+	Shared() bool
 }
 
-var (
-	_ Rooms    = (*store.Store)(nil)
-	_ Presence = presence.Directory(nil)
-)
+var _ Presence = presence.Directory(nil)
 
 // Options are what New needs.
 type Options struct {
@@ -99,8 +80,8 @@ type Options struct {
 	Socket   string                // this relay's WebSocket endpoint; empty: that of WebBase
 	Bus      cluster.Bus           // to the relays that share the store; may be nil
 	Presence Presence              // may fail at any time: chats go on
-	Rooms    Rooms                 //
-	Mailer   Mailer                // alarm mails, codes
+	Rooms    Store                 // the conversations
+	Mailer   notify.Mailer         // takes the mails that the relay writes
 	Rings    int                   // of an attempt; 0: 3
 	Interval time.Duration         // between them; 0: 10 s
 	PortIdle time.Duration         // a granted port closes after it; 0: 2 min
@@ -108,27 +89,40 @@ type Options struct {
 	StateDir string                // keeps the certificates; empty: in memory only
 	BlockUDP bool                  // WebSocket only
 	Groups   map[string][]string   // address → logins that share its rings
-	Push     *PushOptions          // notifications of browsers; nil: none
-	Webhooks []Webhook             // told of alarms
+	Push     *notify.PushOptions   // notifications of browsers; nil: none
+	Webhooks []notify.Webhook      // told of alarms
 	Log      *slog.Logger          // nil: nothing is logged
-	TalkOptions
+
+	Files    string // folder of people's files, shared by relays that share the store; empty: no files
+	MaxFile  int64  // octets of one; 0: 25 MiB
+	MaxRoom  int64  // octets of a room's files; 0: 500 MiB
+	MaxFiles int64  // octets of this relay's files; 0: 20 GiB
+
+	Replies string        // mail domain of the addresses at which transcripts are answered; empty: none can be
+	LeftFor time.Duration // everybody has left for so long: a transcript goes out; 0: transcript.DefaultLeftFor
+	Silence time.Duration // or nothing was said for so long; 0: chat.Silence
+	// UsualTranscript is what a member wants of all rooms, where they have said
+	// nothing in one; may be nil.
+	UsualTranscript func(ctx context.Context, login string) (w chat.TranscriptWish, known bool)
 }
 
 // Relay is the relay of one host. Its methods may be called at the same time.
 type Relay struct {
-	opt       Options
-	log       *slog.Logger
-	origin    string // of WebBase
-	cluster   *cluster.Cluster
-	talks     *talks
-	ticketKey []byte
-	certs     *certs
-	ports     *ports
-	owned     sync.WaitGroup  // every goroutine of the relay
-	work      gate            // steps of rooms under way
-	tended    int             // heartbeats after which it was tended, the cluster's
-	ctx       context.Context // ends with Close
-	stop      context.CancelFunc
+	opt         Options
+	log         *slog.Logger
+	origin      string // of WebBase
+	cluster     *cluster.Cluster
+	notifier    *notify.Notifier
+	files       *files.Service // nil: no files are kept
+	transcripts *transcript.Sender
+	answers     transcript.Answers
+	ticketKey   seal.Key
+	ports       *carrier.Ports
+	owned       sync.WaitGroup  // every goroutine of the relay
+	work        gate            // jobs of rooms under way
+	tended      int             // heartbeats after which it was tended, the cluster's
+	ctx         context.Context // ends with Close
+	stop        context.CancelFunc
 
 	mu           sync.Mutex
 	closed       bool
@@ -137,12 +131,11 @@ type Relay struct {
 	devices      map[string]map[string]*device // login → device ID
 	watchers     map[string]map[*session]bool  // login → who shows its status
 	limiters     limiters
-	sessions     map[*outbox]bool // all connections, for Shutdown
+	sessions     map[*carrier.Queue]chat.Session // all connections, with the session of those of the desk
 	chats        *activeChats
 	statusTimers map[string]*time.Timer // login → when its availability changes by itself
-	alerts       *alerts
-	turned       atomic.Int64      // how often somebody's availability changed
-	rung         map[string]ringer // attempts with which another relay rings
+	turned       atomic.Int64           // how often somebody's availability changed
+	rung         map[string]ringer      // attempts with which another relay rings
 }
 
 // New starts a relay. Attempts that were under way when the process before
@@ -177,7 +170,7 @@ func New(opt Options) (*Relay, error) {
 	}
 	opt.WebBase = strings.TrimSuffix(opt.WebBase, "/")
 	if opt.Socket == "" {
-		opt.Socket = "ws" + strings.TrimPrefix(opt.WebBase, "http") + chatPath
+		opt.Socket = "ws" + strings.TrimPrefix(opt.WebBase, "http") + carrier.Path
 	}
 	r := &Relay{
 		opt:          opt,
@@ -187,7 +180,7 @@ func New(opt Options) (*Relay, error) {
 		calls:        map[string]*liveRoom{},
 		devices:      map[string]map[string]*device{},
 		watchers:     map[string]map[*session]bool{},
-		sessions:     map[*outbox]bool{},
+		sessions:     map[*carrier.Queue]chat.Session{},
 		statusTimers: map[string]*time.Timer{},
 		limiters:     newLimiters(),
 		rung:         map[string]ringer{},
@@ -197,22 +190,10 @@ func New(opt Options) (*Relay, error) {
 		_, alive := r.cluster.Peer(relay)
 		return alive
 	})
-	reset, err := derive(opt.Key, "stateless reset")
-	if err != nil {
-		return nil, fmt.Errorf("starting the relay: %w", err)
-	}
-	token, err := derive(opt.Key, "address token")
-	if err != nil {
-		return nil, fmt.Errorf("starting the relay: %w", err)
-	}
 	if r.ticketKey, err = derive(opt.Key, "ticket"); err != nil {
 		return nil, fmt.Errorf("starting the relay: %w", err)
 	}
-	if r.certs, err = openCerts(r.reach(opt.Host), opt.StateDir, time.Now()); err != nil {
-		return nil, fmt.Errorf("starting the relay: %w", err)
-	}
-	r.ports = &ports{r: r, resetKey: quic.StatelessResetKey(reset), tokenKey: quic.TokenGeneratorKey(token), open: map[spot]*port{}}
-	if err := r.openTalk(); err != nil {
+	if err := r.openPorts(); err != nil {
 		return nil, fmt.Errorf("starting the relay: %w", err)
 	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
@@ -224,10 +205,10 @@ func New(opt Options) (*Relay, error) {
 }
 
 func (r *Relay) start() error {
-	r.owned.Go(r.rotateCerts)
-	r.owned.Go(r.runTalk)
-	if err := r.openAlerts(); err != nil {
-		return err
+	for _, start := range []func() error{r.startFiles, r.startNotifier, r.startTranscripts} {
+		if err := start(); err != nil {
+			return err
+		}
 	}
 	if err := r.opt.Rooms.SetGroups(r.ctx, r.opt.Groups); err != nil {
 		return err
@@ -236,12 +217,16 @@ func (r *Relay) start() error {
 	if err := r.cluster.Start(); err != nil {
 		return err
 	}
-	r.opt.Rooms.OnMail(func(roomID string) {
-		r.deliver(note{T: noteMail, Room: roomID})
-		r.publish("", note{T: noteMail, Room: roomID})
-	})
+	r.opt.Rooms.OnMail(r.announce)
 	r.takeUp()
 	return nil
+}
+
+// announce makes a message appear that was put into a room without a connection
+// to it, wherever the room is served.
+func (r *Relay) announce(roomID string) {
+	r.deliver(note{T: noteMail, Room: roomID})
+	r.publish("", note{T: noteMail, Room: roomID})
 }
 
 // clusterOptions make this relay one of several, where others share the store.
@@ -264,40 +249,25 @@ func (r *Relay) Peers() []chat.Relay { return r.cluster.Peers() }
 // that shares the store.
 func (r *Relay) Secret(purpose string) ([]byte, error) { return derive(r.opt.Key, purpose) }
 
-func (r *Relay) rotateCerts() {
-	tick := time.NewTicker(certRecheck)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			if err := r.certs.rotate(time.Now()); err != nil {
-				r.log.Warn("the relay's certificate", "err", err)
-			}
-		case <-r.ctx.Done():
-			return
-		}
-	}
-}
-
 // Shutdown tells everyone that the relay goes away, waits a moment until they
 // have been told, and closes it.
 func (r *Relay) Shutdown(ctx context.Context) error {
 	r.Drain(ctx)
 	r.mu.Lock()
 	r.closed = true
-	var boxes []*outbox
+	var boxes []*carrier.Queue
 	for b := range r.sessions {
 		boxes = append(boxes, b)
 	}
 	r.mu.Unlock()
 	for _, b := range boxes {
-		b.end(frame.ErrShutdown, "the relay goes away for a moment")
+		b.End(frame.ErrShutdown, "the relay goes away for a moment")
 	}
 	bye, cancel := context.WithTimeout(ctx, closeWait)
 	defer cancel()
 	for _, b := range boxes {
 		select {
-		case <-b.done:
+		case <-b.Done():
 		case <-bye.Done(): // who does not read by then is cut off below
 		}
 	}
@@ -305,9 +275,18 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 	bye, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeWait)
 	defer cancel()
 	r.cluster.Close(bye)
-	r.ports.close()
+	if err := r.ports.Close(ctx); err != nil {
+		r.log.Warn("shutting down", "err", err)
+	}
 	done := make(chan struct{})
-	go func() { r.work.close(); r.owned.Wait(); close(done) }()
+	go func() {
+		defer close(done)
+		r.files.Close()
+		r.notifier.Close()
+		r.transcripts.Close()
+		r.work.close()
+		r.owned.Wait()
+	}()
 	select {
 	case <-done:
 		return nil
@@ -335,8 +314,7 @@ func (r *Relay) failed(doing string, err error, fields ...any) {
 // connection and nothing else.
 func (r *Relay) recovered(what string) {
 	if p := recover(); p != nil {
-		panicsTotal.Inc()
-		r.log.Warn("panic", "in", what, "reason", fmt.Sprint(p), "stack", string(debug.Stack()))
+		carrier.Panicked(r.log, what, p)
 	}
 }
 
@@ -350,27 +328,21 @@ func (r *Relay) OwnOrigin(origin string) bool {
 }
 
 // attach registers a connection's queue and starts its writer.
-func (r *Relay) attach(c Conn, kind string) (*outbox, func(), error) {
+func (r *Relay) attach(c carrier.Conn, kind string) (*carrier.Queue, func(), error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || len(r.sessions) >= maxSessions {
 		return nil, nil, ErrClosed
 	}
-	o := newOutbox()
-	r.sessions[o] = true
-	o.write(c)
+	o := carrier.NewQueue(c, r.log)
+	r.sessions[o] = chat.Session{}
 	connections.WithLabelValues(c.Carrier(), kind).Inc()
 	return o, func() {
-		o.end("", "")
-		o.wait(writeWait + closeWait)
+		o.End("", "")
+		o.Wait()
 		r.mu.Lock()
 		delete(r.sessions, o)
 		r.mu.Unlock()
 		connections.WithLabelValues(c.Carrier(), kind).Dec()
 	}, nil
-}
-
-// socketTaken says whether another program has the port.
-func socketTaken(err error) bool {
-	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES)
 }

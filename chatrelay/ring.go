@@ -40,7 +40,7 @@ func (h *liveRoom) ring(c *call, first bool) {
 		c.pushed = now.push
 		n := h.pushNote(c, notify.Ring)
 		n.TTL = time.Duration(c.m.Of) * h.r.opt.Interval
-		h.r.alert(c.pushed, n)
+		h.r.notifier.Push(c.pushed, n)
 	}
 	stopTimer(c.timer)
 	c.turn++
@@ -91,7 +91,7 @@ func (h *liveRoom) ringFrame(c *call, login string) *frame.Frame {
 	f := &frame.Ring{Attempt: c.a.ID, Room: h.id, From: person(h.info, c.a.Caller).Person, Subject: h.info.Subject,
 		Ring: c.m.Ring, Of: c.m.Of, Muted: muted, Busy: h.r.chats.count(login, h.id) > 0, At: time.Now().UTC()}
 	if login != callee.Login {
-		f.Group = called(callee.Person)
+		f.Group = callee.DisplayName()
 	}
 	return &frame.Frame{T: frame.TRing, Ring: f}
 }
@@ -112,7 +112,7 @@ func (h *liveRoom) stopRings(c *call, why string) {
 		h.endRing(c, login, why)
 	}
 	if len(c.pushed) > 0 {
-		h.r.alert(c.pushed, h.pushNote(c, notify.End))
+		h.r.notifier.Push(c.pushed, h.pushNote(c, notify.End))
 	}
 	c.devices, c.rung, c.pushed = nil, nil, nil
 	h.r.setCall(c.a.ID, nil)
@@ -122,7 +122,7 @@ func (h *liveRoom) stopRings(c *call, why string) {
 func (h *liveRoom) endRing(c *call, login, why string) {
 	name := ""
 	if c.a.Taker != 0 && login != c.taker.login {
-		name = called(person(h.info, c.a.Taker).Person)
+		name = person(h.info, c.a.Taker).DisplayName()
 	}
 	at := func(relay string) (device string) {
 		if c.taker.login == login && c.taker.relay == relay {
@@ -155,7 +155,7 @@ func (r *Relay) ring(login string, f *frame.Frame, show bool) (kinds, relays []s
 	for _, d := range r.devices[login] {
 		kinds = append(kinds, string(d.Source))
 		if !show {
-			d.out.put(b)
+			d.out.Put(b)
 		}
 	}
 	r.mu.Unlock()
@@ -177,9 +177,9 @@ func (r *Relay) endRings(login, attemptID, code, answered, name string) {
 	defer r.mu.Unlock()
 	for id, d := range r.devices[login] {
 		if answered != "" && id == answered {
-			d.out.put(frame.Encode(&frame.Frame{T: frame.TRingEnd, AttemptID: attemptID, Code: frame.EndAnswered}))
+			d.out.Put(frame.Encode(&frame.Frame{T: frame.TRingEnd, AttemptID: attemptID, Code: frame.EndAnswered}))
 		} else {
-			d.out.put(b)
+			d.out.Put(b)
 		}
 	}
 }
@@ -219,18 +219,18 @@ func (h *liveRoom) resume() {
 	}
 	young := time.Since(c.a.Started) < takeUpWithin
 	switch {
-	case c.a.State == frame.Ringing && young:
+	case c.a.State == attempt.Ringing && young:
 		c.resumed = true
 		h.holdCall(c)
 		h.ring(c, false)
 		c.callerGone(h)
-	case c.a.State == frame.Ringing:
+	case c.a.State == attempt.Ringing:
 		c.m.Of = c.m.Ring
 		h.event(attempt.Event{Kind: attempt.Tick})
-	case c.a.State == frame.Busy && young:
+	case c.a.State == attempt.Busy && young:
 		h.holdCall(c)
 		c.callerGone(h)
-	case c.a.State == frame.Busy:
+	case c.a.State == attempt.Busy:
 		h.event(attempt.Event{Kind: attempt.CallerGone})
 	default:
 		h.alarm(c)

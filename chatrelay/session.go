@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/internal/serial"
@@ -19,8 +20,8 @@ import (
 // session is one connection in a room.
 type session struct {
 	r      *Relay
-	conn   Conn
-	out    *outbox
+	conn   carrier.Conn
+	out    *carrier.Queue
 	room   *liveRoom
 	ticket ticket // with which it came
 	me     int64
@@ -31,7 +32,7 @@ type session struct {
 	flying  chan struct{} // holds one token for each text among them
 	written time.Time     // when typing was passed on
 	passed  time.Time     // when it got a ticket for coming back
-	news    int64         // Relay.news then
+	peers   atomic.Int64  // Cluster.Changes then
 	refused atomic.Bool   // the callee has blocked them
 	heard   atomic.Int64  // when the last frame came, in Unix nanoseconds
 }
@@ -43,18 +44,18 @@ func (f *fault) Error() string { return f.code + ": " + f.text }
 
 // reader reads the frames of one connection within its limits.
 type reader struct {
-	conn Conn
+	conn carrier.Conn
 	rate *rate.Limiter
 }
 
-func newReader(c Conn) *reader {
+func newReader(c carrier.Conn) *reader {
 	return &reader{conn: c, rate: rate.NewLimiter(sayRate, sayBurst)}
 }
 
 // next returns the next frame, a *fault, or the connection's own error.
 func (r *reader) next(wait time.Duration) (*frame.Frame, error) {
-	b, err := r.conn.Read(within(wait))
-	if errors.Is(err, ErrTooLarge) || err == nil && len(b) > frame.MaxFrame {
+	b, err := r.conn.Read(carrier.Within(wait))
+	if errors.Is(err, carrier.ErrTooLarge) || err == nil && len(b) > frame.MaxFrame {
 		return nil, &fault{frame.ErrTooLarge, "a frame is at most 64 KiB long"}
 	}
 	if err != nil {
@@ -71,19 +72,19 @@ func (r *reader) next(wait time.Duration) (*frame.Frame, error) {
 
 // ServeRoom serves a connection to a room until it is over. Its first frame
 // must be hello with a ticket.
-func (r *Relay) ServeRoom(ctx context.Context, c Conn) {
+func (r *Relay) ServeRoom(ctx context.Context, c carrier.Conn) {
 	out, detach, err := r.attach(c, "room")
 	if err != nil {
 		c.Close("shutdown")
 		return
 	}
 	defer detach()
-	defer context.AfterFunc(ctx, func() { out.end("", "") })() // which ends the reading
+	defer context.AfterFunc(ctx, func() { out.End("", "") })() // which ends the reading
 	defer r.recovered("a connection")
 	s := &session{r: r, conn: c, out: out, flying: make(chan struct{}, maxFlying)}
 	err = s.serve(ctx)
 	if f := (*fault)(nil); errors.As(err, &f) {
-		out.end(f.code, f.text)
+		out.End(f.code, f.text)
 	}
 }
 
@@ -119,6 +120,11 @@ func (s *session) serve(ctx context.Context) error {
 		return &fault{frame.ErrStore, "the conversation cannot be read at the moment"}
 	}
 	defer s.room.leave()
+	if t.Session != nil {
+		if err := s.r.begin(ctx, *t.Session, s.out); err != nil {
+			return err
+		}
+	}
 	s.me = t.Me
 	if err := s.enter(ctx, hello, t.Callee); err != nil {
 		return err
@@ -153,7 +159,7 @@ func (s *session) read(ctx context.Context, in *reader) error {
 		}
 		select {
 		case waiting <- struct{}{}:
-		case <-s.out.done:
+		case <-s.out.Done():
 			return nil
 		}
 		s.frames.Post(func() {
@@ -161,7 +167,7 @@ func (s *session) read(ctx context.Context, in *reader) error {
 			defer s.r.recovered("a connection")
 			var wrong *fault
 			if err := s.handle(ctx, f); errors.As(err, &wrong) {
-				s.out.end(wrong.code, wrong.text)
+				s.out.End(wrong.code, wrong.text)
 			}
 		})
 	}
@@ -169,9 +175,12 @@ func (s *session) read(ctx context.Context, in *reader) error {
 
 // pong answers a ping, and brings a new ticket from time to time.
 func (s *session) pong(f *frame.Frame) {
-	s.out.send(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
-	if now := time.Now(); now.Sub(s.passed) > passEvery || s.news != s.r.cluster.Changes() {
-		s.out.put(frame.Encode(&frame.Frame{T: frame.TTicket, Ticket: s.pass(now), Peers: s.r.cluster.Sockets()}))
+	s.out.Send(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
+	if now := time.Now(); now.Sub(s.passed) > passEvery || s.peers.Load() != s.r.cluster.Changes() {
+		if s.ticket.Session != nil {
+			s.r.check(*s.ticket.Session, s.out)
+		}
+		s.out.Put(frame.Encode(&frame.Frame{T: frame.TTicket, Ticket: s.pass(now), Peers: s.r.cluster.Sockets()}))
 	}
 }
 
@@ -192,18 +201,18 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 	if welcome == nil || me.ID == 0 {
 		return &fault{frame.ErrRoom, "you are not in this conversation"}
 	}
-	welcome.Transcript = s.usualWish(ctx, me, welcome.Transcript)
+	welcome.Transcript = s.usualTranscript(ctx, me, welcome.Transcript)
 	after := max(hello.After, 0)
 	if hello.Epoch != welcome.Epoch || after > s.newest() {
 		if hello.Epoch != "" {
-			s.out.put(frame.Encode(&frame.Frame{T: frame.TReset, Epoch: welcome.Epoch}))
+			s.out.Put(frame.Encode(&frame.Frame{T: frame.TReset, Epoch: welcome.Epoch}))
 		}
 		after = 0
 	}
 	turned := s.r.turned.Load()
 	status, next := s.r.statusIn(ctx, s.callee.Login, s.room.id)
 	welcome.Status = &status
-	s.out.put(frame.Encode(welcome))
+	s.out.Put(frame.Encode(welcome))
 	for {
 		joined := false
 		if !s.room.do(func() { joined = s.room.join(s, after) }) {
@@ -217,7 +226,7 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 			return &fault{frame.ErrStore, "the conversation cannot be read at the moment"}
 		}
 		for i := range page {
-			if err := s.out.putSlowly(ctx, frame.Message(&page[i])); err != nil {
+			if err := s.out.PutSlowly(ctx, frame.Message(&page[i])); err != nil {
 				return err
 			}
 		}
@@ -226,7 +235,7 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 	s.r.watch(s, next)
 	if s.r.turned.Load() != turned { // perhaps that of the callee, while nobody watched it
 		status, _ := s.r.statusIn(ctx, s.callee.Login, s.room.id)
-		s.out.put(frame.Encode(&frame.Frame{T: frame.TStatus, Status: &status}))
+		s.out.Put(frame.Encode(&frame.Frame{T: frame.TStatus, Status: &status}))
 	}
 	if me.Login != "" && !me.Guest {
 		if err := s.r.opt.Rooms.AckWaiting(ctx, me.Login, s.room.id); err != nil {
@@ -260,12 +269,12 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 	case frame.TEdit, frame.TDelete:
 		return s.change(ctx, f)
 	case frame.TTranscript:
-		return s.wish(ctx, f)
+		return s.prefer(ctx, f)
 	case frame.TSeen:
 		h.do(func() { h.sawUpTo(s, f.Offset) })
 	case frame.TAttempt:
 		if s.callee.ID == 0 || s.callee.ID == s.me {
-			s.out.put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrForbidden, Text: "there is nobody to ring"}))
+			s.out.Put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrForbidden, Text: "there is nobody to ring"}))
 			return nil
 		}
 		if wait := s.r.limiters.mayCall(s.me, s.conn.RemoteIP(), s.callee.Login); wait > 0 {
@@ -295,7 +304,7 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 	}
 	select {
 	case s.flying <- struct{}{}:
-	case <-s.out.done:
+	case <-s.out.Done():
 		return nil
 	}
 	s.own.add(f.ID)
@@ -314,7 +323,7 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 			default:
 				s.r.log.Warn("committing a message", "room", h.id, "err", err)
 				s.own.take(f.ID)
-				s.out.put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrStore, ID: f.ID, Text: "the message could not be kept, send it again"}))
+				s.out.Put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrStore, ID: f.ID, Text: "the message could not be kept, send it again"}))
 			}
 		})
 	return nil
@@ -349,13 +358,14 @@ func (i *ids) take(id string) bool {
 func (s *session) pass(now time.Time) string {
 	t := s.ticket
 	t.Expires = now.Add(passLife).Unix()
-	s.passed, s.news = now, s.r.cluster.Changes()
+	s.passed = now
+	s.peers.Store(s.r.cluster.Changes())
 	return t.sealed(s.r.ticketKey)
 }
 
 // ack is called by a step of the room, when m has been taken out of own.
 func (s *session) ack(m chat.Message) {
-	s.out.send(frame.Ack(m.ID, m.Offset, m.At))
+	s.out.Send(frame.Ack(m.ID, m.Offset, m.At))
 }
 
 // sawUpTo notes that a participant has seen the messages up to an offset, and

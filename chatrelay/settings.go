@@ -10,15 +10,10 @@ import (
 	"github.com/chmail/chmail/chatrelay/frame"
 )
 
-// LineRooms is what availability, pushes, blocks and groups use of a
-// store.Store, which documents each.
-type LineRooms interface {
-	Setting(ctx context.Context, key string, make func() ([]byte, error)) ([]byte, error)
+// SettingsStore has what logins have set, blocked and muted.
+type SettingsStore interface {
 	Settings(ctx context.Context, logins ...string) (map[string]chat.Settings, error)
 	ChangeSettings(ctx context.Context, login string, change func(*chat.Settings) error) (chat.Settings, error)
-	PutSubscription(ctx context.Context, login string, sub chat.Subscription, most int) error
-	Subscriptions(ctx context.Context, login string) ([]chat.Subscription, error)
-	DropSubscription(ctx context.Context, login, endpoint string) error
 	Block(ctx context.Context, login, roomID string, participant int64) error
 	UnblockParticipant(ctx context.Context, login, roomID string, participant int64) error
 	Unblock(ctx context.Context, login, who string) error
@@ -27,10 +22,6 @@ type LineRooms interface {
 	Mute(ctx context.Context, login, roomID string, on bool) error
 	Muted(ctx context.Context, login, roomID string) (bool, error)
 	SetGroups(ctx context.Context, groups map[string][]string) error
-	Join(ctx context.Context, login, roomID string) (chat.Participant, error)
-	Missed(ctx context.Context) ([]string, error)
-	NotePushed(ctx context.Context, attemptID string, at time.Time) error
-	Returns(ctx context.Context, login string) ([]time.Duration, error)
 }
 
 // Desk is what a login has set, and what follows from it.
@@ -204,7 +195,7 @@ func (s *session) quietly(f *frame.Frame) (done bool, err error) {
 			return true, nil
 		}
 		now := time.Now().UTC()
-		s.out.put(frame.Ack(f.ID, s.newest(), now))
+		s.out.Put(frame.Ack(f.ID, s.newest(), now))
 		return true, nil
 	case frame.TTyping, frame.TSeen:
 		return true, nil

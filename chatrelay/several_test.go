@@ -11,10 +11,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/attempt"
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/redis"
 )
 
 func TestMain(m *testing.M) {
@@ -27,11 +30,11 @@ func TestMain(m *testing.M) {
 // at the first.
 func newWorlds(t *testing.T, n int, change func(*Options)) []*world {
 	t.Helper()
-	dsn, redis := testpart.Postgres(t), testpart.Redis(t)
+	dsn, server := testpart.Postgres(t), testpart.Redis(t)
 	var list []*world
 	for i := range n {
-		dir, err := presence.OpenRedis(presence.RedisOptions{URL: redis.URL(), Timeout: 2 * time.Second,
-			Ranges: []presence.HostRange{{Host: fmt.Sprintf("127.0.0.%d", i+2), Range: freeRange(t)}}})
+		dir, err := redis.Open(redis.Options{URL: server.URL(), Timeout: 2 * time.Second,
+			Ranges: presence.HostRanges{{Host: fmt.Sprintf("127.0.0.%d", i+2), Range: freeRange(t)}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +50,7 @@ func newWorlds(t *testing.T, n int, change func(*Options)) []*world {
 	for _, w := range list {
 		eventually(t, "every relay knows the others", func() bool { return len(w.relay.Peers()) == n-1 })
 	}
-	list[0].redis = redis
+	list[0].redis = server
 	first := list[0].open()
 	for _, w := range list[1:] {
 		w.room, w.token, w.cc = first.room, first.token, first.cc
@@ -70,7 +73,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 func (w *world) come(e Entry, hello frame.Frame) *client {
 	w.t.Helper()
 	var c *client
-	if e.Endpoints[0].Carrier == CarrierWebTransport {
+	if e.Endpoints[0].Carrier == carrier.WebTransport {
 		c = w.webTransport(e)
 	} else {
 		c = w.dial(e.Endpoints[0].URL)
@@ -125,7 +128,7 @@ func TestRingAcrossRelays(t *testing.T) {
 		t.Fatalf("status %+v", f.Status)
 	}
 	kim.send(frame.Frame{T: frame.TAttempt})
-	if f := kim.state(frame.Ringing); len(f.Attempt.Devices) != 2 {
+	if f := kim.state(attempt.Ringing); len(f.Attempt.Devices) != 2 {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	here.typ(frame.TRing)
@@ -137,7 +140,7 @@ func TestRingAcrossRelays(t *testing.T) {
 	if f := here.typ(frame.TRingEnd); f.Code != frame.EndElsewhere {
 		t.Fatalf("%+v", f)
 	}
-	kim.state(frame.Answered)
+	kim.state(attempt.Answered)
 
 	// The status follows the device at the other relay.
 	here.send(frame.Frame{T: frame.TLeave})
@@ -148,11 +151,11 @@ func TestRingAcrossRelays(t *testing.T) {
 
 	// Off: an alarm at once; and a device that signs on at the other relay rings.
 	kim.send(frame.Frame{T: frame.TAttempt})
-	kim.state(frame.Alarmed)
+	kim.state(attempt.Alarmed)
 	back := other.device("back")
 	second := back.until("a live ring", func(f *frame.Frame) bool { return f.T == frame.TRing && !f.Ring.Waiting }).Ring
 	back.send(frame.Frame{T: frame.TDecline, AttemptID: second.Attempt, Text: "later"})
-	if f := kim.state(frame.Declined); f.Attempt.Words != "later" {
+	if f := kim.state(attempt.Declined); f.Attempt.Words != "later" {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	back.typ(frame.TRingEnd)
@@ -183,7 +186,7 @@ func TestDrain(t *testing.T) {
 	toLee, toKim := lee.typ(frame.TMoved), kim.typ(frame.TMoved)
 	lee = home.moved(toLee, frame.Frame{Epoch: epoch, After: last})
 	kim = home.moved(toKim, frame.Frame{Epoch: epoch, After: last})
-	if f := lee.typ(frame.TWelcome); f.Carrier != CarrierWebTransport {
+	if f := lee.typ(frame.TWelcome); f.Carrier != carrier.WebTransport {
 		t.Errorf("carrier %s after the move", f.Carrier)
 	}
 	kim.typ(frame.TWelcome)
@@ -285,16 +288,18 @@ func TestAttemptOfADeadRelay(t *testing.T) {
 	kim.send(frame.Frame{T: frame.TAttempt})
 	first := desk.typ(frame.TRing).Ring
 	home.stall()
-	home.relay.ports.close() // nobody gets to it any more
+	if err := home.relay.ports.Close(t.Context()); err != nil { // nobody gets to it any more
+		t.Fatal(err)
+	}
 	second := desk.typ(frame.TRing).Ring
 	if second.Attempt != first.Attempt {
 		t.Fatalf("attempt %s, then %s", first.Attempt, second.Attempt)
 	}
 	kim = other.dial(other.relay.opt.Socket)
 	kim.send(frame.Frame{T: frame.THello, Ticket: welcome.Ticket})
-	kim.state(frame.Ringing)
+	kim.state(attempt.Ringing)
 	desk.send(frame.Frame{T: frame.TAnswer, AttemptID: second.Attempt})
-	kim.state(frame.Answered)
+	kim.state(attempt.Answered)
 }
 
 // Without Redis chats go on, a link leads to the room's home over WebSocket, and
@@ -320,7 +325,7 @@ func TestSeveralWithoutRedis(t *testing.T) {
 	desk := home.device("desk")
 	lee.send(frame.Frame{T: frame.TAttempt})
 	desk.typ(frame.TRing)
-	lee.state(frame.Ringing)
+	lee.state(attempt.Ringing)
 
 	home.redis.Start(t)
 	eventually(t, "the same port as before", func() bool {

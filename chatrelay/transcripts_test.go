@@ -15,7 +15,7 @@ import (
 )
 
 // mails waits until so many went to an address.
-func (w *world) mails(addr string, n int) (list []Mail) {
+func (w *world) mails(addr string, n int) (list []chat.ServerMail) {
 	w.t.Helper()
 	eventually(w.t, fmt.Sprintf("%d mails to %s", n, addr), func() bool {
 		list = nil
@@ -34,7 +34,7 @@ func TestTranscriptAndReply(t *testing.T) {
 	w := newWorld(t, talking(t))
 	kim := w.in(w.chat(w.token, 1), frame.Frame{})
 	if kim.typ(frame.TWelcome).Transcript {
-		t.Error("a transcript without a wish")
+		t.Error("a transcript that nobody asked for")
 	}
 	kim.send(frame.Frame{T: frame.TTranscript, On: true, Lang: "ko", Zone: "Asia/Seoul"})
 	if f := kim.typ(frame.TTranscript); !f.On {
@@ -64,23 +64,19 @@ func TestTranscriptAndReply(t *testing.T) {
 		t.Fatalf("Reply-To %s", first.ReplyTo)
 	}
 
-	// Nothing was said: no further transcript. Who comes back sees the wish.
+	// Nothing was said: no further transcript. Who comes back sees what they chose.
 	kim = w.in(w.chat(w.token, 1), frame.Frame{})
 	if !kim.typ(frame.TWelcome).Transcript {
-		t.Error("the wish is forgotten")
+		t.Error("the choice is forgotten")
 	}
 	kim.send(frame.Frame{T: frame.TLeave})
 	host := w.in(w.desk(), frame.Frame{})
 	host.typ(frame.TWelcome)
 
 	answer := func(to, from, id, extra string) error {
-		history := 10
-		if id == "r1@far" { // one with a huge one; many would outlast the host's heartbeat
-			history = 100_000
-		}
 		return w.relay.Reply(t.Context(), to, strings.NewReader("From: Kim <"+from+">\r\nTo: <"+to+">\r\nSubject: Re: x\r\nMessage-ID: <"+id+
 			">\r\nDate: Mon, 1 Jan 2001 00:00:00 +0000\r\n"+extra+"Content-Type: text/plain; charset=utf-8\r\n\r\nBy all means\u202e!\r\n\r\n"+
-			"On Mon, 1 Jan 2001 at 10:00, CHmail <postmaster@mall.example> wrote:\r\n"+strings.ReplaceAll("> "+first.Text, "\n", "\r\n> ")+strings.Repeat("> more\r\n", history)))
+			"On Mon, 1 Jan 2001 at 10:00, CHmail <postmaster@mall.example> wrote:\r\n"+strings.ReplaceAll("> "+first.Text, "\n", "\r\n> ")+strings.Repeat("> more\r\n", 10)))
 	}
 	for range 2 { // it comes twice
 		if err := answer(strings.ToUpper(first.ReplyTo), "Kim@far.example", "r1@far", ""); err != nil {
@@ -101,16 +97,16 @@ func TestTranscriptAndReply(t *testing.T) {
 		to, from string
 		want     error
 	}{
-		"another sender": {first.ReplyTo, "eve@far.example", ErrSender},
+		"another sender": {first.ReplyTo, "eve@far.example", transcript.ErrSender},
 		"a bad seal":     {strings.Replace(first.ReplyTo, "@", "a@", 1), "kim@far.example", transcript.ErrAddress},
 		"another domain": {strings.Replace(first.ReplyTo, "mall.example", "far.example", 1), "kim@far.example", transcript.ErrAddress},
 	} {
 		err := answer(c.to, c.from, name+"@far", "")
-		if !errors.Is(err, c.want) || Refused(err) == "" {
-			t.Errorf("%s: %v, %q", name, err, Refused(err))
+		if !errors.Is(err, c.want) || transcript.Refusal(err) == "" {
+			t.Errorf("%s: %v, %q", name, err, transcript.Refusal(err))
 		}
 	}
-	old, err := w.relay.talks.sealer.Seal(transcript.Address{Room: w.room, Participant: m.From, Expires: time.Now().Add(-2 * time.Hour)})
+	old, err := w.relay.answers.Sealer.Seal(transcript.Address{Room: w.room, Participant: m.From, Expires: time.Now().Add(-2 * time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,35 +153,5 @@ func TestTranscriptSurvivesItsRelay(t *testing.T) {
 	// Its reply address is good at this relay too.
 	if _, err := other.relay.ReplyAddress(t.Context(), m.ReplyTo); err != nil {
 		t.Error(err)
-	}
-}
-
-// Two people of one name are told apart; what is no line has none.
-func TestTranscriptWords(t *testing.T) {
-	t.Parallel()
-	info := chat.Info{Participants: []chat.Participant{
-		{ID: 1, Person: chat.Person{Name: "Kim", Addr: "a@far.example"}}, {ID: 2, Person: chat.Person{Name: "Kim", Addr: "b@far.example"}},
-		{ID: 3, Person: chat.Person{Name: "Lee"}, Guest: true}, {ID: 4, Person: chat.Person{Addr: "c@far.example"}},
-	}}
-	names := namesOf(info)
-	for id, want := range map[int64]string{1: "Kim <a@far.example>", 2: "Kim <b@far.example>", 3: "Lee (guest)", 4: "c@far.example"} {
-		if names[id] != want {
-			t.Errorf("%d is called %q", id, names[id])
-		}
-	}
-	for _, c := range []struct {
-		m          chat.Message
-		lang, want string
-	}{
-		{chat.Message{Kind: chat.KindNote, From: 3, Text: "declined\nin a\nmeeting"}, "en", "Lee (guest) could not talk: in a meeting"},
-		{chat.Message{Kind: chat.KindNote, From: 4, Text: "alarmed"}, "ko", "c@far.example님에게 알림을 보냈습니다"},
-		{chat.Message{Kind: chat.KindMail, From: 4, Text: "Order %s"}, "", "c@far.example wrote a mail: Order %s"},
-		{chat.Message{Kind: chat.KindNote, From: 4, Text: "unheard of"}, "en", ""},
-		{chat.Message{Kind: chat.KindNote, From: 4, Text: "mail"}, "en", ""},
-		{chat.Message{Kind: chat.KindEdit, From: 4, Text: "x", Ref: 1}, "en", ""},
-	} {
-		if l, ok := scriptLine(c.m, names, c.lang); l.Text != c.want && ok || ok != (c.want != "") {
-			t.Errorf("%+v: %q, %v", c.m, l.Text, ok)
-		}
 	}
 }

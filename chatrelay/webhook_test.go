@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/notify"
 )
 
 // hookCall is a call of a webhook.
@@ -41,12 +42,12 @@ func TestWebhooks(t *testing.T) {
 	}))
 	defer server.Close()
 	w := newWorld(t, func(o *Options) {
-		o.Webhooks = []Webhook{
-			{URL: server.URL + "/json", Format: HookJSON, Secret: "s3cret"},
-			{URL: server.URL + "/ntfy", Format: HookNtfy, Secret: "token", For: []string{"host@mall.example"}},
-			{URL: server.URL + "/mm", Format: HookMattermost},
-			{URL: server.URL + "/gone", Format: HookJSON},
-			{URL: server.URL + "/other", Format: HookJSON, For: []string{"other@mall.example"}},
+		o.Webhooks = []notify.Webhook{
+			{URL: server.URL + "/json", Format: notify.HookJSON, Secret: "s3cret"},
+			{URL: server.URL + "/ntfy", Format: notify.HookNtfy, Secret: "token", For: []string{"host@mall.example"}},
+			{URL: server.URL + "/mm", Format: notify.HookMattermost},
+			{URL: server.URL + "/gone", Format: notify.HookJSON},
+			{URL: server.URL + "/other", Format: notify.HookJSON, For: []string{"other@mall.example"}},
 		}
 	})
 	kim := w.in(w.chat(w.token, 1), frame.Frame{})
@@ -93,23 +94,5 @@ func TestWebhooks(t *testing.T) {
 	var text struct{ Text string }
 	if c := got["/mm"][0]; json.Unmarshal([]byte(c.body), &text) != nil || !strings.Contains(text.Text, "**Kim wants to chat with host") {
 		t.Errorf("Mattermost got %s", c.body)
-	}
-}
-
-func TestWebhookChecks(t *testing.T) {
-	t.Parallel()
-	for url, ok := range map[string]bool{
-		"https://ntfy.example/x": true, "http://127.0.0.1:8080/x": true, "http://localhost/x": true, "http://[::1]/x": true,
-		"http://ntfy.example/x": false, "http://10.0.0.1/": false, "https://a:b@ntfy.example/": false, "ftp://x/": false, "https:x": false, "": false,
-	} {
-		if err := (Webhook{URL: url, Format: HookJSON}).Check(); (err == nil) != ok {
-			t.Errorf("%s: %v", url, err)
-		}
-	}
-	if (Webhook{URL: "https://x/", Format: "xml"}).Check() == nil || (Webhook{URL: "https://x/", Format: HookMattermost, Secret: "x"}).Check() == nil {
-		t.Error("a format or a secret that cannot be")
-	}
-	if got := plainMarkdown("@all [x](y) *b*"); got != "@\u200ball \\[x\\]\\(y\\) \\*b\\*" {
-		t.Errorf("%q", got)
 	}
 }

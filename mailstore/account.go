@@ -146,80 +146,71 @@ func (s *Store) load(a *account) error {
 	if a.loaded {
 		return nil
 	}
-	v, closer, err := s.db.Get(accountKey(a.login))
-	switch {
-	case errors.Is(err, pebble.ErrNotFound):
-		a.loaded = true
-		return nil
-	case err != nil:
-		return fmt.Errorf("reading account %s: %w", a.login, err)
+	var id uint64
+	exists, err := s.get(s.db, accountKey(a.login), func(v []byte) (err error) {
+		id, _, err = decodeAccount(v)
+		return err
+	})
+	var boxes map[string]*mailbox
+	if err == nil && exists {
+		boxes, err = s.loadMailboxes(s.db, id)
 	}
-	id, _, err := decodeAccount(v)
-	if err = errors.Join(err, closer.Close()); err != nil {
-		return fmt.Errorf("reading account %s: %w", a.login, err)
-	}
-	boxes, err := s.loadMailboxes(s.db, id)
 	if err != nil {
 		return fmt.Errorf("reading account %s: %w", a.login, err)
 	}
-	a.id, a.boxes, a.exists, a.loaded = id, boxes, true, true
+	a.id, a.boxes, a.exists, a.loaded = id, boxes, exists, true
 	return nil
 }
 
 // loadMailboxes reads the mailboxes of an account, by name.
 func (s *Store) loadMailboxes(r pebble.Reader, account uint64) (map[string]*mailbox, error) {
 	prefix := idKey(keyMailbox, account)
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
-	if err != nil {
-		return nil, err
-	}
 	boxes := make(map[string]*mailbox)
-	for it.First(); it.Valid(); it.Next() {
-		box := &mailbox{name: string(it.Key()[len(prefix):])}
-		if box.mailboxRecord, err = decodeMailbox(it.Value()); err == nil {
+	err := s.each(r, prefix, after(prefix), func(key, value []byte) (enough bool, err error) {
+		box := &mailbox{name: string(key[len(prefix):])}
+		if box.mailboxRecord, err = decodeMailbox(value); err == nil {
 			box.counters, err = s.loadCounters(r, box.id)
 		}
 		if err != nil {
-			_ = it.Close()
-			return nil, fmt.Errorf("mailbox %q: %w", box.name, err)
+			return false, fmt.Errorf("mailbox %q: %w", box.name, err)
 		}
 		boxes[box.name] = box
-	}
-	return boxes, it.Close()
+		return false, nil
+	})
+	return boxes, err
 }
 
-func (s *Store) loadCounters(r pebble.Reader, mailbox uint64) (counters, error) {
-	v, closer, err := r.Get(idKey(keyCounters, mailbox))
+func (s *Store) loadCounters(r pebble.Reader, mailbox uint64) (c counters, err error) {
+	found, err := s.get(r, idKey(keyCounters, mailbox), func(v []byte) (err error) {
+		c, err = decodeCounters(v)
+		return err
+	})
+	if err == nil && !found {
+		err = errRecord
+	}
 	if err != nil {
 		return counters{}, fmt.Errorf("counters: %w", err)
 	}
-	defer closer.Close()
-	c, err := decodeCounters(v)
 	if c.epoch < s.epoch { // UIDs of before the crash may have been seen
 		c.next += uint32(s.epoch-c.epoch) * uidSkip
 		c.epoch = s.epoch
 	}
-	return c, err
+	return c, nil
 }
 
 // eachAccount calls do for every account, in the order of their logins.
 func (s *Store) eachAccount(do func(login string, id uint64) error) error {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyAccount}, UpperBound: []byte{keyAccount + 1}})
-	if err != nil {
-		return err
-	}
-	for it.First(); it.Valid(); it.Next() {
-		login := string(it.Key()[1:])
-		id, _, err := decodeAccount(it.Value())
+	return s.eachOf(s.db, keyAccount, func(key, value []byte) error {
+		login := string(key[1:])
+		id, _, err := decodeAccount(value)
 		if err == nil {
 			err = do(login, id)
 		}
 		if err != nil {
-			_ = it.Close()
 			return fmt.Errorf("account %s: %w", login, err)
 		}
-	}
-	return it.Close()
+		return nil
+	})
 }
 
 // Accounts lists the logins, sorted.

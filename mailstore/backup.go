@@ -68,12 +68,7 @@ func (s *Store) Backup(ctx context.Context, dir string) (err error) {
 			return err
 		}
 	}
-	f, err := s.fs.Create(s.fs.PathJoin(dir, "FORMAT"), vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(f, "%d\n", formatVersion)
-	return errors.Join(err, f.Sync(), f.Close(), syncDir(s.fs, dir))
+	return s.makeFormat(dir)
 }
 
 // Stats are figures of the whole store.
@@ -107,7 +102,7 @@ func (s *Store) Stats() (Stats, error) {
 		}
 		return err
 	})
-	if err := errors.Join(err, eachKey(view, keyFile, func(_, _ []byte) { st.Files++ })); err != nil {
+	if err := errors.Join(err, s.eachOf(view, keyFile, func(_, _ []byte) error { st.Files++; return nil })); err != nil {
 		return Stats{}, fmt.Errorf("counting the mail store: %w", err)
 	}
 	m := s.db.Metrics()

@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"os"
 	"strconv"
 	"sync"
 
@@ -19,76 +21,163 @@ func appendCount(b []byte, n int) []byte { return binary.AppendUvarint(b, uint64
 // readBuffers hold a chunk, or as much of a file, for their readers.
 var readBuffers = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
-// Reader streams one message: it holds at most one chunk of it, or an open
-// file. A message that is removed meanwhile ends in ErrNoMessage, unless it is
-// a file.
+// Reader streams one message: it holds at most one piece of its body, or an
+// open file. Octets that cannot be read are an error that wraps ErrDamaged; a
+// message that is removed meanwhile ends in ErrNoMessage, unless it is a file.
 type Reader struct {
-	s    *Store
-	m    *message
-	at   int64 // position in the message
-	held []byte
-	buf  *[chunkSize]byte // of readBuffers; nil while it was not needed
-	file vfs.File
+	s       *Store
+	mailbox uint64
+	uid     uint32
+	m       *message
+	at      int64            // position in the message
+	buf     *[chunkSize]byte // of readBuffers; nil while it was not needed
+	start   int64            // of piece in the body, a multiple of chunkSize
+	piece   []byte           // in buf
+	file    vfs.File
+	fault   error // the first one
 }
 
-func (s *Store) reader(m *message) *Reader { return &Reader{s: s, m: m} }
+func (s *Store) reader(mailbox uint64, uid uint32, m *message) *Reader {
+	return &Reader{s: s, mailbox: mailbox, uid: uid, m: m}
+}
 
 // Len is the octets that are left.
 func (r *Reader) Len() int { return int(r.m.size() - r.at) }
 
 // Skip goes n octets on without reading them.
-func (r *Reader) Skip(n int64) {
-	r.at = min(r.at+n, r.m.size())
-	r.held = nil
+func (r *Reader) Skip(n int64) { r.at = min(r.at+n, r.m.size()) }
+
+// Fault is the first error of reading, which who reads through others' code
+// may not be told.
+func (r *Reader) Fault() error { return r.fault }
+
+// Check reads what is to be sent before its first octet is sent: all of the
+// body, which is compared with its checksum, or the octets at the position.
+func (r *Reader) Check(whole bool) error {
+	if !whole {
+		_, err := r.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return err
+	}
+	var sum uint32
+	for at := int64(0); at < r.m.octets; at += chunkSize {
+		b, err := r.body(at)
+		if err != nil {
+			return err
+		}
+		sum = crc32.Update(sum, castagnoli, b)
+	}
+	if sum != r.m.crc {
+		return r.fail(fmt.Errorf("%w: the checksum of body %x differs", ErrDamaged, r.m.body))
+	}
+	if r.m.octets > chunkSize {
+		_ = r.Close() // what is not read after all leaves nothing open
+	}
+	return nil
 }
 
 // next returns the octets at the position, as many as are at hand; io.EOF at
 // the end.
 func (r *Reader) next() ([]byte, error) {
-	if r.at >= r.m.size() {
+	switch at := r.at - int64(len(r.m.prefix)); {
+	case r.at >= r.m.size():
 		return nil, io.EOF
+	case at < 0:
+		return r.m.prefix[r.at:], nil
+	default:
+		return r.body(at)
 	}
-	if len(r.held) > 0 {
-		return r.held, nil
+}
+
+// body returns the octets of the body from a position up to the end of the
+// piece that it is in.
+func (r *Reader) body(at int64) ([]byte, error) {
+	if r.piece == nil || at < r.start || at >= r.start+int64(len(r.piece)) {
+		if err := r.load(at - at%chunkSize); err != nil {
+			return nil, r.fail(err)
+		}
 	}
-	if r.at < int64(len(r.m.prefix)) {
-		r.held = r.m.prefix[r.at:]
-		return r.held, nil
-	}
+	return r.piece[at-r.start:], nil
+}
+
+// load reads the piece that begins at start.
+func (r *Reader) load(start int64) (err error) {
+	defer r.s.rescue(&err)
 	if r.buf == nil {
 		r.buf = readBuffers.Get().(*[chunkSize]byte)
 	}
-	var err error
-	if at := r.at - int64(len(r.m.prefix)); r.m.file() {
-		r.held, err = r.nextOfFile(at)
+	r.start = start
+	r.piece = r.buf[:min(chunkSize, r.m.octets-start)]
+	n := 0
+	if r.m.file() {
+		n, err = r.readFile(r.piece, start)
 	} else {
-		r.held, err = r.s.chunk(r.m.body, uint32(at/chunkSize), r.buf[:0])
-		r.held = r.held[min(int(at%chunkSize), len(r.held)):]
+		n, err = r.readChunk(r.piece, start)
 	}
-	if err == nil && len(r.held) == 0 {
-		err = fmt.Errorf("body %x is cut short: %w", r.m.body, io.ErrUnexpectedEOF)
+	if err == nil && n != len(r.piece) {
+		err = fmt.Errorf("%w: body %x is cut short at %d", ErrDamaged, r.m.body, start+int64(n))
 	}
-	return r.held, err
+	if err != nil {
+		r.piece = nil
+	}
+	return err
 }
 
-func (r *Reader) nextOfFile(at int64) ([]byte, error) {
+func (r *Reader) readFile(p []byte, at int64) (n int, err error) {
 	if r.file == nil {
 		f, err := r.s.fs.Open(r.s.bodyPath(r.m.body))
+		if errors.Is(err, os.ErrNotExist) {
+			if err := r.s.enter(); err != nil {
+				return 0, err
+			}
+			defer r.s.leave()
+			return 0, r.gone("the file of body %x is missing")
+		}
 		if err != nil {
-			return nil, fmt.Errorf("opening a body: %w", err)
+			return 0, fmt.Errorf("%w: opening body %x: %w", ErrDamaged, r.m.body, err)
 		}
 		r.file = f
 	}
-	n, err := r.file.ReadAt(r.buf[:min(chunkSize, r.m.octets-at)], at)
-	if n > 0 || errors.Is(err, io.EOF) {
-		err = nil
+	if n, err = r.file.ReadAt(p, at); err != nil && !errors.Is(err, io.EOF) {
+		return n, fmt.Errorf("%w: reading body %x: %w", ErrDamaged, r.m.body, err)
 	}
-	return r.buf[:n], err
+	return n, nil
+}
+
+func (r *Reader) readChunk(p []byte, at int64) (n int, err error) {
+	if err := r.s.enter(); err != nil {
+		return 0, err
+	}
+	defer r.s.leave()
+	found, err := r.s.get(r.s.db, chunkKey(r.m.body, uint32(at/chunkSize)), func(v []byte) error {
+		n = copy(p, v)
+		return nil
+	})
+	if err == nil && !found {
+		err = r.gone("a part of body %x is missing")
+	}
+	return n, err
+}
+
+// gone tells a message that was removed meanwhile from one that lost its body.
+func (r *Reader) gone(damage string) error {
+	if _, err := r.s.message(r.s.db, r.mailbox, r.uid); errors.Is(err, ErrNoMessage) {
+		return err
+	}
+	return fmt.Errorf("%w: "+damage, ErrDamaged, r.m.body)
+}
+
+func (r *Reader) fail(err error) error {
+	if r.fault == nil {
+		r.fault = err
+	}
+	return err
 }
 
 // passed notes that n octets of what next returned were used.
 func (r *Reader) passed(n int) {
-	r.held = r.held[n:]
 	r.at += int64(n)
 	if r.at >= r.m.size() {
 		_ = r.Close()
@@ -126,7 +215,7 @@ func (r *Reader) WriteTo(w io.Writer) (total int64, err error) {
 
 // Close lets go of the file and the buffer.
 func (r *Reader) Close() error {
-	r.held = nil
+	r.piece = nil
 	if r.buf != nil {
 		readBuffers.Put(r.buf)
 		r.buf = nil
@@ -137,22 +226,6 @@ func (r *Reader) Close() error {
 	f := r.file
 	r.file = nil
 	return f.Close()
-}
-
-// chunk appends a part of a body to b.
-func (s *Store) chunk(body uint64, n uint32, b []byte) ([]byte, error) {
-	if err := s.enter(); err != nil {
-		return nil, err
-	}
-	defer s.leave()
-	v, closer, err := s.db.Get(chunkKey(body, n))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, ErrNoMessage
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading body %x: %w", body, err)
-	}
-	return append(b, v...), closer.Close()
 }
 
 // drop removes one message's use of its body with b, and returns the body's id

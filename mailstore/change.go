@@ -24,7 +24,7 @@ type entry struct {
 func (m *Mailbox) entries(uids []uint32) ([]entry, error) {
 	found := make([]entry, 0, len(uids))
 	for _, uid := range uids {
-		msg, err := m.s.message(m.id, uid)
+		msg, err := m.s.message(m.s.db, m.id, uid)
 		if errors.Is(err, ErrNoMessage) {
 			continue
 		}
@@ -57,57 +57,12 @@ func (s *Store) commit(b *pebble.Batch) (wait func() error, err error) {
 // is synced. UIDs of messages that are gone already are no failure. Its error
 // wraps ErrInUse while another one holds the maildrop.
 func (m *Mailbox) remove(uids []uint32) (removed int, err error) {
+	defer m.s.rescue(&err)
 	if err := m.begin(); err != nil {
 		return 0, err
 	}
-	if m.box.maildrop && !m.held {
-		m.end()
-		return 0, fmt.Errorf("a POP3 session has the mailbox: %w", ErrInUse)
-	}
-	found, err := m.entries(uids)
-	if err != nil || len(found) == 0 {
-		m.end()
-		return 0, err
-	}
-	b := m.s.db.NewBatch()
-	c := m.box.counters
-	var octets int64
-	var files []uint64
-	counts := make(map[uint64]int)
-	sharing := slices.ContainsFunc(found, func(e entry) bool { return e.msg.shared() })
-	if sharing {
-		m.s.shared.Lock()
-	}
-	for _, e := range found {
-		file, dropErr := m.s.drop(b, e.msg, counts)
-		if err = errors.Join(dropErr, b.Delete(messageKey(m.id, e.uid), nil)); err != nil {
-			break
-		}
-		if file != 0 {
-			files = append(files, file)
-		}
-		c.take(e.msg, -1)
-		octets += e.msg.wireSize()
-	}
-	var wait func() error
-	if err == nil {
-		if err = b.Set(idKey(keyCounters, m.id), c.encode(), nil); err == nil {
-			wait, err = m.s.commit(b)
-		}
-	}
-	if sharing {
-		m.s.shared.Unlock()
-	}
-	if err == nil {
-		m.box.counters = c
-		m.s.grew(m.a.login, -octets)
-		gone := uidsOf(found)
-		for w := range m.box.watchers {
-			w.removed(gone)
-		}
-	}
-	m.a.mu.Unlock()
 	defer m.s.leave()
+	removed, files, wait, err := m.removeLocked(uids)
 	if err == nil {
 		err = wait()
 	}
@@ -115,8 +70,54 @@ func (m *Mailbox) remove(uids []uint32) (removed int, err error) {
 		return 0, fmt.Errorf("removing messages: %w", err)
 	}
 	m.s.removeFiles(files)
-	metricRemoved.Add(float64(len(found)))
-	return len(found), nil
+	metricRemoved.Add(float64(removed))
+	return removed, nil
+}
+
+// removeLocked removes the messages and unlocks the account. The files are to
+// be removed once the removal is synced, which wait waits for.
+func (m *Mailbox) removeLocked(uids []uint32) (removed int, files []uint64, wait func() error, err error) {
+	s := m.s
+	defer m.a.mu.Unlock()
+	if m.box.maildrop && !m.held {
+		return 0, nil, nil, fmt.Errorf("a POP3 session has the mailbox: %w", ErrInUse)
+	}
+	found, err := m.entries(uids)
+	if err != nil || len(found) == 0 {
+		return 0, nil, func() error { return nil }, err
+	}
+	b := s.db.NewBatch()
+	c := m.box.counters
+	var octets int64
+	counts := make(map[uint64]int)
+	if slices.ContainsFunc(found, func(e entry) bool { return e.msg.shared() }) {
+		s.shared.Lock()
+		defer s.shared.Unlock()
+	}
+	for _, e := range found {
+		file, dropErr := s.drop(b, e.msg, counts)
+		if err = errors.Join(dropErr, b.Delete(messageKey(m.id, e.uid), nil)); err != nil {
+			return 0, nil, nil, errors.Join(err, b.Close())
+		}
+		if file != 0 {
+			files = append(files, file)
+		}
+		c.take(e.msg, -1)
+		octets += e.msg.wireSize()
+	}
+	if err = b.Set(idKey(keyCounters, m.id), c.encode(), nil); err != nil {
+		return 0, nil, nil, errors.Join(err, b.Close())
+	}
+	if wait, err = s.commit(b); err != nil {
+		return 0, nil, nil, err
+	}
+	m.box.counters = c
+	s.grew(m.a.login, -octets)
+	gone := uidsOf(found)
+	for w := range m.box.watchers {
+		w.removed(gone)
+	}
+	return len(found), files, wait, nil
 }
 
 // flagChange is what to do with flags: RFC 3501 section 6.4.6.
@@ -130,15 +131,31 @@ const (
 
 // changeFlags changes the flags of messages and returns them as they are then,
 // synced. silent is not told of it, other watchers are.
-func (m *Mailbox) changeFlags(uids []uint32, op flagChange, flags []string, silent watcher) ([]entry, error) {
-	bits, keywords := parseFlags(flags)
+func (m *Mailbox) changeFlags(uids []uint32, op flagChange, flags []string, silent watcher) (
+	changed []entry, err error) {
+	defer m.s.rescue(&err)
 	if err := m.begin(); err != nil {
 		return nil, err
 	}
-	found, err := m.entries(uids)
+	defer m.s.leave()
+	changed, wait, err := m.changeFlagsLocked(uids, op, flags, silent)
+	if err == nil {
+		err = wait()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("changing flags: %w", err)
+	}
+	return changed, nil
+}
+
+// changeFlagsLocked changes the flags and unlocks the account.
+func (m *Mailbox) changeFlagsLocked(uids []uint32, op flagChange, flags []string, silent watcher) (
+	found []entry, wait func() error, err error) {
+	defer m.a.mu.Unlock()
+	bits, keywords := parseFlags(flags)
+	found, err = m.entries(uids)
 	if err != nil || len(found) == 0 {
-		m.end()
-		return nil, err
+		return nil, func() error { return nil }, err
 	}
 	b := m.s.db.NewBatch()
 	c := m.box.counters
@@ -151,31 +168,21 @@ func (m *Mailbox) changeFlags(uids []uint32, op flagChange, flags []string, sile
 		}
 		err = errors.Join(err, b.Set(messageKey(m.id, e.uid), e.msg.encode(), nil))
 	}
-	var wait func() error
-	if err == nil {
-		if err = b.Set(idKey(keyCounters, m.id), c.encode(), nil); err == nil {
-			wait, err = m.s.commit(b)
-		}
+	if err = errors.Join(err, b.Set(idKey(keyCounters, m.id), c.encode(), nil)); err != nil {
+		return nil, nil, errors.Join(err, b.Close())
 	}
-	if err == nil {
-		m.box.counters = c
-		for w := range m.box.watchers {
-			for _, e := range found {
-				if w != silent {
-					w.changed(e.uid)
-				}
+	if wait, err = m.s.commit(b); err != nil {
+		return nil, nil, err
+	}
+	m.box.counters = c
+	for w := range m.box.watchers {
+		for _, e := range found {
+			if w != silent {
+				w.changed(e.uid)
 			}
 		}
 	}
-	m.a.mu.Unlock()
-	defer m.s.leave()
-	if err == nil {
-		err = wait()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("changing flags: %w", err)
-	}
-	return found, nil
+	return found, wait, nil
 }
 
 func (m *message) change(op flagChange, bits uint16, keywords []string) {
@@ -197,7 +204,8 @@ func (m *message) change(op flagChange, bits uint16, keywords []string) {
 
 // transfer copies messages to the end of another mailbox of the account, or
 // moves them there (RFC 6851), all or none, and returns when that is synced.
-func (m *Mailbox) transfer(uids []uint32, name string, move bool) error {
+func (m *Mailbox) transfer(uids []uint32, name string, move bool) (err error) {
+	defer m.s.rescue(&err)
 	if err := m.begin(); err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ package mailstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -102,20 +101,16 @@ type checkedAccount struct {
 
 func (c *checker) run() error {
 	var accounts []checkedAccount
-	it, err := c.view.NewIter(&pebble.IterOptions{LowerBound: []byte{keyAccount}, UpperBound: []byte{keyAccount + 1}})
-	if err != nil {
-		return err
-	}
-	for it.First(); it.Valid(); it.Next() {
-		login := string(it.Key()[1:])
-		id, _, err := decodeAccount(it.Value())
+	err := c.s.eachOf(c.view, keyAccount, func(key, value []byte) error {
+		login := string(key[1:])
+		id, _, err := decodeAccount(value)
 		var boxes map[string]*mailbox
 		if err == nil {
 			boxes, err = c.s.loadMailboxes(c.view, id)
 		}
 		if err != nil {
 			c.problem(Problem{Login: login, What: "the account cannot be read: " + err.Error()})
-			continue
+			return nil
 		}
 		accounts = append(accounts, checkedAccount{login, boxes})
 		c.report.Accounts++
@@ -123,8 +118,9 @@ func (c *checker) run() error {
 			c.all += int(box.count)
 			c.owned[box.id] = true
 		}
-	}
-	if err := it.Close(); err != nil {
+		return nil
+	})
+	if err != nil {
 		c.problem(Problem{What: "the list of accounts cannot be read: " + err.Error()})
 	}
 	for _, a := range accounts {
@@ -136,7 +132,8 @@ func (c *checker) run() error {
 	}
 	c.trash()
 	c.sharing()
-	return c.bodies()
+	c.bodies()
+	return nil
 }
 
 func (c *checker) mailbox(login string, box *mailbox) error {
@@ -158,28 +155,14 @@ func (c *checker) mailbox(login string, box *mailbox) error {
 		return c.ctx.Err() == nil
 	}
 	damaged := false
-	err := c.s.scan(c.view, box.id, 0, math.MaxUint32, look)
+	err := c.s.scan(c.view, box.id, 0, math.MaxUint32, look, func(uid uint32, err error) {
+		damaged = true
+		c.problem(Problem{Login: login, Mailbox: box.name, UID: uid, What: "the index cannot be read: " + err.Error()})
+	})
 	if err != nil {
-		// A damaged block hides the messages in it: ask for each by its UID.
 		damaged = true
 		at.What = "a part of the index cannot be read: " + err.Error()
 		c.problem(at)
-		for uid := sum.next; uid < box.next && c.ctx.Err() == nil; uid++ {
-			v, closer, err := c.view.Get(messageKey(box.id, uid))
-			if errors.Is(err, pebble.ErrNotFound) {
-				continue
-			}
-			var m *message
-			if err == nil {
-				m, err = decodeMessage(v)
-				_ = closer.Close()
-			}
-			if err != nil {
-				c.problem(Problem{Login: login, Mailbox: box.name, UID: uid, What: "the index cannot be read: " + err.Error()})
-				continue
-			}
-			look(uid, m)
-		}
 	}
 	if err := c.ctx.Err(); err != nil {
 		return err
@@ -232,16 +215,17 @@ func (c *checker) read(m *message) string {
 		crc = sum.Sum32()
 	} else {
 		for n := range chunks(m.octets) {
-			v, closer, err := c.view.Get(chunkKey(m.body, n))
-			if errors.Is(err, pebble.ErrNotFound) {
-				return "a part of its body is missing"
-			}
+			found, err := c.s.get(c.view, chunkKey(m.body, n), func(v []byte) error {
+				octets += int64(len(v))
+				crc = crc32.Update(crc, castagnoli, v)
+				return nil
+			})
 			if err != nil {
 				return "its body cannot be read: " + err.Error()
 			}
-			octets += int64(len(v))
-			crc = crc32.Update(crc, castagnoli, v)
-			_ = closer.Close()
+			if !found {
+				return "a part of its body is missing"
+			}
 		}
 	}
 	switch {
@@ -255,7 +239,7 @@ func (c *checker) read(m *message) string {
 
 // trash counts what removed mailboxes still hold of shared bodies and files.
 func (c *checker) trash() {
-	err := eachKey(c.view, keyTrash, func(key, _ []byte) {
+	err := c.s.eachOf(c.view, keyTrash, func(key, _ []byte) error {
 		box := idOf(key)
 		c.owned[box] = true
 		err := c.s.scan(c.view, box, 0, math.MaxUint32, func(_ uint32, m *message) bool {
@@ -266,10 +250,11 @@ func (c *checker) trash() {
 				c.files[m.body] = true
 			}
 			return true
-		})
+		}, nil)
 		if err != nil {
 			c.problem(Problem{What: "a removed mailbox cannot be read: " + err.Error()})
 		}
+		return nil
 	})
 	if err != nil {
 		c.problem(Problem{What: "removed mailboxes cannot be read: " + err.Error()})
@@ -278,13 +263,14 @@ func (c *checker) trash() {
 
 // sharing compares how often bodies are shared with their counts.
 func (c *checker) sharing() {
-	err := eachKey(c.view, keyShares, func(key, value []byte) {
+	err := c.s.eachOf(c.view, keyShares, func(key, value []byte) error {
 		r := record{b: value}
 		want, have := int(r.uvarint()), c.shares[idOf(key)]
 		if want != have {
 			c.problem(Problem{What: fmt.Sprintf("body %x counts %d messages and has %d", idOf(key), want, have)})
 		}
 		delete(c.shares, idOf(key))
+		return nil
 	})
 	if err != nil {
 		c.problem(Problem{What: "counts of shared bodies cannot be read: " + err.Error()})
@@ -295,40 +281,30 @@ func (c *checker) sharing() {
 }
 
 // bodies looks for messages and files that no mailbox has.
-func (c *checker) bodies() error {
-	err := eachKey(c.view, keyFile, func(key, _ []byte) {
+func (c *checker) bodies() {
+	err := c.s.eachOf(c.view, keyFile, func(key, _ []byte) error {
 		if !c.files[idOf(key)] {
 			c.problem(Problem{What: fmt.Sprintf("file of body %x has no message", idOf(key))})
 		}
+		return nil
 	})
 	if err != nil {
 		c.problem(Problem{What: "the list of files cannot be read: " + err.Error()})
 	}
 	// One seek a mailbox finds messages whose mailbox is gone.
-	it, err := c.view.NewIter(&pebble.IterOptions{LowerBound: []byte{keyMessage}, UpperBound: []byte{keyMessage + 1}})
-	if err != nil {
-		return err
-	}
-	for ok := it.First(); ok; {
-		box := idOf(it.Key())
-		if !c.owned[box] {
-			c.problem(Problem{What: fmt.Sprintf("messages of mailbox %d belong to no account", box)})
+	for from, more := []byte{keyMessage}, true; more; {
+		more = false
+		err := c.s.each(c.view, from, []byte{keyMessage + 1}, func(key, _ []byte) (enough bool, err error) {
+			box := idOf(key)
+			if !c.owned[box] {
+				c.problem(Problem{What: fmt.Sprintf("messages of mailbox %d belong to no account", box)})
+			}
+			from, more = idKey(keyMessage, box+1), true
+			return true, nil
+		})
+		if err != nil {
+			c.problem(Problem{What: "the index of messages cannot be read: " + err.Error()})
+			return
 		}
-		ok = it.SeekGE(idKey(keyMessage, box+1))
 	}
-	if err := it.Close(); err != nil {
-		c.problem(Problem{What: "the index of messages cannot be read: " + err.Error()})
-	}
-	return nil
-}
-
-func eachKey(r pebble.Reader, kind byte, do func(key, value []byte)) error {
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
-	if err != nil {
-		return err
-	}
-	for it.First(); it.Valid(); it.Next() {
-		do(it.Key(), it.Value())
-	}
-	return it.Close()
 }

@@ -32,13 +32,13 @@ func (s *Store) wakeCleaner() {
 // mailboxes as they come, until the store closes.
 func (s *Store) clean() {
 	if err := s.removeOrphans(); err != nil && !errors.Is(err, ErrClosed) {
-		s.o.Log.Error("mailstore: looking for orphans", err)
+		s.o.Log.Error("mailstore: looking for orphans", "err", err)
 	}
 	for {
 		err := s.emptyTrash()
 		var again <-chan time.Time
 		if err != nil && s.ctx.Err() == nil {
-			s.o.Log.Error("mailstore: emptying removed mailboxes", err)
+			s.o.Log.Error("mailstore: emptying removed mailboxes", "err", err)
 			again = time.After(cleanRetry)
 		}
 		select {
@@ -73,14 +73,7 @@ func (s *Store) removeOrphans() error {
 }
 
 func (s *Store) has(key []byte) (bool, error) {
-	_, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return true, closer.Close()
+	return s.get(s.db, key, func([]byte) error { return nil })
 }
 
 func (s *Store) emptyTrash() error {
@@ -94,34 +87,42 @@ func (s *Store) emptyTrash() error {
 
 // emptySome removes some messages of one removed mailbox.
 func (s *Store) emptySome() (more bool, err error) {
+	defer s.rescue(&err)
 	if err := s.enter(); err != nil {
 		return false, nil // closed: the next start goes on
 	}
 	defer s.leave()
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyTrash}, UpperBound: []byte{keyTrash + 1}})
-	if err != nil {
-		return false, err
-	}
-	if !it.First() {
-		return false, it.Close()
-	}
-	box := idOf(it.Key())
-	if err := it.Close(); err != nil {
+	var box uint64
+	err = s.each(s.db, []byte{keyTrash}, []byte{keyTrash + 1}, func(key, _ []byte) (enough bool, err error) {
+		box = idOf(key)
+		return true, nil
+	})
+	if err != nil || box == 0 {
 		return false, err
 	}
 	var found []entry
 	err = s.scan(s.db, box, 0, math.MaxUint32, func(uid uint32, m *message) bool {
 		found = append(found, entry{uid, m})
 		return len(found) < cleanBatch
-	})
+	}, nil) // a removed mailbox has no counters
 	if err != nil {
 		return false, err
 	}
+	files, err := s.removeTrash(box, found)
+	if err == nil {
+		s.removeFiles(files)
+	}
+	return true, err
+}
+
+// removeTrash removes messages of a removed mailbox, and the mailbox with the
+// last of them. The files are to be removed then.
+func (s *Store) removeTrash(box uint64, found []entry) (files []uint64, err error) {
 	b := s.db.NewBatch()
 	defer b.Close()
-	var files []uint64
 	counts := make(map[uint64]int)
 	s.shared.Lock()
+	defer s.shared.Unlock()
 	for _, e := range found {
 		file, dropErr := s.drop(b, e.msg, counts)
 		if file != 0 {
@@ -135,11 +136,7 @@ func (s *Store) emptySome() (more bool, err error) {
 	if err == nil {
 		err = b.Commit(pebble.Sync)
 	}
-	s.shared.Unlock()
-	if err == nil {
-		s.removeFiles(files)
-	}
-	return true, err
+	return files, err
 }
 
 // Expire removes from the mailboxes of all accounts that match the messages

@@ -64,8 +64,9 @@ func (s *Store) Fits(login string, size int64) error {
 // Put puts the body into the mailboxes of all recipients, each login named
 // once, or of none. It returns when that is synced. An error that is about one
 // recipient is a *RecipientError.
-func (st *Staged) Put(ctx context.Context, to []Recipient) error {
+func (st *Staged) Put(ctx context.Context, to []Recipient) (err error) {
 	s := st.store
+	defer s.rescue(&err)
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -90,11 +91,7 @@ func (st *Staged) Put(ctx context.Context, to []Recipient) error {
 	}
 	b := s.db.NewBatchWithSize(int(st.meter.octets) + 256*(1+len(to)))
 	defer b.Close()
-	err = st.apply(b, accounts, to)
-	for _, a := range accounts {
-		s.done(a)
-	}
-	if err != nil {
+	if err := st.apply(b, accounts, to); err != nil {
 		return err
 	}
 	st.kept = true
@@ -107,9 +104,15 @@ func (st *Staged) Put(ctx context.Context, to []Recipient) error {
 	return nil
 }
 
-// apply makes the batch and shows it, under the accounts' locks.
+// apply makes the batch and shows it, under the accounts' locks, and gives the
+// accounts back.
 func (st *Staged) apply(b *pebble.Batch, accounts []*account, to []Recipient) error {
 	s := st.store
+	defer func() {
+		for _, a := range accounts {
+			s.done(a)
+		}
+	}()
 	if err := st.write(b, len(to)); err != nil {
 		return err
 	}

@@ -30,6 +30,12 @@
 // UID does not come back as another message's, each start after a crash leaves
 // out the next uidSkip UIDs of every mailbox.
 //
+// A damaged or missing file is the error of the messages that are in it: IMAP
+// and POP3 read a body, and compare it with its checksum, before they announce
+// it. The top of a message, its header and what a search reads are not compared.
+//
+// The file spare takes room that a start and deletions use on a full disk.
+//
 // A large body is a file, synced together with its folder before the index
 // names it, and removed after the index has let go of it. Files of an earlier
 // process that no index names are removed at the start.

@@ -39,7 +39,7 @@ func (s *Store) eachMessage(login string, do func(st Status, uid uint32, m *mess
 		}
 		var failed error
 		err = box.list(0, math.MaxUint32, func(uid uint32, m *message) bool {
-			failed = do(st, uid, m, s.reader(m))
+			failed = do(st, uid, m, s.reader(box.id, uid, m))
 			return failed == nil
 		})
 		if err = errors.Join(err, failed, box.Close()); err != nil {

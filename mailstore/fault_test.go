@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -114,7 +115,7 @@ func TestFullDisk(t *testing.T) {
 
 	// Somebody else fills the disk to its end: what is under way waits for
 	// room instead of ending the server.
-	s = openStore(t, store, Options{LargeBody: 100 << 10, Log: testLog{t}})
+	s = openStore(t, store, Options{LargeBody: 100 << 10, Log: testLog(t)})
 	filler := filepath.Join(dir, "filler")
 	fill(t, filler)
 	if err := put(s, text("file", 200<<10), "a@x"); !errors.Is(err, ErrFull) {
@@ -323,4 +324,201 @@ func damaged(t *testing.T, dir string, logins []string, each int) int {
 		box.Close()
 	}
 	return len(hit)
+}
+
+// TestPowerCutAtFirstStart cuts the power at every step of the first start and
+// of the first mail behind it, and keeps nothing that was not synced: the store
+// opens again each time, and has the mail once it was acknowledged.
+func TestPowerCutAtFirstStart(t *testing.T) {
+	t.Parallel()
+	var (
+		mu     sync.Mutex
+		clones []*vfs.MemFS
+		steps  int
+	)
+	disk := vfs.NewCrashableMem()
+	cut := func() {
+		clones = append(clones, disk.CrashClone(vfs.CrashCloneCfg{}))
+	}
+	fs := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if steps++; op.Kind.ReadOrWrite() == errorfs.OpIsWrite && (!strings.Contains(op.Path, "bodies") || steps%16 == 0) {
+			cut()
+		}
+		return nil
+	}))
+	s := openStore(t, "/var/lib/store", Options{FS: fs})
+	addAccounts(t, s, "a@x")
+	mustPut(t, s, text("first", 3000), "a@x")
+	mu.Lock()
+	cut()
+	states := clones
+	mu.Unlock()
+	t.Logf("%d states of the disk", len(states))
+	if len(states) < 20 {
+		t.Error("too few")
+	}
+	for i, state := range states {
+		again, err := Open("/var/lib/store", Options{FS: state, MinFree: -1})
+		if err != nil {
+			t.Fatalf("after the power was cut at write %d of %d: %v", i, len(states), err)
+		}
+		if i == len(states)-1 {
+			if n := len(uids(t, inbox(t, again, "a@x"))); n != 1 {
+				t.Errorf("%d mails, want the one that was acknowledged", n)
+			}
+		}
+		checkClean(t, again)
+		if err := again.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// noise is a text that cannot be compressed.
+func noise(n, octets int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Subject: %d\r\n\r\n", n)
+	for b.Len() < octets {
+		fmt.Fprintf(&b, "%016x%016x%016x%016x\r\n", rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64())
+	}
+	return b.String()
+}
+
+// TestStartOnFullDisk fills the disk to its end, and starts the store again,
+// after a clean end and after a kill: mail can be read and removed.
+func TestStartOnFullDisk(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"closed", "killed"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			disk := t.TempDir()
+			if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=160m"); err != nil {
+				t.Skip("a file system of its own cannot be mounted:", err)
+			}
+			t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
+			dir := filepath.Join(disk, "store")
+			o := Options{MinFree: 40 << 20, LargeBody: 100 << 10, Log: testLog(t)}
+			s := openStore(t, dir, o)
+			addAccounts(t, s, "a@x")
+			waitFor(t, "the spare file", func() bool { _, err := os.Stat(filepath.Join(dir, spareName)); return err == nil })
+			const mails = 300 // of 40 KiB, so that some are in the log alone
+			for i := range mails {
+				mustPut(t, s, noise(i, 40<<10), "a@x")
+			}
+			mustPut(t, s, noise(mails, 200<<10), "a@x")
+			if how == "closed" {
+				must(t, s.Close())
+			} else {
+				crash(s)
+			}
+			filler := filepath.Join(disk, "filler")
+			fill(t, filler)
+
+			began := time.Now()
+			s = openStore(t, dir, o)
+			if took := time.Since(began); took >= openPatience {
+				t.Errorf("it took %v to open", took)
+			}
+			address := servePOP3(t, s)
+			if err := put(s, "more", "a@x"); !errors.Is(err, ErrFull) {
+				t.Errorf("mail on a full disk: %v", err)
+			}
+			c := popSignIn(t, address, "a@x")
+			for n := 1; n <= mails+1; n++ {
+				if n%50 == 1 {
+					c.ask("+OK", "RETR %d", n)
+					c.lines()
+				}
+				c.ask("+OK", "DELE %d", n)
+			}
+			c.ask("+OK", "QUIT")
+			checkClean(t, s)
+			must(t, os.Remove(filler))
+			waitFor(t, "room", func() bool { return put(s, "again", "a@x") == nil })
+			must(t, s.Close())
+			s = openStore(t, dir, o)
+			waitFor(t, "the spare file", func() bool { _, err := os.Stat(filepath.Join(dir, spareName)); return err == nil })
+			if r := checkClean(t, s); r.Messages != 1 {
+				t.Errorf("%d messages, want 1", r.Messages)
+			}
+		})
+	}
+}
+
+// TestCloseIsBounded closes a store while an operation does not end, and one
+// whose writers wait for room on a full disk.
+func TestCloseIsBounded(t *testing.T) {
+	t.Parallel()
+	fatal := func(err error) { t.Error("the process would have ended:", err) }
+	closes := func(t *testing.T, s *Store) error {
+		began := time.Now()
+		err := s.Close()
+		if took := time.Since(began); took > closePatience+2*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		return err
+	}
+	t.Run("busy", func(t *testing.T) {
+		t.Parallel()
+		s, err := Open("/store", Options{FS: vfs.NewMem(), MinFree: -1, Fatal: fatal})
+		must(t, err)
+		must(t, s.enter())
+		if err := closes(t, s); !errors.Is(err, errBusy) {
+			t.Errorf("closed: %v", err)
+		}
+		s.leave()
+	})
+	t.Run("slow sender", func(t *testing.T) {
+		t.Parallel()
+		s, err := Open("/store", Options{FS: vfs.NewMem(), MinFree: -1, Fatal: fatal})
+		must(t, err)
+		must(t, s.CreateAccount("a@x"))
+		in, out := io.Pipe()
+		staged := make(chan *Staged)
+		go func() {
+			st, err := s.Stage(in)
+			if err != nil {
+				t.Error(err)
+			}
+			staged <- st
+		}()
+		_, err = io.WriteString(out, "Subject: half\r\n")
+		must(t, err)
+		must(t, closes(t, s))
+		must(t, out.Close())
+		if err := (<-staged).Put(context.Background(), []Recipient{{Login: "a@x"}}); !errors.Is(err, ErrClosed) {
+			t.Errorf("a closed store took mail: %v", err)
+		}
+	})
+	t.Run("full disk", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
+			t.Skip("a file system of its own cannot be mounted:", err)
+		}
+		t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+		s, err := Open(filepath.Join(dir, "store"), Options{MinFree: -1, Log: testLog(t), Fatal: fatal})
+		must(t, err)
+		addAccounts(t, s, "a@x")
+		fill(t, filepath.Join(dir, "filler"))
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for i := range 1000 {
+				if err := put(s, noise(i, 60<<10), "a@x"); err != nil {
+					return
+				}
+			}
+		}()
+		select {
+		case <-ended:
+			t.Error("nothing waited on a full disk")
+		case <-time.After(time.Second):
+		}
+		if err := closes(t, s); err == nil {
+			t.Error("it closed well on a full disk")
+		}
+	})
 }

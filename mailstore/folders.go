@@ -42,7 +42,8 @@ func boolInt(b bool) int {
 
 // change runs do under the lock of an account that is there, commits what it
 // put into the batch, and then calls what it returned.
-func (s *Store) change(login string, do func(*account, *pebble.Batch) (func(), error)) error {
+func (s *Store) change(login string, do func(*account, *pebble.Batch) (func(), error)) (err error) {
+	defer s.rescue(&err)
 	if err := s.enter(); err != nil {
 		return err
 	}

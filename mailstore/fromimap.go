@@ -7,16 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"strings"
 
 	"github.com/emersion/go-imap"
 	imapbackend "github.com/emersion/go-imap/backend"
-	"github.com/foxcpp/maddy/framework/config"
-	"github.com/foxcpp/maddy/framework/module"
 )
 
-// IMAPSource is another storage, like storage.imapsql.
+// IMAPSource is another storage, like that of go-imap-sql.
 type IMAPSource interface {
 	GetIMAPAcct(username string) (imapbackend.User, error)
 	ListIMAPAccts() ([]string, error)
@@ -123,37 +119,4 @@ func ask(box imapbackend.Mailbox, set *imap.SeqSet, items []imap.FetchItem) (lis
 		list = append(list, m)
 	}
 	return list, <-failed
-}
-
-// OpenIMAPSQL opens a storage.imapsql to import from; close it as an io.Closer.
-// It makes none: an SQLite file or a folder of bodies that is not there is an
-// error that wraps os.ErrNotExist.
-func OpenIMAPSQL(driver, dsn, messages string) (module.ManageableStorage, error) {
-	paths := []string{messages}
-	if driver == "sqlite3" {
-		path, _, _ := strings.Cut(strings.TrimPrefix(dsn, "file:"), "?")
-		paths = append(paths, path)
-	}
-	for _, path := range paths {
-		if _, err := os.Stat(path); err != nil {
-			return nil, fmt.Errorf("opening storage.imapsql: %w", err)
-		}
-	}
-	factory := module.Get("storage.imapsql")
-	if factory == nil {
-		return nil, errors.New("this program has no storage.imapsql")
-	}
-	mod, err := factory("storage.imapsql", "import", nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	directive := func(name string, args ...string) config.Node { return config.Node{Name: name, Args: args} }
-	block := config.Node{Children: []config.Node{
-		directive("driver", driver), directive("dsn", dsn),
-		directive("sqlite3_busy_timeout", "60000"), directive("msg_store", "fs", messages),
-	}}
-	if err := mod.Init(config.NewMap(nil, block)); err != nil {
-		return nil, fmt.Errorf("opening storage.imapsql: %w", err)
-	}
-	return mod.(module.ManageableStorage), nil
 }

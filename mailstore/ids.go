@@ -4,7 +4,6 @@ package mailstore
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,18 +11,14 @@ import (
 )
 
 // number reads a number of the store's own; 0 when it was never written.
-func (s *Store) number(key []byte) (uint64, error) {
-	v, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return 0, nil
-	}
+func (s *Store) number(key []byte) (n uint64, err error) {
+	_, err = s.get(s.db, key, func(v []byte) error {
+		r := record{b: v}
+		n = r.uvarint()
+		return r.end()
+	})
 	if err != nil {
-		return 0, err
-	}
-	defer closer.Close()
-	n, size := binary.Uvarint(v)
-	if size <= 0 {
-		return 0, fmt.Errorf("key %q: %w", key, errRecord)
+		return 0, fmt.Errorf("key %q: %w", key, err)
 	}
 	return n, nil
 }

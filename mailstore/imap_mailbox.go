@@ -16,6 +16,7 @@ type imapMailbox struct {
 	name     string
 	readOnly bool
 	session  *session
+	checked  uint64 // the last body that was compared with its checksum
 }
 
 var _ imapbackend.MoveMailbox = (*imapMailbox)(nil)

@@ -3,7 +3,6 @@
 package mailstore
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/emersion/go-imap"
+	imapbackend "github.com/emersion/go-imap/backend"
 	gomessage "github.com/emersion/go-message"
 	"github.com/emersion/go-message/mail"
 	"github.com/emersion/go-message/textproto"
@@ -20,20 +20,21 @@ import (
 func (m *imapMailbox) SearchMessages(byUID bool, criteria *imap.SearchCriteria) ([]uint32, error) {
 	defer m.session.sync(m.box, byUID)
 	m.resolveSets(criteria)
-	var found []uint32
+	var found, damaged []uint32
 	for _, p := range m.session.all() {
 		msg, err := m.box.message(p.uid)
 		if errors.Is(err, ErrNoMessage) {
 			continue
 		}
-		if err != nil {
+		if errors.Is(err, ErrClosed) {
 			return nil, m.user.answer(err)
 		}
-		c := candidate{m: m, place: p, msg: msg}
-		matched := c.matches(criteria)
+		c := candidate{m: m, place: p, msg: msg, err: err}
+		matched := err == nil && c.matches(criteria)
 		if c.err != nil {
 			// One that cannot be read matches nothing; the others can.
-			m.user.s.o.Log.Error("mailstore: IMAP search", c.err, "login", m.user.login, "mailbox", m.name, "uid", p.uid)
+			m.report("SEARCH", p.uid, c.err)
+			damaged = append(damaged, p.uid)
 			continue
 		}
 		if matched && byUID {
@@ -41,6 +42,9 @@ func (m *imapMailbox) SearchMessages(byUID bool, criteria *imap.SearchCriteria) 
 		} else if matched {
 			found = append(found, p.seq)
 		}
+	}
+	if status, ok := damage(damaged).(*imap.ErrStatusResp); ok && m.session.conn != nil {
+		_ = m.session.conn.SendUpdate(&imapbackend.StatusUpdate{StatusResp: status.Resp}) // untagged: a warning
 	}
 	return found, nil
 }
@@ -197,11 +201,10 @@ func (c *candidate) headerHas(part string) bool {
 func (c *candidate) bodyHas(part string) bool {
 	if !c.read {
 		c.read = true
-		c.err = c.m.parse(c.msg, func(h textproto.Header, body io.Reader) error {
+		c.err = c.m.parse(c.place.uid, c.msg, func(h textproto.Header, body io.Reader) {
 			var b bytes.Buffer
 			collectText(&b, gomessage.Header{Header: h}, body, 0)
 			c.text = bytes.ToLower(b.Bytes())
-			return nil
 		})
 	}
 	return bytes.Contains(c.text, bytes.ToLower([]byte(part)))
@@ -209,14 +212,9 @@ func (c *candidate) bodyHas(part string) bool {
 
 func (c *candidate) readHeader() *mail.Header {
 	if c.header == nil && c.err == nil {
-		r := c.m.box.s.reader(c.msg)
-		defer r.Close()
-		h, err := textproto.ReadHeader(bufio.NewReader(r))
-		if err != nil && !isHeaderFault(err) {
-			c.err = err
-			return nil
-		}
-		c.header = &mail.Header{Header: gomessage.Header{Header: h}}
+		c.err = c.m.parse(c.place.uid, c.msg, func(h textproto.Header, _ io.Reader) {
+			c.header = &mail.Header{Header: gomessage.Header{Header: h}}
+		})
 	}
 	return c.header
 }

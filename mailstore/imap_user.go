@@ -61,6 +61,7 @@ var imapErrors = []struct {
 	{ErrQuota, no("OVERQUOTA", "The account is over its quota")},
 	{ErrTooLarge, no("OVERQUOTA", "The message is larger than the quota")},
 	{ErrFull, no("UNAVAILABLE", "There is no room on the server just now")},
+	{ErrDamaged, no("CORRUPTION", "Some of the mail is damaged on the server")},
 	{ErrName, no("CANNOT", "Not a usable mailbox name")},
 }
 
@@ -75,6 +76,9 @@ func (u *user) answer(err error) error {
 	}
 	for _, e := range imapErrors {
 		if errors.Is(err, e.ours) {
+			if e.ours == ErrDamaged {
+				u.s.o.Log.Error("mailstore: IMAP", "err", err, "login", u.login)
+			}
 			var status *imap.ErrStatusResp
 			if errors.As(e.theirs, &status) { // each answer gets its own tag
 				resp := *status.Resp
@@ -83,7 +87,7 @@ func (u *user) answer(err error) error {
 			return e.theirs
 		}
 	}
-	u.s.o.Log.Error("mailstore: IMAP", err, "login", u.login)
+	u.s.o.Log.Error("mailstore: IMAP", "err", err, "login", u.login)
 	return no("SERVERBUG", "Internal error, try again later")
 }
 

@@ -4,7 +4,7 @@ package mailstore
 
 import (
 	"encoding/binary"
-	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -32,7 +32,7 @@ var (
 )
 
 // errRecord: a record is not what this version writes.
-var errRecord = errors.New("damaged record")
+var errRecord = fmt.Errorf("%w: not a record of this version", ErrDamaged)
 
 func accountKey(login string) []byte { return append([]byte{keyAccount}, login...) }
 

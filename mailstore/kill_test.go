@@ -246,7 +246,7 @@ func popSession(s *Store, login string, say func(string)) error {
 	var numbers []int
 	var ids []string
 	for n := 1; n <= drop.Count(); n++ {
-		r, err := drop.Open(context.Background(), n)
+		r, err := drop.Open(context.Background(), n, false)
 		if err != nil {
 			return err
 		}

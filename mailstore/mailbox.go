@@ -19,8 +19,11 @@ type Mailbox struct {
 	box  *mailbox
 	id   uint64
 	name string
-	held bool    // as a maildrop, by this one
-	w    watcher // registered, or nil
+
+	// Guarded by the account's lock.
+	held   bool    // as a maildrop, by this one
+	w      watcher // registered, or nil
+	closed bool
 }
 
 // Status is what is known of a mailbox without looking at its messages.
@@ -66,10 +69,12 @@ func (s *Store) Mailbox(login, name string) (*Mailbox, error) {
 
 // Close gives the mailbox back.
 func (m *Mailbox) Close() error {
-	if m.a == nil {
+	m.a.mu.Lock()
+	if m.closed {
+		m.a.mu.Unlock()
 		return nil
 	}
-	m.a.mu.Lock()
+	m.closed = true
 	if m.held {
 		m.box.maildrop = false
 	}
@@ -78,7 +83,6 @@ func (m *Mailbox) Close() error {
 	}
 	m.a.mu.Unlock()
 	m.s.release(m.a)
-	m.a = nil
 	return nil
 }
 
@@ -88,7 +92,7 @@ func (m *Mailbox) begin() error {
 		return err
 	}
 	m.a.mu.Lock()
-	if m.box.gone {
+	if m.box.gone || m.closed {
 		m.end()
 		return fmt.Errorf("%q: %w", m.name, ErrNoMailbox)
 	}
@@ -124,36 +128,57 @@ func (m *Mailbox) Hold() (Status, error) {
 }
 
 // list calls do for each message with a UID from first to last, in order,
-// until it returns false. It sees the mailbox as it was at the start.
+// until it returns false. It sees the mailbox as it was at the start. Messages
+// whose index entries cannot be read are left out and logged.
 func (m *Mailbox) list(first, last uint32, do func(uid uint32, msg *message) bool) error {
 	if err := m.s.enter(); err != nil {
 		return err
 	}
 	defer m.s.leave()
-	return m.s.scan(m.s.db, m.id, first, last, do)
+	return m.s.scan(m.s.db, m.id, first, last, do, m.lost)
 }
 
-func (s *Store) scan(r pebble.Reader, mailbox uint64, first, last uint32, do func(uid uint32, msg *message) bool) error {
+func (m *Mailbox) lost(uid uint32, err error) {
+	m.s.o.Log.Error("mailstore: a message is left out", "err", err, "login", m.a.login, "mailbox", m.name, "uid", uid)
+}
+
+// scan is list for a mailbox as r sees it. A damaged block of the index hides
+// its messages: then each UID is asked for by itself, and lost is told of those
+// that cannot be read.
+func (s *Store) scan(r pebble.Reader, mailbox uint64, first, last uint32,
+	do func(uid uint32, msg *message) bool, lost func(uid uint32, err error)) error {
 	upper := after(idKey(keyMessage, mailbox))
 	if last < math.MaxUint32 {
 		upper = messageKey(mailbox, last+1)
 	}
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: messageKey(mailbox, first), UpperBound: upper})
-	if err != nil {
+	next, enough := uint64(first), false
+	err := s.each(r, messageKey(mailbox, first), upper, func(key, value []byte) (bool, error) {
+		uid := uidOf(key)
+		msg, err := decodeMessage(value)
+		if err != nil {
+			return false, fmt.Errorf("UID %d: %w", uid, err)
+		}
+		next = uint64(uid) + 1
+		enough = !do(uid, msg)
+		return enough, nil
+	})
+	if !errors.Is(err, ErrDamaged) {
 		return err
 	}
-	for it.First(); it.Valid(); it.Next() {
-		uid := uidOf(it.Key())
-		msg, err := decodeMessage(it.Value())
-		if err != nil {
-			_ = it.Close()
-			return fmt.Errorf("message %d: %w", uid, err)
-		}
-		if !do(uid, msg) {
-			break
+	c, countersErr := s.loadCounters(r, mailbox)
+	if countersErr != nil { // of a removed mailbox, say
+		return err
+	}
+	for ; !enough && next < uint64(c.next) && next <= uint64(last); next++ {
+		uid := uint32(next)
+		switch msg, err := s.message(r, mailbox, uid); {
+		case err == nil:
+			enough = !do(uid, msg)
+		case !errors.Is(err, ErrNoMessage):
+			lost(uid, err)
 		}
 	}
-	return it.Close()
+	return nil
 }
 
 // message reads the index entry of one message.
@@ -162,19 +187,21 @@ func (m *Mailbox) message(uid uint32) (*message, error) {
 		return nil, err
 	}
 	defer m.s.leave()
-	return m.s.message(m.id, uid)
+	return m.s.message(m.s.db, m.id, uid)
 }
 
-func (s *Store) message(mailbox uint64, uid uint32) (*message, error) {
-	v, closer, err := s.db.Get(messageKey(mailbox, uid))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, fmt.Errorf("UID %d: %w", uid, ErrNoMessage)
+func (s *Store) message(r pebble.Reader, mailbox uint64, uid uint32) (msg *message, err error) {
+	found, err := s.get(r, messageKey(mailbox, uid), func(v []byte) (err error) {
+		msg, err = decodeMessage(v)
+		return err
+	})
+	if err == nil && !found {
+		err = ErrNoMessage
 	}
 	if err != nil {
 		return nil, fmt.Errorf("UID %d: %w", uid, err)
 	}
-	defer closer.Close()
-	return decodeMessage(v)
+	return msg, nil
 }
 
 // Open streams a message.
@@ -183,7 +210,7 @@ func (m *Mailbox) Open(uid uint32) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.s.reader(msg), nil
+	return m.s.reader(m.id, uid, msg), nil
 }
 
 // watch registers w and lists the mailbox as it was at that moment. What comes
@@ -214,7 +241,7 @@ func (m *Mailbox) watch(w watcher, write bool, do func(uid uint32, msg *message)
 		err = m.s.scan(snapshot, m.id, 1, math.MaxUint32, func(uid uint32, msg *message) bool {
 			do(uid, msg)
 			return true
-		})
+		}, m.lost)
 	}
 	return now, errors.Join(err, snapshot.Close())
 }

@@ -4,6 +4,7 @@ package mailstore
 
 import (
 	"errors"
+	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -33,6 +34,8 @@ var (
 	ErrNoMailbox = errors.New("no such mailbox")
 	// ErrNoMessage: the message is gone.
 	ErrNoMessage = errors.New("no such message")
+	// ErrDamaged: a file of the store is damaged or missing.
+	ErrDamaged = errors.New("damaged or missing")
 	// ErrExists: the account or mailbox is there already.
 	ErrExists = errors.New("exists already")
 	// ErrValidity: an imported message's UIDVALIDITY is not the mailbox's.
@@ -47,27 +50,14 @@ var (
 	ErrName = errors.New("not a usable name")
 )
 
-// Logger takes structured events; fields are name and value in turn.
-type Logger interface {
-	Msg(msg string, fields ...interface{})
-	Error(msg string, err error, fields ...interface{})
-	DebugMsg(msg string, fields ...interface{})
-}
-
-type discardLog struct{}
-
-func (discardLog) Msg(string, ...interface{})          {}
-func (discardLog) Error(string, error, ...interface{}) {}
-func (discardLog) DebugMsg(string, ...interface{})     {}
-
 // Options of a store. Zero numbers are the defaults.
 type Options struct {
 	CacheSize int64 // octets
 	LargeBody int64 // octets
 	MinFree   int64 // octets; negative: none
 	Quotas    Quotas
-	Log       Logger // nil: nothing is logged
-	FS        vfs.FS // nil: the machine's
+	Log       *slog.Logger // nil: nothing is logged
+	FS        vfs.FS       // nil: the machine's
 	// Fatal is called when Pebble cannot go on: a write-ahead log that cannot
 	// be written, say. It must not return. nil: the process exits with 75
 	// (EX_TEMPFAIL), to be started again.

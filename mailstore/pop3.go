@@ -76,8 +76,11 @@ func (d *maildrop) List(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listing a maildrop: %w", err)
 	}
-	if len(messages) != int(d.status.Messages) {
-		return fmt.Errorf("listing a maildrop: it counts %d messages and has %d", d.status.Messages, len(messages))
+	if len(messages) != int(d.status.Messages) { // some cannot be read: the others can
+		d.status.Messages, d.status.Octets = uint32(len(messages)), 0
+		for _, m := range messages {
+			d.status.Octets += m.size
+		}
 	}
 	d.messages = messages
 	return nil
@@ -89,8 +92,18 @@ func (d *maildrop) UIDL(n int) string {
 	return strconv.FormatUint(uint64(d.status.Validity), 10) + "." + strconv.FormatUint(uint64(d.messages[n-1].uid), 10)
 }
 
-func (d *maildrop) Open(_ context.Context, n int) (io.ReadCloser, error) {
-	return d.box.Open(d.messages[n-1].uid)
+func (d *maildrop) Open(_ context.Context, n int, whole bool) (io.ReadCloser, error) {
+	r, err := d.box.Open(d.messages[n-1].uid)
+	if err == nil {
+		err = r.Check(whole)
+	}
+	if errors.Is(err, ErrDamaged) {
+		err = fmt.Errorf("%w: %w", pop3d.ErrDamaged, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func (d *maildrop) Delete(_ context.Context, numbers []int) error {

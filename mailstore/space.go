@@ -5,7 +5,6 @@ package mailstore
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +22,14 @@ const (
 	// smallDisk is the octets of a file system below which smallMemtable is
 	// used: Pebble keeps memtables+1 logs of that size.
 	smallDisk = 4 << 30
+	// spareName is a file that does nothing but take room, so that there is some
+	// when the disk is full: for a start, which writes what is in the log into
+	// tables, and for deletions.
+	spareName = "spare"
+	// spareEvery is how often it is seen to that there is a spare file.
+	spareEvery = time.Minute
+	// openPatience is how long a start waits for room on a full disk.
+	openPatience = 5 * time.Second
 	// reclaimPause is the least pause between two attempts to give room back.
 	reclaimPause = 2 * time.Second
 )
@@ -74,10 +81,16 @@ func (s *Store) room(size int64, take bool) error {
 // refused for want of room. Pebble does so as new mail comes; none does then.
 // It takes a tenth of the time at the most.
 func (s *Store) reclaim() {
+	spare := time.NewTicker(spareEvery)
+	defer spare.Stop()
+	s.keepSpare()
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
+		case <-spare.C:
+			s.keepSpare()
+			continue
 		case <-s.full:
 		}
 		if s.freed.Swap(0) == 0 {
@@ -89,7 +102,7 @@ func (s *Store) reclaim() {
 			err = s.db.Compact(s.ctx, []byte{keyChunk}, []byte{keyChunk + 1}, false)
 		}
 		if err != nil && s.ctx.Err() == nil {
-			s.o.Log.Error("mailstore: giving room back", err)
+			s.o.Log.Error("mailstore: giving room back", "err", err)
 		}
 		select {
 		case <-s.ctx.Done():
@@ -102,10 +115,11 @@ func (s *Store) reclaim() {
 // waitForRoom gives Pebble a file system whose writes wait while the disk is
 // full instead of failing: a failed write to its log would end the process.
 // room keeps that from happening unless somebody else fills the disk.
-func waitForRoom(s *Store) vfs.FS {
-	return vfs.OnDiskFull(homeFS{s.fs, s.path("") + string(os.PathSeparator)}, func() {
-		s.o.Log.Error("mailstore: the disk is full: writers wait until there is room", ErrFull)
-		for !s.closed.Load() {
+func (s *Store) waitForRoom(fs vfs.FS) vfs.FS {
+	return vfs.OnDiskFull(fs, func() {
+		s.o.Log.Error("mailstore: the disk is full: writers wait until there is room", "err", ErrFull)
+		s.useSpare()
+		for began := time.Now(); !s.closed.Load() && (s.opened.Load() || time.Since(began) < openPatience); {
 			usage, err := s.fs.GetDiskUsage(s.dir)
 			if err != nil || usage.AvailBytes >= roomToGoOn {
 				break
@@ -115,30 +129,44 @@ func waitForRoom(s *Store) vfs.FS {
 	})
 }
 
-// homeFS makes what Pebble writes outside the store, a backup, fail on a full
-// disk, so that no writer waits for it.
-type homeFS struct {
-	vfs.FS
-	dir string // with a separator at its end
+// spareSize is the octets of the spare file; 0 where the disk may be filled.
+func (s *Store) spareSize() int64 {
+	if s.o.MinFree < 0 {
+		return 0
+	}
+	return (memtables - 1) * int64(s.memtableSize())
 }
 
-func (fs homeFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := fs.FS.Create(name, category)
-	if err == nil && !strings.HasPrefix(name, fs.dir) {
-		f = guestFile{f}
+// keepSpare makes the spare file if there is none and room for it.
+func (s *Store) keepSpare() {
+	size := s.spareSize()
+	if _, err := s.fs.Stat(s.path(spareName)); err == nil || size == 0 {
+		return
 	}
-	return f, err
+	usage, err := s.fs.GetDiskUsage(s.dir)
+	if err != nil || int64(usage.AvailBytes) < s.o.MinFree+2*size {
+		return
+	}
+	f, err := s.fs.Create(s.path(spareName), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		s.o.Log.Error("mailstore: keeping some room", "err", err)
+		return
+	}
+	if err := errors.Join(f.Preallocate(0, size), f.Close()); err != nil {
+		s.o.Log.Info("mailstore: this disk keeps no room for a start when it is full", "err", err)
+	}
 }
 
-// guestFile is a file outside the store.
-type guestFile struct{ vfs.File }
-
-func (f guestFile) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
-	if err != nil && isFull(err) {
-		err = fmt.Errorf("%w: %v", ErrFull, err) // no ENOSPC: that would be waited for
+// useSpare gives up the spare file where there is less room than it has.
+func (s *Store) useSpare() {
+	usage, err := s.fs.GetDiskUsage(s.dir)
+	if err != nil || int64(usage.AvailBytes) >= s.spareSize() {
+		return
 	}
-	return n, err
+	if s.fs.Remove(s.path(spareName)) == nil {
+		_ = syncDir(s.fs, s.dir) // some file systems free the room then
+		s.o.Log.Error("mailstore: the disk is full: the room that was kept is used", "err", ErrFull)
+	}
 }
 
 // memtableSize suits the disk.

@@ -61,12 +61,12 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // Stage reads a body to its end. An error that wraps ErrFull means that there
 // is no room; the body's own reading errors come back as they are.
-func (s *Store) Stage(body io.Reader) (*Staged, error) {
-	if err := s.enter(); err != nil {
-		return nil, err
-	}
-	defer s.leave()
-	id, err := s.newID()
+//
+// The store may close meanwhile: who sends the body may take long over it. A
+// file that is left is removed at the next start.
+func (s *Store) Stage(body io.Reader) (_ *Staged, err error) {
+	defer s.rescue(&err)
+	id, err := s.newStagedID()
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +82,14 @@ func (s *Store) Stage(body io.Reader) (*Staged, error) {
 		return nil, fmt.Errorf("taking a body in: %w", err)
 	}
 	return st, nil
+}
+
+func (s *Store) newStagedID() (uint64, error) {
+	if err := s.enter(); err != nil {
+		return 0, err
+	}
+	defer s.leave()
+	return s.newID()
 }
 
 // Octets is the size of the body.

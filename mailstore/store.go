@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -47,7 +48,12 @@ const (
 	// under the account's lock.
 	maxLoose = 256
 	uidSkip  = 1024
+	// closePatience is how long Close waits for what is under way.
+	closePatience = 3 * time.Second
 )
+
+// errBusy: an operation did not end in time.
+var errBusy = errors.New("an operation goes on")
 
 // Store is an open mail store. Its methods may be called from any goroutine.
 type Store struct {
@@ -59,6 +65,7 @@ type Store struct {
 	epoch uint64 // starts that followed a crash
 
 	open     sync.RWMutex // held for writing by Close
+	opened   atomic.Bool
 	closed   atomic.Bool
 	mu       sync.Mutex // of accounts and idle
 	accounts map[string]*account
@@ -69,10 +76,12 @@ type Store struct {
 		next, bound uint64
 		validity    uint32
 	}
-	first    uint64 // ids below it are of earlier processes
-	unsynced chan struct{}
-	space    space
-	domains  map[string]*atomic.Int64 // octets in use, of domains with a quota
+	first uint64 // ids below it are of earlier processes
+	// blobFault is set when a blob file was found damaged, until the next start.
+	blobFault atomic.Bool
+	unsynced  chan struct{}
+	space     space
+	domains   map[string]*atomic.Int64 // octets in use, of domains with a quota
 
 	appendLimit atomic.Uint32
 
@@ -89,19 +98,24 @@ type Store struct {
 // an error that wraps ErrInUse if another process has it open, and ErrFormat
 // if it is of a newer version.
 func Open(dir string, o Options) (*Store, error) {
-	s := &Store{dir: dir, o: o, fs: o.FS, accounts: make(map[string]*account), sweep: make(chan struct{}, 1), full: make(chan struct{}, 1)}
+	s := &Store{
+		dir: dir, o: o, fs: o.FS, accounts: make(map[string]*account),
+		sweep: make(chan struct{}, 1), full: make(chan struct{}, 1),
+	}
 	s.defaults()
 	if err := s.openDir(); err != nil {
 		return nil, fmt.Errorf("opening the mail store %s: %w", dir, err)
 	}
+	s.useSpare()
 	if err := s.openIndex(); err != nil {
 		if s.db != nil {
-			_ = s.db.Close()
+			_ = s.closeIndex()
 		}
 		_ = s.lock.Close()
 		return nil, fmt.Errorf("opening the mail store %s: %w", dir, err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.opened.Store(true)
 	s.working.Go(s.clean)
 	s.working.Go(s.reclaim)
 	return s, nil
@@ -122,7 +136,7 @@ func (s *Store) defaults() {
 		o.MinFree = DefaultMinFree
 	}
 	if o.Log == nil {
-		o.Log = discardLog{}
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Fatal == nil {
 		o.Fatal = func(err error) {
@@ -139,10 +153,7 @@ func (s *Store) path(elem ...string) string {
 
 // openDir makes the folder, takes its lock and reads its format.
 func (s *Store) openDir() error {
-	if err := makeDir(s.fs, s.dir); err != nil {
-		return err
-	}
-	if err := makeDir(s.fs, s.path("bodies")); err != nil {
+	if err := s.fs.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
 	lock, err := s.fs.Lock(s.path("lock"))
@@ -167,15 +178,7 @@ func (s *Store) format() error {
 		return err
 	}
 	if err != nil {
-		for i := range 256 {
-			if err := s.fs.MkdirAll(s.path("bodies", fmt.Sprintf("%02x", i)), 0o700); err != nil {
-				return err
-			}
-		}
-		if err := syncDir(s.fs, s.path("bodies")); err != nil {
-			return err
-		}
-		return s.writeSynced("FORMAT", strconv.Itoa(formatVersion)+"\n")
+		return s.makeFormat(s.dir)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, 64))
@@ -187,45 +190,42 @@ func (s *Store) format() error {
 	case err != nil:
 		return fmt.Errorf("reading FORMAT: %w", err)
 	case version > formatVersion:
-		return fmt.Errorf("%w: it has format %d, this one knows up to %d: install the newer chmaild again", ErrFormat, version, formatVersion)
+		return fmt.Errorf("%w: it has format %d, this one knows up to %d: install the newer chmaild again",
+			ErrFormat, version, formatVersion)
 	case version < 1:
 		return fmt.Errorf("FORMAT says %d, which never was", version)
 	}
 	return nil // formats before this one would be migrated here
 }
 
-func (s *Store) writeSynced(name, text string) error {
-	tmp := s.path(name + ".new")
+// makeFormat makes the folders of bodies in dir, and then the file that makes
+// dir a store. All of it is on the disk when it returns: also the folders above
+// dir, which somebody else may have made without waiting for that.
+func (s *Store) makeFormat(dir string) error {
+	for i := range 256 {
+		if err := s.fs.MkdirAll(s.fs.PathJoin(dir, "bodies", fmt.Sprintf("%02x", i)), 0o700); err != nil {
+			return err
+		}
+	}
+	tmp := s.fs.PathJoin(dir, "FORMAT.new")
 	f, err := s.fs.Create(tmp, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write([]byte(text))
-	err = errors.Join(err, f.Sync(), f.Close())
+	_, err = fmt.Fprintf(f, "%d\n", formatVersion)
+	err = errors.Join(err, f.Sync(), f.Close(), syncDir(s.fs, s.fs.PathJoin(dir, "bodies")))
 	if err == nil {
-		err = s.fs.Rename(tmp, s.path(name))
+		err = s.fs.Rename(tmp, s.fs.PathJoin(dir, "FORMAT"))
 	}
 	if err == nil {
-		err = syncDir(s.fs, s.dir)
+		err = syncDir(s.fs, dir)
 	}
-	return err
-}
-
-// makeDir makes a folder and those above it, each so that it stays.
-func makeDir(fs vfs.FS, dir string) error {
-	if _, err := fs.Stat(dir); err == nil || !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	parent := fs.PathDir(dir)
-	if parent != dir {
-		if err := makeDir(fs, parent); err != nil {
-			return err
+	for parent := s.fs.PathDir(dir); err == nil && parent != dir; dir, parent = parent, s.fs.PathDir(parent) {
+		if err = syncDir(s.fs, parent); errors.Is(err, os.ErrPermission) {
+			return nil // it is not ours, and older than the store
 		}
 	}
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return syncDir(fs, parent)
+	return err
 }
 
 func syncDir(fs vfs.FS, dir string) error {
@@ -237,7 +237,11 @@ func syncDir(fs vfs.FS, dir string) error {
 }
 
 func (s *Store) openIndex() error {
-	db, err := pebble.Open(s.path("index"), s.pebbleOptions())
+	fs := &indexFS{FS: s.fs, s: s}
+	if err := fs.findMissing(); err != nil {
+		return err
+	}
+	db, err := pebble.Open(s.path("index"), s.pebbleOptions(fs))
 	if err != nil {
 		return err
 	}
@@ -276,9 +280,9 @@ func (s *Store) openIndex() error {
 	return s.countDomains()
 }
 
-func (s *Store) pebbleOptions() *pebble.Options {
+func (s *Store) pebbleOptions(fs vfs.FS) *pebble.Options {
 	o := &pebble.Options{
-		FS:                          waitForRoom(s),
+		FS:                          s.waitForRoom(fs),
 		CacheSize:                   s.o.CacheSize + 2*int64(s.memtableSize()), // Pebble takes memtables off it
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                s.memtableSize(),
@@ -290,34 +294,28 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 	}
 	o.EventListener = &pebble.EventListener{
-		BackgroundError: func(err error) { s.o.Log.Error("mailstore: in the background", err) },
+		BackgroundError: func(err error) { s.o.Log.Error("mailstore: in the background", "err", err) },
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			s.o.Log.Error("mailstore: damaged file, run `chmaild store check`", info.Details, "file", info.Path)
+			s.o.Log.Error("mailstore: damaged file, run `chmaild store check`", "err", info.Details, "file", info.Path)
 		},
 	}
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
-		return pebble.ValueSeparationPolicy{
+		policy := pebble.ValueSeparationPolicy{
 			Enabled:               true,
 			MinimumSize:           separateAbove,
 			MaxBlobReferenceDepth: 10,
 			RewriteMinimumAge:     5 * time.Minute,
 			TargetGarbageRatio:    0.3,
 		}
+		if s.blobFault.Load() { // Pebble would try to rewrite a damaged file without a pause
+			policy.TargetGarbageRatio = 1
+		}
+		return policy
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return o
-}
-
-type pebbleLog struct{ s *Store }
-
-func (l pebbleLog) Infof(string, ...interface{}) {} // flushes and compactions: metrics tell
-func (l pebbleLog) Errorf(format string, args ...interface{}) {
-	l.s.o.Log.Error("mailstore: pebble", fmt.Errorf(format, args...))
-}
-func (l pebbleLog) Fatalf(format string, args ...interface{}) {
-	l.s.o.Fatal(fmt.Errorf(format, args...))
 }
 
 // enter begins an operation; leave ends it. In between the store stays open.
@@ -332,20 +330,38 @@ func (s *Store) enter() error {
 
 func (s *Store) leave() { s.open.RUnlock() }
 
-// Close waits for the operations under way and closes the store.
+// Close waits for the operations under way and closes the store. Those that
+// take longer than closePatience it leaves to the end of the process: to the
+// next start that is a crash, which loses nothing.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
 	s.cancel()
-	s.working.Wait()
-	s.open.Lock()
-	defer s.open.Unlock()
-	err := s.db.Set(storeClean, []byte{1}, pebble.Sync)
-	if err := errors.Join(err, s.db.Close(), s.lock.Close()); err != nil {
+	done := make(chan error, 1)
+	go func() { // ends with the last operation, or with the process
+		s.working.Wait()
+		s.open.Lock()
+		defer s.open.Unlock()
+		err := s.db.Set(storeClean, []byte{1}, pebble.Sync)
+		done <- errors.Join(err, s.closeIndex(), s.lock.Close())
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-time.After(closePatience):
+		err = errBusy
+	}
+	if err != nil {
 		return fmt.Errorf("closing the mail store: %w", err)
 	}
 	return nil
+}
+
+// closeIndex closes Pebble, which panics where it has read damaged files.
+func (s *Store) closeIndex() (err error) {
+	defer s.rescue(&err)
+	return s.db.Close()
 }
 
 // Dir is the store's folder.

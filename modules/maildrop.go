@@ -108,7 +108,7 @@ type expiry struct {
 
 // Init implements module.Module: it reads the block and opens the store.
 func (m *Maildrop) Init(cfg *config.Map) error {
-	o := mailstore.Options{Log: m.out, Quotas: mailstore.Quotas{Logins: map[string]int64{}, Domains: map[string]int64{}}}
+	o := mailstore.Options{Quotas: mailstore.Quotas{Logins: map[string]int64{}, Domains: map[string]int64{}}}
 	var (
 		appendLimit int64
 		normalizer  string
@@ -145,6 +145,7 @@ func (m *Maildrop) Init(cfg *config.Map) error {
 	if _, err := cfg.Process(); err != nil {
 		return err
 	}
+	o.Log = m.log()
 	m.fold = normalizers[normalizer]
 	switch {
 	case m.fold == nil:
@@ -277,7 +278,7 @@ func (m *Maildrop) View(ctx context.Context) (s *mailstore.Store, done func() er
 		return nil, nil, err
 	}
 	remove := func() error { return os.RemoveAll(dir) }
-	s, err = mailstore.Open(dir, mailstore.Options{MinFree: -1, Log: m.out})
+	s, err = mailstore.Open(dir, mailstore.Options{MinFree: -1, Log: m.log()})
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}

@@ -89,7 +89,7 @@ func (m *POP3) Init(cfg *config.Map) error {
 	}
 	srv.TLS = tlsSetup
 	srv.Presence = renewer
-	srv.Log = m.out
+	srv.Log = m.log()
 	if native, ok := storage.(pop3d.Storage); ok {
 		srv.Maildrops = native.Maildrops()
 	} else {

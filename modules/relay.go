@@ -22,8 +22,11 @@ import (
 	"github.com/foxcpp/maddy/framework/module"
 
 	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/notify"
 	"github.com/chmail/chmail/chatrelay/store"
+	"github.com/chmail/chmail/chatrelay/transcript"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -93,9 +96,9 @@ type Relay struct {
 }
 
 var (
-	_ module.Module    = (*Relay)(nil)
-	_ io.Closer        = (*Relay)(nil)
-	_ chatrelay.Mailer = (*pipelineMailer)(nil)
+	_ module.Module = (*Relay)(nil)
+	_ io.Closer     = (*Relay)(nil)
+	_ notify.Mailer = (*pipelineMailer)(nil)
 )
 
 // Files is the folder of people's files; empty: there is none.
@@ -114,7 +117,7 @@ func init() {
 // Init reads the block and starts the relay.
 func (m *Relay) Init(cfg *config.Map) error {
 	var (
-		opt            = chatrelay.Options{Binds: map[string]netip.Addr{}, TalkOptions: chatrelay.TalkOptions{Files: "files"}, Groups: map[string][]string{}}
+		opt            = chatrelay.Options{Binds: map[string]netip.Addr{}, Files: "files", Groups: map[string][]string{}}
 		dir            presence.Directory
 		rooms          roomsModule
 		target         module.DeliveryTarget
@@ -136,10 +139,10 @@ func (m *Relay) Init(cfg *config.Map) error {
 	cfg.Callback("group", func(_ *config.Map, node config.Node) error { return readGroup(opt.Groups, node) })
 	cfg.Callback("webhook", func(m *config.Map, node config.Node) error { return readWebhook(&opt.Webhooks, m, node) })
 	cfg.Enum("push", false, false, []string{"yes", "no", "anywhere"}, "yes", &push)
-	cfg.Callback("files", func(m *config.Map, node config.Node) error { return readFiles(&opt.TalkOptions, m, node) })
+	cfg.Callback("files", func(m *config.Map, node config.Node) error { return readFiles(&opt, m, node) })
 	cfg.String("replies", false, false, "", &opt.Replies)
-	cfg.Duration("transcript_after", false, false, chatrelay.DefaultLeftFor, &opt.LeftFor)
-	cfg.StringList("carriers", false, false, []string{chatrelay.CarrierWebTransport, chatrelay.CarrierWebSocket}, &carriers)
+	cfg.Duration("transcript_after", false, false, transcript.DefaultLeftFor, &opt.LeftFor)
+	cfg.StringList("carriers", false, false, []string{carrier.WebTransport, carrier.WebSocket}, &carriers)
 	m.debug(cfg)
 	if _, err := cfg.Process(); err != nil {
 		return err
@@ -152,14 +155,14 @@ func (m *Relay) Init(cfg *config.Map) error {
 		return config.NodeErr(cfg.Block, "rings, interval, port_idle and transcript_after must be more than 0")
 	}
 	for _, c := range carriers {
-		if c != chatrelay.CarrierWebTransport && c != chatrelay.CarrierWebSocket {
+		if c != carrier.WebTransport && c != carrier.WebSocket {
 			return config.NodeErr(cfg.Block, "carriers: %q is none; there are webtransport and websocket", c)
 		}
 	}
-	if !slices.Contains(carriers, chatrelay.CarrierWebSocket) {
+	if !slices.Contains(carriers, carrier.WebSocket) {
 		return config.NodeErr(cfg.Block, "carriers: websocket cannot be left out, it is the way around blocked UDP")
 	}
-	opt.BlockUDP = !slices.Contains(carriers, chatrelay.CarrierWebTransport)
+	opt.BlockUDP = !slices.Contains(carriers, carrier.WebTransport)
 	if from == "" {
 		from = "postmaster@" + hostname
 	}
@@ -171,7 +174,7 @@ func (m *Relay) Init(cfg *config.Map) error {
 		return err
 	}
 	if push != "no" {
-		opt.Push = &chatrelay.PushOptions{Contact: from, Anywhere: push == "anywhere"}
+		opt.Push = &notify.PushOptions{Contact: from, Anywhere: push == "anywhere"}
 	}
 	if opt.Files != "" && !filepath.IsAbs(opt.Files) {
 		opt.Files = filepath.Join(config.StateDirectory, opt.Files)
@@ -181,7 +184,7 @@ func (m *Relay) Init(cfg *config.Map) error {
 		return nil
 	}
 	store := rooms.store()
-	opt.Transcript = func(ctx context.Context, login string) (chat.TranscriptWish, bool) {
+	opt.UsualTranscript = func(ctx context.Context, login string) (chat.TranscriptWish, bool) {
 		of, err := store.Settings(ctx, login)
 		return chat.TranscriptWish{On: of[login].Transcript, Zone: of[login].Zone}, err == nil
 	}
@@ -230,7 +233,7 @@ func readBind(binds map[string]netip.Addr, node config.Node) error {
 }
 
 // readFiles reads `files DIR { … }` or `files off`.
-func readFiles(opt *chatrelay.TalkOptions, m *config.Map, node config.Node) error {
+func readFiles(opt *chatrelay.Options, m *config.Map, node config.Node) error {
 	if len(node.Args) != 1 || node.Args[0] == "" {
 		return config.NodeErr(node, "want a folder, or off")
 	}
@@ -268,8 +271,8 @@ type pipelineMailer struct {
 }
 
 // Send implements Mailer.
-func (p *pipelineMailer) Send(ctx context.Context, m chatrelay.Mail) error {
-	header, body, err := chatrelay.Compose(m, mail.Address{Name: "CHmail", Address: p.from}, p.domain, time.Now())
+func (p *pipelineMailer) Send(ctx context.Context, m chat.ServerMail) error {
+	header, body, err := notify.Compose(m, mail.Address{Name: "CHmail", Address: p.from}, p.domain, time.Now())
 	if err != nil {
 		return err
 	}

@@ -7,8 +7,8 @@ import (
 
 	"github.com/foxcpp/maddy/framework/config"
 
-	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/notify"
 )
 
 const (
@@ -55,13 +55,13 @@ func checkGroups(groups map[string][]string, block config.Node) error {
 }
 
 // readWebhook reads `webhook URL { … }`.
-func readWebhook(hooks *[]chatrelay.Webhook, m *config.Map, node config.Node) error {
+func readWebhook(hooks *[]notify.Webhook, m *config.Map, node config.Node) error {
 	if len(node.Args) != 1 {
 		return config.NodeErr(node, "want the address to call")
 	}
-	w := chatrelay.Webhook{URL: node.Args[0]}
+	w := notify.Webhook{URL: node.Args[0]}
 	block := config.NewMap(m.Globals, node)
-	block.Enum("format", false, false, []string{chatrelay.HookJSON, chatrelay.HookNtfy, chatrelay.HookMattermost}, chatrelay.HookJSON, &w.Format)
+	block.Enum("format", false, false, []string{notify.HookJSON, notify.HookNtfy, notify.HookMattermost}, notify.HookJSON, &w.Format)
 	block.String("secret", false, false, "", &w.Secret)
 	block.StringList("for", false, false, nil, &w.For)
 	if _, err := block.Process(); err != nil {

@@ -8,13 +8,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chmail/chmail/chatrelay"
 	parser "github.com/foxcpp/maddy/framework/cfgparser"
 	"github.com/foxcpp/maddy/framework/config"
+
+	"github.com/chmail/chmail/chatrelay/notify"
 )
 
 // readDirectives reads group and webhook directives as the module does.
-func readDirectives(t *testing.T, text string) (groups map[string][]string, hooks []chatrelay.Webhook, err error) {
+func readDirectives(t *testing.T, text string) (groups map[string][]string, hooks []notify.Webhook, err error) {
 	t.Helper()
 	nodes, err := parser.Read(strings.NewReader(text), "test")
 	if err != nil {

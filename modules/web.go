@@ -29,7 +29,7 @@ import (
 )
 
 // webShutdown bounds how long the endpoint holds up the server's end.
-const webShutdown = 5 * time.Second
+const webShutdown = 4 * time.Second
 
 // Web is a web.Server as a block of the configuration:
 //
@@ -122,10 +122,10 @@ func (e *Web) Init(cfg *config.Map) error {
 		return fail("%v", err)
 	}
 	opts := web.Options{
-		Base: baseURL, Relay: e.relay, Talk: e.relay, Lines: e.relay, Key: key, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
+		Base: baseURL, Relay: e.relay, Key: key, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
 		Authenticate: func(_ context.Context, login, password string) error { return auth.AuthPlain(login, password) },
 		Normalize:    normalize,
-		Log:          e.out.Msg,
+		Log:          e.log(),
 	}
 	if directory != nil {
 		opts.Presence = directory

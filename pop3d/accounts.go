@@ -127,7 +127,7 @@ func (d *imapMaildrop) UIDL(n int) string {
 
 // Open loads a message, as an IMAP backend offers nothing else, and lets go of
 // that memory before the client, who may be slow, is waited for.
-func (d *imapMaildrop) Open(ctx context.Context, n int) (io.ReadCloser, error) {
+func (d *imapMaildrop) Open(ctx context.Context, n int, _ bool) (io.ReadCloser, error) {
 	select {
 	case d.accounts.loading <- struct{}{}:
 		defer func() { <-d.accounts.loading }()

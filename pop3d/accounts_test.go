@@ -265,17 +265,20 @@ func (b stuckBox) MoveMessages(uid bool, set *imap.SeqSet, dest string) error {
 func TestDeletionIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	for failures, want := range map[int]string{deleteAttempts - 1: "+OK bye", deleteAttempts: "-ERR [SYS/TEMP]*"} {
-		storage := &stuck{imapStorage(t), failures}
-		user := account(t, storage.Storage, numbered(1), numbered(2))
-		_, address := serve(t, NewAccounts(storage))
-		c := signedIn(t, address, alice)
-		c.say("DELE 2", "QUIT")
-		c.want("+OK*")
-		c.want(want)
-		left := map[bool]int{true: 1, false: 2}[strings.HasPrefix(want, "+OK")]
-		if n := len(flagsOf(t, user, inbox)); n != left {
-			t.Errorf("after %d failures %d messages are left, want %d", failures, n, left)
-		}
+		t.Run(fmt.Sprintf("%d failures", failures), func(t *testing.T) {
+			t.Parallel() // each waits for seconds between its attempts
+			storage := &stuck{imapStorage(t), failures}
+			user := account(t, storage.Storage, numbered(1), numbered(2))
+			_, address := serve(t, NewAccounts(storage))
+			c := signedIn(t, address, alice)
+			c.say("DELE 2", "QUIT")
+			c.want("+OK*")
+			c.want(want)
+			left := map[bool]int{true: 1, false: 2}[strings.HasPrefix(want, "+OK")]
+			if n := len(flagsOf(t, user, inbox)); n != left {
+				t.Errorf("%d messages are left, want %d", n, left)
+			}
+		})
 	}
 }
 

@@ -118,7 +118,7 @@ func (s *session) signIn(login, password string) error {
 	}
 	if err != nil {
 		metricLogins.WithLabelValues("error").Inc()
-		srv.Log.Error("pop3d: checking a password", err, "login", login, "src_ip", s.remote.String())
+		srv.Log.Error("pop3d: checking a password", "err", err, "login", login, "addr", s.remote)
 		s.fail("[SYS/TEMP] signing in does not work just now")
 		return nil
 	}
@@ -136,7 +136,7 @@ func (s *session) signIn(login, password string) error {
 			return nil
 		}
 		metricLogins.WithLabelValues("error").Inc()
-		srv.Log.Error("pop3d: opening a maildrop", err, "login", canonical)
+		srv.Log.Error("pop3d: opening a maildrop", "err", err, "login", canonical)
 		s.fail("[SYS/TEMP] the maildrop cannot be opened just now")
 		return nil
 	}
@@ -144,14 +144,14 @@ func (s *session) signIn(login, password string) error {
 	s.renewPresence()
 
 	metricLogins.WithLabelValues("ok").Inc()
-	srv.Log.DebugMsg("pop3d: signed in", "login", canonical, "src_ip", s.remote.String(), "messages", drop.Count())
+	srv.Log.Debug("pop3d: signed in", "login", canonical, "addr", s.remote, "messages", drop.Count())
 	s.ok("welcome")
 	return nil
 }
 
 func (s *session) inUse(login string) {
 	metricLogins.WithLabelValues("in_use").Inc()
-	s.srv.Log.DebugMsg("pop3d: maildrop in use", "login", login, "src_ip", s.remote.String())
+	s.srv.Log.Debug("pop3d: maildrop in use", "login", login, "addr", s.remote)
 	s.fail("[IN-USE] another session has this maildrop open")
 }
 
@@ -178,7 +178,7 @@ func (srv *Server) checkPassword(ctx context.Context, login, password string) (s
 func (s *session) refuse(login string, began time.Time) error {
 	s.failures++
 	metricLogins.WithLabelValues("refused").Inc()
-	s.srv.Log.Msg("pop3d: sign-in refused", "login", login, "src_ip", s.remote.String())
+	s.srv.Log.Info("pop3d: sign-in refused", "login", login, "addr", s.remote)
 	count := max(s.failures, s.srv.failures.add(network(s.remote), began))
 	if err := s.flush(); err != nil {
 		return errDone
@@ -205,6 +205,6 @@ func (s *session) renewPresence() {
 	})
 	if err != nil {
 		metricPresenceFailures.Inc()
-		s.srv.Log.Error("pop3d: renewing presence", err, "login", s.login)
+		s.srv.Log.Error("pop3d: renewing presence", "err", err, "login", s.login)
 	}
 }

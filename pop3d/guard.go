@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/chmail/chmail/guard/limit"
 )
 
 const (
@@ -23,13 +25,7 @@ const (
 
 // network is what counts as one client: an IPv4 address, or an IPv6 /64,
 // which one customer commonly has.
-func network(ip netip.Addr) netip.Addr {
-	if ip.Is6() && !ip.Is4In6() {
-		prefix, _ := ip.WithZone("").Prefix(64) // 64 bits of an IPv6 address always are one
-		return prefix.Addr()
-	}
-	return ip.Unmap()
-}
+func network(ip netip.Addr) netip.Addr { return limit.Prefix(ip).Addr() }
 
 // locks is the set of logins whose maildrop is open (RFC 1939 section 4).
 type locks struct {

@@ -91,7 +91,7 @@ func (d *memoryDrop) Size(n int) int64 {
 	return int64(size)
 }
 
-func (d *memoryDrop) Open(_ context.Context, n int) (io.ReadCloser, error) {
+func (d *memoryDrop) Open(_ context.Context, n int, _ bool) (io.ReadCloser, error) {
 	if d.all.panics {
 		panic("reading a message")
 	}

@@ -23,6 +23,8 @@ var (
 	ErrAuth = errors.New("pop3d: login or password is wrong")
 	// ErrInUse: something else holds the maildrop (RFC 2449 section 8.1.1).
 	ErrInUse = errors.New("pop3d: the maildrop is in use")
+	// ErrDamaged: a message is damaged or missing where it is kept.
+	ErrDamaged = errors.New("pop3d: the message is damaged")
 )
 
 // Authenticator checks a password and returns the login in its canonical
@@ -49,8 +51,10 @@ type Maildrop interface {
 	// UIDL is the unique id of message n: 1 to 70 characters from 0x21 to
 	// 0x7E, never changing and never used again (RFC 1939 section 7).
 	UIDL(n int) string
-	// Open streams message n.
-	Open(ctx context.Context, n int) (io.ReadCloser, error)
+	// Open streams message n, of which the whole will be sent or only its top.
+	// An error that wraps ErrDamaged means that it is damaged or missing in the
+	// store; any other error is taken as temporary.
+	Open(ctx context.Context, n int, whole bool) (io.ReadCloser, error)
 	// Delete removes the messages with these numbers and no others, all or none.
 	Delete(ctx context.Context, numbers []int) error
 	// Close ends the use of the maildrop and deletes nothing.
@@ -79,17 +83,3 @@ type Storage interface {
 type Renewer interface {
 	Renew(ctx context.Context, a presence.Address) error
 }
-
-// Logger takes structured events; fields are name and value in turn.
-// maddy's log.Logger is one.
-type Logger interface {
-	Msg(msg string, fields ...interface{})
-	Error(msg string, err error, fields ...interface{})
-	DebugMsg(msg string, fields ...interface{})
-}
-
-type discardLog struct{}
-
-func (discardLog) Msg(string, ...interface{})          {}
-func (discardLog) Error(string, error, ...interface{}) {}
-func (discardLog) DebugMsg(string, ...interface{})     {}

@@ -270,7 +270,7 @@ func (endlessDrops) Open(context.Context, string) (Maildrop, error) {
 	return endless{&memoryDrop{messages: []memoryMessage{{1, ""}}}}, nil
 }
 
-func (endless) Open(context.Context, int) (io.ReadCloser, error) {
+func (endless) Open(context.Context, int, bool) (io.ReadCloser, error) {
 	return io.NopCloser(lineReader{}), nil
 }
 
@@ -295,4 +295,35 @@ func TestStreaming(t *testing.T) {
 	}
 	c.conn.Close()
 	unlocked(t, srv, alice)
+}
+
+// stuckDrops never open, whatever becomes of the session.
+type stuckDrops struct{ asked, release chan struct{} }
+
+func (d stuckDrops) Open(context.Context, string) (Maildrop, error) {
+	close(d.asked)
+	<-d.release
+	return nil, errors.New("stuck")
+}
+
+// A storage that hangs does not keep the server from closing.
+func TestCloseIsBounded(t *testing.T) {
+	t.Parallel()
+	drops := stuckDrops{make(chan struct{}), make(chan struct{})}
+	srv, address := serve(t, drops)
+	c := dial(t, address)
+	c.want("+OK*")
+	c.say("USER "+alice, "PASS "+password)
+	<-drops.asked
+	began := time.Now()
+	if err := srv.Close(); !errors.Is(err, errStuck) {
+		t.Errorf("closed: %v", err)
+	}
+	if took := time.Since(began); took > 2*closeTimeout {
+		t.Errorf("it took %v", took)
+	}
+	close(drops.release)
+	if err := srv.Close(); err != nil {
+		t.Errorf("closed again: %v", err)
+	}
 }

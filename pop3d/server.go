@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
@@ -36,9 +37,15 @@ const (
 	storageTimeout = 90 * time.Second
 	// presenceTimeout is the most that presence may delay a sign-in.
 	presenceTimeout = 50 * time.Millisecond
+	// closeTimeout is how long sessions whose connections were closed may take to
+	// end; storage may hold them.
+	closeTimeout = 2 * time.Second
 	// acceptBackoff is the first and the longest pause after a failed accept.
 	acceptBackoffMin, acceptBackoffMax = 5 * time.Millisecond, time.Second
 )
+
+// errStuck: sessions whose connections are closed do not end.
+var errStuck = errors.New("pop3d: sessions whose connections are closed do not end")
 
 // ErrServerClosed is what Serve returns after Shutdown or Close.
 var ErrServerClosed = errors.New("pop3d: server closed")
@@ -48,9 +55,9 @@ var ErrServerClosed = errors.New("pop3d: server closed")
 type Server struct {
 	Authenticate Authenticator
 	Maildrops    Maildrops
-	Presence     Renewer     // nil: sign-ins renew nothing
-	TLS          *tls.Config // nil: no STLS
-	Log          Logger      // nil: nothing is logged
+	Presence     Renewer      // nil: sign-ins renew nothing
+	TLS          *tls.Config  // nil: no STLS
+	Log          *slog.Logger // nil: nothing is logged
 
 	InsecureAuth        bool // take passwords over plaintext
 	MaxConnections      int
@@ -83,7 +90,7 @@ func (srv *Server) setUp() {
 		srv.sessions = make(map[*session]struct{})
 		srv.perIP = make(map[netip.Addr]int)
 		if srv.Log == nil {
-			srv.Log = discardLog{}
+			srv.Log = slog.New(slog.DiscardHandler)
 		}
 		if srv.MaxConnections == 0 {
 			srv.MaxConnections = DefaultMaxConnections
@@ -129,7 +136,7 @@ func (srv *Server) Serve(l net.Listener) error {
 		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("pop3d: accepting on %v: %w", l.Addr(), err)
 		}
-		srv.Log.Error("pop3d: accepting", err, "address", l.Addr().String())
+		srv.Log.Error("pop3d: accepting", "err", err, "addr", l.Addr())
 		if !srv.sleep(pause) {
 			return ErrServerClosed
 		}
@@ -182,8 +189,8 @@ func (srv *Server) start(conn net.Conn) {
 		defer func() {
 			if p := recover(); p != nil {
 				metricPanics.Inc()
-				srv.Log.Error("pop3d: session panicked", fmt.Errorf("%v", p),
-					"src_ip", s.remote.String(), "stack", string(debug.Stack()))
+				srv.Log.Error("pop3d: session panicked", "err", fmt.Errorf("%v", p),
+					"addr", s.remote, "stack", string(debug.Stack()))
 			}
 		}()
 		defer s.end()
@@ -220,7 +227,8 @@ func (srv *Server) remove(s *session) {
 
 // Shutdown stops accepting, ends sessions that wait for a command, lets the
 // others finish the command they are in, and waits for them. When ctx ends
-// first, it does what Close does and returns the context's error.
+// first, it does what Close does and returns the context's error, or another one
+// if a session is held by its storage and does not end in closeTimeout.
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.setUp()
 	srv.mu.Lock()
@@ -255,8 +263,12 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 		_ = s.raw.Close()
 	}
 	srv.mu.Unlock()
-	<-done
-	return ctx.Err()
+	select {
+	case <-done:
+		return ctx.Err()
+	case <-time.After(closeTimeout):
+		return errStuck
+	}
 }
 
 // Close ends every session at once and waits for their goroutines. Messages

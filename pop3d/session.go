@@ -82,13 +82,13 @@ func (s *session) run() {
 			s.fail("line too long")
 			continue
 		case err != nil:
-			s.srv.Log.DebugMsg("pop3d: session ended", "login", s.login, "src_ip", s.remote.String(), "reason", err.Error())
+			s.srv.Log.Debug("pop3d: session ended", "login", s.login, "addr", s.remote, "err", err)
 			return
 		}
 		if err := s.dispatch(line); err != nil {
 			_ = s.flush() // the last words, where there are any
 			if !errors.Is(err, errDone) {
-				s.srv.Log.Error("pop3d: session broken off", err, "login", s.login, "src_ip", s.remote.String())
+				s.srv.Log.Error("pop3d: session broken off", "err", err, "login", s.login, "addr", s.remote)
 			}
 			return
 		}
@@ -175,7 +175,7 @@ func (s *session) quit(arg string) error {
 	s.release()
 	if err != nil {
 		metricDeleteFailures.Inc()
-		s.srv.Log.Error("pop3d: deleting at QUIT", err, "login", login, "messages", s.ndeleted)
+		s.srv.Log.Error("pop3d: deleting at QUIT", "err", err, "login", login, "messages", s.ndeleted)
 		s.fail("[SYS/TEMP] deleted messages not removed")
 		return errDone
 	}
@@ -221,7 +221,7 @@ func (s *session) stls(arg string) error {
 	// be taken for the client's after the handshake.
 	if s.discardInput() {
 		metricInjected.Inc()
-		s.srv.Log.Msg("pop3d: discarded plaintext behind STLS", "src_ip", s.remote.String())
+		s.srv.Log.Info("pop3d: discarded plaintext behind STLS", "addr", s.remote)
 	}
 	s.ok("begin TLS")
 	if err := s.flush(); err != nil {
@@ -240,7 +240,7 @@ func (s *session) handshake(conn *tls.Conn) error {
 	ctx, cancel := context.WithTimeout(s.srv.ctx, handshakeTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
-		s.srv.Log.DebugMsg("pop3d: TLS handshake failed", "src_ip", s.remote.String(), "reason", err.Error())
+		s.srv.Log.Debug("pop3d: TLS handshake failed", "addr", s.remote, "err", err)
 		return err
 	}
 	s.secure = true
@@ -259,7 +259,7 @@ func (s *session) release() {
 		return
 	}
 	if err := drop.Close(); err != nil {
-		s.srv.Log.Error("pop3d: closing a maildrop", err, "login", login)
+		s.srv.Log.Error("pop3d: closing a maildrop", "err", err, "login", login)
 	}
 }
 

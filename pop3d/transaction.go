@@ -4,6 +4,7 @@ package pop3d
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -36,7 +37,7 @@ func (s *session) listed() bool {
 	ctx, cancel := context.WithTimeout(s.srv.ctx, storageTimeout)
 	defer cancel()
 	if err := late.List(ctx); err != nil {
-		s.srv.Log.Error("pop3d: listing a maildrop", err, "login", s.login)
+		s.srv.Log.Error("pop3d: listing a maildrop", "err", err, "login", s.login)
 		s.fail("[SYS/TEMP] the maildrop cannot be listed just now")
 		return false
 	}
@@ -114,7 +115,7 @@ func (s *session) retr(arg string) error {
 	if !ok {
 		return nil
 	}
-	return s.send(n, strconv.FormatInt(s.drop.Size(n), 10)+" octets", func(dst io.Writer, src io.Reader) error {
+	return s.send(n, true, strconv.FormatInt(s.drop.Size(n), 10)+" octets", func(dst io.Writer, src io.Reader) error {
 		_, err := io.Copy(dst, src)
 		if err == nil {
 			metricMessages.Inc()
@@ -134,18 +135,22 @@ func (s *session) top(arg string) error {
 	if !ok {
 		return nil
 	}
-	return s.send(n, "top of message follows", func(dst io.Writer, src io.Reader) error {
+	return s.send(n, false, "top of message follows", func(dst io.Writer, src io.Reader) error {
 		return copyTop(dst, src, lines)
 	})
 }
 
-// send streams message n. Once it has begun, a failure ends the session: a
-// message cut short must not look complete.
-func (s *session) send(n int, text string, copyTo func(io.Writer, io.Reader) error) error {
-	body, err := s.drop.Open(s.srv.ctx, n)
+// send streams message n, the whole of it or its top. Once it has begun, a
+// failure ends the session: a message cut short must not look complete.
+func (s *session) send(n int, whole bool, text string, copyTo func(io.Writer, io.Reader) error) error {
+	body, err := s.drop.Open(s.srv.ctx, n, whole)
 	if err != nil {
-		s.srv.Log.Error("pop3d: opening a message", err, "login", s.login, "uidl", s.drop.UIDL(n))
-		s.fail("[SYS/TEMP] the message cannot be read just now")
+		s.srv.Log.Error("pop3d: opening a message", "err", err, "login", s.login, "uidl", s.drop.UIDL(n))
+		if errors.Is(err, ErrDamaged) {
+			s.fail("[SYS/PERM] the message is damaged on the server")
+		} else {
+			s.fail("[SYS/TEMP] the message cannot be read just now")
+		}
 		return nil
 	}
 	defer body.Close()

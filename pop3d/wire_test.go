@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -115,15 +116,13 @@ func FuzzParseCommand(f *testing.F) {
 	})
 }
 
-type panicLog struct {
-	discardLog
-	panicked atomic.Bool
-}
+type panicLog struct{ panicked atomic.Bool }
 
-func (l *panicLog) Error(msg string, _ error, _ ...interface{}) {
-	if strings.Contains(msg, "panicked") {
+func (l *panicLog) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("panicked")) {
 		l.panicked.Store(true)
 	}
+	return len(line), nil
 }
 
 // script is a connection whose client says in and hangs up.
@@ -151,7 +150,8 @@ func FuzzSession(f *testing.F) {
 	f.Add([]byte(strings.Repeat("x", 3000) + "\nNOOP\nUSER\x00\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		drops, log := newMemory(alice), new(panicLog)
-		srv := &Server{Authenticate: onePassword, Maildrops: drops, TLS: serverTLS(), InsecureAuth: true, FailureDelay: time.Microsecond, Log: log}
+		srv := &Server{Authenticate: onePassword, Maildrops: drops, TLS: serverTLS(), InsecureAuth: true, FailureDelay: time.Microsecond,
+			Log: slog.New(slog.NewTextHandler(log, nil))}
 		srv.setUp()
 		conn := &script{in: bytes.NewReader(input)}
 		srv.start(conn)

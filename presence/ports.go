@@ -3,12 +3,9 @@
 package presence
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"net"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,7 +55,7 @@ func (r Range) check() error {
 		return fmt.Errorf("port range %s: ports are 1 to 65535", r)
 	case r.Lo > r.Hi:
 		return fmt.Errorf("port range %s: the first port is above the last", r)
-	case len(r.bad()) == r.span():
+	case len(r.Bad()) == r.Span():
 		return fmt.Errorf("port range %s: browsers refuse every port of it", r)
 	}
 	return nil
@@ -71,59 +68,75 @@ func (r Range) Contains(port int) bool {
 	return r.Lo <= port && port <= r.Hi && !BadPort(port)
 }
 
-// span is the number of ports, bad ones included.
-func (r Range) span() int { return r.Hi - r.Lo + 1 }
+// Span is the number of ports, bad ones included.
+func (r Range) Span() int { return r.Hi - r.Lo + 1 }
 
-// bad lists the bad ports within the range.
-func (r Range) bad() []int {
+// Bad lists the bad ports within the range.
+func (r Range) Bad() []int {
 	lo, _ := slices.BinarySearch(badPorts, r.Lo)
 	hi, _ := slices.BinarySearch(badPorts, r.Hi+1)
 	return badPorts[lo:max(lo, hi)]
 }
 
-// first is where the search for a login's port begins: the same login tends to
+// First is where the search for a login's port begins: the same login tends to
 // get the same port even when everything about it was lost.
-func (r Range) first(login string) int {
+func (r Range) First(login string) int {
 	h := fnv.New64a()
 	h.Write([]byte(login))
-	return r.Lo + int(h.Sum64()%uint64(r.span()))
+	return r.Lo + int(h.Sum64()%uint64(r.Span()))
 }
 
-// ProbeUDP returns a probe that binds a UDP port of a host's address and closes
-// it at once, so that a port that another program has taken is not granted.
-// Hosts that are not among the addresses are probed on every address.
-func ProbeUDP(addresses map[string]netip.Addr) func(host string, port int) error {
-	return func(host string, port int) error {
-		address := ""
-		if a, ok := addresses[host]; ok {
-			address = a.String()
-		}
-		c, err := net.ListenPacket("udp", net.JoinHostPort(address, strconv.Itoa(port)))
-		if err != nil {
-			return err
-		}
-		return c.Close()
-	}
+// HostRange is the ports that are granted on one host name.
+type HostRange struct {
+	Host  string
+	Range Range // zero means DefaultRange
 }
 
-// LocalAddresses finds which address of this machine each host name has, if
-// any; names that cannot be resolved while ctx lasts have none.
-func LocalAddresses(ctx context.Context, hosts []string) map[string]netip.Addr {
-	found := make(map[string]netip.Addr)
-	for _, host := range hosts {
-		addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		if err != nil {
-			continue
+// HostRanges is what a process grants, the ports of its primary host in front.
+type HostRanges []HostRange
+
+// Check returns the ranges with host names in lower case and ranges in full, or
+// what is wrong with them. A host name has one range.
+func (h HostRanges) Check() (HostRanges, error) {
+	checked := make(HostRanges, len(h))
+	for i, r := range h {
+		r.Host = strings.ToLower(r.Host)
+		if r.Host == "" || len(r.Host) > maxHost || strings.ContainsAny(r.Host, "{} \t\r\n") {
+			return nil, fmt.Errorf("host %q is not a host name", r.Host)
 		}
-		for _, a := range addrs {
-			a = a.Unmap()
-			// That it can be bound says that it is this machine's, 127.0.0.2 included.
-			if c, err := net.ListenPacket("udp", net.JoinHostPort(a.String(), "0")); err == nil {
-				_ = c.Close()
-				found[host] = a
-				break
-			}
+		if r.Range == (Range{}) {
+			r.Range = DefaultRange
 		}
+		if err := r.Range.check(); err != nil {
+			return nil, err
+		}
+		if checked[:i].Has(r.Host) {
+			return nil, fmt.Errorf("host %s has two ranges", r.Host)
+		}
+		checked[i] = r
 	}
-	return found
+	return checked, nil
+}
+
+// maxHost bounds a host name in bytes.
+const maxHost = 255
+
+// Has says whether a host name is among them.
+func (h HostRanges) Has(host string) bool {
+	return slices.ContainsFunc(h, func(r HostRange) bool { return strings.EqualFold(r.Host, host) })
+}
+
+// Contains says whether a port of a host may be granted.
+func (h HostRanges) Contains(host string, port int) bool {
+	return slices.ContainsFunc(h, func(r HostRange) bool {
+		return strings.EqualFold(r.Host, host) && r.Range.Contains(port)
+	})
+}
+
+func (h HostRanges) String() string {
+	texts := make([]string, len(h))
+	for i, r := range h {
+		texts[i] = r.Host + " " + r.Range.String()
+	}
+	return strings.Join(texts, ", ")
 }

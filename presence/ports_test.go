@@ -10,7 +10,8 @@ import (
 
 func TestParseRange(t *testing.T) {
 	t.Parallel()
-	for s, want := range map[string]Range{"20000-29999": {20000, 29999}, " 1024 - 65535": {1024, 65535}, "8000": {8000, 8000}} {
+	for s, want := range map[string]Range{"20000-29999": {20000, 29999}, " 1024 - 65535": {1024, 65535},
+		"8000": {8000, 8000}} {
 		if r := must[Range](t)(ParseRange(s)); r != want {
 			t.Errorf("%q is %v, want %v", s, r, want)
 		}
@@ -31,7 +32,7 @@ func FuzzParseRange(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if first := r.first(s); first < r.Lo || first > r.Hi || len(r.bad()) >= r.span() {
+		if first := r.First(s); first < r.Lo || first > r.Hi || len(r.Bad()) >= r.Span() {
 			t.Errorf("%q: %v has first %d", s, r, first)
 		}
 		if again, err := ParseRange(r.String()); err != nil || again != r {
@@ -50,10 +51,10 @@ func TestBadPorts(t *testing.T) {
 			t.Errorf("port %d passes", p)
 		}
 	}
-	if got := (Range{6600, 6700}).bad(); len(got) != 7 {
+	if got := (Range{6600, 6700}).Bad(); len(got) != 7 {
 		t.Errorf("bad ports of 6600-6700: %v", got)
 	}
-	if got := DefaultRange.bad(); len(got) != 0 {
+	if got := DefaultRange.Bad(); len(got) != 0 {
 		t.Errorf("bad ports of the default range: %v", got)
 	}
 }
@@ -69,5 +70,15 @@ func TestProbeUDP(t *testing.T) {
 	c.Close()
 	if err := probe("127.0.0.1", port); err != nil {
 		t.Error(err)
+	}
+}
+
+func must[T any](t testing.TB) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
 	}
 }

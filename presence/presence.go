@@ -3,12 +3,14 @@
 // Package presence keeps the two databases that make a sender reachable:
 // login → newest address and connected devices, and granted port → login.
 //
-// Local keeps them in this process, with the grants in SQLite; Redis keeps
-// them on a redis-server that several machines share. Both are a Directory
-// and pass one conformance suite.
+// This package has the nouns and the interfaces. Package local keeps the
+// databases in this process, with the grants in SQLite; package redis keeps
+// them on a redis-server that several machines share. Both are a Directory and
+// pass the suite of package presencetest.
 package presence
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -85,6 +87,26 @@ const (
 	BlockedTTL = 10 * time.Minute
 )
 
+// TTLs are the lifetimes of entries; zero means the constant of the same name.
+type TTLs struct {
+	Device  time.Duration
+	Hold    time.Duration
+	Address time.Duration
+	Grant   time.Duration
+	Blocked time.Duration
+}
+
+// WithDefaults has the constants for the lifetimes that are zero.
+func (t TTLs) WithDefaults() TTLs {
+	return TTLs{
+		Device:  cmp.Or(t.Device, DeviceTTL),
+		Hold:    cmp.Or(t.Hold, HoldTTL),
+		Address: cmp.Or(t.Address, AddressTTL),
+		Grant:   cmp.Or(t.Grant, GrantTTL),
+		Blocked: cmp.Or(t.Blocked, BlockedTTL),
+	}
+}
+
 var (
 	// ErrUnknown: no such login, device or grant.
 	ErrUnknown = errors.New("presence: unknown")
@@ -100,13 +122,25 @@ var (
 // concurrent use; when the database does not answer they return an error that
 // wraps ErrUnavailable.
 type Directory interface {
+	Addresses
+	Devices
+	Grants
+	Hosts
+	Close() error
+}
+
+// Addresses is the first database: where each login was seen last.
+type Addresses interface {
 	// Renew records where a login was seen, unless a newer sighting is kept.
 	Renew(ctx context.Context, a Address) error
 	// Lookup returns the newest address of a login, or ErrUnknown.
 	Lookup(ctx context.Context, login string) (Address, error)
-	// Addresses lists the first database, newest first, at most limit entries.
+	// Addresses lists the newest addresses, newest first, at most limit entries.
 	Addresses(ctx context.Context, limit int) ([]Address, error)
+}
 
+// Devices is the part of the first database that can be rung.
+type Devices interface {
 	// Connect records a device, or renews its heartbeat, and renews the
 	// login's address.
 	Connect(ctx context.Context, d Device) error
@@ -114,11 +148,13 @@ type Directory interface {
 	Disconnect(ctx context.Context, login, id string) error
 	// Devices lists the devices of a login that are connected now.
 	Devices(ctx context.Context, login string) ([]Device, error)
-
 	// AllDevices lists the devices of all logins that are connected now, the
 	// one that connected last in front, at most limit entries.
 	AllDevices(ctx context.Context, limit int) ([]Device, error)
+}
 
+// Grants is the second database: whose each granted port is.
+type Grants interface {
 	// Grant endows login with a port of this process' hosts, the first that has
 	// one free, or renews the one it has at any host that is alive. When every
 	// range is full the grant idle for longest is taken over, never one that is
@@ -136,9 +172,12 @@ type Directory interface {
 	// Block takes a port away whose socket could not be had and skips it for
 	// BlockedTTL; the login's next Grant is another port.
 	Block(ctx context.Context, g Grant) error
-	// Grants lists the second database by port, at most limit entries.
+	// Grants lists the granted ports, at most limit entries.
 	Grants(ctx context.Context, limit int) ([]Grant, error)
+}
 
+// Hosts is the relay hosts that share the databases.
+type Hosts interface {
 	// RelayHost is the primary host name of this process, empty where it grants
 	// nothing. It does not change afterwards.
 	RelayHost() string
@@ -149,17 +188,15 @@ type Directory interface {
 	// own at once. Ports that are held stay so until they are released, or
 	// HoldTTL after the last Hold.
 	Leave(ctx context.Context) error
-
-	Close() error
 }
 
 // Bus carries short messages between the relay hosts that share a Directory.
-// At most once, and bounded: what a queue cannot take is dropped and counted.
+// At most once, and bounded: a message for a full queue is dropped and counted.
 type Bus interface {
 	// Publish sends a message of at most MaxMessage bytes to the process that
 	// has a host name, or to all others when to is empty.
 	Publish(ctx context.Context, to string, msg []byte) error
-	// Subscribe names who takes the messages, once, before the first Publish. f
+	// Subscribe names the function that takes the messages, once, before the first Publish. f
 	// is called from one goroutine with the sender's primary name, and is quick.
 	Subscribe(f func(from string, msg []byte))
 }

@@ -8,10 +8,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
@@ -25,6 +23,14 @@ const (
 	claimCookie = "chmail_claim"
 	mineCookie  = "chmail_mine"
 )
+
+// Links is what the pages behind links ask of the relay, which documents each.
+type Links interface {
+	Card(ctx context.Context, token string) (chatrelay.Card, error)
+	Chat(ctx context.Context, token, claim string, how chatrelay.Claim) (chatrelay.Entry, error)
+	Ticket(ctx context.Context, token, claim string) (chatrelay.Entry, error)
+	SendCode(ctx context.Context, token string) (to string, err error)
+}
 
 // isToken reports whether s has the form of a link's token: 128 bits in
 // base64url.
@@ -90,7 +96,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.setCookie(w, claimCookie, claim, "/c/", claimTTL)
-	s.setCookie(w, mineCookie, s.mineMark(token, claim), "/c/"+token, claimTTL)
+	s.setCookie(w, mineCookie, s.keys.mine.Mark(mineText(token, claim)), "/c/"+token, claimTTL)
 	answer(w, http.StatusOK, entry)
 }
 
@@ -103,7 +109,7 @@ func (s *Server) claimed(ctx context.Context, w http.ResponseWriter, token strin
 	}
 	answer(w, http.StatusConflict, refusal{
 		Error: "claimed", Text: "Another browser uses this link: confirm with a code from the mailbox it was sent to.",
-		To: masked(card.Invite.Recipient.Addr), Guest: &s.opts.Guests,
+		To: chat.Masked(card.Invite.Recipient.Addr), Guest: &s.opts.Guests,
 	})
 }
 
@@ -168,50 +174,10 @@ func (s *Server) failed(w http.ResponseWriter, err error) {
 		retryAfter(w, 20*time.Minute) // codes come back within the hour; a full link may not
 		refuse(w, http.StatusTooManyRequests, "full", "This link was used too often.")
 	default:
-		s.opts.Log("asking the relay failed", "error", err)
+		s.log.Warn("asking the relay", "err", err)
 		retryAfter(w, 5*time.Second)
 		refuse(w, http.StatusServiceUnavailable, "unavailable", "Not possible at the moment: try again soon.")
 	}
-}
-
-// chatSocket is the WebSocket carrier of a room; the ticket in its first
-// frame says whose, so pages of the other relays may open it too.
-func (s *Server) chatSocket(w http.ResponseWriter, r *http.Request) {
-	if !s.ownPage(r) && !s.opts.Relay.OwnOrigin(r.Header.Get("Origin")) {
-		refuse(w, http.StatusForbidden, "origin", "This request came from another site.")
-		return
-	}
-	s.socket(w, r, "room", func(ctx context.Context, c chatrelay.Conn) { s.opts.Relay.ServeRoom(ctx, c) })
-}
-
-// ownPage says whether a page of this front door sent the request, or a program,
-// which names no origin. A proxy may have rewritten Host.
-func (s *Server) ownPage(r *http.Request) bool {
-	origin := r.Header.Get("Origin")
-	u, err := url.Parse(origin)
-	return origin == "" || err == nil && (strings.EqualFold(u.Host, r.Host) || strings.EqualFold(u.Host, s.opts.Base.Host))
-}
-
-// socket upgrades a request whose origin was checked and serves it until it is over or
-// the server goes away. A goroutine of its own does that: net/http's has grown
-// a large stack in the TLS handshake, and holds on to the request.
-func (s *Server) socket(w http.ResponseWriter, r *http.Request, kind string, serve func(context.Context, chatrelay.Conn)) {
-	if !s.open() {
-		refuse(w, http.StatusServiceUnavailable, "shutdown", "The server goes away: connect again.")
-		return
-	}
-	c, err := chatrelay.Upgrade(w, r, s.clientIP(r))
-	if err != nil {
-		s.sockets.Done()
-		return // Upgrade has answered
-	}
-	socketsOpen.WithLabelValues(kind).Inc()
-	go func() { // ends with the connection; Shutdown waits for it
-		defer s.sockets.Done()
-		defer socketsOpen.WithLabelValues(kind).Dec()
-		defer c.Close("over")
-		serve(s.ctx, c)
-	}()
 }
 
 // claim is the secret of this browser.
@@ -233,21 +199,11 @@ func newClaim() string {
 func (s *Server) mine(r *http.Request, token string) bool {
 	claim, ok := s.claim(r)
 	mark, err := r.Cookie(mineCookie)
-	return ok && err == nil && same(mark.Value, s.mineMark(token, claim))
+	return ok && err == nil && s.keys.mine.Marks(mark.Value, mineText(token, claim))
 }
 
-func (s *Server) mineMark(token, claim string) string {
-	return seal(s.keys.mine, token+"\x00"+claim)
-}
-
-// masked shows enough of an address for its owner to know it: c…@mall.example.
-func masked(addr string) string {
-	_, first := utf8.DecodeRuneInString(addr)
-	if at := strings.LastIndexByte(addr, '@'); at >= first && at > 0 {
-		return addr[:first] + "…" + addr[at:]
-	}
-	return "…"
-}
+// mineText is what the mark of a browser in a link's cookie is made of.
+func mineText(token, claim string) string { return token + "\x00" + claim }
 
 // guestName is one line of at most maxGuest characters that can be seen.
 func guestName(s string) string { return clean.Line(s, maxGuest, 4*maxGuest) }

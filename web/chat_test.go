@@ -219,17 +219,6 @@ func FuzzBodies(f *testing.F) {
 	})
 }
 
-func TestMasked(t *testing.T) {
-	t.Parallel()
-	for addr, want := range map[string]string{
-		"customer@mall.example": "c…@mall.example", "é@x": "é…@x", "@x": "…", "": "…", "postmaster": "…",
-	} {
-		if got := masked(addr); got != want {
-			t.Errorf("%q: %q, want %q", addr, got, want)
-		}
-	}
-}
-
 func TestGuestsNeedLeave(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, func(o *Options) { o.Guests = false })

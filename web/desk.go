@@ -14,6 +14,16 @@ import (
 	"github.com/chmail/chmail/presence"
 )
 
+// Conversations is what the desk, and a browser that came in through a link,
+// read of conversations and bring into them; chatrelay.Relay documents each.
+type Conversations interface {
+	Rooms(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
+	Enter(ctx context.Context, session chat.Session, roomID string) (chatrelay.Entry, error)
+	Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error)
+	Upload(ctx context.Context, v chatrelay.Visitor, in chatrelay.Incoming) (chat.Message, error)
+	ServeFile(w http.ResponseWriter, r *http.Request, v chatrelay.Visitor, id string, thumb bool) error
+}
+
 // signIn checks a login and a password. Whatever is wrong, the answer is the
 // same and takes the same time, longer with each refusal of that login or
 // client.
@@ -62,7 +72,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 	}()
 	if !ok {
 		signInsTotal.WithLabelValues("refused").Inc()
-		s.opts.Log("a sign-in at the desk was refused", "login", login, "ip", ip)
+		s.log.Info("a sign-in at the desk was refused", "login", login, "addr", ip)
 		delay := s.refuse(time.Now(), "login "+login, "prefix "+prefix)
 		select {
 		case <-time.After(time.Until(began.Add(delay))):
@@ -75,7 +85,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 	}
 	signInsTotal.WithLabelValues("accepted").Inc()
 	s.renew(r.Context(), presence.Address{Login: login, IP: ip, Source: presence.Desk, Seen: time.Now()})
-	s.signedIn(w, login)
+	s.signedIn(w, login, began)
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -88,28 +98,13 @@ func (s *Server) renew(ctx context.Context, a presence.Address) {
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
 	if err := s.opts.Presence.Renew(ctx, a); err != nil {
-		s.opts.Log("renewing presence at a sign-in failed", "login", a.Login, "error", err)
+		s.log.Warn("renewing presence at a sign-in", "login", a.Login, "err", err)
 	}
-}
-
-func (s *Server) signOut(w http.ResponseWriter, r *http.Request) {
-	s.endSession(w, r)
-	w.WriteHeader(http.StatusNoContent)
-}
-
-// member is the login of the request's session; otherwise it has answered 401.
-func (s *Server) member(w http.ResponseWriter, r *http.Request) (login string, ok bool) {
-	who, ok := s.session(r)
-	if !ok {
-		refuse(w, http.StatusUnauthorized, "sign-in", "Sign in first.")
-		return "", false
-	}
-	return who.login, true
 }
 
 // rooms lists the conversations of a login, newest first.
 func (s *Server) rooms(w http.ResponseWriter, r *http.Request) {
-	login, ok := s.member(w, r)
+	who, ok := s.member(w, r)
 	if !ok {
 		return
 	}
@@ -127,7 +122,7 @@ func (s *Server) rooms(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
-	list, err := s.opts.Relay.Rooms(ctx, login, min(limit, maxRooms), before)
+	list, err := s.opts.Relay.Rooms(ctx, who.Login, min(limit, maxRooms), before)
 	if err != nil {
 		s.failed(w, err)
 		return
@@ -138,39 +133,21 @@ func (s *Server) rooms(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, struct {
 		Me    string         `json:"me"`
 		Rooms []chat.Summary `json:"rooms"`
-	}{login, list})
+	}{who.Login, list})
 }
 
 // roomTicket is a member's way into a room.
 func (s *Server) roomTicket(w http.ResponseWriter, r *http.Request) {
-	login, ok := s.member(w, r)
+	who, ok := s.member(w, r)
 	if !ok {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
-	entry, err := s.opts.Relay.Enter(ctx, login, r.PathValue("room"))
+	entry, err := s.opts.Relay.Enter(ctx, who, r.PathValue("room"))
 	if err != nil {
 		s.failed(w, err)
 		return
 	}
 	answer(w, http.StatusOK, entry)
-}
-
-// deskSocket makes this desk a device that can be rung.
-func (s *Server) deskSocket(w http.ResponseWriter, r *http.Request) {
-	login, ok := s.member(w, r)
-	if !ok {
-		return
-	}
-	// A cookie says who it is, so no other site may open it (RFC 6455 section 10.2).
-	if !s.ownPage(r) {
-		refuse(w, http.StatusForbidden, "origin", "This request came from another site.")
-		return
-	}
-	d := presence.Device{
-		ID: deviceID(), Login: login, Source: presence.Desk, IP: s.clientIP(r),
-		Name: deviceName(r.UserAgent()), Connected: time.Now(),
-	}
-	s.socket(w, r, "device", func(ctx context.Context, c chatrelay.Conn) { s.opts.Relay.ServeDevice(ctx, d, c) })
 }

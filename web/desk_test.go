@@ -4,6 +4,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/presence"
 )
@@ -58,6 +60,82 @@ func TestSignIn(t *testing.T) {
 	}
 	st.browser.Jar.SetCookies(at, copied)
 	st.want(st.do("GET", "/desk/rooms", ""), 401, "sign-in")
+}
+
+// signedInElsewhere is another browser of the same login.
+func (st *site) signedInElsewhere() *site {
+	other := *st
+	other.browser = newBrowser(st.t)
+	other.signIn()
+	return &other
+}
+
+func TestSignOutEverywhere(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.want(st.do("POST", "/desk/sign-out/everywhere", "{}"), 401, "sign-in")
+	st.signIn()
+	other := st.signedInElsewhere()
+	st.want(st.do("POST", "/desk/sign-out", ""), 204)
+	other.want(other.do("GET", "/desk/rooms", ""), 200) // one sign-out is that of one browser
+
+	st.signIn()
+	for name, wrong := range map[string]struct {
+		header []string
+		status int
+	}{
+		"another site": {[]string{"Sec-Fetch-Site", "cross-site"}, 403}, "a form": {[]string{"Content-Type", "text/plain"}, 415},
+	} {
+		if r := st.do("POST", "/desk/sign-out/everywhere", "{}", wrong.header...); r.StatusCode != wrong.status {
+			t.Errorf("%s: status %d", name, r.StatusCode)
+		}
+	}
+	st.want(st.do("GET", "/desk/sign-out/everywhere", ""), 404) // following a link changes nothing
+	other.want(other.do("GET", "/desk/rooms", ""), 200)
+
+	st.want(st.do("POST", "/desk/sign-out/everywhere", "{}"), 204)
+	at, _ := url.Parse(st.url + "/desk")
+	if len(st.browser.Jar.Cookies(at)) != 0 {
+		t.Error("the cookie is still there")
+	}
+	for _, path := range []string{"/desk/rooms", "/desk/settings", "/desk/ws", "/desk/search?q=x"} {
+		other.want(other.do("GET", path, ""), 401, "sign-in")
+	}
+	other.want(other.do("POST", "/desk/rooms/R1/ticket", ""), 401, "sign-in")
+	var d deskData
+	other.data(other.do("GET", "/desk", ""), &d)
+	if d.Login != nil {
+		t.Errorf("the desk still knows %s", *d.Login)
+	}
+	other.signIn()
+	other.want(other.do("GET", "/desk/rooms", ""), 200)
+}
+
+// While a password is checked, a new one may be set: the session counts from
+// before the check.
+func TestSessionBeganBeforeThePasswordWasChecked(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	check := st.server.opts.Authenticate
+	st.server.opts.Authenticate = func(ctx context.Context, login, password string) error {
+		if err := st.relay.SignOut(ctx, login); err != nil {
+			return err
+		}
+		return check(ctx, login, password)
+	}
+	st.signIn()
+	st.want(st.do("GET", "/desk/rooms", ""), 401, "sign-in")
+}
+
+func TestSessionWithoutTheRelaysDatabase(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.signIn()
+	st.relay.mu.Lock()
+	st.relay.down = errors.New("the database is gone")
+	st.relay.mu.Unlock()
+	st.want(st.do("GET", "/desk/rooms", ""), 503, "unavailable")
+	st.want(st.do("GET", "/desk", ""), 503) // it does not look signed out
 }
 
 func TestSignInRefusalsAreTheSame(t *testing.T) {
@@ -124,7 +202,7 @@ func TestSessions(t *testing.T) {
 	now := time.Now()
 	cookie := func(began, used time.Time) string {
 		w := &headerWriter{h: http.Header{}}
-		st.server.setSession(w, session{login: "host@mall.example", id: "x", began: began, used: used})
+		st.server.setSession(w, session{chat.Session{Login: "host@mall.example", ID: "x", Began: began}, used})
 		c, err := http.ParseSetCookie(w.h.Get("Set-Cookie"))
 		if err != nil {
 			t.Fatal(err)
@@ -132,14 +210,14 @@ func TestSessions(t *testing.T) {
 		return c.Value
 	}
 	good := cookie(now, now)
-	if who, ok := st.server.openSession(good, now); !ok || who.login != "host@mall.example" {
+	if who, err := st.server.openSession(good, now); err != nil || who.Login != "host@mall.example" || !who.Began.Equal(now) {
 		t.Error("a good session does not hold")
 	}
 	for name, value := range map[string]string{
 		"empty": "", "cut": good[:len(good)-1], "changed": "A" + good, "idle": cookie(now.Add(-sessionIdle), now.Add(-sessionIdle-time.Minute)),
-		"old": cookie(now.Add(-sessionLife-time.Minute), now), "unsigned": strings.Split(good, ".")[0] + ".",
+		"old": cookie(now.Add(-sessionLife-time.Minute), now), "unsealed": strings.Repeat("A", 43) + good[43:],
 	} {
-		if _, ok := st.server.openSession(value, now); ok {
+		if _, err := st.server.openSession(value, now); !errors.Is(err, errNoSession) {
 			t.Errorf("%s: it holds", name)
 		}
 	}
@@ -148,13 +226,13 @@ func TestSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := again.openSession(good, now); !ok {
+	if _, err := again.openSession(good, now); err != nil {
 		t.Error("the session did not survive a restart")
 	}
 	opts.Key = make([]byte, 32)
 	if other, err := New(opts); err != nil {
 		t.Fatal(err)
-	} else if _, ok := other.openSession(good, now); ok {
+	} else if _, err := other.openSession(good, now); err == nil {
 		t.Error("a session of another key holds")
 	}
 }
@@ -192,7 +270,11 @@ func TestDeskSocket(t *testing.T) {
 	}
 	st.relay.mu.Lock()
 	defer st.relay.mu.Unlock()
-	if d := st.relay.device; d.Login != "host@mall.example" || d.Source != presence.Desk || d.Name != "Chromium on Linux" || len(d.ID) < 16 || !d.IP.IsLoopback() {
+	d, session := st.relay.device, st.relay.session
+	if d.Login != "host@mall.example" || d.Source != presence.Desk || d.Name != "Chromium on Linux" || len(d.ID) < 16 || !d.IP.IsLoopback() {
 		t.Errorf("device %+v", d)
+	}
+	if session.Login != d.Login || len(session.ID) < 16 || time.Since(session.Began).Abs() > time.Minute {
+		t.Errorf("session %+v", session)
 	}
 }

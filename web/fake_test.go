@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -23,6 +24,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/guard/limit"
@@ -38,12 +40,19 @@ const (
 	linkUnknown = "EEEEEEEEEEEEEEEEEEEEEA"
 )
 
-// fakeRelay has one link of each kind and counts what it is asked.
+// fakeRelay has one link of each kind and counts what it is asked. Its
+// sessions end as in the store.
 type fakeRelay struct {
+	Preferences // nil unless a test needs them
+	Conversations
 	mu      sync.Mutex
+	out     map[string]time.Time // when a login was signed out
+	ended   map[string]bool      // session IDs
+	down    error                // what SignedIn answers instead
 	calls   map[string]int
 	holder  string // claim that holds linkGood
 	device  presence.Device
+	session chat.Session
 	subject string
 	peer    chat.Relay
 }
@@ -128,9 +137,32 @@ func (f *fakeRelay) SendCode(context.Context, string) (string, error) {
 	return "c…@mall.example", nil
 }
 
-func (f *fakeRelay) Enter(_ context.Context, login, roomID string) (chatrelay.Entry, error) {
+func (f *fakeRelay) SignedIn(_ context.Context, session chat.Session) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return session.Began.After(f.out[session.Login]) && !f.ended[session.ID], f.down
+}
+
+func (f *fakeRelay) SignOut(_ context.Context, login string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.out = map[string]time.Time{login: time.Now()}
+	return nil
+}
+
+func (f *fakeRelay) EndSession(_ context.Context, session chat.Session, expires time.Time) error {
+	if left := time.Until(expires); left < sessionIdle-time.Minute || left > sessionLife {
+		return fmt.Errorf("the end of a session is remembered for %v", left)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = map[string]bool{session.ID: true}
+	return nil
+}
+
+func (f *fakeRelay) Enter(_ context.Context, session chat.Session, roomID string) (chatrelay.Entry, error) {
 	f.called("Enter")
-	if login != "host@mall.example" || roomID != "R1" {
+	if session.Login != "host@mall.example" || roomID != "R1" {
 		return chatrelay.Entry{}, chat.ErrUnknown
 	}
 	return chatrelay.Entry{Ticket: "T3", Room: roomID, Me: 1}, nil
@@ -141,20 +173,20 @@ func (f *fakeRelay) Rooms(context.Context, string, int, time.Time) ([]chat.Summa
 	return nil, nil
 }
 
-func (f *fakeRelay) ServeRoom(ctx context.Context, c chatrelay.Conn) {
+func (f *fakeRelay) ServeRoom(ctx context.Context, c carrier.Conn) {
 	f.called("ServeRoom")
 	echo(ctx, c)
 }
 
-func (f *fakeRelay) ServeDevice(ctx context.Context, d presence.Device, c chatrelay.Conn) {
+func (f *fakeRelay) ServeDevice(ctx context.Context, session chat.Session, d presence.Device, c carrier.Conn) {
 	f.called("ServeDevice")
 	f.mu.Lock()
-	f.device = d
+	f.device, f.session = d, session
 	f.mu.Unlock()
 	echo(ctx, c)
 }
 
-func echo(ctx context.Context, c chatrelay.Conn) {
+func echo(ctx context.Context, c carrier.Conn) {
 	for {
 		b, err := c.Read(ctx)
 		if err != nil || c.Write(ctx, b) != nil {

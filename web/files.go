@@ -25,21 +25,8 @@ const (
 	maxFileName = 4096             // octets of the name as it comes
 )
 
-// Talk is what files and search need of a chatrelay.Relay, which documents
-// each.
-type Talk interface {
-	Upload(ctx context.Context, v chatrelay.Visitor, in chatrelay.Incoming) (chat.Message, error)
-	ServeFile(w http.ResponseWriter, r *http.Request, v chatrelay.Visitor, id string, thumb bool) error
-	Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error)
-}
-
-var _ Talk = (*chatrelay.Relay)(nil)
-
-// talkRoutes are the paths of files and search.
-func (s *Server) talkRoutes(mux *http.ServeMux) {
-	if s.opts.Talk == nil {
-		return
-	}
+// fileRoutes are the paths of the files of a conversation.
+func (s *Server) fileRoutes(mux *http.ServeMux) {
 	for prefix, visitor := range map[string]func(http.ResponseWriter, *http.Request) (chatrelay.Visitor, bool){
 		"/c/{token}/files": s.linkVisitor, "/desk/rooms/{room}/files": s.deskVisitor} {
 		mux.HandleFunc("POST "+prefix, func(w http.ResponseWriter, r *http.Request) {
@@ -57,7 +44,6 @@ func (s *Server) talkRoutes(mux *http.ServeMux) {
 		mux.HandleFunc("GET "+prefix+"/{id}", get(false))
 		mux.HandleFunc("GET "+prefix+"/{id}/thumb", get(true))
 	}
-	mux.HandleFunc("GET /desk/search", s.search)
 }
 
 // linkVisitor is the browser that has come in through the link; otherwise it
@@ -77,9 +63,8 @@ func (s *Server) linkVisitor(w http.ResponseWriter, r *http.Request) (v chatrela
 
 // deskVisitor is the login that is signed in.
 func (s *Server) deskVisitor(w http.ResponseWriter, r *http.Request) (v chatrelay.Visitor, ok bool) {
-	v.Login, ok = s.member(w, r)
-	v.Room = r.PathValue("room")
-	return v, ok
+	who, ok := s.member(w, r)
+	return chatrelay.Visitor{Login: who.Login, Room: r.PathValue("room")}, ok
 }
 
 // upload takes a file: the body itself, or a form of which the file is the
@@ -102,7 +87,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, v chatrelay.Visi
 	}
 	var said chat.Message
 	if err == nil {
-		said, err = s.opts.Talk.Upload(ctx, v, in)
+		said, err = s.opts.Relay.Upload(ctx, v, in)
 	}
 	// The answer, and a client that has not read it yet, get their time too.
 	body.w.SetWriteDeadline(time.Now().Add(writeTimeout))
@@ -169,16 +154,16 @@ func (p *patient) Read(b []byte) (int, error) {
 // file answers with a file of the visitor's room.
 func (s *Server) file(w http.ResponseWriter, r *http.Request, v chatrelay.Visitor, thumb bool) {
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(fileTimeout))
-	if err := s.opts.Talk.ServeFile(w, r, v, r.PathValue("id"), thumb); err != nil {
+	if err := s.opts.Relay.ServeFile(w, r, v, r.PathValue("id"), thumb); err != nil {
 		s.fileFailed(w, err)
 	}
 }
 
 // fileFailed says an error with a file as JSON.
 func (s *Server) fileFailed(w http.ResponseWriter, err error) {
-	var often *chatrelay.TooOftenError
+	var often *files.TooOftenError
 	var timeout net.Error
-	var missing *chatrelay.MissingError
+	var missing *files.MissingError
 	switch {
 	case errors.Is(err, chatrelay.ErrStranger):
 		refuse(w, http.StatusForbidden, "claim", "This browser has not come in through this link.")
@@ -198,11 +183,12 @@ func (s *Server) fileFailed(w http.ResponseWriter, err error) {
 	case errors.Is(err, files.ErrEmpty):
 		refuse(w, http.StatusBadRequest, "empty", "The file is empty.")
 	case errors.Is(err, errForm), errors.Is(err, chatrelay.ErrIncoming), errors.Is(err, io.ErrUnexpectedEOF):
-		refuse(w, http.StatusBadRequest, "bad-request", "A file needs an id of at most 64 octets, a name, and a text of at most 16 KiB.")
-	case errors.Is(err, chatrelay.ErrNoFiles):
+		refuse(w, http.StatusBadRequest, "bad-request",
+			"A file needs an id of at most 64 octets, a name, and a text of at most 16 KiB.")
+	case errors.Is(err, files.ErrNoFiles):
 		refuse(w, http.StatusNotFound, "unknown", "This server keeps no files.")
 	case errors.As(err, &missing):
-		s.opts.Log("a file is missing: relays that share the rooms must share the folder of files", "error", err)
+		s.log.Warn("a file is missing: relays that share the rooms must share the folder of files", "err", err)
 		refuse(w, http.StatusNotFound, "missing", "The file is not on this server.")
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		refuse(w, http.StatusRequestTimeout, "timeout", "The file did not come in time.")

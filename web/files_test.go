@@ -20,17 +20,18 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/local"
 )
 
 type noMail struct{}
 
-func (noMail) Send(context.Context, chatrelay.Mail) error { return nil }
+func (noMail) Send(context.Context, chat.ServerMail) error { return nil }
 
 // newTalk is a front door with a real relay behind it: the room of a mail from
 // host@mall.example to kim@far.example, and Kim's link.
 func newTalk(t *testing.T, change func(*chatrelay.Options)) (st *site, roomID, link string) {
 	t.Helper()
-	dir, err := presence.OpenLocal(presence.LocalOptions{Ranges: []presence.HostRange{{Host: "localhost", Range: presence.Range{Lo: 29000, Hi: 29009}}}})
+	dir, err := local.Open(local.Options{Ranges: presence.HostRanges{{Host: "localhost", Range: presence.Range{Lo: 29000, Hi: 29009}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ func newTalk(t *testing.T, change func(*chatrelay.Options)) (st *site, roomID, l
 	}
 	t.Cleanup(func() { rooms.Close() })
 	opt := chatrelay.Options{WebBase: "http://localhost:8080", Presence: dir, Rooms: rooms, Mailer: noMail{}, Key: bytes.Repeat([]byte{7}, 32),
-		BlockUDP: true, TalkOptions: chatrelay.TalkOptions{Files: t.TempDir(), MaxFile: 1 << 20, MaxRoom: 2 << 20}}
+		BlockUDP: true, Files: t.TempDir(), MaxFile: 1 << 20, MaxRoom: 2 << 20}
 	if change != nil {
 		change(&opt)
 	}
@@ -55,7 +56,7 @@ func newTalk(t *testing.T, change func(*chatrelay.Options)) (st *site, roomID, l
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newSite(t, func(opts *Options) { opts.Relay, opts.Talk = relay, relay }), o.Room, o.Invites["kim@far.example"]
+	return newSite(t, func(opts *Options) { opts.Relay = relay }), o.Room, o.Invites["kim@far.example"]
 }
 
 // claimLink comes in through a link.

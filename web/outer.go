@@ -28,7 +28,8 @@ func (s *Server) outer(routes http.Handler) http.Handler {
 		defer func() {
 			if p := recover(); p != nil && p != http.ErrAbortHandler {
 				panicsTotal.Inc()
-				s.opts.Log("a request ended in a panic", "route", route(r), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				s.log.Error("a request ended in a panic", "route", route(r),
+					"reason", fmt.Sprint(p), "stack", string(debug.Stack()))
 				if rec.status == 0 {
 					s.plainPage(rec, r, http.StatusInternalServerError, "broken")
 				}

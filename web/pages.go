@@ -155,7 +155,7 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, chat.ErrUnknown):
 		gone(http.StatusNotFound, "unknown", goneData{})
 	default:
-		s.opts.Log("showing a link failed", "error", err)
+		s.log.Warn("showing a link", "err", err)
 		retryAfter(w, 5*time.Second)
 		s.plainPage(w, r, http.StatusServiceUnavailable, "down")
 	}
@@ -186,10 +186,16 @@ func (s *Server) offlinePage(w http.ResponseWriter, r *http.Request) {
 func (s *Server) deskPage(w http.ResponseWriter, r *http.Request) {
 	lang := s.language(r)
 	data := deskData{Page: "desk", Lang: lang}
-	if who, ok := s.session(r); ok {
-		data.Login = &who.login
-		data.Name, _, _ = strings.Cut(who.login, "@")
+	switch who, err := s.session(r); {
+	case err == nil:
+		data.Login = &who.Login
+		data.Name, _, _ = strings.Cut(who.Login, "@")
 		s.keepSession(w, who)
+	case !errors.Is(err, errNoSession):
+		s.log.Warn("showing the desk", "err", err)
+		retryAfter(w, 5*time.Second)
+		s.plainPage(w, r, http.StatusServiceUnavailable, "down")
+		return
 	}
 	say := words[lang]
 	s.page(w, r, http.StatusOK, view{Title: say.desk, Head: say.desk, Lines: []string{say.needsScript}}, data)
@@ -202,9 +208,9 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 		demo, err := s.opts.Landing()
 		switch {
 		case err != nil:
-			s.opts.Log("reading the landing page's data failed", "error", err)
+			s.log.Warn("reading the landing page's data", "err", err)
 		case len(demo) > MaxLanding || demo != nil && !json.Valid(demo):
-			s.opts.Log("reading the landing page's data failed", "error", "it is not JSON of at most 64 KiB")
+			s.log.Warn("reading the landing page's data", "err", "it is not JSON of at most 64 KiB")
 		default:
 			data.Demo = demo
 		}

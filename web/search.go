@@ -13,11 +13,11 @@ import (
 
 // search finds messages of a login's conversations.
 func (s *Server) search(w http.ResponseWriter, r *http.Request) {
-	login, ok := s.member(w, r)
+	who, ok := s.member(w, r)
 	if !ok {
 		return
 	}
-	if wait := s.limits.search.Wait(login); wait > 0 {
+	if wait := s.limits.search.Wait(who.Login); wait > 0 {
 		tooOften(w, wait)
 		return
 	}
@@ -31,9 +31,10 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
-	hits, more, err := s.opts.Talk.Search(ctx, login, r.FormValue("q"), r.FormValue("before"), limit)
+	hits, more, err := s.opts.Relay.Search(ctx, who.Login, r.FormValue("q"), r.FormValue("before"), limit)
 	if errors.Is(err, chat.ErrQuery) {
-		refuse(w, http.StatusBadRequest, "bad-request", "q is up to 200 characters, before what an earlier answer gave as more.")
+		refuse(w, http.StatusBadRequest, "bad-request",
+			"q is up to 200 characters, before what an earlier answer gave as more.")
 		return
 	}
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/guard/limit"
 )
 
@@ -60,13 +60,16 @@ func forHTTP(config *tls.Config) *tls.Config {
 }
 
 // Shutdown stops listening, ends the WebSockets (the relay tells each that it
-// goes away) and waits for requests under way; when ctx ends first it closes
-// what is left.
+// goes away) and waits for requests under way. After linger, or when ctx ends
+// first, it closes what is left: a client that sends or reads nothing more
+// holds nobody up.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
 	s.cancel()
+	ctx, cancel := context.WithTimeout(ctx, linger)
+	defer cancel()
 	s.closeHTTP3(ctx)
 	err := s.http.Shutdown(ctx)
 	gone := make(chan struct{})
@@ -74,28 +77,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.sockets.Wait()
 		close(gone)
 	}()
-	bye, cancel := context.WithTimeout(ctx, linger)
-	defer cancel()
 	select {
 	case <-gone:
-	case <-bye.Done():
+	case <-ctx.Done():
 		err = errors.Join(err, errors.New("some WebSockets did not end in time"))
 	}
 	if err != nil {
 		return fmt.Errorf("shutting down the web pages: %w", errors.Join(err, s.http.Close()))
 	}
 	return nil
-}
-
-// open counts a WebSocket in; it reports false when the server goes away.
-func (s *Server) open() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return false
-	}
-	s.sockets.Add(1)
-	return true
 }
 
 // bound wraps a listener so that no more connections than maxConns are open,
@@ -124,7 +114,7 @@ func (l *boundListener) Accept() (net.Conn, error) {
 		prefix := limit.Prefix(remoteIP(c.RemoteAddr().String()))
 		if l.enter(prefix) {
 			connsOpen.Inc()
-			return &boundConn{Conn: chatrelay.NoWait(c), leave: sync.OnceFunc(func() { l.leave(prefix); connsOpen.Dec() })}, nil
+			return &boundConn{Conn: carrier.NoWait(c), leave: sync.OnceFunc(func() { l.leave(prefix); connsOpen.Dec() })}, nil
 		}
 		connsRefused.Inc()
 		c.Close()

@@ -3,95 +3,150 @@
 package web
 
 import (
-	"crypto/hmac"
+	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
-// A session of the desk is a signed cookie, so that it survives a restart and
-// is good at every front door that has the same key, without a table that an
-// attacker could fill. What a cookie cannot do is end early: sign-out puts the
-// session's id into a bounded set of this process, and the browser forgets
-// the cookie. After a restart only somebody who had copied the cookie before
-// the sign-out could use it, until it ends by itself; to end all sessions at
-// once, replace the key.
+// Sessions is what the sign-in asks of the relay, which documents each. A
+// session is ended there, because it may have devices and be in rooms.
+type Sessions interface {
+	SignedIn(ctx context.Context, session chat.Session) (bool, error)
+	SignOut(ctx context.Context, login string) error
+	EndSession(ctx context.Context, session chat.Session, expires time.Time) error
+}
+
+// A session of the desk is a sealed cookie, so that it survives a restart, is
+// good at every front door that has the same key, and needs no table that an
+// attacker could fill. Each request asks the relay whether it has been ended.
 const sessionCookie = "chmail_session"
 
-// session is who is signed in.
+// session is what stands in the cookie.
 type session struct {
-	login string
-	id    string    // 128 random bits
-	began time.Time // signed in; it ends sessionLife later
-	used  time.Time // the cookie was made; it ends sessionIdle later
+	chat.Session           // it ends sessionLife after it began
+	Used         time.Time `json:"u"` // when the cookie was made; the session ends sessionIdle later
 }
 
-// sessionJSON is how a session stands in its cookie; times are Unix seconds.
-type sessionJSON struct {
-	Login string `json:"l"`
-	ID    string `json:"i"`
-	Began int64  `json:"b"`
-	Used  int64  `json:"u"`
-}
+// errNoSession: nobody is signed in, or not any more.
+var errNoSession = errors.New("not signed in")
 
-// session is the request's session, if it has one that holds.
-func (s *Server) session(r *http.Request) (session, bool) {
+// session is the request's session. It errs with errNoSession, or with why
+// the relay cannot say whether the session is good.
+func (s *Server) session(r *http.Request) (session, error) {
 	c, err := r.Cookie(sessionCookie)
 	if err != nil {
-		return session{}, false
+		return session{}, errNoSession
 	}
-	return s.openSession(c.Value, time.Now())
+	who, err := s.openSession(c.Value, time.Now())
+	if err != nil {
+		return session{}, err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+	defer cancel()
+	if good, err := s.opts.Relay.SignedIn(ctx, who.Session); err != nil {
+		return session{}, err
+	} else if !good {
+		return session{}, errNoSession
+	}
+	return who, nil
 }
 
-func (s *Server) openSession(value string, now time.Time) (session, bool) {
-	text, ok := s.unseal(s.keys.session, value)
-	if !ok {
-		return session{}, false
+// openSession reads a cookie, and checks its seal and its age.
+func (s *Server) openSession(value string, now time.Time) (who session, err error) {
+	body, err := s.keys.session.Open(value)
+	if err != nil || json.Unmarshal(body, &who) != nil ||
+		now.Sub(who.Began) > sessionLife || now.Sub(who.Used) > sessionIdle {
+		return session{}, errNoSession
 	}
-	var j sessionJSON
-	if err := json.Unmarshal([]byte(text), &j); err != nil {
-		return session{}, false
-	}
-	who := session{login: j.Login, id: j.ID, began: time.Unix(j.Began, 0), used: time.Unix(j.Used, 0)}
-	if now.Sub(who.began) > sessionLife || now.Sub(who.used) > sessionIdle || s.revoked.Has(who.id) {
-		return session{}, false
-	}
-	return who, true
+	return who, nil
 }
 
-// signedIn begins a session.
-func (s *Server) signedIn(w http.ResponseWriter, login string) {
-	now := time.Now()
-	s.setSession(w, session{login: login, id: newClaim(), began: now, used: now})
+// member is the session of the request; otherwise it has answered 401, or 503.
+func (s *Server) member(w http.ResponseWriter, r *http.Request) (chat.Session, bool) {
+	who, err := s.session(r)
+	switch {
+	case errors.Is(err, errNoSession):
+		refuse(w, http.StatusUnauthorized, "sign-in", "Sign in first.")
+		return chat.Session{}, false
+	case err != nil:
+		s.failed(w, err)
+		return chat.Session{}, false
+	}
+	return who.Session, true
+}
+
+// signedIn begins a session. It began before its password was checked: with
+// an old password nobody may come in after a new one was set.
+func (s *Server) signedIn(w http.ResponseWriter, login string, began time.Time) {
+	s.setSession(w, session{chat.Session{Login: login, ID: newClaim(), Began: began}, began})
 }
 
 // keepSession makes the cookie anew when it is a day old.
 func (s *Server) keepSession(w http.ResponseWriter, who session) {
-	if now := time.Now(); now.Sub(who.used) > 24*time.Hour {
-		who.used = now
+	if now := time.Now(); now.Sub(who.Used) > 24*time.Hour {
+		who.Used = now
 		s.setSession(w, who)
 	}
 }
 
 func (s *Server) setSession(w http.ResponseWriter, who session) {
-	b, err := json.Marshal(sessionJSON{who.login, who.id, who.began.Unix(), who.used.Unix()})
-	if err != nil { // strings and numbers
+	who.Began, who.Used = who.Began.UTC(), who.Used.UTC()
+	b, err := json.Marshal(who)
+	if err != nil { // strings and times
 		panic(err)
 	}
-	text := base64.RawURLEncoding.EncodeToString(b)
-	s.setCookie(w, sessionCookie, text+"."+seal(s.keys.session, text), "/", sessionIdle)
+	s.setCookie(w, sessionCookie, s.keys.session.Seal(b), "/", sessionIdle)
 }
 
-// endSession revokes a session and takes its cookie away.
-func (s *Server) endSession(w http.ResponseWriter, r *http.Request) {
-	if who, ok := s.session(r); ok {
-		s.revoked.Change(who.id, func(gone *bool) { *gone = true })
+// signOut ends the session of this browser and takes its cookie away.
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request) {
+	who, err := s.session(r)
+	if err == nil {
+		// A copy of the cookie may be as new as this moment.
+		expires := time.Now().Add(sessionIdle)
+		if last := who.Began.Add(sessionLife); last.Before(expires) {
+			expires = last
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+		defer cancel()
+		err = s.opts.Relay.EndSession(ctx, who.Session, expires)
 	}
+	s.forgetSession(w)
+	if err != nil && !errors.Is(err, errNoSession) {
+		s.failed(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// signOutEverywhere ends all sessions of the login, that of this browser too.
+func (s *Server) signOutEverywhere(w http.ResponseWriter, r *http.Request) {
+	who, ok := s.member(w, r)
+	if !ok || !read(w, r, &struct{}{}) {
+		return
+	}
+	if wait := s.limits.desk.Wait(who.Login); wait > 0 {
+		tooOften(w, wait)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+	defer cancel()
+	if err := s.opts.Relay.SignOut(ctx, who.Login); err != nil {
+		s.failed(w, err)
+		return
+	}
+	s.forgetSession(w)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *Server) forgetSession(w http.ResponseWriter) {
 	s.setCookie(w, sessionCookie, "", "/", -time.Second)
 }
 
@@ -109,38 +164,18 @@ func (s *Server) setCookie(w http.ResponseWriter, name, value, path string, life
 // a GET sets none; the origin check keeps other sites out.
 func (s *Server) nonce(token string, now time.Time) string {
 	at := strconv.FormatInt(now.Unix(), 36)
-	return at + "." + seal(s.keys.nonce, token+"\x00"+at)
+	return at + "." + s.keys.nonce.Mark(token+"\x00"+at)
 }
 
 func (s *Server) nonceHolds(token, nonce string, now time.Time) bool {
 	at, mark, _ := strings.Cut(nonce, ".")
 	made, err := strconv.ParseInt(at, 36, 64)
-	if err != nil || !same(mark, seal(s.keys.nonce, token+"\x00"+at)) {
+	if err != nil || !s.keys.nonce.Marks(mark, token+"\x00"+at) {
 		return false
 	}
 	age := now.Sub(time.Unix(made, 0))
 	return age < nonceTTL && age > -time.Minute // another front door's clock may be ahead
 }
-
-// unseal checks "base64url text.mark" and returns the text decoded.
-func (s *Server) unseal(key []byte, value string) (string, bool) {
-	text, mark, ok := strings.Cut(value, ".")
-	if !ok || !same(mark, seal(key, text)) {
-		return "", false
-	}
-	b, err := base64.RawURLEncoding.DecodeString(text)
-	return string(b), err == nil
-}
-
-// seal is the HMAC-SHA-256 of text.
-func seal(key []byte, text string) string {
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(text))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-}
-
-// same compares two marks in a time that tells nothing.
-func same(a, b string) bool { return hmac.Equal([]byte(a), []byte(b)) }
 
 // deviceID names one connection of a desk.
 func deviceID() string { return "desk-" + strings.ToLower(rand.Text()[:16]) }

@@ -17,9 +17,9 @@ import (
 
 const maxSettings = 160 << 10 // octets of a login's settings: 50 canned replies, each escaped
 
-// Lines is what settings, notifications and blocks need of a
-// chatrelay.Relay, which documents each.
-type Lines interface {
+// Preferences is what settings, notifications and blocks ask of the relay,
+// which documents each.
+type Preferences interface {
 	Settings(ctx context.Context, login string) (chatrelay.Desk, error)
 	ChangeSettings(ctx context.Context, login string, change func(*chat.Settings) error) (chatrelay.Desk, error)
 	PushKey() (string, error)
@@ -30,14 +30,13 @@ type Lines interface {
 	Mute(ctx context.Context, login, roomID string, on bool) error
 }
 
-var _ Lines = (*chatrelay.Relay)(nil)
+// preference answers one request of a login. An error says what it has not
+// answered.
+type preference func(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error
 
-// lineRoutes are the paths of a login's settings, notifications and blocks.
-func (s *Server) lineRoutes(mux *http.ServeMux) {
-	if s.opts.Lines == nil {
-		return
-	}
-	for pattern, do := range map[string]func(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error{
+// preferenceRoutes are the paths of a login's settings, notifications and blocks.
+func (s *Server) preferenceRoutes(mux *http.ServeMux) {
+	for pattern, do := range map[string]preference{
 		"GET /desk/settings": s.settings,
 		"PUT /desk/settings": s.changeSettings,
 		"GET /desk/push/key": s.pushKey,
@@ -47,18 +46,18 @@ func (s *Server) lineRoutes(mux *http.ServeMux) {
 		"POST /desk/mute":    s.mute,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			login, ok := s.member(w, r)
+			who, ok := s.member(w, r)
 			if !ok {
 				return
 			}
-			if wait := s.limits.desk.Wait(login); r.Method != http.MethodGet && wait > 0 {
+			if wait := s.limits.desk.Wait(who.Login); r.Method != http.MethodGet && wait > 0 {
 				tooOften(w, wait)
 				return
 			}
 			ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 			defer cancel()
-			if err := do(ctx, login, w, r); err != nil {
-				s.lineFailed(w, err)
+			if err := do(ctx, who.Login, w, r); err != nil {
+				s.preferenceFailed(w, err)
 			}
 		})
 	}
@@ -67,8 +66,8 @@ func (s *Server) lineRoutes(mux *http.ServeMux) {
 // errAnswered: the request has been refused already.
 var errAnswered = errors.New("web: answered")
 
-// lineFailed says an error of the relay as JSON.
-func (s *Server) lineFailed(w http.ResponseWriter, err error) {
+// preferenceFailed says an error of the relay as JSON.
+func (s *Server) preferenceFailed(w http.ResponseWriter, err error) {
 	var setting *chat.SettingError
 	switch {
 	case errors.Is(err, errAnswered):
@@ -77,7 +76,7 @@ func (s *Server) lineFailed(w http.ResponseWriter, err error) {
 			refusal
 			Field string `json:"field"`
 		}{refusal{Error: "setting", Text: setting.Text}, setting.Field})
-	case errors.Is(err, chatrelay.ErrNoPush):
+	case errors.Is(err, notify.ErrNoPush):
 		refuse(w, http.StatusNotFound, "no-push", "This server sends no notifications.")
 	case errors.Is(err, notify.ErrSubscription):
 		refuse(w, http.StatusBadRequest, "subscription", "That is not a subscription to which notifications can be sent.")
@@ -89,7 +88,7 @@ func (s *Server) lineFailed(w http.ResponseWriter, err error) {
 }
 
 func (s *Server) settings(ctx context.Context, login string, w http.ResponseWriter, _ *http.Request) error {
-	d, err := s.opts.Lines.Settings(ctx, login)
+	d, err := s.opts.Relay.Settings(ctx, login)
 	if err == nil {
 		answer(w, http.StatusOK, d)
 	}
@@ -107,7 +106,7 @@ func (s *Server) changeSettings(ctx context.Context, login string, w http.Respon
 		refuse(w, http.StatusBadRequest, "bad-request", "The request is not the JSON that belongs here.")
 		return errAnswered
 	}
-	d, err := s.opts.Lines.ChangeSettings(ctx, login, func(set *chat.Settings) error {
+	d, err := s.opts.Relay.ChangeSettings(ctx, login, func(set *chat.Settings) error {
 		// What is named is new as a whole: nothing of an old value shines through.
 		if _, ok := named["quiet"]; ok {
 			set.Quiet = nil
@@ -138,7 +137,7 @@ func (s *Server) changeSettings(ctx context.Context, login string, w http.Respon
 }
 
 func (s *Server) pushKey(_ context.Context, _ string, w http.ResponseWriter, _ *http.Request) error {
-	key, err := s.opts.Lines.PushKey()
+	key, err := s.opts.Relay.PushKey()
 	if err == nil {
 		answer(w, http.StatusOK, map[string]string{"key": key})
 	}
@@ -151,7 +150,7 @@ func (s *Server) subscribe(ctx context.Context, login string, w http.ResponseWri
 	if !read(w, r, &sub) {
 		return errAnswered
 	}
-	return s.done(w, s.opts.Lines.Subscribe(ctx, login, sub))
+	return s.done(w, s.opts.Relay.Subscribe(ctx, login, sub))
 }
 
 func (s *Server) unsubscribe(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
@@ -159,7 +158,7 @@ func (s *Server) unsubscribe(ctx context.Context, login string, w http.ResponseW
 	if !read(w, r, &sub) {
 		return errAnswered
 	}
-	return s.done(w, s.opts.Lines.Unsubscribe(ctx, login, sub.Endpoint))
+	return s.done(w, s.opts.Relay.Unsubscribe(ctx, login, sub.Endpoint))
 }
 
 // block blocks a participant of a room, or ends that, also by the name of an
@@ -176,9 +175,9 @@ func (s *Server) block(ctx context.Context, login string, w http.ResponseWriter,
 	}
 	switch {
 	case req.Room != "" && req.Participant != 0 && req.Who == "":
-		return s.done(w, s.opts.Lines.Block(ctx, login, req.Room, req.Participant, req.On))
+		return s.done(w, s.opts.Relay.Block(ctx, login, req.Room, req.Participant, req.On))
 	case req.Room == "" && req.Who != "" && !req.On:
-		return s.done(w, s.opts.Lines.Unblock(ctx, login, req.Who))
+		return s.done(w, s.opts.Relay.Unblock(ctx, login, req.Who))
 	}
 	refuse(w, http.StatusBadRequest, "block", "Name a room and a participant, or whom to unblock.")
 	return errAnswered
@@ -192,7 +191,7 @@ func (s *Server) mute(ctx context.Context, login string, w http.ResponseWriter, 
 	if !read(w, r, &req) {
 		return errAnswered
 	}
-	return s.done(w, s.opts.Lines.Mute(ctx, login, req.Room, req.On))
+	return s.done(w, s.opts.Relay.Mute(ctx, login, req.Room, req.On))
 }
 
 // done answers that something was done, if it was.

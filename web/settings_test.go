@@ -16,21 +16,21 @@ import (
 	"github.com/chmail/chmail/chatrelay/notify"
 )
 
-// fakeLines keeps one login's settings, and checks them as the store does.
-type fakeLines struct {
+// fakePreferences keeps one login's settings, and checks them as the store does.
+type fakePreferences struct {
 	mu    sync.Mutex
 	set   chat.Settings
 	asked []string // what else was asked for
 	key   string
 }
 
-func (f *fakeLines) Settings(_ context.Context, login string) (chatrelay.Desk, error) {
+func (f *fakePreferences) Settings(_ context.Context, login string) (chatrelay.Desk, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return chatrelay.Desk{Login: login, Settings: f.set, Blocked: []chat.Block{}}, nil
 }
 
-func (f *fakeLines) ChangeSettings(ctx context.Context, login string, change func(*chat.Settings) error) (chatrelay.Desk, error) {
+func (f *fakePreferences) ChangeSettings(ctx context.Context, login string, change func(*chat.Settings) error) (chatrelay.Desk, error) {
 	f.mu.Lock()
 	set := f.set
 	f.mu.Unlock()
@@ -46,32 +46,32 @@ func (f *fakeLines) ChangeSettings(ctx context.Context, login string, change fun
 	return f.Settings(ctx, login)
 }
 
-func (f *fakeLines) PushKey() (string, error) {
+func (f *fakePreferences) PushKey() (string, error) {
 	if f.key == "" {
-		return "", chatrelay.ErrNoPush
+		return "", notify.ErrNoPush
 	}
 	return f.key, nil
 }
 
-func (f *fakeLines) ask(what string, args ...any) error {
+func (f *fakePreferences) ask(what string, args ...any) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, what+" "+strings.TrimSpace(fmt.Sprintln(args...)))
 	return nil
 }
 
-func (f *fakeLines) Subscribe(_ context.Context, login string, sub notify.Subscription) error {
+func (f *fakePreferences) Subscribe(_ context.Context, login string, sub notify.Subscription) error {
 	if err := sub.Check(); err != nil {
 		return fmt.Errorf("subscribing: %w", err)
 	}
 	return f.ask("subscribe", login, sub.Endpoint)
 }
 
-func (f *fakeLines) Unsubscribe(_ context.Context, login, endpoint string) error {
+func (f *fakePreferences) Unsubscribe(_ context.Context, login, endpoint string) error {
 	return f.ask("unsubscribe", login, endpoint)
 }
 
-func (f *fakeLines) Block(_ context.Context, login, roomID string, participant int64, on bool) error {
+func (f *fakePreferences) Block(_ context.Context, login, roomID string, participant int64, on bool) error {
 	switch {
 	case participant == 99:
 		return chat.ErrUnknown
@@ -81,11 +81,11 @@ func (f *fakeLines) Block(_ context.Context, login, roomID string, participant i
 	return f.ask("block", login, roomID, participant, on)
 }
 
-func (f *fakeLines) Unblock(_ context.Context, login, who string) error {
+func (f *fakePreferences) Unblock(_ context.Context, login, who string) error {
 	return f.ask("unblock", login, who)
 }
 
-func (f *fakeLines) Mute(_ context.Context, login, roomID string, on bool) error {
+func (f *fakePreferences) Mute(_ context.Context, login, roomID string, on bool) error {
 	return f.ask("mute", login, roomID, on)
 }
 
@@ -96,8 +96,8 @@ func (st *site) json(method, path, body string) reply {
 
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	lines := &fakeLines{set: chat.DefaultSettings()}
-	st := newSite(t, func(o *Options) { o.Lines = lines })
+	prefs := &fakePreferences{set: chat.DefaultSettings()}
+	st := newSite(t, func(o *Options) { o.Relay.(*fakeRelay).Preferences = prefs })
 	for method, path := range map[string]string{"GET": "/desk/settings", "PUT": "/desk/settings", "DELETE": "/desk/push"} {
 		st.want(st.json(method, path, "{}"), 401, "sign-in")
 	}
@@ -157,11 +157,11 @@ func TestSettings(t *testing.T) {
 
 func TestPushBlockMute(t *testing.T) {
 	t.Parallel()
-	lines := &fakeLines{set: chat.DefaultSettings()}
-	st := newSite(t, func(o *Options) { o.Lines = lines })
+	prefs := &fakePreferences{set: chat.DefaultSettings()}
+	st := newSite(t, func(o *Options) { o.Relay.(*fakeRelay).Preferences = prefs })
 	st.signIn()
 	st.want(st.do("GET", "/desk/push/key", ""), 404, "no-push")
-	lines.key = "BKey"
+	prefs.key = "BKey"
 	if r := st.do("GET", "/desk/push/key", ""); r.StatusCode != 200 || !strings.Contains(r.body, `"key":"BKey"`) {
 		t.Errorf("%d %s", r.StatusCode, r.body)
 	}
@@ -178,7 +178,7 @@ func TestPushBlockMute(t *testing.T) {
 	st.want(st.json("POST", "/desk/mute", `{"room":"R1","on":true}`), 204)
 	want := []string{"subscribe host@mall.example https://push.example/x", "unsubscribe host@mall.example https://push.example/x",
 		"block host@mall.example R1 7 true", "unblock host@mall.example kim@far.example", "mute host@mall.example R1 true"}
-	if got := strings.Join(lines.asked, "\n"); got != strings.Join(want, "\n") {
+	if got := strings.Join(prefs.asked, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("asked for\n%s", got)
 	}
 	limited := false

@@ -12,13 +12,11 @@ package web
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -28,8 +26,8 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/chmail/chmail/chatrelay"
-	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -41,7 +39,7 @@ const (
 	idleTimeout   = 2 * time.Minute  // between requests of a connection
 	workTimeout   = 10 * time.Second // what a request may ask of the relay
 	renewTimeout  = 50 * time.Millisecond
-	linger        = 3 * time.Second // how long Shutdown lets WebSockets say goodbye
+	linger        = 3 * time.Second // how long Shutdown waits for requests and WebSockets to end
 
 	maxHeader      = 16 << 10 // octets
 	maxBody        = 4 << 10  // octets; beyond it 413
@@ -53,7 +51,6 @@ const (
 	maxGuest       = 64       // characters of a guest's name; cut
 	maxSignIns     = 8        // passwords checked at once: hashing costs memory; beyond it 503
 	maxTracked     = 16384    // prefixes, links or logins in one table; the least recent is forgotten
-	maxRevoked     = 16384    // sessions signed out before their time; the oldest is forgotten
 	maxRooms       = 100      // rooms in one answer
 
 	nonceTTL    = 12 * time.Hour
@@ -66,19 +63,16 @@ const (
 	refusalDecay = 10 * time.Minute       // refusals older than this are forgotten
 )
 
-// Relay is what the pages need of a chatrelay.Relay, which documents each.
+// Relay is all that the front door asks of a chatrelay.Relay, by use.
 type Relay interface {
-	Card(ctx context.Context, token string) (chatrelay.Card, error)
-	Chat(ctx context.Context, token, claim string, how chatrelay.Claim) (chatrelay.Entry, error)
-	Ticket(ctx context.Context, token, claim string) (chatrelay.Entry, error)
-	SendCode(ctx context.Context, token string) (to string, err error)
-	Enter(ctx context.Context, login, roomID string) (chatrelay.Entry, error)
-	Rooms(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
-	ServeRoom(ctx context.Context, c chatrelay.Conn)
-	ServeDevice(ctx context.Context, d presence.Device, c chatrelay.Conn)
-	OwnOrigin(origin string) bool
-	Peers() []chat.Relay
+	Links         // chat.go
+	Sockets       // sockets.go
+	Sessions      // session.go
+	Conversations // desk.go
+	Preferences   // settings.go
 }
+
+var _ Relay = (*chatrelay.Relay)(nil)
 
 // Presence is what a sign-in renews; presence.Directory has it.
 type Presence interface {
@@ -87,34 +81,33 @@ type Presence interface {
 
 // Options are what New needs.
 type Options struct {
-	Base           *url.URL                                                // what people type: "https://chat.mall.example"
-	Relay          Relay                                                   //
-	Lines          Lines                                                   // settings, notifications and blocks; nil: there are none
-	Talk           Talk                                                    // files and search; nil: there are none
-	Authenticate   func(ctx context.Context, login, password string) error // any error refuses
-	Normalize      func(login string) (string, error)                      // before Authenticate; nil: as it is
-	Presence       Presence                                                // nil: sign-ins renew nothing
-	Key            []byte                                                  // 32 octets, kept over restarts: signs sessions and nonces
-	RelayHosts     []string                                                // hosts whose UDP ports a page may connect to; Base's is always among them
-	Guests         bool                                                    // whether others than the one whose link it is may come in as guests
-	TrustedProxies []netip.Prefix                                          // whose X-Forwarded-For is believed
-	Landing        func() (json.RawMessage, error)                         // data of the demo's landing page; nil, or a nil result: the production page
-	Assets         fs.FS                                                   // instead of the embedded ones, for tests
-	Log            func(msg string, fields ...any)                         // for the operator; may be nil
+	Base  *url.URL // what people type: "https://chat.mall.example"
+	Relay Relay
+	// Authenticate checks a password; any error refuses.
+	Authenticate   func(ctx context.Context, login, password string) error
+	Normalize      func(login string) (string, error) // before Authenticate; nil: as it is
+	Presence       Presence                           // nil: sign-ins renew nothing
+	Key            []byte                             // 32 octets, kept over restarts: seals sessions and nonces
+	RelayHosts     []string                           // to whose UDP ports a page may connect, besides those of Base's host
+	Guests         bool                               // whether others than a link's recipient may come in as guests
+	TrustedProxies []netip.Prefix                     // whose X-Forwarded-For is believed
+	Landing        func() (json.RawMessage, error)    // the demo's landing page; nil, or a nil result: the production page
+	Assets         fs.FS                              // instead of the embedded ones, for tests
+	Log            *slog.Logger                       // nil: nothing is logged
 }
 
 // Server is the front door. Its methods may be called at the same time.
 type Server struct {
 	opts    Options
+	log     *slog.Logger
 	https   bool
 	limits  limits
-	keys    struct{ nonce, session, mine []byte }
+	keys    struct{ nonce, session, mine seal.Key }
 	assets  map[string]*asset // by URL path
 	links   pageLinks
 	cross   *http.CrossOriginProtection
 	refused *limit.Table[refusals]
 	signIns chan struct{}
-	revoked *limit.Table[bool]
 	handler http.Handler
 	http    *http.Server
 
@@ -139,7 +132,7 @@ func New(opts Options) (*Server, error) {
 		return nil, fmt.Errorf("web: the key has %d octets instead of 32", len(opts.Key))
 	}
 	if opts.Log == nil {
-		opts.Log = func(string, ...any) {}
+		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	if opts.Normalize == nil {
 		opts.Normalize = func(login string) (string, error) { return login, nil }
@@ -149,12 +142,12 @@ func New(opts Options) (*Server, error) {
 	}
 	s := &Server{
 		opts:    opts,
+		log:     opts.Log,
 		https:   opts.Base.Scheme == "https",
 		limits:  newLimits(),
 		refused: limit.NewTable[refusals](maxTracked),
 		cross:   http.NewCrossOriginProtection(),
 		signIns: make(chan struct{}, maxSignIns),
-		revoked: limit.NewTable[bool](maxRevoked),
 	}
 	var err error
 	if s.assets, s.links, err = loadAssets(opts.Assets); err != nil {
@@ -164,8 +157,9 @@ func New(opts Options) (*Server, error) {
 	if err := s.cross.AddTrustedOrigin(opts.Base.Scheme + "://" + opts.Base.Host); err != nil {
 		return nil, fmt.Errorf("web: base: %w", err)
 	}
-	for purpose, key := range map[string]*[]byte{"nonce": &s.keys.nonce, "session": &s.keys.session, "mine": &s.keys.mine} {
-		if *key, err = hkdf.Key(sha256.New, opts.Key, nil, "chmail web "+purpose, 32); err != nil {
+	for purpose, key := range map[string]*seal.Key{
+		"nonce": &s.keys.nonce, "session": &s.keys.session, "mine": &s.keys.mine} {
+		if *key, err = seal.Derive(opts.Key, "chmail web "+purpose); err != nil {
 			return nil, fmt.Errorf("web: deriving a key: %w", err)
 		}
 	}
@@ -179,7 +173,7 @@ func New(opts Options) (*Server, error) {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          log.New(logWriter{opts.Log}, "", 0),
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelInfo), // such as failed TLS handshakes
 	}
 	return s, nil
 }
@@ -199,11 +193,13 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /offline", s.offlinePage)
 	mux.HandleFunc("POST /desk/sign-in", s.signIn)
 	mux.HandleFunc("POST /desk/sign-out", s.signOut)
+	mux.HandleFunc("POST /desk/sign-out/everywhere", s.signOutEverywhere)
 	mux.HandleFunc("GET /desk/rooms", s.rooms)
 	mux.HandleFunc("POST /desk/rooms/{room}/ticket", s.roomTicket)
 	mux.HandleFunc("GET /desk/ws", s.deskSocket)
-	s.talkRoutes(mux)
-	s.lineRoutes(mux)
+	mux.HandleFunc("GET /desk/search", s.search)
+	s.fileRoutes(mux)
+	s.preferenceRoutes(mux)
 	for path := range s.assets {
 		mux.HandleFunc("GET "+path, s.asset)
 	}
@@ -215,21 +211,4 @@ func (s *Server) routes() http.Handler {
 		s.plainPage(w, r, http.StatusNotFound, "missing")
 	})
 	return mux
-}
-
-// logWriter takes the lines of net/http, such as failed TLS handshakes.
-type logWriter struct {
-	log func(msg string, fields ...any)
-}
-
-func (w logWriter) Write(line []byte) (int, error) {
-	w.log("http: " + string(trimLine(line)))
-	return len(line), nil
-}
-
-func trimLine(line []byte) []byte {
-	for len(line) > 0 && line[len(line)-1] == '\n' {
-		line = line[:len(line)-1]
-	}
-	return line
 }

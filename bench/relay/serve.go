@@ -30,6 +30,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/internal/tuning"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/local"
 	"github.com/chmail/chmail/web"
 )
 
@@ -69,7 +70,7 @@ type server struct {
 
 type noMail struct{}
 
-func (noMail) Send(context.Context, chatrelay.Mail) error { return nil }
+func (noMail) Send(context.Context, chat.ServerMail) error { return nil }
 
 // serve runs the relay in dir until its input ends.
 func serve(args []string, in io.Reader, out io.Writer) error {
@@ -79,7 +80,7 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 	dir, addr := args[0], args[1]
 	tuning.Server() // as chmaild
 	ctx := context.Background()
-	log := func(msg string, fields ...any) { fmt.Fprintln(os.Stderr, append([]any{"relay:", msg}, fields...)...) }
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	loginOf := func(a string) string {
 		if strings.HasSuffix(a, domain) {
 			return a
@@ -91,7 +92,7 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	defer rooms.Close()
-	where, err := presence.OpenLocal(presence.LocalOptions{Path: filepath.Join(dir, "presence.db"), Ranges: []presence.HostRange{{Host: "127.0.0.1", Range: presence.Range{Lo: 24100, Hi: 24199}}}})
+	where, err := local.Open(local.Options{Path: filepath.Join(dir, "presence.db"), Ranges: presence.HostRanges{{Host: "127.0.0.1", Range: presence.Range{Lo: 24100, Hi: 24199}}}})
 	if err != nil {
 		return err
 	}
@@ -99,7 +100,7 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 	base := &url.URL{Scheme: "https", Host: addr}
 	key := bytes.Repeat([]byte{7}, 32)
 	opt := chatrelay.Options{Host: "127.0.0.1", Binds: map[string]netip.Addr{"": netip.MustParseAddr("127.0.0.1")}, WebBase: base.String(), Presence: where,
-		Rooms: rooms, Mailer: noMail{}, Key: key, StateDir: dir, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+		Rooms: rooms, Mailer: noMail{}, Key: key, StateDir: dir, Log: log}
 	relay, err := chatrelay.New(opt)
 	if err != nil {
 		return err
@@ -120,7 +121,7 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 	}
 	go func() { // until the process ends
 		if err := front.ServeTLS(l, &tls.Config{Certificates: []tls.Certificate{crt}}); err != nil {
-			log("the front door", "error", err)
+			log.Error("the front door", "err", err)
 		}
 	}()
 	s := &server{rooms: rooms, relay: relay}
@@ -213,7 +214,7 @@ func (s *server) open(ctx context.Context, size int) ([]member, error) {
 
 func (s *server) enter(ctx context.Context, m member) (chatrelay.Entry, error) {
 	if m.Login != "" {
-		return s.relay.Enter(ctx, m.Login, m.Room)
+		return s.relay.Enter(ctx, chat.Session{Login: m.Login, Began: time.Now()}, m.Room)
 	}
 	if e, err := s.relay.Ticket(ctx, m.Token, m.Claim); err == nil {
 		return e, nil

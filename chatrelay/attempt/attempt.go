@@ -17,10 +17,17 @@
 // machine runs as ever, and whoever runs it rings nothing.
 package attempt
 
-import (
-	"slices"
+import "slices"
 
-	"github.com/chmail/chmail/chatrelay/frame"
+// The states of an attempt.
+const (
+	Ringing    = "ringing"
+	Answered   = "answered"
+	Declined   = "declined"
+	Cancelled  = "cancelled"
+	Unanswered = "unanswered" // nobody took it; the alarm is being raised
+	Alarmed    = "alarmed"    // the alarm has been raised
+	Busy       = "busy"       // the callee is in other chats; it rings when one of them ends
 )
 
 // Kind is what happened.
@@ -30,8 +37,8 @@ type Kind int
 const (
 	Start       Kind = iota // the caller asks; Why says why the callee cannot be rung, empty: they can
 	Tick                    // an interval is over
-	Answered                // a device took the ring, or the callee entered the room
-	Declined                // a device refused it, with Words
+	Answer                  // a device took the ring, or the callee entered the room
+	Decline                 // a device refused it, with Words
 	Cancel                  // the caller gave up
 	CallerGone              // the caller left, and did not come back in time
 	Reachable               // the callee can be rung now: signed on, wants to be disturbed again, has ended a chat
@@ -42,7 +49,7 @@ const (
 // Event is something that happened to an attempt.
 type Event struct {
 	Kind  Kind
-	Why   string // of package frame
+	Why   string // Busy, or another word of the caller's
 	On    bool   // with Start, Reachable and Unreachable: a device of the callee is connected
 	Words string
 	Again bool
@@ -64,7 +71,7 @@ const (
 // Effect is what must be done after a transition, in order.
 type Effect struct {
 	Do  Do
-	Why string // the new state, which end codes of package frame and notes are named after
+	Why string // the new state, after which end codes of frames and notes are named
 }
 
 // If is a condition of a Rule.
@@ -90,41 +97,41 @@ type Rule struct {
 
 // Rules are the machine. An event without a rule changes nothing.
 var Rules = []Rule{
-	{From: []string{""}, On: Start, If: CanRing, To: frame.Ringing, Do: []Do{RingFirst}},
-	{From: []string{""}, On: Start, If: IsBusy, To: frame.Busy},
-	{From: []string{""}, On: Start, To: frame.Unanswered, Do: []Do{Alarm}},
+	{From: []string{""}, On: Start, If: CanRing, To: Ringing, Do: []Do{RingFirst}},
+	{From: []string{""}, On: Start, If: IsBusy, To: Busy},
+	{From: []string{""}, On: Start, To: Unanswered, Do: []Do{Alarm}},
 
-	{From: []string{frame.Ringing}, On: Tick, If: RingsLeft, Do: []Do{RingNext}},
-	{From: []string{frame.Ringing}, On: Tick, To: frame.Unanswered, Do: []Do{StopRings, Note, Alarm}},
-	{From: []string{frame.Ringing}, On: Answered, To: frame.Answered, Do: []Do{StopRings, Note}},
-	{From: []string{frame.Ringing}, On: Declined, To: frame.Declined, Do: []Do{StopRings, Note}},
-	{From: []string{frame.Ringing}, On: Cancel, To: frame.Cancelled, Do: []Do{StopRings, Note}},
-	{From: []string{frame.Ringing}, On: CallerGone, To: frame.Cancelled, Do: []Do{StopRings, Note}},
-	{From: []string{frame.Ringing}, On: Reachable, Do: []Do{RingSame}},
-	{From: []string{frame.Ringing}, On: Unreachable, If: IsBusy}, // in another chat since: it rings on there
-	{From: []string{frame.Ringing}, On: Unreachable, To: frame.Unanswered, Do: []Do{StopRings, Note, Alarm}},
+	{From: []string{Ringing}, On: Tick, If: RingsLeft, Do: []Do{RingNext}},
+	{From: []string{Ringing}, On: Tick, To: Unanswered, Do: []Do{StopRings, Note, Alarm}},
+	{From: []string{Ringing}, On: Answer, To: Answered, Do: []Do{StopRings, Note}},
+	{From: []string{Ringing}, On: Decline, To: Declined, Do: []Do{StopRings, Note}},
+	{From: []string{Ringing}, On: Cancel, To: Cancelled, Do: []Do{StopRings, Note}},
+	{From: []string{Ringing}, On: CallerGone, To: Cancelled, Do: []Do{StopRings, Note}},
+	{From: []string{Ringing}, On: Reachable, Do: []Do{RingSame}},
+	{From: []string{Ringing}, On: Unreachable, If: IsBusy}, // in another chat since: it rings on there
+	{From: []string{Ringing}, On: Unreachable, To: Unanswered, Do: []Do{StopRings, Note, Alarm}},
 
-	{From: []string{frame.Busy}, On: Reachable, To: frame.Ringing, Do: []Do{RingFirst}},
-	{From: []string{frame.Busy}, On: Answered, To: frame.Answered, Do: []Do{StopRings, Note}},
-	{From: []string{frame.Busy}, On: Cancel, To: frame.Cancelled, Do: []Do{Note}},
-	{From: []string{frame.Busy}, On: CallerGone, To: frame.Unanswered, Do: []Do{Note, Alarm}},
-	{From: []string{frame.Busy}, On: Unreachable, If: IsBusy},
-	{From: []string{frame.Busy}, On: Unreachable, To: frame.Unanswered, Do: []Do{Note, Alarm}},
+	{From: []string{Busy}, On: Reachable, To: Ringing, Do: []Do{RingFirst}},
+	{From: []string{Busy}, On: Answer, To: Answered, Do: []Do{StopRings, Note}},
+	{From: []string{Busy}, On: Cancel, To: Cancelled, Do: []Do{Note}},
+	{From: []string{Busy}, On: CallerGone, To: Unanswered, Do: []Do{Note, Alarm}},
+	{From: []string{Busy}, On: Unreachable, If: IsBusy},
+	{From: []string{Busy}, On: Unreachable, To: Unanswered, Do: []Do{Note, Alarm}},
 
-	{From: []string{frame.Unanswered}, On: AlarmSent, If: Newly, To: frame.Alarmed, Do: []Do{Note}},
-	{From: []string{frame.Unanswered}, On: AlarmSent, To: frame.Alarmed},
-	{From: []string{frame.Unanswered, frame.Alarmed}, On: Reachable, To: frame.Ringing, Do: []Do{RingFirst}},
-	{From: []string{frame.Unanswered, frame.Alarmed}, On: Answered, To: frame.Answered, Do: []Do{StopRings, Note}},
-	{From: []string{frame.Unanswered, frame.Alarmed}, On: Unreachable},
+	{From: []string{Unanswered}, On: AlarmSent, If: Newly, To: Alarmed, Do: []Do{Note}},
+	{From: []string{Unanswered}, On: AlarmSent, To: Alarmed},
+	{From: []string{Unanswered, Alarmed}, On: Reachable, To: Ringing, Do: []Do{RingFirst}},
+	{From: []string{Unanswered, Alarmed}, On: Answer, To: Answered, Do: []Do{StopRings, Note}},
+	{From: []string{Unanswered, Alarmed}, On: Unreachable},
 }
 
 // Attempt is the state of one try. The zero value with Of set has not begun.
 type Attempt struct {
-	State string // of package frame; empty before Start
+	State string // empty before Start
 	Ring  int    // rings made since it began to ring
 	Of    int    // rings there will be
 	On    bool   // a device of the callee is connected
-	Why   string // why it does not ring, of package frame
+	Why   string // why it does not ring
 	Words string // with a decline
 }
 
@@ -140,12 +147,12 @@ func (a Attempt) Next(e Event) (Attempt, []Effect) {
 	}
 	switch e.Kind {
 	case Start, Reachable, Unreachable:
-		if a.On = e.On; a.State == frame.Ringing {
+		if a.On = e.On; a.State == Ringing {
 			a.Why = ""
 		} else if r.To != "" {
 			a.Why = e.Why
 		}
-	case Declined:
+	case Decline:
 		a.Words = e.Words
 	}
 	var effects []Effect
@@ -166,7 +173,7 @@ func (a Attempt) fits(c If, e Event) bool {
 	case CanRing:
 		return e.Why == ""
 	case IsBusy:
-		return e.Why == frame.Busy
+		return e.Why == Busy
 	case RingsLeft:
 		return a.Ring < a.Of
 	case Newly:

@@ -36,7 +36,7 @@ func show(a Attempt, effects []Effect) string {
 func TestAttempt(t *testing.T) {
 	t.Parallel()
 	on, tick := Event{Kind: Start, On: true}, Event{Kind: Tick}
-	off, busy := Event{Kind: Start, Why: frame.Off}, Event{Kind: Start, Why: frame.Busy, On: true}
+	off, busy := Event{Kind: Start, Why: frame.Off}, Event{Kind: Start, Why: Busy, On: true}
 	signsOn, signsOff := Event{Kind: Reachable, On: true}, Event{Kind: Unreachable, Why: frame.Off}
 	const alarm = "stop unanswered, note unanswered, alarm"
 	tests := map[string]struct {
@@ -46,30 +46,30 @@ func TestAttempt(t *testing.T) {
 		ring   int
 		why    string
 	}{
-		"answered at once":          {[]Event{on, {Kind: Answered}}, []string{"ring 1", "stop answered, note answered"}, frame.Answered, 1, ""},
-		"answered at the third":     {[]Event{on, tick, tick, {Kind: Answered}}, []string{"ring 1", "ring 2", "ring 3", "stop answered, note answered"}, frame.Answered, 3, ""},
-		"three rings, then alarm":   {[]Event{on, tick, tick, tick, {Kind: AlarmSent}}, []string{"ring 1", "ring 2", "ring 3", alarm, "note alarmed"}, frame.Alarmed, 3, ""},
-		"declined":                  {[]Event{on, {Kind: Declined, Words: "later"}, tick}, []string{"ring 1", "stop declined, note declined", ""}, frame.Declined, 1, ""},
-		"cancelled":                 {[]Event{on, {Kind: Cancel}, {Kind: Answered}}, []string{"ring 1", "stop cancelled, note cancelled", ""}, frame.Cancelled, 1, ""},
-		"caller gone":               {[]Event{on, {Kind: CallerGone}}, []string{"ring 1", "stop cancelled, note cancelled"}, frame.Cancelled, 1, ""},
-		"off":                       {[]Event{off, {Kind: AlarmSent}, {Kind: AlarmSent}}, []string{"alarm", "note alarmed", ""}, frame.Alarmed, 0, frame.Off},
-		"off, alarmed before":       {[]Event{off, {Kind: AlarmSent, Again: true}}, []string{"alarm", ""}, frame.Alarmed, 0, frame.Off},
-		"off, then signs on":        {[]Event{off, {Kind: AlarmSent}, signsOn, {Kind: Answered}}, []string{"alarm", "note alarmed", "ring 1", "stop answered, note answered"}, frame.Answered, 1, ""},
-		"signs on before the mail":  {[]Event{off, signsOn, {Kind: AlarmSent}}, []string{"alarm", "ring 1", ""}, frame.Ringing, 1, ""},
-		"another device":            {[]Event{on, tick, signsOn, tick}, []string{"ring 1", "ring 2", "ring 2", "ring 3"}, frame.Ringing, 3, ""},
-		"signs off":                 {[]Event{on, signsOff}, []string{"ring 1", alarm}, frame.Unanswered, 1, frame.Off},
-		"signs off after the ring":  {[]Event{on, tick, tick, tick, signsOff}, []string{"ring 1", "ring 2", "ring 3", alarm, ""}, frame.Unanswered, 3, ""},
-		"comes by the alarm link":   {[]Event{on, tick, tick, tick, {Kind: AlarmSent}, {Kind: Answered}}, []string{"ring 1", "ring 2", "ring 3", alarm, "note alarmed", "stop answered, note answered"}, frame.Answered, 3, ""},
-		"alarm fails":               {[]Event{on, tick, tick, tick, {Kind: Cancel}, signsOff}, []string{"ring 1", "ring 2", "ring 3", alarm, "", ""}, frame.Unanswered, 3, ""},
-		"nothing before the start":  {[]Event{tick, {Kind: Answered}, {Kind: AlarmSent}}, []string{"", "", ""}, "", 0, ""},
-		"do not disturb":            {[]Event{{Kind: Start, Why: frame.DND, On: true}, {Kind: AlarmSent}}, []string{"alarm", "note alarmed"}, frame.Alarmed, 0, frame.DND},
-		"do not disturb ends":       {[]Event{{Kind: Start, Why: frame.Quiet, On: true}, {Kind: AlarmSent}, signsOn}, []string{"alarm", "note alarmed", "ring 1"}, frame.Ringing, 1, ""},
-		"disturbed enough":          {[]Event{on, {Kind: Unreachable, Why: frame.DND, On: true}}, []string{"ring 1", alarm}, frame.Unanswered, 1, frame.DND},
-		"busy":                      {[]Event{busy, tick, signsOn, {Kind: Answered}}, []string{"", "", "ring 1", "stop answered, note answered"}, frame.Answered, 1, ""},
-		"busy, gives up":            {[]Event{busy, {Kind: Cancel}}, []string{"", "note cancelled"}, frame.Cancelled, 0, frame.Busy},
-		"busy, goes away":           {[]Event{busy, {Kind: CallerGone}}, []string{"", "note unanswered, alarm"}, frame.Unanswered, 0, frame.Busy},
-		"busy, then off":            {[]Event{busy, signsOff}, []string{"", "note unanswered, alarm"}, frame.Unanswered, 0, frame.Off},
-		"answers another meanwhile": {[]Event{on, {Kind: Unreachable, Why: frame.Busy, On: true}, tick}, []string{"ring 1", "", "ring 2"}, frame.Ringing, 2, ""},
+		"answered at once":          {[]Event{on, {Kind: Answer}}, []string{"ring 1", "stop answered, note answered"}, Answered, 1, ""},
+		"answered at the third":     {[]Event{on, tick, tick, {Kind: Answer}}, []string{"ring 1", "ring 2", "ring 3", "stop answered, note answered"}, Answered, 3, ""},
+		"three rings, then alarm":   {[]Event{on, tick, tick, tick, {Kind: AlarmSent}}, []string{"ring 1", "ring 2", "ring 3", alarm, "note alarmed"}, Alarmed, 3, ""},
+		"declined":                  {[]Event{on, {Kind: Decline, Words: "later"}, tick}, []string{"ring 1", "stop declined, note declined", ""}, Declined, 1, ""},
+		"cancelled":                 {[]Event{on, {Kind: Cancel}, {Kind: Answer}}, []string{"ring 1", "stop cancelled, note cancelled", ""}, Cancelled, 1, ""},
+		"caller gone":               {[]Event{on, {Kind: CallerGone}}, []string{"ring 1", "stop cancelled, note cancelled"}, Cancelled, 1, ""},
+		"off":                       {[]Event{off, {Kind: AlarmSent}, {Kind: AlarmSent}}, []string{"alarm", "note alarmed", ""}, Alarmed, 0, frame.Off},
+		"off, alarmed before":       {[]Event{off, {Kind: AlarmSent, Again: true}}, []string{"alarm", ""}, Alarmed, 0, frame.Off},
+		"off, then signs on":        {[]Event{off, {Kind: AlarmSent}, signsOn, {Kind: Answer}}, []string{"alarm", "note alarmed", "ring 1", "stop answered, note answered"}, Answered, 1, ""},
+		"signs on before the mail":  {[]Event{off, signsOn, {Kind: AlarmSent}}, []string{"alarm", "ring 1", ""}, Ringing, 1, ""},
+		"another device":            {[]Event{on, tick, signsOn, tick}, []string{"ring 1", "ring 2", "ring 2", "ring 3"}, Ringing, 3, ""},
+		"signs off":                 {[]Event{on, signsOff}, []string{"ring 1", alarm}, Unanswered, 1, frame.Off},
+		"signs off after the ring":  {[]Event{on, tick, tick, tick, signsOff}, []string{"ring 1", "ring 2", "ring 3", alarm, ""}, Unanswered, 3, ""},
+		"comes by the alarm link":   {[]Event{on, tick, tick, tick, {Kind: AlarmSent}, {Kind: Answer}}, []string{"ring 1", "ring 2", "ring 3", alarm, "note alarmed", "stop answered, note answered"}, Answered, 3, ""},
+		"alarm fails":               {[]Event{on, tick, tick, tick, {Kind: Cancel}, signsOff}, []string{"ring 1", "ring 2", "ring 3", alarm, "", ""}, Unanswered, 3, ""},
+		"nothing before the start":  {[]Event{tick, {Kind: Answer}, {Kind: AlarmSent}}, []string{"", "", ""}, "", 0, ""},
+		"do not disturb":            {[]Event{{Kind: Start, Why: frame.DND, On: true}, {Kind: AlarmSent}}, []string{"alarm", "note alarmed"}, Alarmed, 0, frame.DND},
+		"do not disturb ends":       {[]Event{{Kind: Start, Why: frame.Quiet, On: true}, {Kind: AlarmSent}, signsOn}, []string{"alarm", "note alarmed", "ring 1"}, Ringing, 1, ""},
+		"disturbed enough":          {[]Event{on, {Kind: Unreachable, Why: frame.DND, On: true}}, []string{"ring 1", alarm}, Unanswered, 1, frame.DND},
+		"busy":                      {[]Event{busy, tick, signsOn, {Kind: Answer}}, []string{"", "", "ring 1", "stop answered, note answered"}, Answered, 1, ""},
+		"busy, gives up":            {[]Event{busy, {Kind: Cancel}}, []string{"", "note cancelled"}, Cancelled, 0, Busy},
+		"busy, goes away":           {[]Event{busy, {Kind: CallerGone}}, []string{"", "note unanswered, alarm"}, Unanswered, 0, Busy},
+		"busy, then off":            {[]Event{busy, signsOff}, []string{"", "note unanswered, alarm"}, Unanswered, 0, frame.Off},
+		"answers another meanwhile": {[]Event{on, {Kind: Unreachable, Why: Busy, On: true}, tick}, []string{"ring 1", "", "ring 2"}, Ringing, 2, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -91,8 +91,8 @@ func TestAttempt(t *testing.T) {
 // The words of the table in docs/attempt.md.
 var (
 	happens = map[Kind]string{
-		Start: "Chat now", Tick: "an interval is over", Answered: "a device answers, or the callee enters the room",
-		Declined: "a device declines", Cancel: "the caller cancels", CallerGone: "the caller is gone for 10 s",
+		Start: "Chat now", Tick: "an interval is over", Answer: "a device answers, or the callee enters the room",
+		Decline: "a device declines", Cancel: "the caller cancels", CallerGone: "the caller is gone for 10 s",
 		Reachable:   "the callee can be rung now: a device signed on, do not disturb or a chat is over",
 		Unreachable: "the callee cannot be rung now: the last device is gone, or do not disturb",
 		AlarmSent:   "the alarm is in the mailbox or at the browser",

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 var (
@@ -46,6 +47,17 @@ type Person struct {
 	Name  string `json:"name,omitempty"`  // display name
 	// Hidden: in Bcc. The others do not learn of the person before they come in.
 	Hidden bool `json:"-"`
+}
+
+// DisplayName is how the person is named to others.
+func (p Person) DisplayName() string {
+	switch {
+	case p.Name != "":
+		return p.Name
+	case p.Addr != "":
+		return p.Addr
+	}
+	return "Somebody"
 }
 
 // Mail is what a submitted message says about its conversation.
@@ -91,6 +103,24 @@ type Info struct {
 	Created      time.Time     `json:"created"`
 	Owner        int64         `json:"owner"` // participant ID of the first mail's sender
 	Participants []Participant `json:"participants"`
+}
+
+// Participant finds one by its ID; the zero Participant if there is none.
+func (i Info) Participant(id int64) Participant {
+	for _, p := range i.Participants {
+		if p.ID == id {
+			return p
+		}
+	}
+	return Participant{}
+}
+
+// ServerMail is a mail that the server writes itself: an alarm, a code, a
+// transcript.
+type ServerMail struct {
+	To                  Person
+	Subject, Text, HTML string
+	ReplyTo             string // address; may be empty
 }
 
 // Message is one line of a conversation.
@@ -185,6 +215,23 @@ func (p Participant) Names() []string {
 		}
 	}
 	return names
+}
+
+// Masked shows enough of a mail address for its owner to know it:
+// "c…@mall.example".
+func Masked(addr string) string {
+	_, first := utf8.DecodeRuneInString(addr)
+	if at := strings.LastIndexByte(addr, '@'); at >= first && at > 0 {
+		return addr[:first] + "…" + addr[at:]
+	}
+	return "…"
+}
+
+// Session is one sign-in of a login at the desk.
+type Session struct {
+	Login string    `json:"l"`
+	ID    string    `json:"i"` // 128 random bits
+	Began time.Time `json:"b"` // before the password was checked
 }
 
 // Subscription is a browser that takes notifications (Web Push).

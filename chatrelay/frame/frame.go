@@ -142,21 +142,10 @@ type Endpoint struct {
 	Hashes  []string `json:"hashes,omitempty"` // SHA-256 of its certificates in base64
 }
 
-// The states of an attempt.
-const (
-	Ringing    = "ringing"
-	Answered   = "answered"
-	Declined   = "declined"
-	Cancelled  = "cancelled"
-	Unanswered = "unanswered" // nobody took it; the alarm is being raised
-	Alarmed    = "alarmed"    // the alarm has been raised
-	Busy       = "busy"       // the callee is in other chats; it rings when one of them ends
-)
-
 // Attempt is the state of an attempt as both sides see it.
 type Attempt struct {
 	ID      string     `json:"id"`
-	State   string     `json:"state"`
+	State   string     `json:"state"` // of package attempt
 	Caller  int64      `json:"caller"`
 	Callee  int64      `json:"callee"`
 	Ring    int        `json:"ring"`              // which ring this is, from 1; 0 when the callee is off
@@ -215,6 +204,15 @@ func Encode(f *Frame) []byte {
 	return b
 }
 
+// Message returns the frame of a message, encoded.
+func Message(m *chat.Message) []byte { return Encode(&Frame{T: TMsg, Msg: m}) }
+
+// Ack returns the frame, encoded, which says that the message id has been
+// committed at an offset; 0: none.
+func Ack(id string, offset int64, at time.Time) []byte {
+	return Encode(&Frame{T: TAck, ID: id, Offset: offset, At: &at})
+}
+
 // Decode reads one frame from a client. It errs on anything that is not a
 // JSON object in valid UTF-8 with a type; unknown fields are ignored, so that
 // a newer client can talk to an older relay.
@@ -223,11 +221,8 @@ func Decode(b []byte) (*Frame, error) {
 		return nil, fmt.Errorf("decoding a frame: not UTF-8")
 	}
 	f := new(Frame)
-	if !quick(b, f) {
-		*f = Frame{}
-		if err := json.Unmarshal(b, f); err != nil {
-			return nil, fmt.Errorf("decoding a frame: %w", err)
-		}
+	if err := json.Unmarshal(b, f); err != nil {
+		return nil, fmt.Errorf("decoding a frame: %w", err)
 	}
 	if f.T == "" {
 		return nil, fmt.Errorf("decoding a frame: no type")

@@ -36,32 +36,6 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzMessage: the frames written by hand are those of encoding/json.
-func FuzzMessage(f *testing.F) {
-	for _, s := range []string{"", "hello", "a\"b\\c", "<b>&", "가나다", "\u2028", "\xff", "\x00\x1f\x7f", "\U0001f600\u200d"} {
-		f.Add(s, s, int64(3), int64(1795598928123456))
-	}
-	f.Add("id", "year 10000", int64(0), int64(1)<<60)
-	f.Fuzz(func(t *testing.T, id, text string, n, micros int64) {
-		at := time.UnixMicro(micros).UTC()
-		if at.Year() < 0 || at.Year() > 9999 {
-			Ack(id, n, at) // does not panic
-			return
-		}
-		m := &chat.Message{Offset: n, ID: id, From: -n, Kind: chat.KindText, Text: text, At: at}
-		if got, want := Message(m), Encode(&Frame{T: TMsg, Msg: m}); !bytes.Equal(got, want) {
-			t.Errorf("%s, want %s", got, want)
-		}
-		if got, want := Ack(id, n, at), Encode(&Frame{T: TAck, ID: id, Offset: n, At: &at}); !bytes.Equal(got, want) {
-			t.Errorf("%s, want %s", got, want)
-		}
-		m.Via, m.Ref, m.Edited = chat.ViaMail, n, at
-		if got, want := Message(m), Encode(&Frame{T: TMsg, Msg: m}); !bytes.Equal(got, want) {
-			t.Errorf("%s, want %s", got, want)
-		}
-	})
-}
-
 func BenchmarkMessage(b *testing.B) {
 	m := &chat.Message{Offset: 77, ID: "0123456789abcdef", From: 12, Kind: chat.KindText, Text: string(bytes.Repeat([]byte("conversation "), 10)), At: time.Now().UTC()}
 	b.ReportAllocs()

@@ -6,63 +6,49 @@ import (
 	"context"
 	"slices"
 	"sync"
+
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
-// maxLogins bounds Memory; the login of one more has to wait for another's
-// subscriptions to go.
-const maxLogins = 100_000
-
-// Memory keeps subscriptions until the program ends. The zero value is empty.
-type Memory struct {
-	mu     sync.Mutex
-	of     map[string][]Subscription // login → oldest first
-	owners map[string]string         // endpoint → login
+// memory is a Store without a disk. The zero value is empty.
+type memory struct {
+	settings
+	mu sync.Mutex
+	of map[string][]chat.Subscription // login → oldest first
 }
 
-var _ Subscriptions = (*Memory)(nil)
+var _ Store = (*memory)(nil)
 
-// Put implements Subscriptions. It errs with ErrFull when it holds too many logins.
-func (m *Memory) Put(_ context.Context, login string, s Subscription) error {
+// PutSubscription implements Store.
+func (m *memory) PutSubscription(_ context.Context, login string, s chat.Subscription, most int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.of == nil {
-		m.of, m.owners = make(map[string][]Subscription), make(map[string]string)
+		m.of = map[string][]chat.Subscription{}
 	}
-	m.forget(s.Endpoint)
-	if len(m.of[login]) == 0 && len(m.of) >= maxLogins {
-		return ErrFull
-	}
-	for len(m.of[login]) >= PerLogin {
-		m.forget(m.of[login][0].Endpoint)
-	}
+	m.drop(s.Endpoint)
 	m.of[login] = append(m.of[login], s)
-	m.owners[s.Endpoint] = login
+	m.of[login] = m.of[login][max(0, len(m.of[login])-most):]
 	return nil
 }
 
-// Of implements Subscriptions.
-func (m *Memory) Of(_ context.Context, login string) ([]Subscription, error) {
+// Subscriptions implements Store.
+func (m *memory) Subscriptions(_ context.Context, login string) ([]chat.Subscription, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.of[login]), nil
 }
 
-// Forget implements Subscriptions.
-func (m *Memory) Forget(_ context.Context, endpoint string) error {
+// DropSubscription implements Store.
+func (m *memory) DropSubscription(_ context.Context, _, endpoint string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.forget(endpoint)
+	m.drop(endpoint)
 	return nil
 }
 
-func (m *Memory) forget(endpoint string) {
-	login, known := m.owners[endpoint]
-	if !known {
-		return
-	}
-	delete(m.owners, endpoint)
-	m.of[login] = slices.DeleteFunc(m.of[login], func(s Subscription) bool { return s.Endpoint == endpoint })
-	if len(m.of[login]) == 0 {
-		delete(m.of, login)
+func (m *memory) drop(endpoint string) {
+	for login, list := range m.of {
+		m.of[login] = slices.DeleteFunc(list, func(s chat.Subscription) bool { return s.Endpoint == endpoint })
 	}
 }

@@ -66,31 +66,6 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestMemory(t *testing.T) {
-	t.Parallel()
-	var m Memory
-	ctx := t.Context()
-	for i := range PerLogin + 3 {
-		if err := m.Put(ctx, "host", Subscription{Endpoint: fmt.Sprint(i)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m.Put(ctx, "host", Subscription{Endpoint: "3"}) // again: now the newest
-	subs, err := m.Of(ctx, "host")
-	if err != nil || len(subs) != PerLogin || subs[0].Endpoint != "4" || subs[PerLogin-1].Endpoint != "3" {
-		t.Errorf("%d subscriptions: %v", len(subs), subs)
-	}
-	m.Put(ctx, "other", Subscription{Endpoint: "4"}) // another signs in at the same browser
-	if subs, _ := m.Of(ctx, "host"); len(subs) != PerLogin-1 {
-		t.Errorf("host keeps %d subscriptions", len(subs))
-	}
-	m.Forget(ctx, "4")
-	m.Forget(ctx, "4")
-	if subs, _ := m.Of(ctx, "other"); len(subs) != 0 || len(m.of) != 1 || len(m.owners) != PerLogin-1 {
-		t.Errorf("left: %v, %v", m.of, m.owners)
-	}
-}
-
 func TestQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

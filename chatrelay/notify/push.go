@@ -1,17 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Package push tells a person's browsers of rings, alarms and messages when
-// no page is open, by Web Push (RFC 8030), encrypted (RFC 8291) and signed
-// with the server's own key (VAPID, RFC 8292).
-//
-// Send looks up the login's subscriptions and queues one push each; a few
-// senders take them to the push services. Pushes of one room and caller to
-// one browser collapse: in the queue the newer replaces the older, and at the
-// push service by the Topic header (RFC 8030 section 5.4). They are sent one
-// after the other, so a ring's end never comes before the ring.
-//
-// An endpoint is a URL that a stranger's browser gave, so it must be https,
-// on port 443, and at an address of the public net after name resolution.
 package notify
 
 import (
@@ -29,6 +17,18 @@ import (
 
 	"github.com/SherClockHolmes/webpush-go"
 )
+
+// Web Push (RFC 8030) reaches a person's browsers when no page is open. A push
+// is encrypted (RFC 8291) and signed with the server's own key (VAPID, RFC 8292).
+//
+// Send looks up the login's subscriptions and queues one push each; a few
+// senders take them to the push services. Pushes of one room and caller to
+// one browser collapse: in the queue the newer replaces the older, and at the
+// push service by the Topic header (RFC 8030 section 5.4). They are sent one
+// after the other, so a ring's end never comes before the ring.
+//
+// An endpoint is a URL that a stranger's browser gave, so it must be https,
+// on port 443, and at an address of the public net after name resolution.
 
 // Limits and times.
 const (
@@ -155,15 +155,14 @@ func cut(s string, octets int) string {
 	return s[:octets]
 }
 
-// Options are what New needs.
-type Options struct {
-	Keys          Keys
-	Contact       string // whom a push service's operator can reach: a mail address or an https URL (RFC 8292 section 2.1)
-	Subscriptions Subscriptions
-	// Log is for the operator; may be nil. It gets no endpoint, which is a secret.
-	Log *slog.Logger // nil: nothing is logged
+// pusherOptions are what newPusher needs.
+type pusherOptions struct {
+	Keys    Keys
+	Contact string // whom a push service's operator can reach: a mail address or an https URL (RFC 8292 section 2.1)
+	Store   Store
+	Log     *slog.Logger // gets no endpoint, which is a secret
 	// Report is told how each push ended, nil being accepted by the service;
-	// may be nil. It is called by the pusher's goroutines and must not block.
+	// it is called by the pusher's goroutines and must not block.
 	Report func(login string, n Note, err error)
 	// Anywhere allows endpoints on any port and address, for tests and for a
 	// push service within one's own net.
@@ -174,17 +173,18 @@ type Options struct {
 
 // Send queues n for each of login's browsers and returns how many there are.
 // It does not wait for them to be sent.
-func (p *Pusher) Send(ctx context.Context, login string, n Note) (int, error) {
+func (p *pusher) Send(ctx context.Context, login string, n Note) (int, error) {
 	payload, err := n.payload()
 	if err != nil {
 		return 0, err
 	}
-	subs, err := p.opt.Subscriptions.Of(ctx, login)
+	subs, err := p.opt.Store.Subscriptions(ctx, login)
 	if err != nil {
 		return 0, fmt.Errorf("reading the subscriptions of %s: %w", login, err)
 	}
 	topic, until := n.topic(), time.Now().Add(n.ttl())
-	for i, sub := range subs {
+	for i, stored := range subs {
+		sub := browserOf(stored)
 		err := p.queue.add(key{sub.Endpoint, topic}, &push{login: login, sub: sub, note: n, payload: payload, until: until})
 		if err != nil {
 			return i, err

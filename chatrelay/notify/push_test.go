@@ -36,19 +36,19 @@ type ended struct {
 }
 
 type harness struct {
-	*Pusher
+	*pusher
 	t     *testing.T
-	subs  *Memory
+	subs  *memory
 	ended chan ended
 }
 
 func start(t *testing.T, s *service, anywhere bool) *harness {
 	t.Helper()
-	h := &harness{t: t, subs: new(Memory), ended: make(chan ended, 10000)}
+	h := &harness{t: t, subs: new(memory), ended: make(chan ended, 10000)}
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
-	p, err := New(Options{
-		Keys: s.keys, Contact: "postmaster@mall.example", Subscriptions: h.subs, Anywhere: anywhere,
+	p, err := newPusher(pusherOptions{
+		Keys: s.keys, Contact: "postmaster@mall.example", Store: h.subs, Anywhere: anywhere,
 		TLS:    &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		Log:    slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Report: func(login string, n Note, err error) { h.ended <- ended{login, n, err} },
@@ -56,7 +56,7 @@ func start(t *testing.T, s *service, anywhere bool) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Pusher = p
+	h.pusher = p
 	t.Cleanup(p.Close)
 	return h
 }
@@ -66,7 +66,7 @@ func (h *harness) put(login string, s Subscription) {
 	if err := s.Check(); err != nil {
 		h.t.Fatal(err)
 	}
-	if err := h.subs.Put(h.t.Context(), login, s); err != nil {
+	if err := h.subs.PutSubscription(h.t.Context(), login, s.stored(), PerLogin); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -221,7 +221,7 @@ func TestGone(t *testing.T) {
 		if e := wait(t, h.ended); !errors.Is(e.err, ErrGone) {
 			t.Errorf("%d: %v", code, e.err)
 		}
-		if subs, _ := h.subs.Of(t.Context(), "host"); len(subs) != 0 {
+		if subs, _ := h.subs.Subscriptions(t.Context(), "host"); len(subs) != 0 {
 			t.Errorf("%d: %d subscriptions are left", code, len(subs))
 		}
 	}
@@ -279,7 +279,7 @@ func TestRefused(t *testing.T) {
 			if e := wait(t, h.ended); !errors.Is(e.err, c.want) || strings.Contains(e.err.Error(), s.URL) {
 				t.Errorf("ended %v", e.err)
 			}
-			if subs, _ := h.subs.Of(t.Context(), "host"); len(subs) != 1 {
+			if subs, _ := h.subs.Subscriptions(t.Context(), "host"); len(subs) != 1 {
 				t.Errorf("%d subscriptions are left", len(subs))
 			}
 		})

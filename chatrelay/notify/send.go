@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -15,11 +14,13 @@ import (
 	"time"
 
 	"github.com/SherClockHolmes/webpush-go"
+
+	"github.com/chmail/chmail/internal/safely"
 )
 
-// Pusher sends pushes. New starts its senders, Close ends them.
-type Pusher struct {
-	opt     Options
+// pusher sends pushes. newPusher starts its senders, Close ends them.
+type pusher struct {
+	opt     pusherOptions
 	client  *http.Client
 	queue   *queue
 	ctx     context.Context
@@ -27,18 +28,12 @@ type Pusher struct {
 	senders sync.WaitGroup
 }
 
-// New returns a running pusher.
-func New(opt Options) (*Pusher, error) {
-	if opt.Keys.private == nil || opt.Subscriptions == nil || opt.Contact == "" {
-		return nil, errors.New("starting push: keys, contact and subscriptions are needed")
+// newPusher returns a running pusher.
+func newPusher(opt pusherOptions) (*pusher, error) {
+	if opt.Contact == "" {
+		return nil, errors.New("starting push: the operator's contact is needed")
 	}
-	if opt.Log == nil {
-		opt.Log = slog.New(slog.DiscardHandler)
-	}
-	if opt.Report == nil {
-		opt.Report = func(string, Note, error) {}
-	}
-	p := &Pusher{opt: opt, client: newClient(opt.TLS, opt.Anywhere)}
+	p := &pusher{opt: opt, client: newClient(opt.TLS, opt.Anywhere)}
 	p.queue = newQueue(p.report)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	for range senders {
@@ -49,7 +44,7 @@ func New(opt Options) (*Pusher, error) {
 
 // Close ends the pushes under way, drops those that wait, and returns when
 // every goroutine of the pusher has ended. Closing again is harmless.
-func (p *Pusher) Close() {
+func (p *pusher) Close() {
 	p.cancel()
 	p.senders.Wait()
 	p.queue.close()
@@ -57,21 +52,31 @@ func (p *Pusher) Close() {
 }
 
 // PublicKey is Keys.Public of the pusher's keys.
-func (p *Pusher) PublicKey() string { return p.opt.Keys.Public() }
+func (p *pusher) PublicKey() string { return p.opt.Keys.Public() }
 
-func (p *Pusher) sender() {
+func (p *pusher) sender() {
 	for {
 		j := p.queue.take(p.ctx)
 		if j == nil {
 			return
 		}
-		again, wait := p.try(j.push)
-		p.queue.done(j, again, wait)
+		p.send(j)
 	}
 }
 
+// send tries a job and gives it back to the queue, also when that panics.
+func (p *pusher) send(j *job) {
+	var (
+		again bool
+		wait  time.Duration
+	)
+	defer func() { p.queue.done(j, again, wait) }()
+	defer safely.Recover(p.opt.Log, "push")
+	again, wait = p.try(j.push)
+}
+
 // try sends once and says whether to try again, and after how long.
-func (p *Pusher) try(u *push) (again bool, wait time.Duration) {
+func (p *pusher) try(u *push) (again bool, wait time.Duration) {
 	if !time.Now().Before(u.until) {
 		p.report(u, fmt.Errorf("%w: too late", ErrGivenUp))
 		return false, 0
@@ -97,7 +102,7 @@ func (p *Pusher) try(u *push) (again bool, wait time.Duration) {
 
 // post makes one request. With an error that is worth another try comes the
 // wait before it.
-func (p *Pusher) post(u *push) (wait time.Duration, err error) {
+func (p *pusher) post(u *push) (wait time.Duration, err error) {
 	// The check is made here as well as by who put the subscription: it may be
 	// an old one, and the library trusts the keys.
 	if err := u.sub.Check(); err != nil {
@@ -147,16 +152,16 @@ func retryAfter(v string, now time.Time) time.Duration {
 }
 
 // forget removes a subscription that its service no longer knows.
-func (p *Pusher) forget(u *push) {
+func (p *pusher) forget(u *push) {
 	ctx, cancel := context.WithTimeout(p.ctx, sendTimeout)
 	defer cancel()
-	if err := p.opt.Subscriptions.Forget(ctx, u.sub.Endpoint); err != nil {
+	if err := p.opt.Store.DropSubscription(ctx, "", u.sub.Endpoint); err != nil {
 		p.opt.Log.Warn("forgetting a push subscription", "login", u.login, "err", err)
 	}
 }
 
 // report counts, logs and passes on how a push ended.
-func (p *Pusher) report(u *push, err error) {
+func (p *pusher) report(u *push, err error) {
 	outcome := "sent"
 	switch {
 	case err == nil:

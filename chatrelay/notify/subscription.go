@@ -3,12 +3,13 @@
 package notify
 
 import (
-	"context"
 	"crypto/ecdh"
 	"encoding/base64"
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
 // Subscription is one browser, as its PushSubscription's toJSON gives it.
@@ -46,15 +47,13 @@ func octets(s string) ([]byte, error) {
 	return base64.RawURLEncoding.DecodeString(strings.TrimRight(s, "="))
 }
 
-// Subscriptions keeps the browsers of logins. Its methods may be called at
-// the same time.
-type Subscriptions interface {
-	// Put keeps s, which the caller has checked. An endpoint belongs to one
-	// login, the last that was signed in there. Of more than PerLogin the one
-	// put the longest ago goes.
-	Put(ctx context.Context, login string, s Subscription) error
-	// Of returns the subscriptions of login, none if it is unknown.
-	Of(ctx context.Context, login string) ([]Subscription, error)
-	// Forget removes the endpoint; that there is none is no error.
-	Forget(ctx context.Context, endpoint string) error
+// stored is the subscription as the store keeps it.
+func (s Subscription) stored() chat.Subscription {
+	return chat.Subscription{Endpoint: s.Endpoint, P256dh: s.Keys.P256dh, Auth: s.Keys.Auth}
+}
+
+// browserOf is a subscription as the store has kept it.
+func browserOf(stored chat.Subscription) (s Subscription) {
+	s.Endpoint, s.Keys.P256dh, s.Keys.Auth = stored.Endpoint, stored.P256dh, stored.Auth
+	return s
 }

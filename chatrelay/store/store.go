@@ -330,18 +330,22 @@ func setting(ctx context.Context, q querier, key string) (value []byte, err erro
 }
 
 // Sweep deletes invites that expired more than 30 days ago, with their
-// claims, and codes too old to count. The store calls it every hour.
+// claims, codes too old to count, and ended sessions that would have ended by
+// themselves. The store calls it every hour.
 func (s *Store) Sweep(ctx context.Context) error {
 	now := time.Now()
 	err := s.tx(ctx, func(tx querier) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM codes WHERE made < $1", micros(now.Add(-time.Hour))); err != nil {
 			return err
 		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM ended_sessions WHERE expires < $1", micros(now)); err != nil {
+			return err
+		}
 		_, err := tx.ExecContext(ctx, "DELETE FROM invites WHERE expires < $1", micros(now.Add(-inviteRest)))
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("sweeping old invites: %w", err)
+		return fmt.Errorf("sweeping what is too old: %w", err)
 	}
 	return nil
 }

@@ -3,24 +3,21 @@
 package transcript
 
 import (
-	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/chmail/chmail/internal/seal"
 )
 
 const (
-	settingKey = "transcript.reply"
-	sealKey    = 32 // octets
-	sealMAC    = 10 // octets: 80 bits, and every guess is a mail
-	prefix     = "reply+"
-	maxLocal   = 64 // octets of a local part, RFC 5321 section 4.5.3.1.1
+	sealKey  = 32          // octets
+	sealMAC  = seal.MinSum // 80 bits, and every guess is a mail
+	prefix   = "reply+"
+	maxLocal = 64 // octets of a local part, RFC 5321 section 4.5.3.1.1
 
 	sealRaw  = 1 // version: the room's ID as it is
 	sealBits = 2 // version: the octets that the room's ID is base64url of
@@ -40,23 +37,15 @@ type Address struct {
 
 // Sealer makes and opens reply addresses, "reply+SEAL@DOMAIN".
 type Sealer struct {
-	key    []byte
+	key    seal.Key
 	domain string
 }
 
-// LoadSealer returns the sealer for the key kept by setting, which stores
-// what make returns if there is none yet.
-func LoadSealer(ctx context.Context, domain string, setting func(ctx context.Context, key string, make func() ([]byte, error)) ([]byte, error)) (*Sealer, error) {
-	key, err := setting(ctx, settingKey, func() ([]byte, error) {
-		k := make([]byte, sealKey)
-		_, err := rand.Read(k)
-		return k, err
-	})
-	if err == nil && len(key) != sealKey {
-		err = fmt.Errorf("it has %d octets", len(key))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("loading the key of reply addresses: %w", err)
+// NewSealer returns the sealer of a mail domain. Its key, a secret, has 32
+// octets and is the same at every relay that shares the rooms.
+func NewSealer(domain string, key []byte) (*Sealer, error) {
+	if len(key) != sealKey {
+		return nil, fmt.Errorf("the key of reply addresses has %d octets, not %d", len(key), sealKey)
 	}
 	return &Sealer{key, strings.ToLower(domain)}, nil
 }
@@ -75,7 +64,7 @@ func (s *Sealer) Seal(a Address) (string, error) {
 	b := []byte{version, byte(hours >> 16), byte(hours >> 8), byte(hours)}
 	b = binary.AppendUvarint(b, uint64(a.Participant))
 	b = append(b, room...)
-	local := prefix + sealing.EncodeToString(append(b, s.mac(b)...))
+	local := prefix + sealing.EncodeToString(append(b, s.key.Sum(marked(b))[:sealMAC]...))
 	if len(local) > maxLocal {
 		return "", fmt.Errorf("sealing a reply address: %w: the room's ID is too long", ErrAddress)
 	}
@@ -87,16 +76,16 @@ func (s *Sealer) Seal(a Address) (string, error) {
 func (s *Sealer) Open(addr string, now time.Time) (Address, error) {
 	addr = strings.ToLower(strings.TrimSpace(addr))
 	local, domain, _ := strings.Cut(addr, "@")
-	seal, ours := strings.CutPrefix(local, prefix)
+	sealed, ours := strings.CutPrefix(local, prefix)
 	if !ours || domain != s.domain || len(local) > maxLocal {
 		return Address{}, ErrAddress
 	}
-	b, err := sealing.DecodeString(seal)
-	if err != nil || len(b) < 5+sealMAC || sealing.EncodeToString(b) != seal { // one spelling each
+	b, err := sealing.DecodeString(sealed)
+	if err != nil || len(b) < 5+sealMAC || sealing.EncodeToString(b) != sealed { // one spelling each
 		return Address{}, ErrAddress
 	}
 	b, mac := b[:len(b)-sealMAC], b[len(b)-sealMAC:]
-	if !hmac.Equal(mac, s.mac(b)) {
+	if !s.key.Fits(mac, marked(b)) {
 		return Address{}, ErrAddress
 	}
 	participant, n := binary.Uvarint(b[4:])
@@ -118,9 +107,6 @@ func (s *Sealer) Open(addr string, now time.Time) (Address, error) {
 	return a, nil
 }
 
-func (s *Sealer) mac(b []byte) []byte {
-	h := hmac.New(sha256.New, s.key)
-	h.Write([]byte("CHmail reply address\x00"))
-	h.Write(b)
-	return h.Sum(nil)[:sealMAC]
-}
+// marked is what the mark of a reply address is made of: the key may have
+// other uses.
+func marked(b []byte) []byte { return append([]byte("CHmail reply address\x00"), b...) }

@@ -40,6 +40,10 @@ var (
 	ErrMalformed = errors.New("transcript: the mail cannot be read")
 	// ErrAddress: not an address made by this server.
 	ErrAddress = errors.New("transcript: not a reply address")
+	// ErrSender: an answer that does not come from the address to which the
+	// transcript went. Whoever a transcript was forwarded to could otherwise
+	// write in the name of its reader.
+	ErrSender = errors.New("the answer comes from another address than the transcript went to")
 	// ErrExpired: the reply address is too old.
 	ErrExpired = errors.New("transcript: the reply address has expired")
 )

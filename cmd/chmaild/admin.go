@@ -22,6 +22,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/chmail/chmail/config"
+	"github.com/chmail/chmail/modules"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -196,7 +197,7 @@ var grantsCommand = &cli.Command{
 	Name:  "grants",
 	Usage: "list the granted ports and whose they are",
 	Flags: []cli.Flag{jsonFlag},
-	Action: withPresence(func(c *cli.Context, d presence.Reader) error {
+	Action: withPresence(func(c *cli.Context, d lister) error {
 		list, err := listGrants(c.Context, d)
 		if err != nil {
 			return err
@@ -212,13 +213,21 @@ var grantsCommand = &cli.Command{
 	}),
 }
 
+// lister is the part of presence.Directory that the listings read.
+type lister interface {
+	Addresses(ctx context.Context, limit int) ([]presence.Address, error)
+	AllDevices(ctx context.Context, limit int) ([]presence.Device, error)
+	Grants(ctx context.Context, limit int) ([]presence.Grant, error)
+	Hosts(ctx context.Context) ([]presence.Host, error)
+}
+
 // grantEntry is a granted port and whether its relay host is alive.
 type grantEntry struct {
 	presence.Grant
 	HostAlive bool `json:"host_alive"`
 }
 
-func listGrants(ctx context.Context, d presence.Reader) ([]grantEntry, error) {
+func listGrants(ctx context.Context, d lister) ([]grantEntry, error) {
 	grants, err := d.Grants(ctx, listLimit)
 	if err != nil {
 		return nil, err
@@ -242,7 +251,7 @@ var hostsCommand = &cli.Command{
 	Name:  "hosts",
 	Usage: "list the relay hosts that are up, with their ports and heartbeats",
 	Flags: []cli.Flag{jsonFlag},
-	Action: withPresence(func(c *cli.Context, d presence.Reader) error {
+	Action: withPresence(func(c *cli.Context, d lister) error {
 		hosts, err := d.Hosts(c.Context)
 		if err != nil {
 			return err
@@ -261,7 +270,7 @@ var whoCommand = &cli.Command{
 	Name:  "who",
 	Usage: "list where logins were seen last, their ports and their devices",
 	Flags: []cli.Flag{jsonFlag},
-	Action: withPresence(func(c *cli.Context, d presence.Reader) error {
+	Action: withPresence(func(c *cli.Context, d lister) error {
 		list, err := listWho(c.Context, d)
 		if err != nil {
 			return err
@@ -291,7 +300,7 @@ type whoEntry struct {
 	Grant   *presence.Grant   `json:"grant,omitempty"`
 }
 
-func listWho(ctx context.Context, d presence.Reader) ([]whoEntry, error) {
+func listWho(ctx context.Context, d lister) ([]whoEntry, error) {
 	addresses, err := d.Addresses(ctx, listLimit)
 	if err != nil {
 		return nil, err
@@ -331,19 +340,19 @@ func word(is bool, yes, no string) string {
 	return no
 }
 
-// withPresence opens the configuration's presence block for reading, beside a
-// running server.
-func withPresence(do func(*cli.Context, presence.Reader) error) cli.ActionFunc {
+// withPresence opens the configuration's presence block for reading. What only a
+// running server knows, its devices, is in the listings of presence.redis alone.
+func withPresence(do func(*cli.Context, lister) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if err := noArgs(c); err != nil {
 			return err
 		}
 		return withConfig(c, func(mods []maddy.ModInfo) error {
-			m, err := config.One[*presence.Module](mods, "", "presence block (presence.local or presence.redis)")
+			m, err := config.One[*modules.Presence](mods, "", "presence block (presence.local or presence.redis)")
 			if err != nil {
 				return err
 			}
-			d, err := m.OpenReader()
+			d, err := m.OpenForReading()
 			if err != nil {
 				return err
 			}

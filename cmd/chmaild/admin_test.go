@@ -9,12 +9,13 @@ import (
 	"testing"
 
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/local"
 )
 
 // What `who` and `grants` list, and the names of their fields.
 func TestListings(t *testing.T) {
 	t.Parallel()
-	d, err := presence.OpenLocal(presence.LocalOptions{Ranges: []presence.HostRange{{Host: "chat.mall.example"}}, ID: "id"})
+	d, err := local.Open(local.Options{Ranges: presence.HostRanges{{Host: "chat.mall.example"}}, ID: "id"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/chmail/chmail/internal/tuning"
 	_ "github.com/chmail/chmail/modules" // makes CHmail's packages modules of maddy
-	_ "github.com/chmail/chmail/presence"
 )
 
 // version is set by the release build.

@@ -218,11 +218,11 @@ func (e *exporter) write(ctx context.Context, mods []maddy.ModInfo) error {
 // presence adds where the person was seen last.
 func (e *exporter) presence(ctx context.Context, mods []maddy.ModInfo, p *personJSON) error {
 	p.Devices = []presence.Device{}
-	m, err := config.One[*presence.Module](mods, "", "presence block (presence.local or presence.redis)")
+	m, err := config.One[*modules.Presence](mods, "", "presence block (presence.local or presence.redis)")
 	if err != nil {
 		return err
 	}
-	d, err := m.OpenReader()
+	d, err := m.OpenForReading()
 	if err != nil {
 		return err
 	}

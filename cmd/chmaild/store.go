@@ -202,7 +202,7 @@ func importFrom(c *cli.Context, m *modules.Maildrop, args []string, p *progress)
 		defer f.Close()
 		return mailstore.ImportMbox(c.Context, m.Admin(), args[2], mailbox, f, p.step)
 	case len(args) == 2 && args[0] == "imapsql":
-		old, err := mailstore.OpenIMAPSQL(c.String("driver"), args[1], c.Path("messages"))
+		old, err := modules.OpenIMAPSQL(c.String("driver"), args[1], c.Path("messages"))
 		if err != nil {
 			return err
 		}

@@ -90,12 +90,23 @@ func (b *Buckets) Wait(key string) (wait time.Duration) {
 	return wait
 }
 
-// Prefix is what is limited as one client: an IPv4 address, an IPv6 /64.
+// Prefix is what is limited as one client: an IPv4 address, an IPv6 /64. It has
+// no zone. An IPv4 address in IPv6 form is an IPv4 address.
 func Prefix(ip netip.Addr) netip.Prefix {
+	ip = ip.Unmap()
 	bits := 32
 	if ip.Is6() {
 		bits = 64
 	}
 	p, _ := ip.Prefix(bits) // the zero Prefix for the zero Addr
 	return p
+}
+
+// Remote is Prefix, and the zero Prefix for an address of this machine: that may
+// be a proxy, which stands for anybody, and is not limited.
+func Remote(ip netip.Addr) netip.Prefix {
+	if ip.Unmap().IsLoopback() {
+		return netip.Prefix{}
+	}
+	return Prefix(ip)
 }

@@ -45,6 +45,7 @@ func TestPrefix(t *testing.T) {
 	t.Parallel()
 	for ip, want := range map[string]string{
 		"192.0.2.7": "192.0.2.7/32", "2001:db8::1": "2001:db8::/64", "2001:db8:0:0:1::1": "2001:db8::/64",
+		"::ffff:192.0.2.7": "192.0.2.7/32", "fe80::1%eth0": "fe80::/64", "127.0.0.1": "127.0.0.1/32",
 	} {
 		if got := fmt.Sprint(Prefix(netip.MustParseAddr(ip))); got != want {
 			t.Errorf("%s: %s", ip, got)
@@ -52,5 +53,22 @@ func TestPrefix(t *testing.T) {
 	}
 	if p := Prefix(netip.Addr{}); p.IsValid() {
 		t.Errorf("no address: %s", p)
+	}
+}
+
+func TestRemote(t *testing.T) {
+	t.Parallel()
+	for _, ip := range []string{"127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"} {
+		if p := Remote(netip.MustParseAddr(ip)); p.IsValid() {
+			t.Errorf("%s is of this machine, and is limited as %s", ip, p)
+		}
+	}
+	if p := Remote(netip.Addr{}); p.IsValid() {
+		t.Errorf("no address: %s", p)
+	}
+	for _, ip := range []string{"192.0.2.7", "2001:db8::1"} {
+		if a := netip.MustParseAddr(ip); Remote(a) != Prefix(a) {
+			t.Errorf("%s is limited as %s", ip, Remote(a))
+		}
 	}
 }

@@ -106,7 +106,7 @@ func (d *delivery) say(ctx context.Context, rcpt string, header textproto.Header
 
 // refused says to the sender what is wrong; what may be well later is a 451.
 func (d *delivery) refused(err error) error {
-	text := chatrelay.Refused(err)
+	text := transcript.Refusal(err)
 	switch {
 	case text == "":
 		d.t.Log.Error("an answer by mail", "err", err, "msg", d.id)
@@ -115,7 +115,7 @@ func (d *delivery) refused(err error) error {
 		return refusal(552, exterrors.EnhancedCode{5, 3, 4}, text, err)
 	case errors.Is(err, transcript.ErrEmpty), errors.Is(err, transcript.ErrMalformed):
 		return refusal(550, exterrors.EnhancedCode{5, 6, 0}, text, err)
-	case errors.Is(err, chatrelay.ErrSender), errors.Is(err, transcript.ErrExpired):
+	case errors.Is(err, transcript.ErrSender), errors.Is(err, transcript.ErrExpired):
 		return refusal(550, exterrors.EnhancedCode{5, 7, 1}, text, err)
 	}
 	return refusal(550, exterrors.EnhancedCode{5, 1, 1}, text, err)

@@ -82,7 +82,7 @@ func TestDelivery(t *testing.T) {
 		"a bad seal":       {addr: transcript.ErrAddress, code: 550, text: "damaged"},
 		"too old":          {addr: transcript.ErrExpired, code: 550, text: "expired"},
 		"no room":          {addr: fmt.Errorf("x: %w", chat.ErrUnknown), code: 550, text: "gone"},
-		"another sender":   {reply: chatrelay.ErrSender, code: 550, text: "address that the transcript"},
+		"another sender":   {reply: transcript.ErrSender, code: 550, text: "address that the transcript"},
 		"nothing new":      {reply: transcript.ErrEmpty, code: 550, text: "no text"},
 		"too long":         {reply: transcript.ErrTooLong, code: 552, text: "too long"},
 		"too large":        {reply: transcript.ErrTooLarge, code: 552, text: "too large"},

@@ -176,7 +176,8 @@ class Desk {
     if (id === 'settings') {
       if (this.settings) return;
       this.open.show('', () => { throw new Error('no room'); });
-      this.settings = new SettingsPage(this.pane, this.prefs, () => { location.hash = ''; }, () => void this.signOut());
+      this.settings = new SettingsPage(this.pane, this.prefs, () => { location.hash = ''; }, () => void this.signOut(),
+        () => void this.signOutEverywhere());
       this.list.draw();
       return;
     }
@@ -320,6 +321,16 @@ class Desk {
     await post('/desk/sign-out').catch(() => {});
     forgetAll();
     this.end(() => location.replace('/desk'));
+  }
+
+  private async signOutEverywhere(): Promise<void> {
+    try {
+      await post('/desk/sign-out/everywhere');
+    } catch (err) {
+      return this.tell(explain(err));
+    }
+    forgetAll();
+    this.end(() => void unsubscribe().then(() => location.replace('/desk')));
   }
 
   private end(then: () => void): void {

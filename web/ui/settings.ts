@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 // The settings of the desk: availability, quiet hours, canned replies, mail,
-// and the people one has blocked.
+// the people one has blocked, and the end of all sessions.
 
 import { ApiError, post } from './api';
 import { fill, h, icon, type Child } from './dom';
@@ -27,7 +27,8 @@ export class SettingsPage {
   private touched = false;
   private canned: Canned[] = [];
 
-  constructor(pane: HTMLElement, private readonly prefs: Prefs, back: () => void, signOut: () => void) {
+  constructor(pane: HTMLElement, private readonly prefs: Prefs, back: () => void, signOut: () => void,
+    private readonly signOutEverywhere: () => void) {
     fill(pane, h('form', {
       class: 'settings', novalidate: true, oninput: () => this.touch(),
       onsubmit: (ev: Event) => {
@@ -105,7 +106,10 @@ export class SettingsPage {
       part('settings.mail',
         tick('transcript', 'settings.transcript', s.transcript, t('settings.transcriptWhat')),
         tick('stamp', 'settings.stamp', s.stamp, t('settings.stampWhat'))),
-      part('settings.blocked', h('div', { class: 'blocked' })));
+      part('settings.blocked', h('div', { class: 'blocked' })),
+      part('settings.sessions',
+        h('p', { class: 'fine' }, t('settings.everywhereWhat')),
+        h('div', null, h('button', { class: 'secondary', type: 'button', onclick: this.signOutEverywhere }, t('settings.everywhere')))));
     this.drawBlocked(s);
   }
 
