@@ -148,7 +148,7 @@ func (s *Store) Post(ctx context.Context, home, roomID string, m chat.Message) (
 	var repeated bool
 	if err == nil {
 		err = s.share(ctx, roomID, func(ctx context.Context, tx querier) (err error) {
-			stored, repeated, err = put(ctx, tx, home, roomID, m)
+			stored, repeated, err = s.put(ctx, tx, home, roomID, m)
 			if err != nil || repeated {
 				return err
 			}

@@ -155,7 +155,7 @@ func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[s
 			return "", err
 		}
 	}
-	_, _, err = put(ctx, tx, "", roomID, message)
+	_, _, err = s.put(ctx, tx, "", roomID, message)
 	return roomID, err
 }
 
