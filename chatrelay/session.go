@@ -28,8 +28,10 @@ type session struct {
 	me     int64
 	callee chat.Participant // whom attempt rings; ID 0: nobody
 
-	frames  serial.Queue  // what it sent, one frame after the other
-	own     unacked       // messages on their way to the store
+	frames  serial.Queue    // what it sent, one frame after the other
+	own     ids             // messages on their way to the store
+	storing context.Context // of them: it ends with the first that cannot be stored
+	stop    context.CancelFunc
 	flying  chan struct{} // holds one token for each text among them
 	written time.Time     // when typing was passed on
 	passed  time.Time     // when it got a ticket for coming back
@@ -83,6 +85,7 @@ func (r *Relay) ServeRoom(ctx context.Context, c carrier.Conn) {
 	defer context.AfterFunc(ctx, func() { out.End("", "") })() // which ends the reading
 	defer safely.Recover(r.log, "a connection")
 	s := &session{r: r, conn: c, out: out, flying: make(chan struct{}, maxFlying)}
+	s.storing, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	err = s.serve(ctx)
 	if f := (*fault)(nil); errors.As(err, &f) {
 		out.End(f.code, f.text)
@@ -293,7 +296,8 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 	return nil
 }
 
-// say commits a message, and reads on meanwhile.
+// say commits a message, and reads on meanwhile. A message that the person sent
+// before they left is committed all the same.
 func (s *session) say(ctx context.Context, f *frame.Frame) error {
 	text, err := s.words(f)
 	if text == "" {
@@ -308,15 +312,10 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 	case <-s.out.Done():
 		return nil
 	}
-	stored, ok := s.own.add(f.ID)
-	if !ok {
-		<-s.flying
-		s.refuse(f.ID, frame.ErrStore, "a message before it could not be kept, send it again")
-		return nil
-	}
+	s.own.add(f.ID)
 	h := s.room
 	h.hold() // others are to learn of the message, also if this session leaves now
-	h.r.opt.Rooms.AppendThen(stored, h.r.home(), h.id, chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text},
+	h.r.opt.Rooms.AppendThen(s.storing, h.r.home(), h.id, chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text},
 		func(m chat.Message, err error) {
 			defer h.leave()
 			<-s.flying
@@ -327,57 +326,39 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 			case errors.Is(err, chat.ErrMoved):
 				h.post(h.moved) // the client sends it again to the room's new home
 			default:
+				// Nor is what was sent after it stored: the client comes back and
+				// sends all of it again in its order.
+				s.stop()
+				s.own.take(f.ID)
 				s.r.log.Warn("committing a message", "room", h.id, "err", err)
-				s.own.fail(f.ID)
-				s.refuse(f.ID, frame.ErrStore, "the message could not be kept, send it again")
+				s.out.End(frame.ErrStore, "a message could not be kept, come back and send it again")
 			}
 		})
 	return nil
 }
 
-// unacked are the messages of a connection on their way to the store. When one
-// cannot be stored, neither are those sent after it, so that the client sends
-// all of them again in their order.
-type unacked struct {
-	mu   sync.Mutex
-	ids  map[string]bool
-	ctx  context.Context // of storing them: it ends with the first that fails
-	stop context.CancelFunc
+// ids are a set.
+type ids struct {
+	mu  sync.Mutex
+	set map[string]bool
 }
 
-// add returns the context for storing a message; false: one sent before it has
-// just failed, and not all of that time are answered.
-func (u *unacked) add(id string) (context.Context, bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.ids == nil {
-		u.ids = map[string]bool{}
+func (i *ids) add(id string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.set == nil {
+		i.set = map[string]bool{}
 	}
-	if u.ctx == nil || u.ctx.Err() != nil && len(u.ids) == 0 {
-		u.ctx, u.stop = context.WithCancel(context.Background())
-	}
-	if u.ctx.Err() != nil {
-		return nil, false
-	}
-	u.ids[id] = true
-	return u.ctx, true
+	i.set[id] = true
 }
 
-// take takes a message out; false: it is not among them.
-func (u *unacked) take(id string) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	had := u.ids[id]
-	delete(u.ids, id)
+// take takes an id out; false: it is not in the set.
+func (i *ids) take(id string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	had := i.set[id]
+	delete(i.set, id)
 	return had
-}
-
-// fail takes out a message that could not be stored.
-func (u *unacked) fail(id string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.stop()
-	delete(u.ids, id)
 }
 
 // pass is a ticket for coming back when the connection is lost. Before it runs
