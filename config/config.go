@@ -12,6 +12,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -117,6 +118,28 @@ func value(n config.Node, name string) string {
 		}
 	}
 	return ""
+}
+
+// Domains are the mail domains that the configuration names, in lower case:
+// what a pipeline has a `destination` for, and chat.rooms' local_domains. It is
+// empty where only tables know them.
+func (f *File) Domains() []string {
+	found := make(map[string]bool)
+	var visit func([]config.Node)
+	visit = func(nodes []config.Node) {
+		for _, n := range nodes {
+			if n.Name == "destination" || n.Name == "local_domains" {
+				for _, arg := range n.Args {
+					if domain := strings.ToLower(arg[strings.LastIndexByte(arg, '@')+1:]); domain != "postmaster" {
+						found[domain] = true
+					}
+				}
+			}
+			visit(n.Children)
+		}
+	}
+	visit(f.Nodes)
+	return slices.Sorted(maps.Keys(found))
 }
 
 // writable makes the folder if it does not exist and tries a file in it.

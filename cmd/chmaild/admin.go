@@ -22,7 +22,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/chmail/chmail/config"
-	"github.com/chmail/chmail/modules"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -40,45 +39,19 @@ var userCommand = &cli.Command{
 	Subcommands: []*cli.Command{
 		{
 			Name: "add", Usage: "add an account; the password comes from standard input", ArgsUsage: "LOGIN",
-			Action: withUser(func(login string, users module.PlainUserDB, mail module.ManageableStorage) error {
-				if i := strings.LastIndexByte(login, '@'); i < 1 || i == len(login)-1 {
-					return fmt.Errorf("%q is not a login: a login is a mail address, like you@mall.example", login)
-				}
-				have, err := users.ListUsers()
-				if err != nil {
-					return err
-				}
-				if slices.Contains(have, strings.ToLower(login)) {
-					return fmt.Errorf("%s is there already: `chmaild user passwd %s` changes the password", login, login)
-				}
-				password, err := readPassword()
-				if err != nil {
-					return err
-				}
-				boxes, err := mail.ListIMAPAccts()
-				if err != nil {
-					return err
-				}
-				if !slices.Contains(boxes, strings.ToLower(login)) {
-					if err := mail.CreateIMAPAcct(login); err != nil {
-						return fmt.Errorf("making the mailbox: %w", err)
-					}
-				}
-				if err := users.CreateUser(login, password); err != nil {
-					return err
-				}
-				fmt.Printf("Added %s.\n", login)
-				return nil
-			}),
+			Action: withUser(addUser),
 		},
 		{
 			Name: "passwd", Usage: "change a password; the new one comes from standard input", ArgsUsage: "LOGIN",
-			Action: withUser(func(login string, users module.PlainUserDB, _ module.ManageableStorage) error {
+			Action: withUser(func(login string, a *accounts) error {
+				if err := a.mustHave(login); err != nil {
+					return err
+				}
 				password, err := readPassword()
 				if err != nil {
 					return err
 				}
-				if err := users.SetUserPassword(login, password); err != nil {
+				if err := a.users.SetUserPassword(login, password); err != nil {
 					return err
 				}
 				fmt.Printf("Changed the password of %s.\n", login)
@@ -87,8 +60,11 @@ var userCommand = &cli.Command{
 		},
 		{
 			Name: "remove", Usage: "remove an account and its mail", ArgsUsage: "LOGIN",
-			Action: withUser(func(login string, users module.PlainUserDB, mail module.ManageableStorage) error {
-				if err := errors.Join(users.DeleteUser(login), mail.DeleteIMAPAcct(login)); err != nil {
+			Action: withUser(func(login string, a *accounts) error {
+				if err := a.mustHave(login); err != nil {
+					return err
+				}
+				if err := errors.Join(a.users.DeleteUser(login), a.mail.DeleteIMAPAcct(login)); err != nil {
 					return err
 				}
 				fmt.Printf("Removed %s and its mail.\n", login)
@@ -98,8 +74,11 @@ var userCommand = &cli.Command{
 		{
 			Name: "list", Usage: "list the accounts", Flags: []cli.Flag{jsonFlag},
 			Action: func(c *cli.Context) error {
-				return withModules(c, func(users module.PlainUserDB, _ module.ManageableStorage) error {
-					logins, err := users.ListUsers()
+				if err := noArgs(c); err != nil {
+					return err
+				}
+				return withAccounts(c, func(a *accounts) error {
+					logins, err := a.users.ListUsers()
 					if err != nil {
 						return err
 					}
@@ -124,34 +103,90 @@ var userCommand = &cli.Command{
 	},
 }
 
-func withUser(do func(login string, users module.PlainUserDB, mail module.ManageableStorage) error) cli.ActionFunc {
+// accounts is what the user commands work on.
+type accounts struct {
+	users   module.PlainUserDB
+	mail    module.ManageableStorage
+	domains []string // that the server serves; empty: only its tables know
+}
+
+// has says whether there is an account of that name.
+func (a *accounts) has(login string) (bool, error) {
+	logins, err := a.users.ListUsers()
+	return slices.Contains(logins, strings.ToLower(login)), err
+}
+
+func (a *accounts) mustHave(login string) error {
+	there, err := a.has(login)
+	if err == nil && !there {
+		err = fmt.Errorf("there is no account %s: `chmaild user list` lists them", login)
+	}
+	return err
+}
+
+func addUser(login string, a *accounts) error {
+	i := strings.LastIndexByte(login, '@')
+	if i < 1 || i == len(login)-1 {
+		return fmt.Errorf("%q is not a login: a login is a mail address, like you@mall.example", login)
+	}
+	if domain := strings.ToLower(login[i+1:]); len(a.domains) > 0 && !slices.Contains(a.domains, domain) {
+		return fmt.Errorf("%s is not a domain of this server, which serves %s: name it in the configuration first",
+			domain, strings.Join(a.domains, ", "))
+	}
+	there, err := a.has(login)
+	if err != nil {
+		return err
+	}
+	if there {
+		return fmt.Errorf("%s is there already: `chmaild user passwd %s` changes the password", login, login)
+	}
+	password, err := readPassword()
+	if err != nil {
+		return err
+	}
+	boxes, err := a.mail.ListIMAPAccts()
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(boxes, strings.ToLower(login)) {
+		if err := a.mail.CreateIMAPAcct(login); err != nil {
+			return fmt.Errorf("making the mailbox: %w", err)
+		}
+	}
+	if err := a.users.CreateUser(login, password); err != nil {
+		return err
+	}
+	fmt.Printf("Added %s.\n", login)
+	return nil
+}
+
+func withUser(do func(login string, a *accounts) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if c.NArg() != 1 {
 			return cli.Exit(fmt.Sprintf("usage: chmaild user %s LOGIN", c.Command.Name), 2)
 		}
-		return withModules(c, func(users module.PlainUserDB, mail module.ManageableStorage) error {
-			return do(c.Args().First(), users, mail)
-		})
+		return withAccounts(c, func(a *accounts) error { return do(c.Args().First(), a) })
 	}
 }
 
-func withModules(c *cli.Context, do func(module.PlainUserDB, module.ManageableStorage) error) error {
-	return withConfig(c, func(mods []maddy.ModInfo) error {
-		users, err := config.One[module.PlainUserDB](mods, c.String("auth"), "block that keeps accounts (auth.pass_table)")
+func withAccounts(c *cli.Context, do func(*accounts) error) error {
+	return withConfig(c, func(f *config.File, mods []maddy.ModInfo) (err error) {
+		a := &accounts{domains: f.Domains()}
+		a.users, err = config.One[module.PlainUserDB](mods, c.String("auth"), "block that keeps accounts (auth.pass_table)")
 		if err != nil {
 			return err
 		}
-		mail, err := config.One[module.ManageableStorage](mods, c.String("storage"), "block that keeps mail (storage.maildrop)")
+		a.mail, err = config.One[module.ManageableStorage](mods, c.String("storage"), "block that keeps mail (storage.maildrop)")
 		if err != nil {
 			return err
 		}
-		return do(users, mail)
+		return do(a)
 	})
 }
 
 // withConfig opens the configuration's blocks for one command and closes what
 // it used of them.
-func withConfig(c *cli.Context, do func([]maddy.ModInfo) error) error {
+func withConfig(c *cli.Context, do func(*config.File, []maddy.ModInfo) error) error {
 	f, err := config.Read(c.Path("config"))
 	if err != nil {
 		return err
@@ -161,7 +196,7 @@ func withConfig(c *cli.Context, do func([]maddy.ModInfo) error) error {
 		return err
 	}
 	defer hooks.RunHooks(hooks.EventShutdown)
-	return do(mods)
+	return do(f, mods)
 }
 
 // readPassword asks on a terminal without showing what is typed, and otherwise
@@ -197,7 +232,7 @@ var grantsCommand = &cli.Command{
 	Name:  "grants",
 	Usage: "list the granted ports and whose they are",
 	Flags: []cli.Flag{jsonFlag},
-	Action: withPresence(func(c *cli.Context, d lister) error {
+	Action: withPresence(func(c *cli.Context, d presence.Reader) error {
 		list, err := listGrants(c.Context, d)
 		if err != nil {
 			return err
@@ -213,21 +248,13 @@ var grantsCommand = &cli.Command{
 	}),
 }
 
-// lister is the part of presence.Directory that the listings read.
-type lister interface {
-	Addresses(ctx context.Context, limit int) ([]presence.Address, error)
-	AllDevices(ctx context.Context, limit int) ([]presence.Device, error)
-	Grants(ctx context.Context, limit int) ([]presence.Grant, error)
-	Hosts(ctx context.Context) ([]presence.Host, error)
-}
-
 // grantEntry is a granted port and whether its relay host is alive.
 type grantEntry struct {
 	presence.Grant
 	HostAlive bool `json:"host_alive"`
 }
 
-func listGrants(ctx context.Context, d lister) ([]grantEntry, error) {
+func listGrants(ctx context.Context, d presence.Reader) ([]grantEntry, error) {
 	grants, err := d.Grants(ctx, listLimit)
 	if err != nil {
 		return nil, err
@@ -251,7 +278,7 @@ var hostsCommand = &cli.Command{
 	Name:  "hosts",
 	Usage: "list the relay hosts that are up, with their ports and heartbeats",
 	Flags: []cli.Flag{jsonFlag},
-	Action: withPresence(func(c *cli.Context, d lister) error {
+	Action: withPresence(func(c *cli.Context, d presence.Reader) error {
 		hosts, err := d.Hosts(c.Context)
 		if err != nil {
 			return err
@@ -270,7 +297,7 @@ var whoCommand = &cli.Command{
 	Name:  "who",
 	Usage: "list where logins were seen last, their ports and their devices",
 	Flags: []cli.Flag{jsonFlag},
-	Action: withPresence(func(c *cli.Context, d lister) error {
+	Action: withPresence(func(c *cli.Context, d presence.Reader) error {
 		list, err := listWho(c.Context, d)
 		if err != nil {
 			return err
@@ -300,7 +327,7 @@ type whoEntry struct {
 	Grant   *presence.Grant   `json:"grant,omitempty"`
 }
 
-func listWho(ctx context.Context, d lister) ([]whoEntry, error) {
+func listWho(ctx context.Context, d presence.Reader) ([]whoEntry, error) {
 	addresses, err := d.Addresses(ctx, listLimit)
 	if err != nil {
 		return nil, err
@@ -340,19 +367,19 @@ func word(is bool, yes, no string) string {
 	return no
 }
 
-// withPresence opens the configuration's presence block for reading. What only a
-// running server knows, its devices, is in the listings of presence.redis alone.
-func withPresence(do func(*cli.Context, lister) error) cli.ActionFunc {
+// withPresence opens the configuration's presence block for reading, beside a
+// running server.
+func withPresence(do func(*cli.Context, presence.Reader) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if err := noArgs(c); err != nil {
 			return err
 		}
-		return withConfig(c, func(mods []maddy.ModInfo) error {
-			m, err := config.One[*modules.Presence](mods, "", "presence block (presence.local or presence.redis)")
+		return withConfig(c, func(_ *config.File, mods []maddy.ModInfo) error {
+			m, err := config.One[*presence.Module](mods, "", "presence block (presence.local or presence.redis)")
 			if err != nil {
 				return err
 			}
-			d, err := m.OpenForReading()
+			d, err := m.OpenReader()
 			if err != nil {
 				return err
 			}

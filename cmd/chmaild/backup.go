@@ -21,8 +21,8 @@ import (
 )
 
 // A backup is a folder: `mail` is a mail store, `state` is the SQLite databases
-// (accounts, rooms, presence) and the DKIM keys of the state directory, and
-// maddy.conf is the configuration.
+// (accounts, rooms, presence) and the DKIM keys of the state directory, `files`
+// is the files of the conversations, and maddy.conf is the configuration.
 
 var backupCommand = &cli.Command{
 	Name:      "backup",
@@ -40,20 +40,25 @@ var backupCommand = &cli.Command{
 		if _, err := os.Stat(dir); err == nil {
 			return fmt.Errorf("%s is there already: a backup goes into a new folder", dir)
 		}
+		f, err := config.Read(c.Path("config"))
+		if err != nil {
+			return err
+		}
 		work := dir + ".new"
-		if err := backup(c.Context, c.Path("config"), m, work); err != nil {
+		if err := backup(c.Context, f, m, work); err != nil {
 			return errors.Join(err, os.RemoveAll(work))
 		}
 		if err := os.Rename(work, dir); err != nil {
 			return err
 		}
-		fmt.Printf("Wrote %s. It holds the mail, the SQLite databases, the DKIM keys and the configuration;\n"+
-			"what is on PostgreSQL or Redis, certificates, and mail that waits to be sent are not in it.\n", dir)
+		fmt.Printf("Wrote %s. It holds the mail, the SQLite databases, the conversations' files, the DKIM keys\n"+
+			"and the configuration; what is on PostgreSQL or Redis, certificates, and mail that waits to be\n"+
+			"sent are not in it.\n", dir)
 		return nil
 	}),
 }
 
-func backup(ctx context.Context, configFile string, m *modules.Maildrop, dir string) error {
+func backup(ctx context.Context, f *config.File, m *modules.Maildrop, dir string) error {
 	state := filepath.Join(dir, "state")
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return err
@@ -81,7 +86,14 @@ func backup(ctx context.Context, configFile string, m *modules.Maildrop, dir str
 			return err
 		}
 	}
-	text, err := os.ReadFile(configFile)
+	// Every file that the databases' copies name is there still, unless it was
+	// erased or has expired meanwhile.
+	if files := filesPath(f); files != "" {
+		if err := linkTree(files, filepath.Join(dir, "files")); err != nil {
+			return fmt.Errorf("copying the conversations' files: %w", err)
+		}
+	}
+	text, err := os.ReadFile(f.Path)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "maddy.conf"), text, 0o600)
 	}
@@ -89,6 +101,59 @@ func backup(ctx context.Context, configFile string, m *modules.Maildrop, dir str
 		return err
 	}
 	return syncTree(dir)
+}
+
+// linkTree makes the folder to with the files of from, which are never changed,
+// only removed: by links, or copies where that is another file system.
+func linkTree(from, to string) error {
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	return filepath.WalkDir(from, func(path string, e os.DirEntry, err error) error {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // there are no files yet, or it was removed just now
+		}
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, name)
+		switch {
+		case e.IsDir():
+			return os.MkdirAll(target, 0o700)
+		case !e.Type().IsRegular():
+			return nil
+		}
+		err = os.Link(path, target)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			err = copyFile(path, filepath.Dir(target))
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+}
+
+// copyFile copies a file, if it is there, into a folder.
+func copyFile(path, dir string) error {
+	in, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(filepath.Join(dir, filepath.Base(path)), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }
 
 // sqliteFiles lists the SQLite databases of a folder, by what they begin with.
@@ -148,6 +213,12 @@ func restore(f *config.File, dir string) error {
 		return fmt.Errorf("%s is not a backup: %w", dir, err)
 	}
 	targets := []string{to}
+	files, kept := filesPath(f), filepath.Join(dir, "files")
+	if _, err := os.Stat(kept); files == "" || err != nil {
+		files = "" // none are kept, or the backup is of an older program
+	} else {
+		targets = append(targets, files)
+	}
 	for _, e := range entries {
 		targets = append(targets, filepath.Join(maddyconfig.StateDirectory, e.Name()))
 	}
@@ -178,6 +249,14 @@ func restore(f *config.File, dir string) error {
 	if err := os.CopyFS(maddyconfig.StateDirectory, os.DirFS(filepath.Join(dir, "state"))); err != nil {
 		return err
 	}
+	if files != "" {
+		if err := os.CopyFS(files, os.DirFS(kept)); err != nil {
+			return err
+		}
+		if err := syncTree(files); err != nil {
+			return err
+		}
+	}
 	if err := errors.Join(syncTree(work), os.Rename(work, to), syncTree(maddyconfig.StateDirectory)); err != nil {
 		return err
 	}
@@ -187,22 +266,41 @@ func restore(f *config.File, dir string) error {
 
 // storePath is the folder of the configuration's storage.maildrop.
 func storePath(f *config.File) (string, error) {
+	path, there := pathIn(f, "storage.maildrop", "path", mailstore.DefaultPath)
+	if !there {
+		return "", errors.New("the configuration has no block storage.maildrop")
+	}
+	return path, nil
+}
+
+// filesPath is the folder of the conversations' files; empty: none are kept.
+func filesPath(f *config.File) string {
+	path, there := pathIn(f, "chat.relay", "files", "files")
+	if !there || filepath.Base(path) == "off" {
+		return ""
+	}
+	return path
+}
+
+// pathIn is what a directive of the first block of that name says, below the
+// state directory, and whether there is such a block.
+func pathIn(f *config.File, block, directive, standard string) (path string, there bool) {
 	for _, n := range f.Nodes {
-		if n.Name != "storage.maildrop" {
+		if n.Name != block {
 			continue
 		}
-		path := mailstore.DefaultPath
+		path = standard
 		for _, d := range n.Children {
-			if d.Name == "path" && len(d.Args) == 1 {
+			if d.Name == directive && len(d.Args) == 1 {
 				path = d.Args[0]
 			}
 		}
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(maddyconfig.StateDirectory, path)
 		}
-		return path, nil
+		return path, true
 	}
-	return "", errors.New("the configuration has no block storage.maildrop")
+	return "", false
 }
 
 // syncTree makes what was written below dir stay.

@@ -38,8 +38,12 @@ var exportCommand = &cli.Command{
 		if err != nil || len(args) != 2 {
 			return cli.Exit("usage: chmaild export [--json] LOGIN|ADDRESS DIR", 2)
 		}
-		return withConfig(c, func(mods []maddy.ModInfo) error {
-			e, err := newExporter(c.Context, mods, args[0], args[1])
+		dir, err := filepath.Abs(args[1])
+		if err != nil {
+			return err
+		}
+		return withConfig(c, func(_ *config.File, mods []maddy.ModInfo) error {
+			e, err := newExporter(c.Context, mods, args[0], dir)
 			if err != nil {
 				return err
 			}
@@ -65,7 +69,7 @@ var eraseCommand = &cli.Command{
 		if err != nil || len(args) != 1 {
 			return cli.Exit("usage: chmaild erase [--yes] [--json] LOGIN|ADDRESS", 2)
 		}
-		return withConfig(c, func(mods []maddy.ModInfo) error {
+		return withConfig(c, func(_ *config.File, mods []maddy.ModInfo) error {
 			who := args[0]
 			rooms, err := oneRooms(mods)
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/foxcpp/maddy"
 	"github.com/urfave/cli/v2"
@@ -65,6 +66,7 @@ var demoCommand = &cli.Command{
 		if err != nil {
 			return err
 		}
+		defer d.Close()
 		if err := c.Set("config", d.Config); err != nil {
 			return err
 		}
@@ -138,12 +140,15 @@ var quickstartCommand = &cli.Command{
 		}
 		s.Web = "https://" + s.Host
 		path := c.Path("config")
+		// The server's own user reads it, whoever writes it.
+		syscall.Umask(0o022)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return fmt.Errorf("writing the configuration: %w", err)
 		}
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 		if errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("%s is there already: move it away, or name another file: chmaild --config FILE quickstart %s", path, s.Domain)
+			return fmt.Errorf("%s is there already: move it away, or name another file: "+
+				"chmaild --config FILE quickstart %s", path, s.Domain)
 		}
 		if err != nil {
 			return fmt.Errorf("writing the configuration: %w", err)
@@ -161,6 +166,9 @@ var checkCommand = &cli.Command{
 	Name:  "check",
 	Usage: "check the configuration without running the server",
 	Action: func(c *cli.Context) error {
+		if err := noArgs(c); err != nil {
+			return err
+		}
 		f, err := config.Read(c.Path("config"))
 		if err != nil {
 			return err

@@ -75,7 +75,7 @@ var storeCommand = &cli.Command{
 // withStore opens the configuration's storage.maildrop.
 func withStore(do func(*cli.Context, *modules.Maildrop) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
-		return withConfig(c, func(mods []maddy.ModInfo) error {
+		return withConfig(c, func(_ *config.File, mods []maddy.ModInfo) error {
 			m, err := config.One[*modules.Maildrop](mods, c.String("storage"), "block storage.maildrop")
 			if err != nil {
 				return err
