@@ -15,14 +15,16 @@ import (
 	"maps"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/foxcpp/maddy"
 	parser "github.com/foxcpp/maddy/framework/cfgparser"
 	"github.com/foxcpp/maddy/framework/config"
-	"github.com/foxcpp/maddy/framework/hooks"
 	"github.com/foxcpp/maddy/framework/module"
 )
 
@@ -62,7 +64,7 @@ func (f *File) check() error {
 		problems = append(problems, checkDeliveries(n, shared)...)
 		if (n.Name == "state_dir" || n.Name == "runtime_dir") && len(n.Args) == 1 {
 			if err := writable(n.Args[0]); err != nil {
-				problems = append(problems, config.NodeErr(n, "%s cannot be used: %v; give it to the account that runs chmaild, or name another folder", n.Name, err))
+				problems = append(problems, config.NodeErr(n, "%s cannot be used: %v; %s", n.Name, err, advice(n.Args[0])))
 			}
 		}
 		problems = append(problems, checkBlock(n)...)
@@ -142,6 +144,25 @@ func (f *File) Domains() []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
+// Folder is what a directive of the first block of a name says, below the state
+// directory where it is relative, and whether there is such a block.
+func (f *File) Folder(block, directive, standard string) (path string, there bool) {
+	i := slices.IndexFunc(f.Nodes, func(n config.Node) bool { return n.Name == block })
+	if i < 0 {
+		return "", false
+	}
+	path = standard
+	for _, d := range f.Nodes[i].Children {
+		if d.Name == directive && len(d.Args) == 1 {
+			path = d.Args[0]
+		}
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(config.StateDirectory, path)
+	}
+	return path, true
+}
+
 // writable makes the folder if it does not exist and tries a file in it.
 func writable(dir string) error {
 	if !filepath.IsAbs(dir) {
@@ -156,6 +177,19 @@ func writable(dir string) error {
 	}
 	probe.Close()
 	return os.Remove(probe.Name())
+}
+
+// advice says what to do about a folder that cannot be written.
+func advice(dir string) string {
+	info, err := os.Stat(dir)
+	if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) == os.Geteuid() {
+		return "give it to the account that runs chmaild, or name another folder"
+	}
+	name := strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Uid))
+	if owner, err := user.LookupId(name); err == nil {
+		name = owner.Username
+	}
+	return "it belongs to " + name + ": run chmaild as that user, with `sudo -u " + name + " chmaild …`"
 }
 
 // RemoveStaleSockets removes the Unix sockets in runtime_dir that a killed
@@ -224,20 +258,4 @@ func named(name string) string {
 		return ""
 	}
 	return " named " + name
-}
-
-// Try opens every block that is not an endpoint, as the server would, and
-// closes them again. Nothing listens.
-func (f *File) Try() error {
-	mods, err := f.Admin()
-	if err != nil {
-		return err
-	}
-	defer hooks.RunHooks(hooks.EventShutdown)
-	for _, m := range mods {
-		if _, err := module.GetInstance(m.Instance.InstanceName()); err != nil {
-			return err
-		}
-	}
-	return nil
 }

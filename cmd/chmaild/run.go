@@ -11,11 +11,11 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/foxcpp/maddy"
 	"github.com/urfave/cli/v2"
 
 	"github.com/chmail/chmail/config"
 	"github.com/chmail/chmail/demo"
+	"github.com/chmail/chmail/modules"
 )
 
 var jsonFlag = &cli.BoolFlag{Name: "json", Usage: "print JSON"}
@@ -97,7 +97,7 @@ func serve(c *cli.Context) error {
 	if err := f.RemoveStaleSockets(); err != nil {
 		return err
 	}
-	return maddy.Run(c)
+	return modules.Run(f, c.StringSlice("log"))
 }
 
 // announce says where everything is, once it listens.
@@ -173,10 +173,14 @@ var checkCommand = &cli.Command{
 		if err != nil {
 			return err
 		}
-		if err := f.Try(); err != nil {
+		beside, err := modules.Check(c.Context, f)
+		if err != nil {
 			return err
 		}
 		fmt.Printf("%s: well\n", f.Path)
+		if beside {
+			fmt.Println("A server runs and has the mail and the rooms open, so that they were not.")
+		}
 		return nil
 	},
 }
