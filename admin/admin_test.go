@@ -353,12 +353,12 @@ func TestClaim(t *testing.T) {
 			t.Error(err)
 		}
 		go func() {
-			time.Sleep(ServerPatience / 2)
+			time.Sleep(Patience / 2)
 			command.Close()
 		}()
 		began := time.Now()
-		server, err := Claim(t.Context(), dir, ServerPatience)
-		if err != nil || time.Since(began) < ServerPatience/2 {
+		server, err := Claim(t.Context(), dir, Patience)
+		if err != nil || time.Since(began) < Patience/2 {
 			t.Fatal(time.Since(began), err)
 		}
 		server.Close()

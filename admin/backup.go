@@ -57,14 +57,15 @@ func (o *Owner) Backup(ctx context.Context, to Folder) (err error) {
 	if err := o.copyDatabases(ctx, state); err != nil {
 		return err
 	}
-	if err := linkTree(ctx, filepath.Join(o.State, "dkim_keys"), filepath.Join(state, "dkim_keys")); err != nil {
+	keys := os.DirFS(filepath.Join(o.State, "dkim_keys"))
+	if err := os.CopyFS(filepath.Join(state, "dkim_keys"), keys); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("copying the DKIM keys: %w", err)
 	}
 	if o.Files != "" {
 		if err := os.MkdirAll(filepath.Join(work, inFiles), 0o700); err != nil {
 			return err
 		}
-		if err := linkTree(ctx, o.Files, filepath.Join(work, inFiles)); err != nil {
+		if err := linkTree(o.Files, filepath.Join(work, inFiles)); err != nil {
 			return fmt.Errorf("copying the conversations' files: %w", err)
 		}
 	}
@@ -122,12 +123,9 @@ func sqliteFiles(dir string) (found []string, err error) {
 
 // linkTree makes what is below from also appear below to: by links, or by
 // copies on another file system. The files are never changed, only removed and
-// made anew; one that is removed meanwhile is left out.
-func linkTree(ctx context.Context, from, to string) error {
+// made anew. One that is removed meanwhile, or is there already, is left out.
+func linkTree(from, to string) error {
 	return filepath.WalkDir(from, func(path string, e os.DirEntry, err error) error {
-		if err == nil {
-			err = ctx.Err()
-		}
 		if err == nil {
 			err = linkOne(from, to, path, e)
 		}
@@ -150,10 +148,14 @@ func linkOne(from, to, path string, e os.DirEntry) error {
 	case !e.Type().IsRegular():
 		return nil
 	}
-	if err := os.Link(path, target); err == nil || errors.Is(err, os.ErrNotExist) {
-		return err
+	err = os.Link(path, target)
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrExist) {
+		err = copyFile(path, target)
 	}
-	return copyFile(path, target)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 // copyFile copies a file to a new one.

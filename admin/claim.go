@@ -18,16 +18,14 @@ const (
 	// SocketName is the socket's name in the runtime directory.
 	SocketName = "admin.sock"
 	lockName   = "chmaild.lock"
-	// patience is how long a command waits for a server that starts or ends, or
-	// for another command.
-	patience = 10 * time.Second
-	// ServerPatience is how long a server waits for a command that has the files.
-	ServerPatience = 30 * time.Second
-	tryEvery       = 50 * time.Millisecond
+	// Patience is how long a command waits for a server that starts or ends or for
+	// another command, and a server for a command.
+	Patience = 10 * time.Second
+	tryEvery = 50 * time.Millisecond
 )
 
-// ErrClaimed: another process has the files of the state directory open.
-var ErrClaimed = errors.New("another process has the state directory: a server, or a command that is not done")
+// ErrClaimed: another process has the state directory.
+var ErrClaimed = errors.New("in use by another process, such as a chmaild that runs already or a command that is not done")
 
 // Claim takes the files of a state directory for this process, until the result
 // is closed or the process ends. It waits for another process as long as told.
@@ -52,7 +50,7 @@ func tryClaim(state string) (io.Closer, error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w (%s)", ErrClaimed, path)
+			return nil, fmt.Errorf("the state directory %s is %w", state, ErrClaimed)
 		}
 		return nil, fmt.Errorf("taking the state directory: locking %s: %w", path, err)
 	}
@@ -72,7 +70,7 @@ func pause(ctx context.Context) error {
 // files of the state directory. Where neither is to be had within ten seconds,
 // the error wraps ErrClaimed.
 func Connect(ctx context.Context, socket, state string, choice Choice) (*Client, io.Closer, error) {
-	for end := time.Now().Add(patience); ; {
+	for end := time.Now().Add(Patience); ; {
 		c, err := Dial(socket, choice)
 		if err == nil {
 			return c, nil, nil

@@ -26,8 +26,9 @@ type Restored struct {
 	Others   int // files and folders of the state directory
 }
 
-// Restore puts a backup into its places, where nothing may be yet. The state
-// directory must be this process' (Claim).
+// Restore puts a backup into its places, where nothing may be yet but files of
+// conversations, which are named by what they hold. The state directory must be
+// this process' (Claim).
 func Restore(dir string, to Places) (r Restored, err error) {
 	mail, files := filepath.Join(dir, inMail), filepath.Join(dir, inFiles)
 	if _, err := os.Stat(filepath.Join(mail, "FORMAT")); err != nil {
@@ -38,11 +39,6 @@ func Restore(dir string, to Places) (r Restored, err error) {
 		return r, fmt.Errorf("%s is not a backup: %w", dir, err)
 	}
 	targets := []string{to.Mail}
-	if _, err := os.Stat(files); to.Files == "" || err != nil {
-		files = "" // none are kept, or the backup is an older program's
-	} else {
-		targets = append(targets, to.Files)
-	}
 	for _, e := range entries {
 		targets = append(targets, filepath.Join(to.State, e.Name()))
 	}
@@ -71,8 +67,8 @@ func Restore(dir string, to Places) (r Restored, err error) {
 	if err = errors.Join(err, s.Close()); err != nil {
 		return r, err
 	}
-	if files != "" {
-		if err := errors.Join(os.CopyFS(to.Files, os.DirFS(files)), syncTree(to.Files)); err != nil {
+	if to.Files != "" { // a backup of an older program has none
+		if err := errors.Join(os.MkdirAll(to.Files, 0o700), linkTree(files, to.Files), syncTree(to.Files)); err != nil {
 			return r, err
 		}
 	}

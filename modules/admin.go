@@ -33,7 +33,8 @@ func Administer(ctx context.Context, f *config.File, choice admin.Choice, do fun
 		return err
 	}
 	if client != nil {
-		return errors.Join(do(client), client.Close())
+		defer client.Close()
+		return do(client)
 	}
 	defer claim.Close()
 	defer hooks.RunHooks(hooks.EventShutdown)

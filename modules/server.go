@@ -51,7 +51,7 @@ func Run(f *config.File, logTo []string) (err error) {
 	if err := maddy.InitDirs(); err != nil {
 		return err
 	}
-	claim, err := admin.Claim(context.Background(), maddyconfig.StateDirectory, admin.ServerPatience)
+	claim, err := admin.Claim(context.Background(), maddyconfig.StateDirectory, admin.Patience)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -53,7 +54,7 @@ func main() {
 	if err := app.Run(os.Args); err != nil {
 		fmt.Fprintln(os.Stderr, "chmaild:", err)
 		code := 1
-		if exit, ok := err.(cli.ExitCoder); ok {
+		if exit := cli.ExitCoder(nil); errors.As(err, &exit) {
 			code = exit.ExitCode()
 		}
 		os.Exit(code)
