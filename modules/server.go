@@ -51,7 +51,11 @@ func Run(f *config.File, logTo []string) (err error) {
 	if err := maddy.InitDirs(); err != nil {
 		return err
 	}
-	claim, err := admin.Claim(context.Background(), maddyconfig.StateDirectory, admin.Patience)
+	claim, err := admin.Claim(context.Background(), maddyconfig.StateDirectory, 0)
+	if errors.Is(err, admin.ErrClaimed) {
+		log.Printf("%v: waiting for it", err)
+		claim, err = admin.Claim(context.Background(), maddyconfig.StateDirectory, admin.Patience)
+	}
 	if err != nil {
 		return err
 	}
