@@ -24,6 +24,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/presence"
+	"github.com/chmail/chmail/presence/local"
 )
 
 // world is a server's parts, on the disk but for the passwords.
@@ -52,7 +53,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.rooms.Close() })
-	dir, err := presence.OpenLocal(presence.LocalOptions{Ranges: []presence.HostRange{{Host: "chat.mall.example"}}, ID: "id"})
+	dir, err := local.Open(local.Options{Ranges: presence.HostRanges{{Host: "chat.mall.example"}}, ID: "id"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -416,7 +417,7 @@ func TestFolder(t *testing.T) {
 func TestLists(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	d, c, ctx := w.dir.(*presence.Local), w.client(t), t.Context()
+	d, c, ctx := w.dir.(*local.Directory), w.client(t), t.Context()
 	ip := netip.MustParseAddr("192.0.2.1")
 	must := func(err error) {
 		t.Helper()

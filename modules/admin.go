@@ -106,8 +106,8 @@ func filesFolder(f *config.File) string {
 
 // parts are a configuration's blocks, as commands need them.
 type parts struct {
-	endpoints, mods []maddy.ModInfo // no endpoints: no server runs
-	reader          presence.Reader // opened for a command
+	endpoints, mods []maddy.ModInfo    // no endpoints: no server runs
+	reader          presence.Directory // opened for a command
 }
 
 var _ admin.Parts = (*parts)(nil)
@@ -155,7 +155,7 @@ func (p *parts) Rooms() (admin.Rooms, error) {
 
 // Presence implements admin.Parts.
 func (p *parts) Presence() (admin.Presence, error) {
-	m, err := config.One[*presence.Module](p.mods, "", "presence block (presence.local or presence.redis)")
+	m, err := config.One[*Presence](p.mods, "", "presence block (presence.local or presence.redis)")
 	if err != nil {
 		return nil, err
 	}
@@ -163,11 +163,9 @@ func (p *parts) Presence() (admin.Presence, error) {
 		return m, nil
 	}
 	if p.reader == nil {
-		r, err := m.OpenReader()
-		if err != nil {
+		if p.reader, err = m.OpenForReading(); err != nil {
 			return nil, err
 		}
-		p.reader = r
 	}
 	return p.reader, nil
 }

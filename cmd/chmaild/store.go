@@ -13,6 +13,7 @@ import (
 
 	"github.com/chmail/chmail/admin"
 	"github.com/chmail/chmail/mailstore"
+	"github.com/chmail/chmail/modules"
 )
 
 var storageFlag = &cli.StringFlag{Name: "storage", Usage: "`NAME` of the storage block, where there are several"}
