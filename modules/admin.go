@@ -110,7 +110,10 @@ type parts struct {
 	reader          presence.Directory // opened for a command
 }
 
-var _ admin.Parts = (*parts)(nil)
+var (
+	_ admin.Parts    = (*parts)(nil)
+	_ admin.Sessions = (*Rooms)(nil)
+)
 
 func (p *parts) options(f *config.File, choice admin.Choice) admin.Options {
 	return admin.Options{Parts: p, Choice: choice, State: maddyconfig.StateDirectory, Config: f.Path,

@@ -30,7 +30,6 @@ func (s *Store) BackupTo(ctx context.Context, dir string) (name string, err erro
 		return "", nil
 	}
 	name = filepath.Base(path)
-<<<<<<< HEAD
 	to := filepath.Join(dir, name)
 	if err := sqlitecopy.Copy(ctx, path, to); err != nil {
 		return "", fmt.Errorf("backing the rooms up: %w", err)
@@ -39,11 +38,6 @@ func (s *Store) BackupTo(ctx context.Context, dir string) (name string, err erro
 	if err == nil {
 		_, err = copied.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES ($1, '') ON CONFLICT DO NOTHING", backupMark)
 		err = errors.Join(err, copied.Close())
-=======
-	copied := filepath.Join(dir, name)
-	if err = sqlitecopy.Copy(ctx, path, copied); err == nil {
-		err = newEpochs(ctx, copied)
->>>>>>> 1b4318e (chmaild: scripts for a server that waits for a command, and for commands of other users)
 	}
 	if err != nil {
 		return "", fmt.Errorf("marking the backup of the rooms: %w", err)
