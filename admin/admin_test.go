@@ -198,7 +198,8 @@ func TestMail(t *testing.T) {
 	if err := c.CreateAccount("c@x"); !errors.Is(err, mailstore.ErrExists) {
 		t.Error(err)
 	}
-	big := "Subject: big\r\n\r\n" + strings.Repeat("0123456789abcd\r\n", 100<<10) // more than a server reads after it has answered
+	// It is more than a server reads after it has answered.
+	big := "Subject: big\r\n\r\n" + strings.Repeat("0123456789abcd\r\n", 100<<10)
 	to := mailstore.Recipient{Login: "c@x", Mailbox: "Old", UID: 77, Validity: 9}
 	if err := c.Import(ctx, to, strings.NewReader(big), int64(len(big))); err != nil {
 		t.Error(err)
@@ -332,10 +333,12 @@ func TestBounds(t *testing.T) {
 	if err := c.MayAdd(ctx, strings.Repeat("x", maxLine)); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("%.200v", err)
 	}
-	if _, err := ask[none](ctx, c, "/fly", none{}, nil, nil); err == nil || !strings.Contains(err.Error(), "an older one") {
+	_, err := ask[none](ctx, c, "/fly", none{}, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "an older one") {
 		t.Error(err)
 	}
-	if _, err := ask[none](ctx, c, "/users/add", []int{1}, nil, nil); err == nil || !strings.Contains(err.Error(), "arguments") {
+	_, err = ask[none](ctx, c, "/users/add", []int{1}, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "arguments") {
 		t.Error(err)
 	}
 }
@@ -404,7 +407,8 @@ func TestFolder(t *testing.T) {
 		t.Error(err)
 	}
 	for _, refused := range []error{fs.ErrPermission, syscall.EROFS} {
-		if err := f.explain(refused); !errors.Is(err, refused) || !strings.Contains(err.Error(), "with the rights of "+nameOf(os.Geteuid())) {
+		rights := "with the rights of " + nameOf(os.Geteuid())
+		if err := f.explain(refused); !errors.Is(err, refused) || !strings.Contains(err.Error(), rights) {
 			t.Error(err)
 		}
 	}
@@ -427,7 +431,8 @@ func TestLists(t *testing.T) {
 	}
 	g, err := d.Grant(ctx, "host@mall.example")
 	must(err)
-	must(d.Connect(ctx, presence.Device{ID: "1", Login: "host@mall.example", Source: presence.Desk, IP: ip, Relay: "chat.mall.example", Away: true}))
+	must(d.Connect(ctx, presence.Device{ID: "1", Login: "host@mall.example", Source: presence.Desk, IP: ip,
+		Relay: "chat.mall.example", Away: true}))
 	must(d.Renew(ctx, presence.Address{Login: "customer@mall.example", IP: ip, Source: presence.POP3}))
 
 	who, err := c.Who(ctx)
@@ -445,8 +450,8 @@ func TestLists(t *testing.T) {
 	}
 	b, err := json.Marshal([]any{who, grants})
 	must(err)
-	for _, field := range []string{"login", "ip", "source", "seen", "devices", "grant", "id", "relay", "away", "connected", "heartbeat",
-		"host", "port", "granted", "renewed", "held", "host_alive"} {
+	for _, field := range []string{"login", "ip", "source", "seen", "devices", "grant", "id", "relay", "away",
+		"connected", "heartbeat", "host", "port", "granted", "renewed", "held", "host_alive"} {
 		if !strings.Contains(string(b), `"`+field+`":`) {
 			t.Errorf("no field %q in %s", field, b)
 		}

@@ -25,7 +25,8 @@ var (
 // mailed opens a conversation of host and friend and returns it with the host's ID.
 func (w *world) mailed(t *testing.T, id string) (room string, from int64) {
 	t.Helper()
-	o, err := w.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: id, Subject: "Hello", Sender: host, Recipients: []chat.Person{friend}})
+	mail := chat.Mail{MessageID: id, Subject: "Hello", Sender: host, Recipients: []chat.Person{friend}}
+	o, err := w.rooms.OpenFromMail(t.Context(), mail)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,12 +87,13 @@ func TestBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := "Subject: x\r\n\r\nx\r\n"
-	if err := w.mail.Import(t.Context(), mailstore.Recipient{Login: "host@mall.example", Mailbox: "INBOX"}, strings.NewReader(text), int64(len(text))); err != nil {
+	inbox := mailstore.Recipient{Login: "host@mall.example", Mailbox: "INBOX"}
+	if err := w.mail.Import(t.Context(), inbox, strings.NewReader(text), int64(len(text))); err != nil {
 		t.Fatal(err)
 	}
 	accounts, err := sql.Open("sqlite3", filepath.Join(w.state, "credentials.db"))
 	if err == nil {
-		_, err = accounts.Exec("CREATE TABLE passwords (key, value); INSERT INTO passwords VALUES ('host@mall.example', 'x')")
+		_, err = accounts.Exec("CREATE TABLE passwords (key, value); INSERT INTO passwords VALUES ('a@x', 'x')")
 		accounts.Close()
 	}
 	if err != nil {
@@ -99,7 +101,8 @@ func TestBackup(t *testing.T) {
 	}
 	for _, name := range []string{"files/mall.example/ab/picture", "dkim_keys/mall.example.key", "other.db"} {
 		path := filepath.Join(w.state, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(name), 0o600)); err != nil {
+		err := os.MkdirAll(filepath.Dir(path), 0o700)
+		if err = errors.Join(err, os.WriteFile(path, []byte(name), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -195,7 +198,8 @@ func TestErase(t *testing.T) {
 	if err != nil || sum.Rooms != 1 || sum.Messages != 1 || len(sum.Left) > 0 {
 		t.Errorf("exported %+v, %v", sum, err)
 	}
-	if b, err := os.ReadFile(filepath.Join(to.Path, "person.json")); !strings.Contains(string(b), `"subject": "Hello"`) {
+	b, err := os.ReadFile(filepath.Join(to.Path, "person.json"))
+	if !strings.Contains(string(b), `"subject": "Hello"`) {
 		t.Errorf("person.json holds %s: %v", b, err)
 	}
 	w.say(t, room, me, "newest")

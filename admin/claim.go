@@ -25,7 +25,8 @@ const (
 )
 
 // ErrClaimed: another process has the state directory.
-var ErrClaimed = errors.New("in use by another process, such as a chmaild that runs already or a command that is not done")
+var ErrClaimed = errors.New("in use by another process, " +
+	"such as a chmaild that runs already or a command that is not done")
 
 // Claim takes the files of a state directory for this process, until the result
 // is closed or the process ends. It waits for another process as long as told.
@@ -80,7 +81,8 @@ func Connect(ctx context.Context, socket, state string, choice Choice) (*Client,
 		}
 		if ownerOf(state) != os.Geteuid() {
 			// What this user makes there, the server could not open.
-			return nil, nil, fmt.Errorf("no server runs, and the state directory %s cannot be used; %s", state, asOwner(state))
+			return nil, nil, fmt.Errorf("no server runs, and the state directory %s cannot be used; %s",
+				state, asOwner(state))
 		}
 		claim, err := tryClaim(state)
 		if !errors.Is(err, ErrClaimed) || time.Now().After(end) {

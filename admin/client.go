@@ -60,7 +60,8 @@ func (e *failure) Error() string { return e.text }
 func (e *failure) Unwrap() error { return e.is }
 
 // ask sends a request and reads the answer's lines to the last.
-func ask[R any](ctx context.Context, c *Client, name string, args any, body io.Reader, progress mailstore.Progress) (result R, err error) {
+func ask[R any](ctx context.Context, c *Client, name string, args any, body io.Reader,
+	progress mailstore.Progress) (result R, err error) {
 	line, err := json.Marshal(args)
 	if err != nil {
 		return result, err

@@ -87,5 +87,6 @@ func ownerOf(path string) int {
 
 // asOwner says that a command is to be run by who owns path.
 func asOwner(path string) string {
-	return fmt.Sprintf("it belongs to %s: run the command as that user, with `sudo -u %[1]s chmaild …`", nameOf(ownerOf(path)))
+	return fmt.Sprintf("it belongs to %s: run the command as that user, with `sudo -u %[1]s chmaild …`",
+		nameOf(ownerOf(path)))
 }

@@ -82,7 +82,8 @@ func (o *Owner) Check(ctx context.Context, progress mailstore.Progress) (*mailst
 }
 
 // ExportMail implements Mails.
-func (o *Owner) ExportMail(ctx context.Context, x MailExport, progress mailstore.Progress) (done MailExported, err error) {
+func (o *Owner) ExportMail(ctx context.Context, x MailExport, progress mailstore.Progress) (MailExported, error) {
+	var done MailExported
 	mail, err := o.Parts.Mail(o.Choice.Storage)
 	if err != nil {
 		return done, err

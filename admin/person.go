@@ -179,7 +179,8 @@ func (e *exporter) file(roomID string, m chat.Message) error {
 	in, err := files.View(filepath.Join(e.Files, m.File.Folder)).Open(m.File.ID, false)
 	if e.Files == "" || errors.Is(err, files.ErrUnknown) {
 		e.sum.Missing++
-		e.sum.Left = append(e.sum.Left, fmt.Sprintf("the file %s of the conversation %s is not in %s", m.File.ID, roomID, e.Files))
+		e.sum.Left = append(e.sum.Left,
+			fmt.Sprintf("the file %s of the conversation %s is not in %s", m.File.ID, roomID, e.Files))
 		return nil
 	}
 	if err != nil {

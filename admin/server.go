@@ -22,7 +22,6 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/mailstore"
-	"github.com/chmail/chmail/presence"
 )
 
 // A request is POST /NAME?auth=BLOCK&storage=BLOCK, whose body is one line of
@@ -156,10 +155,7 @@ type call struct {
 func (s *Server) mux() *http.ServeMux {
 	m := http.NewServeMux()
 	for name, h := range map[string]http.Handler{
-		"/users/list": handle(s, shortTime, func(ctx context.Context, c call, _ none) ([]string, error) {
-			logins, err := c.Logins(ctx)
-			return notNil(logins), err
-		}),
+		"/users/list": plain(s, shortTime, (*Owner).Logins),
 		"/users/may-add": handle(s, shortTime, func(ctx context.Context, c call, a userArgs) (none, error) {
 			return none{}, c.MayAdd(ctx, a.Login)
 		}),
@@ -172,16 +168,16 @@ func (s *Server) mux() *http.ServeMux {
 		"/users/remove": handle(s, 0, func(ctx context.Context, c call, a userArgs) (none, error) {
 			return none{}, c.RemoveUser(ctx, a.Login)
 		}),
-		"/who":    handle(s, shortTime, func(ctx context.Context, c call, _ none) ([]Seen, error) { return c.Who(ctx) }),
-		"/grants": handle(s, shortTime, func(ctx context.Context, c call, _ none) ([]Granted, error) { return c.Grants(ctx) }),
-		"/hosts":  handle(s, shortTime, func(ctx context.Context, c call, _ none) ([]presence.Host, error) { return c.Hosts(ctx) }),
+		"/who":        plain(s, shortTime, (*Owner).Who),
+		"/grants":     plain(s, shortTime, (*Owner).Grants),
+		"/hosts":      plain(s, shortTime, (*Owner).Hosts),
+		"/mail/stats": plain(s, 0, (*Owner).Stats),
 		"/mail/account": handle(s, shortTime, func(_ context.Context, c call, a accountArgs) (none, error) {
 			return none{}, c.CreateAccount(a.Login, a.Folders...)
 		}),
 		"/mail/import": handle(s, 0, func(ctx context.Context, c call, a importArgs) (none, error) {
 			return none{}, c.Import(ctx, a.To, c.body, a.Size)
 		}),
-		"/mail/stats": handle(s, 0, func(ctx context.Context, c call, _ none) (mailstore.Stats, error) { return c.Stats(ctx) }),
 		"/mail/check": handle(s, 0, func(ctx context.Context, c call, _ none) (*mailstore.Report, error) {
 			return c.Check(ctx, c.tell)
 		}),
@@ -264,6 +260,11 @@ func handle[A, R any](s *Server, within time.Duration, do func(context.Context, 
 		}
 		_ = out.Encode(last)
 	})
+}
+
+// plain is handle for what takes no arguments.
+func plain[R any](s *Server, within time.Duration, do func(*Owner, context.Context) (R, error)) http.Handler {
+	return handle(s, within, func(ctx context.Context, c call, _ none) (R, error) { return do(c.Owner, ctx) })
 }
 
 // readLine reads the line that a request begins with.

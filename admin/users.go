@@ -19,7 +19,8 @@ func CheckPassword(password string) error {
 	case password == "":
 		return errors.New("no password was given: type it, or pass it on standard input")
 	case len(password) > maxPassword:
-		return fmt.Errorf("the password is longer than %d octets, more than bcrypt can tell apart: choose a shorter one", maxPassword)
+		return fmt.Errorf("the password is longer than %d octets, more than bcrypt tells apart: choose a shorter one",
+			maxPassword)
 	}
 	return nil
 }
@@ -32,7 +33,7 @@ func (o *Owner) Logins(context.Context) ([]string, error) {
 	}
 	logins, err := users.ListUsers()
 	slices.Sort(logins)
-	return logins, err
+	return notNil(logins), err
 }
 
 // MayAdd implements Users.

@@ -64,7 +64,8 @@ func (f *File) check() error {
 		problems = append(problems, checkDeliveries(n, shared)...)
 		if (n.Name == "state_dir" || n.Name == "runtime_dir") && len(n.Args) == 1 {
 			if err := writable(n.Args[0]); err != nil {
-				problems = append(problems, config.NodeErr(n, "%s cannot be used: %v; %s", n.Name, err, advice(n.Args[0])))
+				problems = append(problems, config.NodeErr(n, "%s cannot be used: %v; %s",
+					n.Name, err, advice(n.Args[0])))
 			}
 		}
 		problems = append(problems, checkBlock(n)...)
@@ -77,21 +78,27 @@ func checkBlock(n config.Node) []error {
 	names := append([]string{n.Name}, n.Args...)
 	if slices.Contains(names, "auth.ldap") || n.Name == "auth" && slices.Contains(n.Args, "ldap") {
 		// CVE-2026-40193, mended only in maddy 0.9.3.
-		problems = append(problems, config.NodeErr(n, "auth.ldap of this maddy lets a login be forged (CVE-2026-40193): use auth.pass_table, auth.external or auth.dovecot_sasl"))
+		problems = append(problems, config.NodeErr(n,
+			"auth.ldap of this maddy lets a login be forged (CVE-2026-40193): "+
+				"use auth.pass_table, auth.external or auth.dovecot_sasl"))
 	}
 	if n.Name == "storage.imapsql" && value(n, "driver") == "sqlite3" {
 		// Deliveries beside expunges otherwise fail with "database is locked",
 		// some of them for good.
 		if !strings.Contains(value(n, "dsn"), "_txlock=immediate") {
-			problems = append(problems, config.NodeErr(n, `the dsn of storage.imapsql on SQLite must say _txlock=immediate: dsn "file:imapsql.db?_txlock=immediate&_synchronous=FULL"`))
+			problems = append(problems, config.NodeErr(n,
+				`the dsn of storage.imapsql on SQLite must say _txlock=immediate: `+
+					`dsn "file:imapsql.db?_txlock=immediate&_synchronous=FULL"`))
 		}
 		if value(n, "sqlite3_busy_timeout") == "" {
-			problems = append(problems, config.NodeErr(n, "storage.imapsql on SQLite needs sqlite3_busy_timeout 60000 (milliseconds)"))
+			problems = append(problems, config.NodeErr(n,
+				"storage.imapsql on SQLite needs sqlite3_busy_timeout 60000 (milliseconds)"))
 		}
 	}
 	if n.Name == "storage.imapsql" && value(n, "driver") == "postgres" && value(n, "msg_store") == "" {
 		// Another machine would find the index of mail whose bodies it has not.
-		problems = append(problems, config.NodeErr(n, "storage.imapsql on PostgreSQL must say where bodies are: msg_store fs /shared/messages, which all machines see, or msg_store s3 { … }"))
+		problems = append(problems, config.NodeErr(n, "storage.imapsql on PostgreSQL must say where bodies are: "+
+			"msg_store fs /shared/messages, which all machines see, or msg_store s3 { … }"))
 	}
 	for _, child := range n.Children {
 		problems = append(problems, checkBlock(child)...)
@@ -104,7 +111,8 @@ func checkBlock(n config.Node) []error {
 func checkDeliveries(n config.Node, shared map[string]bool) []error {
 	var problems []error
 	if n.Name == "deliver_to" && len(n.Args) == 1 && strings.HasPrefix(n.Args[0], "&") && shared[n.Args[0][1:]] {
-		problems = append(problems, config.NodeErr(n, "deliver_to %s: a storage.imapsql refuses mail for good when its database is busy; write deliver_to deferring %[1]s", n.Args[0]))
+		problems = append(problems, config.NodeErr(n, "deliver_to %s: a storage.imapsql refuses mail for good "+
+			"when its database is busy; write deliver_to deferring %[1]s", n.Args[0]))
 	}
 	for _, child := range n.Children {
 		problems = append(problems, checkDeliveries(child, shared)...)
@@ -244,7 +252,8 @@ func One[T any](mods []maddy.ModInfo, name, what string) (T, error) {
 	case len(found) == 0:
 		return none, fmt.Errorf("the configuration has no %s%s", what, named(name))
 	case len(found) > 1:
-		return none, fmt.Errorf("the configuration has several of %s (%s): choose one by its name", what, strings.Join(found, ", "))
+		return none, fmt.Errorf("the configuration has several of %s (%s): choose one by its name",
+			what, strings.Join(found, ", "))
 	}
 	inst, err := module.GetInstance(found[0])
 	if err != nil {

@@ -147,7 +147,8 @@ func readPassword() (string, error) {
 }
 
 // listing is a command that prints a list as a table or as JSON.
-func listing[T any](name, usage, head string, list func(*cli.Context, admin.Admin) ([]T, error), row func(T) []any) *cli.Command {
+func listing[T any](name, usage, head string, list func(*cli.Context, admin.Admin) ([]T, error),
+	row func(T) []any) *cli.Command {
 	print := withAdmin(func(c *cli.Context, a admin.Admin) error {
 		rows, err := list(c, a)
 		if err != nil {

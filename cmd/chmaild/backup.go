@@ -58,7 +58,8 @@ var restoreCommand = &cli.Command{
 		if err != nil {
 			return err
 		}
-		fmt.Printf("Restored %d messages of %d accounts and %d more files and folders.\n", r.Messages, r.Accounts, r.Others)
+		fmt.Printf("Restored %d messages of %d accounts and %d more files and folders.\n",
+			r.Messages, r.Accounts, r.Others)
 		return nil
 	},
 }

@@ -41,7 +41,8 @@ var exportCommand = &cli.Command{
 			if c.Bool("json") {
 				return printJSON(sum)
 			}
-			fmt.Printf("Wrote %s: %d conversations, %d messages, %d files.\n", sum.Folder, sum.Rooms, sum.Messages, sum.Files)
+			fmt.Printf("Wrote %s: %d conversations, %d messages, %d files.\n",
+				sum.Folder, sum.Rooms, sum.Messages, sum.Files)
 			return nil
 		})(c)
 	},
@@ -67,7 +68,8 @@ func erase(c *cli.Context, a admin.Admin, who string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(os.Stderr, "%s is in %d conversations. Their messages, files, links, settings and name go, and cannot be had back.\n"+
+		fmt.Fprintf(os.Stderr, "%s is in %d conversations. Their messages, files, links, settings and name go, "+
+			"and cannot be had back.\n"+
 			"Type the login or address again to erase it: ", who, n)
 		line, err := bufio.NewReader(io.LimitReader(os.Stdin, 4096)).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {

@@ -50,7 +50,8 @@ func (p *progress) set(done, all int) {
 	case all > 0:
 		const width = 40
 		full := min(width*done/all, width)
-		fmt.Fprintf(p.out, "\r[%s%s] %d of %d %s", strings.Repeat("#", full), strings.Repeat(".", width-full), done, all, p.what)
+		bar := strings.Repeat("#", full) + strings.Repeat(".", width-full)
+		fmt.Fprintf(p.out, "\r[%s] %d of %d %s", bar, done, all, p.what)
 	default:
 		fmt.Fprintf(p.out, "\r%d %s", done, p.what)
 	}

@@ -46,10 +46,16 @@ var demoCommand = &cli.Command{
 	Flags: []cli.Flag{
 		&cli.PathFlag{Name: "state", Usage: "`DIR` that keeps accounts, mail and conversations", Value: "demo-state"},
 		&cli.BoolFlag{Name: "json", Usage: "print one line of JSON when everything listens"},
-		&cli.IntFlag{Name: "base-port", Usage: "listen on ports counted from `N`; 0: the system picks", Value: demo.DefaultPorts, DefaultText: "8080, 1587, 1025, 1110, 1143, 9749"},
+		&cli.IntFlag{
+			Name: "base-port", Usage: "listen on ports counted from `N`; 0: the system picks",
+			Value: demo.DefaultPorts, DefaultText: "8080, 1587, 1025, 1110, 1143, 9749",
+		},
 		&cli.StringFlag{Name: "presence", Usage: "`URL` of a redis-server", DefaultText: "in process"},
 		&cli.StringFlag{Name: "database", Usage: "`URL` of a PostgreSQL database", DefaultText: "SQLite"},
-		&cli.StringSliceFlag{Name: "log", Usage: "where the log goes: stderr, syslog, off or a `FILE`", DefaultText: "chmaild.log in the state folder"},
+		&cli.StringSliceFlag{
+			Name: "log", Usage: "where the log goes: stderr, syslog, off or a `FILE`",
+			DefaultText: "chmaild.log in the state folder",
+		},
 	},
 	Action: func(c *cli.Context) error {
 		if err := noArgs(c); err != nil {
@@ -156,7 +162,8 @@ var quickstartCommand = &cli.Command{
 		if err := errors.Join(config.Template(f, s), f.Close()); err != nil {
 			return err
 		}
-		fmt.Printf("Wrote %s.\n\nNext: put the certificate of %s into %s and %s,\nthen: chmaild check && chmaild user add you@%s\n\n%s",
+		fmt.Printf("Wrote %s.\n\nNext: put the certificate of %s into %s and %s,\n"+
+			"then: chmaild check && chmaild user add you@%s\n\n%s",
 			path, s.Host, s.Cert, s.Key, s.Domain, config.Records(s))
 		return nil
 	},
@@ -187,7 +194,8 @@ var checkCommand = &cli.Command{
 
 func noArgs(c *cli.Context) error {
 	if c.NArg() > 0 {
-		return cli.Exit(fmt.Sprintf("%s takes no argument %q: `chmaild %s --help` lists its options", c.Command.Name, c.Args().First(), c.Command.Name), 2)
+		return cli.Exit(fmt.Sprintf("%s takes no argument %q: `chmaild %[1]s --help` lists its options",
+			c.Command.Name, c.Args().First()), 2)
 	}
 	return nil
 }

@@ -38,7 +38,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("POP3", "127.0.0.1:"+pop3) // it listens last
 			conf := filepath.Join(e.WorkDir, "c.conf")
 			e.Setenv("CHMAIL_CONFIG", conf)
-			return errors.Join(os.WriteFile(conf, fmt.Appendf(nil, scriptConfig, e.WorkDir, smtp, pop3), 0o644), letIn(e.WorkDir))
+			text := fmt.Appendf(nil, scriptConfig, e.WorkDir, smtp, pop3)
+			return errors.Join(os.WriteFile(conf, text, 0o644), letIn(e.WorkDir))
 		},
 		Condition: func(name string) (bool, error) { return name == "root" && os.Geteuid() == 0, nil },
 	})

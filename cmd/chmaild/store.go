@@ -25,7 +25,8 @@ var storeCommand = &cli.Command{
 	Flags:           []cli.Flag{storageFlag},
 	Subcommands: []*cli.Command{
 		{
-			Name: "check", Usage: "read all mail and compare it with its checksums and counts; exits with 1 if something is wrong",
+			Name:   "check",
+			Usage:  "read all mail and compare it with its checksums and counts; exits with 1 if something is wrong",
 			Flags:  []cli.Flag{jsonFlag},
 			Action: withAdmin(checkStore),
 		},
@@ -42,14 +43,17 @@ var storeCommand = &cli.Command{
 				if c.Bool("json") {
 					return printJSON(st)
 				}
-				fmt.Printf("accounts   %d\nmailboxes  %d\nmessages   %d\nmail       %s\nfiles      %d\nindex      %s\nformat     %d\n",
-					st.Accounts, st.Mailboxes, st.Messages, octets(st.Octets), st.Files, octets(int64(st.Disk)), st.Format)
+				fmt.Printf("accounts   %d\nmailboxes  %d\nmessages   %d\nmail       %s\n",
+					st.Accounts, st.Mailboxes, st.Messages, octets(st.Octets))
+				fmt.Printf("files      %d\nindex      %s\nformat     %d\n", st.Files, octets(int64(st.Disk)), st.Format)
 				return nil
 			}),
 		},
 		{
 			Name: "export", Usage: "write accounts below DIR, each in a folder of its own", ArgsUsage: "DIR [LOGIN…]",
-			Flags:  []cli.Flag{&cli.StringFlag{Name: "format", Value: "maildir", Usage: "maildir, or mbox (INBOX only)"}},
+			Flags: []cli.Flag{
+				&cli.StringFlag{Name: "format", Value: "maildir", Usage: "maildir, or mbox (INBOX only)"},
+			},
 			Action: exportStore,
 		},
 		{
@@ -57,7 +61,9 @@ var storeCommand = &cli.Command{
 			ArgsUsage: "maildir DIR LOGIN | mbox FILE LOGIN [MAILBOX] | imapsql DSN",
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "driver", Value: "sqlite3", Usage: "imapsql: sqlite3 or postgres"},
-				&cli.PathFlag{Name: "messages", Value: "messages", Usage: "imapsql: `DIR` of the bodies, below state_dir"},
+				&cli.PathFlag{
+					Name: "messages", Value: "messages", Usage: "imapsql: `DIR` of the bodies, below state_dir",
+				},
 				&cli.BoolFlag{Name: "new-uids", Usage: "imapsql: give messages new UIDs, where there is mail already"},
 			},
 			Action: importStore,
@@ -156,7 +162,8 @@ func importFrom(c *cli.Context, to mailstore.Importer, args []string, p *progres
 		}
 		err = mailstore.ImportIMAP(c.Context, to, old, c.Bool("new-uids"), p.step)
 		if errors.Is(err, mailstore.ErrValidity) {
-			err = fmt.Errorf("%w: give messages new UIDs with --new-uids, once, or import before the server takes mail", err)
+			err = fmt.Errorf("%w: give messages new UIDs with --new-uids, once, "+
+				"or import before the server takes mail", err)
 		}
 		return errors.Join(err, old.(io.Closer).Close())
 	}

@@ -20,8 +20,7 @@ const busyTimeout = "30000"
 // With a write-ahead log neither readers nor writers wait for it; without one,
 // writers wait until it is done.
 func Copy(ctx context.Context, from, to string) error {
-	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: from}).EscapedPath(), RawQuery: "mode=ro&_busy_timeout=" + busyTimeout}
-	db, err := sql.Open("sqlite3", u.String())
+	db, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: from}).EscapedPath()+"?mode=ro&_busy_timeout="+busyTimeout)
 	if err == nil {
 		_, err = db.ExecContext(ctx, "VACUUM INTO ?", to)
 		err = errors.Join(err, db.Close())
