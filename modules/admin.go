@@ -113,6 +113,7 @@ type parts struct {
 var (
 	_ admin.Parts    = (*parts)(nil)
 	_ admin.Sessions = (*Rooms)(nil)
+	_ admin.Sessions = (*Relay)(nil)
 )
 
 func (p *parts) options(f *config.File, choice admin.Choice) admin.Options {

@@ -106,6 +106,15 @@ const defaultFiles = "files"
 // Relay is the relay that runs; nil where nothing runs (module.NoRun).
 func (m *Relay) Relay() *chatrelay.Relay { return m.relay }
 
+// SignOut ends the sessions of a login where the relay runs. While none does,
+// Rooms remembers it.
+func (m *Relay) SignOut(ctx context.Context, login string) error {
+	if m.relay == nil {
+		return nil
+	}
+	return m.relay.SignOut(ctx, login)
+}
+
 // roomsModule is a chat.rooms.
 type roomsModule interface{ store() *store.Store }
 
