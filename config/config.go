@@ -12,16 +12,19 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/foxcpp/maddy"
 	parser "github.com/foxcpp/maddy/framework/cfgparser"
 	"github.com/foxcpp/maddy/framework/config"
-	"github.com/foxcpp/maddy/framework/hooks"
 	"github.com/foxcpp/maddy/framework/module"
 )
 
@@ -61,7 +64,8 @@ func (f *File) check() error {
 		problems = append(problems, checkDeliveries(n, shared)...)
 		if (n.Name == "state_dir" || n.Name == "runtime_dir") && len(n.Args) == 1 {
 			if err := writable(n.Args[0]); err != nil {
-				problems = append(problems, config.NodeErr(n, "%s cannot be used: %v; give it to the account that runs chmaild, or name another folder", n.Name, err))
+				problems = append(problems, config.NodeErr(n, "%s cannot be used: %v; %s",
+					n.Name, err, advice(n.Args[0])))
 			}
 		}
 		problems = append(problems, checkBlock(n)...)
@@ -74,21 +78,27 @@ func checkBlock(n config.Node) []error {
 	names := append([]string{n.Name}, n.Args...)
 	if slices.Contains(names, "auth.ldap") || n.Name == "auth" && slices.Contains(n.Args, "ldap") {
 		// CVE-2026-40193, mended only in maddy 0.9.3.
-		problems = append(problems, config.NodeErr(n, "auth.ldap of this maddy lets a login be forged (CVE-2026-40193): use auth.pass_table, auth.external or auth.dovecot_sasl"))
+		problems = append(problems, config.NodeErr(n,
+			"auth.ldap of this maddy lets a login be forged (CVE-2026-40193): "+
+				"use auth.pass_table, auth.external or auth.dovecot_sasl"))
 	}
 	if n.Name == "storage.imapsql" && value(n, "driver") == "sqlite3" {
 		// Deliveries beside expunges otherwise fail with "database is locked",
 		// some of them for good.
 		if !strings.Contains(value(n, "dsn"), "_txlock=immediate") {
-			problems = append(problems, config.NodeErr(n, `the dsn of storage.imapsql on SQLite must say _txlock=immediate: dsn "file:imapsql.db?_txlock=immediate&_synchronous=FULL"`))
+			problems = append(problems, config.NodeErr(n,
+				`the dsn of storage.imapsql on SQLite must say _txlock=immediate: `+
+					`dsn "file:imapsql.db?_txlock=immediate&_synchronous=FULL"`))
 		}
 		if value(n, "sqlite3_busy_timeout") == "" {
-			problems = append(problems, config.NodeErr(n, "storage.imapsql on SQLite needs sqlite3_busy_timeout 60000 (milliseconds)"))
+			problems = append(problems, config.NodeErr(n,
+				"storage.imapsql on SQLite needs sqlite3_busy_timeout 60000 (milliseconds)"))
 		}
 	}
 	if n.Name == "storage.imapsql" && value(n, "driver") == "postgres" && value(n, "msg_store") == "" {
 		// Another machine would find the index of mail whose bodies it has not.
-		problems = append(problems, config.NodeErr(n, "storage.imapsql on PostgreSQL must say where bodies are: msg_store fs /shared/messages, which all machines see, or msg_store s3 { … }"))
+		problems = append(problems, config.NodeErr(n, "storage.imapsql on PostgreSQL must say where bodies are: "+
+			"msg_store fs /shared/messages, which all machines see, or msg_store s3 { … }"))
 	}
 	for _, child := range n.Children {
 		problems = append(problems, checkBlock(child)...)
@@ -101,7 +111,8 @@ func checkBlock(n config.Node) []error {
 func checkDeliveries(n config.Node, shared map[string]bool) []error {
 	var problems []error
 	if n.Name == "deliver_to" && len(n.Args) == 1 && strings.HasPrefix(n.Args[0], "&") && shared[n.Args[0][1:]] {
-		problems = append(problems, config.NodeErr(n, "deliver_to %s: a storage.imapsql refuses mail for good when its database is busy; write deliver_to deferring %[1]s", n.Args[0]))
+		problems = append(problems, config.NodeErr(n, "deliver_to %s: a storage.imapsql refuses mail for good "+
+			"when its database is busy; write deliver_to deferring %[1]s", n.Args[0]))
 	}
 	for _, child := range n.Children {
 		problems = append(problems, checkDeliveries(child, shared)...)
@@ -119,6 +130,47 @@ func value(n config.Node, name string) string {
 	return ""
 }
 
+// Domains are the mail domains that the configuration names, in lower case:
+// what a pipeline has a `destination` for, and chat.rooms' local_domains. It is
+// empty where only tables know them.
+func (f *File) Domains() []string {
+	found := make(map[string]bool)
+	var visit func([]config.Node)
+	visit = func(nodes []config.Node) {
+		for _, n := range nodes {
+			if n.Name == "destination" || n.Name == "local_domains" {
+				for _, arg := range n.Args {
+					if domain := strings.ToLower(arg[strings.LastIndexByte(arg, '@')+1:]); domain != "postmaster" {
+						found[domain] = true
+					}
+				}
+			}
+			visit(n.Children)
+		}
+	}
+	visit(f.Nodes)
+	return slices.Sorted(maps.Keys(found))
+}
+
+// Folder is what a directive of the first block of a name says, below the state
+// directory where it is relative, and whether there is such a block.
+func (f *File) Folder(block, directive, standard string) (path string, there bool) {
+	i := slices.IndexFunc(f.Nodes, func(n config.Node) bool { return n.Name == block })
+	if i < 0 {
+		return "", false
+	}
+	path = standard
+	for _, d := range f.Nodes[i].Children {
+		if d.Name == directive && len(d.Args) == 1 {
+			path = d.Args[0]
+		}
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(config.StateDirectory, path)
+	}
+	return path, true
+}
+
 // writable makes the folder if it does not exist and tries a file in it.
 func writable(dir string) error {
 	if !filepath.IsAbs(dir) {
@@ -133,6 +185,19 @@ func writable(dir string) error {
 	}
 	probe.Close()
 	return os.Remove(probe.Name())
+}
+
+// advice says what to do about a folder that cannot be written.
+func advice(dir string) string {
+	info, err := os.Stat(dir)
+	if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) == os.Geteuid() {
+		return "give it to the account that runs chmaild, or name another folder"
+	}
+	name := strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Uid))
+	if owner, err := user.LookupId(name); err == nil {
+		name = owner.Username
+	}
+	return "it belongs to " + name + ": run chmaild as that user, with `sudo -u " + name + " chmaild …`"
 }
 
 // RemoveStaleSockets removes the Unix sockets in runtime_dir that a killed
@@ -187,7 +252,8 @@ func One[T any](mods []maddy.ModInfo, name, what string) (T, error) {
 	case len(found) == 0:
 		return none, fmt.Errorf("the configuration has no %s%s", what, named(name))
 	case len(found) > 1:
-		return none, fmt.Errorf("the configuration has several of %s (%s): choose one by its name", what, strings.Join(found, ", "))
+		return none, fmt.Errorf("the configuration has several of %s (%s): choose one by its name",
+			what, strings.Join(found, ", "))
 	}
 	inst, err := module.GetInstance(found[0])
 	if err != nil {
@@ -201,20 +267,4 @@ func named(name string) string {
 		return ""
 	}
 	return " named " + name
-}
-
-// Try opens every block that is not an endpoint, as the server would, and
-// closes them again. Nothing listens.
-func (f *File) Try() error {
-	mods, err := f.Admin()
-	if err != nil {
-		return err
-	}
-	defer hooks.RunHooks(hooks.EventShutdown)
-	for _, m := range mods {
-		if _, err := module.GetInstance(m.Instance.InstanceName()); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -115,6 +115,9 @@ func Prepare(ctx context.Context, o Options) (*Demo, error) {
 	return d, d.writeLanding()
 }
 
+// Close lets another demo have the state folder.
+func (d *Demo) Close() error { return d.lock.Close() }
+
 // lock keeps two demos from running on one state folder. The lock ends with
 // the process, however it ends.
 func lock(path string) (*os.File, error) {

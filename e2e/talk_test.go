@@ -164,7 +164,10 @@ func TestTranscriptAndReply(t *testing.T) {
 	if len(rooms) != 2 || !strings.Contains(all, "I am at home.") {
 		t.Errorf("rooms %v: %s", rooms, all)
 	}
-	if out := s.admin(t, "erase", "--yes", customer); !strings.Contains(string(out), "2 conversations: 3 messages, 1 files") {
+	// What was said just now is erased too.
+	v.send(frame.Frame{T: frame.TSay, ID: "3", Text: "One more thing."})
+	v.until("the ack", func(f *frame.Frame) bool { return f.T == frame.TAck && f.ID == "3" })
+	if out := s.admin(t, "erase", "--yes", customer); !strings.Contains(string(out), "2 conversations: 4 messages, 1 files") {
 		t.Errorf("erase: %s", out)
 	}
 	again := filepath.Join(t.TempDir(), "again")

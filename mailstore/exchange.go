@@ -105,9 +105,31 @@ func writeMessage(path string, r *Reader) error {
 	return errors.Join(err, f.Close())
 }
 
+// Importer takes messages into accounts; a *Store is one.
+type Importer interface {
+	CreateAccount(login string, folders ...Folder) error
+	// Import puts size octets of body into one mailbox.
+	Import(ctx context.Context, to Recipient, body io.Reader, size int64) error
+}
+
+var _ Importer = (*Store)(nil)
+
+// Import stages the body and puts it into one mailbox.
+func (s *Store) Import(ctx context.Context, to Recipient, body io.Reader, size int64) error {
+	staged, err := s.Stage(io.LimitReader(body, size))
+	if err != nil {
+		return err
+	}
+	defer staged.Abort()
+	if staged.Octets() != size {
+		return fmt.Errorf("importing: %w", io.ErrUnexpectedEOF)
+	}
+	return staged.Put(ctx, []Recipient{to})
+}
+
 // ImportMaildir puts the messages of a Maildir and its Maildir++ folders into
 // an account.
-func ImportMaildir(ctx context.Context, to Admin, login, dir string, progress func()) error {
+func ImportMaildir(ctx context.Context, to Importer, login, dir string, progress func()) error {
 	dirs := map[string]string{dir: Inbox}
 	folders, err := filepath.Glob(filepath.Join(dir, ".*", "cur"))
 	if err != nil {
@@ -152,7 +174,7 @@ func sortByTime(entries []os.DirEntry) {
 	slices.SortStableFunc(entries, func(a, b os.DirEntry) int { return int(seconds(a) - seconds(b)) })
 }
 
-func importFile(ctx context.Context, to Admin, r Recipient, path string) error {
+func importFile(ctx context.Context, to Importer, r Recipient, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -210,7 +232,7 @@ func (s *Store) ExportMbox(ctx context.Context, login, mailbox string, w io.Writ
 
 // ImportMbox puts the messages of an mbox file (mboxrd) into a mailbox, with
 // CRLF line ends.
-func ImportMbox(ctx context.Context, to Admin, login, mailbox string, in io.Reader, progress func()) error {
+func ImportMbox(ctx context.Context, to Importer, login, mailbox string, in io.Reader, progress func()) error {
 	lines := bufio.NewReader(in)
 	var message bytes.Buffer
 	var date time.Time
@@ -225,7 +247,9 @@ func ImportMbox(ctx context.Context, to Admin, login, mailbox string, in io.Read
 		}
 		err := to.Import(ctx, Recipient{Login: login, Mailbox: mailbox, Date: date}, bytes.NewReader(text), int64(len(text)))
 		message.Reset()
-		progress()
+		if err == nil {
+			progress()
+		}
 		return err
 	}
 	for {

@@ -23,7 +23,7 @@ type IMAPSource interface {
 // Accounts that are missing are made. Run again, it goes on where it ended:
 // messages whose UID is there already are left out. With newUIDs messages get
 // new UIDs instead, which works where there is mail already, once.
-func ImportIMAP(ctx context.Context, to Admin, from IMAPSource, newUIDs bool, progress func()) error {
+func ImportIMAP(ctx context.Context, to Importer, from IMAPSource, newUIDs bool, progress func()) error {
 	logins, err := from.ListIMAPAccts()
 	if err != nil {
 		return fmt.Errorf("listing the accounts to import: %w", err)
@@ -39,7 +39,7 @@ func ImportIMAP(ctx context.Context, to Admin, from IMAPSource, newUIDs bool, pr
 	return nil
 }
 
-func importAccount(ctx context.Context, to Admin, from IMAPSource, login string, newUIDs bool, progress func()) error {
+func importAccount(ctx context.Context, to Importer, from IMAPSource, login string, newUIDs bool, progress func()) error {
 	user, err := from.GetIMAPAcct(login)
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func importAccount(ctx context.Context, to Admin, from IMAPSource, login string,
 	return nil
 }
 
-func importMailbox(ctx context.Context, to Admin, box imapbackend.Mailbox, r Recipient, progress func()) error {
+func importMailbox(ctx context.Context, to Importer, box imapbackend.Mailbox, r Recipient, progress func()) error {
 	all := new(imap.SeqSet)
 	all.AddRange(1, math.MaxUint32)
 	list, err := ask(box, all, []imap.FetchItem{imap.FetchUid, imap.FetchFlags, imap.FetchInternalDate})

@@ -40,9 +40,9 @@ func FuzzRecords(f *testing.F) {
 	})
 }
 
-// collector is an Admin that only takes imports.
+// collector is an Importer that only takes imports.
 type collector struct {
-	Admin
+	Importer
 	texts []string
 }
 

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,13 +23,8 @@ import (
 	"github.com/chmail/chmail/pop3d"
 )
 
-const (
-	// openPatience is how long a starting server waits for an admin command or
-	// its own predecessor to let go of the store.
-	openPatience = 5 * time.Second
-	// expireEvery is how often mail is looked at for its age.
-	expireEvery = time.Hour
-)
+// expireEvery is how often mail is looked at for its age.
+const expireEvery = time.Hour
 
 // Maildrop is `storage.maildrop`: accounts, and a target for delivery.
 //
@@ -62,8 +56,6 @@ const (
 //	    delivery_normalize precis_casefold_email
 //	    debug no
 //	}
-//
-// Where another process has the store open, an admin command asks that one.
 type Maildrop struct {
 	base
 	path    string
@@ -72,9 +64,7 @@ type Maildrop struct {
 	mapped  module.Table
 	fold    func(string) (string, error)
 
-	store   *mailstore.Store // nil: another process has it
-	admin   mailstore.Admin
-	control *mailstore.Control
+	store   *mailstore.Store // nil: another process has it (opensNothing)
 	cancel  context.CancelFunc
 	working sync.WaitGroup
 }
@@ -158,19 +148,16 @@ func (m *Maildrop) Init(cfg *config.Map) error {
 	if o.MinFree == 0 {
 		o.MinFree = -1 // as asked for: the disk may be filled to its end
 	}
-	if err := m.open(o); err != nil {
-		return err
-	}
-	if m.store != nil {
-		m.store.SetAppendLimit(uint32(appendLimit))
-	}
-	if module.NoRun || m.store == nil {
+	if opensNothing {
 		return nil
 	}
 	var err error
-	if m.control, err = m.store.ServeControl(); err != nil {
-		_ = m.store.Close()
+	if m.store, err = mailstore.Open(m.Path(), o); err != nil {
 		return err
+	}
+	m.store.SetAppendLimit(uint32(appendLimit))
+	if module.NoRun {
+		return nil
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
@@ -196,27 +183,6 @@ func sizeOf(quotas map[string]int64, fold func(string) (string, error)) func(*co
 		}
 		quotas[name] = int64(octets)
 		return nil
-	}
-}
-
-// open opens the store. A server waits a while for another process; an admin
-// command asks it.
-func (m *Maildrop) open(o mailstore.Options) error {
-	for end := time.Now().Add(openPatience); ; time.Sleep(100 * time.Millisecond) {
-		s, err := mailstore.Open(m.Path(), o)
-		if err == nil {
-			m.store, m.admin = s, s
-			return nil
-		}
-		if !errors.Is(err, mailstore.ErrInUse) || time.Now().After(end) {
-			return err
-		}
-		if module.NoRun {
-			if remote, dialErr := mailstore.Dial(m.path); dialErr == nil {
-				m.admin = remote
-				return nil
-			}
-		}
 	}
 }
 
@@ -246,18 +212,11 @@ func (m *Maildrop) Close() error {
 		m.cancel()
 	}
 	m.working.Wait()
-	if m.admin == nil {
+	if m.store == nil {
 		return nil
 	}
-	err := m.admin.Close() // a store's context, which ends connections
-	if m.control != nil {
-		_ = m.control.Close()
-	}
-	return err
+	return m.store.Close()
 }
-
-// Admin is the store for admin commands, here or in the process that has it.
-func (m *Maildrop) Admin() mailstore.Admin { return m.admin }
 
 // Path is the store's folder, absolute.
 func (m *Maildrop) Path() string {
@@ -265,24 +224,6 @@ func (m *Maildrop) Path() string {
 		return abs
 	}
 	return m.path
-}
-
-// View opens the store for reading. Where another process has it, that one
-// makes a copy by links, as of this moment, which done removes.
-func (m *Maildrop) View(ctx context.Context) (s *mailstore.Store, done func() error, err error) {
-	if m.store != nil {
-		return m.store, func() error { return nil }, nil
-	}
-	dir := fmt.Sprintf("%s.view-%d", m.Path(), os.Getpid())
-	if err := m.admin.Backup(ctx, dir); err != nil {
-		return nil, nil, err
-	}
-	remove := func() error { return os.RemoveAll(dir) }
-	s, err = mailstore.Open(dir, mailstore.Options{MinFree: -1, Log: m.log()})
-	if err != nil {
-		return nil, nil, errors.Join(err, remove())
-	}
-	return s, func() error { return errors.Join(s.Close(), remove()) }, nil
 }
 
 // Maildrops serves pop3d without IMAP in between.
@@ -325,7 +266,7 @@ func (m *Maildrop) CreateMessageLimit() *uint32 {
 }
 
 // ListIMAPAccts implements module.ManageableStorage.
-func (m *Maildrop) ListIMAPAccts() ([]string, error) { return m.admin.Accounts() }
+func (m *Maildrop) ListIMAPAccts() ([]string, error) { return m.store.Accounts() }
 
 // CreateIMAPAcct implements module.ManageableStorage.
 func (m *Maildrop) CreateIMAPAcct(login string) error {
@@ -333,7 +274,7 @@ func (m *Maildrop) CreateIMAPAcct(login string) error {
 	if err != nil {
 		return fmt.Errorf("%q: %w: %w", login, mailstore.ErrName, err)
 	}
-	return m.admin.CreateAccount(folded, mailstore.DefaultFolders...)
+	return m.store.CreateAccount(folded, mailstore.DefaultFolders...)
 }
 
 // DeleteIMAPAcct implements module.ManageableStorage.
@@ -342,7 +283,7 @@ func (m *Maildrop) DeleteIMAPAcct(login string) error {
 	if err != nil {
 		return fmt.Errorf("%q: %w: %w", login, mailstore.ErrName, err)
 	}
-	return m.admin.DeleteAccount(folded)
+	return m.store.DeleteAccount(folded)
 }
 
 // normalizeDomain is normalize for the part after the @.

@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/chmail/chmail/mailstore"
 	"github.com/emersion/go-imap"
 	"github.com/emersion/go-message/textproto"
 	"github.com/emersion/go-smtp"
@@ -149,63 +147,8 @@ func TestMaildrop(t *testing.T) {
 	d, _ = m.Start(context.Background(), sized(15<<10), "")
 	wantSMTP(t, d.AddRcpt(context.Background(), "a@x", smtp.RcptOptions{}), 452, exterrors.EnhancedCode{4, 2, 2})
 	wantSMTP(t, deliver(m, &module.MsgMetadata{}, text("", 15<<10), "a@x"), 452, exterrors.EnhancedCode{4, 2, 2})
-	if r, err := m.Admin().Check(context.Background(), nil); err != nil || r.Found != 0 {
+	if r, err := m.store.Check(context.Background(), nil); err != nil || r.Found != 0 {
 		t.Errorf("%+v, %v", r, err)
-	}
-
-	// Another process finds the store in use and asks this one.
-	if _, err := mailstore.Open(m.path, mailstore.Options{}); !errors.Is(err, mailstore.ErrInUse) {
-		t.Fatal(err)
-	}
-	remote, err := mailstore.Dial(m.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer remote.Close()
-	if got, err := remote.Accounts(); err != nil || len(got) != 3 {
-		t.Error(got, err)
-	}
-	if err := remote.CreateAccount("c@x", mailstore.DefaultFolders...); err != nil {
-		t.Error(err)
-	}
-	if err := remote.CreateAccount("c@x"); !errors.Is(err, mailstore.ErrExists) {
-		t.Error(err)
-	}
-	if err := remote.DeleteAccount("b@x"); err != nil {
-		t.Error(err)
-	}
-	if err := remote.DeleteAccount("b@x"); !errors.Is(err, mailstore.ErrNoAccount) {
-		t.Error(err)
-	}
-	big := text("import", 400<<10)
-	if err := remote.Import(context.Background(), mailstore.Recipient{Login: "big@x", Mailbox: "Old", UID: 77, Validity: 9}, strings.NewReader(big), int64(len(big))); err != nil {
-		t.Error(err)
-	}
-	if err := remote.Import(context.Background(), mailstore.Recipient{Login: "b@x"}, strings.NewReader(big), int64(len(big))); !errors.Is(err, mailstore.ErrNoAccount) {
-		t.Error(err)
-	}
-	if st, err := remote.Stats(); err != nil || st.Messages != 4 || st.Accounts != 3 {
-		t.Errorf("%+v, %v", st, err)
-	}
-	if r, err := remote.Check(context.Background(), nil); err != nil || r.Messages != 4 || r.Found != 0 {
-		t.Errorf("%+v, %v", r, err)
-	}
-	if err := remote.Backup(context.Background(), filepath.Join(dir, "backup")); err != nil {
-		t.Error(err)
-	}
-	if err := remote.Backup(context.Background(), filepath.Join(dir, "backup")); !errors.Is(err, os.ErrExist) {
-		t.Error(err)
-	}
-	user, err := m.GetIMAPAcct("big@x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	st, err := user.Status("Old", []imap.StatusItem{imap.StatusUidValidity, imap.StatusUidNext})
-	if err != nil || st.UidValidity != 9 || st.UidNext != 78 {
-		t.Errorf("imported: %+v %v", st, err)
-	}
-	if got, _ := mails(t, m, "big@x", "Old"); got[77] != big {
-		t.Errorf("imported %d octets", len(got[77]))
 	}
 }
 

@@ -5,6 +5,7 @@ package modules
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -200,7 +201,11 @@ func (m *Presence) OpenForReading() (presence.Directory, error) {
 		}
 		return d, nil
 	}
-	d, err := local.Open(local.Options{Path: m.path, ReadOnly: true, Ranges: m.ranges, MaxLogins: m.local.MaxLogins})
+	path := m.path
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		path = "" // no server has run yet
+	}
+	d, err := local.Open(local.Options{Path: path, ReadOnly: true, Ranges: m.ranges, MaxLogins: m.local.MaxLogins})
 	if err != nil {
 		return nil, err
 	}

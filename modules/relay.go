@@ -92,7 +92,6 @@ import (
 type Relay struct {
 	base
 	relay *chatrelay.Relay
-	files string
 }
 
 var (
@@ -101,11 +100,20 @@ var (
 	_ notify.Mailer = (*pipelineMailer)(nil)
 )
 
-// Files is the folder of people's files; empty: there is none.
-func (m *Relay) Files() string { return m.files }
+// defaultFiles is the folder of people's files, below the state directory.
+const defaultFiles = "files"
 
 // Relay is the relay that runs; nil where nothing runs (module.NoRun).
 func (m *Relay) Relay() *chatrelay.Relay { return m.relay }
+
+// SignOut ends the sessions of a login where the relay runs. While none does,
+// Rooms remembers it.
+func (m *Relay) SignOut(ctx context.Context, login string) error {
+	if m.relay == nil {
+		return nil
+	}
+	return m.relay.SignOut(ctx, login)
+}
 
 // roomsModule is a chat.rooms.
 type roomsModule interface{ store() *store.Store }
@@ -117,7 +125,7 @@ func init() {
 // Init reads the block and starts the relay.
 func (m *Relay) Init(cfg *config.Map) error {
 	var (
-		opt            = chatrelay.Options{Binds: map[string]netip.Addr{}, Files: "files", Groups: map[string][]string{}}
+		opt            = chatrelay.Options{Binds: map[string]netip.Addr{}, Files: defaultFiles, Groups: map[string][]string{}}
 		dir            presence.Directory
 		rooms          roomsModule
 		target         module.DeliveryTarget
@@ -179,7 +187,6 @@ func (m *Relay) Init(cfg *config.Map) error {
 	if opt.Files != "" && !filepath.IsAbs(opt.Files) {
 		opt.Files = filepath.Join(config.StateDirectory, opt.Files)
 	}
-	m.files = opt.Files
 	if module.NoRun {
 		return nil
 	}

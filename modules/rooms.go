@@ -62,6 +62,9 @@ func (m *Rooms) Init(cfg *config.Map) error {
 	if path, lite := strings.CutPrefix(dsn, "sqlite:"); lite && path != "" && !filepath.IsAbs(path) {
 		dsn = "sqlite:" + filepath.Join(config.StateDirectory, path)
 	}
+	if opensNothing {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	rooms, err := store.Open(ctx, store.Options{DSN: dsn, InviteTTL: ttl, LoginOf: loginIn(domains), Log: m.log()})

@@ -4,30 +4,35 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/foxcpp/maddy"
-	"github.com/foxcpp/maddy/framework/hooks"
-	"github.com/foxcpp/maddy/framework/module"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"github.com/chmail/chmail/admin"
 	"github.com/chmail/chmail/config"
 	"github.com/chmail/chmail/modules"
 	"github.com/chmail/chmail/presence"
 )
 
-// listLimit bounds what `who` and `grants` read.
-const listLimit = 100_000
+// withAdmin gives a command the server that runs, or the files of one that does not.
+func withAdmin(do func(*cli.Context, admin.Admin) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		f, err := config.Read(c.Path("config"))
+		if err != nil {
+			return err
+		}
+		choice := admin.Choice{Auth: c.String("auth"), Storage: c.String("storage")}
+		return modules.Administer(c.Context, f, choice, func(a admin.Admin) error { return do(c, a) })
+	}
+}
 
 var userCommand = &cli.Command{
 	Name:            "user",
@@ -35,36 +40,20 @@ var userCommand = &cli.Command{
 	HideHelpCommand: true,
 	Flags: []cli.Flag{
 		&cli.StringFlag{Name: "auth", Usage: "`NAME` of the auth block, where there are several"},
-		&cli.StringFlag{Name: "storage", Usage: "`NAME` of the storage block, where there are several"},
+		storageFlag,
 	},
 	Subcommands: []*cli.Command{
 		{
 			Name: "add", Usage: "add an account; the password comes from standard input", ArgsUsage: "LOGIN",
-			Action: withUser(func(login string, users module.PlainUserDB, mail module.ManageableStorage) error {
-				if i := strings.LastIndexByte(login, '@'); i < 1 || i == len(login)-1 {
-					return fmt.Errorf("%q is not a login: a login is a mail address, like you@mall.example", login)
-				}
-				have, err := users.ListUsers()
-				if err != nil {
+			Action: withLogin(func(c *cli.Context, a admin.Admin, login string) error {
+				if err := a.MayAdd(c.Context, login); err != nil {
 					return err
-				}
-				if slices.Contains(have, strings.ToLower(login)) {
-					return fmt.Errorf("%s is there already: `chmaild user passwd %s` changes the password", login, login)
 				}
 				password, err := readPassword()
 				if err != nil {
 					return err
 				}
-				boxes, err := mail.ListIMAPAccts()
-				if err != nil {
-					return err
-				}
-				if !slices.Contains(boxes, strings.ToLower(login)) {
-					if err := mail.CreateIMAPAcct(login); err != nil {
-						return fmt.Errorf("making the mailbox: %w", err)
-					}
-				}
-				if err := users.CreateUser(login, password); err != nil {
+				if err := a.AddUser(c.Context, login, password); err != nil {
 					return err
 				}
 				fmt.Printf("Added %s.\n", login)
@@ -73,12 +62,12 @@ var userCommand = &cli.Command{
 		},
 		{
 			Name: "passwd", Usage: "change a password; the new one comes from standard input", ArgsUsage: "LOGIN",
-			Action: withUser(func(login string, users module.PlainUserDB, _ module.ManageableStorage) error {
+			Action: withLogin(func(c *cli.Context, a admin.Admin, login string) error {
 				password, err := readPassword()
 				if err != nil {
 					return err
 				}
-				if err := users.SetUserPassword(login, password); err != nil {
+				if err := a.SetPassword(c.Context, login, password); err != nil {
 					return err
 				}
 				fmt.Printf("Changed the password of %s.\n", login)
@@ -87,8 +76,8 @@ var userCommand = &cli.Command{
 		},
 		{
 			Name: "remove", Usage: "remove an account and its mail", ArgsUsage: "LOGIN",
-			Action: withUser(func(login string, users module.PlainUserDB, mail module.ManageableStorage) error {
-				if err := errors.Join(users.DeleteUser(login), mail.DeleteIMAPAcct(login)); err != nil {
+			Action: withLogin(func(c *cli.Context, a admin.Admin, login string) error {
+				if err := a.RemoveUser(c.Context, login); err != nil {
 					return err
 				}
 				fmt.Printf("Removed %s and its mail.\n", login)
@@ -97,71 +86,41 @@ var userCommand = &cli.Command{
 		},
 		{
 			Name: "list", Usage: "list the accounts", Flags: []cli.Flag{jsonFlag},
-			Action: func(c *cli.Context) error {
-				return withModules(c, func(users module.PlainUserDB, _ module.ManageableStorage) error {
-					logins, err := users.ListUsers()
-					if err != nil {
-						return err
+			Action: withAdmin(func(c *cli.Context, a admin.Admin) error {
+				if err := noArgs(c); err != nil {
+					return err
+				}
+				logins, err := a.Logins(c.Context)
+				if err != nil {
+					return err
+				}
+				if !c.Bool("json") {
+					for _, login := range logins {
+						fmt.Println(login)
 					}
-					slices.Sort(logins)
-					if !c.Bool("json") {
-						for _, login := range logins {
-							fmt.Println(login)
-						}
-						return nil
-					}
-					type account struct {
-						Login string `json:"login"`
-					}
-					list := make([]account, len(logins))
-					for i, login := range logins {
-						list[i].Login = login
-					}
-					return printJSON(list)
-				})
-			},
+					return nil
+				}
+				type account struct {
+					Login string `json:"login"`
+				}
+				list := make([]account, len(logins))
+				for i, login := range logins {
+					list[i].Login = login
+				}
+				return printJSON(list)
+			}),
 		},
 	},
 }
 
-func withUser(do func(login string, users module.PlainUserDB, mail module.ManageableStorage) error) cli.ActionFunc {
+func withLogin(do func(c *cli.Context, a admin.Admin, login string) error) cli.ActionFunc {
+	open := withAdmin(func(c *cli.Context, a admin.Admin) error { return do(c, a, c.Args().First()) })
 	return func(c *cli.Context) error {
 		if c.NArg() != 1 {
 			return cli.Exit(fmt.Sprintf("usage: chmaild user %s LOGIN", c.Command.Name), 2)
 		}
-		return withModules(c, func(users module.PlainUserDB, mail module.ManageableStorage) error {
-			return do(c.Args().First(), users, mail)
-		})
+		return open(c)
 	}
-}
-
-func withModules(c *cli.Context, do func(module.PlainUserDB, module.ManageableStorage) error) error {
-	return withConfig(c, func(mods []maddy.ModInfo) error {
-		users, err := config.One[module.PlainUserDB](mods, c.String("auth"), "block that keeps accounts (auth.pass_table)")
-		if err != nil {
-			return err
-		}
-		mail, err := config.One[module.ManageableStorage](mods, c.String("storage"), "block that keeps mail (storage.maildrop)")
-		if err != nil {
-			return err
-		}
-		return do(users, mail)
-	})
-}
-
-// withConfig opens the configuration's blocks for one command and closes what
-// it used of them.
-func withConfig(c *cli.Context, do func([]maddy.ModInfo) error) error {
-	f, err := config.Read(c.Path("config"))
-	if err != nil {
-		return err
-	}
-	mods, err := f.Admin()
-	if err != nil {
-		return err
-	}
-	defer hooks.RunHooks(hooks.EventShutdown)
-	return do(mods)
 }
 
 // readPassword asks on a terminal without showing what is typed, and otherwise
@@ -184,154 +143,65 @@ func readPassword() (string, error) {
 		}
 	}
 	line = strings.TrimRight(line, "\r\n")
-	switch {
-	case line == "":
-		return "", errors.New("no password was given: type it, or pass it on standard input")
-	case len(line) > 72:
-		return "", errors.New("the password is longer than 72 octets, more than bcrypt can tell apart: choose a shorter one")
-	}
-	return line, nil
+	return line, admin.CheckPassword(line)
 }
 
-var grantsCommand = &cli.Command{
-	Name:  "grants",
-	Usage: "list the granted ports and whose they are",
-	Flags: []cli.Flag{jsonFlag},
-	Action: withPresence(func(c *cli.Context, d lister) error {
-		list, err := listGrants(c.Context, d)
+// listing is a command that prints a list as a table or as JSON.
+func listing[T any](name, usage, head string, list func(*cli.Context, admin.Admin) ([]T, error),
+	row func(T) []any) *cli.Command {
+	print := withAdmin(func(c *cli.Context, a admin.Admin) error {
+		rows, err := list(c, a)
 		if err != nil {
 			return err
 		}
 		if c.Bool("json") {
-			return printJSON(list)
+			return printJSON(rows)
 		}
-		return table("PORT\tHOST\tLOGIN\tRENEWED\tIN USE\tHOST IS", len(list), func(w io.Writer, i int) {
-			g := list[i]
-			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", g.Port, g.Host, g.Login, when(g.Renewed), word(g.Held, "yes", ""),
-				word(g.HostAlive, "up", "gone"))
-		})
-	}),
-}
-
-// lister is the part of presence.Directory that the listings read.
-type lister interface {
-	Addresses(ctx context.Context, limit int) ([]presence.Address, error)
-	AllDevices(ctx context.Context, limit int) ([]presence.Device, error)
-	Grants(ctx context.Context, limit int) ([]presence.Grant, error)
-	Hosts(ctx context.Context) ([]presence.Host, error)
-}
-
-// grantEntry is a granted port and whether its relay host is alive.
-type grantEntry struct {
-	presence.Grant
-	HostAlive bool `json:"host_alive"`
-}
-
-func listGrants(ctx context.Context, d lister) ([]grantEntry, error) {
-	grants, err := d.Grants(ctx, listLimit)
-	if err != nil {
-		return nil, err
-	}
-	hosts, err := d.Hosts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	alive := make(map[string]bool)
-	for _, h := range hosts {
-		alive[h.Name] = true
-	}
-	list := make([]grantEntry, len(grants))
-	for i, g := range grants {
-		list[i] = grantEntry{g, alive[g.Host]}
-	}
-	return list, nil
-}
-
-var hostsCommand = &cli.Command{
-	Name:  "hosts",
-	Usage: "list the relay hosts that are up, with their ports and heartbeats",
-	Flags: []cli.Flag{jsonFlag},
-	Action: withPresence(func(c *cli.Context, d lister) error {
-		hosts, err := d.Hosts(c.Context)
-		if err != nil {
-			return err
+		w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, head)
+		for _, r := range rows {
+			cells := row(r)
+			fmt.Fprintf(w, strings.Repeat("%v\t", len(cells)-1)+"%v\n", cells...)
 		}
-		if c.Bool("json") {
-			return printJSON(emptyNotNull(hosts))
-		}
-		return table("HOST\tPORTS\tSTARTED\tHEARTBEAT\tID", len(hosts), func(w io.Writer, i int) {
-			h := hosts[i]
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", h.Name, h.Ports, when(h.Started), when(h.Heartbeat), h.ID)
-		})
-	}),
-}
-
-var whoCommand = &cli.Command{
-	Name:  "who",
-	Usage: "list where logins were seen last, their ports and their devices",
-	Flags: []cli.Flag{jsonFlag},
-	Action: withPresence(func(c *cli.Context, d lister) error {
-		list, err := listWho(c.Context, d)
-		if err != nil {
-			return err
-		}
-		if c.Bool("json") {
-			return printJSON(list)
-		}
-		return table("LOGIN\tADDRESS\tHOST\tBY\tSEEN\tPORT\tDEVICES NOW", len(list), func(w io.Writer, i int) {
-			e := list[i]
-			var names []string
-			for _, d := range e.Devices {
-				names = append(names, strings.TrimSpace(string(d.Source)+" "+d.Name)+word(d.Away, " (away)", ""))
+		return w.Flush()
+	})
+	return &cli.Command{
+		Name: name, Usage: usage, Flags: []cli.Flag{jsonFlag},
+		Action: func(c *cli.Context) error {
+			if err := noArgs(c); err != nil {
+				return err
 			}
-			port := ""
-			if e.Grant != nil {
-				port = fmt.Sprint(e.Grant.Host, " ", e.Grant.Port)
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Login, e.IP, e.Host, e.Source, when(e.Seen), port, strings.Join(names, ", "))
-		})
-	}),
+			return print(c)
+		},
+	}
 }
 
-// whoEntry is all that is known of a login.
-type whoEntry struct {
-	presence.Address
-	Devices []presence.Device `json:"devices"`
-	Grant   *presence.Grant   `json:"grant,omitempty"`
-}
+var grantsCommand = listing("grants", "list the granted ports and whose they are",
+	"PORT\tHOST\tLOGIN\tRENEWED\tIN USE\tHOST IS",
+	func(c *cli.Context, a admin.Admin) ([]admin.Granted, error) { return a.Grants(c.Context) },
+	func(g admin.Granted) []any {
+		return []any{g.Port, g.Host, g.Login, when(g.Renewed), word(g.Held, "yes", ""), word(g.HostAlive, "up", "gone")}
+	})
 
-func listWho(ctx context.Context, d lister) ([]whoEntry, error) {
-	addresses, err := d.Addresses(ctx, listLimit)
-	if err != nil {
-		return nil, err
-	}
-	devices, err := d.AllDevices(ctx, listLimit)
-	if err != nil {
-		return nil, err
-	}
-	grants, err := d.Grants(ctx, listLimit)
-	if err != nil {
-		return nil, err
-	}
-	list := make([]whoEntry, len(addresses))
-	at := make(map[string]*whoEntry)
-	for i, a := range addresses {
-		list[i] = whoEntry{Address: a, Devices: []presence.Device{}}
-		at[a.Login] = &list[i]
-	}
-	for _, d := range devices {
-		if e := at[d.Login]; e != nil {
-			e.Devices = append(e.Devices, d)
+var hostsCommand = listing("hosts", "list the relay hosts that are up, with their ports and heartbeats",
+	"HOST\tPORTS\tSTARTED\tHEARTBEAT\tID",
+	func(c *cli.Context, a admin.Admin) ([]presence.Host, error) { return a.Hosts(c.Context) },
+	func(h presence.Host) []any { return []any{h.Name, h.Ports, when(h.Started), when(h.Heartbeat), h.ID} })
+
+var whoCommand = listing("who", "list where logins were seen last, their ports and their devices",
+	"LOGIN\tADDRESS\tHOST\tBY\tSEEN\tPORT\tDEVICES NOW",
+	func(c *cli.Context, a admin.Admin) ([]admin.Seen, error) { return a.Who(c.Context) },
+	func(e admin.Seen) []any {
+		var names []string
+		for _, d := range e.Devices {
+			names = append(names, strings.TrimSpace(string(d.Source)+" "+d.Name)+word(d.Away, " (away)", ""))
 		}
-	}
-	for _, g := range grants {
-		// A host that left may still have a grant that was made again elsewhere.
-		if e := at[g.Login]; e != nil && (e.Grant == nil || g.Renewed.After(e.Grant.Renewed)) {
-			e.Grant = &g
+		port := ""
+		if e.Grant != nil {
+			port = fmt.Sprint(e.Grant.Host, " ", e.Grant.Port)
 		}
-	}
-	return list, nil
-}
+		return []any{e.Login, e.IP, e.Host, e.Source, when(e.Seen), port, strings.Join(names, ", ")}
+	})
 
 func word(is bool, yes, no string) string {
 	if is {
@@ -340,52 +210,10 @@ func word(is bool, yes, no string) string {
 	return no
 }
 
-// withPresence opens the configuration's presence block for reading. What only a
-// running server knows, its devices, is in the listings of presence.redis alone.
-func withPresence(do func(*cli.Context, lister) error) cli.ActionFunc {
-	return func(c *cli.Context) error {
-		if err := noArgs(c); err != nil {
-			return err
-		}
-		return withConfig(c, func(mods []maddy.ModInfo) error {
-			m, err := config.One[*modules.Presence](mods, "", "presence block (presence.local or presence.redis)")
-			if err != nil {
-				return err
-			}
-			d, err := m.OpenForReading()
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			ctx, cancel := context.WithTimeout(c.Context, 30*time.Second)
-			defer cancel()
-			c.Context = ctx
-			return do(c, d)
-		})
-	}
-}
-
-func table(head string, rows int, row func(io.Writer, int)) error {
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, head)
-	for i := range rows {
-		row(w, i)
-	}
-	return w.Flush()
-}
-
 func when(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
 
 func printJSON(v any) error {
 	enc := json.NewEncoder(os.Stdout)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
-}
-
-// emptyNotNull lets an empty list be [] in JSON.
-func emptyNotNull[T any](s []T) []T {
-	if s == nil {
-		return []T{}
-	}
-	return s
 }

@@ -3,113 +3,39 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
-	"strings"
 
-	maddyconfig "github.com/foxcpp/maddy/framework/config"
 	"github.com/urfave/cli/v2"
 
+	"github.com/chmail/chmail/admin"
 	"github.com/chmail/chmail/config"
-	"github.com/chmail/chmail/internal/sqlitecopy"
-	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/modules"
 )
 
-// A backup is a folder: `mail` is a mail store, `state` is the SQLite databases
-// (accounts, rooms, presence) and the DKIM keys of the state directory, and
-// maddy.conf is the configuration.
-
 var backupCommand = &cli.Command{
 	Name:      "backup",
-	Usage:     "write mail, accounts, rooms and presence as of one moment into a new folder DIR, while the server runs",
+	Usage:     "write mail, accounts, rooms, files and presence into a new folder DIR, while the server runs",
 	ArgsUsage: "DIR",
 	Flags:     []cli.Flag{storageFlag},
-	Action: withStore(func(c *cli.Context, m *modules.Maildrop) error {
+	Action: func(c *cli.Context) error {
 		if c.NArg() != 1 {
 			return cli.Exit("usage: chmaild backup DIR", 2)
 		}
-		dir, err := invocationPath(c.Args().First())
+		to, err := admin.FolderAt(c.Args().First())
 		if err != nil {
 			return err
 		}
-		if _, err := os.Stat(dir); err == nil {
-			return fmt.Errorf("%s is there already: a backup goes into a new folder", dir)
-		}
-		work := dir + ".new"
-		if err := backup(c.Context, c.Path("config"), m, work); err != nil {
-			return errors.Join(err, os.RemoveAll(work))
-		}
-		if err := os.Rename(work, dir); err != nil {
-			return err
-		}
-		fmt.Printf("Wrote %s. It holds the mail, the SQLite databases, the DKIM keys and the configuration;\n"+
-			"what is on PostgreSQL or Redis, certificates, and mail that waits to be sent are not in it.\n", dir)
-		return nil
-	}),
-}
-
-func backup(ctx context.Context, configFile string, m *modules.Maildrop, dir string) error {
-	state := filepath.Join(dir, "state")
-	if err := os.MkdirAll(state, 0o700); err != nil {
-		return err
-	}
-	databases, err := sqliteFiles(maddyconfig.StateDirectory)
-	if err != nil {
-		return err
-	}
-	// While rooms, presence and accounts hold still, the mail is linked, which
-	// is a matter of milliseconds: this is the moment of the backup.
-	frozen, err := sqlitecopy.Freeze(ctx, databases)
-	if err != nil {
-		return err
-	}
-	err = m.Admin().Backup(ctx, filepath.Join(dir, "mail"))
-	if err == nil {
-		err = frozen.CopyTo(ctx, state)
-	}
-	if err = errors.Join(err, frozen.Release()); err != nil {
-		return err
-	}
-	keys := filepath.Join(maddyconfig.StateDirectory, "dkim_keys")
-	if _, err := os.Stat(keys); err == nil {
-		if err := os.CopyFS(filepath.Join(state, "dkim_keys"), os.DirFS(keys)); err != nil {
-			return err
-		}
-	}
-	text, err := os.ReadFile(configFile)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "maddy.conf"), text, 0o600)
-	}
-	if err != nil {
-		return err
-	}
-	return syncTree(dir)
-}
-
-// sqliteFiles lists the SQLite databases of a folder, by what they begin with.
-func sqliteFiles(dir string) (found []string, err error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.db"))
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		head := make([]byte, 16)
-		_, err = io.ReadFull(f, head)
-		f.Close()
-		if err == nil && string(head) == "SQLite format 3\x00" {
-			found = append(found, name)
-		}
-	}
-	return found, nil
+		return withAdmin(func(c *cli.Context, a admin.Admin) error {
+			if err := a.Backup(c.Context, to); err != nil {
+				return err
+			}
+			fmt.Printf("Wrote %s. It holds the mail, the SQLite databases, the conversations' files, the DKIM keys\n"+
+				"and the configuration; what is on PostgreSQL or Redis, certificates, and mail that waits to be\n"+
+				"sent are not in it.\n", to.Path)
+			return nil
+		})(c)
+	},
 }
 
 var restoreCommand = &cli.Command{
@@ -120,112 +46,20 @@ var restoreCommand = &cli.Command{
 		if c.NArg() != 1 {
 			return cli.Exit("usage: chmaild restore DIR", 2)
 		}
+		dir, err := filepath.Abs(c.Args().First())
+		if err != nil {
+			return err
+		}
 		f, err := config.Read(c.Path("config"))
 		if err != nil {
 			return err
 		}
-		if _, err := f.Admin(); err != nil { // sets the state directory, opens nothing
-			return err
-		}
-		dir, err := invocationPath(c.Args().First())
+		r, err := modules.Restore(c.Context, f, dir)
 		if err != nil {
 			return err
 		}
-		return restore(f, dir)
+		fmt.Printf("Restored %d messages of %d accounts and %d more files and folders.\n",
+			r.Messages, r.Accounts, r.Others)
+		return nil
 	},
-}
-
-func restore(f *config.File, dir string) error {
-	to, err := storePath(f)
-	if err != nil {
-		return err
-	}
-	if _, err := os.Stat(filepath.Join(dir, "mail", "FORMAT")); err != nil {
-		return fmt.Errorf("%s is not a backup: %w", dir, err)
-	}
-	entries, err := os.ReadDir(filepath.Join(dir, "state"))
-	if err != nil {
-		return fmt.Errorf("%s is not a backup: %w", dir, err)
-	}
-	targets := []string{to}
-	for _, e := range entries {
-		targets = append(targets, filepath.Join(maddyconfig.StateDirectory, e.Name()))
-	}
-	var there []string
-	for _, target := range targets {
-		if _, err := os.Lstat(target); err == nil {
-			there = append(there, target)
-		}
-	}
-	if len(there) > 0 {
-		return fmt.Errorf("end the server and move away first what is there: %s", strings.Join(there, ", "))
-	}
-	work := to + ".restored"
-	if err := os.RemoveAll(work); err != nil {
-		return err
-	}
-	if err := os.CopyFS(work, os.DirFS(filepath.Join(dir, "mail"))); err != nil {
-		return err
-	}
-	s, err := mailstore.Open(work, mailstore.Options{MinFree: -1})
-	if err != nil {
-		return err
-	}
-	st, err := s.Stats()
-	if err = errors.Join(err, s.Close()); err != nil {
-		return err
-	}
-	if err := os.CopyFS(maddyconfig.StateDirectory, os.DirFS(filepath.Join(dir, "state"))); err != nil {
-		return err
-	}
-	if err := errors.Join(syncTree(work), os.Rename(work, to), syncTree(maddyconfig.StateDirectory)); err != nil {
-		return err
-	}
-	fmt.Printf("Restored %d messages of %d accounts and %d more files and folders.\n", st.Messages, st.Accounts, len(entries))
-	return nil
-}
-
-// storePath is the folder of the configuration's storage.maildrop.
-func storePath(f *config.File) (string, error) {
-	for _, n := range f.Nodes {
-		if n.Name != "storage.maildrop" {
-			continue
-		}
-		path := mailstore.DefaultPath
-		for _, d := range n.Children {
-			if d.Name == "path" && len(d.Args) == 1 {
-				path = d.Args[0]
-			}
-		}
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(maddyconfig.StateDirectory, path)
-		}
-		return path, nil
-	}
-	return "", errors.New("the configuration has no block storage.maildrop")
-}
-
-// syncTree makes what was written below dir stay.
-func syncTree(dir string) error {
-	return filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
-		if err != nil || !e.IsDir() && !e.Type().IsRegular() {
-			return err
-		}
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		return errors.Join(f.Sync(), f.Close())
-	})
-}
-
-// startDir is the folder that the command was called in: reading the
-// configuration changes to the state directory.
-var startDir, startDirErr = os.Getwd()
-
-func invocationPath(path string) (string, error) {
-	if filepath.IsAbs(path) {
-		return path, nil
-	}
-	return filepath.Join(startDir, path), startDirErr
 }

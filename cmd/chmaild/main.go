@@ -5,10 +5,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -38,8 +41,10 @@ func main() {
 		},
 		Commands: []*cli.Command{
 			runCommand, demoCommand, quickstartCommand, checkCommand,
-			userCommand, storeCommand, backupCommand, restoreCommand, grantsCommand, hostsCommand, whoCommand, exportCommand, eraseCommand, versionCommand,
+			userCommand, storeCommand, backupCommand, restoreCommand,
+			grantsCommand, hostsCommand, whoCommand, exportCommand, eraseCommand, versionCommand,
 		},
+		Before: prepare,
 		CommandNotFound: func(c *cli.Context, name string) {
 			fmt.Fprintf(os.Stderr, "chmaild: there is no command %q: `chmaild --help` lists them\n", name)
 			os.Exit(2)
@@ -49,11 +54,23 @@ func main() {
 	if err := app.Run(os.Args); err != nil {
 		fmt.Fprintln(os.Stderr, "chmaild:", err)
 		code := 1
-		if exit, ok := err.(cli.ExitCoder); ok {
+		if exit := cli.ExitCoder(nil); errors.As(err, &exit) {
 			code = exit.ExitCode()
 		}
 		os.Exit(code)
 	}
+}
+
+// prepare comes before every command. What a command writes is readable by its
+// user alone. Reading the configuration changes to the state directory, so that
+// its own path must be absolute.
+func prepare(c *cli.Context) error {
+	syscall.Umask(0o077)
+	path, err := filepath.Abs(c.Path("config"))
+	if err != nil {
+		return fmt.Errorf("finding the configuration: %w", err)
+	}
+	return c.Set("config", path)
 }
 
 var versionCommand = &cli.Command{

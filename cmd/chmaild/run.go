@@ -9,12 +9,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
-	"github.com/foxcpp/maddy"
 	"github.com/urfave/cli/v2"
 
 	"github.com/chmail/chmail/config"
 	"github.com/chmail/chmail/demo"
+	"github.com/chmail/chmail/modules"
 )
 
 var jsonFlag = &cli.BoolFlag{Name: "json", Usage: "print JSON"}
@@ -45,10 +46,16 @@ var demoCommand = &cli.Command{
 	Flags: []cli.Flag{
 		&cli.PathFlag{Name: "state", Usage: "`DIR` that keeps accounts, mail and conversations", Value: "demo-state"},
 		&cli.BoolFlag{Name: "json", Usage: "print one line of JSON when everything listens"},
-		&cli.IntFlag{Name: "base-port", Usage: "listen on ports counted from `N`; 0: the system picks", Value: demo.DefaultPorts, DefaultText: "8080, 1587, 1025, 1110, 1143, 9749"},
+		&cli.IntFlag{
+			Name: "base-port", Usage: "listen on ports counted from `N`; 0: the system picks",
+			Value: demo.DefaultPorts, DefaultText: "8080, 1587, 1025, 1110, 1143, 9749",
+		},
 		&cli.StringFlag{Name: "presence", Usage: "`URL` of a redis-server", DefaultText: "in process"},
 		&cli.StringFlag{Name: "database", Usage: "`URL` of a PostgreSQL database", DefaultText: "SQLite"},
-		&cli.StringSliceFlag{Name: "log", Usage: "where the log goes: stderr, syslog, off or a `FILE`", DefaultText: "chmaild.log in the state folder"},
+		&cli.StringSliceFlag{
+			Name: "log", Usage: "where the log goes: stderr, syslog, off or a `FILE`",
+			DefaultText: "chmaild.log in the state folder",
+		},
 	},
 	Action: func(c *cli.Context) error {
 		if err := noArgs(c); err != nil {
@@ -65,6 +72,7 @@ var demoCommand = &cli.Command{
 		if err != nil {
 			return err
 		}
+		defer d.Close()
 		if err := c.Set("config", d.Config); err != nil {
 			return err
 		}
@@ -95,7 +103,7 @@ func serve(c *cli.Context) error {
 	if err := f.RemoveStaleSockets(); err != nil {
 		return err
 	}
-	return maddy.Run(c)
+	return modules.Run(f, c.StringSlice("log"))
 }
 
 // announce says where everything is, once it listens.
@@ -138,12 +146,15 @@ var quickstartCommand = &cli.Command{
 		}
 		s.Web = "https://" + s.Host
 		path := c.Path("config")
+		// The server's own user reads it, whoever writes it.
+		syscall.Umask(0o022)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return fmt.Errorf("writing the configuration: %w", err)
 		}
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 		if errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("%s is there already: move it away, or name another file: chmaild --config FILE quickstart %s", path, s.Domain)
+			return fmt.Errorf("%s is there already: move it away, or name another file: "+
+				"chmaild --config FILE quickstart %s", path, s.Domain)
 		}
 		if err != nil {
 			return fmt.Errorf("writing the configuration: %w", err)
@@ -151,7 +162,8 @@ var quickstartCommand = &cli.Command{
 		if err := errors.Join(config.Template(f, s), f.Close()); err != nil {
 			return err
 		}
-		fmt.Printf("Wrote %s.\n\nNext: put the certificate of %s into %s and %s,\nthen: chmaild check && chmaild user add you@%s\n\n%s",
+		fmt.Printf("Wrote %s.\n\nNext: put the certificate of %s into %s and %s,\n"+
+			"then: chmaild check && chmaild user add you@%s\n\n%s",
 			path, s.Host, s.Cert, s.Key, s.Domain, config.Records(s))
 		return nil
 	},
@@ -161,21 +173,29 @@ var checkCommand = &cli.Command{
 	Name:  "check",
 	Usage: "check the configuration without running the server",
 	Action: func(c *cli.Context) error {
+		if err := noArgs(c); err != nil {
+			return err
+		}
 		f, err := config.Read(c.Path("config"))
 		if err != nil {
 			return err
 		}
-		if err := f.Try(); err != nil {
+		beside, err := modules.Check(c.Context, f)
+		if err != nil {
 			return err
 		}
 		fmt.Printf("%s: well\n", f.Path)
+		if beside {
+			fmt.Println("A server runs and has the mail and the rooms open, so that they were not.")
+		}
 		return nil
 	},
 }
 
 func noArgs(c *cli.Context) error {
 	if c.NArg() > 0 {
-		return cli.Exit(fmt.Sprintf("%s takes no argument %q: `chmaild %s --help` lists its options", c.Command.Name, c.Args().First(), c.Command.Name), 2)
+		return cli.Exit(fmt.Sprintf("%s takes no argument %q: `chmaild %[1]s --help` lists its options",
+			c.Command.Name, c.Args().First()), 2)
 	}
 	return nil
 }

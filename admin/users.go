@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// maxPassword is the octets of a password that bcrypt tells apart.
+const maxPassword = 72
+
+// CheckPassword says why a password cannot be one.
+func CheckPassword(password string) error {
+	switch {
+	case password == "":
+		return errors.New("no password was given: type it, or pass it on standard input")
+	case len(password) > maxPassword:
+		return fmt.Errorf("the password is longer than %d octets, more than bcrypt tells apart: choose a shorter one",
+			maxPassword)
+	}
+	return nil
+}
+
+// Logins implements Users.
+func (o *Owner) Logins(context.Context) ([]string, error) {
+	users, err := o.Parts.Accounts(o.Choice.Auth)
+	if err != nil {
+		return nil, err
+	}
+	logins, err := users.ListUsers()
+	slices.Sort(logins)
+	return notNil(logins), err
+}
+
+// MayAdd implements Users.
+func (o *Owner) MayAdd(ctx context.Context, login string) error {
+	i := strings.LastIndexByte(login, '@')
+	if i < 1 || i == len(login)-1 {
+		return fmt.Errorf("%q is not a login: a login is a mail address, like you@mall.example", login)
+	}
+	if domain := strings.ToLower(login[i+1:]); len(o.Domains) > 0 && !slices.Contains(o.Domains, domain) {
+		return fmt.Errorf("%s is not a domain of this server, which serves %s: name it in the configuration first",
+			domain, strings.Join(o.Domains, ", "))
+	}
+	there, err := o.has(ctx, login)
+	if err == nil && there {
+		err = fmt.Errorf("%s is there already: `chmaild user passwd %[1]s` changes the password", login)
+	}
+	return err
+}
+
+func (o *Owner) has(ctx context.Context, login string) (bool, error) {
+	logins, err := o.Logins(ctx)
+	return slices.Contains(logins, strings.ToLower(login)), err
+}
+
+// AddUser implements Users.
+func (o *Owner) AddUser(ctx context.Context, login, password string) error {
+	if err := errors.Join(o.MayAdd(ctx, login), CheckPassword(password)); err != nil {
+		return err
+	}
+	users, err := o.Parts.Accounts(o.Choice.Auth)
+	if err != nil {
+		return err
+	}
+	mail, err := o.Parts.Mailboxes(o.Choice.Storage)
+	if err != nil {
+		return err
+	}
+	boxes, err := mail.ListIMAPAccts()
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(boxes, strings.ToLower(login)) {
+		if err := mail.CreateIMAPAcct(login); err != nil {
+			return fmt.Errorf("making the mailbox: %w", err)
+		}
+	}
+	return users.CreateUser(login, password)
+}
+
+// existing are the passwords and mailboxes, if there is such an account.
+func (o *Owner) existing(ctx context.Context, login string) (Accounts, Mailboxes, error) {
+	there, err := o.has(ctx, login)
+	if err == nil && !there {
+		err = fmt.Errorf("there is no account %s: `chmaild user list` lists them", login)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	users, err := o.Parts.Accounts(o.Choice.Auth)
+	if err != nil {
+		return nil, nil, err
+	}
+	mail, err := o.Parts.Mailboxes(o.Choice.Storage)
+	return users, mail, err
+}
+
+// SetPassword implements Users.
+func (o *Owner) SetPassword(ctx context.Context, login, password string) error {
+	users, _, err := o.existing(ctx, login)
+	if err != nil {
+		return err
+	}
+	if err := CheckPassword(password); err != nil {
+		return err
+	}
+	if err := users.SetUserPassword(login, password); err != nil {
+		return err
+	}
+	return o.signOut(ctx, login)
+}
+
+// RemoveUser implements Users.
+func (o *Owner) RemoveUser(ctx context.Context, login string) error {
+	users, mail, err := o.existing(ctx, login)
+	if err != nil {
+		return err
+	}
+	if err := users.DeleteUser(login); err != nil {
+		return err
+	}
+	return errors.Join(o.signOut(ctx, login), mail.DeleteIMAPAcct(login))
+}
+
+// signOut ends the login's sessions everywhere.
+func (o *Owner) signOut(ctx context.Context, login string) error {
+	var failed []error
+	for _, s := range o.Parts.Sessions() {
+		failed = append(failed, s.SignOut(ctx, strings.ToLower(login)))
+	}
+	if err := errors.Join(failed...); err != nil {
+		return fmt.Errorf("ending the sessions of %s: %w", login, err)
+	}
+	return nil
+}

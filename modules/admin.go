@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package modules
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"github.com/foxcpp/maddy"
+	maddyconfig "github.com/foxcpp/maddy/framework/config"
+	"github.com/foxcpp/maddy/framework/hooks"
+	"github.com/foxcpp/maddy/framework/module"
+
+	"github.com/chmail/chmail/admin"
+	"github.com/chmail/chmail/config"
+	"github.com/chmail/chmail/mailstore"
+	"github.com/chmail/chmail/presence"
+)
+
+// adminSocket is where the server answers commands.
+func adminSocket() string { return filepath.Join(maddyconfig.RuntimeDirectory, admin.SocketName) }
+
+// Administer calls do with the server that runs, or, while none runs, with the
+// files of the configuration's blocks.
+func Administer(ctx context.Context, f *config.File, choice admin.Choice, do func(admin.Admin) error) error {
+	mods, err := f.Admin()
+	if err != nil {
+		return err
+	}
+	client, claim, err := admin.Connect(ctx, adminSocket(), maddyconfig.StateDirectory, choice)
+	if err != nil {
+		return err
+	}
+	if client != nil {
+		defer client.Close()
+		return do(client)
+	}
+	defer claim.Close()
+	defer hooks.RunHooks(hooks.EventShutdown)
+	p := &parts{mods: mods}
+	defer p.close()
+	return do(admin.NewOwner(p.options(f, choice)))
+}
+
+// Check opens every block that is not an endpoint, as the server would, and
+// closes it again. Nothing listens. Beside a server that runs, what keeps files
+// is not opened, and beside is true.
+func Check(ctx context.Context, f *config.File) (beside bool, err error) {
+	mods, err := f.Admin()
+	if err != nil {
+		return false, err
+	}
+	client, claim, err := admin.Connect(ctx, adminSocket(), maddyconfig.StateDirectory, admin.Choice{})
+	if err != nil {
+		return false, err
+	}
+	if client != nil {
+		defer client.Close()
+		opensNothing = true
+	} else {
+		defer claim.Close()
+	}
+	defer hooks.RunHooks(hooks.EventShutdown)
+	for _, m := range mods {
+		if _, err := module.GetInstance(m.Instance.InstanceName()); err != nil {
+			return opensNothing, err
+		}
+	}
+	return opensNothing, nil
+}
+
+// opensNothing: blocks are only read, since another process has the files. It
+// is set before the first block is.
+var opensNothing bool
+
+// Restore puts a backup into the places that the configuration names.
+func Restore(ctx context.Context, f *config.File, dir string) (admin.Restored, error) {
+	if _, err := f.Admin(); err != nil { // sets the state directory, opens nothing
+		return admin.Restored{}, err
+	}
+	mail, there := f.Folder("storage.maildrop", "path", mailstore.DefaultPath)
+	if !there {
+		return admin.Restored{}, errors.New("the configuration has no block storage.maildrop")
+	}
+	client, claim, err := admin.Connect(ctx, adminSocket(), maddyconfig.StateDirectory, admin.Choice{})
+	if err != nil {
+		return admin.Restored{}, err
+	}
+	if client != nil {
+		client.Close()
+		return admin.Restored{}, errors.New("a server runs: end it first, and move away what it left")
+	}
+	defer claim.Close()
+	return admin.Restore(dir, admin.Places{State: maddyconfig.StateDirectory, Mail: mail, Files: filesFolder(f)})
+}
+
+// filesFolder is the folder of the conversations' files; empty: none are kept.
+func filesFolder(f *config.File) string {
+	path, there := f.Folder("chat.relay", "files", defaultFiles)
+	if !there || filepath.Base(path) == "off" {
+		return ""
+	}
+	return path
+}
+
+// parts are a configuration's blocks, as commands need them.
+type parts struct {
+	endpoints, mods []maddy.ModInfo    // no endpoints: no server runs
+	reader          presence.Directory // opened for a command
+}
+
+var (
+	_ admin.Parts    = (*parts)(nil)
+	_ admin.Sessions = (*Rooms)(nil)
+	_ admin.Sessions = (*Relay)(nil)
+)
+
+func (p *parts) options(f *config.File, choice admin.Choice) admin.Options {
+	return admin.Options{Parts: p, Choice: choice, State: maddyconfig.StateDirectory, Config: f.Path,
+		Files: filesFolder(f), Domains: f.Domains()}
+}
+
+// Accounts implements admin.Parts.
+func (p *parts) Accounts(name string) (admin.Accounts, error) {
+	users, err := config.One[module.PlainUserDB](p.mods, name, "block that keeps accounts (auth.pass_table)")
+	if err != nil {
+		return nil, err
+	}
+	return users, nil
+}
+
+// Mailboxes implements admin.Parts.
+func (p *parts) Mailboxes(name string) (admin.Mailboxes, error) {
+	mail, err := config.One[module.ManageableStorage](p.mods, name, "block that keeps mail (storage.maildrop)")
+	if err != nil {
+		return nil, err
+	}
+	return mail, nil
+}
+
+// Mail implements admin.Parts.
+func (p *parts) Mail(name string) (admin.Mail, error) {
+	mail, err := config.One[*Maildrop](p.mods, name, "block storage.maildrop")
+	if err != nil {
+		return nil, err
+	}
+	return mail.store, nil
+}
+
+// Rooms implements admin.Parts.
+func (p *parts) Rooms() (admin.Rooms, error) {
+	rooms, err := config.One[*Rooms](p.mods, "", "block that keeps the conversations (chat.rooms)")
+	if err != nil {
+		return nil, err
+	}
+	return rooms.Store, nil
+}
+
+// Presence implements admin.Parts.
+func (p *parts) Presence() (admin.Presence, error) {
+	m, err := config.One[*Presence](p.mods, "", "presence block (presence.local or presence.redis)")
+	if err != nil {
+		return nil, err
+	}
+	if m.Directory != nil {
+		return m, nil
+	}
+	if p.reader == nil {
+		if p.reader, err = m.OpenForReading(); err != nil {
+			return nil, err
+		}
+	}
+	return p.reader, nil
+}
+
+// Sessions implements admin.Parts: what has a method SignOut.
+func (p *parts) Sessions() []admin.Sessions {
+	var list []admin.Sessions
+	for _, e := range p.endpoints {
+		if s, ok := e.Instance.(admin.Sessions); ok {
+			list = append(list, s)
+		}
+	}
+	for _, m := range p.mods {
+		if _, ok := m.Instance.(admin.Sessions); !ok {
+			continue
+		}
+		if inst, err := module.GetInstance(m.Instance.InstanceName()); err == nil {
+			list = append(list, inst.(admin.Sessions))
+		} else {
+			list = append(list, unopened{err})
+		}
+	}
+	return list
+}
+
+// unopened is a block that could not be opened.
+type unopened struct{ err error }
+
+// SignOut implements admin.Sessions.
+func (u unopened) SignOut(context.Context, string) error { return u.err }
+
+func (p *parts) close() {
+	if p.reader != nil {
+		_ = p.reader.Close() // it was only read
+	}
+}

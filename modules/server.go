@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package modules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/foxcpp/maddy"
+	maddyconfig "github.com/foxcpp/maddy/framework/config"
+	"github.com/foxcpp/maddy/framework/hooks"
+	"github.com/foxcpp/maddy/framework/log"
+	"github.com/foxcpp/maddy/framework/module"
+
+	"github.com/chmail/chmail/admin"
+	"github.com/chmail/chmail/config"
+)
+
+// Run runs the server of a configuration until a signal ends it, as `maddy run`
+// does. Besides, it has the state directory for itself, and answers commands
+// from before it says that it is ready until it ends. logTo is where the log
+// goes, unless the configuration says so.
+func Run(f *config.File, logTo []string) (err error) {
+	defer func() {
+		if err != nil {
+			tellSystemd("STATUS=" + strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
+	}()
+	if log.DefaultLogger.Out, err = maddy.LogOutputOption(logTo); err != nil {
+		return err
+	}
+	defer func() { log.DefaultLogger.Out.Close() }()
+	globals, blocks, err := maddy.ReadGlobals(f.Nodes)
+	if err != nil {
+		return err
+	}
+	for _, n := range f.Nodes {
+		if n.Name == "log" {
+			logTo = n.Args
+		}
+	}
+	hooks.AddHook(hooks.EventLogRotate, func() { reopenLog(logTo) })
+	if err := maddy.InitDirs(); err != nil {
+		return err
+	}
+	claim, err := admin.Claim(context.Background(), maddyconfig.StateDirectory, 0)
+	if errors.Is(err, admin.ErrClaimed) {
+		log.Printf("%v: waiting for it", err)
+		claim, err = admin.Claim(context.Background(), maddyconfig.StateDirectory, admin.Patience)
+	}
+	if err != nil {
+		return err
+	}
+	defer claim.Close()
+	endpoints, mods, err := maddy.RegisterModules(globals, blocks)
+	if err != nil {
+		return err
+	}
+	if err := start(globals, endpoints, mods); err != nil {
+		return err
+	}
+	p := &parts{endpoints: endpoints, mods: mods}
+	answers, err := admin.Serve(adminSocket(), admin.NewOwner(p.options(f, admin.Choice{})),
+		slog.New(&logHandler{out: log.Logger{Name: "admin", Debug: log.DefaultLogger.Debug}}))
+	if err != nil {
+		return err
+	}
+	// The last hook is the first to run: commands end before what they work on.
+	hooks.AddHook(hooks.EventShutdown, func() {
+		if err := answers.Close(); err != nil {
+			log.Printf("ending the commands that run: %v", err)
+		}
+	})
+	tellSystemd("READY=1\nSTATUS=Listening for incoming connections...")
+	waitForEnd()
+	tellSystemd("STOPPING=1\nSTATUS=Waiting for running transactions to complete...")
+	hooks.RunHooks(hooks.EventShutdown)
+	return nil
+}
+
+// start starts the endpoints, and with each what it refers to.
+func start(globals map[string]any, endpoints, mods []maddy.ModInfo) error {
+	for _, e := range endpoints {
+		if err := e.Instance.Init(maddyconfig.NewMap(globals, e.Cfg)); err != nil {
+			return err
+		}
+		closer, ok := e.Instance.(io.Closer)
+		if !ok {
+			continue
+		}
+		hooks.AddHook(hooks.EventShutdown, func() {
+			if err := closer.Close(); err != nil {
+				log.Printf("closing %s: %v", e.Instance.Name(), err)
+			}
+		})
+	}
+	for _, m := range mods {
+		if !module.Initialized[m.Instance.InstanceName()] {
+			return fmt.Errorf("Unused configuration block at %s:%d - %s (%s)", //nolint:staticcheck // as maddy says it
+				m.Cfg.File, m.Cfg.Line, m.Instance.InstanceName(), m.Instance.Name())
+		}
+	}
+	return nil
+}
+
+// waitForEnd obeys signals until one ends the server; the next one ends it at once.
+func waitForEnd() {
+	signals := make(chan os.Signal, 5)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	for s := range signals {
+		event, status := hooks.EventLogRotate, "Reopening logs..."
+		switch s {
+		case syscall.SIGUSR1:
+		case syscall.SIGUSR2:
+			event, status = hooks.EventReload, "Reloading state..."
+		default:
+			log.Printf("signal received (%v), next signal will force immediate shutdown.", s)
+			go func() { // ends with the process
+				for s := range signals {
+					if s != syscall.SIGUSR1 && s != syscall.SIGUSR2 {
+						log.Printf("forced shutdown due to signal (%v)!", s)
+						os.Exit(1)
+					}
+				}
+			}()
+			return
+		}
+		log.Printf("signal received (%v): %s", s, status)
+		tellSystemd("RELOADING=1\nSTATUS=" + status)
+		hooks.RunHooks(event)
+		tellSystemd("READY=1\nSTATUS=Listening for incoming connections...")
+	}
+}
+
+// reopenLog writes to new files where the old ones were moved away.
+func reopenLog(to []string) {
+	out, err := maddy.LogOutputOption(to)
+	if err != nil {
+		log.Printf("reopening the log: %v", err)
+		return
+	}
+	old := log.DefaultLogger.Out
+	log.DefaultLogger.Out = out
+	old.Close()
+}
+
+// tellSystemd tells the service manager that started the process, if one did
+// (sd_notify(3)).
+func tellSystemd(state string) {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	conn, err := net.Dial("unixgram", path) // a leading @ is an abstract name, as there
+	if err == nil {
+		_, err = io.WriteString(conn, state)
+		err = errors.Join(err, conn.Close())
+	}
+	if err != nil {
+		log.Printf("telling systemd: %v", err)
+	}
+}
