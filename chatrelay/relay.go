@@ -103,7 +103,7 @@ type Options struct {
 	Silence time.Duration // or nothing was said for so long; 0: chat.Silence
 	// UsualTranscript is what a member wants of all rooms, where they have said
 	// nothing in one; may be nil.
-	UsualTranscript func(ctx context.Context, login string) (w chat.TranscriptWish, known bool)
+	UsualTranscript func(ctx context.Context, login string) (w chat.TranscriptPreference, known bool)
 }
 
 // Relay is the relay of one host. Its methods may be called at the same time.

@@ -18,10 +18,10 @@ const (
 	stretchLooked   = 1000             // messages among which the beginning of a stretch is looked for
 )
 
-// SetWish stores a participant's wish. Who wishes anew gets the stretch of talk
+// SetTranscriptPreference stores a participant's wish. Who wishes anew gets the stretch of talk
 // that is under way from its beginning. ErrUnknown: not in that room.
 // ErrMoved: home, unless it is empty, is not the room's home any more.
-func (s *Store) SetWish(ctx context.Context, home, roomID string, w chat.TranscriptWish) error {
+func (s *Store) SetTranscriptPreference(ctx context.Context, home, roomID string, w chat.TranscriptPreference) error {
 	err := s.tx(ctx, func(tx querier) error {
 		if err := s.fence(ctx, tx, home, roomID); err != nil {
 			return err
@@ -67,8 +67,8 @@ func stretch(ctx context.Context, q querier, roomID string) (int64, error) {
 	return 0, err
 }
 
-// Wishes returns who of a room has said whether they want transcripts.
-func (s *Store) Wishes(ctx context.Context, roomID string) ([]chat.TranscriptWish, error) {
+// TranscriptPreferences returns who of a room has said whether they want transcripts.
+func (s *Store) TranscriptPreferences(ctx context.Context, roomID string) ([]chat.TranscriptPreference, error) {
 	list, err := collect(ctx, s.read, scanWish,
 		"SELECT participant, wish, usual, lang, zone, sent FROM transcripts WHERE room = $1 ORDER BY participant LIMIT $2", roomID, maxPage)
 	if err != nil {
@@ -77,7 +77,7 @@ func (s *Store) Wishes(ctx context.Context, roomID string) ([]chat.TranscriptWis
 	return list, nil
 }
 
-func scanWish(rows *sql.Rows) (w chat.TranscriptWish, err error) {
+func scanWish(rows *sql.Rows) (w chat.TranscriptPreference, err error) {
 	err = rows.Scan(&w.Participant, &w.On, &w.Usual, &w.Lang, &w.Zone, &w.Sent)
 	return w, err
 }
@@ -101,7 +101,7 @@ func (s *Store) QuietRooms(ctx context.Context, before time.Time) ([]string, err
 // last, and reserves them: of several relays one gets each. What SentTranscript
 // does not settle can be taken again after ten minutes. While another living
 // relay is the room's home there is nothing to take.
-func (s *Store) TakeTranscripts(ctx context.Context, relay, roomID string) (list []chat.TranscriptWish, last int64, err error) {
+func (s *Store) TakeTranscripts(ctx context.Context, relay, roomID string) (list []chat.TranscriptPreference, last int64, err error) {
 	err = s.tx(ctx, func(tx querier) error {
 		err := tx.QueryRowContext(ctx, "SELECT r.next - 1 FROM rooms r WHERE r.id = $1 AND (r.home IN ('', $2) OR $2 = ''"+
 			" OR NOT EXISTS (SELECT 1 FROM relays l WHERE l.name = r.home AND "+s.alive()+"))"+s.forUpdate, roomID, relay).Scan(&last)
