@@ -228,7 +228,8 @@ func (r *Relay) lastAlarm(roomID, but string, caller, callee int64) (at time.Tim
 	defer cancel()
 	past, err := r.opt.Rooms.Attempts(ctx, roomID, lookBack)
 	for _, a := range past {
-		if a.ID != but && !claimed(a) && a.Caller == caller && a.Callee == callee && time.Since(a.Mailed) < collapse && a.Mailed.After(at) {
+		if a.ID != but && !claimed(a) && a.Caller == caller && a.Callee == callee &&
+			time.Since(a.Mailed) < collapse && a.Mailed.After(at) {
 			at = a.Mailed
 		}
 	}

@@ -211,7 +211,8 @@ func (r *Relay) respond(ctx context.Context, d *device, f *frame.Frame) {
 	by, elsewhere := r.rung[f.AttemptID]
 	r.mu.Unlock()
 	if elsewhere {
-		r.publish(by.relay, note{T: noteRespond, Login: d.Login, Attempt: f.AttemptID, Device: d.ID, Code: code, Words: words})
+		r.publish(by.relay, note{T: noteRespond, Login: d.Login, Attempt: f.AttemptID,
+			Device: d.ID, Code: code, Words: words})
 		return
 	}
 	waiting, err := r.opt.Rooms.WaitingFor(ctx, d.Login)

@@ -92,7 +92,8 @@ func (r *Relay) enter(ctx context.Context, id string) (*liveRoom, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &liveRoom{r: r, id: id, info: info, last: info.Next - 1, seen: seen, transcripts: transcripts, sessions: map[*session]bool{}, early: map[int64]chat.Message{}}
+	h := &liveRoom{r: r, id: id, info: info, last: info.Next - 1, seen: seen, transcripts: transcripts,
+		sessions: map[*session]bool{}, early: map[int64]chat.Message{}}
 	latest, err := r.opt.Rooms.Attempts(ctx, id, 1)
 	if err != nil {
 		return nil, err
@@ -227,7 +228,8 @@ func (h *liveRoom) welcome(s *session) *frame.Frame {
 	h.refresh(s.me)
 	now := time.Now().UTC()
 	f := &frame.Frame{T: frame.TWelcome, Room: h.id, Epoch: h.info.Epoch, Me: s.me, Subject: h.info.Subject,
-		People: chat.Listed(h.info.Participants, s.me), Here: append(h.here(), s.me), SeenBy: maps.Clone(h.seen), At: &now,
+		People: chat.Listed(h.info.Participants, s.me), Here: append(h.here(), s.me),
+		SeenBy: maps.Clone(h.seen), At: &now,
 		Carrier: s.conn.Carrier(), Port: s.conn.Port(), Ticket: s.pass(now), Peers: h.r.cluster.Sockets(),
 		Transcript: h.transcripts[s.me], MaxFile: h.r.files.MaxFile(), EditFor: int(chat.EditFor / time.Second)}
 	if h.isHere(s.me) {

@@ -74,24 +74,25 @@ var _ Presence = presence.Directory(nil)
 
 // Options are what New needs.
 type Options struct {
-	Host     string                // name of this relay host, as in presence
-	Binds    map[string]netip.Addr // addresses of the granted UDP ports by host name, "" for any other; unspecified: all
-	WebBase  string                // origin of the pages, such as "https://chat.mall.example"
-	Socket   string                // this relay's WebSocket endpoint; empty: that of WebBase
-	Bus      cluster.Bus           // to the relays that share the store; may be nil
-	Presence Presence              // may fail at any time: chats go on
-	Rooms    Store                 // the conversations
-	Mailer   notify.Mailer         // takes the mails that the relay writes
-	Rings    int                   // of an attempt; 0: 3
-	Interval time.Duration         // between them; 0: 10 s
-	PortIdle time.Duration         // a granted port closes after it; 0: 2 min
-	Key      []byte                // 32 octets, of which tickets' and QUIC's keys are derived
-	StateDir string                // keeps the certificates; empty: in memory only
-	BlockUDP bool                  // WebSocket only
-	Groups   map[string][]string   // address → logins that share its rings
-	Push     *notify.PushOptions   // notifications of browsers; nil: none
-	Webhooks []notify.Webhook      // told of alarms
-	Log      *slog.Logger          // nil: nothing is logged
+	Host string // name of this relay host, as in presence
+	// addresses of the granted UDP ports by host name, "" for any other; unspecified: all
+	Binds    map[string]netip.Addr
+	WebBase  string              // origin of the pages, such as "https://chat.mall.example"
+	Socket   string              // this relay's WebSocket endpoint; empty: that of WebBase
+	Bus      cluster.Bus         // to the relays that share the store; may be nil
+	Presence Presence            // may fail at any time: chats go on
+	Rooms    Store               // the conversations
+	Mailer   notify.Mailer       // takes the mails that the relay writes
+	Rings    int                 // of an attempt; 0: 3
+	Interval time.Duration       // between them; 0: 10 s
+	PortIdle time.Duration       // a granted port closes after it; 0: 2 min
+	Key      []byte              // 32 octets, of which tickets' and QUIC's keys are derived
+	StateDir string              // keeps the certificates; empty: in memory only
+	BlockUDP bool                // WebSocket only
+	Groups   map[string][]string // address → logins that share its rings
+	Push     *notify.PushOptions // notifications of browsers; nil: none
+	Webhooks []notify.Webhook    // told of alarms
+	Log      *slog.Logger        // nil: nothing is logged
 
 	Files    string // folder of people's files, shared by relays that share the store; empty: no files
 	MaxFile  int64  // octets of one; 0: 25 MiB

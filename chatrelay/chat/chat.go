@@ -159,7 +159,8 @@ func (f File) Picture() bool { return f.Width > 0 }
 const (
 	KindText = "text" // a person's words
 	KindMail = "mail" // a mail of the thread was sent; Text is its subject
-	KindNote = "note" // the server's own: an attempt's outcome; Text is a key of the message files, see docs/protocol.md
+	// the server's own: an attempt's outcome; Text is a key of the message files, see docs/protocol.md
+	KindNote = "note"
 	KindFile = "file" // a file or a picture; Text is its caption, mostly empty
 
 	// A change has an offset of its own, so that who was away learns of it
