@@ -84,16 +84,18 @@ type Options struct {
 	Base  *url.URL // what people type: "https://chat.mall.example"
 	Relay Relay
 	// Authenticate checks a password; any error refuses.
-	Authenticate   func(ctx context.Context, login, password string) error
-	Normalize      func(login string) (string, error) // before Authenticate; nil: as it is
-	Presence       Presence                           // nil: sign-ins renew nothing
-	Key            []byte                             // 32 octets, kept over restarts: seals sessions and nonces
-	RelayHosts     []string                           // to whose UDP ports a page may connect, besides those of Base's host
-	Guests         bool                               // whether others than a link's recipient may come in as guests
-	TrustedProxies []netip.Prefix                     // whose X-Forwarded-For is believed
-	Landing        func() (json.RawMessage, error)    // the demo's landing page; nil, or a nil result: the production page
-	Assets         fs.FS                              // instead of the embedded ones, for tests
-	Log            *slog.Logger                       // nil: nothing is logged
+	Authenticate func(ctx context.Context, login, password string) error
+	Normalize    func(login string) (string, error) // before Authenticate; nil: as it is
+	Presence     Presence                           // nil: sign-ins renew nothing
+	Key          []byte                             // 32 octets, kept over restarts: seals sessions and nonces
+	// to whose UDP ports a page may connect, besides those of Base's host
+	RelayHosts     []string
+	Guests         bool           // whether others than a link's recipient may come in as guests
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+	// the demo's landing page; nil, or a nil result: the production page
+	Landing func() (json.RawMessage, error)
+	Assets  fs.FS        // instead of the embedded ones, for tests
+	Log     *slog.Logger // nil: nothing is logged
 }
 
 // Server is the front door. Its methods may be called at the same time.
