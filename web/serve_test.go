@@ -31,7 +31,9 @@ func TestServeTLSSpeaksHTTP2(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { // ends with Shutdown
-		done <- s.ServeTLS(l, &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return inner, nil }})
+		done <- s.ServeTLS(l, &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return inner, nil
+		}})
 	}()
 	transport := donor.Client().Transport.(*http.Transport).Clone()
 	transport.ForceAttemptHTTP2 = true
@@ -43,7 +45,8 @@ func TestServeTLSSpeaksHTTP2(t *testing.T) {
 	if res.ProtoMajor != 2 {
 		t.Errorf("it spoke %s", res.Proto)
 	}
-	if _, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}); err == nil {
+	if _, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11,
+		MinVersion: tls.VersionTLS10}); err == nil {
 		t.Error("it spoke TLS 1.1")
 	}
 	transport.CloseIdleConnections()
