@@ -66,7 +66,7 @@ func (h *liveRoom) claimAlarm(c *call) error {
 // alarmLater raises the alarm of a call when another relay's claim is too old.
 func (h *liveRoom) alarmLater(c *call, wait time.Duration) {
 	if !h.hold() {
-		return // unreachable within a step of the room, which holds it
+		return // unreachable: the running function of the room holds it
 	}
 	h.r.owned.Go(func() {
 		defer h.leave()
@@ -113,7 +113,7 @@ func (h *liveRoom) alarm(c *call) {
 		h.r.notifier.CallWebhooks(who, h.pushNote(c, notify.Alarm), caller.Person)
 	}
 	if !h.hold() {
-		return // unreachable within a step of the room, which holds it
+		return // unreachable: the running function of the room holds it
 	}
 	h.r.owned.Go(func() {
 		defer h.leave()

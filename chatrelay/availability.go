@@ -362,7 +362,8 @@ func (r *Relay) recheck(login string, what news) map[string]bool {
 }
 
 // later runs f in a goroutine that the relay waits for when it shuts down,
-// unless it does already. A step of a room may call it.
+// unless the relay is shutting down already. A function in a room's queue may
+// call it.
 func (r *Relay) later(what string, f func()) {
 	if !r.work.enter() {
 		return

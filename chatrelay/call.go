@@ -14,7 +14,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/notify"
 )
 
-// call is an attempt in its live room, whose steps own it.
+// call is an attempt in its live room. Only functions in the room's queue use it.
 type call struct {
 	a       chat.Attempt
 	m       attempt.Attempt

@@ -35,9 +35,9 @@ type MessageStore interface {
 	OnMail(f func(roomID string))
 }
 
-// liveRoom is a live room. Its steps own everything below them: functions that
-// others bring, of which one runs at a time. It lives while it has a user: a
-// connection, a ringing attempt, an alarm on its way.
+// liveRoom is a live room. Only the functions that are posted to jobs use the
+// fields below jobs, and one of these functions runs at a time. The room lives
+// while it has a user: a connection, a ringing attempt or an alarm on its way.
 type liveRoom struct {
 	r     *Relay
 	id    string
@@ -47,7 +47,7 @@ type liveRoom struct {
 
 	info        chat.Info
 	last        int64                  // offset of the newest message that was passed on
-	early       map[int64]chat.Message // committed, while one before them is not known yet; maxFlying a session at most
+	early       map[int64]chat.Message // committed before a message of a lower offset was read; maxFlying a session
 	sessions    map[*session]bool
 	seen        map[int64]int64 // participant ID → offset
 	unsaved     map[int64]int64 // of seen, what is not stored yet

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Package chatrelay is the relay: rooms in which people talk, rings on the
-// devices of whom they want to reach, alarms when nobody answers, and the
-// carriers that bring the frames in.
+// Package chatrelay is the relay: it keeps the live rooms, rings the devices of
+// a person who is called, sends an alarm when nobody answers, and takes the
+// frames that the carriers bring in.
 //
-// A live room runs one step at a time; connections, devices, timers and
-// alarms bring them. A message is first committed by its connection's own
-// goroutine, so that the rooms share commits; the room then reads on from the
-// store in the order of offsets. A frame is encoded once and put into the
-// bounded queue of every connection. docs/protocol.md describes the frames.
+// A live room runs one function at a time. Connections, devices, timers and
+// alarms post these functions to the room's queue. The goroutine of a connection
+// commits a message to the store first, so that the rooms share commits; the
+// room then reads the messages from the store in the order of offsets. A frame
+// is encoded once and put into the bounded queue of every connection.
+// docs/protocol.md describes the frames.
 //
 // Relays that share a PostgreSQL serve each room at one of them (home.go), and
 // tell each other of rings and of who comes and goes (bus.go).
@@ -75,7 +76,8 @@ var _ Presence = presence.Directory(nil)
 // Options are what New needs.
 type Options struct {
 	Host string // name of this relay host, as in presence
-	// addresses of the granted UDP ports by host name, "" for any other; unspecified: all
+	// Binds are the addresses of the granted UDP ports by host name; "" stands
+	// for any other host, and an unspecified address for all addresses.
 	Binds    map[string]netip.Addr
 	WebBase  string              // origin of the pages, such as "https://chat.mall.example"
 	Socket   string              // this relay's WebSocket endpoint; empty: that of WebBase

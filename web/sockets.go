@@ -33,8 +33,8 @@ func (s *Server) chatSocket(w http.ResponseWriter, r *http.Request) {
 	s.socket(w, r, "room", func(ctx context.Context, c carrier.Conn) { s.opts.Relay.ServeRoom(ctx, c) })
 }
 
-// ownPage says whether a page of this front door sent the request, or a program,
-// which names no origin. A proxy may have rewritten Host.
+// ownPage says whether the request comes from a page of this server, or from a
+// program, which names no origin. A proxy may have rewritten Host.
 func (s *Server) ownPage(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	u, err := url.Parse(origin)

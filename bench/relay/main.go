@@ -44,7 +44,7 @@ type settings struct {
 	rounds  int
 	sizes   []int // of rooms
 	idle    int   // connections
-	active  int   // connections that talk
+	active  int   // connections that send messages
 	rate    int   // deliveries a second
 	pace    int   // deliveries a second, for latency
 	span    time.Duration

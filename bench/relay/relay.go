@@ -181,7 +181,7 @@ func (l *relayLine) read(h *heard, ready chan<- error) error {
 	}
 }
 
-// webSocket opens a room over the front door.
+// webSocket opens a room over the WebSocket of the web server.
 func (r *relayServer) webSocket(ctx context.Context, i int, e chatrelay.Entry, h *heard) (line, error) {
 	s, err := dialSocket(ctx, r.addr, "/chat", "c"+strconv.Itoa(i))
 	if err != nil {

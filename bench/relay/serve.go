@@ -46,7 +46,7 @@ type request struct {
 
 type answer struct {
 	Error   string            `json:",omitempty"`
-	Address string            `json:",omitempty"` // of the front door, first line
+	Address string            `json:",omitempty"` // of the web server; in the first line
 	Members []member          `json:",omitempty"`
 	Entries []chatrelay.Entry `json:",omitempty"`
 	Text    string            `json:",omitempty"`

@@ -58,15 +58,16 @@ type Options struct {
 	Self   chat.Relay    // this host: Name, Origin, Socket
 	Store  Store         // nil: this host has the rooms for itself
 	Bus    Bus           // nil: there are no letters
-	Vacant time.Duration // a room in which nobody is any more is left after it
+	Vacant time.Duration // this host gives an empty room up after it
 	InUse  func(roomID string) bool
-	// takes a letter; letters of one key come one after the other
+	// Receive takes a letter. Letters of one key come one after the other.
 	Receive func(from, key string, body []byte)
 	Answer  func(ctx context.Context, from string, body []byte) any // to a letter that asks
-	// is called after every heartbeat that went well, and may be slow
+	// Tend is called after every successful heartbeat, and may be slow.
 	Tend   func()
 	Fenced func() // another host may take the rooms of this one
-	// heartbeats go well again; rooms may have been taken
+	// Rejoined is called when heartbeats succeed again. Other hosts may have taken
+	// rooms meanwhile.
 	Rejoined func()
 	Log      *slog.Logger
 }

@@ -123,7 +123,7 @@ type Frame struct {
 	Status    *Status            `json:"status,omitempty"`     // welcome, status
 	Carrier   string             `json:"carrier,omitempty"`    // welcome: "webtransport", "quic" or "websocket"
 	Port      int                `json:"port,omitempty"`       // welcome: UDP port in use; 0 on WebSocket
-	// welcome, ticket: WebSocket endpoints of the other relays
+	// Peers, in welcome and ticket, are the WebSocket endpoints of the other relays.
 	Peers     []string   `json:"peers,omitempty"`
 	Endpoints []Endpoint `json:"endpoints,omitempty"` // moved
 
@@ -154,7 +154,8 @@ type Attempt struct {
 	On      bool      `json:"on"`                // the callee's computer is on
 	Devices []string  `json:"devices,omitempty"` // rung now: "desk", "agent"
 	Started time.Time `json:"started"`
-	// why it does not ring: Off, DND, Quiet or Busy; empty: it does, or rang in vain
+	// Why says why it does not ring: Off, DND, Quiet or Busy. It is empty when it
+	// rings, or has rung and nobody answered.
 	Why    string     `json:"why,omitempty"`
 	Busy   bool       `json:"busy,omitempty"`   // the callee is in another chat, and is rung there
 	By     int64      `json:"by,omitempty"`     // answered: participant who did, of a group
@@ -217,7 +218,7 @@ func Ack(id string, offset int64, at time.Time) []byte {
 
 // Decode reads one frame from a client. It errs on anything that is not a
 // JSON object in valid UTF-8 with a type; unknown fields are ignored, so that
-// a newer client can talk to an older relay.
+// a newer client can use an older relay.
 func Decode(b []byte) (*Frame, error) {
 	if !utf8.Valid(b) {
 		return nil, fmt.Errorf("decoding a frame: not UTF-8")

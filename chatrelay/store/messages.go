@@ -38,8 +38,9 @@ func (s *Store) Append(ctx context.Context, home, roomID string, m chat.Message)
 // it must be quick, and must not wait for anything, the store least of all; it
 // is called before AppendThen returns when the message cannot be queued.
 // Messages of one caller are committed, and told, in the order of the calls.
-// When ctx ends before a message's turn the message is not stored: whoever is
-// told that one failed keeps later ones from overtaking it by ending their ctx.
+// A message whose ctx ends before the writer comes to it is not stored. A caller
+// that is told of a failed message ends the ctx of the later ones, so that none of
+// them is stored before it.
 func (s *Store) AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error)) {
 	ready, err := ready(m)
 	if err != nil {

@@ -15,12 +15,14 @@ import (
 const (
 	transcriptLease = 10 * time.Minute // a relay that sends a transcript may take so long; then another one may
 	maxWish         = 64               // octets of a language or a zone
-	stretchLooked   = 1000             // messages among which the beginning of a stretch is looked for
+	stretchLooked   = 1000             // the most messages that stretch reads
 )
 
-// SetWish stores a participant's wish. Who wishes anew gets the stretch of talk
-// that is under way from its beginning. ErrUnknown: not in that room.
-// ErrMoved: home, unless it is empty, is not the room's home any more.
+// SetWish stores whether a participant wants transcripts by mail. The first
+// transcript of a participant who asks for them anew begins with the current part
+// of the conversation: the messages since the last pause of chat.Silence.
+// ErrUnknown: the participant is not in that room. ErrMoved: home, unless it is
+// empty, is not the room's home any more.
 func (s *Store) SetWish(ctx context.Context, home, roomID string, w chat.TranscriptWish) error {
 	err := s.tx(ctx, func(tx querier) error {
 		if err := s.fence(ctx, tx, home, roomID); err != nil {
@@ -48,7 +50,8 @@ func (s *Store) SetWish(ctx context.Context, home, roomID string, w chat.Transcr
 	return nil
 }
 
-// stretch returns the offset before the stretch of talk that is under way.
+// stretch returns the offset before the current part of the conversation, which
+// begins after the last pause of chat.Silence.
 func stretch(ctx context.Context, q querier, roomID string) (int64, error) {
 	list, err := collect(ctx, q, func(rows *sql.Rows) (m chat.Message, err error) {
 		var at int64

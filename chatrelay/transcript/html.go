@@ -137,7 +137,7 @@ func (r *reader) start(t html.Token) (stop bool) {
 		}
 	}
 	switch {
-	// 0: Office's own, as <o:p/>
+	// A tag of Microsoft Office, such as <o:p/>, has no atom.
 	case slices.Contains(void, name), t.Type == html.SelfClosingTagToken && t.DataAtom == 0:
 		return false
 	case len(r.open) >= maxOpen:
