@@ -131,7 +131,8 @@ func TestSlowReader(t *testing.T) {
 				for p := range 8 {
 					wg.Go(func() {
 						for i := range carrier.QueueFrames / 8 {
-							m := chat.Message{ID: fmt.Sprint(n, p, i), Kind: chat.KindNote, Text: strings.Repeat("x", 4000)}
+							m := chat.Message{ID: fmt.Sprint(n, p, i), Kind: chat.KindNote,
+								Text: strings.Repeat("x", 4000)}
 							if _, err := w.rooms.Append(ctx, "", w.room, m); err != nil {
 								t.Error(err)
 							}
@@ -176,7 +177,9 @@ func TestSlowReader(t *testing.T) {
 			alive.Wait()
 			kim = come(frame.Frame{Epoch: epoch, After: last})
 			for last < n+1 {
-				f := kim.until("a message", func(f *frame.Frame) bool { return f.T == frame.TMsg || f.T == frame.TReset })
+				f := kim.until("a message", func(f *frame.Frame) bool {
+					return f.T == frame.TMsg || f.T == frame.TReset
+				})
 				if f.T == frame.TReset || f.Msg.Offset != last+1 {
 					t.Fatalf("%s, %+v after offset %d", f.T, f.Msg, last)
 				}

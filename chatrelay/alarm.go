@@ -66,7 +66,7 @@ func (h *liveRoom) claimAlarm(c *call) error {
 // alarmLater raises the alarm of a call when another relay's claim is too old.
 func (h *liveRoom) alarmLater(c *call, wait time.Duration) {
 	if !h.hold() {
-		return // unreachable within a step of the room, which holds it
+		return // unreachable: the running function of the room holds it
 	}
 	h.r.owned.Go(func() {
 		defer h.leave()
@@ -113,7 +113,7 @@ func (h *liveRoom) alarm(c *call) {
 		h.r.notifier.CallWebhooks(who, h.pushNote(c, notify.Alarm), caller.Person)
 	}
 	if !h.hold() {
-		return // unreachable within a step of the room, which holds it
+		return // unreachable: the running function of the room holds it
 	}
 	h.r.owned.Go(func() {
 		defer h.leave()
@@ -228,7 +228,8 @@ func (r *Relay) lastAlarm(roomID, but string, caller, callee int64) (at time.Tim
 	defer cancel()
 	past, err := r.opt.Rooms.Attempts(ctx, roomID, lookBack)
 	for _, a := range past {
-		if a.ID != but && !claimed(a) && a.Caller == caller && a.Callee == callee && time.Since(a.Mailed) < collapse && a.Mailed.After(at) {
+		if a.ID != but && !claimed(a) && a.Caller == caller && a.Callee == callee &&
+			time.Since(a.Mailed) < collapse && a.Mailed.After(at) {
 			at = a.Mailed
 		}
 	}

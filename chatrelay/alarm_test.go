@@ -71,7 +71,8 @@ func TestAlarmClaimedByTheProcessBefore(t *testing.T) {
 				t.Fatal(err)
 			}
 			claim := time.Now().Add(left - claimFor)
-			if err := w.rooms.PutAttempt(t.Context(), "", chat.Attempt{ID: "before", Room: w.room, Caller: kim.Me, Callee: info.Owner,
+			if err := w.rooms.PutAttempt(t.Context(), "", chat.Attempt{ID: "before", Room: w.room,
+				Caller: kim.Me, Callee: info.Owner,
 				State: attempt.Unanswered, Rings: 1, Started: claim, Mailed: claim}); err != nil {
 				t.Fatal(err)
 			}
@@ -112,7 +113,8 @@ func TestAlarmOfARoomThatMoved(t *testing.T) {
 	if err := home.rooms.LeaveHome(t.Context(), home.room, home.relay.opt.Host); err != nil {
 		t.Fatal(err)
 	}
-	if at, err := home.rooms.ClaimHome(t.Context(), home.room, other.relay.opt.Host); err != nil || at != other.relay.opt.Host {
+	if at, err := home.rooms.ClaimHome(t.Context(), home.room, other.relay.opt.Host); err != nil ||
+		at != other.relay.opt.Host {
 		t.Fatal(at, err)
 	}
 	home.mail.refuse(false)

@@ -160,7 +160,8 @@ func (r *Relay) statusIn(ctx context.Context, login, roomID string) (best frame.
 		if !l.until.IsZero() && s.State != frame.Off && s.State != frame.Available {
 			s.Until = &l.until
 		}
-		if slices.Index(rank, s.State) > slices.Index(rank, best.State) || s.State == best.State && best.Busy && !s.Busy {
+		if slices.Index(rank, s.State) > slices.Index(rank, best.State) ||
+			s.State == best.State && best.Busy && !s.Busy {
 			best, of = s, l
 		}
 	}
@@ -348,7 +349,8 @@ func (r *Relay) recheck(login string, what news) map[string]bool {
 	for _, h := range r.watched(login) {
 		h.do(func() {
 			h.reconsider(what)
-			if c := h.call; c != nil && c.m.State == attempt.Ringing && slices.Contains(h.r.members(h.info.Participant(c.a.Callee).Login), login) {
+			if c := h.call; c != nil && c.m.State == attempt.Ringing &&
+				slices.Contains(h.r.members(h.info.Participant(c.a.Callee).Login), login) {
 				rung[c.a.ID] = true
 			}
 		})
@@ -358,7 +360,8 @@ func (r *Relay) recheck(login string, what news) map[string]bool {
 }
 
 // later runs f in a goroutine that the relay waits for when it shuts down,
-// unless it does already. A step of a room may call it.
+// unless the relay is shutting down already. A function in a room's queue may
+// call it.
 func (r *Relay) later(what string, f func()) {
 	if !r.work.enter() {
 		return

@@ -25,14 +25,19 @@ func (w *world) deviceOf(login, id string) *client {
 
 func (w *world) set(change func(*chat.Settings)) {
 	w.t.Helper()
-	if _, err := w.relay.ChangeSettings(w.t.Context(), w.host, func(s *chat.Settings) error { change(s); return nil }); err != nil {
+	if _, err := w.relay.ChangeSettings(w.t.Context(), w.host, func(s *chat.Settings) error {
+		change(s)
+		return nil
+	}); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
 func (c *client) status(state string) *frame.Frame {
 	c.t.Helper()
-	return c.until("status "+state, func(f *frame.Frame) bool { return f.T == frame.TStatus && f.Status.State == state })
+	return c.until("status "+state, func(f *frame.Frame) bool {
+		return f.T == frame.TStatus && f.Status.State == state
+	})
 }
 
 // never says whether a frame of a type came so far.
@@ -72,7 +77,8 @@ func TestDoNotDisturb(t *testing.T) {
 		t.Fatalf("card %+v, %v", card.Status, err)
 	}
 	kim.send(frame.Frame{T: frame.TAttempt})
-	if f := kim.state(attempt.Alarmed); f.Attempt.Why != frame.DND || !f.Attempt.On || f.Attempt.Ring != 0 || f.Attempt.Mailed == nil {
+	if f := kim.state(attempt.Alarmed); f.Attempt.Why != frame.DND || !f.Attempt.On ||
+		f.Attempt.Ring != 0 || f.Attempt.Mailed == nil {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	if desk.settle().had(frame.TRing) {
@@ -148,7 +154,8 @@ func TestAvailabilityTurnsByItself(t *testing.T) {
 // second opens a conversation with somebody else.
 func (w *world) second() *client {
 	w.t.Helper()
-	o, err := w.rooms.OpenFromMail(w.t.Context(), chat.Mail{MessageID: "s1@mall.example", Sender: chat.Person{Login: w.host, Addr: w.host, Name: "Host"},
+	o, err := w.rooms.OpenFromMail(w.t.Context(), chat.Mail{MessageID: "s1@mall.example",
+		Sender:     chat.Person{Login: w.host, Addr: w.host, Name: "Host"},
 		Recipients: []chat.Person{{Addr: "pat@far.example", Name: "Pat"}}, Subject: "Order 8", Date: time.Now()})
 	if err != nil {
 		w.t.Fatal(err)
@@ -238,7 +245,8 @@ func TestDeclineKeepsTheWord(t *testing.T) {
 		return h == nil
 	})
 	again := w.in(w.chat(w.token, 1), frame.Frame{})
-	if f := again.typ(frame.TWelcome); f.Attempt == nil || f.Attempt.State != attempt.Declined || f.Attempt.Words != "in a meeting" {
+	if f := again.typ(frame.TWelcome); f.Attempt == nil || f.Attempt.State != attempt.Declined ||
+		f.Attempt.Words != "in a meeting" {
 		t.Fatalf("welcome %+v", f.Attempt)
 	}
 }
@@ -259,7 +267,8 @@ func TestBlocked(t *testing.T) {
 	kim.send(frame.Frame{T: frame.TAttempt})
 	for i := 1; i <= 3; i++ {
 		kim.until("ring", func(f *frame.Frame) bool {
-			return f.T == frame.TState && f.Attempt.State == attempt.Ringing && f.Attempt.Ring == i && len(f.Attempt.Devices) == 1
+			return f.T == frame.TState && f.Attempt.State == attempt.Ringing &&
+				f.Attempt.Ring == i && len(f.Attempt.Devices) == 1
 		})
 	}
 	kim.state(attempt.Unanswered)
@@ -333,7 +342,8 @@ func TestUsuallyBack(t *testing.T) {
 	}
 	for i, took := range []time.Duration{9, 12, 14, 40} {
 		began := time.Now().Add(-time.Duration(i+2) * time.Hour)
-		if err := w.rooms.PutAttempt(t.Context(), "", chat.Attempt{ID: fmt.Sprint(i), Room: w.room, Caller: info.Participants[1].ID, Callee: info.Owner,
+		if err := w.rooms.PutAttempt(t.Context(), "", chat.Attempt{ID: fmt.Sprint(i), Room: w.room,
+			Caller: info.Participants[1].ID, Callee: info.Owner,
 			State: attempt.Answered, Started: began, Ended: began.Add(took * time.Minute)}); err != nil {
 			t.Fatal(err)
 		}

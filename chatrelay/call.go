@@ -14,7 +14,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/notify"
 )
 
-// call is an attempt in its live room, whose steps own it.
+// call is an attempt in its live room. Only functions in the room's queue use it.
 type call struct {
 	a       chat.Attempt
 	m       attempt.Attempt
@@ -40,11 +40,13 @@ type taker struct{ login, id, relay string }
 
 // oldCall is a call read back from the store.
 func oldCall(a chat.Attempt, of int) *call {
-	return &call{a: a, claimed: claimed(a), m: attempt.Attempt{State: a.State, Ring: a.Rings, Of: max(of, a.Rings), Why: a.Why, Words: a.Words}}
+	return &call{a: a, claimed: claimed(a), m: attempt.Attempt{State: a.State, Ring: a.Rings,
+		Of: max(of, a.Rings), Why: a.Why, Words: a.Words}}
 }
 
 func (c *call) frame() *frame.Attempt {
-	f := &frame.Attempt{ID: c.a.ID, State: c.m.State, Caller: c.a.Caller, Callee: c.a.Callee, Ring: c.m.Ring, Of: c.m.Of,
+	f := &frame.Attempt{ID: c.a.ID, State: c.m.State, Caller: c.a.Caller,
+		Callee: c.a.Callee, Ring: c.m.Ring, Of: c.m.Of,
 		On: c.m.On, Why: c.m.Why, Busy: c.busy && c.m.State == attempt.Ringing, By: c.a.Taker,
 		Devices: slices.Clone(c.devices), Started: c.a.Started, Words: c.m.Words, Tell: c.a.Tell}
 	if at := c.a.Mailed; !at.IsZero() && !c.claimed {
@@ -58,7 +60,8 @@ func (c *call) frame() *frame.Attempt {
 
 // open says whether the attempt is under way: another one waits for it.
 func (c *call) open() bool {
-	return c.m.State == attempt.Ringing || c.m.State == attempt.Busy || c.m.State == attempt.Unanswered && c.a.Ended.IsZero()
+	return c.m.State == attempt.Ringing || c.m.State == attempt.Busy ||
+		c.m.State == attempt.Unanswered && c.a.Ended.IsZero()
 }
 
 // callerGone waits a little: a page that is loaded again is not gone.
@@ -233,7 +236,8 @@ func (h *liveRoom) cancel(s *session) {
 // tell notes that the caller wants a mail when the callee is back.
 func (h *liveRoom) tell(s *session, on bool) {
 	c := h.call
-	if c == nil || c.a.Caller != s.me || c.a.Tell == on || c.m.State == attempt.Ringing || c.m.State == attempt.Answered {
+	if c == nil || c.a.Caller != s.me || c.a.Tell == on ||
+		c.m.State == attempt.Ringing || c.m.State == attempt.Answered {
 		return
 	}
 	c.a.Tell = on

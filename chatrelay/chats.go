@@ -93,10 +93,10 @@ func (r *Relay) chatsChanged(roomID string, logins []string, on bool) {
 	}
 }
 
-// set notes that a login is in a chat at a relay, or not any more, and says
-// whether that may turn it from free to busy, or back, in anybody's eyes: who
-// is in more chats than anyone can set as the most is busy for everyone, before
-// and after.
+// set notes that a login is in a chat at a relay, or has left it, and says
+// whether the login may have become busy or free for anybody by that. A login
+// whose number of chats is above the highest limit that a person can set was
+// busy for everybody before, and stays so.
 func (c *activeChats) set(login, roomID, relay string, on bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

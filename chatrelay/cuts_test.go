@@ -41,7 +41,8 @@ func (w *world) carry(ctx context.Context, by string, e Entry) (*line, error) {
 		tcp := &net.Dialer{}
 		var wire net.Conn
 		c, _, err := websocket.Dial(ctx, e.Endpoints[len(e.Endpoints)-1].URL, &websocket.DialOptions{
-			HTTPClient: &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			HTTPClient: &http.Client{Transport: &http.Transport{DialContext: func(
+				ctx context.Context, network, addr string) (net.Conn, error) {
 				var err error
 				wire, err = tcp.DialContext(ctx, network, addr)
 				return wire, err
@@ -66,7 +67,8 @@ func (w *world) carry(ctx context.Context, by string, e Entry) (*line, error) {
 	if by == carrier.QUIC {
 		conf.NextProtos = []string{carrier.ALPN}
 		var conn *quic.Conn
-		if conn, err = tr.Dial(ctx, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: e.Endpoints[0].Port}, conf, nil); err == nil {
+		if conn, err = tr.Dial(ctx, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: e.Endpoints[0].Port},
+			conf, nil); err == nil {
 			stream, err = conn.OpenStreamSync(ctx)
 			end = func(reason string) error { return conn.CloseWithError(0, reason) }
 		}
@@ -257,7 +259,8 @@ func TestCuts(t *testing.T) {
 			defer cancel()
 			var all []*talker
 			for i, token := range []string{w.token, w.cc} {
-				all = append(all, &talker{w: w, name: []string{"kim", "lee"}[i], by: by, token: token, claim: byte(i + 1),
+				all = append(all, &talker{w: w, name: []string{"kim", "lee"}[i], by: by,
+					token: token, claim: byte(i + 1),
 					rnd: rand.New(rand.NewPCG(seed, uint64(i))), pending: map[string]bool{}, left: each})
 			}
 			var talk sync.WaitGroup
@@ -278,7 +281,8 @@ func TestCuts(t *testing.T) {
 			first := order(all[0])
 			for _, p := range all {
 				t.Logf("%s: %d cuts", p.name, p.cuts)
-				if ids := order(p); !slices.Equal(ids, first) || p.said() != each*len(all) || len(slices.Compact(slices.Sorted(slices.Values(ids)))) != len(ids) {
+				if ids := order(p); !slices.Equal(ids, first) || p.said() != each*len(all) ||
+					len(slices.Compact(slices.Sorted(slices.Values(ids)))) != len(ids) {
 					t.Errorf("%s heard %d messages, said were %d: %v", p.name, p.said(), each*len(all), ids)
 				}
 				if p.cuts < 20 {

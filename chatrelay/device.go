@@ -182,7 +182,8 @@ func (r *Relay) respond(ctx context.Context, d *device, f *frame.Frame) {
 	}
 	by, elsewhere := r.devices.ringer(f.AttemptID)
 	if elsewhere {
-		r.publish(by, note{T: noteRespond, Login: d.Login, Attempt: f.AttemptID, Device: d.ID, Code: code, Words: words})
+		r.publish(by, note{T: noteRespond, Login: d.Login, Attempt: f.AttemptID,
+			Device: d.ID, Code: code, Words: words})
 		return
 	}
 	waiting, err := r.opt.Rooms.WaitingFor(ctx, d.Login)

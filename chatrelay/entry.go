@@ -227,7 +227,8 @@ func (r *Relay) endpoints(ctx context.Context, roomID, login string) []frame.End
 		return list
 	}
 	at := net.JoinHostPort(r.reach(g.Host), strconv.Itoa(g.Port))
-	return append([]frame.Endpoint{{Carrier: carrier.WebTransport, URL: "https://" + at + carrier.Path, Port: g.Port, Hashes: r.ports.Hashes()}}, list...)
+	return append([]frame.Endpoint{{Carrier: carrier.WebTransport, URL: "https://" + at + carrier.Path,
+		Port: g.Port, Hashes: r.ports.Hashes()}}, list...)
 }
 
 // errElsewhere: the granted port is at another relay, or there is none.
@@ -298,7 +299,9 @@ func (r *Relay) bind(host string) netip.Addr {
 }
 
 // Search finds messages of a login's conversations; store.Store documents it.
-func (r *Relay) Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error) {
+func (r *Relay) Search(
+	ctx context.Context, login, q, after string, limit int,
+) (hits []chat.Hit, more string, err error) {
 	return r.opt.Rooms.Search(ctx, login, q, after, limit)
 }
 

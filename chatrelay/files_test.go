@@ -31,7 +31,9 @@ func talking(t testing.TB) func(*Options) {
 
 func (c *client) kind(kind string) *frame.Frame {
 	c.t.Helper()
-	return c.until("a message of kind "+kind, func(f *frame.Frame) bool { return f.T == frame.TMsg && f.Msg.Kind == kind })
+	return c.until("a message of kind "+kind, func(f *frame.Frame) bool {
+		return f.T == frame.TMsg && f.Msg.Kind == kind
+	})
 }
 
 func (c *client) refusal(id, code string) {
@@ -96,7 +98,8 @@ func TestEditAndDelete(t *testing.T) {
 
 	// History is folded.
 	fresh := w.in(w.chat(w.token, 1), frame.Frame{})
-	m := fresh.until("the deleted message", func(f *frame.Frame) bool { return f.T == frame.TMsg && f.Msg.Offset == at }).Msg
+	m := fresh.until("the deleted message",
+		func(f *frame.Frame) bool { return f.T == frame.TMsg && f.Msg.Offset == at }).Msg
 	if !m.Deleted || m.Text != "" {
 		t.Errorf("history %+v", m)
 	}
@@ -122,7 +125,8 @@ func TestBadTexts(t *testing.T) {
 		`👨\u200d👩\u200d👧 안녕`:            "👨\u200d👩\u200d👧 안녕",
 		`\u1112\u1161\u11ab decomposed`: "한 decomposed",
 	} {
-		if err := kim.c.Write(t.Context(), []byte(`{"t":"say","id":"`+fmt.Sprint(len(in))+`","text":"`+in+`"}`)); err != nil {
+		if err := kim.c.Write(t.Context(),
+			[]byte(`{"t":"say","id":"`+fmt.Sprint(len(in))+`","text":"`+in+`"}`)); err != nil {
 			t.Fatal(err)
 		}
 		if got := lee.kind(chat.KindText).Msg.Text; got != want {
@@ -166,7 +170,8 @@ func TestFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := kim.kind(chat.KindFile).Msg
-	if m.Offset != sent.Offset || m.File == nil || m.File.Width != 600 || !m.File.Thumb || m.File.Type != "image/png" || strings.ContainsAny(m.File.Name, `\/:`) {
+	if m.Offset != sent.Offset || m.File == nil || m.File.Width != 600 || !m.File.Thumb || m.File.Type != "image/png" ||
+		strings.ContainsAny(m.File.Name, `\/:`) {
 		t.Fatalf("message %+v, file %+v", m, m.File)
 	}
 	again, err := w.upload(me, "f1", "x.png", drawing(t, 600))
@@ -175,7 +180,8 @@ func TestFiles(t *testing.T) {
 	}
 	for _, v := range []Visitor{me, host} {
 		r, err := w.get(v, m.File.ID, true)
-		if err != nil || r.Header.Get("Content-Type") != "image/png" || !strings.HasPrefix(r.Header.Get("Content-Disposition"), "inline") {
+		if err != nil || r.Header.Get("Content-Type") != "image/png" ||
+			!strings.HasPrefix(r.Header.Get("Content-Disposition"), "inline") {
 			t.Errorf("thumbnail %v, %v", r.Header, err)
 		}
 	}
@@ -184,14 +190,16 @@ func TestFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err := w.get(me, page.File.ID, false)
-	if err != nil || r.Header.Get("Content-Type") != "application/octet-stream" || !strings.HasPrefix(r.Header.Get("Content-Disposition"), "attachment") {
+	if err != nil || r.Header.Get("Content-Type") != "application/octet-stream" ||
+		!strings.HasPrefix(r.Header.Get("Content-Disposition"), "attachment") {
 		t.Errorf("a page came as %v, %v", r.Header, err)
 	}
 	if b, _ := io.ReadAll(r.Body); string(b) != "<script>alert(1)</script>" {
 		t.Errorf("it is %q", b)
 	}
 
-	other, err := w.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "other@mall.example", Sender: chat.Person{Login: "eve@mall.example", Addr: "eve@mall.example"},
+	other, err := w.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "other@mall.example",
+		Sender:     chat.Person{Login: "eve@mall.example", Addr: "eve@mall.example"},
 		Recipients: []chat.Person{{Addr: "kim@far.example"}}, Subject: "Other", Date: time.Now()})
 	if err != nil {
 		t.Fatal(err)
@@ -276,11 +284,13 @@ func TestFilesAndAnswersAcrossRelays(t *testing.T) {
 			t.Errorf("the file is %q", b)
 		}
 	}
-	addr, err := home.relay.answers.Sealer.Seal(transcript.Address{Room: home.room, Participant: me, Expires: time.Now().Add(time.Hour)})
+	addr, err := home.relay.answers.Sealer.Seal(transcript.Address{Room: home.room,
+		Participant: me, Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := other.relay.Reply(t.Context(), addr, strings.NewReader("From: kim@far.example\r\nMessage-ID: <1@far>\r\n\r\nby mail\r\n")); err != nil {
+	if err := other.relay.Reply(t.Context(), addr, strings.NewReader("From: kim@far.example\r\n"+
+		"Message-ID: <1@far>\r\n\r\nby mail\r\n")); err != nil {
 		t.Fatal(err)
 	}
 	if m := kim.text("by mail").Msg; m.Via != chat.ViaMail {
@@ -300,11 +310,13 @@ func TestFilesAndAnswersOfTheBlocked(t *testing.T) {
 	if err != nil || m.File == nil || m.File.Size != 5 {
 		t.Errorf("%+v, %v", m, err)
 	}
-	addr, err := w.relay.answers.Sealer.Seal(transcript.Address{Room: w.room, Participant: e.Me, Expires: time.Now().Add(time.Hour)})
+	addr, err := w.relay.answers.Sealer.Seal(transcript.Address{Room: w.room,
+		Participant: e.Me, Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.relay.Reply(t.Context(), addr, strings.NewReader("From: kim@far.example\r\nMessage-ID: <1@far>\r\n\r\nby mail\r\n")); err != nil {
+	if err := w.relay.Reply(t.Context(), addr, strings.NewReader("From: kim@far.example\r\n"+
+		"Message-ID: <1@far>\r\n\r\nby mail\r\n")); err != nil {
 		t.Error(err)
 	}
 	list, err := w.rooms.Messages(t.Context(), w.room, 0, 0)

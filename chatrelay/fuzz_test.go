@@ -40,8 +40,11 @@ func TestStrangeFramesInALiveRoom(t *testing.T) {
 	w := newWorld(t, nil)
 	lee := w.in(w.chat(w.cc, 2), frame.Frame{})
 	lee.typ(frame.TWelcome)
-	for _, typ := range []string{"hello", "say", "typing", "seen", "attempt", "cancel", "tell", "answer", "decline", "away", "ping", "leave", "msg", "welcome", ""} {
-		for _, rest := range []string{"", `,"offset":-9223372036854775808,"after":-1,"n":-1`, `,"id":"\u0000","text":"\ud800"`, `,"msg":{"offset":5},"attempt":{},"attempt_id":"x","on":true`, `,"offset":9223372036854775807`, `,"t":7`} {
+	for _, typ := range []string{"hello", "say", "typing", "seen", "attempt", "cancel", "tell", "answer", "decline",
+		"away", "ping", "leave", "msg", "welcome", ""} {
+		for _, rest := range []string{"", `,"offset":-9223372036854775808,"after":-1,"n":-1`,
+			`,"id":"\u0000","text":"\ud800"`, `,"msg":{"offset":5},"attempt":{},"attempt_id":"x","on":true`,
+			`,"offset":9223372036854775807`, `,"t":7`} {
 			raw := []byte(`{"t":"` + typ + `"` + rest + `}`)
 			e := w.chat(w.token, 1)
 			hello := frame.Encode(&frame.Frame{T: frame.THello, Ticket: e.Ticket, After: 1 << 60})

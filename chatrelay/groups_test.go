@@ -23,7 +23,8 @@ func withSales(o *Options) {
 // salesMail is a mail that Mina wrote as Sales, and the link in it.
 func (w *world) salesMail() (roomID, token string) {
 	w.t.Helper()
-	o, err := w.rooms.OpenFromMail(w.t.Context(), chat.Mail{MessageID: "g1@mall.example", Sender: chat.Person{Login: mina, Addr: sales, Name: "Sales"},
+	o, err := w.rooms.OpenFromMail(w.t.Context(), chat.Mail{MessageID: "g1@mall.example",
+		Sender:     chat.Person{Login: mina, Addr: sales, Name: "Sales"},
 		Recipients: []chat.Person{{Addr: "kim@far.example", Name: "Kim"}}, Subject: "Offer", Date: time.Now()})
 	if err != nil {
 		w.t.Fatal(err)
@@ -71,7 +72,9 @@ func TestGroupRing(t *testing.T) {
 	if f := kim.text("answered"); f.Msg.From != by || by == 0 {
 		t.Fatalf("note %+v, by %d", f.Msg, by)
 	}
-	if f := one.until("elsewhere", func(f *frame.Frame) bool { return f.T == frame.TRingEnd && f.Code == frame.EndElsewhere }); f.Name != joon {
+	if f := one.until("elsewhere", func(f *frame.Frame) bool {
+		return f.T == frame.TRingEnd && f.Code == frame.EndElsewhere
+	}); f.Name != joon {
 		t.Fatalf("%+v", f)
 	}
 	two.until("answered", func(f *frame.Frame) bool { return f.T == frame.TRingEnd && f.Code == frame.EndAnswered })
@@ -93,7 +96,9 @@ func TestGroupRing(t *testing.T) {
 	kim.send(frame.Frame{T: frame.TLeave})
 	member.until("Kim is gone", func(f *frame.Frame) bool { return f.T == frame.TPeople && len(f.Here) == 1 })
 	member.send(frame.Frame{T: frame.TAttempt})
-	if f := member.until("an alarm for Kim", func(f *frame.Frame) bool { return f.T == frame.TState && f.Attempt.State == attempt.Alarmed }); f.Attempt.Caller != by {
+	if f := member.until("an alarm for Kim", func(f *frame.Frame) bool {
+		return f.T == frame.TState && f.Attempt.State == attempt.Alarmed
+	}); f.Attempt.Caller != by {
 		t.Fatalf("attempt %+v", f.Attempt)
 	}
 	if m := w.mail.all(); len(m) != 1 || m[0].To.Addr != "kim@far.example" {
@@ -217,7 +222,8 @@ func TestGroupAndSettingsAcrossRelays(t *testing.T) {
 
 	// A chat in a room of the other relay makes busy here.
 	var elsewhere string
-	o, err := other.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "b1@mall.example", Sender: chat.Person{Login: home.host, Addr: home.host},
+	o, err := other.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "b1@mall.example",
+		Sender:     chat.Person{Login: home.host, Addr: home.host},
 		Recipients: []chat.Person{{Addr: "pat@far.example"}}, Subject: "Order 9", Date: time.Now()})
 	if err != nil {
 		t.Fatal(err)

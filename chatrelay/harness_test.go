@@ -200,8 +200,10 @@ func build(t testing.TB, dsn string, dir presence.Directory, change func(*Option
 	w.web.Listener = spilling{w.web.Listener}
 	w.web.Start()
 	t.Cleanup(w.web.Close)
-	opt := Options{Host: dir.RelayHost(), Binds: map[string]netip.Addr{"": netip.MustParseAddr("127.0.0.1")}, WebBase: w.web.URL,
-		Presence: dir, Rooms: &w.store, Mailer: w.mail, Rings: 3, Interval: 100 * time.Millisecond, Key: bytes.Repeat([]byte{7}, 32),
+	opt := Options{Host: dir.RelayHost(), Binds: map[string]netip.Addr{"": netip.MustParseAddr("127.0.0.1")},
+		WebBase:  w.web.URL,
+		Presence: dir, Rooms: &w.store, Mailer: w.mail, Rings: 3, Interval: 100 * time.Millisecond,
+		Key:      bytes.Repeat([]byte{7}, 32),
 		StateDir: t.TempDir(), Log: slog.New(slog.NewTextHandler(t.Output(), nil)).With("host", dir.RelayHost())}
 	if change != nil {
 		change(&opt)
@@ -221,7 +223,8 @@ func build(t testing.TB, dsn string, dir presence.Directory, change func(*Option
 	})
 	mux.HandleFunc("/device/{id}", func(rw http.ResponseWriter, r *http.Request) {
 		if c, err := carrier.Upgrade(rw, r, netip.MustParseAddr("127.0.0.1")); err == nil {
-			d := presence.Device{ID: r.PathValue("id"), Login: cmp.Or(r.FormValue("login"), w.host), Source: presence.Desk, IP: netip.MustParseAddr("127.0.0.1")}
+			d := presence.Device{ID: r.PathValue("id"), Login: cmp.Or(r.FormValue("login"), w.host),
+				Source: presence.Desk, IP: netip.MustParseAddr("127.0.0.1")}
 			w.relay.ServeDevice(r.Context(), signedIn(d.Login, r.PathValue("id")), d, c)
 		}
 	})
@@ -231,8 +234,10 @@ func build(t testing.TB, dsn string, dir presence.Directory, change func(*Option
 // open sends the mail with which the tests begin.
 func (w *world) open() *world {
 	w.t.Helper()
-	o, err := w.rooms.OpenFromMail(w.t.Context(), chat.Mail{MessageID: "m1@mall.example", Sender: chat.Person{Login: w.host, Addr: w.host, Name: "Host"},
-		Recipients: []chat.Person{{Addr: "kim@far.example", Name: "Kim"}, {Addr: "lee@far.example", Name: "Lee"}}, Subject: "Order 7", Date: time.Now()})
+	o, err := w.rooms.OpenFromMail(w.t.Context(), chat.Mail{MessageID: "m1@mall.example",
+		Sender:     chat.Person{Login: w.host, Addr: w.host, Name: "Host"},
+		Recipients: []chat.Person{{Addr: "kim@far.example", Name: "Kim"}, {Addr: "lee@far.example", Name: "Lee"}},
+		Subject:    "Order 7", Date: time.Now()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -332,17 +337,19 @@ func dial(ctx context.Context, url string) (carrier.Conn, error) {
 
 // pinned checks a server's certificate as a browser with its hash does.
 func pinned(hashes []string) *tls.Config {
-	return &tls.Config{InsecureSkipVerify: true, VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
-		sum := sha256.Sum256(raw[0])
-		crt, err := x509.ParseCertificate(raw[0])
-		if err != nil {
-			return err
-		}
-		if !slices.Contains(hashes, base64.StdEncoding.EncodeToString(sum[:])) || crt.NotAfter.Sub(crt.NotBefore) >= 14*24*time.Hour {
-			return errors.New("a browser would not take this certificate")
-		}
-		return nil
-	}}
+	return &tls.Config{InsecureSkipVerify: true,
+		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
+			sum := sha256.Sum256(raw[0])
+			crt, err := x509.ParseCertificate(raw[0])
+			if err != nil {
+				return err
+			}
+			if !slices.Contains(hashes, base64.StdEncoding.EncodeToString(sum[:])) ||
+				crt.NotAfter.Sub(crt.NotBefore) >= 14*24*time.Hour {
+				return errors.New("a browser would not take this certificate")
+			}
+			return nil
+		}}
 }
 
 func (w *world) webTransport(e Entry) *client {
@@ -364,7 +371,8 @@ func (w *world) webTransport(e Entry) *client {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c := carrier.OverStream(stream, carrier.WebTransport, e.Endpoints[0].Port, netip.Addr{}, func(r string) error { return s.CloseWithError(0, r) })
+	c := carrier.OverStream(stream, carrier.WebTransport, e.Endpoints[0].Port, netip.Addr{},
+		func(r string) error { return s.CloseWithError(0, r) })
 	w.t.Cleanup(func() { c.Close("test") })
 	return &client{t: w.t, c: c, ctx: w.t.Context()}
 }

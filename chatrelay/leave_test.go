@@ -17,8 +17,10 @@ import (
 func TestBccIsUnknownUntilTheyComeIn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	o, err := w.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "m2@mall.example", Sender: chat.Person{Login: w.host, Addr: w.host},
-		Recipients: []chat.Person{{Addr: "kim@far.example"}, {Addr: "secret@far.example", Hidden: true}}, Subject: "Bcc", Date: time.Now()})
+	o, err := w.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "m2@mall.example",
+		Sender:     chat.Person{Login: w.host, Addr: w.host},
+		Recipients: []chat.Person{{Addr: "kim@far.example"}, {Addr: "secret@far.example", Hidden: true}},
+		Subject:    "Bcc", Date: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,7 +121,9 @@ type question struct {
 
 // askHome puts the question to another relay. It returns the home as the other
 // knows it.
-func (r *Relay) askHome(ctx context.Context, relay, roomID, login string) (list []frame.Endpoint, home string, err error) {
+func (r *Relay) askHome(
+	ctx context.Context, relay, roomID, login string,
+) (list []frame.Endpoint, home string, err error) {
 	var way wayIn
 	if err := r.cluster.Ask(ctx, relay, question{roomID, login}, &way); err != nil {
 		return nil, "", err

@@ -31,7 +31,7 @@ func newLimiters() limiters {
 		callMe: of(1, 30), callFrom: of(2, 60), callWhoso: of(20, 200)}
 }
 
-// maySay says how long a message must wait for its turn.
+// maySay says how long the session's next message must wait for the limiters.
 func (s *session) maySay() time.Duration {
 	wait := s.r.limiters.sayMe.Wait(strconv.FormatInt(s.me, 10))
 	if from := limit.Remote(s.conn.RemoteIP()); from.IsValid() {
@@ -53,8 +53,9 @@ func (f *limiters) mayCall(me int64, at netip.Addr, callee string) time.Duration
 	return wait
 }
 
-// turn waits until the session's message may be stored; false: the connection
-// is over, or others of the same network have it wait for too long.
+// turn waits until the limiters allow the session's message. It returns false
+// when the connection has ended, or when the wait would be longer than turnWait
+// because others of the same network send too much.
 func (s *session) turn() bool {
 	for end := time.Now().Add(turnWait); ; {
 		wait := s.maySay()

@@ -8,17 +8,21 @@ import (
 	"github.com/chmail/chmail/chatrelay/carrier"
 )
 
-// Limits and times. What breaks one is refused or dropped, never waited for.
+// Limits and times. A request above a limit is refused or dropped; the relay never waits for it.
 const (
-	ticketLife   = 60 * time.Second
-	inlineWrites = 128 // people in a room to whom a message is written by whoever has it; with more, several processors do
+	ticketLife = 60 * time.Second
+	// inlineWrites is the most connections of a room to which the room's goroutine
+	// writes a message itself; in a larger room the connections' own goroutines write.
+	inlineWrites = 128
 	closeWait    = carrier.CloseWait
 	callTimeout  = 10 * time.Second // of one call to the store
 	presenceWait = 2 * time.Second  // of one call to presence
-	sayRate      = 20               // frames a second that a connection may send, and messages a participant; more are read later
+	// sayRate is the frames a second that a connection may send, and the messages a
+	// second of a participant; the relay reads more of them later.
+	sayRate      = 20
 	sayBurst     = 60
 	maxFlying    = 8                     // texts of one connection on their way to the store; more are read later
-	turnWait     = 5 * time.Second       // for a participant's turn to say something
+	turnWait     = 5 * time.Second       // for the limiters to allow a participant's message
 	maxTracked   = 20000                 // participants, prefixes and logins whose limits are remembered
 	historyPage  = 100                   // messages read from the store at a time
 	joinPage     = 8                     // of them, queued at once for who joins: they fit in the queue, however long
@@ -27,10 +31,12 @@ const (
 	typingEvery  = time.Second           // typing passed on
 	earlyWait    = 50 * time.Millisecond // for a message whose offset is before that of one that is known
 	takeUpWithin = 2 * time.Minute       // a ring older than this does not go on after a restart
-	deviceIdle   = 7 * time.Second       // without any frame a device is gone: with signOffGrace less than 10 s, which is promised
-	signOffGrace = 2 * time.Second       // the last device is gone for so long: the computer is off
-	sessionWait  = 2 * time.Second       // for the store to say whether a session is good, when a client comes in
-	sessionCheck = time.Minute           // between two looks whether a device's session has ended
+	// deviceIdle is how long a device may send no frame before it counts as gone.
+	// docs/attempt.md promises that deviceIdle and signOffGrace are less than 10 s.
+	deviceIdle   = 7 * time.Second
+	signOffGrace = 2 * time.Second // the last device is gone for so long: the computer is off
+	sessionWait  = 2 * time.Second // for the store to say whether a session is good, when a client comes in
+	sessionCheck = time.Minute     // between two looks whether a device's session has ended
 	callerGrace  = 10 * time.Second
 	collapse     = 10 * time.Minute      // one alarm mail a room, caller and callee
 	lookBack     = 20                    // attempts of a room among which an earlier alarm is looked for

@@ -35,9 +35,9 @@ type MessageStore interface {
 	OnMail(f func(roomID string))
 }
 
-// liveRoom is a live room. Its steps own everything below them: functions that
-// others bring, of which one runs at a time. It lives while it has a user: a
-// connection, a ringing attempt, an alarm on its way.
+// liveRoom is a live room. Only the functions that are posted to jobs use the
+// fields below jobs, and one of these functions runs at a time. The room lives
+// while it has a user: a connection, a ringing attempt or an alarm on its way.
 type liveRoom struct {
 	r     *Relay
 	id    string
@@ -47,7 +47,7 @@ type liveRoom struct {
 
 	info        chat.Info
 	last        int64                  // offset of the newest message that was passed on
-	early       map[int64]chat.Message // committed, while one before them is not known yet; maxFlying a session at most
+	early       map[int64]chat.Message // committed before a message of a lower offset was read; maxFlying a session
 	sessions    map[*session]bool
 	seen        map[int64]int64 // participant ID → offset
 	unsaved     map[int64]int64 // of seen, what is not stored yet
@@ -92,7 +92,8 @@ func (r *Relay) enter(ctx context.Context, id string) (*liveRoom, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &liveRoom{r: r, id: id, info: info, last: info.Next - 1, seen: seen, transcripts: transcripts, sessions: map[*session]bool{}, early: map[int64]chat.Message{}}
+	h := &liveRoom{r: r, id: id, info: info, last: info.Next - 1, seen: seen, transcripts: transcripts,
+		sessions: map[*session]bool{}, early: map[int64]chat.Message{}}
 	latest, err := r.opt.Rooms.Attempts(ctx, id, 1)
 	if err != nil {
 		return nil, err
@@ -227,7 +228,8 @@ func (h *liveRoom) welcome(s *session) *frame.Frame {
 	h.refresh(s.me)
 	now := time.Now().UTC()
 	f := &frame.Frame{T: frame.TWelcome, Room: h.id, Epoch: h.info.Epoch, Me: s.me, Subject: h.info.Subject,
-		People: chat.Listed(h.info.Participants, s.me), Here: append(h.here(), s.me), SeenBy: maps.Clone(h.seen), At: &now,
+		People: chat.Listed(h.info.Participants, s.me), Here: append(h.here(), s.me),
+		SeenBy: maps.Clone(h.seen), At: &now,
 		Carrier: s.conn.Carrier(), Port: s.conn.Port(), Ticket: s.pass(now), Peers: h.r.cluster.Sockets(),
 		Transcript: h.transcripts[s.me], MaxFile: h.r.files.MaxFile(), EditFor: int(chat.EditFor / time.Second)}
 	if h.isHere(s.me) {

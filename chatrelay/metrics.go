@@ -30,6 +30,7 @@ var (
 		Name: "chmail_relay_files_total", Help: "Files and pictures that were said in rooms.",
 	})
 	repliesTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "chmail_relay_replies_total", Help: "Answers by mail: said in a room, automatic (dropped), refused, failed.",
+		Name: "chmail_relay_replies_total",
+		Help: "Answers by mail: said in a room, automatic (dropped), refused, failed.",
 	}, []string{"result"})
 )

@@ -53,7 +53,8 @@ func (r *Relay) alarmTaken(ctx context.Context, n notify.Note, at time.Time) {
 // pushNews tells those who are not here, and have no device on, of a message
 // that somebody left.
 func (h *liveRoom) pushNews(m chat.Message) {
-	if !h.r.notifier.Pushes() || m.Kind != chat.KindText && m.Kind != chat.KindFile || time.Since(h.newsAt) < newsPause {
+	if !h.r.notifier.Pushes() || m.Kind != chat.KindText && m.Kind != chat.KindFile ||
+		time.Since(h.newsAt) < newsPause {
 		return
 	}
 	var logins []string

@@ -45,7 +45,8 @@ func newPushService(t *testing.T) *pushService {
 func (s *pushService) options() *notify.PushOptions {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
-	return &notify.PushOptions{Contact: "postmaster@mall.example", Anywhere: true, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	return &notify.PushOptions{Contact: "postmaster@mall.example",
+		Anywhere: true, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 }
 
 // browser subscribes one.
@@ -94,7 +95,8 @@ func TestPush(t *testing.T) {
 	if key, err := w.relay.PushKey(); err != nil || len(key) != 87 {
 		t.Fatal(key, err)
 	}
-	if err := w.relay.Subscribe(t.Context(), w.host, notify.Subscription{Endpoint: "http://x"}); !errors.Is(err, notify.ErrSubscription) {
+	if err := w.relay.Subscribe(t.Context(), w.host, notify.Subscription{Endpoint: "http://x"}); !errors.Is(err,
+		notify.ErrSubscription) {
 		t.Fatal(err)
 	}
 	phone := service.browser(t, "phone")

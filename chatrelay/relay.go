@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Package chatrelay is the relay: rooms in which people talk, rings on the
-// devices of whom they want to reach, alarms when nobody answers, and the
-// carriers that bring the frames in.
+// Package chatrelay is the relay: it keeps the live rooms, rings the devices of
+// a person who is called, sends an alarm when nobody answers, and takes the
+// frames that the carriers bring in.
 //
-// A live room runs one step at a time; connections, devices, timers and
-// alarms bring them. A message is first committed by its connection's own
-// goroutine, so that the rooms share commits; the room then reads on from the
-// store in the order of offsets. A frame is encoded once and put into the
-// bounded queue of every connection. docs/protocol.md describes the frames.
+// A live room runs one function at a time. Connections, devices, timers and
+// alarms post these functions to the room's queue. The goroutine of a connection
+// commits a message to the store first, so that the rooms share commits; the
+// room then reads the messages from the store in the order of offsets. A frame
+// is encoded once and put into the bounded queue of every connection.
+// docs/protocol.md describes the frames.
 //
 // Relays that share a PostgreSQL serve each room at one of them (home.go), and
 // tell each other of rings and of who comes and goes (bus.go).
@@ -74,24 +75,26 @@ var _ Presence = presence.Directory(nil)
 
 // Options are what New needs.
 type Options struct {
-	Host     string                // name of this relay host, as in presence
-	Binds    map[string]netip.Addr // addresses of the granted UDP ports by host name, "" for any other; unspecified: all
-	WebBase  string                // origin of the pages, such as "https://chat.mall.example"
-	Socket   string                // this relay's WebSocket endpoint; empty: that of WebBase
-	Bus      cluster.Bus           // to the relays that share the store; may be nil
-	Presence Presence              // may fail at any time: chats go on
-	Rooms    Store                 // the conversations
-	Mailer   notify.Mailer         // takes the mails that the relay writes
-	Rings    int                   // of an attempt; 0: 3
-	Interval time.Duration         // between them; 0: 10 s
-	PortIdle time.Duration         // a granted port closes after it; 0: 2 min
-	Key      []byte                // 32 octets, of which tickets' and QUIC's keys are derived
-	StateDir string                // keeps the certificates; empty: in memory only
-	BlockUDP bool                  // WebSocket only
-	Groups   map[string][]string   // address → logins that share its rings
-	Push     *notify.PushOptions   // notifications of browsers; nil: none
-	Webhooks []notify.Webhook      // told of alarms
-	Log      *slog.Logger          // nil: nothing is logged
+	Host string // name of this relay host, as in presence
+	// Binds are the addresses of the granted UDP ports by host name; "" stands
+	// for any other host, and an unspecified address for all addresses.
+	Binds    map[string]netip.Addr
+	WebBase  string              // origin of the pages, such as "https://chat.mall.example"
+	Socket   string              // this relay's WebSocket endpoint; empty: that of WebBase
+	Bus      cluster.Bus         // to the relays that share the store; may be nil
+	Presence Presence            // may fail at any time: chats go on
+	Rooms    Store               // the conversations
+	Mailer   notify.Mailer       // takes the mails that the relay writes
+	Rings    int                 // of an attempt; 0: 3
+	Interval time.Duration       // between them; 0: 10 s
+	PortIdle time.Duration       // a granted port closes after it; 0: 2 min
+	Key      []byte              // 32 octets, of which tickets' and QUIC's keys are derived
+	StateDir string              // keeps the certificates; empty: in memory only
+	BlockUDP bool                // WebSocket only
+	Groups   map[string][]string // address → logins that share its rings
+	Push     *notify.PushOptions // notifications of browsers; nil: none
+	Webhooks []notify.Webhook    // told of alarms
+	Log      *slog.Logger        // nil: nothing is logged
 
 	Files    string // folder of people's files, shared by relays that share the store; empty: no files
 	MaxFile  int64  // octets of one; 0: 25 MiB

@@ -30,7 +30,8 @@ func TestTalkOverBothCarriers(t *testing.T) {
 	e := w.chat(w.token, 1)
 	kim := w.webTransport(e)
 	kim.send(frame.Frame{T: frame.THello, Ticket: e.Ticket})
-	if f := kim.typ(frame.TWelcome); f.Carrier != carrier.WebTransport || f.Port != e.Endpoints[0].Port || f.Me != e.Me {
+	if f := kim.typ(frame.TWelcome); f.Carrier != carrier.WebTransport ||
+		f.Port != e.Endpoints[0].Port || f.Me != e.Me {
 		t.Fatalf("welcome %+v", f)
 	}
 	lee := w.in(w.chat(w.cc, 2), frame.Frame{})
@@ -249,8 +250,9 @@ func TestBadFramesHarmNobody(t *testing.T) {
 	}{
 		"no json":      {"{", frame.ErrBadFrame},
 		"unknown type": {`{"t":"dance"}`, frame.ErrBadFrame},
-		"too large":    {`{"t":"say","id":"x","text":"` + strings.Repeat("x", frame.MaxFrame) + `"}`, frame.ErrTooLarge},
-		"other room":   {`{"t":"say","room":"other","id":"x","text":"x"}`, frame.ErrRoom},
+		"too large": {`{"t":"say","id":"x","text":"` + strings.Repeat("x", frame.MaxFrame) + `"}`,
+			frame.ErrTooLarge},
+		"other room": {`{"t":"say","room":"other","id":"x","text":"x"}`, frame.ErrRoom},
 	}
 	for name, test := range tests {
 		kim := w.in(w.chat(w.token, 1), frame.Frame{})
@@ -337,7 +339,8 @@ func TestAttemptOfTheProcessBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := chat.Attempt{ID: "before", Room: w.room, Caller: kim.Me, Callee: info.Owner, State: attempt.Ringing, Rings: 1, Started: time.Now()}
+	a := chat.Attempt{ID: "before", Room: w.room, Caller: kim.Me, Callee: info.Owner,
+		State: attempt.Ringing, Rings: 1, Started: time.Now()}
 	if err := w.rooms.PutAttempt(t.Context(), "", a); err != nil {
 		t.Fatal(err)
 	}
@@ -360,7 +363,8 @@ func TestAttemptWithoutItsCaller(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := chat.Attempt{ID: "before", Room: w.room, Caller: kim.Me, Callee: info.Owner, State: attempt.Ringing, Rings: 1, Started: time.Now()}
+	a := chat.Attempt{ID: "before", Room: w.room, Caller: kim.Me, Callee: info.Owner,
+		State: attempt.Ringing, Rings: 1, Started: time.Now()}
 	if err := w.rooms.PutAttempt(t.Context(), "", a); err != nil {
 		t.Fatal(err)
 	}
@@ -384,8 +388,10 @@ func TestCatchUpAgain(t *testing.T) {
 	kim := w.in(w.chat(w.token, 1), frame.Frame{})
 	kim.typ(frame.TWelcome)
 	w.store.failReads(1)
-	if _, err := w.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "m2@mall.example", References: []string{"m1@mall.example"},
-		Sender: chat.Person{Login: w.host, Addr: w.host}, Recipients: []chat.Person{{Addr: "kim@far.example"}}, Subject: "Order 7 again"}); err != nil {
+	if _, err := w.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "m2@mall.example",
+		References: []string{"m1@mall.example"},
+		Sender:     chat.Person{Login: w.host, Addr: w.host}, Recipients: []chat.Person{{Addr: "kim@far.example"}},
+		Subject: "Order 7 again"}); err != nil {
 		t.Fatal(err)
 	}
 	kim.text("Order 7 again")
@@ -445,7 +451,8 @@ func TestUnreadableSettingsRingNobody(t *testing.T) {
 		t.Fatalf("before: %+v", now)
 	}
 	w.store.failReads(1000)
-	if now := w.relay.reachOf(t.Context(), w.host, w.room, nil); len(now.ring) != 0 || len(now.push) != 0 || now.why == "" {
+	if now := w.relay.reachOf(t.Context(), w.host, w.room, nil); len(now.ring) != 0 ||
+		len(now.push) != 0 || now.why == "" {
 		t.Errorf("with unreadable settings: %+v", now)
 	}
 }

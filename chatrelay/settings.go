@@ -41,7 +41,8 @@ func (r *Relay) Settings(ctx context.Context, login string) (Desk, error) {
 	if err != nil {
 		return Desk{}, err
 	}
-	d := Desk{Login: login, Settings: all[login], Status: r.Status(ctx, login), Usually: r.usually(ctx, login), Groups: r.groupsOf(login)[1:]}
+	d := Desk{Login: login, Settings: all[login], Status: r.Status(ctx, login),
+		Usually: r.usually(ctx, login), Groups: r.groupsOf(login)[1:]}
 	browsers, err := r.opt.Rooms.Subscriptions(ctx, login)
 	if err != nil {
 		return Desk{}, err

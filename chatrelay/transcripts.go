@@ -37,7 +37,8 @@ func (s *session) prefer(ctx context.Context, f *frame.Frame) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	err := s.r.opt.Rooms.SetTranscriptPreference(ctx, s.r.home(), s.room.id, chat.TranscriptPreference{Participant: s.me, On: f.On, Lang: f.Lang, Zone: f.Zone})
+	err := s.r.opt.Rooms.SetTranscriptPreference(ctx, s.r.home(), s.room.id,
+		chat.TranscriptPreference{Participant: s.me, On: f.On, Lang: f.Lang, Zone: f.Zone})
 	if err != nil {
 		s.r.log.Warn("noting who wants transcripts", "room", s.room.id, "err", err)
 		s.refuse(f.ID, frame.ErrStore, "this could not be kept, send it again")
@@ -105,7 +106,8 @@ func (r *Relay) startTranscripts() error {
 			return err
 		}
 	}
-	r.transcripts = transcript.StartSender(transcript.SenderOptions{Store: r.opt.Rooms, Relay: r.home(), Mailer: r.opt.Mailer,
+	r.transcripts = transcript.StartSender(transcript.SenderOptions{Store: r.opt.Rooms,
+		Relay: r.home(), Mailer: r.opt.Mailer,
 		WebBase: r.opt.WebBase, Sealer: r.answers.Sealer, LeftFor: r.opt.LeftFor, Silence: r.opt.Silence,
 		Occupied: r.occupied, Usual: r.opt.UsualTranscript, Log: r.log,
 		Callee: func(info chat.Info, of chat.Participant) int64 { return r.calleeOf(info, of).ID }})

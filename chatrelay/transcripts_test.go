@@ -57,7 +57,8 @@ func TestTranscriptAndReply(t *testing.T) {
 			t.Errorf("the transcript lacks %q:\n%s", want, first.Text)
 		}
 	}
-	if strings.Contains(first.Text+first.HTML, "forget this") || strings.Contains(first.HTML, "안녕 <b>") || strings.Contains(first.Text, "a slip") {
+	if strings.Contains(first.Text+first.HTML, "forget this") || strings.Contains(first.HTML, "안녕 <b>") ||
+		strings.Contains(first.Text, "a slip") {
 		t.Errorf("what does not belong there:\n%s", first.Text)
 	}
 	if !strings.HasPrefix(first.ReplyTo, "reply+") || !strings.HasSuffix(first.ReplyTo, "@mall.example") {
@@ -74,9 +75,12 @@ func TestTranscriptAndReply(t *testing.T) {
 	host.typ(frame.TWelcome)
 
 	answer := func(to, from, id, extra string) error {
-		return w.relay.Reply(t.Context(), to, strings.NewReader("From: Kim <"+from+">\r\nTo: <"+to+">\r\nSubject: Re: x\r\nMessage-ID: <"+id+
-			">\r\nDate: Mon, 1 Jan 2001 00:00:00 +0000\r\n"+extra+"Content-Type: text/plain; charset=utf-8\r\n\r\nBy all means\u202e!\r\n\r\n"+
-			"On Mon, 1 Jan 2001 at 10:00, CHmail <postmaster@mall.example> wrote:\r\n"+strings.ReplaceAll("> "+first.Text, "\n", "\r\n> ")+strings.Repeat("> more\r\n", 10)))
+		return w.relay.Reply(t.Context(), to, strings.NewReader("From: Kim <"+from+">\r\nTo: <"+to+
+			">\r\nSubject: Re: x\r\nMessage-ID: <"+id+
+			">\r\nDate: Mon, 1 Jan 2001 00:00:00 +0000\r\n"+extra+"Content-Type: text/plain; charset=utf-8\r\n"+
+			"\r\nBy all means\u202e!\r\n\r\n"+
+			"On Mon, 1 Jan 2001 at 10:00, CHmail <postmaster@mall.example> wrote:\r\n"+
+			strings.ReplaceAll("> "+first.Text, "\n", "\r\n> ")+strings.Repeat("> more\r\n", 10)))
 	}
 	for range 2 { // it comes twice
 		if err := answer(strings.ToUpper(first.ReplyTo), "Kim@far.example", "r1@far", ""); err != nil {
@@ -99,14 +103,16 @@ func TestTranscriptAndReply(t *testing.T) {
 	}{
 		"another sender": {first.ReplyTo, "eve@far.example", transcript.ErrSender},
 		"a bad seal":     {strings.Replace(first.ReplyTo, "@", "a@", 1), "kim@far.example", transcript.ErrAddress},
-		"another domain": {strings.Replace(first.ReplyTo, "mall.example", "far.example", 1), "kim@far.example", transcript.ErrAddress},
+		"another domain": {strings.Replace(first.ReplyTo, "mall.example", "far.example", 1),
+			"kim@far.example", transcript.ErrAddress},
 	} {
 		err := answer(c.to, c.from, name+"@far", "")
 		if !errors.Is(err, c.want) || transcript.Refusal(err) == "" {
 			t.Errorf("%s: %v, %q", name, err, transcript.Refusal(err))
 		}
 	}
-	old, err := w.relay.answers.Sealer.Seal(transcript.Address{Room: w.room, Participant: m.From, Expires: time.Now().Add(-2 * time.Hour)})
+	old, err := w.relay.answers.Sealer.Seal(transcript.Address{Room: w.room, Participant: m.From,
+		Expires: time.Now().Add(-2 * time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +129,8 @@ func TestTranscriptAndReply(t *testing.T) {
 	host.ack("h")
 	host.send(frame.Frame{T: frame.TLeave})
 	second := w.mails("kim@far.example", 2)[1]
-	if strings.Contains(second.Text, "mended") || !strings.Contains(second.Text, "By all means!") || !strings.Contains(second.Text, "well then") {
+	if strings.Contains(second.Text, "mended") || !strings.Contains(second.Text, "By all means!") ||
+		!strings.Contains(second.Text, "well then") {
 		t.Errorf("the second transcript:\n%s", second.Text)
 	}
 	if n := len(w.mail.all()); n != 2 {

@@ -83,16 +83,20 @@ func TestWebhooks(t *testing.T) {
 		Logins                    []string
 		From                      struct{ Name, Addr string }
 	}
-	if err := json.Unmarshal([]byte(c.body), &said); err != nil || said.Event != "alarm" || said.Room != w.room || said.Subject != "Order 7" ||
-		said.From.Name != "Kim" || len(said.Logins) != 1 || said.Logins[0] != w.host || said.URL != w.web.URL+"/desk#"+w.room {
+	if err := json.Unmarshal([]byte(c.body), &said); err != nil || said.Event != "alarm" ||
+		said.Room != w.room || said.Subject != "Order 7" ||
+		said.From.Name != "Kim" || len(said.Logins) != 1 || said.Logins[0] != w.host ||
+		said.URL != w.web.URL+"/desk#"+w.room {
 		t.Errorf("%s: %+v, %v", c.body, said, err)
 	}
-	if c := got["/ntfy"][0]; c.body != "Order 7" || c.header.Get("Title") != "Kim wants to chat with host@mall.example" ||
+	if c := got["/ntfy"][0]; c.body != "Order 7" ||
+		c.header.Get("Title") != "Kim wants to chat with host@mall.example" ||
 		c.header.Get("Authorization") != "Bearer token" || c.header.Get("Click") == "" {
 		t.Errorf("ntfy got %+v", c)
 	}
 	var text struct{ Text string }
-	if c := got["/mm"][0]; json.Unmarshal([]byte(c.body), &text) != nil || !strings.Contains(text.Text, "**Kim wants to chat with host") {
+	if c := got["/mm"][0]; json.Unmarshal([]byte(c.body), &text) != nil ||
+		!strings.Contains(text.Text, "**Kim wants to chat with host") {
 		t.Errorf("Mattermost got %s", c.body)
 	}
 }

@@ -39,7 +39,8 @@ func TestExample(t *testing.T) {
 
 func TestQuote(t *testing.T) {
 	t.Parallel()
-	for _, s := range []string{"", "plain", "two words", `a "quote"`, `back\slash`, "redis://u:p@h:1/0?x=1#y", "{brace}", "한글"} {
+	for _, s := range []string{"", "plain", "two words", `a "quote"`, `back\slash`,
+		"redis://u:p@h:1/0?x=1#y", "{brace}", "한글"} {
 		nodes, err := parser.Read(strings.NewReader("d "+quote(s)+"\n"), "t")
 		if err != nil || len(nodes) != 1 || len(nodes[0].Args) != 1 || nodes[0].Args[0] != s {
 			t.Errorf("%q was read back as %+v, %v", s, nodes, err)
@@ -60,12 +61,16 @@ func TestRead(t *testing.T) {
 		"relative": {"state_dir x\n", "not an absolute path"},
 		"ldap":     {"auth.ldap l { }\n", "c.conf:1: auth.ldap"},
 		"inline":   {"imap tcp://127.0.0.1:1 {\n auth ldap { }\n}\n", "c.conf:2: auth.ldap"},
-		"txlock":   {"storage.imapsql m {\n driver sqlite3\n dsn x.db\n sqlite3_busy_timeout 60000\n}\n", "_txlock=immediate"},
-		"busy":     {"storage.imapsql m {\n driver sqlite3\n dsn \"file:x.db?_txlock=immediate\"\n}\n", "sqlite3_busy_timeout"},
-		"bodies":   {"storage.imapsql m {\n driver postgres\n dsn host=x\n}\n", "msg_store"},
-		"554":      {"smtp tcp://127.0.0.1:1 {\n default_source {\n  deliver_to &m\n }\n}\nstorage.imapsql m {\n driver postgres\n dsn host=x\n msg_store fs /m\n}\n", "c.conf:3: deliver_to &m: "},
-		"451":      {"smtp tcp://127.0.0.1:1 {\n deliver_to deferring &m\n}\nstorage.imapsql m {\n driver postgres\n dsn host=x\n msg_store fs /m\n}\n", ""},
-		"syntax":   {"a {\n", "c.conf"},
+		"txlock": {"storage.imapsql m {\n driver sqlite3\n dsn x.db\n sqlite3_busy_timeout 60000\n}\n",
+			"_txlock=immediate"},
+		"busy": {"storage.imapsql m {\n driver sqlite3\n dsn \"file:x.db?_txlock=immediate\"\n}\n",
+			"sqlite3_busy_timeout"},
+		"bodies": {"storage.imapsql m {\n driver postgres\n dsn host=x\n}\n", "msg_store"},
+		"554": {"smtp tcp://127.0.0.1:1 {\n default_source {\n  deliver_to &m\n }\n}\n" +
+			"storage.imapsql m {\n driver postgres\n dsn host=x\n msg_store fs /m\n}\n", "c.conf:3: deliver_to &m: "},
+		"451": {"smtp tcp://127.0.0.1:1 {\n deliver_to deferring &m\n}\n" +
+			"storage.imapsql m {\n driver postgres\n dsn host=x\n msg_store fs /m\n}\n", ""},
+		"syntax": {"a {\n", "c.conf"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -26,7 +26,8 @@ const (
 // makeCertificates makes the demo's own authority and a certificate for
 // loopback, unless they are there and good for another day.
 func makeCertificates(dir string) error {
-	caPath, certPath, keyPath := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	caPath, certPath, keyPath := filepath.Join(dir, "ca.pem"),
+		filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	if fresh(caPath) && fresh(certPath) && exists(keyPath) {
 		return nil
 	}

@@ -89,7 +89,8 @@ func Prepare(ctx context.Context, o Options) (*Demo, error) {
 		return nil, fmt.Errorf("preparing the demo: %w", err)
 	}
 	if err := os.MkdirAll(state, 0o700); err != nil {
-		return nil, fmt.Errorf("preparing the demo: the state folder cannot be made: %w; name another with --state", err)
+		return nil,
+			fmt.Errorf("preparing the demo: the state folder cannot be made: %w; name another with --state", err)
 	}
 	d := &Demo{
 		state:  state,
@@ -127,7 +128,8 @@ func lock(path string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("a demo runs on %s already: stop it, or name another folder with --state", filepath.Dir(path))
+		return nil, fmt.Errorf("a demo runs on %s already: stop it, or name another folder with --state",
+			filepath.Dir(path))
 	}
 	return f, nil
 }
@@ -143,7 +145,8 @@ func (d *Demo) load() error {
 	}
 	if len(d.kept.Accounts) == 0 {
 		for _, role := range []string{"host", "customer", "friend"} {
-			d.kept.Accounts = append(d.kept.Accounts, Account{role + "@" + Domain, strings.ToLower(rand.Text()[:12]), role})
+			d.kept.Accounts = append(d.kept.Accounts,
+				Account{role + "@" + Domain, strings.ToLower(rand.Text()[:12]), role})
 		}
 		if err := d.save(); err != nil {
 			return err
@@ -212,7 +215,8 @@ func allFree(ports []int) error {
 
 func (d *Demo) writeConfig(o Options) error {
 	host := func(url string) string {
-		return strings.TrimSuffix(strings.Replace(strings.TrimPrefix(url, "http://"), "localhost", "127.0.0.1", 1), "/metrics")
+		return strings.TrimSuffix(strings.Replace(strings.TrimPrefix(url, "http://"),
+			"localhost", "127.0.0.1", 1), "/metrics")
 	}
 	s := config.Server{
 		Domain: Domain, Host: "localhost", Web: d.Web,
@@ -276,10 +280,12 @@ func (d *Demo) importOld(ctx context.Context, self string) error {
 	if !exists(old) || exists(d.path("mailstore")) {
 		return nil
 	}
-	cmd := exec.CommandContext(ctx, self, "--config", d.Config, "store", "import", "imapsql", "file:imapsql.db?_txlock=immediate")
+	cmd := exec.CommandContext(ctx, self, "--config", d.Config, "store", "import",
+		"imapsql", "file:imapsql.db?_txlock=immediate")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		// What was imported is there again next time.
-		return errors.Join(fmt.Errorf("bringing the mail of %s over: %w: %s", old, err, bytes.TrimSpace(out)), os.RemoveAll(d.path("mailstore")))
+		return errors.Join(fmt.Errorf("bringing the mail of %s over: %w: %s", old, err, bytes.TrimSpace(out)),
+			os.RemoveAll(d.path("mailstore")))
 	}
 	return os.Rename(old, old+".imported")
 }

@@ -23,7 +23,8 @@ func TestPushInTheWorker(t *testing.T) {
 	p := open(t, browser(t), "phone", "about:blank")
 	ctx := chromedp.FromContext(p.ctx)
 	if _, err := chromedp.CallBrowser(p.ctx, cdbrowser.SetPermission, cdbrowser.SetPermissionParams{
-		Permission: &cdbrowser.PermissionDescriptor{Name: "notifications"}, Setting: "granted", BrowserContextID: ctx.BrowserContextID}); err != nil {
+		Permission: &cdbrowser.PermissionDescriptor{Name: "notifications"}, Setting: "granted",
+		BrowserContextID: ctx.BrowserContextID}); err != nil {
 		t.Fatal(err)
 	}
 	registered := make(chan serviceworker.RegistrationID, 16)
@@ -52,10 +53,12 @@ func TestPushInTheWorker(t *testing.T) {
 	}
 	push := func(data string) {
 		t.Helper()
-		if _, err := ask(p, serviceworker.DeliverPushMessage, serviceworker.DeliverPushMessageParams{Origin: s.Web, RegistrationID: id, Data: data}); err != nil {
+		if _, err := ask(p, serviceworker.DeliverPushMessage, serviceworker.DeliverPushMessageParams{Origin: s.Web,
+			RegistrationID: id, Data: data}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(500 * time.Millisecond) // asking for notifications while one is being shown can make Chromium forget it
+		// asking for notifications while one is being shown can make Chromium forget it
+		time.Sleep(500 * time.Millisecond)
 	}
 	shows := func(want string) {
 		t.Helper()
@@ -72,7 +75,8 @@ func TestPushInTheWorker(t *testing.T) {
 			return p.eval("window.shown") == want
 		})
 	}
-	ring := `{"kind":"ring","room":"R1","attempt":"A1","from":"Jun","subject":"The lamp","url":"/desk#R1","at":"2026-11-23T10:00:00Z"}`
+	ring := `{"kind":"ring","room":"R1","attempt":"A1","from":"Jun","subject":"The` +
+		` lamp","url":"/desk#R1","at":"2026-11-23T10:00:00Z"}`
 
 	push(ring) // a desk is looked at: it rings by itself
 	time.Sleep(time.Second)
@@ -83,7 +87,8 @@ func TestPushInTheWorker(t *testing.T) {
 	shows("Incoming chat: Jun: The lamp 2")
 	push(`{"kind":"end","room":"R1","attempt":"A1"}`)
 	shows("")
-	push(`{"kind":"alarm","room":"R1","attempt":"A1","from":"Jun\u202e\u200b","subject":"<b>The lamp</b>","url":"/desk#R1","at":"x"}`)
+	push(`{"kind":"alarm","room":"R1","attempt":"A1","from":"Jun\u202e\u200b","subject":"<b>The` +
+		` lamp</b>","url":"/desk#R1","at":"x"}`)
 	push(`{"kind":"message","room":"R2","from":"Sora","subject":"The table"}`)
 	push(`not JSON`)
 	shows("Jun tried to reach you: <b>The lamp</b> 0; New message from Sora: The table 0")
@@ -105,7 +110,8 @@ func TestTheLid(t *testing.T) {
 	customer.statusBegins(10*time.Second, "Connected")
 	state := func(to cdpage.SetWebLifecycleStateState) {
 		t.Helper()
-		if _, err := ask(customer, cdpage.SetWebLifecycleState, cdpage.SetWebLifecycleStateParams{State: to}); err != nil {
+		if _, err := ask(customer, cdpage.SetWebLifecycleState,
+			cdpage.SetWebLifecycleStateParams{State: to}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -124,11 +130,13 @@ func TestTheLid(t *testing.T) {
 	if took := time.Since(start); took > 4*time.Second {
 		t.Errorf("the page was back after %v", took)
 	}
-	customer.eval(`document.querySelector("textarea").value = "three"; document.querySelector("button[type=submit]").click(); ""`)
+	customer.eval(`document.querySelector("textarea").value = "three";` +
+		` document.querySelector("button[type=submit]").click(); ""`)
 	desk.hears("three")
 	customer.tells("three")
 	for _, p := range []*page{desk, customer} {
-		if got := p.eval(`[...document.querySelectorAll("[role=log] .bubble")].map((e) => e.textContent).join()`); got != "one,two,three" {
+		if got := p.eval(`[...document.querySelectorAll("[role=log] .bubble")].map((e) =>` +
+			` e.textContent).join()`); got != "one,two,three" {
 			t.Errorf("%s has %s", p.name, got)
 		}
 		p.statusBegins(10*time.Second, "Connected")
@@ -153,7 +161,9 @@ func TestBlockAtTheDesk(t *testing.T) {
 	desk.hears("Something rude")
 	desk.eval(`document.querySelector(".details summary").click(); ""`)
 	desk.press("Block Jun")
-	desk.wait("the question", 5*time.Second, func() bool { return desk.eval(`document.querySelector("dialog.ask")?.innerText ?? ""`) != "" })
+	desk.wait("the question", 5*time.Second, func() bool {
+		return desk.eval(`document.querySelector("dialog.ask")?.innerText ?? ""`) != ""
+	})
 	desk.eval(`document.querySelector("dialog.ask .primary").click(); ""`)
 	desk.has("Jun is blocked.", 10*time.Second)
 	customer.say("Something worse")
@@ -166,7 +176,8 @@ func TestBlockAtTheDesk(t *testing.T) {
 	if _, rings := desk.find("alertdialog", "Incoming chat"); rings {
 		t.Error("who is blocked rings")
 	}
-	if text := desk.eval("document.body.innerText"); !strings.Contains(text, "Something rude") && !strings.Contains(text, "You answered") || strings.Contains(text, "Something worse") {
+	if text := desk.eval("document.body.innerText"); !strings.Contains(text,
+		"Something rude") && !strings.Contains(text, "You answered") || strings.Contains(text, "Something worse") {
 		t.Errorf("who is blocked is heard: %s", text)
 	}
 	customer.press("Cancel")

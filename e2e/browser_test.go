@@ -133,7 +133,8 @@ func (p *page) find(role, name string) (cdp.BackendNodeID, bool) {
 	if err != nil {
 		return 0, false
 	}
-	found, err := ask(p, accessibility.QueryAXTree, accessibility.QueryAXTreeParams{NodeID: doc.Root.NodeID, Role: role, AccessibleName: name})
+	found, err := ask(p, accessibility.QueryAXTree,
+		accessibility.QueryAXTreeParams{NodeID: doc.Root.NodeID, Role: role, AccessibleName: name})
 	if err != nil {
 		return 0, false
 	}
@@ -150,7 +151,8 @@ func (p *page) wait(what string, limit time.Duration, done func() bool) time.Dur
 	start := time.Now()
 	for !done() {
 		if time.Since(start) > limit {
-			p.t.Fatalf("%s: %s did not come within %v. The page says:\n%s", p.name, what, limit, p.eval("document.body.innerText"))
+			p.t.Fatalf("%s: %s did not come within %v. The page says:\n%s",
+				p.name, what, limit, p.eval("document.body.innerText"))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -177,7 +179,8 @@ func (p *page) pressRole(role, name string) {
 		if !ok {
 			return false
 		}
-		if _, err := ask(p, dom.ScrollIntoViewIfNeeded, dom.ScrollIntoViewIfNeededParams{BackendNodeID: id}); err != nil {
+		if _, err := ask(p, dom.ScrollIntoViewIfNeeded,
+			dom.ScrollIntoViewIfNeededParams{BackendNodeID: id}); err != nil {
 			return false
 		}
 		res, err := ask(p, dom.GetBoxModel, dom.GetBoxModelParams{BackendNodeID: id})
@@ -220,7 +223,8 @@ func (p *page) log() string {
 
 func (p *page) hears(text string) {
 	p.t.Helper()
-	p.wait(fmt.Sprintf("%q in the conversation", text), 10*time.Second, func() bool { return strings.Contains(p.log(), text) })
+	p.wait(fmt.Sprintf("%q in the conversation", text), 10*time.Second,
+		func() bool { return strings.Contains(p.log(), text) })
 }
 
 func (p *page) status() string {

@@ -111,7 +111,8 @@ func openAs(t *testing.T, browser context.Context, l look, name, url string) *pa
 		UserAgent: p.eval("navigator.userAgent"), AcceptLanguage: l.lang}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ask(p, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: zone}); err != nil {
+	if _, err := ask(p, emulation.SetTimezoneOverride,
+		emulation.SetTimezoneOverrideParams{TimezoneID: zone}); err != nil {
 		t.Fatal(err)
 	}
 	p.run(chromedp.EmulateViewport(l.width, l.height), chromedp.Navigate(url))
@@ -150,13 +151,16 @@ func (p *page) talk() string {
 // tells waits for words in the conversation.
 func (p *page) tells(text string) {
 	p.t.Helper()
-	p.wait(fmt.Sprintf("%q in the conversation", text), 20*time.Second, func() bool { return strings.Contains(p.talk(), text) })
+	p.wait(fmt.Sprintf("%q in the conversation", text), 20*time.Second,
+		func() bool { return strings.Contains(p.talk(), text) })
 }
 
 // ofLast chooses from the menu of one's own last message.
 func (p *page) ofLast(what string) {
 	p.t.Helper()
-	p.wait("its last message to be sent", 10*time.Second, func() bool { return p.eval(`String(document.querySelectorAll(".line.sending").length)`) == "0" })
+	p.wait("its last message to be sent", 10*time.Second, func() bool {
+		return p.eval(`String(document.querySelectorAll(".line.sending").length)`) == "0"
+	})
 	p.eval(`[...document.querySelectorAll(".line-more")].at(-1).click(); ""`)
 	p.pressRole("menuitem", what)
 }

@@ -33,7 +33,8 @@ func newMailServer(t *testing.T, directives string, logins ...string) *node {
 	n := &node{conf: filepath.Join(dir, "maddy.conf"), smtp: port(), pop3: port(), imap: port()}
 	// A hash without $, which would be a group of the regular expression.
 	salt := []byte("0123456789abcdef")
-	hash := base64.StdEncoding.EncodeToString(salt) + ":" + base64.StdEncoding.EncodeToString(argon2.IDKey([]byte("secret"), salt, 1, 8, 1, 64))
+	hash := base64.StdEncoding.EncodeToString(salt) + ":" +
+		base64.StdEncoding.EncodeToString(argon2.IDKey([]byte("secret"), salt, 1, 8, 1, 64))
 	text := fmt.Sprintf(`state_dir %s/state
 runtime_dir %[1]s/run
 hostname mail.test
@@ -157,7 +158,8 @@ func (c *client) send(t *testing.T, want, rcpt, text string) {
 // SIZE, after the body where it does not.
 func TestQuotaAnswers(t *testing.T) {
 	t.Parallel()
-	n := newMailServer(t, "quota 20K\nquota_domain whole.test 30K\nquota_login big@whole.test 1M", "a@one.test", "big@whole.test", "b@whole.test")
+	n := newMailServer(t, "quota 20K\nquota_domain whole.test 30K\nquota_login big@whole.test 1M",
+		"a@one.test", "big@whole.test", "b@whole.test")
 	c := n.smtpDial(t)
 	rcpt := func(size int, want, to string) {
 		t.Helper()
@@ -201,7 +203,8 @@ func TestSecondServer(t *testing.T) {
 	if err := os.WriteFile(second, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if complaint, err := runBriefly("--config", second, "run"); err == nil || !strings.Contains(complaint, filepath.Dir(n.store())+" is in use by another process") {
+	if complaint, err := runBriefly("--config", second, "run"); err == nil || !strings.Contains(complaint,
+		filepath.Dir(n.store())+" is in use by another process") {
 		t.Errorf("a second server: %v: %s", err, complaint)
 	}
 	n.smtpDial(t).send(t, "250", "a@one.test", message("still here", 100))
@@ -210,7 +213,8 @@ func TestSecondServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"run"}, {"store", "stats"}, {"store", "check"}} {
-		if complaint, err := runBriefly(append([]string{"--config", n.conf}, args...)...); err == nil || !strings.Contains(complaint, "format 99") || !strings.Contains(complaint, "newer") {
+		if complaint, err := runBriefly(append([]string{"--config", n.conf}, args...)...); err == nil ||
+			!strings.Contains(complaint, "format 99") || !strings.Contains(complaint, "newer") {
 			t.Errorf("%v on a newer store: %v: %s", args, err, complaint)
 		}
 	}
@@ -268,7 +272,8 @@ func TestStoreKilled(t *testing.T) {
 			if i%10 == 9 {
 				size = 60_000
 			}
-			if !ask("250", "MAIL FROM:<out@example.org>") || !ask("250", "RCPT TO:<a@one.test>") || !ask("250", "RCPT TO:<b@one.test>") ||
+			if !ask("250", "MAIL FROM:<out@example.org>") || !ask("250", "RCPT TO:<a@one.test>") ||
+				!ask("250", "RCPT TO:<b@one.test>") ||
 				!ask("354", "DATA") || !ask("250", "%s.", message(id, size)) {
 				return
 			}
@@ -405,7 +410,8 @@ func TestStoreDamaged(t *testing.T) {
 	}
 	out, _, code := n.admin("store", "check", "--json")
 	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 1 || report.Found != 1 ||
-		report.Problems[0].Login != "a@one.test" || report.Problems[0].Mailbox != "INBOX" || report.Problems[0].UID != 1 {
+		report.Problems[0].Login != "a@one.test" || report.Problems[0].Mailbox != "INBOX" ||
+		report.Problems[0].UID != 1 {
 		t.Errorf("check: %d, %v: %s", code, err, out)
 	}
 	p := n.pop(t, "a@one.test")
@@ -422,21 +428,25 @@ func TestStoreExchange(t *testing.T) {
 	n := newMailServer(t, "", "a@one.test", "b@one.test")
 	dir := t.TempDir()
 	mbox := filepath.Join(dir, "mbox")
-	if err := os.WriteFile(mbox, []byte("From x Thu Jan  1 00:00:00 2026\nSubject: one\n\n1\n\nFrom x Thu Jan  1 00:00:01 2026\nSubject: two\n\n>From 2\n"), 0o600); err != nil {
+	if err := os.WriteFile(mbox, []byte("From x Thu Jan  1 00:00:00 2026\nSubject: one\n\n1\n\n"+
+		"From x Thu Jan  1 00:00:01 2026\nSubject: two\n\n>From 2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	expect := func(code int, say string, args ...string) {
 		t.Helper()
 		stdout, stderr, got := n.admin(append([]string{"store"}, args...)...)
 		if got != code || !strings.Contains(stdout+stderr, say) || strings.Contains(stderr, "panic") {
-			t.Errorf("store %s: exit code %d, want %d and %q: %s%s", strings.Join(args, " "), got, code, say, stdout, stderr)
+			t.Errorf("store %s: exit code %d, want %d and %q: %s%s",
+				strings.Join(args, " "), got, code, say, stdout, stderr)
 		}
 	}
 	maildir := filepath.Join(dir, "out", "a@one.test")
 	expect(0, "Imported 2 messages.", "import", "mbox", mbox, "a@one.test", "Old.Mail")
 	expect(0, "Exported 2 messages of 2 accounts", "export", filepath.Join(dir, "out"))
 	expect(0, "Imported 2 messages.", "import", "maildir", maildir, "b@one.test")
-	expect(0, "Exported 0 messages of 1 accounts", "export", "--format", "mbox", filepath.Join(dir, "mboxes"), "a@one.test") // INBOX only
+	// INBOX only
+	expect(0, "Exported 0 messages of 1 accounts", "export", "--format", "mbox",
+		filepath.Join(dir, "mboxes"), "a@one.test")
 	expect(0, "0 problems", "check")
 	expect(1, "exists", "export", filepath.Join(dir, "out"), "a@one.test")
 	expect(1, "no such account", "import", "mbox", mbox, "nobody@one.test")
@@ -528,7 +538,8 @@ func TestQuarantine(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.kill()
-	text := strings.Replace(string(b), "    deliver_to &mailboxes\n", "    check {\n        require_tls {\n            fail_action quarantine\n        }\n    }\n    deliver_to &mailboxes\n", 1)
+	text := strings.Replace(string(b), "    deliver_to &mailboxes\n", "    check {\n        require_tls {\n"+
+		"            fail_action quarantine\n        }\n    }\n    deliver_to &mailboxes\n", 1)
 	if err := os.WriteFile(n.conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

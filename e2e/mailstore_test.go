@@ -103,7 +103,8 @@ func TestMailStore(t *testing.T) {
 		}
 	}
 	s.admin(t, "restore", backup)
-	if complaint, err := runBriefly("--config", filepath.Join(state, "maddy.conf"), "restore", backup); err == nil || !strings.Contains(complaint, "move away") {
+	if complaint, err := runBriefly("--config", filepath.Join(state, "maddy.conf"), "restore", backup); err == nil ||
+		!strings.Contains(complaint, "move away") {
 		t.Errorf("restored over what is there: %v, %s", err, complaint)
 	}
 	s = startServer(t, state)
@@ -113,6 +114,7 @@ func TestMailStore(t *testing.T) {
 	if out := s.admin(t, "store", "check"); !bytes.Contains(out, []byte(" 0 problems")) {
 		t.Errorf("check after the restore: %s", out)
 	}
-	s.send(t, "host", "From: host@mall.example\nTo: customer@mall.example\nSubject: goes on\n\nHello.\n", "customer@mall.example")
+	s.send(t, "host", "From: host@mall.example\nTo: customer@mall.example\n"+
+		"Subject: goes on\n\nHello.\n", "customer@mall.example")
 	s.mailWith(t, "customer", "goes on")
 }

@@ -52,16 +52,19 @@ func (o *tour) open(name, url string) *page {
 func (o *tour) mail(subject string, roles ...string) (links []string) {
 	o.Helper()
 	o.mails++
-	names := map[string]string{"customer": "Jun Park <customer@mall.example>", "friend": "Sora Lee <friend@mall.example>"}
+	names := map[string]string{"customer": "Jun Park <customer@mall.example>",
+		"friend": "Sora Lee <friend@mall.example>"}
 	var to, rcpt []string
 	for _, role := range roles {
 		to = append(to, names[role])
 		rcpt = append(rcpt, role+"@mall.example")
 	}
-	o.s.send(o.T, "host", fmt.Sprintf("From: Mina Kim <host@mall.example>\nTo: %s\nSubject: %s\nDate: %s\nMessage-ID: <%d@mall.example>\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\nShall we talk about it?\n",
+	o.s.send(o.T, "host", fmt.Sprintf("From: Mina Kim <host@mall.example>\nTo: %s\nSubject: %s\nDate: %s\nMessage-ID:"+
+		" <%d@mall.example>\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\nShall we talk about it?\n",
 		strings.Join(to, ", "), subject, time.Now().Format(time.RFC1123Z), o.mails), rcpt...)
 	for _, role := range roles {
-		links = append(links, strings.Trim(headers(o.s.mailWith(o.T, role, fmt.Sprintf("<%d@mall.example>", o.mails)), "CHmail-Chat")[0], "<> "))
+		links = append(links, strings.Trim(headers(o.s.mailWith(o.T, role, fmt.Sprintf("<%d@mall.example>", o.mails)),
+			"CHmail-Chat")[0], "<> "))
 	}
 	return links
 }
@@ -78,7 +81,8 @@ func (o *tour) signIn(p *page, role string) {
 // set changes settings of the one whose desk this is.
 func (p *page) set(body string) {
 	p.t.Helper()
-	p.do(fmt.Sprintf(`fetch("/desk/settings", {method: "PUT", headers: {"Content-Type": "application/json"}, body: %q}).then((r) => r.ok ? "" : "settings: " + r.status)`, body))
+	p.do(fmt.Sprintf(`fetch("/desk/settings", {method: "PUT", headers: {"Content-Type": "application/json"}, body:`+
+		` %q}).then((r) => r.ok ? "" : "settings: " + r.status)`, body))
 }
 
 // do runs script of the page that gives words when something is wrong.
@@ -99,11 +103,13 @@ func (p *page) attach(paths ...string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	clip, err := ask(p, dom.QuerySelector, dom.QuerySelectorParams{NodeID: doc.Root.NodeID, Selector: "input[type=file]"})
+	clip, err := ask(p, dom.QuerySelector,
+		dom.QuerySelectorParams{NodeID: doc.Root.NodeID, Selector: "input[type=file]"})
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if _, err := ask(p, dom.SetFileInputFiles, dom.SetFileInputFilesParams{Files: paths, NodeID: clip.NodeID}); err != nil {
+	if _, err := ask(p, dom.SetFileInputFiles,
+		dom.SetFileInputFilesParams{Files: paths, NodeID: clip.NodeID}); err != nil {
 		p.t.Fatalf("%s: attaching %s: %v", p.name, paths, err)
 	}
 }
@@ -225,7 +231,9 @@ func (o *tour) talking(host, customer, friend *page) {
 	say(host, "Warm, 2700 kelvin.\nIt is in the shop: https://mall.example/lamps/warm")
 	say(host, "Here it is:")
 	host.attach(o.picture("lamp.png"))
-	host.wait("the picture", 20*time.Second, func() bool { return customer.eval(`String(document.querySelectorAll("[role=log] img").length)`) == "1" })
+	host.wait("the picture", 20*time.Second, func() bool {
+		return customer.eval(`String(document.querySelectorAll("[role=log] img").length)`) == "1"
+	})
 	customer.attach(o.file("2026-11 bill of the lamp in the window.pdf", []byte("%PDF-1.4\n%bill")))
 	host.tells("bill of the lamp")
 	say(customer, "감사합니다 🙂")
@@ -299,7 +307,8 @@ func (o *tour) beside(host, customer, friend *page) {
 	host.fillRole("searchbox", o.w("search.name"), " zebra")
 	host.has(o.w("search.none"), 10*time.Second)
 	host.check("search-none")
-	host.eval(`const s = document.querySelector("input[type=search]"); s.value = ""; s.dispatchEvent(new Event("input", {bubbles: true})); ""`)
+	host.eval(`const s = document.querySelector("input[type=search]"); s.value = ""; s.dispatchEvent(new` +
+		` Event("input", {bubbles: true})); ""`)
 
 	now := time.Now().UTC()
 	host.set(fmt.Sprintf(`{"canned": [{"title": "Hours", "text": "We are open from nine to six."}, {"title": "Delivery", "text": "It takes two days."}],
@@ -389,7 +398,9 @@ func (o *tour) lost(host, customer *page) {
 	host.has(o.w("avail.lost"), 20*time.Second)
 	host.check("lost")
 	o.s.cmd.Process.Signal(syscall.SIGCONT)
-	customer.wait("the connection", 30*time.Second, func() bool { return !strings.Contains(customer.eval("document.body.innerText"), o.w("bar.lost")) })
+	customer.wait("the connection", 30*time.Second, func() bool {
+		return !strings.Contains(customer.eval("document.body.innerText"), o.w("bar.lost"))
+	})
 	host.tells("Are you there?")
 	if n := strings.Count(host.talk(), "Are you there?"); n != 1 {
 		o.Errorf("the message of the meantime is there %d times", n)

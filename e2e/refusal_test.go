@@ -58,7 +58,8 @@ func TestRefusals(t *testing.T) {
 	s := startServer(t, t.TempDir())
 	login, password := s.password("host")
 	_, port, _ := net.SplitHostPort(s.Submission)
-	out, err := exec.Command(testpart.Need(t, "python3"), "-c", submitBadly, port, s.CA, login, password, "customer@mall.example").CombinedOutput()
+	out, err := exec.Command(testpart.Need(t, "python3"), "-c", submitBadly, port, s.CA, login, password,
+		"customer@mall.example").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -68,7 +69,8 @@ func TestRefusals(t *testing.T) {
 	}
 	s.mailWith(t, "customer", "After a refusal")
 
-	for path, want := range map[string]int{"/c/AAAAAAAAAAAAAAAAAAAAAA": 404, "/c/x": 404, "/nothing": 404, "/healthz": 200} {
+	for path, want := range map[string]int{"/c/AAAAAAAAAAAAAAAAAAAAAA": 404,
+		"/c/x": 404, "/nothing": 404, "/healthz": 200} {
 		res, err := http.Get(s.Web + path)
 		if err != nil {
 			t.Fatal(err)
@@ -80,7 +82,8 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	start := time.Now()
-	res, err := http.Post(s.Web+"/desk/sign-in", "application/json", strings.NewReader(fmt.Sprintf(`{"login":%q,"password":"wrong"}`, login)))
+	res, err := http.Post(s.Web+"/desk/sign-in", "application/json",
+		strings.NewReader(fmt.Sprintf(`{"login":%q,"password":"wrong"}`, login)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,9 @@ func TestRingTime(t *testing.T) {
 		} else {
 			times = append(times, took)
 		}
-		customer.wait("leaving", 10*time.Second, func() bool { return customer.eval(fmt.Sprintf(clickNow, "Leave")) != "" })
+		customer.wait("leaving", 10*time.Second, func() bool {
+			return customer.eval(fmt.Sprintf(clickNow, "Leave")) != ""
+		})
 		desk.wait("the end of the ring", 10*time.Second, func() bool {
 			return desk.eval(`String(!!document.querySelector("[role=alertdialog]"))`) == "false"
 		})

@@ -170,7 +170,8 @@ func (s *server) send(t *testing.T, role, message string, recipients ...string) 
 	login, password := s.password(role)
 	_, port, _ := net.SplitHostPort(s.Submission)
 	args := []string{"-sS", "--ssl-reqd", "--cacert", s.CA, "--url", "smtp://localhost:" + port,
-		"--resolve", "localhost:" + port + ":127.0.0.1", "--user", login + ":" + password, "--mail-from", login, "-T", "-"}
+		"--resolve", "localhost:" + port + ":127.0.0.1", "--user", login + ":" + password,
+		"--mail-from", login, "-T", "-"}
 	for _, r := range recipients {
 		args = append(args, "--mail-rcpt", r)
 	}

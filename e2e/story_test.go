@@ -136,7 +136,8 @@ func tellStory(t *testing.T, carrier string) {
 	}
 	back := open(t, chromium, "host2", alarmLink)
 	back.press("Chat now")
-	for _, text := range []string{"Is the lamp warm or cold?", "Warm, 2700 kelvin.", "Then we take it!", "Please call me back."} {
+	for _, text := range []string{"Is the lamp warm or cold?", "Warm, 2700 kelvin.",
+		"Then we take it!", "Please call me back."} {
 		back.hears(text)
 	}
 	back.say("Here I am.")
@@ -229,7 +230,8 @@ func (s *server) checkCarrier(t *testing.T, carrier string, want int) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	m := regexp.MustCompile(`(?m)^chmail_relay_connections\{[^}]*carrier="`+carrier+`"[^}]*\} (\d+)`).FindAllStringSubmatch(readAll(t, res), -1)
+	m := regexp.MustCompile(`(?m)^chmail_relay_connections\{[^}]*carrier="`+carrier+
+		`"[^}]*\} (\d+)`).FindAllStringSubmatch(readAll(t, res), -1)
 	total := 0
 	for _, v := range m {
 		n, _ := strconv.Atoi(v[1])
@@ -340,15 +342,19 @@ func TestBadStart(t *testing.T) {
 	file := filepath.Join(dir, "file")
 	os.WriteFile(file, nil, 0o600)
 	bad := filepath.Join(dir, "bad.conf")
-	os.WriteFile(bad, []byte("state_dir "+dir+"/s\nruntime_dir "+dir+"/r\nhostname localhost\npresence.local p {\n    colour blue\n}\npop3 tcp://127.0.0.1:0 {\n    tls off\n    presence &p\n    auth dummy\n    storage dummy\n}\n"), 0o600)
+	os.WriteFile(bad,
+		[]byte("state_dir "+dir+"/s\nruntime_dir "+dir+"/r\nhostname localhost\npresence.local p {\n    colour blue\n"+
+			"}\npop3 tcp://127.0.0.1:0 {\n    tls off\n    presence &p\n    auth dummy\n    storage dummy\n}\n"), 0o600)
 	for name, c := range map[string]struct {
 		args []string
 		want []string
 	}{
-		"listener": {[]string{"demo", "--state", filepath.Join(dir, "a"), "--base-port", strconv.Itoa(port - 1)}, []string{strconv.Itoa(port), "address already in use"}},
-		"state":    {[]string{"demo", "--state", filepath.Join(file, "x")}, []string{file, "not a directory"}},
-		"unknown":  {[]string{"--config", bad, "run"}, []string{"bad.conf:5", "colour"}},
-		"missing":  {[]string{"--config", filepath.Join(dir, "none.conf"), "run"}, []string{"none.conf", "no such file"}},
+		"listener": {[]string{"demo", "--state", filepath.Join(dir, "a"), "--base-port", strconv.Itoa(port - 1)},
+			[]string{strconv.Itoa(port), "address already in use"}},
+		"state":   {[]string{"demo", "--state", filepath.Join(file, "x")}, []string{file, "not a directory"}},
+		"unknown": {[]string{"--config", bad, "run"}, []string{"bad.conf:5", "colour"}},
+		"missing": {[]string{"--config", filepath.Join(dir, "none.conf"), "run"},
+			[]string{"none.conf", "no such file"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := runBriefly(c.args...)
@@ -380,8 +386,10 @@ func TestExample(t *testing.T) {
 	}
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "maddy.conf")
-	replaced := strings.NewReplacer("/var/lib/chmail", filepath.Join(dir, "state"), "/run/chmail", filepath.Join(dir, "run"),
-		"/etc/chmail/fullchain.pem", filepath.Join(s.state, "cert.pem"), "/etc/chmail/privkey.pem", filepath.Join(s.state, "key.pem")).Replace(string(text))
+	replaced := strings.NewReplacer("/var/lib/chmail", filepath.Join(dir, "state"),
+		"/run/chmail", filepath.Join(dir, "run"),
+		"/etc/chmail/fullchain.pem", filepath.Join(s.state, "cert.pem"), "/etc/chmail/privkey.pem",
+		filepath.Join(s.state, "key.pem")).Replace(string(text))
 	if err := os.WriteFile(conf, []byte(replaced), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -104,7 +104,8 @@ func TestTranscriptAndReply(t *testing.T) {
 	s := startServer(t, filepath.Join(t.TempDir(), "state"))
 	host, _ := s.password("host")
 	customer, _ := s.password("customer")
-	s.send(t, "host", "From: Host <"+host+">\nTo: <"+customer+">\nSubject: Your parcel\nMessage-ID: <parcel@mall.example>\nDate: Mon, 23 Nov 2026 10:00:00 +0000\n\nIt is on its way.\n", customer)
+	s.send(t, "host", "From: Host <"+host+">\nTo: <"+customer+">\nSubject: Your parcel\n"+
+		"Message-ID: <parcel@mall.example>\nDate: Mon, 23 Nov 2026 10:00:00 +0000\n\nIt is on its way.\n", customer)
 	link := strings.Trim(headers(s.mailWith(t, "customer", "Subject: Your parcel"), "CHmail-Chat")[0], "<> ")
 
 	v := s.visit(t, link)
@@ -120,13 +121,17 @@ func TestTranscriptAndReply(t *testing.T) {
 	v.send(frame.Frame{T: frame.TLeave})
 
 	transcript := s.mailWith(t, "customer", "Subject: Transcript: Your parcel")
-	if text := decode(body(transcript)); !strings.Contains(text, "Where is it?") || !strings.Contains(text, "address.txt") {
+	if text := decode(body(transcript)); !strings.Contains(text, "Where is it?") ||
+		!strings.Contains(text, "address.txt") {
 		t.Errorf("the transcript says %s", text)
 	}
 	to := strings.Trim(headers(transcript, "Reply-To")[0], "<> ")
-	s.send(t, "customer", "From: <"+customer+">\nTo: <"+to+">\nSubject: Re: Transcript\nMessage-ID: <answer@far.example>\nDate: Mon, 23 Nov 2026 10:00:00 +0000\n\n"+
-		"I am at home.\n\nOn Mon, 23 Nov 2026 at 10:00, CHmail <postmaster@mall.example> wrote:\n> ##- CHmail: write your answer above this line -##\n> Where is it?\n", to)
-	v = s.visit(t, link[:strings.Index(link, "/c/")]+regexp.MustCompile(`/c/[\w-]{22}`).FindString(decode(body(transcript))))
+	s.send(t, "customer", "From: <"+customer+">\nTo: <"+to+">\nSubject: Re: Transcript\n"+
+		"Message-ID: <answer@far.example>\nDate: Mon, 23 Nov 2026 10:00:00 +0000\n\n"+
+		"I am at home.\n\nOn Mon, 23 Nov 2026 at 10:00, CHmail <postmaster@mall.example> wrote:\n"+
+		"> ##- CHmail: write your answer above this line -##\n> Where is it?\n", to)
+	v = s.visit(t, link[:strings.Index(link, "/c/")]+
+		regexp.MustCompile(`/c/[\w-]{22}`).FindString(decode(body(transcript))))
 	m := v.until("the answer", func(f *frame.Frame) bool { return f.T == frame.TMsg && f.Msg.Via == "mail" }).Msg
 	if m.Text != "I am at home." {
 		t.Errorf("the answer is %q", m.Text)
@@ -141,7 +146,8 @@ func TestTranscriptAndReply(t *testing.T) {
 
 	dir := filepath.Join(t.TempDir(), "export")
 	var sum struct{ Rooms, Messages, Files, Missing int }
-	if err := json.Unmarshal(s.admin(t, "export", customer, "--json", dir), &sum); err != nil || sum.Rooms != 2 || sum.Messages != 3 || sum.Files != 1 || sum.Missing != 0 {
+	if err := json.Unmarshal(s.admin(t, "export", customer, "--json", dir), &sum); err != nil || sum.Rooms != 2 ||
+		sum.Messages != 3 || sum.Files != 1 || sum.Missing != 0 {
 		t.Errorf("export %+v, %v", sum, err)
 	}
 	person, err := os.ReadFile(filepath.Join(dir, "person.json"))
@@ -167,7 +173,8 @@ func TestTranscriptAndReply(t *testing.T) {
 	// What was said just now is erased too.
 	v.send(frame.Frame{T: frame.TSay, ID: "3", Text: "One more thing."})
 	v.until("the ack", func(f *frame.Frame) bool { return f.T == frame.TAck && f.ID == "3" })
-	if out := s.admin(t, "erase", "--yes", customer); !strings.Contains(string(out), "2 conversations: 4 messages, 1 files") {
+	if out := s.admin(t, "erase", "--yes", customer); !strings.Contains(string(out),
+		"2 conversations: 4 messages, 1 files") {
 		t.Errorf("erase: %s", out)
 	}
 	again := filepath.Join(t.TempDir(), "again")
@@ -181,8 +188,10 @@ func (s *server) refused(t *testing.T, role, to string) string {
 	t.Helper()
 	login, password := s.password(role)
 	_, port, _ := net.SplitHostPort(s.Submission)
-	cmd := exec.Command(testpart.Need(t, "curl"), "-sSv", "--ssl-reqd", "--cacert", s.CA, "--url", "smtp://localhost:"+port,
-		"--resolve", "localhost:"+port+":127.0.0.1", "--user", login+":"+password, "--mail-from", login, "--mail-rcpt", to, "-T", "-")
+	cmd := exec.Command(testpart.Need(t, "curl"), "-sSv", "--ssl-reqd", "--cacert",
+		s.CA, "--url", "smtp://localhost:"+port,
+		"--resolve", "localhost:"+port+":127.0.0.1", "--user", login+":"+password, "--mail-from",
+		login, "--mail-rcpt", to, "-T", "-")
 	cmd.Stdin = strings.NewReader("From: <" + login + ">\r\n\r\nx\r\n")
 	out, err := cmd.CombinedOutput()
 	if err == nil {

@@ -33,7 +33,8 @@ func (s *server) signIn(p *page, role string) {
 // before runs script in every document that the page opens from now on.
 func (p *page) before(script string) {
 	p.t.Helper()
-	if _, err := ask(p, cdpage.AddScriptToEvaluateOnNewDocument, cdpage.AddScriptToEvaluateOnNewDocumentParams{Source: script}); err != nil {
+	if _, err := ask(p, cdpage.AddScriptToEvaluateOnNewDocument,
+		cdpage.AddScriptToEvaluateOnNewDocumentParams{Source: script}); err != nil {
 		p.t.Fatalf("%s: %v", p.name, err)
 	}
 }
@@ -128,7 +129,8 @@ func TestSoundWaitsForAPress(t *testing.T) {
 	desk.has("This tab can ring.", 10*time.Second) // the press at signing in is enough
 	desk.run(chromedp.Reload())
 	desk.has("This tab cannot ring yet.", 10*time.Second)
-	desk.do(`(async () => { const c = new AudioContext(); await new Promise((done) => setTimeout(done, 300)); return c.state === "suspended" ? "" : "the autoplay policy is off: " + c.state; })()`)
+	desk.do(`(async () => { const c = new AudioContext(); await new Promise((done) => setTimeout(done,` +
+		` 300)); return c.state === "suspended" ? "" : "the autoplay policy is off: " + c.state; })()`)
 	desk.eval(`window.away = true; document.dispatchEvent(new Event("visibilitychange")); ""`)
 
 	ring := func(name string) *page {
@@ -140,15 +142,22 @@ func TestSoundWaitsForAPress(t *testing.T) {
 		return customer
 	}
 	customer := ring("silent")
-	desk.wait("the ring in the title", 5*time.Second, func() bool { return strings.HasPrefix(desk.eval("document.title"), "Incoming chat: Jun") })
-	desk.wait("the notification", 5*time.Second, func() bool { return desk.eval(`window.notices.join()`) == "Incoming chat: Jun" })
+	desk.wait("the ring in the title", 5*time.Second, func() bool {
+		return strings.HasPrefix(desk.eval("document.title"), "Incoming chat: Jun")
+	})
+	desk.wait("the notification", 5*time.Second, func() bool {
+		return desk.eval(`window.notices.join()`) == "Incoming chat: Jun"
+	})
 	time.Sleep(3 * time.Second) // longer than a phrase of the ring
 	if got := desk.eval("String(window.tones)"); got != "0" {
 		t.Errorf("%s tones before any press", got)
 	}
 	desk.has("This tab cannot ring yet.", time.Second)
 	customer.press("Cancel")
-	desk.wait("the end of the ring", 10*time.Second, func() bool { _, rings := desk.find("alertdialog", "Incoming chat"); return !rings })
+	desk.wait("the end of the ring", 10*time.Second, func() bool {
+		_, rings := desk.find("alertdialog", "Incoming chat")
+		return !rings
+	})
 
 	desk.press("Let it ring")
 	desk.has("This tab can ring.", 10*time.Second)
@@ -188,7 +197,8 @@ func TestByKeyboard(t *testing.T) {
 	desk.run(chromedp.KeyEvent(kb.Escape))
 	for range 12 {
 		desk.run(chromedp.KeyEvent(kb.Tab))
-		if in := desk.eval(`String(document.activeElement === document.body || !!document.activeElement.closest("[role=alertdialog]"))`); in != "true" {
+		if in := desk.eval(`String(document.activeElement === document.body |` +
+			`| !!document.activeElement.closest("[role=alertdialog]"))`); in != "true" {
 			t.Fatalf("Tab leads out of the ring, to %s", desk.focused())
 		}
 	}
@@ -202,7 +212,9 @@ func TestByKeyboard(t *testing.T) {
 	customer.hears("Good mornign")
 
 	// The arrow takes one's last message again; Escape gives it up.
-	desk.wait("the message to be sent", 10*time.Second, func() bool { return desk.eval(`String(document.querySelectorAll(".line-more").length)`) == "1" })
+	desk.wait("the message to be sent", 10*time.Second, func() bool {
+		return desk.eval(`String(document.querySelectorAll(".line-more").length)`) == "1"
+	})
 	desk.run(chromedp.KeyEvent(kb.ArrowUp))
 	desk.has("Changing your message", 5*time.Second)
 	desk.run(chromedp.KeyEvent(kb.Escape), chromedp.KeyEvent(kb.ArrowUp))
@@ -267,11 +279,13 @@ func (p *page) tabBackTo(name string) {
 // enter presses Enter as a keyboard does: what prevents the key prevents the line break.
 func (p *page) enter(modifiers ...kb.Modifier) {
 	p.t.Helper()
-	params := input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: "Enter", Code: "Enter", Text: "\r", WindowsVirtualKeyCode: 13}
+	params := input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: "Enter",
+		Code: "Enter", Text: "\r", WindowsVirtualKeyCode: 13}
 	for _, m := range modifiers {
 		params.Modifiers |= int64(m)
 	}
-	for _, params.Type = range []input.DispatchKeyEventType{input.DispatchKeyEventTypeKeyDown, input.DispatchKeyEventTypeKeyUp} {
+	for _, params.Type = range []input.DispatchKeyEventType{input.DispatchKeyEventTypeKeyDown,
+		input.DispatchKeyEventTypeKeyUp} {
 		if _, err := ask(p, input.DispatchKeyEvent, params); err != nil {
 			p.t.Fatalf("%s: Enter: %v", p.name, err)
 		}
@@ -330,7 +344,8 @@ func TestWrittenWhileLost(t *testing.T) {
 	for _, p := range []*page{desk, customer} {
 		p.wait("everything once", 20*time.Second, func() bool {
 			said := p.eval(`[...document.querySelectorAll("[role=log] .bubble")].map((e) => e.textContent).join()`)
-			return said == "before,one,two,three" && p.eval(`String(document.querySelectorAll(".waiting, .sending").length)`) == "0"
+			return said == "before,one,two,three" &&
+				p.eval(`String(document.querySelectorAll(".waiting, .sending").length)`) == "0"
 		})
 	}
 }
@@ -352,8 +367,10 @@ func TestStrangeTexts(t *testing.T) {
 	chromium := browser(t)
 	desk := open(t, chromium, "host", s.Web+"/desk")
 	s.signIn(desk, "host")
-	s.send(t, "host", "From: \"Mina "+`<b>\"x\"</b>`+"\" <host@mall.example>\nTo: "+twoMade+" <customer@mall.example>, "+twoMade+" <friend@mall.example>\n"+
-		"Subject: =?utf-8?q?"+quoted(markup+" "+turned+" "+hidden)+"?=\nDate: Mon, 23 Nov 2026 10:00:00 +0900\nMessage-ID: <strange@mall.example>\n\nHello\n", "customer@mall.example", "friend@mall.example")
+	s.send(t, "host", "From: \"Mina "+`<b>\"x\"</b>`+"\" <host@mall.example>\nTo: "+twoMade+
+		" <customer@mall.example>, "+twoMade+" <friend@mall.example>\n"+
+		"Subject: =?utf-8?q?"+quoted(markup+" "+turned+" "+hidden)+"?=\nDate: Mon, 23 Nov 2026 10:00:00 +0900\n"+
+		"Message-ID: <strange@mall.example>\n\nHello\n", "customer@mall.example", "friend@mall.example")
 	link := strings.Trim(headers(s.mailWith(t, "customer", "strange@mall.example"), "CHmail-Chat")[0], "<> ")
 	other := strings.Trim(headers(s.mailWith(t, "friend", "strange@mall.example"), "CHmail-Chat")[0], "<> ")
 
@@ -374,13 +391,15 @@ func TestStrangeTexts(t *testing.T) {
 	customer.statusBegins(10*time.Second, "Connected")
 
 	send := func(expression string) {
-		customer.eval(`{ const box = document.querySelector("textarea"); box.value = ` + expression + `; box.dispatchEvent(new Event("input", {bubbles: true})); } ""`)
+		customer.eval(`{ const box = document.querySelector("textarea"); box.value = ` + expression +
+			`; box.dispatchEvent(new Event("input", {bubbles: true})); } ""`)
 		customer.press("Send")
 	}
 	send("`" + markup + "`")
 	send(strconv.Quote(turned + " " + hidden))
 	send(lone)
-	send(`"javascript:alert(1) data:text/html,x https://mall.example@evil.example/ https://xn--pple-43d.example/ 👩‍👩‍👧‍👦 \u05d0\u05d1"`)
+	send(`"javascript:alert(1) data:text/html,x https://mall.example@evil.example/` +
+		` https://xn--pple-43d.example/ 👩‍👩‍👧‍👦 \u05d0\u05d1"`)
 	desk.hears("👩‍👩‍👧‍👦")
 	for _, p := range []*page{desk, customer} {
 		said := p.eval(`[...document.querySelectorAll("[role=log] .bubble")].map((e) => e.textContent).join("\n")`)
@@ -389,14 +408,17 @@ func TestStrangeTexts(t *testing.T) {
 				p.t.Errorf("%s: %q is missing in %q", p.name, want, said)
 			}
 		}
-		if got := p.eval(`[...document.querySelectorAll("[role=log] a")].map((a) => a.href).join()`); got != "https://xn--pple-43d.example/" {
+		if got := p.eval(`[...document.querySelectorAll("[role=log] a")].map((a) => a.href).join()`); got !=
+			"https://xn--pple-43d.example/" {
 			t.Errorf("%s: links to %s", p.name, got)
 		}
-		if got := p.eval(`document.title + document.querySelectorAll("[role=log] :is(script, b, img)").length`); !strings.HasSuffix(got, "0") || strings.Contains(got, "run") {
+		if got := p.eval(`document.title + document.querySelectorAll("[role=log] :is(script, b,` +
+			` img)").length`); !strings.HasSuffix(got, "0") || strings.Contains(got, "run") {
 			t.Errorf("%s: markup was read as such: %s", p.name, got)
 		}
 		// One day, and it is today, whatever this computer's clock says.
-		if got := p.eval(`[...document.querySelectorAll("[role=log] .day")].map((e) => e.textContent).join()`); got != "Today" {
+		if got := p.eval(`[...document.querySelectorAll("[role=log] .day")].map((e) => e.textContent).join()`); got !=
+			"Today" {
 			t.Errorf("%s: days %q", p.name, got)
 		}
 	}
@@ -437,7 +459,8 @@ func TestStrangeTexts(t *testing.T) {
 	desk.hears("I am the other one.")
 	desk.wait("the addresses beside the names", 5*time.Second, func() bool {
 		who := desk.eval(`[...document.querySelectorAll("[role=log] .who")].map((e) => e.textContent).join()`)
-		return strings.Contains(who, "Jun Park (customer@mall.example)") && strings.Contains(who, "Jun Park (friend@mall.example)")
+		return strings.Contains(who, "Jun Park (customer@mall.example)") &&
+			strings.Contains(who, "Jun Park (friend@mall.example)")
 	})
 }
 

@@ -41,7 +41,8 @@ type refusal struct {
 
 // New returns a guard before next.
 func New(next PlainAuth, first, longest time.Duration) *Auth {
-	return &Auth{next: next, first: first, longest: max(first, longest), now: time.Now, refusals: make(map[string]refusal)}
+	return &Auth{next: next, first: first, longest: max(first, longest),
+		now: time.Now, refusals: make(map[string]refusal)}
 }
 
 // AuthPlain implements PlainAuth. A refusal returns only after its

@@ -283,7 +283,8 @@ func (s *Store) CreateAccount(login string, folders ...Folder) error {
 
 // usable says whether a name can be part of a key and of a line.
 func usable(name string) bool {
-	return name != "" && len(name) <= maxName && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7F })
+	return name != "" && len(name) <= maxName && !strings.ContainsFunc(name,
+		func(r rune) bool { return r < ' ' || r == 0x7F })
 }
 
 // addMailbox writes a new mailbox with b.

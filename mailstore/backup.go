@@ -36,7 +36,8 @@ func (s *Store) Backup(ctx context.Context, dir string) (err error) {
 	// The log is copied. On the store's own disk that must not take its last room.
 	usage, err := s.fs.GetDiskUsage(dir)
 	if need := s.db.Metrics().WAL.PhysicalSize + 8*roomToGoOn; err == nil && usage.AvailBytes < need {
-		return fmt.Errorf("%w at %s: it takes %d octets at the least, and %d are free", ErrFull, dir, need, usage.AvailBytes)
+		return fmt.Errorf("%w at %s: it takes %d octets at the least, and %d are free",
+			ErrFull, dir, need, usage.AvailBytes)
 	}
 	letGo := s.holdFiles()
 	defer letGo()
@@ -54,7 +55,8 @@ func (s *Store) Backup(ctx context.Context, dir string) (err error) {
 		}
 		// Those that came after the checkpoint are orphans, which a store
 		// removes when it is opened.
-		err := vfs.LinkOrCopy(s.fs, path, s.fs.PathJoin(dir, "bodies", fmt.Sprintf("%02x", byte(id)), strconv.FormatUint(id, 16)))
+		err := vfs.LinkOrCopy(s.fs, path,
+			s.fs.PathJoin(dir, "bodies", fmt.Sprintf("%02x", byte(id)), strconv.FormatUint(id, 16)))
 		if errors.Is(err, os.ErrNotExist) {
 			return nil // a delivery that was given up: no index ever named it
 		}
@@ -102,7 +104,10 @@ func (s *Store) Stats() (Stats, error) {
 		}
 		return err
 	})
-	if err := errors.Join(err, s.eachOf(view, keyFile, func(_, _ []byte) error { st.Files++; return nil })); err != nil {
+	if err := errors.Join(err, s.eachOf(view, keyFile, func(_, _ []byte) error {
+		st.Files++
+		return nil
+	})); err != nil {
 		return Stats{}, fmt.Errorf("counting the mail store: %w", err)
 	}
 	m := s.db.Metrics()

@@ -82,7 +82,8 @@ func (s *Store) Check(ctx context.Context, progress Progress) (*Report, error) {
 	defer view.Close()
 	c := &checker{
 		s: s, ctx: ctx, view: view, report: &Report{Problems: []Problem{}}, progress: progress,
-		shares: make(map[uint64]int), checked: make(map[uint64]string), files: make(map[uint64]bool), owned: make(map[uint64]bool),
+		shares: make(map[uint64]int), checked: make(map[uint64]string), files: make(map[uint64]bool),
+		owned: make(map[uint64]bool),
 	}
 	err := c.run()
 	return c.report, err

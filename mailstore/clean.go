@@ -142,7 +142,9 @@ func (s *Store) removeTrash(box uint64, found []entry) (files []uint64, err erro
 // Expire removes from the mailboxes of all accounts that match the messages
 // that came into them before a time, except those that are \Flagged and those
 // of a maildrop that is in use, and says how many. It ends early with ctx.
-func (s *Store) Expire(ctx context.Context, before time.Time, match func(name, use string) bool) (removed int, err error) {
+func (s *Store) Expire(
+	ctx context.Context, before time.Time, match func(name, use string) bool,
+) (removed int, err error) {
 	logins, err := s.Accounts()
 	if err != nil {
 		return 0, err

@@ -154,7 +154,8 @@ func ImportMaildir(ctx context.Context, to Importer, login, dir string, progress
 				if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") {
 					continue
 				}
-				if err := importFile(ctx, to, Recipient{Login: login, Mailbox: mailbox}, filepath.Join(folder, sub, e.Name())); err != nil {
+				if err := importFile(ctx, to, Recipient{Login: login, Mailbox: mailbox},
+					filepath.Join(folder, sub, e.Name())); err != nil {
 					return fmt.Errorf("%s: %w", e.Name(), err)
 				}
 				progress()
@@ -245,7 +246,8 @@ func ImportMbox(ctx context.Context, to Importer, login, mailbox string, in io.R
 		if bytes.HasSuffix(text, []byte("\n\r\n")) || len(text) == 2 { // the empty line between messages
 			text = text[:len(text)-2]
 		}
-		err := to.Import(ctx, Recipient{Login: login, Mailbox: mailbox, Date: date}, bytes.NewReader(text), int64(len(text)))
+		err := to.Import(ctx, Recipient{Login: login, Mailbox: mailbox, Date: date},
+			bytes.NewReader(text), int64(len(text)))
 		message.Reset()
 		if err == nil {
 			progress()

@@ -28,11 +28,13 @@ func TestMaildirAndMbox(t *testing.T) {
 	addAccounts(t, s, "a@x", "b@x", "c@x")
 	texts := []string{text("one", 500), text("two", 100_000), "Subject: from\r\n\r\nFrom here\r\n>From there\r\n"}
 	for _, text := range texts {
-		if err := s.Import(ctx, Recipient{Login: "a@x", Flags: []string{`\Seen`}, Date: time.Unix(1e9, 0)}, strings.NewReader(text), int64(len(text))); err != nil {
+		if err := s.Import(ctx, Recipient{Login: "a@x", Flags: []string{`\Seen`}, Date: time.Unix(1e9, 0)},
+			strings.NewReader(text), int64(len(text))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Import(ctx, Recipient{Login: "a@x", Mailbox: "Über.Täglich"}, strings.NewReader("x\r\n"), 3); err != nil {
+	if err := s.Import(ctx, Recipient{Login: "a@x", Mailbox: "Über.Täglich"},
+		strings.NewReader("x\r\n"), 3); err != nil {
 		t.Fatal(err)
 	}
 	count := 0
@@ -99,13 +101,15 @@ func openIMAPSQL(t *testing.T, block string) module.ManageableStorage {
 func TestImportFromIMAPSQL(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	old := openIMAPSQL(t, fmt.Sprintf("driver sqlite3\ndsn \"file:%s/imapsql.db?_txlock=immediate\"\nsqlite3_busy_timeout 60000\nmsg_store fs %[1]s/messages\n", dir))
+	old := openIMAPSQL(t, fmt.Sprintf("driver sqlite3\ndsn \"file:%s/imapsql.db?_txlock=immediate\"\n"+
+		"sqlite3_busy_timeout 60000\nmsg_store fs %[1]s/messages\n", dir))
 	user, err := old.GetOrCreateIMAPAcct("a@x")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 5 {
-		if err := user.CreateMessage("INBOX", []string{imap.SeenFlag, "$Mine"}, time.Unix(1e9, 0), bytes.NewBufferString(text(fmt.Sprint(i), 3000)), nil); err != nil {
+		if err := user.CreateMessage("INBOX", []string{imap.SeenFlag, "$Mine"}, time.Unix(1e9, 0),
+			bytes.NewBufferString(text(fmt.Sprint(i), 3000)), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -114,7 +118,8 @@ func TestImportFromIMAPSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	set, _ := imap.ParseSeqSet("2,5")
-	if err := errors.Join(box.UpdateMessagesFlags(true, set, imap.AddFlags, true, []string{imap.DeletedFlag}), box.Expunge()); err != nil {
+	if err := errors.Join(box.UpdateMessagesFlags(true, set, imap.AddFlags, true, []string{imap.DeletedFlag}),
+		box.Expunge()); err != nil {
 		t.Fatal(err)
 	}
 	status, err := user.Status("INBOX", []imap.StatusItem{imap.StatusUidValidity})
@@ -146,7 +151,8 @@ func TestImportFromIMAPSQL(t *testing.T) {
 	if err := ImportIMAP(context.Background(), other, old, false, func() {}); !errors.Is(err, ErrValidity) {
 		t.Errorf("imported beside other mail: %v", err)
 	}
-	if err := ImportIMAP(context.Background(), other, old, true, func() {}); err != nil || len(uids(t, inbox(t, other, "a@x"))) != 4 {
+	if err := ImportIMAP(context.Background(), other, old, true, func() {}); err != nil ||
+		len(uids(t, inbox(t, other, "a@x"))) != 4 {
 		t.Error("with new UIDs:", err)
 	}
 	checkClean(t, s)

@@ -45,7 +45,8 @@ func TestTornWrites(t *testing.T) {
 		want := l.events() + 5 + rand.IntN(300)
 		waitFor(t, "something to happen", func() bool { return l.events() >= want })
 		before := l.copy()
-		clone := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 50, 100}[round%3], RNG: rand.New(rand.NewPCG(rand.Uint64(), 1))})
+		clone := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 50, 100}[round%3],
+			RNG: rand.New(rand.NewPCG(rand.Uint64(), 1))})
 		cancel()
 		working.Wait()
 		after := l.copy()
@@ -188,7 +189,8 @@ func TestBodyFileFails(t *testing.T) {
 	})
 	s := openStore(t, "/store", Options{FS: errorfs.Wrap(vfs.NewMem(), injector), LargeBody: 1000})
 	addAccounts(t, s, "a@x")
-	for _, kind := range []errorfs.OpKind{errorfs.OpCreate, errorfs.OpFileWrite, errorfs.OpFileSync, errorfs.OpOpenDir} {
+	for _, kind := range []errorfs.OpKind{errorfs.OpCreate, errorfs.OpFileWrite,
+		errorfs.OpFileSync, errorfs.OpOpenDir} {
 		armed.Store(kind, true)
 		if err := put(s, text("large", 5000), "a@x"); !errors.Is(err, ErrFull) {
 			t.Errorf("operation %d failed, and the delivery: %v", kind, err)
@@ -343,7 +345,8 @@ func TestPowerCutAtFirstStart(t *testing.T) {
 	fs := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		mu.Lock()
 		defer mu.Unlock()
-		if steps++; op.Kind.ReadOrWrite() == errorfs.OpIsWrite && (!strings.Contains(op.Path, "bodies") || steps%16 == 0) {
+		if steps++; op.Kind.ReadOrWrite() == errorfs.OpIsWrite &&
+			(!strings.Contains(op.Path, "bodies") || steps%16 == 0) {
 			cut()
 		}
 		return nil
@@ -402,7 +405,10 @@ func TestStartOnFullDisk(t *testing.T) {
 			o := Options{MinFree: 40 << 20, LargeBody: 100 << 10, Log: testLog(t)}
 			s := openStore(t, dir, o)
 			addAccounts(t, s, "a@x")
-			waitFor(t, "the spare file", func() bool { _, err := os.Stat(filepath.Join(dir, spareName)); return err == nil })
+			waitFor(t, "the spare file", func() bool {
+				_, err := os.Stat(filepath.Join(dir, spareName))
+				return err == nil
+			})
 			const mails = 300 // of 40 KiB, so that some are in the log alone
 			for i := range mails {
 				mustPut(t, s, noise(i, 40<<10), "a@x")
@@ -439,7 +445,10 @@ func TestStartOnFullDisk(t *testing.T) {
 			waitFor(t, "room", func() bool { return put(s, "again", "a@x") == nil })
 			must(t, s.Close())
 			s = openStore(t, dir, o)
-			waitFor(t, "the spare file", func() bool { _, err := os.Stat(filepath.Join(dir, spareName)); return err == nil })
+			waitFor(t, "the spare file", func() bool {
+				_, err := os.Stat(filepath.Join(dir, spareName))
+				return err == nil
+			})
 			if r := checkClean(t, s); r.Messages != 1 {
 				t.Errorf("%d messages, want 1", r.Messages)
 			}

@@ -39,7 +39,9 @@ func ImportIMAP(ctx context.Context, to Importer, from IMAPSource, newUIDs bool,
 	return nil
 }
 
-func importAccount(ctx context.Context, to Importer, from IMAPSource, login string, newUIDs bool, progress func()) error {
+func importAccount(
+	ctx context.Context, to Importer, from IMAPSource, login string, newUIDs bool, progress func(),
+) error {
 	user, err := from.GetIMAPAcct(login)
 	if err != nil {
 		return err

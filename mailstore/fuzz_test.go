@@ -16,7 +16,8 @@ import (
 // FuzzRecords: whatever lies under a key, reading it ends in a record or an
 // error, and a record that was read is written as one that reads the same.
 func FuzzRecords(f *testing.F) {
-	f.Add((&message{body: 7, kind: bodyShared, octets: 100, bare: 3, crc: 9, date: -1, flags: 31, keywords: []string{"$Junk"}, prefix: []byte("A: b\r\n")}).encode())
+	f.Add((&message{body: 7, kind: bodyShared, octets: 100, bare: 3, crc: 9, date: -1, flags: 31,
+		keywords: []string{"$Junk"}, prefix: []byte("A: b\r\n")}).encode())
 	f.Add((&counters{next: 5, count: 3, unseen: 1, recent: 2, epoch: 1, octets: 9}).encode())
 	f.Add((&mailboxRecord{id: 1, validity: 2, subscribed: true, use: `\Junk`}).encode())
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -177,7 +177,7 @@ func (m *imapMailbox) section(uid uint32, msg *message, section *imap.BodySectio
 	r := m.box.s.reader(m.box.id, uid, msg)
 	top := len(section.Path) == 0
 	if m.checked != msg.body && !(top && section.Specifier == imap.HeaderSpecifier) {
-		// Once for the stretches of one message that are asked for in turn.
+		// Checked once for a message of which the client asks for several parts.
 		if err := r.Check(true); err != nil {
 			_ = r.Close()
 			return nil, err

@@ -70,7 +70,9 @@ func uidsAt(places []place) []uint32 {
 	return uids
 }
 
-func (m *imapMailbox) UpdateMessagesFlags(byUID bool, set *imap.SeqSet, op imap.FlagsOp, silent bool, flags []string) error {
+func (m *imapMailbox) UpdateMessagesFlags(
+	byUID bool, set *imap.SeqSet, op imap.FlagsOp, silent bool, flags []string,
+) error {
 	defer m.session.sync(m.box, byUID)
 	places, err := m.resolve(byUID, set)
 	if err != nil {

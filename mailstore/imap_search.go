@@ -90,7 +90,9 @@ type candidate struct {
 func (c *candidate) matches(w *imap.SearchCriteria) bool {
 	return c.matchesIndex(w) && c.matchesHeader(w) && c.matchesText(w) &&
 		!slices.ContainsFunc(w.Not, c.matches) &&
-		!slices.ContainsFunc(w.Or, func(or [2]*imap.SearchCriteria) bool { return !c.matches(or[0]) && !c.matches(or[1]) })
+		!slices.ContainsFunc(w.Or, func(or [2]*imap.SearchCriteria) bool {
+			return !c.matches(or[0]) && !c.matches(or[1])
+		})
 }
 
 // day is a time's date without its zone (RFC 3501 section 6.4.4).
@@ -122,7 +124,8 @@ func (c *candidate) matchesIndex(w *imap.SearchCriteria) bool {
 		}
 		return slices.ContainsFunc(c.msg.keywords, func(k string) bool { return strings.EqualFold(k, flag) })
 	}
-	return !slices.ContainsFunc(w.WithFlags, func(f string) bool { return !has(f) }) && !slices.ContainsFunc(w.WithoutFlags, has)
+	return !slices.ContainsFunc(w.WithFlags, func(f string) bool { return !has(f) }) &&
+		!slices.ContainsFunc(w.WithoutFlags, has)
 }
 
 func (c *candidate) matchesHeader(w *imap.SearchCriteria) bool {

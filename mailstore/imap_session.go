@@ -238,7 +238,8 @@ func (s *session) updates(mailbox string, expunge bool) (list []imapbackend.Upda
 		exists.Messages = uint32(len(s.uids))
 		recent := imap.NewMailboxStatus(mailbox, []imap.StatusItem{imap.StatusRecent})
 		recent.Recent = s.countRecent()
-		list = append(list, &imapbackend.MailboxUpdate{MailboxStatus: exists}, &imapbackend.MailboxUpdate{MailboxStatus: recent})
+		list = append(list, &imapbackend.MailboxUpdate{MailboxStatus: exists},
+			&imapbackend.MailboxUpdate{MailboxStatus: recent})
 	}
 	return list
 }

@@ -177,7 +177,9 @@ func (u *user) RenameMailbox(from, to string) error {
 	return u.answer(u.s.RenameMailbox(u.login, from, to))
 }
 
-func (u *user) CreateMessage(name string, flags []string, date time.Time, body imap.Literal, _ imapbackend.Mailbox) error {
+func (u *user) CreateMessage(
+	name string, flags []string, date time.Time, body imap.Literal, _ imapbackend.Mailbox,
+) error {
 	if limit := u.CreateMessageLimit(); limit != nil && body.Len() > int(*limit) {
 		return imapbackend.ErrTooBig
 	}
@@ -196,13 +198,16 @@ func (u *user) CreateMessage(name string, flags []string, date time.Time, body i
 	return u.answer(staged.Put(ctx, []Recipient{{Login: u.login, Mailbox: name, Flags: flags, Date: date}}))
 }
 
-func (u *user) GetMailbox(name string, readOnly bool, conn imapbackend.Conn) (*imap.MailboxStatus, imapbackend.Mailbox, error) {
+func (u *user) GetMailbox(
+	name string, readOnly bool, conn imapbackend.Conn,
+) (*imap.MailboxStatus, imapbackend.Mailbox, error) {
 	u.closeOthers(conn)
 	box, err := u.s.Mailbox(u.login, name)
 	if err != nil {
 		return nil, nil, u.answer(err)
 	}
-	m := &imapMailbox{user: u, box: box, name: canonical(name), readOnly: readOnly, session: newSession(conn, !readOnly && conn != nil)}
+	m := &imapMailbox{user: u, box: box, name: canonical(name), readOnly: readOnly,
+		session: newSession(conn, !readOnly && conn != nil)}
 	status := imap.NewMailboxStatus(m.name, []imap.StatusItem{
 		imap.StatusMessages, imap.StatusRecent, imap.StatusUidNext, imap.StatusUidValidity, imap.StatusUnseen,
 	})

@@ -184,7 +184,8 @@ func (m *mailboxRecord) encode() []byte {
 
 func decodeMailbox(b []byte) (mailboxRecord, error) {
 	r := record{b: b}
-	m := mailboxRecord{id: r.uvarint(), validity: uint32(r.uvarint()), subscribed: r.byte() == 1, use: string(r.bytes())}
+	m := mailboxRecord{id: r.uvarint(), validity: uint32(r.uvarint()),
+		subscribed: r.byte() == 1, use: string(r.bytes())}
 	return m, r.end()
 }
 

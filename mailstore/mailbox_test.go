@@ -73,7 +73,8 @@ func TestFlagsCopyMove(t *testing.T) {
 		t.Errorf("the mailbox of a removed account: %v", err)
 	}
 	waitFor(t, "the removed account to be emptied", func() bool { return countKeys(t, s, keyTrash) == 0 })
-	if n := countKeys(t, s, keyChunk) + countKeys(t, s, keyShares) + countKeys(t, s, keyCounters) + countKeys(t, s, keyMailbox); n != 0 {
+	if n := countKeys(t, s, keyChunk) + countKeys(t, s, keyShares) + countKeys(t, s, keyCounters) +
+		countKeys(t, s, keyMailbox); n != 0 {
 		t.Errorf("%d keys of a removed account are left", n)
 	}
 	addAccounts(t, s, "a@x")
@@ -110,7 +111,8 @@ func TestMaildropKeepsMessages(t *testing.T) {
 			t.Errorf("%s beside a POP3 session: %v", name, err)
 		}
 	}
-	if n, err := s.Expire(context.Background(), time.Now().Add(time.Hour), func(string, string) bool { return true }); n != 0 || err != nil {
+	if n, err := s.Expire(context.Background(), time.Now().Add(time.Hour),
+		func(string, string) bool { return true }); n != 0 || err != nil {
 		t.Errorf("expired %d beside a POP3 session: %v", n, err)
 	}
 	if err := other.transfer([]uint32{1}, "Trash", false); err != nil {
@@ -128,7 +130,8 @@ func TestMaildropKeepsMessages(t *testing.T) {
 func TestQuotasAndRoom(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	o := Options{Quotas: Quotas{Login: 10_000, Logins: map[string]int64{"big@x": 0}, Domains: map[string]int64{"x": 25_000}}}
+	o := Options{Quotas: Quotas{Login: 10_000, Logins: map[string]int64{"big@x": 0},
+		Domains: map[string]int64{"x": 25_000}}}
 	s := openStore(t, dir, o)
 	addAccounts(t, s, "a@x", "big@x", "a@y")
 	if err := s.Fits("a@x", 10_001); !errors.Is(err, ErrTooLarge) {
@@ -139,7 +142,8 @@ func TestQuotasAndRoom(t *testing.T) {
 		t.Errorf("over quota: %v", err)
 	}
 	var bad *RecipientError
-	if err := put(s, text("", 6000), "a@y", "a@x"); !errors.Is(err, ErrQuota) || !errors.As(err, &bad) || bad.Login != "a@x" {
+	if err := put(s, text("", 6000), "a@y", "a@x"); !errors.Is(err, ErrQuota) ||
+		!errors.As(err, &bad) || bad.Login != "a@x" {
 		t.Errorf("over quota: %v", err)
 	}
 	if len(uids(t, inbox(t, s, "a@y"))) != 0 {
@@ -185,10 +189,12 @@ func TestExpire(t *testing.T) {
 	if _, err := box.changeFlags([]uint32{5}, addFlags, []string{`\Flagged`}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.Expire(context.Background(), time.Now().Add(-time.Minute), Named([]string{"trash"})); n != 0 || err != nil {
+	if n, err := s.Expire(context.Background(), time.Now().Add(-time.Minute),
+		Named([]string{"trash"})); n != 0 || err != nil {
 		t.Error("young mail expired:", n, err)
 	}
-	if n, err := s.Expire(context.Background(), time.Now().Add(time.Minute), Named([]string{"trash"})); n != 2*cleanBatch+2 || err != nil {
+	if n, err := s.Expire(context.Background(), time.Now().Add(time.Minute),
+		Named([]string{"trash"})); n != 2*cleanBatch+2 || err != nil {
 		t.Error("expired:", n, err)
 	}
 	if got := uids(t, box); !slices.Equal(got, []uint32{5}) {
@@ -237,7 +243,8 @@ func TestBackup(t *testing.T) {
 	}
 	checkClean(t, s)
 	again := openStore(t, dir, Options{})
-	if got := contents(t, inbox(t, again, "a@x")); !strings.HasSuffix(got[1], large) || !strings.HasSuffix(got[2], "small") {
+	if got := contents(t, inbox(t, again, "a@x")); !strings.HasSuffix(got[1], large) ||
+		!strings.HasSuffix(got[2], "small") {
 		t.Errorf("the backup has %d messages", len(got))
 	}
 	checkClean(t, again)

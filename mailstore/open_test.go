@@ -85,7 +85,8 @@ func TestOpenLarge(t *testing.T) {
 		if err != nil {
 			t.Fatalf("opening %s: %v: %s", how, err, out)
 		}
-		t.Logf("a store of %d messages opened %s in %.2f s, with %d MB resident", messages, how, o.Seconds, o.Octets>>20)
+		t.Logf("a store of %d messages opened %s in %.2f s, with %d MB resident",
+			messages, how, o.Seconds, o.Octets>>20)
 		if o.Messages == 0 {
 			t.Error("its mailbox was empty")
 		}

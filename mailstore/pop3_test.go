@@ -186,10 +186,12 @@ func TestPOP3BesideIMAP(t *testing.T) {
 		t.Fatal("flags are free to change:", err)
 	}
 	var refused *imap.ErrStatusResp
-	if err := box.Expunge(); !errors.As(err, &refused) || refused.Resp.Code != "INUSE" || refused.Resp.Type != imap.StatusRespNo {
+	if err := box.Expunge(); !errors.As(err, &refused) || refused.Resp.Code != "INUSE" ||
+		refused.Resp.Type != imap.StatusRespNo {
 		t.Fatalf("EXPUNGE beside a POP3 session: %v", err)
 	}
-	if err := box.(imapbackend.MoveMailbox).MoveMessages(false, all, "Trash"); !errors.As(err, &refused) || refused.Resp.Code != "INUSE" {
+	if err := box.(imapbackend.MoveMailbox).MoveMessages(false, all, "Trash"); !errors.As(err, &refused) ||
+		refused.Resp.Code != "INUSE" {
 		t.Fatalf("MOVE beside a POP3 session: %v", err)
 	}
 	c.ask("+OK", "RETR 2")

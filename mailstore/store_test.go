@@ -100,7 +100,10 @@ func contents(t testing.TB, box *Mailbox) map[uint32]string {
 
 func uids(t testing.TB, box *Mailbox) (list []uint32) {
 	t.Helper()
-	if err := box.list(0, math.MaxUint32, func(uid uint32, _ *message) bool { list = append(list, uid); return true }); err != nil {
+	if err := box.list(0, math.MaxUint32, func(uid uint32, _ *message) bool {
+		list = append(list, uid)
+		return true
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return list
@@ -135,12 +138,14 @@ func TestDeliveryToSeveral(t *testing.T) {
 			}
 		}
 		st, _ := inbox(t, s, login).Status()
-		if want := int64(len(small) + len(chunked) + len(large) + 3*len("Delivered-To: a@x\r\n")); st.Messages != 3 || st.Unseen != 3 || st.Octets != want || st.Next != 4 {
+		if want := int64(len(small) + len(chunked) + len(large) + 3*len("Delivered-To: a@x\r\n")); st.Messages != 3 ||
+			st.Unseen != 3 || st.Octets != want || st.Next != 4 {
 			t.Errorf("%s: status %+v, want 3 messages of %d octets", login, st, want)
 		}
 	}
 	var bad *RecipientError
-	if err := put(s, small, "a@x", "nobody@x"); !errors.As(err, &bad) || bad.Login != "nobody@x" || !errors.Is(err, ErrNoAccount) {
+	if err := put(s, small, "a@x", "nobody@x"); !errors.As(err, &bad) ||
+		bad.Login != "nobody@x" || !errors.Is(err, ErrNoAccount) {
 		t.Errorf("to nobody: %v", err)
 	}
 	if n := len(uids(t, inbox(t, s, "a@x"))); n != 3 {
@@ -159,7 +164,8 @@ func TestDeliveryToSeveral(t *testing.T) {
 			t.Errorf("%d files are left after the removal of %d", files, i+1)
 		}
 	}
-	if n := countKeys(t, s, keyChunk) + countKeys(t, s, keyShares) + countKeys(t, s, keyFile) + countKeys(t, s, keyMessage); n != 0 {
+	if n := countKeys(t, s, keyChunk) + countKeys(t, s, keyShares) + countKeys(t, s, keyFile) +
+		countKeys(t, s, keyMessage); n != 0 {
 		t.Errorf("%d keys are left", n)
 	}
 }
@@ -206,7 +212,8 @@ func TestUIDs(t *testing.T) {
 	s = openStore(t, dir, Options{})
 	mustPut(t, s, "four\r\n", "a@x")
 	mustPut(t, s, "five\r\n", "a@x")
-	if got, want := uids(t, inbox(t, s, "a@x")), []uint32{1, 3, 4 + 2*uidSkip, 5 + 2*uidSkip}; !slices.Equal(got, want) {
+	if got, want := uids(t, inbox(t, s, "a@x")),
+		[]uint32{1, 3, 4 + 2*uidSkip, 5 + 2*uidSkip}; !slices.Equal(got, want) {
 		t.Errorf("UIDs %v, want %v", got, want)
 	}
 	checkClean(t, s)
@@ -249,7 +256,8 @@ func TestSecondProcessAndFormat(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "FORMAT"), []byte("2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, Options{}); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "format 2, this one knows up to 1") {
+	if _, err := Open(dir, Options{}); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(),
+		"format 2, this one knows up to 1") {
 		t.Errorf("a newer format was opened: %v", err)
 	}
 }

@@ -21,7 +21,7 @@ import (
 
 const (
 	// maxLoading is how many messages are being read out of an IMAP backend at
-	// once: it hands each over whole, in memory. More wait for their turn.
+	// once: it hands each over whole, in memory. Further clients wait.
 	maxLoading = 4
 	// spoolAbove is the octets above which a loaded message waits for its
 	// client in an unnamed temporary file instead of memory.
@@ -29,8 +29,8 @@ const (
 	// deleteAttempts is how often a deletion is tried: SQLite may say "database
 	// is locked", and PostgreSQL that it could not serialize one beside the
 	// deliveries into the same mailbox. The pause between attempts doubles, up to
-	// deletePauseMost, and is a random part of that, so that it does not keep
-	// step with what it is beside.
+	// deletePauseMost, and each pause is a random part of that, so that the
+	// attempts do not meet the same deliveries again and again.
 	deleteAttempts  = 10
 	deletePause     = 50 * time.Millisecond
 	deletePauseMost = time.Second

@@ -109,7 +109,8 @@ func (l *listener) SendUpdate(u imapbackend.Update) error {
 func TestAccounts(t *testing.T) {
 	t.Parallel()
 	storage := imapStorage(t)
-	big := "From: bob@example.org\r\nSubject: big\r\n\r\n" + strings.Repeat("0123456789abcdef0123456789abcdef\r\n", 20_000)
+	big := "From: bob@example.org\r\nSubject: big\r\n\r\n" +
+		strings.Repeat("0123456789abcdef0123456789abcdef\r\n", 20_000)
 	user := account(t, storage, numbered(1), numbered(2), big, numbered(4), numbered(5))
 	_, selected, err := user.GetMailbox(inbox, false, new(listener))
 	if err != nil {
@@ -205,7 +206,8 @@ func TestAccounts(t *testing.T) {
 	}
 	whole := &imap.BodySectionName{Peek: true}
 	copies := make(chan *imap.Message, 1)
-	if err := box.ListMessages(true, &imap.SeqSet{Set: []imap.Seq{{Start: 1, Stop: 9}}}, []imap.FetchItem{whole.FetchItem()}, copies); err != nil {
+	if err := box.ListMessages(true, &imap.SeqSet{Set: []imap.Seq{{Start: 1, Stop: 9}}},
+		[]imap.FetchItem{whole.FetchItem()}, copies); err != nil {
 		t.Fatal(err)
 	}
 	if m := <-copies; m == nil {
@@ -247,7 +249,9 @@ func (s *stuck) GetOrCreateIMAPAcct(name string) (imapbackend.User, error) {
 	return stuckUser{user, s}, err
 }
 
-func (u stuckUser) GetMailbox(name string, readOnly bool, conn imapbackend.Conn) (*imap.MailboxStatus, imapbackend.Mailbox, error) {
+func (u stuckUser) GetMailbox(
+	name string, readOnly bool, conn imapbackend.Conn,
+) (*imap.MailboxStatus, imapbackend.Mailbox, error) {
 	status, box, err := u.User.GetMailbox(name, readOnly, conn)
 	if err != nil {
 		return nil, nil, err

@@ -35,7 +35,8 @@ var (
 		Name: "chmail_pop3_delete_failures_total", Help: "QUITs whose deletions failed.",
 	})
 	metricInjected = promauto.NewCounter(prometheus.CounterOpts{
-		Name: "chmail_pop3_stls_discarded_total", Help: "STLS commands with plaintext behind them, which was discarded.",
+		Name: "chmail_pop3_stls_discarded_total",
+		Help: "STLS commands with plaintext behind them, which was discarded.",
 	})
 	metricPresenceFailures = promauto.NewCounter(prometheus.CounterOpts{
 		Name: "chmail_pop3_presence_failures_total", Help: "Sign-ins whose address could not be renewed in time.",

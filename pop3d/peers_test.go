@@ -86,7 +86,8 @@ func TestCurl(t *testing.T) {
 		"tls":   {"pop3s://localhost:" + encrypted + "/1"},
 		"plain": {"pop3://localhost:" + open + "/1"},
 	} {
-		args = append([]string{"-4", "-sS", "--max-time", "20", "--cacert", ca, "--user", alice + ":" + password}, args...)
+		args = append([]string{"-4", "-sS", "--max-time", "20", "--cacert", ca,
+			"--user", alice + ":" + password}, args...)
 		if got := peer(t, curl, args...); got != mail[0] {
 			t.Errorf("%s: got %q, want %q", name, got, mail[0])
 		}
@@ -109,7 +110,8 @@ func TestFetchmail(t *testing.T) {
 			dir := t.TempDir()
 			fetched := filepath.Join(dir, "fetched")
 			rc := filepath.Join(dir, "rc")
-			config := fmt.Sprintf("poll localhost protocol pop3 port %s username %q password %q %s sslcertck sslcertfile %q mda %q\n",
+			config := fmt.Sprintf("poll localhost protocol pop3 port %s username %q password %q %s"+
+				" sslcertck sslcertfile %q mda %q\n",
 				port, alice, password, ssl, ca, "/bin/sh -c 'cat >> "+fetched+"'")
 			if err := os.WriteFile(rc, []byte(config), 0o600); err != nil {
 				t.Fatal(err)

@@ -203,7 +203,8 @@ func TestPresence(t *testing.T) {
 	_, address := serve(t, newMemory(alice), func(srv *Server) { srv.Presence = p })
 	signedIn(t, address, "ALICE@example.org") // although presence hangs
 	a := <-p.got
-	if a.Login != alice || a.IP.String() != "127.0.0.1" || a.Source != presence.POP3 || time.Since(a.Seen) > time.Minute {
+	if a.Login != alice || a.IP.String() != "127.0.0.1" || a.Source != presence.POP3 ||
+		time.Since(a.Seen) > time.Minute {
 		t.Errorf("presence got %+v", a)
 	}
 }
@@ -211,7 +212,10 @@ func TestPresence(t *testing.T) {
 func TestTemporaryFailure(t *testing.T) {
 	t.Parallel()
 	_, address := serve(t, newMemory(alice), func(srv *Server) {
-		srv.Authenticate = func(context.Context, string, string) (string, error) { return "", errors.New("no database") }
+		srv.Authenticate = func(context.Context, string, string) (string,
+			error) {
+			return "", errors.New("no database")
+		}
 	})
 	c := dial(t, address)
 	c.want("+OK*")

@@ -84,7 +84,8 @@ func TestCopyTop(t *testing.T) {
 	for lines, want := range []string{
 		"A: 1\r\nB: 2\r\n\r\n", "A: 1\r\nB: 2\r\n\r\none\r\n", "A: 1\r\nB: 2\r\n\r\none\r\n\r\n", text, text,
 	} {
-		for _, src := range []io.Reader{strings.NewReader(text), iotest.OneByteReader(strings.NewReader(text)), iotest.DataErrReader(strings.NewReader(text))} {
+		for _, src := range []io.Reader{strings.NewReader(text), iotest.OneByteReader(strings.NewReader(text)),
+			iotest.DataErrReader(strings.NewReader(text))} {
 			var got strings.Builder
 			if err := copyTop(&got, src, lines); err != nil || got.String() != want {
 				t.Errorf("%d lines: got %q (%v), want %q", lines, got.String(), err, want)
@@ -97,7 +98,8 @@ func TestCopyTop(t *testing.T) {
 }
 
 func FuzzParseCommand(f *testing.F) {
-	for _, line := range []string{"QUIT", "user a b", "", " ", "RETR 1", "TOP 1 2", "PASS  two spaces ", "\x00", "ÄÖÜ"} {
+	for _, line := range []string{"QUIT", "user a b", "", " ", "RETR 1",
+		"TOP 1 2", "PASS  two spaces ", "\x00", "ÄÖÜ"} {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
@@ -144,13 +146,15 @@ func (c *script) SetWriteDeadline(time.Time) error { return nil }
 // FuzzSession sends anything to a live session, which must neither panic nor
 // stay, and says nothing but lines.
 func FuzzSession(f *testing.F) {
-	f.Add([]byte("USER alice@example.org\r\nPASS secret word\r\nSTAT\r\nLIST\r\nUIDL\r\nRETR 1\r\nTOP 2 1\r\nDELE 3\r\nRSET\r\nQUIT\r\n"))
+	f.Add([]byte("USER alice@example.org\r\nPASS secret word\r\nSTAT\r\nLIST\r\nUIDL\r\nRETR 1\r\n" +
+		"TOP 2 1\r\nDELE 3\r\nRSET\r\nQUIT\r\n"))
 	f.Add([]byte("AUTH PLAIN\r\n*\r\nAUTH PLAIN AGFsaWNlQGV4YW1wbGUub3JnAHNlY3JldCB3b3Jk\r\nDELE 1\r\nQUIT\r\n"))
 	f.Add([]byte("CAPA\r\nSTLS\r\n\x16\x03\x01\x00\x05hello"))
 	f.Add([]byte(strings.Repeat("x", 3000) + "\nNOOP\nUSER\x00\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		drops, log := newMemory(alice), new(panicLog)
-		srv := &Server{Authenticate: onePassword, Maildrops: drops, TLS: serverTLS(), InsecureAuth: true, FailureDelay: time.Microsecond,
+		srv := &Server{Authenticate: onePassword, Maildrops: drops, TLS: serverTLS(),
+			InsecureAuth: true, FailureDelay: time.Microsecond,
 			Log: slog.New(slog.NewTextHandler(log, nil))}
 		srv.setUp()
 		conn := &script{in: bytes.NewReader(input)}

@@ -78,26 +78,33 @@ func TestChatRefuses(t *testing.T) {
 		status     int
 		code       string
 	}{
-		"no nonce":      {chat, `{}`, nil, 403, "nonce"},
-		"wrong nonce":   {chat, withNonce(good+"x", ""), nil, 403, "nonce"},
-		"other link's":  {"/c/" + linkUnknown + "/chat", withNonce(good, ""), nil, 403, "nonce"},
-		"old nonce":     {chat, withNonce(st.server.nonce(linkGood, now.Add(-nonceTTL)), ""), nil, 403, "nonce"},
-		"future nonce":  {chat, withNonce(st.server.nonce(linkGood, now.Add(time.Hour)), ""), nil, 403, "nonce"},
-		"unknown":       {"/c/" + linkUnknown + "/chat", withNonce(st.server.nonce(linkUnknown, now), ""), nil, 404, "unknown"},
-		"unknown again": {"/c/" + linkUnknown + "/ticket", withNonce(st.server.nonce(linkUnknown, now), ""), nil, 404, "unknown"},
-		"no token":      {"/c/nonsense/chat", withNonce(good, ""), nil, 404, "unknown"},
-		"expired":       {"/c/" + linkExpired + "/chat", withNonce(st.server.nonce(linkExpired, now), ""), nil, 410, "expired"},
-		"revoked":       {"/c/" + linkRevoked + "/chat", withNonce(st.server.nonce(linkRevoked, now), ""), nil, 410, "revoked"},
-		"database gone": {"/c/" + linkBroken + "/chat", withNonce(st.server.nonce(linkBroken, now), ""), nil, 503, "unavailable"},
-		"no JSON":       {chat, `{"nonce"`, nil, 400, "bad-request"},
-		"wrong type":    {chat, `{"nonce":7}`, nil, 400, "bad-request"},
-		"too large":     {chat, withNonce(good, `,"guest":"`+strings.Repeat("x", maxBody)+`"`), nil, 413, "too-large"},
-		"a form":        {chat, "nonce=" + good, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "media-type"},
+		"no nonce":     {chat, `{}`, nil, 403, "nonce"},
+		"wrong nonce":  {chat, withNonce(good+"x", ""), nil, 403, "nonce"},
+		"other link's": {"/c/" + linkUnknown + "/chat", withNonce(good, ""), nil, 403, "nonce"},
+		"old nonce":    {chat, withNonce(st.server.nonce(linkGood, now.Add(-nonceTTL)), ""), nil, 403, "nonce"},
+		"future nonce": {chat, withNonce(st.server.nonce(linkGood, now.Add(time.Hour)), ""), nil, 403, "nonce"},
+		"unknown": {"/c/" + linkUnknown + "/chat", withNonce(st.server.nonce(linkUnknown, now), ""),
+			nil, 404, "unknown"},
+		"unknown again": {"/c/" + linkUnknown + "/ticket", withNonce(st.server.nonce(linkUnknown, now), ""),
+			nil, 404, "unknown"},
+		"no token": {"/c/nonsense/chat", withNonce(good, ""), nil, 404, "unknown"},
+		"expired": {"/c/" + linkExpired + "/chat", withNonce(st.server.nonce(linkExpired, now), ""),
+			nil, 410, "expired"},
+		"revoked": {"/c/" + linkRevoked + "/chat", withNonce(st.server.nonce(linkRevoked, now), ""),
+			nil, 410, "revoked"},
+		"database gone": {"/c/" + linkBroken + "/chat", withNonce(st.server.nonce(linkBroken, now), ""),
+			nil, 503, "unavailable"},
+		"no JSON":    {chat, `{"nonce"`, nil, 400, "bad-request"},
+		"wrong type": {chat, `{"nonce":7}`, nil, 400, "bad-request"},
+		"too large":  {chat, withNonce(good, `,"guest":"`+strings.Repeat("x", maxBody)+`"`), nil, 413, "too-large"},
+		"a form": {chat, "nonce=" + good, []string{"Content-Type", "application/x-www-form-urlencoded"},
+			415, "media-type"},
 		"no media type": {chat, withNonce(good, ""), []string{"Content-Type", ""}, 415, "media-type"},
 		"cross-site":    {chat, withNonce(good, ""), []string{"Sec-Fetch-Site", "cross-site"}, 403, "origin"},
 		"same-site":     {chat, withNonce(good, ""), []string{"Sec-Fetch-Site", "same-site"}, 403, "origin"},
-		"other origin":  {chat, withNonce(good, ""), []string{"Sec-Fetch-Site", "", "Origin", "https://evil.example"}, 403, "origin"},
-		"null origin":   {chat, withNonce(good, ""), []string{"Sec-Fetch-Site", "", "Origin", "null"}, 403, "origin"},
+		"other origin": {chat, withNonce(good, ""), []string{"Sec-Fetch-Site",
+			"", "Origin", "https://evil.example"}, 403, "origin"},
+		"null origin": {chat, withNonce(good, ""), []string{"Sec-Fetch-Site", "", "Origin", "null"}, 403, "origin"},
 	} {
 		r := st.do("POST", c.path, c.body, c.header...)
 		if r.StatusCode != c.status || !strings.Contains(r.body, `"error":"`+c.code+`"`) {
@@ -127,7 +134,9 @@ func TestRateLimits(t *testing.T) {
 	}
 	st.want(st.do("POST", "/c/"+linkUnknown+"/chat", `{}`), 403, "nonce") // another link
 
-	st = newSite(t, func(o *Options) { o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(remoteIP("127.0.0.1:1"))) })
+	st = newSite(t, func(o *Options) {
+		o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(remoteIP("127.0.0.1:1")))
+	})
 	st.server.limits.post = bucket(0.01, 2)
 	from := func(ip string) reply { return st.do("POST", path, `{}`, "X-Forwarded-For", ip) }
 	st.want(from("2001:db8::1"), 403)
@@ -153,7 +162,8 @@ func TestChatSocket(t *testing.T) {
 	if _, b, err := c.Read(ctx); err != nil || string(b) != `{"t":"hello"}` {
 		t.Fatalf("%s %v", b, err)
 	}
-	_, res, err := websocket.Dial(ctx, st.url+"/chat", &websocket.DialOptions{HTTPHeader: map[string][]string{"Origin": {"https://evil.example"}}})
+	_, res, err := websocket.Dial(ctx, st.url+"/chat",
+		&websocket.DialOptions{HTTPHeader: map[string][]string{"Origin": {"https://evil.example"}}})
 	if err == nil || res.StatusCode != 403 {
 		t.Errorf("another origin: %v", err)
 	}
@@ -185,7 +195,8 @@ func (fullRelay) SendCode(context.Context, string) (string, error) {
 }
 
 func FuzzToken(f *testing.F) {
-	for _, seed := range []string{linkGood, linkExpired, "", ".", "..", "a/b", "%00", "\x00", strings.Repeat("A", 5000), "</script>"} {
+	for _, seed := range []string{linkGood, linkExpired, "", ".", "..", "a/b", "%00", "\x00",
+		strings.Repeat("A", 5000), "</script>"} {
 		f.Add(seed)
 	}
 	st := newSite(f)
@@ -206,7 +217,8 @@ func FuzzBodies(f *testing.F) {
 	st := newSite(f)
 	open := bucket(1e9, 1e9)
 	st.server.limits = limits{page: open, post: open, link: open, signIn: bucket(0, 0), login: bucket(0, 0)}
-	for _, seed := range []string{"", "{}", "null", "[]", `{"nonce":"a.b"}`, `{"nonce":null,"guest":"\ud800"}`, withNonce(st.server.nonce(linkGood, time.Now()), `,"code":"1"`), `{"login":"a"}`} {
+	for _, seed := range []string{"", "{}", "null", "[]", `{"nonce":"a.b"}`, `{"nonce":null,"guest":"\ud800"}`,
+		withNonce(st.server.nonce(linkGood, time.Now()), `,"code":"1"`), `{"login":"a"}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {

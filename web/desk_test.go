@@ -36,7 +36,8 @@ func TestSignIn(t *testing.T) {
 	if d := desk(); d.Login == nil || *d.Login != "host@mall.example" || d.Name != "host" {
 		t.Errorf("%+v", d)
 	}
-	if len(st.presence.seen) != 1 || st.presence.seen[0].Login != "host@mall.example" || st.presence.seen[0].Source != presence.Desk ||
+	if len(st.presence.seen) != 1 || st.presence.seen[0].Login != "host@mall.example" ||
+		st.presence.seen[0].Source != presence.Desk ||
 		!st.presence.seen[0].IP.IsLoopback() {
 		t.Errorf("renewed: %+v", st.presence.seen)
 	}
@@ -84,7 +85,8 @@ func TestSignOutEverywhere(t *testing.T) {
 		header []string
 		status int
 	}{
-		"another site": {[]string{"Sec-Fetch-Site", "cross-site"}, 403}, "a form": {[]string{"Content-Type", "text/plain"}, 415},
+		"another site": {[]string{"Sec-Fetch-Site", "cross-site"}, 403},
+		"a form":       {[]string{"Content-Type", "text/plain"}, 415},
 	} {
 		if r := st.do("POST", "/desk/sign-out/everywhere", "{}", wrong.header...); r.StatusCode != wrong.status {
 			t.Errorf("%s: status %d", name, r.StatusCode)
@@ -140,7 +142,9 @@ func TestSessionWithoutTheRelaysDatabase(t *testing.T) {
 
 func TestSignInRefusalsAreTheSame(t *testing.T) {
 	t.Parallel()
-	st := newSite(t, func(o *Options) { o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(remoteIP("127.0.0.1:1"))) })
+	st := newSite(t, func(o *Options) {
+		o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(remoteIP("127.0.0.1:1")))
+	})
 	type outcome struct {
 		body string
 		took time.Duration
@@ -210,12 +214,14 @@ func TestSessions(t *testing.T) {
 		return c.Value
 	}
 	good := cookie(now, now)
-	if who, err := st.server.openSession(good, now); err != nil || who.Login != "host@mall.example" || !who.Began.Equal(now) {
+	if who, err := st.server.openSession(good, now); err != nil ||
+		who.Login != "host@mall.example" || !who.Began.Equal(now) {
 		t.Error("a good session does not hold")
 	}
 	for name, value := range map[string]string{
-		"empty": "", "cut": good[:len(good)-1], "changed": "A" + good, "idle": cookie(now.Add(-sessionIdle), now.Add(-sessionIdle-time.Minute)),
-		"old": cookie(now.Add(-sessionLife-time.Minute), now), "unsealed": strings.Repeat("A", 43) + good[43:],
+		"empty": "", "cut": good[:len(good)-1], "changed": "A" + good,
+		"idle": cookie(now.Add(-sessionIdle), now.Add(-sessionIdle-time.Minute)),
+		"old":  cookie(now.Add(-sessionLife-time.Minute), now), "unsealed": strings.Repeat("A", 43) + good[43:],
 	} {
 		if _, err := st.server.openSession(value, now); !errors.Is(err, errNoSession) {
 			t.Errorf("%s: it holds", name)
@@ -250,9 +256,11 @@ func TestDeskSocket(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	dial := func(origin string) (*websocket.Conn, *http.Response, error) {
-		return websocket.Dial(ctx, st.url+"/desk/ws", &websocket.DialOptions{HTTPClient: st.browser, HTTPHeader: http.Header{
-			"Origin": {origin}, "User-Agent": {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 HeadlessChrome/150.0 Safari/537.36"},
-		}})
+		return websocket.Dial(ctx, st.url+"/desk/ws",
+			&websocket.DialOptions{HTTPClient: st.browser, HTTPHeader: http.Header{
+				"Origin":     {origin},
+				"User-Agent": {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 HeadlessChrome/150.0 Safari/537.36"},
+			}})
 	}
 	if _, res, err := dial("https://evil.example"); err == nil || res.StatusCode != 403 {
 		t.Errorf("another origin: %v", err)
@@ -271,7 +279,8 @@ func TestDeskSocket(t *testing.T) {
 	st.relay.mu.Lock()
 	defer st.relay.mu.Unlock()
 	d, session := st.relay.device, st.relay.session
-	if d.Login != "host@mall.example" || d.Source != presence.Desk || d.Name != "Chromium on Linux" || len(d.ID) < 16 || !d.IP.IsLoopback() {
+	if d.Login != "host@mall.example" || d.Source != presence.Desk || d.Name != "Chromium on Linux" ||
+		len(d.ID) < 16 || !d.IP.IsLoopback() {
 		t.Errorf("device %+v", d)
 	}
 	if session.Login != d.Login || len(session.ID) < 16 || time.Since(session.Began).Abs() > time.Minute {

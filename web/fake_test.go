@@ -83,7 +83,8 @@ func (f *fakeRelay) Card(_ context.Context, token string) (chatrelay.Card, error
 		Invite: chat.Invite{
 			Room: "R1", Subject: f.subject, Date: time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC),
 			Recipient: chat.Participant{ID: 3, Person: chat.Person{Addr: "customer@mall.example", Name: "Jae"}},
-			Callee:    chat.Participant{ID: 1, Person: chat.Person{Login: "host@mall.example", Addr: "host@mall.example", Name: "Mina <3"}},
+			Callee: chat.Participant{ID: 1, Person: chat.Person{Login: "host@mall.example",
+				Addr: "host@mall.example", Name: "Mina <3"}},
 		},
 		Status: frame.Status{State: frame.Available},
 	}

@@ -31,7 +31,8 @@ func (noMail) Send(context.Context, chat.ServerMail) error { return nil }
 // host@mall.example to kim@far.example, and Kim's link.
 func newTalk(t *testing.T, change func(*chatrelay.Options)) (st *site, roomID, link string) {
 	t.Helper()
-	dir, err := local.Open(local.Options{Ranges: presence.HostRanges{{Host: "localhost", Range: presence.Range{Lo: 29000, Hi: 29009}}}})
+	dir, err := local.Open(local.Options{Ranges: presence.HostRanges{{Host: "localhost",
+		Range: presence.Range{Lo: 29000, Hi: 29009}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,8 @@ func newTalk(t *testing.T, change func(*chatrelay.Options)) (st *site, roomID, l
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { rooms.Close() })
-	opt := chatrelay.Options{WebBase: "http://localhost:8080", Presence: dir, Rooms: rooms, Mailer: noMail{}, Key: bytes.Repeat([]byte{7}, 32),
+	opt := chatrelay.Options{WebBase: "http://localhost:8080", Presence: dir, Rooms: rooms,
+		Mailer: noMail{}, Key: bytes.Repeat([]byte{7}, 32),
 		BlockUDP: true, Files: t.TempDir(), MaxFile: 1 << 20, MaxRoom: 2 << 20}
 	if change != nil {
 		change(&opt)
@@ -51,7 +53,8 @@ func newTalk(t *testing.T, change func(*chatrelay.Options)) (st *site, roomID, l
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { relay.Close() })
-	o, err := rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "1@mall.example", Sender: chat.Person{Login: "host@mall.example", Addr: "host@mall.example"},
+	o, err := rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "1@mall.example",
+		Sender:     chat.Person{Login: "host@mall.example", Addr: "host@mall.example"},
 		Recipients: []chat.Person{{Addr: "kim@far.example", Name: "Kim"}}, Subject: "Order 7", Date: time.Now()})
 	if err != nil {
 		t.Fatal(err)
@@ -95,17 +98,20 @@ func TestFiles(t *testing.T) {
 	st.want(st.do("GET", desk+"/"+strings.Repeat("a", 64), ""), 401, "sign-in")
 	st.claimLink(link)
 
-	r := st.send(at+"?id=1&text=look&name="+url.QueryEscape("../한글 \u202efile.html"), "text/html", strings.NewReader("<script>alert(1)</script>"))
+	r := st.send(at+"?id=1&text=look&name="+url.QueryEscape("../한글 \u202efile.html"), "text/html",
+		strings.NewReader("<script>alert(1)</script>"))
 	st.want(r, 201)
 	var got struct{ Msg chat.Message }
-	if err := json.Unmarshal([]byte(r.body), &got); err != nil || got.Msg.File == nil || got.Msg.Text != "look" || got.Msg.File.Name != "한글 file.html" {
+	if err := json.Unmarshal([]byte(r.body), &got); err != nil || got.Msg.File == nil || got.Msg.Text != "look" ||
+		got.Msg.File.Name != "한글 file.html" {
 		t.Fatalf("%s, %v", r.body, err)
 	}
 	file := got.Msg.File
 	r = st.do("GET", at+"/"+file.ID, "")
 	st.want(r, 200)
 	h := r.Header
-	if r.body != "<script>alert(1)</script>" || h.Get("Content-Type") != "application/octet-stream" || !strings.HasPrefix(h.Get("Content-Disposition"), "attachment") ||
+	if r.body != "<script>alert(1)</script>" || h.Get("Content-Type") != "application/octet-stream" ||
+		!strings.HasPrefix(h.Get("Content-Disposition"), "attachment") ||
 		!strings.Contains(h.Get("Content-Security-Policy"), "sandbox") || h.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("%q with %v", r.body, h)
 	}
@@ -135,15 +141,19 @@ func TestFiles(t *testing.T) {
 		status      int
 		code        string
 	}{
-		"too large":     {"?id=3&name=x", "x/y", bytes.NewReader(make([]byte, 1<<20+1)), 413, "too-large"},
-		"endless":       {"?id=3&name=x", "x/y", io.LimitReader(zeros{}, 3<<20), 413, "too-large"},
-		"empty":         {"?id=3&name=x", "x/y", strings.NewReader(""), 400, "empty"},
-		"no id":         {"?name=x", "x/y", strings.NewReader("x"), 400, "bad-request"},
-		"long name":     {"?id=3&name=" + strings.Repeat("x", maxFileName+1), "x/y", strings.NewReader("x"), 400, "bad-request"},
-		"not a form":    {"", "multipart/form-data; boundary=x", strings.NewReader("nothing"), 400, "bad-request"},
-		"no boundary":   {"", "multipart/form-data", strings.NewReader("nothing"), 400, "bad-request"},
-		"half a form":   {"", "multipart/form-data; boundary=x", strings.NewReader("--x\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\n3"), 400, "bad-request"},
-		"a cut file":    {"", "multipart/form-data; boundary=x", strings.NewReader("--x\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\n3\r\n--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\nhalf"), 400, "bad-request"},
+		"too large": {"?id=3&name=x", "x/y", bytes.NewReader(make([]byte, 1<<20+1)), 413, "too-large"},
+		"endless":   {"?id=3&name=x", "x/y", io.LimitReader(zeros{}, 3<<20), 413, "too-large"},
+		"empty":     {"?id=3&name=x", "x/y", strings.NewReader(""), 400, "empty"},
+		"no id":     {"?name=x", "x/y", strings.NewReader("x"), 400, "bad-request"},
+		"long name": {"?id=3&name=" + strings.Repeat("x", maxFileName+1), "x/y",
+			strings.NewReader("x"), 400, "bad-request"},
+		"not a form":  {"", "multipart/form-data; boundary=x", strings.NewReader("nothing"), 400, "bad-request"},
+		"no boundary": {"", "multipart/form-data", strings.NewReader("nothing"), 400, "bad-request"},
+		"half a form": {"", "multipart/form-data; boundary=x",
+			strings.NewReader("--x\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\n3"), 400, "bad-request"},
+		"a cut file": {"", "multipart/form-data; boundary=x",
+			strings.NewReader("--x\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\n3\r\n--x\r\n" +
+				"Content-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\nhalf"), 400, "bad-request"},
 		"pixels galore": {"?id=3&name=x.png", "image/png", strings.NewReader(bomb), 415, "picture"},
 	} {
 		r := st.send(desk+c.query, c.kind, c.body)
@@ -152,7 +162,8 @@ func TestFiles(t *testing.T) {
 		}
 	}
 	for i := range 2 {
-		if r = st.send(desk+fmt.Sprintf("?id=r%d&name=x", i), "x/y", bytes.NewReader(make([]byte, 1<<20-100))); r.StatusCode != 201 {
+		if r = st.send(desk+fmt.Sprintf("?id=r%d&name=x", i), "x/y",
+			bytes.NewReader(make([]byte, 1<<20-100))); r.StatusCode != 201 {
 			break
 		}
 	}
@@ -176,7 +187,8 @@ func TestFiles(t *testing.T) {
 }
 
 // bomb is the beginning of a picture of 30,000 by 30,000 pixels.
-const bomb = "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x75\x30\x00\x00\x75\x30\x08\x06\x00\x00\x00\x66\x27\xf8\xba\x00\x00\x00\x00IEND\xaeB\x60\x82"
+const bomb = "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x75\x30\x00\x00\x75\x30" +
+	"\x08\x06\x00\x00\x00\x66\x27\xf8\xba\x00\x00\x00\x00IEND\xaeB\x60\x82"
 
 type zeros struct{}
 
@@ -197,7 +209,8 @@ func TestSearch(t *testing.T) {
 	if strings.TrimSpace(r.body) != `{"hits":[]}` {
 		t.Errorf("found %s", r.body)
 	}
-	for _, bad := range []string{"", "?q=%20", "?q=" + strings.Repeat("x", 201), "?q=x&limit=0", "?q=x&limit=a", "?q=x&before=x"} {
+	for _, bad := range []string{"", "?q=%20", "?q=" + strings.Repeat("x", 201),
+		"?q=x&limit=0", "?q=x&limit=a", "?q=x&before=x"} {
 		st.want(st.do("GET", "/desk/search"+bad, ""), 400, "bad-request")
 	}
 	for range 30 {
@@ -209,7 +222,8 @@ func TestSearch(t *testing.T) {
 }
 
 func FuzzForm(f *testing.F) {
-	f.Add([]byte("--x\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\n3\r\n--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"../x\"\r\n\r\nwords\r\n--x--"), "x")
+	f.Add([]byte("--x\r\nContent-Disposition: form-data; name=\"id\"\r\n\r\n3\r\n--x\r\n"+
+		"Content-Disposition: form-data; name=\"file\"; filename=\"../x\"\r\n\r\nwords\r\n--x--"), "x")
 	f.Add([]byte(""), "")
 	f.Fuzz(func(t *testing.T, body []byte, boundary string) {
 		var in chatrelay.Incoming

@@ -72,7 +72,8 @@ func (s *Server) ServeHTTP3(c net.PacketConn, config *tls.Config) error {
 	}
 	s.h3[port.Port] = srv
 	s.mu.Unlock()
-	if err := srv.ServeListener(ln); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, quic.ErrServerClosed) {
+	if err := srv.ServeListener(ln); err != nil && !errors.Is(err, http.ErrServerClosed) &&
+		!errors.Is(err, quic.ErrServerClosed) {
 		return fmt.Errorf("serving HTTP/3: %w", err)
 	}
 	return nil

@@ -59,14 +59,16 @@ func TestHTTP3(t *testing.T) {
 		return res
 	}
 	res := get(h3, "/")
-	if body, err := io.ReadAll(res.Body); res.ProtoMajor != 3 || res.StatusCode != http.StatusOK || err != nil || len(body) == 0 {
+	if body, err := io.ReadAll(res.Body); res.ProtoMajor != 3 ||
+		res.StatusCode != http.StatusOK || err != nil || len(body) == 0 {
 		t.Errorf("%s %s: %d octets, %v", res.Proto, res.Status, len(body), err)
 	}
 	if res := get(h3, "/chat"); res.StatusCode != http.StatusHTTPVersionNotSupported {
 		t.Errorf("a WebSocket over HTTP/3: %s", res.Status)
 	}
 	_, port, _ := strings.Cut(l.Addr().String(), ":")
-	if got, want := get(donor.Client().Transport, "/healthz").Header.Get("Alt-Svc"), fmt.Sprintf(`h3=":%s"; ma=86400`, port); got != want {
+	if got, want := get(donor.Client().Transport, "/healthz").Header.Get("Alt-Svc"),
+		fmt.Sprintf(`h3=":%s"; ma=86400`, port); got != want {
 		t.Errorf("Alt-Svc %q, want %q", got, want)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

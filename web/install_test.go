@@ -19,7 +19,8 @@ func TestServiceWorker(t *testing.T) {
 	st := newSite(t)
 	r := st.do("GET", "/sw.js", "")
 	st.want(r, 200)
-	if r.Header.Get("Content-Type") != "text/javascript; charset=utf-8" || r.Header.Get("Cache-Control") != "no-cache" || r.Header.Get("ETag") == "" {
+	if r.Header.Get("Content-Type") != "text/javascript; charset=utf-8" ||
+		r.Header.Get("Cache-Control") != "no-cache" || r.Header.Get("ETag") == "" {
 		t.Errorf("headers %v", r.Header)
 	}
 	for lang, title := range map[string]string{"en": "The server cannot be reached", "ko": "서버에 연결할 수 없습니다"} {
@@ -31,7 +32,8 @@ func TestServiceWorker(t *testing.T) {
 			t.Errorf("%s: %+v in %s", lang, d, r.body)
 		}
 		// The worker finds what the page needs by these.
-		if !strings.Contains(r.body, `href="`+st.server.links.Style+`"`) || !strings.Contains(r.body, `src="`+st.server.links.Script+`"`) {
+		if !strings.Contains(r.body, `href="`+st.server.links.Style+`"`) ||
+			!strings.Contains(r.body, `src="`+st.server.links.Script+`"`) {
 			t.Errorf("the bundles are not in %s", r.body)
 		}
 	}

@@ -82,7 +82,8 @@ func TestMessages(t *testing.T) {
 // things stand by the first word.
 func TestStatusWords(t *testing.T) {
 	t.Parallel()
-	known := []string{"Available", "Away", "Off", "Connecting", "Ringing", "Connected", "Declined", "No answer", "Alerted", "Ended"}
+	known := []string{"Available", "Away", "Off", "Connecting", "Ringing", "Connected",
+		"Declined", "No answer", "Alerted", "Ended"}
 	for key, text := range messages(t, "en") {
 		// status.back is the end of such a line.
 		if !strings.HasPrefix(key, "status.") || key == "status.back" {

@@ -143,7 +143,8 @@ func policy(base *url.URL, relays []string, peers []chat.Relay) string {
 		if strings.Contains(host, ":") {
 			host = "[" + host + "]"
 		}
-		if source := "https://" + host + ":*"; host != "" && !strings.ContainsAny(host, " ;,'\"") && !contains(connect, source) {
+		if source := "https://" + host + ":*"; host != "" && !strings.ContainsAny(host, " ;,'\"") &&
+			!contains(connect, source) {
 			connect = append(connect, source)
 		}
 	}

@@ -133,14 +133,16 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 		data := chatData{
 			Page: "chat", Token: token, Nonce: s.nonce(token, time.Now()), Lang: lang, Reply: reply,
 			Mine: s.mine(r, token), At: time.Now().UTC(),
-			Card: cardData{Callee: from, Recipient: personOf(card.Invite.Recipient), Subject: card.Invite.Subject, Status: card.Status},
+			Card: cardData{Callee: from, Recipient: personOf(card.Invite.Recipient),
+				Subject: card.Invite.Subject, Status: card.Status},
 		}
 		if !card.Invite.Date.IsZero() {
 			data.Card.Date = &card.Invite.Date
 		}
 		s.page(w, r, http.StatusOK, view{
 			Title: fmt.Sprintf(say.chatTitle, from), Head: fmt.Sprintf(say.from, from),
-			Lines: []string{fmt.Sprintf(say.subject, card.Invite.Subject), say.needsScript}, Link: reply, Label: say.answer,
+			Lines: []string{fmt.Sprintf(say.subject, card.Invite.Subject), say.needsScript},
+			Link:  reply, Label: say.answer,
 		}, data)
 	case errors.Is(err, chat.ErrExpired), errors.Is(err, chat.ErrRevoked):
 		reason := "expired"
@@ -216,7 +218,8 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	say := words[lang]
-	s.page(w, r, http.StatusOK, view{Title: "CHmail", Head: "CHmail", Lines: []string{say.landing}, Link: "/desk", Label: say.desk}, data)
+	s.page(w, r, http.StatusOK, view{Title: "CHmail", Head: "CHmail", Lines: []string{say.landing},
+		Link: "/desk", Label: say.desk}, data)
 }
 
 // plainPage is a page without script: an address that leads nowhere, or

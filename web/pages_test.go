@@ -23,7 +23,8 @@ func TestEveryAnswerHasItsHeaders(t *testing.T) {
 		r := st.do("GET", path, "")
 		st.want(r, status)
 		for name, part := range map[string]string{
-			"Content-Security-Policy":    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:;",
+			"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src" +
+				" 'self'; img-src 'self' data: blob:;",
 			"Referrer-Policy":            "no-referrer",
 			"X-Content-Type-Options":     "nosniff",
 			"Cross-Origin-Opener-Policy": "same-origin",
@@ -33,7 +34,8 @@ func TestEveryAnswerHasItsHeaders(t *testing.T) {
 				t.Errorf("%s: %s is %q, want %q in it", path, name, r.Header.Get(name), part)
 			}
 		}
-		if csp := r.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "connect-src 'self' ws://localhost:8080 https://localhost:* https://relay.example:* https://127.0.0.1:*;") {
+		if csp := r.Header.Get("Content-Security-Policy"); !strings.Contains(csp,
+			"connect-src 'self' ws://localhost:8080 https://localhost:* https://relay.example:* https://127.0.0.1:*;") {
 			t.Errorf("%s: connect-src in %q", path, csp)
 		}
 		if len(r.Cookies()) > 0 {
@@ -58,7 +60,8 @@ func TestHTTPSHeaders(t *testing.T) {
 	st := newSite(t, func(o *Options) { o.Base.Scheme = "https" })
 	r := st.do("POST", "/desk/sign-in", `{"login":"host@mall.example","password":"right"}`)
 	st.want(r, 204)
-	if r.Header.Get("Strict-Transport-Security") == "" || !strings.Contains(r.Header.Get("Content-Security-Policy"), "wss://localhost:8080") {
+	if r.Header.Get("Strict-Transport-Security") == "" ||
+		!strings.Contains(r.Header.Get("Content-Security-Policy"), "wss://localhost:8080") {
 		t.Errorf("headers %v", r.Header)
 	}
 	if c := r.Cookies()[0]; !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" {
@@ -74,17 +77,21 @@ func TestLinkPage(t *testing.T) {
 	st.want(r, 200)
 	var d chatData
 	st.data(r, &d)
-	if d.Page != "chat" || d.Card.Subject != st.relay.subject || d.Card.Callee.Name != "Mina <3" || d.Lang != "ko" || d.Nonce == "" ||
-		d.Token != linkGood || d.Mine || d.Card.Status.State != "available" || d.Card.Recipient.Addr != "customer@mall.example" {
+	if d.Page != "chat" || d.Card.Subject != st.relay.subject || d.Card.Callee.Name != "Mina <3" ||
+		d.Lang != "ko" || d.Nonce == "" ||
+		d.Token != linkGood || d.Mine || d.Card.Status.State != "available" ||
+		d.Card.Recipient.Addr != "customer@mall.example" {
 		t.Errorf("data %+v", d)
 	}
 	if !strings.HasPrefix(d.Reply, "mailto:host@mall.example?subject=Re%3A%20%3C") {
 		t.Errorf("reply %q", d.Reply)
 	}
-	if strings.Contains(r.body, "<script>alert") || strings.Contains(r.body, "\u2028") && strings.Contains(pageJSON.FindString(r.body), "\u2028") {
+	if strings.Contains(r.body, "<script>alert") ||
+		strings.Contains(r.body, "\u2028") && strings.Contains(pageJSON.FindString(r.body), "\u2028") {
 		t.Errorf("the subject broke out: %s", r.body)
 	}
-	for _, part := range []string{`<html lang="ko">`, "<noscript>", "Mina &lt;3님이 보낸 메일", "메일로 답장하기", st.server.links.Script, st.server.links.Style} {
+	for _, part := range []string{`<html lang="ko">`, "<noscript>", "Mina &lt;3님이 보낸 메일", "메일로 답장하기",
+		st.server.links.Script, st.server.links.Style} {
 		if !strings.Contains(r.body, part) {
 			t.Errorf("%q is not in %s", part, r.body)
 		}
@@ -102,7 +109,8 @@ func TestLinksThatLeadNowhere(t *testing.T) {
 		reason, whose string
 	}{
 		linkUnknown: {404, "unknown", ""}, "short": {404, "unknown", ""}, linkGood + "A": {404, "unknown", ""},
-		"%3Cscript%3E": {404, "unknown", ""}, linkExpired: {410, "expired", "Jae"}, linkRevoked: {410, "revoked", "Jae"},
+		"%3Cscript%3E": {404, "unknown", ""}, linkExpired: {410, "expired", "Jae"},
+		linkRevoked: {410, "revoked", "Jae"},
 	} {
 		r := st.do("GET", "/c/"+token, "")
 		st.want(r, want.status)
@@ -173,15 +181,18 @@ func TestAssets(t *testing.T) {
 	script := st.server.links.Script
 	plain := st.do("GET", script, "", "Accept-Encoding", "identity")
 	zipped := st.do("GET", script, "", "Accept-Encoding", "br;q=1, gzip;q=0.5")
-	if plain.body != string(testAssets["app.js"].Data) || len(zipped.body) >= len(plain.body) || zipped.Header.Get("Content-Encoding") != "gzip" ||
-		plain.Header.Get("ETag") == zipped.Header.Get("ETag") || plain.Header.Get("Content-Type") != "text/javascript; charset=utf-8" {
+	if plain.body != string(testAssets["app.js"].Data) || len(zipped.body) >= len(plain.body) ||
+		zipped.Header.Get("Content-Encoding") != "gzip" ||
+		plain.Header.Get("ETag") == zipped.Header.Get("ETag") ||
+		plain.Header.Get("Content-Type") != "text/javascript; charset=utf-8" {
 		t.Errorf("plain %v, zipped %v", plain.Header, zipped.Header)
 	}
 	st.want(st.do("GET", script, "", "Accept-Encoding", "gzip", "If-None-Match", zipped.Header.Get("ETag")), 304)
 	st.want(st.do("GET", script, "", "Accept-Encoding", "gzip;q=0", "If-None-Match", zipped.Header.Get("ETag")), 200)
 	st.want(st.do("GET", "/assets/app.js", ""), 404)
-	for missing, line := range map[string]string{"app.js": "web: assets/app.js is missing: run make build", "app.css": "web: assets/app.css is missing: run make build",
-		"sw.js": "web: assets/sw.js is missing: run make build"} {
+	for missing, line := range map[string]string{"app.js": "web: assets/app.js is missing: run make build",
+		"app.css": "web: assets/app.css is missing: run make build",
+		"sw.js":   "web: assets/sw.js is missing: run make build"} {
 		some := fstest.MapFS{}
 		for name, f := range testAssets {
 			if name != missing {
@@ -212,7 +223,9 @@ func TestPanicEndsOneRequest(t *testing.T) {
 
 func TestPageLimit(t *testing.T) {
 	t.Parallel()
-	st := newSite(t, func(o *Options) { o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(remoteIP("127.0.0.1:1"))) })
+	st := newSite(t, func(o *Options) {
+		o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(remoteIP("127.0.0.1:1")))
+	})
 	st.server.limits.page = bucket(0.1, 3)
 	get := func() reply { return st.do("GET", "/desk", "", "X-Forwarded-For", "192.0.2.1") }
 	for range 3 {

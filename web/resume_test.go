@@ -31,9 +31,12 @@ func TestTLSResumes(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { // ends with Shutdown
-		done <- s.ServeTLS(l, &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return inner, nil }})
+		done <- s.ServeTLS(l, &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return inner, nil
+		}})
 	}()
-	conf := &tls.Config{InsecureSkipVerify: true, ServerName: "example.com", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	conf := &tls.Config{InsecureSkipVerify: true, ServerName: "example.com",
+		ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 	for i := range 2 {
 		c, err := tls.Dial("tcp", l.Addr().String(), conf)
 		if err != nil {

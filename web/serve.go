@@ -114,7 +114,10 @@ func (l *boundListener) Accept() (net.Conn, error) {
 		prefix := limit.Prefix(remoteIP(c.RemoteAddr().String()))
 		if l.enter(prefix) {
 			connsOpen.Inc()
-			return &boundConn{Conn: carrier.NoWait(c), leave: sync.OnceFunc(func() { l.leave(prefix); connsOpen.Dec() })}, nil
+			return &boundConn{Conn: carrier.NoWait(c), leave: sync.OnceFunc(func() {
+				l.leave(prefix)
+				connsOpen.Dec()
+			})}, nil
 		}
 		connsRefused.Inc()
 		c.Close()

@@ -31,7 +31,9 @@ func TestServeTLSSpeaksHTTP2(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { // ends with Shutdown
-		done <- s.ServeTLS(l, &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return inner, nil }})
+		done <- s.ServeTLS(l, &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return inner, nil
+		}})
 	}()
 	transport := donor.Client().Transport.(*http.Transport).Clone()
 	transport.ForceAttemptHTTP2 = true
@@ -43,7 +45,8 @@ func TestServeTLSSpeaksHTTP2(t *testing.T) {
 	if res.ProtoMajor != 2 {
 		t.Errorf("it spoke %s", res.Proto)
 	}
-	if _, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}); err == nil {
+	if _, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11,
+		MinVersion: tls.VersionTLS10}); err == nil {
 		t.Error("it spoke TLS 1.1")
 	}
 	transport.CloseIdleConnections()
@@ -112,11 +115,15 @@ func TestClientIP(t *testing.T) {
 func TestDeviceName(t *testing.T) {
 	t.Parallel()
 	for agent, want := range map[string]string{
-		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36 Edg/150.0":        "Edge on Windows",
-		"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0":                                                           "Firefox on Linux",
-		"Mozilla/5.0 (iPhone; CPU iPhone OS 26_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.4 Mobile Safari/604.1": "Safari on iPhone",
-		"Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Mobile Safari/537.36":                  "Chrome on Android",
-		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.4 Safari/605.1.15":            "Safari on macOS",
+		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36" +
+			" (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36 Edg/150.0": "Edge on Windows",
+		"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0": "Firefox on Linux",
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 26_4 like Mac OS X) AppleWebKit/605.1.15" +
+			" (KHTML, like Gecko) Version/26.4 Mobile Safari/604.1": "Safari on iPhone",
+		"Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36" +
+			" (KHTML, like Gecko) Chrome/150.0.0.0 Mobile Safari/537.36": "Chrome on Android",
+		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15" +
+			" (KHTML, like Gecko) Version/26.4 Safari/605.1.15": "Safari on macOS",
 		"curl/8.0": "Browser", "": "Browser",
 	} {
 		if got := deviceName(agent); got != want {

@@ -79,7 +79,8 @@ func (s *Server) preferenceFailed(w http.ResponseWriter, err error) {
 	case errors.Is(err, notify.ErrNoPush):
 		refuse(w, http.StatusNotFound, "no-push", "This server sends no notifications.")
 	case errors.Is(err, notify.ErrSubscription):
-		refuse(w, http.StatusBadRequest, "subscription", "That is not a subscription to which notifications can be sent.")
+		refuse(w, http.StatusBadRequest, "subscription",
+			"That is not a subscription to which notifications can be sent.")
 	case errors.Is(err, chat.ErrFull):
 		refuse(w, http.StatusConflict, "full", "There is no room for more.")
 	default:

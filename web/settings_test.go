@@ -30,7 +30,9 @@ func (f *fakePreferences) Settings(_ context.Context, login string) (chatrelay.D
 	return chatrelay.Desk{Login: login, Settings: f.set, Blocked: []chat.Block{}}, nil
 }
 
-func (f *fakePreferences) ChangeSettings(ctx context.Context, login string, change func(*chat.Settings) error) (chatrelay.Desk, error) {
+func (f *fakePreferences) ChangeSettings(
+	ctx context.Context, login string, change func(*chat.Settings) error,
+) (chatrelay.Desk, error) {
 	f.mu.Lock()
 	set := f.set
 	f.mu.Unlock()
@@ -98,13 +100,18 @@ func TestSettings(t *testing.T) {
 	t.Parallel()
 	prefs := &fakePreferences{set: chat.DefaultSettings()}
 	st := newSite(t, func(o *Options) { o.Relay.(*fakeRelay).Preferences = prefs })
-	for method, path := range map[string]string{"GET": "/desk/settings", "PUT": "/desk/settings", "DELETE": "/desk/push"} {
+	for method, path := range map[string]string{"GET": "/desk/settings",
+		"PUT": "/desk/settings", "DELETE": "/desk/push"} {
 		st.want(st.json(method, path, "{}"), 401, "sign-in")
 	}
 	st.signIn()
-	st.want(st.do("PUT", "/desk/settings", "{}", "Content-Type", "application/json", "Sec-Fetch-Site", "cross-site"), 403, "origin")
-	st.want(st.do("PUT", "/desk/settings", "{}", "Content-Type", "text/plain", "Sec-Fetch-Site", "same-origin"), 415, "media-type")
-	r := st.json("PUT", "/desk/settings", `{"availability":"dnd","until":"2027-01-01T00:00:00Z","quiet":{"from":"22:00","to":"07:00","days":[1]},"zone":"Asia/Seoul","canned":[{"title":"Hi","text":"Hello"}]}`)
+	st.want(st.do("PUT", "/desk/settings", "{}", "Content-Type", "application/json",
+		"Sec-Fetch-Site", "cross-site"), 403, "origin")
+	st.want(st.do("PUT", "/desk/settings", "{}", "Content-Type", "text/plain", "Sec-Fetch-Site",
+		"same-origin"), 415, "media-type")
+	r := st.json("PUT", "/desk/settings",
+		`{"availability":"dnd","until":"2027-01-01T00:00:00Z","quiet":{"from":"22:00","to":"07:00","days":[1]},`+
+			`"zone":"Asia/Seoul","canned":[{"title":"Hi","text":"Hello"}]}`)
 	st.want(r, 200)
 	var d struct {
 		Login, Availability, Zone string
@@ -122,18 +129,23 @@ func TestSettings(t *testing.T) {
 			t.Fatal(r.body, err)
 		}
 	}
-	if read(r); d.Login != "host@mall.example" || d.Until == nil || !d.Push || !d.Stamp || d.Blocked == nil || len(d.Canned) != 1 {
+	if read(r); d.Login != "host@mall.example" || d.Until == nil || !d.Push || !d.Stamp ||
+		d.Blocked == nil || len(d.Canned) != 1 {
 		t.Fatalf("settings %s", r.body)
 	}
 	// What is not named stays; what is named is new as a whole.
-	if read(st.json("PUT", "/desk/settings", `{"availability":"available","quiet":{"from":"12:00","to":"13:00"}}`)); d.Until != nil || len(d.Quiet.Days) != 0 || d.Zone != "Asia/Seoul" {
+	if read(st.json("PUT", "/desk/settings", `{"availability":"available","quiet":{"from":"12:00",`+
+		`"to":"13:00"}}`)); d.Until != nil || len(d.Quiet.Days) != 0 || d.Zone != "Asia/Seoul" {
 		t.Fatalf("settings %+v", d)
 	}
-	if read(st.json("PUT", "/desk/settings", `{"quiet":null,"stamp":false,"canned":[]}`)); d.Quiet != nil || d.Stamp || len(d.Canned) != 0 {
+	if read(st.json("PUT", "/desk/settings", `{"quiet":null,"stamp":false,"canned":[]}`)); d.Quiet != nil ||
+		d.Stamp || len(d.Canned) != 0 {
 		t.Fatalf("settings %+v", d)
 	}
-	for body, field := range map[string]string{`{"availability":"quiet"}`: "availability", `{"chats":"many"}`: "chats", `{"until":"soon"}`: "until",
-		`{"zone":"Mars/Olympus"}`: "zone", `{"canned":[{"text":""}]}`: "canned", `{"quiet":{"from":"25:00","to":"1:00"}}`: "quiet"} {
+	for body, field := range map[string]string{`{"availability":"quiet"}`: "availability",
+		`{"chats":"many"}`: "chats", `{"until":"soon"}`: "until",
+		`{"zone":"Mars/Olympus"}`: "zone", `{"canned":[{"text":""}]}`: "canned",
+		`{"quiet":{"from":"25:00","to":"1:00"}}`: "quiet"} {
 		r := st.json("PUT", "/desk/settings", body)
 		st.want(r, 400, "setting")
 		var e struct{ Field string }
@@ -165,7 +177,9 @@ func TestPushBlockMute(t *testing.T) {
 	if r := st.do("GET", "/desk/push/key", ""); r.StatusCode != 200 || !strings.Contains(r.body, `"key":"BKey"`) {
 		t.Errorf("%d %s", r.StatusCode, r.body)
 	}
-	good := `{"endpoint":"https://push.example/x","expirationTime":null,"keys":{"p256dh":"BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u-Ts1XbjhazAkj7I99e8QcYP7DkM","auth":"tBHItJI5svbpez7KI4CCXg"}}`
+	good := `{"endpoint":"https://push.example/x","expirationTime":null,` +
+		`"keys":{"p256dh":"BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u-Ts1XbjhazAkj7I99e8QcYP7DkM",` +
+		`"auth":"tBHItJI5svbpez7KI4CCXg"}}`
 	st.want(st.json("POST", "/desk/push", good), 204)
 	st.want(st.json("POST", "/desk/push", strings.Replace(good, "https", "http", 1)), 400, "subscription")
 	st.want(st.json("DELETE", "/desk/push", `{"endpoint":"https://push.example/x"}`), 204)
@@ -176,8 +190,10 @@ func TestPushBlockMute(t *testing.T) {
 	st.want(st.json("POST", "/desk/block", `{"who":"kim@far.example","on":true}`), 400, "block")
 	st.want(st.json("POST", "/desk/block", `{}`), 400, "block")
 	st.want(st.json("POST", "/desk/mute", `{"room":"R1","on":true}`), 204)
-	want := []string{"subscribe host@mall.example https://push.example/x", "unsubscribe host@mall.example https://push.example/x",
-		"block host@mall.example R1 7 true", "unblock host@mall.example kim@far.example", "mute host@mall.example R1 true"}
+	want := []string{"subscribe host@mall.example https://push.example/x",
+		"unsubscribe host@mall.example https://push.example/x",
+		"block host@mall.example R1 7 true", "unblock host@mall.example kim@far.example",
+		"mute host@mall.example R1 true"}
 	if got := strings.Join(prefs.asked, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("asked for\n%s", got)
 	}

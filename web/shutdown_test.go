@@ -33,11 +33,13 @@ func TestShutdownWithClientsThatHang(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }() // ends with Shutdown
 	for name, begun := range map[string]struct{ request, answer string }{
-		"half a head":                   {"GET /desk HTTP/1.1\r\nHost: lo", ""},
-		"half a body":                   {"POST /desk/sign-in HTTP/1.1\r\nHost: localhost:8080\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{", ""},
+		"half a head": {"GET /desk HTTP/1.1\r\nHost: lo", ""},
+		"half a body": {"POST /desk/sign-in HTTP/1.1\r\nHost: localhost:8080\r\n" +
+			"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{", ""},
 		"an answer that nobody reads":   {"GET /large.bin HTTP/1.1\r\nHost: localhost:8080\r\n\r\n", "HTTP/1.1 200"},
 		"a WebSocket that says nothing": {socketRequest, "HTTP/1.1 101"},
-		"a WebSocket that never reads":  {socketRequest + strings.Repeat("\x81\xfe\x40\x00\x00\x00\x00\x00"+strings.Repeat("x", 1<<14), 512), "HTTP/1.1 101"},
+		"a WebSocket that never reads": {socketRequest + strings.Repeat("\x81\xfe\x40\x00\x00\x00\x00\x00"+
+			strings.Repeat("x", 1<<14), 512), "HTTP/1.1 101"},
 	} {
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {

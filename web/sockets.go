@@ -33,18 +33,21 @@ func (s *Server) chatSocket(w http.ResponseWriter, r *http.Request) {
 	s.socket(w, r, "room", func(ctx context.Context, c carrier.Conn) { s.opts.Relay.ServeRoom(ctx, c) })
 }
 
-// ownPage says whether a page of this front door sent the request, or a program,
-// which names no origin. A proxy may have rewritten Host.
+// ownPage says whether the request comes from a page of this server, or from a
+// program, which names no origin. A proxy may have rewritten Host.
 func (s *Server) ownPage(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	u, err := url.Parse(origin)
-	return origin == "" || err == nil && (strings.EqualFold(u.Host, r.Host) || strings.EqualFold(u.Host, s.opts.Base.Host))
+	return origin == "" || err == nil && (strings.EqualFold(u.Host, r.Host) ||
+		strings.EqualFold(u.Host, s.opts.Base.Host))
 }
 
 // socket upgrades a request whose origin was checked and serves it until it is over or
 // the server goes away. A goroutine of its own does that: net/http's has grown
 // a large stack in the TLS handshake, and holds on to the request.
-func (s *Server) socket(w http.ResponseWriter, r *http.Request, kind string, serve func(context.Context, carrier.Conn)) {
+func (s *Server) socket(
+	w http.ResponseWriter, r *http.Request, kind string, serve func(context.Context, carrier.Conn),
+) {
 	if !s.open() {
 		refuse(w, http.StatusServiceUnavailable, "shutdown", "The server goes away: connect again.")
 		return

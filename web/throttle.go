@@ -26,7 +26,8 @@ func newLimits() limits {
 	full := func(every rate.Limit, burst int) *limit.Buckets {
 		return limit.NewBuckets(limit.Rate{Every: every, Burst: burst}, maxTracked)
 	}
-	return limits{page: full(100, 2500), post: full(2, 60), link: full(0.5, 20), signIn: full(0.2, 20), login: full(0.5, 30), desk: full(1, 30), search: full(1, 20)}
+	return limits{page: full(100, 2500), post: full(2, 60), link: full(0.5, 20), signIn: full(0.2, 20),
+		login: full(0.5, 30), desk: full(1, 30), search: full(1, 20)}
 }
 
 // prefixWait takes a token of a client prefix. This machine has no bucket: it

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Package web is the front door: the pages behind chat links, the desk, and
+// Package web is the web server: the pages behind chat links, the desk, and
 // the WebSocket carrier for networks that block UDP.
 //
 // Server is an http.Handler and the listeners it is served on. A GET never
-// changes anything and sets no cookie, because scanners follow links; what
-// changes something is a POST of JSON from the same origin. Pages are one HTML
+// changes anything and sets no cookie, because scanners follow links; every
+// change is a POST of JSON from the same origin. Pages are one HTML
 // shell with a card that reads without JavaScript, and data for the script.
 // The relay does the work: this package checks, limits and translates.
 package web
@@ -63,7 +63,7 @@ const (
 	refusalDecay = 10 * time.Minute       // refusals older than this are forgotten
 )
 
-// Relay is all that the front door asks of a chatrelay.Relay, by use.
+// Relay is what this package uses of a chatrelay.Relay, grouped by purpose.
 type Relay interface {
 	Links         // chat.go
 	Sockets       // sockets.go
@@ -84,19 +84,23 @@ type Options struct {
 	Base  *url.URL // what people type: "https://chat.mall.example"
 	Relay Relay
 	// Authenticate checks a password; any error refuses.
-	Authenticate   func(ctx context.Context, login, password string) error
-	Normalize      func(login string) (string, error) // before Authenticate; nil: as it is
-	Presence       Presence                           // nil: sign-ins renew nothing
-	Key            []byte                             // 32 octets, kept over restarts: seals sessions and nonces
-	RelayHosts     []string                           // to whose UDP ports a page may connect, besides those of Base's host
-	Guests         bool                               // whether others than a link's recipient may come in as guests
-	TrustedProxies []netip.Prefix                     // whose X-Forwarded-For is believed
-	Landing        func() (json.RawMessage, error)    // the demo's landing page; nil, or a nil result: the production page
-	Assets         fs.FS                              // instead of the embedded ones, for tests
-	Log            *slog.Logger                       // nil: nothing is logged
+	Authenticate func(ctx context.Context, login, password string) error
+	Normalize    func(login string) (string, error) // before Authenticate; nil: as it is
+	Presence     Presence                           // nil: sign-ins renew nothing
+	Key          []byte                             // 32 octets, kept over restarts: seals sessions and nonces
+	// RelayHosts are the hosts to whose UDP ports a page may connect, besides the
+	// host of Base.
+	RelayHosts     []string
+	Guests         bool           // whether others than a link's recipient may come in as guests
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+	// Landing returns the data of the demo's landing page. When it is nil or returns
+	// nil, the server shows the landing page of a real installation.
+	Landing func() (json.RawMessage, error)
+	Assets  fs.FS        // instead of the embedded ones, for tests
+	Log     *slog.Logger // nil: nothing is logged
 }
 
-// Server is the front door. Its methods may be called at the same time.
+// Server is the web server. Its methods may be called at the same time.
 type Server struct {
 	opts    Options
 	log     *slog.Logger

@@ -24,23 +24,32 @@ var words = map[string]phrases{
 		needsScript: "The live chat needs JavaScript, which is off in this browser.",
 		chatTitle:   "Chat with %s",
 		desk:        "CHmail desk",
-		landing:     "Every e-mail is a door to a live chat with the one who sent it. Open the link of a mail, or sign in at the desk.",
+		landing: "Every e-mail is a door to a live chat with the one who sent it." +
+			" Open the link of a mail, or sign in at the desk.",
 		gone: map[string]string{
 			"unknown": "This link leads nowhere",
 			"expired": "This link is too old",
 			"revoked": "This link was taken back",
 		},
 		goneHint: map[string]string{
-			"unknown": "Nobody was disturbed. Perhaps a part of the link is missing: open it from the mail again, whole.",
-			"expired": "Nobody was disturbed. Links work for a while only; answer the mail instead, and the next one brings a new link.",
-			"revoked": "Nobody was disturbed. The one who wrote the mail does not take chats through it any more; you can answer it by mail.",
+			"unknown": "Nobody was disturbed. Perhaps a part of the link is missing:" +
+				" open it from the mail again, whole.",
+			"expired": "Nobody was disturbed. Links work for a while only; answer the mail instead," +
+				" and the next one brings a new link.",
+			"revoked": "Nobody was disturbed. The one who wrote the mail does not take chats through it any" +
+				" more; you can answer it by mail.",
 		},
 		plain: map[string][]string{
-			"missing": {"There is no page here", "The address may be misspelled. Links to a chat are best opened from the mail."},
-			"busy":    {"Too many requests", "This network has asked for too many pages at once. Wait a few seconds and load the page again."},
-			"down":    {"Not possible at the moment", "The conversations cannot be read just now. Nothing is lost: load the page again in a moment."},
-			"offline": {"The server cannot be reached", "It cannot ring here until the connection is back. Load the page again in a moment."},
-			"broken":  {"Something went wrong here", "It is not your doing, and the administrator has been told. Load the page again in a moment."},
+			"missing": {"There is no page here",
+				"The address may be misspelled. Links to a chat are best opened from the mail."},
+			"busy": {"Too many requests",
+				"This network has asked for too many pages at once. Wait a few seconds and load the page again."},
+			"down": {"Not possible at the moment", "The conversations cannot be read just now. Nothing is lost:" +
+				" load the page again in a moment."},
+			"offline": {"The server cannot be reached",
+				"It cannot ring here until the connection is back. Load the page again in a moment."},
+			"broken": {"Something went wrong here", "It is not your doing, and the administrator has been told." +
+				" Load the page again in a moment."},
 		},
 	},
 	"ko": {

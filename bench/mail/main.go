@@ -31,7 +31,8 @@ import (
 )
 
 var (
-	mode     = flag.String("mode", "smtp", "smtp, logins, list, retr, idle; or hash: print one of the password; or cert: print a certificate and its key")
+	mode = flag.String("mode", "smtp", "smtp, logins, list, retr, idle; or hash:"+
+		" print one of the password; or cert: print a certificate and its key")
 	addr     = flag.String("addr", "127.0.0.1:1025", "server")
 	conns    = flag.Int("conns", 10, "connections at once")
 	count    = flag.Int("count", 5000, "messages to send, or sessions to make")
@@ -70,10 +71,12 @@ func main() {
 		// The cheapest Argon2: sign-ins are to measure the server, not the hash.
 		salt := []byte("0123456789abcdef")
 		sum := argon2.IDKey([]byte(*password), salt, 1, 8, 1, 64)
-		fmt.Printf("argon2:1:8:1:%s:%s\n", base64.StdEncoding.EncodeToString(salt), base64.StdEncoding.EncodeToString(sum))
+		fmt.Printf("argon2:1:8:1:%s:%s\n", base64.StdEncoding.EncodeToString(salt),
+			base64.StdEncoding.EncodeToString(sum))
 		return
 	}
-	job := map[string]func(c *conn, n int) error{"smtp": sendOne, "logins": login, "list": list, "retr": retrieve, "idle": idle}[*mode]
+	job := map[string]func(c *conn, n int) error{"smtp": sendOne, "logins": login,
+		"list": list, "retr": retrieve, "idle": idle}[*mode]
 	if job == nil {
 		fmt.Fprintln(os.Stderr, "unknown -mode", *mode)
 		os.Exit(2)
@@ -188,7 +191,8 @@ func (c *conn) ask(prefix, format string, args ...any) (string, error) {
 // body is one message, the same for all: nothing compresses it for nothing.
 var body = sync.OnceValue(func() string {
 	var b strings.Builder
-	b.WriteString("From: <load@example.org>\r\nTo: <box@bench.test>\r\nSubject: load\r\nDate: Mon, 2 Jan 2026 15:04:05 +0000\r\nMessage-ID: <1@example.org>\r\n\r\n")
+	b.WriteString("From: <load@example.org>\r\nTo: <box@bench.test>\r\nSubject: load\r\n" +
+		"Date: Mon, 2 Jan 2026 15:04:05 +0000\r\nMessage-ID: <1@example.org>\r\n\r\n")
 	x := uint32(2463534242)
 	for b.Len() < *size {
 		for range 70 {

@@ -25,7 +25,8 @@ func undisturbed(s settings, out *results, measure func(*results) error) error {
 		share := 100 * (stolenAfter - stolen) / max(allAfter-all, 1)
 		disturbed := share > s.stolen
 		if disturbed {
-			fmt.Fprintf(os.Stderr, "measurement %d of at most %d: the host took %.0f %% of the processors\n", try, tries, share)
+			fmt.Fprintf(os.Stderr, "measurement %d of at most %d: the host took %.0f %% of the processors\n",
+				try, tries, share)
 		}
 		if !disturbed || try == tries {
 			out.take(&r)

@@ -44,7 +44,7 @@ type settings struct {
 	rounds  int
 	sizes   []int // of rooms
 	idle    int   // connections
-	active  int   // connections that talk
+	active  int   // connections that send messages
 	rate    int   // deliveries a second
 	pace    int   // deliveries a second, for latency
 	span    time.Duration
@@ -91,7 +91,8 @@ func (r *results) print(w io.Writer) {
 	fmt.Fprintln(t, "measured\tserver\tmedian\tleast\tmost\tunit\trounds")
 	for _, k := range r.order {
 		list := slices.Sorted(slices.Values(r.all[k]))
-		fmt.Fprintf(t, "%s\t%s\t%.4g\t%.4g\t%.4g\t%s\t%d\n", k.what, k.server, list[len(list)/2], list[0], list[len(list)-1], k.unit, len(list))
+		fmt.Fprintf(t, "%s\t%s\t%.4g\t%.4g\t%.4g\t%s\t%d\n", k.what, k.server, list[len(list)/2], list[0],
+			list[len(list)-1], k.unit, len(list))
 	}
 	t.Flush()
 }
@@ -116,7 +117,8 @@ func main() {
 	flag.IntVar(&s.rate, "rate", 3000, "deliveries a second, for the processor time")
 	flag.IntVar(&s.pace, "pace", 3000, "deliveries a second, for the latency")
 	flag.DurationVar(&s.span, "span", 5*time.Second, "how long each is measured")
-	flag.Float64Var(&s.stolen, "stolen", 2, "per cent of the processors' time that the virtual machine's host may take for others; what it takes more of is measured again, 5 times at most")
+	flag.Float64Var(&s.stolen, "stolen", 2, "per cent of the processors' time that the virtual machine's host may"+
+		" take for others; what it takes more of is measured again, 5 times at most")
 	flag.IntVar(&s.again, "again", 10000, "connections that come back after a restart")
 	flag.StringVar(&s.profile, "profile", "", "`folder` for profiles of the relay; makes the figures worse")
 	flag.Parse()
@@ -150,11 +152,13 @@ func run(ctx context.Context, s settings, what []string) error {
 		s.dir = dir
 	}
 	if _, err := exec.LookPath(s.nats); err != nil && slices.Contains(s.servers, "jetstream") {
-		return fmt.Errorf("%w: go install github.com/nats-io/nats-server/v2@v2.15.2, or leave it out with -servers", err)
+		return fmt.Errorf("%w: go install github.com/nats-io/nats-server/v2@v2.15.2, or leave it out with -servers",
+			err)
 	}
 	var out results
 	defer out.print(os.Stdout)
-	kinds := map[string]func(context.Context, settings, *results) error{"idle": idle, "cost": cost, "latency": latency, "reconnect": reconnect}
+	kinds := map[string]func(context.Context, settings, *results) error{"idle": idle, "cost": cost,
+		"latency": latency, "reconnect": reconnect}
 	for _, w := range what {
 		do := kinds[w]
 		if do == nil {

@@ -37,7 +37,9 @@ func gather(ctx context.Context, s settings, kind string, n, size int, h *heard,
 			return nil, err
 		}
 		p := &peer{process: srv.process}
-		p.lines, err = each(n/size*size, together, func(i int) (line, error) { return srv.connect(ctx, i, "room."+strconv.Itoa(i/size), h) })
+		p.lines, err = each(n/size*size, together, func(i int) (line, error) {
+			return srv.connect(ctx, i, "room."+strconv.Itoa(i/size), h)
+		})
 		if err != nil {
 			srv.stop()
 		}
@@ -129,7 +131,8 @@ func idle(ctx context.Context, s settings, out *results) error {
 			if err := with(ctx, s, kind, s.idle, 2, func(p *peer, _ *heard) error {
 				time.Sleep(s.span)
 				now, err := p.resident()
-				out.add("memory a connection, "+strconv.Itoa(s.idle)+" idle", kind, "KB", float64(now-before)/float64(s.idle)/1024)
+				out.add("memory a connection, "+strconv.Itoa(s.idle)+" idle", kind, "KB",
+					float64(now-before)/float64(s.idle)/1024)
 				if p.relay != nil && s.profile != "" {
 					a, _ := p.relay.ask(request{Do: "memory"})
 					fmt.Println(a.Text)
@@ -162,7 +165,8 @@ func cost(ctx context.Context, s settings, out *results) error {
 							if n < int64(float64(s.rate)*s.span.Seconds()*0.6) {
 								return fmt.Errorf("%d deliveries instead of %.0f", n, float64(s.rate)*s.span.Seconds())
 							}
-							out.add(fmt.Sprintf("processor time a delivery, rooms of %d", size), kind, "µs", float64((ended-began).Microseconds())/float64(n))
+							out.add(fmt.Sprintf("processor time a delivery, rooms of %d", size), kind, "µs",
+								float64((ended-began).Microseconds())/float64(n))
 							return err
 						})
 					})

@@ -40,7 +40,8 @@ func startNATS(s settings) (*natsServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	conf := fmt.Sprintf("listen: %q\nmax_connections: 20000\nwebsocket {\n listen: %q\n tls { cert_file: %q, key_file: %q }\n}\n"+
+	conf := fmt.Sprintf("listen: %q\nmax_connections: 20000\n"+
+		"websocket {\n listen: %q\n tls { cert_file: %q, key_file: %q }\n}\n"+
 		"jetstream { store_dir: %q, sync_interval: always }\n",
 		plain, addr, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), stream)
 	path := filepath.Join(dir, "nats.conf")
@@ -69,9 +70,11 @@ func startNATS(s settings) (*natsServer, error) {
 // connect joins subject, which stands for a room.
 func (n *natsServer) connect(ctx context.Context, i int, subject string, h *heard) (line, error) {
 	name := "c" + strconv.Itoa(i)
-	l, err := n.open(ctx, name, h, "CONSUMER.CREATE.rooms", fmt.Sprintf(`{"stream_name":"rooms","config":{"deliver_subject":"to.%s",`+
-		`"filter_subject":%q,"deliver_policy":"new","ack_policy":"none","max_deliver":1,"flow_control":true,"idle_heartbeat":5000000000,`+
-		`"mem_storage":true,"num_replicas":1}}`, name, subject))
+	l, err := n.open(ctx, name, h, "CONSUMER.CREATE.rooms",
+		fmt.Sprintf(`{"stream_name":"rooms","config":{"deliver_subject":"to.%s",`+
+			`"filter_subject":%q,"deliver_policy":"new","ack_policy":"none","max_deliver":1,`+
+			`"flow_control":true,"idle_heartbeat":5000000000,`+
+			`"mem_storage":true,"num_replicas":1}}`, name, subject))
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +95,10 @@ func (n *natsServer) open(ctx context.Context, name string, h *heard, api, body 
 	if err != nil {
 		return nil, err
 	}
-	hello := `CONNECT {"verbose":false,"pedantic":false,"lang":"bench","version":"1","protocol":1,"headers":true,"no_responders":true}` + "\r\n" +
-		"SUB to." + name + " " + subRoom + "\r\nSUB ack." + name + " " + subAck + "\r\nSUB reply." + name + " " + subReply + "\r\n" +
+	hello := `CONNECT {"verbose":false,"pedantic":false,"lang":"bench","version":"1","protocol":1,` +
+		`"headers":true,"no_responders":true}` + "\r\n" +
+		"SUB to." + name + " " + subRoom + "\r\nSUB ack." + name + " " + subAck +
+		"\r\nSUB reply." + name + " " + subReply + "\r\n" +
 		fmt.Sprintf("PUB $JS.API.%s reply.%s %d\r\n%s\r\n", api, name, len(body), body)
 	if err := s.write(2, []byte(hello)); err != nil {
 		return nil, err

@@ -122,7 +122,8 @@ func (l *relayLine) close()      { l.end() }
 // hello sends a ticket and waits for the welcome; then it reads on until the
 // connection ends.
 func (l *relayLine) hello(ticket string, h *heard) error {
-	if err := l.write(frame.Encode(&frame.Frame{T: frame.THello, Ticket: ticket, Epoch: l.epoch, After: l.last})); err != nil {
+	if err := l.write(frame.Encode(&frame.Frame{T: frame.THello, Ticket: ticket,
+		Epoch: l.epoch, After: l.last})); err != nil {
 		return err
 	}
 	ready := make(chan error, 1)
@@ -180,7 +181,7 @@ func (l *relayLine) read(h *heard, ready chan<- error) error {
 	}
 }
 
-// webSocket opens a room over the front door.
+// webSocket opens a room over the WebSocket of the web server.
 func (r *relayServer) webSocket(ctx context.Context, i int, e chatrelay.Entry, h *heard) (line, error) {
 	s, err := dialSocket(ctx, r.addr, "/chat", "c"+strconv.Itoa(i))
 	if err != nil {
@@ -228,8 +229,9 @@ func (r *relayServer) webTransport(ctx context.Context, i int, e chatrelay.Entry
 	}
 	d := webtransport.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h3"}},
-		QUICConfig:      &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true, HandshakeIdleTimeout: 15 * time.Second},
-		Config:          &webtransport.Config{MaxIncomingStreams: 4, MaxIncomingData: 1 << 20},
+		QUICConfig: &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true,
+			HandshakeIdleTimeout: 15 * time.Second},
+		Config: &webtransport.Config{MaxIncomingStreams: 4, MaxIncomingData: 1 << 20},
 		DialAddr: func(ctx context.Context, addr string, tc *tls.Config, qc *quic.Config) (*quic.Conn, error) {
 			to, err := netip.ParseAddrPort(addr)
 			if err != nil {

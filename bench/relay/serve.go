@@ -46,7 +46,7 @@ type request struct {
 
 type answer struct {
 	Error   string            `json:",omitempty"`
-	Address string            `json:",omitempty"` // of the front door, first line
+	Address string            `json:",omitempty"` // of the web server; in the first line
 	Members []member          `json:",omitempty"`
 	Entries []chatrelay.Entry `json:",omitempty"`
 	Text    string            `json:",omitempty"`
@@ -92,14 +92,16 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	defer rooms.Close()
-	where, err := local.Open(local.Options{Path: filepath.Join(dir, "presence.db"), Ranges: presence.HostRanges{{Host: "127.0.0.1", Range: presence.Range{Lo: 24100, Hi: 24199}}}})
+	where, err := local.Open(local.Options{Path: filepath.Join(dir, "presence.db"),
+		Ranges: presence.HostRanges{{Host: "127.0.0.1", Range: presence.Range{Lo: 24100, Hi: 24199}}}})
 	if err != nil {
 		return err
 	}
 	defer where.Close()
 	base := &url.URL{Scheme: "https", Host: addr}
 	key := bytes.Repeat([]byte{7}, 32)
-	opt := chatrelay.Options{Host: "127.0.0.1", Binds: map[string]netip.Addr{"": netip.MustParseAddr("127.0.0.1")}, WebBase: base.String(), Presence: where,
+	opt := chatrelay.Options{Host: "127.0.0.1", Binds: map[string]netip.Addr{"": netip.MustParseAddr("127.0.0.1")},
+		WebBase: base.String(), Presence: where,
 		Rooms: rooms, Mailer: noMail{}, Key: key, StateDir: dir, Log: log}
 	relay, err := chatrelay.New(opt)
 	if err != nil {
@@ -182,8 +184,10 @@ func (s *server) answer(ctx context.Context, req request) (a answer, err error) 
 		debug.FreeOSMemory()
 		var after runtime.MemStats
 		runtime.ReadMemStats(&after)
-		a.Text = fmt.Sprintf("in KB: heap %d, garbage %d, free %d, stacks %d, other %d; goroutines %d, collections %d", after.HeapAlloc>>10,
-			(m.HeapInuse-after.HeapAlloc)>>10, kept>>10, m.StackInuse>>10, (m.Sys-m.HeapSys-m.StackSys)>>10, runtime.NumGoroutine(), m.NumGC)
+		a.Text = fmt.Sprintf("in KB: heap %d, garbage %d, free %d, stacks %d, other %d; goroutines %d, collections %d",
+			after.HeapAlloc>>10,
+			(m.HeapInuse-after.HeapAlloc)>>10, kept>>10, m.StackInuse>>10, (m.Sys-m.HeapSys-m.StackSys)>>10,
+			runtime.NumGoroutine(), m.NumGC)
 	case "profile":
 		err = s.profile(req.Path)
 	}
@@ -194,7 +198,8 @@ func (s *server) answer(ctx context.Context, req request) (a answer, err error) 
 func (s *server) open(ctx context.Context, size int) ([]member, error) {
 	s.opened++
 	owner := fmt.Sprintf("host%d%s", s.opened%owners, domain)
-	m := chat.Mail{MessageID: fmt.Sprintf("%d.%d%s", time.Now().UnixNano(), s.opened, domain), Subject: "Order", Date: time.Now(),
+	m := chat.Mail{MessageID: fmt.Sprintf("%d.%d%s", time.Now().UnixNano(), s.opened, domain),
+		Subject: "Order", Date: time.Now(),
 		Sender: chat.Person{Login: owner, Addr: owner, Name: "Host"}}
 	for i := range size - 1 {
 		m.Recipients = append(m.Recipients, chat.Person{Addr: fmt.Sprintf("guest%d@far.example", i), Name: "Guest"})
@@ -207,7 +212,8 @@ func (s *server) open(ctx context.Context, size int) ([]member, error) {
 	for i, r := range m.Recipients {
 		claim := make([]byte, 16)
 		binary.BigEndian.PutUint64(claim, uint64(s.opened)<<20|uint64(i))
-		in = append(in, member{Room: o.Room, Token: o.Invites[r.Addr], Claim: base64.RawURLEncoding.EncodeToString(claim)})
+		in = append(in, member{Room: o.Room, Token: o.Invites[r.Addr],
+			Claim: base64.RawURLEncoding.EncodeToString(claim)})
 	}
 	return in, nil
 }

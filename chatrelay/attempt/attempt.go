@@ -137,7 +137,9 @@ type Attempt struct {
 
 // Next returns the attempt after e and what must be done.
 func (a Attempt) Next(e Event) (Attempt, []Effect) {
-	i := slices.IndexFunc(Rules, func(r Rule) bool { return r.On == e.Kind && slices.Contains(r.From, a.State) && a.fits(r.If, e) })
+	i := slices.IndexFunc(Rules, func(r Rule) bool {
+		return r.On == e.Kind && slices.Contains(r.From, a.State) && a.fits(r.If, e)
+	})
 	if i < 0 {
 		return a, nil
 	}

@@ -159,7 +159,9 @@ func (f File) Picture() bool { return f.Width > 0 }
 const (
 	KindText = "text" // a person's words
 	KindMail = "mail" // a mail of the thread was sent; Text is its subject
-	KindNote = "note" // the server's own: an attempt's outcome; Text is a key of the message files, see docs/protocol.md
+	// KindNote is a message of the server itself: the outcome of an attempt. Text is
+	// a key of the message files; see docs/protocol.md.
+	KindNote = "note"
 	KindFile = "file" // a file or a picture; Text is its caption, mostly empty
 
 	// A change has an offset of its own, so that who was away learns of it
@@ -297,7 +299,7 @@ const (
 	MaxMessageID = 128              // octets of the ID that a client makes for its message, and of an attempt's
 	MaxMembers   = 100              // of one group
 	EditFor      = 15 * time.Minute // a person may change what they said; deleting it they may at any time
-	Silence      = time.Hour        // without a message it ends a stretch of talk
+	Silence      = time.Hour        // without a message it ends a part of a conversation
 	RelayTTL     = 4 * time.Second  // a relay host counts as alive after a heartbeat; then others may take its rooms
 	ErasedName   = "erased"         // stands for the name and the address of a person who was erased
 )

@@ -190,7 +190,8 @@ func (s *Settings) Tidy() {
 		s.Canned = []Canned{}
 	}
 	for i, c := range s.Canned {
-		s.Canned[i] = Canned{Title: Storable(strings.TrimSpace(c.Title), maxCannedTitle), Text: Storable(c.Text, maxCannedText)}
+		s.Canned[i] = Canned{Title: Storable(strings.TrimSpace(c.Title), maxCannedTitle),
+			Text: Storable(c.Text, maxCannedText)}
 	}
 }
 

@@ -55,16 +55,20 @@ type Bus interface {
 
 // Options are what New needs.
 type Options struct {
-	Self     chat.Relay    // this host: Name, Origin, Socket
-	Store    Store         // nil: this host has the rooms for itself
-	Bus      Bus           // nil: there are no letters
-	Vacant   time.Duration // a room in which nobody is any more is left after it
-	InUse    func(roomID string) bool
-	Receive  func(from, key string, body []byte)                     // takes a letter; letters of one key come one after the other
-	Answer   func(ctx context.Context, from string, body []byte) any // to a letter that asks
-	Tend     func()                                                  // is called after every heartbeat that went well, and may be slow
-	Fenced   func()                                                  // another host may take the rooms of this one
-	Rejoined func()                                                  // heartbeats go well again; rooms may have been taken
+	Self   chat.Relay    // this host: Name, Origin, Socket
+	Store  Store         // nil: this host has the rooms for itself
+	Bus    Bus           // nil: there are no letters
+	Vacant time.Duration // this host gives an empty room up after it
+	InUse  func(roomID string) bool
+	// Receive takes a letter. Letters of one key come one after the other.
+	Receive func(from, key string, body []byte)
+	Answer  func(ctx context.Context, from string, body []byte) any // to a letter that asks
+	// Tend is called after every successful heartbeat, and may be slow.
+	Tend   func()
+	Fenced func() // another host may take the rooms of this one
+	// Rejoined is called when heartbeats succeed again. Other hosts may have taken
+	// rooms meanwhile.
+	Rejoined func()
 	Log      *slog.Logger
 }
 

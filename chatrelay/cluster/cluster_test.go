@@ -180,15 +180,18 @@ func hosts(t *testing.T, names ...string) (list []*host) {
 	for _, name := range names {
 		h := &host{view: &view{database: db}}
 		h.Cluster = New(Options{
-			Self: chat.Relay{Name: name, Origin: "https://" + name, Socket: "wss://" + name}, Store: h.view, Bus: address{mail, name},
+			Self:  chat.Relay{Name: name, Origin: "https://" + name, Socket: "wss://" + name},
+			Store: h.view, Bus: address{mail, name},
 			Vacant: time.Minute, InUse: func(id string) bool { return id == "in use" },
 			Receive: func(from, key string, body []byte) {
 				h.mu.Lock()
 				defer h.mu.Unlock()
 				h.got = append(h.got, from+" "+key+" "+string(body))
 			},
-			Answer: func(_ context.Context, from string, body []byte) any { return "for " + from + ": " + string(body) },
-			Tend:   func() {}, Fenced: func() { h.note("fenced") }, Rejoined: func() { h.note("rejoined") },
+			Answer: func(_ context.Context, from string, body []byte) any {
+				return "for " + from + ": " + string(body)
+			},
+			Tend: func() {}, Fenced: func() { h.note("fenced") }, Rejoined: func() { h.note("rejoined") },
 		})
 		if err := h.Start(); err != nil {
 			t.Fatal(err)

@@ -143,7 +143,8 @@ func (c *Cluster) send() {
 	for {
 		select {
 		case o := <-c.letters.out:
-			if err := c.publish(c.ctx, o); err != nil && c.ctx.Err() == nil && !errors.Is(err, presence.ErrUnavailable) {
+			if err := c.publish(c.ctx, o); err != nil && c.ctx.Err() == nil &&
+				!errors.Is(err, presence.ErrUnavailable) {
 				c.opt.Log.Warn("writing to another relay host", "relay", o.to, "err", err)
 			}
 		case <-c.ctx.Done():

@@ -16,7 +16,9 @@ import (
 // Collect removes the files that were last stored longer than age ago and
 // that used disowns, and returns how many they were. An upload under way, or
 // one that ended since Collect began, keeps its file.
-func (s *Store) Collect(ctx context.Context, age time.Duration, used func(ctx context.Context, id string) (bool, error)) (removed int, err error) {
+func (s *Store) Collect(
+	ctx context.Context, age time.Duration, used func(ctx context.Context, id string) (bool, error),
+) (removed int, err error) {
 	s.collect.Lock()
 	defer s.collect.Unlock()
 	s.mu.Lock()

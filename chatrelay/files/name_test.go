@@ -100,7 +100,8 @@ func TestServe(t *testing.T) {
 	}
 	res := get(page, false)
 	disposition, params, err := mime.ParseMediaType(res.Header.Get("Content-Disposition"))
-	if res.StatusCode != 200 || res.Header.Get("Content-Type") != octetStream || err != nil || disposition != "attachment" || params["filename"] != page.Name {
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != octetStream || err != nil ||
+		disposition != "attachment" || params["filename"] != page.Name {
 		t.Errorf("a page: %v, %v", res.Header, err)
 	}
 	for key, want := range map[string]string{
@@ -114,7 +115,8 @@ func TestServe(t *testing.T) {
 		}
 	}
 	full, small := get(pic, false), get(pic, true)
-	if full.Header.Get("Content-Type") != typePNG || !strings.HasPrefix(full.Header.Get("Content-Disposition"), "inline;") {
+	if full.Header.Get("Content-Type") != typePNG ||
+		!strings.HasPrefix(full.Header.Get("Content-Disposition"), "inline;") {
 		t.Errorf("a picture: %v", full.Header)
 	}
 	if small.Header.Get("Content-Type") != typeJPEG || small.Header.Get("Etag") == full.Header.Get("Etag") {
@@ -127,18 +129,21 @@ func TestServe(t *testing.T) {
 	if b, _ := io.ReadAll(part.Body); part.StatusCode != http.StatusPartialContent || string(b) != "html" {
 		t.Errorf("a range: %d, %q", part.StatusCode, b)
 	}
-	if err := h.Serve(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil), chat.File{ID: strings.Repeat("0", 64)}, false); err == nil {
+	if err := h.Serve(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil),
+		chat.File{ID: strings.Repeat("0", 64)}, false); err == nil {
 		t.Error("an unknown file was served")
 	}
 }
 
 func FuzzName(f *testing.F) {
-	for _, s := range []string{"a.txt", "../x", "CON.txt", "a\u202Eb.exe", ". .", strings.Repeat("가", 300) + ".x", "a. .b", "NUL .x"} {
+	for _, s := range []string{"a.txt", "../x", "CON.txt", "a\u202Eb.exe", ". .",
+		strings.Repeat("가", 300) + ".x", "a. .b", "NUL .x"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		name := Name(s)
-		if name == "" || !utf8.ValidString(name) || len(name) > maxOctets+1 || strings.ContainsAny(name, "/\\\x00\r\n<>:\"|?*\u202E\u200B") ||
+		if name == "" || !utf8.ValidString(name) || len(name) > maxOctets+1 ||
+			strings.ContainsAny(name, "/\\\x00\r\n<>:\"|?*\u202E\u200B") ||
 			name[0] == '.' || strings.HasSuffix(name, ".") || strings.HasSuffix(name, " ") || reserved(name) {
 			t.Errorf("Name(%+q) = %+q", s, name)
 		}
@@ -147,7 +152,8 @@ func FuzzName(f *testing.F) {
 		}
 		h := make(http.Header)
 		SetHeader(h, chat.File{Name: name})
-		if _, params, err := mime.ParseMediaType(h.Get("Content-Disposition")); err != nil || params["filename"] != name {
+		if _, params, err := mime.ParseMediaType(h.Get("Content-Disposition")); err != nil ||
+			params["filename"] != name {
 			t.Errorf("%q: %v, %v", h.Get("Content-Disposition"), params, err)
 		}
 	})
@@ -156,7 +162,8 @@ func FuzzName(f *testing.F) {
 // FuzzPicture: no octets make a decoder panic, and what it takes for its own
 // is encoded within its bounds.
 func FuzzPicture(f *testing.F) {
-	for _, b := range [][]byte{pngOf(3, 3), jpegOf(9, 9, 6), hugeGIF(2), hugeJPEG(), lossyWebP, losslessWebP, hugeWebP(), []byte("\x00\x00\x00\x20ftypavif")} {
+	for _, b := range [][]byte{pngOf(3, 3), jpegOf(9, 9, 6), hugeGIF(2), hugeJPEG(), lossyWebP, losslessWebP,
+		hugeWebP(), []byte("\x00\x00\x00\x20ftypavif")} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

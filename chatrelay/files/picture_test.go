@@ -74,7 +74,8 @@ func jpegOf(w, h, orientation int) []byte {
 	if err := jpeg.Encode(&b, quarters(w, h), nil); err != nil {
 		panic(err)
 	}
-	tiff := append([]byte("Exif\x00\x00II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00"), byte(orientation), 0, 0, 0, 0, 0, 0, 0)
+	tiff := append([]byte("Exif\x00\x00II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00"),
+		byte(orientation), 0, 0, 0, 0, 0, 0, 0)
 	tiff = append(tiff, secret...)
 	out := append([]byte(nil), b.Bytes()[:2]...)
 	for marker, data := range map[byte][]byte{0xE1: tiff, 0xFE: []byte(secret)} {
@@ -95,7 +96,8 @@ func near(c color.Color, r, g, b uint32) bool {
 func corners(m image.Image) string {
 	b := m.Bounds()
 	var s strings.Builder
-	for _, p := range []image.Point{{b.Min.X + 2, b.Min.Y + 2}, {b.Max.X - 3, b.Min.Y + 2}, {b.Max.X - 3, b.Max.Y - 3}, {b.Min.X + 2, b.Max.Y - 3}} {
+	for _, p := range []image.Point{{b.Min.X + 2, b.Min.Y + 2}, {b.Max.X - 3, b.Min.Y + 2},
+		{b.Max.X - 3, b.Max.Y - 3}, {b.Min.X + 2, b.Max.Y - 3}} {
 		switch c := m.At(p.X, p.Y); {
 		case near(c, 255, 0, 0):
 			s.WriteByte('R')
@@ -124,7 +126,8 @@ func (h *harness) decode(f chat.File, thumb bool) image.Image {
 func TestPictures(t *testing.T) {
 	t.Parallel()
 	h := open(t, Options{})
-	for o, want := range []string{1: "RGWB", 2: "GRBW", 3: "WBRG", 4: "BWGR", 5: "RBWG", 6: "BRGW", 7: "WGRB", 8: "GWBR"} {
+	for o, want := range []string{1: "RGWB", 2: "GRBW", 3: "WBRG", 4: "BWGR",
+		5: "RBWG", 6: "BRGW", 7: "WGRB", 8: "GWBR"} {
 		if o == 0 {
 			continue
 		}
@@ -134,11 +137,13 @@ func TestPictures(t *testing.T) {
 		if o >= 5 {
 			w, ht = ht, w
 		}
-		if f.Type != typeJPEG || f.Width != w || f.Height != ht || !f.Thumb || f.Name != "사진.JPG" || f.Octets <= f.Size {
+		if f.Type != typeJPEG || f.Width != w || f.Height != ht || !f.Thumb ||
+			f.Name != "사진.JPG" || f.Octets <= f.Size {
 			t.Errorf("orientation %d: %+v", o, f)
 		}
 		for _, thumb := range []bool{false, true} {
-			if b := h.read(f, thumb); bytes.Contains(b, []byte(secret)) || bytes.Contains(b, []byte("Exif")) || !bytes.Contains(raw, []byte(secret)) {
+			if b := h.read(f, thumb); bytes.Contains(b, []byte(secret)) || bytes.Contains(b, []byte("Exif")) ||
+				!bytes.Contains(raw, []byte(secret)) {
 				t.Errorf("orientation %d: metadata is left", o)
 			}
 			m := h.decode(f, thumb)
@@ -151,7 +156,8 @@ func TestPictures(t *testing.T) {
 		}
 	}
 	small := h.mustPut("r", "s.png", append(pngOf(100, 50), secret...))
-	if small.Thumb || small.Width != 100 || small.Type != typePNG || bytes.Contains(h.read(small, false), []byte(secret)) {
+	if small.Thumb || small.Width != 100 || small.Type != typePNG ||
+		bytes.Contains(h.read(small, false), []byte(secret)) {
 		t.Errorf("a small picture: %+v", small)
 	}
 	webp := h.mustPut("r", "a.webp", lossyWebP)
@@ -174,7 +180,8 @@ func TestLargeAndDeep(t *testing.T) {
 	h := open(t, Options{})
 	h.shown = 1 << 19
 	var b bytes.Buffer
-	if err := png.Encode(&b, image.NewPaletted(image.Rect(0, 0, 2048, 1024), color.Palette{color.Black, color.White})); err != nil {
+	if err := png.Encode(&b, image.NewPaletted(image.Rect(0, 0, 2048, 1024),
+		color.Palette{color.Black, color.White})); err != nil {
 		t.Fatal(err)
 	}
 	f := h.mustPut("r", "x.png", b.Bytes())
@@ -213,7 +220,8 @@ func TestAnimation(t *testing.T) {
 	f := h.mustPut("r", "a.gif", raw)
 	out := h.read(f, false)
 	back, err := gif.DecodeAll(bytes.NewReader(out))
-	if err != nil || len(back.Image) != 5 || back.LoopCount != 3 || back.Delay[4] != 40 || bytes.Contains(out, []byte(secret)) {
+	if err != nil || len(back.Image) != 5 || back.LoopCount != 3 || back.Delay[4] != 40 ||
+		bytes.Contains(out, []byte(secret)) {
 		t.Errorf("an animation: %v", err)
 	}
 	if f.Width != 600 || !f.Thumb || h.decode(f, true).Bounds().Dx() != thumbSide {
@@ -259,9 +267,12 @@ func hugeWebP() []byte {
 // every 70 octets.
 func manyScans(scans int) []byte {
 	b := []byte{0xFF, 0xD8}
-	b = append(b, 0xFF, 0xC2, 0, 11, 8, 0x10, 0, 0x20, 0, 1, 1, 0x11, 0)                                       // 8192×4096, grey
-	b = append(b, 0xFF, 0xC4, 0, 20, 0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xE0)               // one code: an end of band of 2^14 blocks and more
-	scan := append([]byte{0xFF, 0xDA, 0, 8, 1, 1, 0, 1, 63, 0}, bytes.Repeat([]byte{0}, 524288/16384*15/8)...) // zeros: 2^14 blocks each
+	// 8192×4096, grey
+	b = append(b, 0xFF, 0xC2, 0, 11, 8, 0x10, 0, 0x20, 0, 1, 1, 0x11, 0)
+	// one code: an end of band of 2^14 blocks and more
+	b = append(b, 0xFF, 0xC4, 0, 20, 0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xE0)
+	// zeros: 2^14 blocks each
+	scan := append([]byte{0xFF, 0xDA, 0, 8, 1, 1, 0, 1, 63, 0}, bytes.Repeat([]byte{0}, 524288/16384*15/8)...)
 	for range scans {
 		b = append(b, scan...)
 	}
@@ -304,9 +315,11 @@ func TestDamaged(t *testing.T) {
 		"JPEG cut":        whole[:len(whole)/2],
 		"JPEG of markers": append([]byte{0xFF, 0xD8, 0xFF}, bytes.Repeat([]byte{0xFF}, 100000)...),
 		"JPEG of parts":   append([]byte{0xFF, 0xD8}, bytes.Repeat([]byte{0xFF, 0xE1, 0, 2}, 5000)...),
-		"WebP animation":  append([]byte("RIFF\x30\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00"), "ANIM\x06\x00\x00\x00\x00\x00\x00\x00\x00\x00"...),
-		"WebP that lies":  append([]byte("RIFF\xff\xff\xff\x7fWEBPVP8 \xff\xff\xff\x7f"), lossyWebP[20:]...),
-		"WebP of zeros":   append([]byte("RIFF\x00\x00\x00\x00WEBPVP"), make([]byte, 1000)...),
+		"WebP animation": append(
+			[]byte("RIFF\x30\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00"),
+			"ANIM\x06\x00\x00\x00\x00\x00\x00\x00\x00\x00"...),
+		"WebP that lies": append([]byte("RIFF\xff\xff\xff\x7fWEBPVP8 \xff\xff\xff\x7f"), lossyWebP[20:]...),
+		"WebP of zeros":  append([]byte("RIFF\x00\x00\x00\x00WEBPVP"), make([]byte, 1000)...),
 	} {
 		f, err := h.put("r", "x.png", b)
 		if err != nil || f.Picture() || f.Type != octetStream || !bytes.Equal(h.read(f, false), b) {
@@ -355,7 +368,8 @@ func TestDecodeCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := decodeWithin(ctx, time.Minute, bytes.NewReader(pngOf(9, 9)), typePNG); !errors.Is(err, context.Canceled) {
+	if _, err := decodeWithin(ctx, time.Minute, bytes.NewReader(pngOf(9, 9)),
+		typePNG); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }

@@ -46,7 +46,8 @@ func fileName(name string) string {
 	}
 	for i := range len(name) {
 		switch c := name[i]; { // attr-char, RFC 8187 section 3.2.1
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("!#$&+-.^_`|~", c) >= 0:
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9',
+			strings.IndexByte("!#$&+-.^_`|~", c) >= 0:
 			extended.WriteByte(c)
 		default:
 			fmt.Fprintf(&extended, "%%%02X", c)

@@ -94,22 +94,26 @@ func TestServiceServesOtherFolders(t *testing.T) {
 	}
 	for _, s := range both {
 		rec := httptest.NewRecorder()
-		if err := s.Serve(rec, httptest.NewRequest("GET", "/", nil), "room", f.ID, false); err != nil || rec.Body.String() != "words" {
+		if err := s.Serve(rec, httptest.NewRequest("GET", "/", nil), "room", f.ID, false); err != nil ||
+			rec.Body.String() != "words" {
 			t.Errorf("%q, %v", rec.Body, err)
 		}
-		if err := s.Serve(rec, httptest.NewRequest("GET", "/", nil), "another", f.ID, false); !errors.Is(err, chat.ErrUnknown) {
+		if err := s.Serve(rec, httptest.NewRequest("GET", "/", nil), "another", f.ID,
+			false); !errors.Is(err, chat.ErrUnknown) {
 			t.Errorf("another room: %v", err)
 		}
 	}
 	var missing *MissingError
 	f.Folder = "c.example"
 	rooms.keep("room")(t.Context(), f)
-	if err := both[0].Serve(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), "room", f.ID, false); !errors.As(err, &missing) {
+	if err := both[0].Serve(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), "room",
+		f.ID, false); !errors.As(err, &missing) {
 		t.Errorf("a folder that is not there: %v", err)
 	}
 	f.Folder = filepath.Join("..", "c.example")
 	rooms.keep("room")(t.Context(), f)
-	if err := both[0].Serve(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), "room", f.ID, false); !errors.Is(err, chat.ErrUnknown) {
+	if err := both[0].Serve(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), "room", f.ID,
+		false); !errors.Is(err, chat.ErrUnknown) {
 		t.Errorf("a folder elsewhere: %v", err)
 	}
 }
@@ -138,7 +142,8 @@ func TestServiceCollects(t *testing.T) {
 		t.Errorf("%d files went", n)
 	}
 	for id := range rooms.files {
-		if err := s.Serve(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), "room", strings.TrimPrefix(id, "room/"), false); err != nil {
+		if err := s.Serve(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), "room",
+			strings.TrimPrefix(id, "room/"), false); err != nil {
 			t.Error(err)
 		}
 	}
@@ -203,7 +208,8 @@ func TestServiceLimits(t *testing.T) {
 func TestServiceDiscards(t *testing.T) {
 	t.Parallel()
 	s := newServices(t, new(kept), "")[0]
-	if f, err := s.Discard("../a.txt", strings.NewReader("words")); err != nil || f.Size != 5 || f.Name != Name("../a.txt") {
+	if f, err := s.Discard("../a.txt", strings.NewReader("words")); err != nil ||
+		f.Size != 5 || f.Name != Name("../a.txt") {
 		t.Errorf("%+v, %v", f, err)
 	}
 	if _, err := s.Discard("x", strings.NewReader("01234567890")); !errors.Is(err, ErrTooLarge) {

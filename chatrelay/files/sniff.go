@@ -32,7 +32,8 @@ var harmless = []string{
 // brands are those of ISO base media files (ISO 14496-12 section 4.3).
 var brands = map[string]string{
 	"avif": "image/avif", "avis": "image/avif",
-	"heic": "image/heic", "heix": "image/heic", "hevc": "image/heic", "heim": "image/heic", "mif1": "image/heic", "msf1": "image/heic",
+	"heic": "image/heic", "heix": "image/heic", "hevc": "image/heic", "heim": "image/heic",
+	"mif1": "image/heic", "msf1": "image/heic",
 	"M4A ": "audio/mp4", "M4B ": "audio/mp4", "qt  ": "video/quicktime",
 }
 

@@ -42,7 +42,8 @@ type Store struct {
 // Open opens or makes the folder dir, removes what uploads left half done, and
 // counts what is there.
 func Open(dir string, opt Options) (*Store, error) {
-	for bound, standard := range map[*int64]int64{&opt.MaxFile: defaultFile, &opt.MaxRoom: defaultRoom, &opt.MaxTotal: defaultTotal} {
+	for bound, standard := range map[*int64]int64{&opt.MaxFile: defaultFile,
+		&opt.MaxRoom: defaultRoom, &opt.MaxTotal: defaultTotal} {
 		if *bound <= 0 {
 			*bound = standard
 		}
@@ -85,7 +86,9 @@ func (s *Store) MaxFile() int64 { return s.opt.MaxFile }
 // name is what the sender calls the file. The errors are ErrTooLarge,
 // ErrRoomFull, ErrFull, ErrBusy, ErrEmpty, ErrPicture, those of r, keep and
 // Used, and those of the file system.
-func (s *Store) Put(ctx context.Context, room, name string, r io.Reader, keep func(context.Context, chat.File) error) (f chat.File, err error) {
+func (s *Store) Put(
+	ctx context.Context, room, name string, r io.Reader, keep func(context.Context, chat.File) error,
+) (f chat.File, err error) {
 	loan, err := s.budget.open(ctx, room)
 	if err != nil {
 		return chat.File{}, fmt.Errorf("storing a file: %w", err)

@@ -145,7 +145,8 @@ func TestPut(t *testing.T) {
 	text := []byte("hello, 안녕")
 	f := h.mustPut("r1", "../메모.txt", text)
 	sum := sha256.Sum256(text)
-	want := chat.File{ID: hex.EncodeToString(sum[:]), Name: "메모.txt", Type: "text/plain; charset=utf-8", Size: int64(len(text)), Octets: int64(len(text))}
+	want := chat.File{ID: hex.EncodeToString(sum[:]), Name: "메모.txt", Type: "text/plain; charset=utf-8",
+		Size: int64(len(text)), Octets: int64(len(text))}
 	if f != want || f.Picture() {
 		t.Errorf("got %+v, want %+v", f, want)
 	}
@@ -157,7 +158,8 @@ func TestPut(t *testing.T) {
 		t.Errorf("the same octets: %s, %d octets in all", again.ID, h.Total())
 	}
 	h.check()
-	for _, id := range []string{"", "../../etc/passwd", strings.Repeat("0", 64), strings.Repeat("G", 64), f.ID + thumbSuffix, "tmp"} {
+	for _, id := range []string{"", "../../etc/passwd", strings.Repeat("0", 64),
+		strings.Repeat("G", 64), f.ID + thumbSuffix, "tmp"} {
 		if _, err := h.Open(id, false); !errors.Is(err, ErrUnknown) {
 			t.Errorf("Open(%q): %v", id, err)
 		}
@@ -219,7 +221,8 @@ func TestRefused(t *testing.T) {
 	if _, err := h.put("r3", "e", block('e', 501)); !errors.Is(err, ErrFull) {
 		t.Errorf("full: %v", err)
 	}
-	if _, err := h.Put(t.Context(), "r3", "e", bytes.NewReader(block('e', 400)), func(context.Context, chat.File) error { return errBroken }); !errors.Is(err, errBroken) {
+	if _, err := h.Put(t.Context(), "r3", "e", bytes.NewReader(block('e', 400)),
+		func(context.Context, chat.File) error { return errBroken }); !errors.Is(err, errBroken) {
 		t.Errorf("not recorded: %v", err)
 	}
 	h.check() // the file that was not recorded is an orphan, and counts
@@ -240,11 +243,12 @@ func TestBusy(t *testing.T) {
 	for i := range maxUploads {
 		held.Add(1)
 		ended.Go(func() {
-			_, err := h.Put(t.Context(), "r", "x", strings.NewReader(fmt.Sprint(i)), func(context.Context, chat.File) error {
-				held.Done()
-				<-hold
-				return nil
-			})
+			_, err := h.Put(t.Context(), "r", "x", strings.NewReader(fmt.Sprint(i)),
+				func(context.Context, chat.File) error {
+					held.Done()
+					<-hold
+					return nil
+				})
 			if err != nil {
 				t.Error(err)
 			}
@@ -291,7 +295,9 @@ func TestCollect(t *testing.T) {
 		t.Errorf("young files: %d, %v", n, err)
 	}
 	asked := errors.New("no database")
-	if _, err := h.Collect(t.Context(), -time.Hour, func(context.Context, string) (bool, error) { return false, asked }); !errors.Is(err, asked) {
+	if _, err := h.Collect(t.Context(), -time.Hour, func(context.Context, string) (bool, error) {
+		return false, asked
+	}); !errors.Is(err, asked) {
 		t.Errorf("an error: %v", err)
 	}
 	if n, err := h.Collect(t.Context(), -time.Hour, h.book.has); n != 2 || err != nil {

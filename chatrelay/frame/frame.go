@@ -123,8 +123,9 @@ type Frame struct {
 	Status    *Status            `json:"status,omitempty"`     // welcome, status
 	Carrier   string             `json:"carrier,omitempty"`    // welcome: "webtransport", "quic" or "websocket"
 	Port      int                `json:"port,omitempty"`       // welcome: UDP port in use; 0 on WebSocket
-	Peers     []string           `json:"peers,omitempty"`      // welcome, ticket: WebSocket endpoints of the other relays
-	Endpoints []Endpoint         `json:"endpoints,omitempty"`  // moved
+	// Peers, in welcome and ticket, are the WebSocket endpoints of the other relays.
+	Peers     []string   `json:"peers,omitempty"`
+	Endpoints []Endpoint `json:"endpoints,omitempty"` // moved
 
 	Lang       string `json:"lang,omitempty"`       // transcript: "ko", "en"
 	Zone       string `json:"zone,omitempty"`       // transcript: IANA name of the reader's zone
@@ -144,22 +145,24 @@ type Endpoint struct {
 
 // Attempt is the state of an attempt as both sides see it.
 type Attempt struct {
-	ID      string     `json:"id"`
-	State   string     `json:"state"` // of package attempt
-	Caller  int64      `json:"caller"`
-	Callee  int64      `json:"callee"`
-	Ring    int        `json:"ring"`              // which ring this is, from 1; 0 when the callee is off
-	Of      int        `json:"of"`                // how many there will be
-	On      bool       `json:"on"`                // the callee's computer is on
-	Devices []string   `json:"devices,omitempty"` // rung now: "desk", "agent"
-	Started time.Time  `json:"started"`
-	Why     string     `json:"why,omitempty"`    // why it does not ring: Off, DND, Quiet or Busy; empty: it does, or rang in vain
-	Busy    bool       `json:"busy,omitempty"`   // the callee is in another chat, and is rung there
-	By      int64      `json:"by,omitempty"`     // answered: participant who did, of a group
-	Mailed  *time.Time `json:"mailed,omitempty"` // when the alarm mail went out
-	Pushed  *time.Time `json:"pushed,omitempty"` // when the alarm reached a push service or a webhook
-	Words   string     `json:"words,omitempty"`  // with a decline
-	Tell    bool       `json:"tell,omitempty"`   // the caller gets a mail when the callee is back
+	ID      string    `json:"id"`
+	State   string    `json:"state"` // of package attempt
+	Caller  int64     `json:"caller"`
+	Callee  int64     `json:"callee"`
+	Ring    int       `json:"ring"`              // which ring this is, from 1; 0 when the callee is off
+	Of      int       `json:"of"`                // how many there will be
+	On      bool      `json:"on"`                // the callee's computer is on
+	Devices []string  `json:"devices,omitempty"` // rung now: "desk", "agent"
+	Started time.Time `json:"started"`
+	// Why says why it does not ring: Off, DND, Quiet or Busy. It is empty when it
+	// rings, or has rung and nobody answered.
+	Why    string     `json:"why,omitempty"`
+	Busy   bool       `json:"busy,omitempty"`   // the callee is in another chat, and is rung there
+	By     int64      `json:"by,omitempty"`     // answered: participant who did, of a group
+	Mailed *time.Time `json:"mailed,omitempty"` // when the alarm mail went out
+	Pushed *time.Time `json:"pushed,omitempty"` // when the alarm reached a push service or a webhook
+	Words  string     `json:"words,omitempty"`  // with a decline
+	Tell   bool       `json:"tell,omitempty"`   // the caller gets a mail when the callee is back
 }
 
 // Ring is what a rung device shows.
@@ -215,7 +218,7 @@ func Ack(id string, offset int64, at time.Time) []byte {
 
 // Decode reads one frame from a client. It errs on anything that is not a
 // JSON object in valid UTF-8 with a type; unknown fields are ignored, so that
-// a newer client can talk to an older relay.
+// a newer client can use an older relay.
 func Decode(b []byte) (*Frame, error) {
 	if !utf8.Valid(b) {
 		return nil, fmt.Errorf("decoding a frame: not UTF-8")

@@ -21,7 +21,9 @@ type Keys struct {
 
 // LoadKeys returns the pair kept by setting, which stores what make returns
 // if there is none yet.
-func LoadKeys(ctx context.Context, setting func(ctx context.Context, key string, make func() ([]byte, error)) ([]byte, error)) (Keys, error) {
+func LoadKeys(
+	ctx context.Context, setting func(ctx context.Context, key string, make func() ([]byte, error)) ([]byte, error),
+) (Keys, error) {
 	b, err := setting(ctx, settingKey, func() ([]byte, error) {
 		k, err := ecdh.P256().GenerateKey(rand.Reader)
 		if err != nil {

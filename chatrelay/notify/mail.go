@@ -32,7 +32,8 @@ type words struct{ lang, first, button, last string }
 // of the reader nothing is known but an address.
 func written(m chat.ServerMail, link string, all ...words) chat.ServerMail {
 	var text, page strings.Builder
-	page.WriteString(`<!DOCTYPE html><html lang="` + all[0].lang + `"><body style="font-family:sans-serif;line-height:1.5">`)
+	page.WriteString(`<!DOCTYPE html><html lang="` + all[0].lang +
+		`"><body style="font-family:sans-serif;line-height:1.5">`)
 	for i, w := range all {
 		if i > 0 {
 			text.WriteString("\n\n")

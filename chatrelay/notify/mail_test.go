@@ -13,16 +13,18 @@ import (
 // the link in each, and a stranger's words are never read as HTML.
 func TestMailsInBothLanguages(t *testing.T) {
 	t.Parallel()
-	kim, mina := chat.Person{Addr: "kim@far.example", Name: `<b>Kim</b> "K"`}, chat.Person{Addr: "mina@mall.example", Name: "Mina"}
+	kim, mina := chat.Person{Addr: "kim@far.example", Name: `<b>Kim</b> "K"`},
+		chat.Person{Addr: "mina@mall.example", Name: "Mina"}
 	const link, subject = "https://mall.example/c/AAAA?a=1&b=2", "<script>alert(1)</script>"
 	for name, c := range map[string]struct {
 		mail  chat.ServerMail
 		wants []string
 		links int
 	}{
-		"alarm": {alarmMail(kim, mina, subject, link), []string{"and nobody answered", "대화를 요청했지만", kim.Name, subject}, 2},
-		"back":  {backMail(kim, mina, subject, link), []string{"is back", "님이 돌아왔습니다", kim.Name, subject}, 2},
-		"code":  {codeMail(kim, "123456"), []string{"Your code is 123456", "코드는 123456입니다"}, 0},
+		"alarm": {alarmMail(kim, mina, subject, link), []string{"and nobody answered",
+			"대화를 요청했지만", kim.Name, subject}, 2},
+		"back": {backMail(kim, mina, subject, link), []string{"is back", "님이 돌아왔습니다", kim.Name, subject}, 2},
+		"code": {codeMail(kim, "123456"), []string{"Your code is 123456", "코드는 123456입니다"}, 0},
 	} {
 		for _, want := range c.wants {
 			if !strings.Contains(c.mail.Text, want) {

@@ -12,10 +12,12 @@ import (
 
 var (
 	notificationsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "chmail_relay_alerts_total", Help: "Notifications of a login's browsers: queued, dropped (too many waited), failed.",
+		Name: "chmail_relay_alerts_total",
+		Help: "Notifications of a login's browsers: queued, dropped (too many waited), failed.",
 	}, []string{"result"})
 	hooksTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "chmail_relay_webhooks_total", Help: "Calls of webhooks: sent, retried, failed, dropped (too many waited).",
+		Name: "chmail_relay_webhooks_total",
+		Help: "Calls of webhooks: sent, retried, failed, dropped (too many waited).",
 	}, []string{"result"})
 	pushesTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_push_pushes_total",

@@ -17,16 +17,19 @@ func TestPublic(t *testing.T) {
 	for addr, want := range map[string]bool{
 		"142.250.1.188": true, "2607:f8b0:4023::bc": true, "17.188.1.1": true,
 		"127.0.0.1": false, "::1": false, "10.1.2.3": false, "172.16.0.1": false, "192.168.1.1": false,
-		"169.254.169.254": false, "fe80::1%eth0": false, "fd00::1": false, "0.0.0.0": false, "0.1.2.3": false, "::": false,
+		"169.254.169.254": false, "fe80::1%eth0": false, "fd00::1": false,
+		"0.0.0.0": false, "0.1.2.3": false, "::": false,
 		"100.100.100.200": false, "198.18.0.1": false, "255.255.255.255": false, "224.0.0.1": false, "ff02::1": false,
-		"::ffff:10.0.0.1": false, "::ffff:8.8.8.8": true, "64:ff9b::a00:1": false, "2002:a00:1::": false, "::10.0.0.1": false,
+		"::ffff:10.0.0.1": false, "::ffff:8.8.8.8": true, "64:ff9b::a00:1": false,
+		"2002:a00:1::": false, "::10.0.0.1": false,
 		"2001:db8::1": false, "fec0::1": false, "2001:0:a00:1::": false,
 	} {
 		if got := public(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("public(%s) = %v", addr, got)
 		}
 	}
-	for addr, want := range map[string]bool{"8.8.8.8:443": true, "8.8.8.8:80": false, "[2607:f8b0:4023::bc]:443": true, "10.0.0.1:443": false, "name:443": false} {
+	for addr, want := range map[string]bool{"8.8.8.8:443": true, "8.8.8.8:80": false, "[2607:f8b0:4023::bc]:443": true,
+		"10.0.0.1:443": false, "name:443": false} {
 		if err := control("tcp", addr, nil); (err == nil) != want || err != nil && !errors.Is(err, ErrAddress) {
 			t.Errorf("control(%s) = %v", addr, err)
 		}
@@ -44,14 +47,16 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	for name, spoil := range map[string]func(*Subscription){
-		"http":           func(s *Subscription) { s.Endpoint = "http://push.example/" },
-		"file":           func(s *Subscription) { s.Endpoint = "file:///etc/passwd" },
-		"empty":          func(s *Subscription) { s.Endpoint = "" },
-		"no host":        func(s *Subscription) { s.Endpoint = "https:///x" },
-		"user":           func(s *Subscription) { s.Endpoint = "https://a:b@push.example/" },
-		"opaque":         func(s *Subscription) { s.Endpoint = "https:push.example" },
-		"line break":     func(s *Subscription) { s.Endpoint = "https://push.example/\r\nX: y" },
-		"long":           func(s *Subscription) { s.Endpoint = "https://push.example/" + strings.Repeat("x", maxEndpoint) },
+		"http":       func(s *Subscription) { s.Endpoint = "http://push.example/" },
+		"file":       func(s *Subscription) { s.Endpoint = "file:///etc/passwd" },
+		"empty":      func(s *Subscription) { s.Endpoint = "" },
+		"no host":    func(s *Subscription) { s.Endpoint = "https:///x" },
+		"user":       func(s *Subscription) { s.Endpoint = "https://a:b@push.example/" },
+		"opaque":     func(s *Subscription) { s.Endpoint = "https:push.example" },
+		"line break": func(s *Subscription) { s.Endpoint = "https://push.example/\r\nX: y" },
+		"long": func(s *Subscription) {
+			s.Endpoint = "https://push.example/" + strings.Repeat("x", maxEndpoint)
+		},
 		"no key":         func(s *Subscription) { s.Keys.P256dh = "" },
 		"off the curve":  func(s *Subscription) { s.Keys.P256dh = "BA" + strings.Repeat("A", 85) },
 		"not base64":     func(s *Subscription) { s.Keys.P256dh = "!" },

@@ -45,7 +45,8 @@ const (
 )
 
 // backoff is the wait after a failed try when the service names none.
-var backoff = [tries]time.Duration{time.Second, 4 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute}
+var backoff = [tries]time.Duration{time.Second, 4 * time.Second, 15 * time.Second,
+	time.Minute, 5 * time.Minute, 15 * time.Minute}
 
 var (
 	// ErrClosed: the pusher was closed.
@@ -185,7 +186,8 @@ func (p *pusher) Send(ctx context.Context, login string, n Note) (int, error) {
 	topic, until := n.topic(), time.Now().Add(n.ttl())
 	for i, stored := range subs {
 		sub := browserOf(stored)
-		err := p.queue.add(key{sub.Endpoint, topic}, &push{login: login, sub: sub, note: n, payload: payload, until: until})
+		err := p.queue.add(key{sub.Endpoint, topic},
+			&push{login: login, sub: sub, note: n, payload: payload, until: until})
 		if err != nil {
 			return i, err
 		}

@@ -148,7 +148,8 @@ func TestPayload(t *testing.T) {
 		n.Subject = strings.Repeat(fill, 5000)
 		b, err := n.payload()
 		var back Note
-		if err != nil || len(b) > MaxPayload || json.Unmarshal(b, &back) != nil || back.From == "" || back.Subject == "" ||
+		if err != nil || len(b) > MaxPayload || json.Unmarshal(b, &back) != nil ||
+			back.From == "" || back.Subject == "" ||
 			!strings.HasPrefix(n.From, back.From) || !strings.HasPrefix(n.Subject, back.Subject) {
 			t.Errorf("%q: %d octets, %v", fill, len(b), err)
 		}
@@ -258,11 +259,12 @@ func TestRefused(t *testing.T) {
 		retry string
 		want  error
 	}{
-		"forbidden":         {http.StatusForbidden, "", ErrRefused},
-		"too large":         {http.StatusRequestEntityTooLarge, "", ErrRefused},
-		"a redirect":        {http.StatusTemporaryRedirect, "", ErrRefused},
-		"waits beyond TTL":  {http.StatusServiceUnavailable, "3600", ErrGivenUp},
-		"until beyond TTL":  {http.StatusTooManyRequests, time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), ErrGivenUp},
+		"forbidden":        {http.StatusForbidden, "", ErrRefused},
+		"too large":        {http.StatusRequestEntityTooLarge, "", ErrRefused},
+		"a redirect":       {http.StatusTemporaryRedirect, "", ErrRefused},
+		"waits beyond TTL": {http.StatusServiceUnavailable, "3600", ErrGivenUp},
+		"until beyond TTL": {http.StatusTooManyRequests,
+			time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), ErrGivenUp},
 		"waits for a never": {http.StatusTooManyRequests, "2147483647", ErrGivenUp},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -292,7 +294,8 @@ func TestNotPublic(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
 	h := start(t, s, false)
-	for _, host := range []string{s.URL, strings.Replace(s.URL, "127.0.0.1", "localhost", 1), "https://[::ffff:127.0.0.1]", "https://169.254.169.254"} {
+	for _, host := range []string{s.URL, strings.Replace(s.URL, "127.0.0.1", "localhost", 1),
+		"https://[::ffff:127.0.0.1]", "https://169.254.169.254"} {
 		h.put(host, newBrowser(t, host+"/1").sub)
 		h.send(host, ring("r1", "Mina"))
 		e := wait(t, h.ended)

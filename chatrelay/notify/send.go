@@ -112,7 +112,8 @@ func (p *pusher) post(u *push) (wait time.Duration, err error) {
 	defer cancel()
 	// The library appends to the payload, which several pushes share.
 	res, err := webpush.SendNotificationWithContext(ctx, slices.Clip(u.payload),
-		&webpush.Subscription{Endpoint: u.sub.Endpoint, Keys: webpush.Keys{Auth: u.sub.Keys.Auth, P256dh: u.sub.Keys.P256dh}},
+		&webpush.Subscription{Endpoint: u.sub.Endpoint,
+			Keys: webpush.Keys{Auth: u.sub.Keys.Auth, P256dh: u.sub.Keys.P256dh}},
 		&webpush.Options{
 			HTTPClient:      p.client,
 			Subscriber:      p.opt.Contact,

@@ -139,7 +139,8 @@ func checkVAPID(value, origin, public string) error {
 		return err
 	}
 	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-	if len(decoded[2]) != 64 || !ecdsa.Verify(pub, sum[:], new(big.Int).SetBytes(decoded[2][:32]), new(big.Int).SetBytes(decoded[2][32:])) {
+	if len(decoded[2]) != 64 || !ecdsa.Verify(pub, sum[:], new(big.Int).SetBytes(decoded[2][:32]),
+		new(big.Int).SetBytes(decoded[2][32:])) {
 		return errors.New("the JWT's signature is wrong")
 	}
 	var claims struct {
@@ -212,7 +213,8 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) {
 	if err := checkVAPID(r.Header.Get("Authorization"), s.URL, s.keys.Public()); err != nil {
 		s.t.Errorf("VAPID: %v", err)
 	}
-	got := pushed{path: r.URL.Path, topic: r.Header.Get("Topic"), urgency: r.Header.Get("Urgency"), ttl: r.Header.Get("TTL")}
+	got := pushed{path: r.URL.Path, topic: r.Header.Get("Topic"),
+		urgency: r.Header.Get("Urgency"), ttl: r.Header.Get("TTL")}
 	plain, err := b.open(body)
 	if err == nil {
 		err = json.Unmarshal(plain, &got.note)

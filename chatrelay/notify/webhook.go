@@ -176,7 +176,8 @@ func (h *hook) call(a hookAlarm) (again bool, err error) {
 	if res.StatusCode >= 200 && res.StatusCode < 300 {
 		return false, nil
 	}
-	again = res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusRequestTimeout || res.StatusCode >= 500
+	again = res.StatusCode == http.StatusTooManyRequests ||
+		res.StatusCode == http.StatusRequestTimeout || res.StatusCode >= 500
 	return again, fmt.Errorf("it answered %d", res.StatusCode)
 }
 

@@ -12,7 +12,8 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 )
 
-const attemptColumns = "a.id, a.room, a.caller, a.callee, a.state, a.rings, a.started, a.ended, a.tell, a.why, a.words, a.taker, a.mailed, a.pushed"
+const attemptColumns = "a.id, a.room, a.caller, a.callee, a.state, a.rings, a.started, a.ended, a.tell," +
+	" a.why, a.words, a.taker, a.mailed, a.pushed"
 
 func scanAttempt(rows *sql.Rows) (a chat.Attempt, err error) {
 	var started, ended, mailed, pushed int64
@@ -49,9 +50,11 @@ func (s *Store) putAttempt(ctx context.Context, home string, a chat.Attempt) (er
 				return err
 			}
 		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO attempts (id, room, caller, callee, state, rings, started, ended, tell, acked, why, words, taker, mailed, pushed)"+
+		_, err := tx.ExecContext(ctx, "INSERT INTO attempts (id, room, caller, callee, state, rings, started, ended,"+
+			" tell, acked, why, words, taker, mailed, pushed)"+
 			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT (id) DO UPDATE SET"+
-			" state = excluded.state, rings = excluded.rings, ended = excluded.ended, tell = excluded.tell, why = excluded.why,"+
+			" state = excluded.state, rings = excluded.rings, ended = excluded.ended,"+
+			" tell = excluded.tell, why = excluded.why,"+
 			" words = excluded.words, taker = excluded.taker, mailed = excluded.mailed, pushed = excluded.pushed",
 			a.ID, a.Room, a.Caller, a.Callee, a.State, a.Rings, micros(a.Started), micros(a.Ended), a.Tell, a.Silent,
 			a.Why, a.Words, a.Taker, micros(a.Mailed), micros(a.Pushed))
@@ -81,7 +84,8 @@ func (s *Store) OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt,
 	list, err := s.attempts(ctx, "WHERE a.ended = 0 ORDER BY a.started, a.id LIMIT $1", maxPage)
 	return slices.DeleteFunc(list, func(a chat.Attempt) bool {
 		var free bool
-		err := s.read.QueryRowContext(ctx, "SELECT r.home IN ('', $1) OR NOT EXISTS (SELECT 1 FROM relays l WHERE l.name = r.home AND "+s.alive()+")"+
+		err := s.read.QueryRowContext(ctx, "SELECT r.home IN ('', $1) OR NOT EXISTS (SELECT 1 FROM relays l"+
+			" WHERE l.name = r.home AND "+s.alive()+")"+
 			" FROM rooms r WHERE r.id = $2", relay, a.Room).Scan(&free)
 		if err != nil {
 			s.opts.Log.Error("reading the room of an attempt", "attempt", a.ID, "room", a.Room, "err", err)
@@ -138,7 +142,8 @@ func (s *Store) Missed(ctx context.Context) ([]string, error) {
 	list, err := collect(ctx, s.read, func(rows *sql.Rows) (login string, err error) {
 		err = rows.Scan(&login)
 		return login, err
-	}, "SELECT DISTINCT p.login FROM attempts a JOIN participants p ON p.id = a.callee WHERE a.tell AND p.login <> '' AND NOT p.guest LIMIT $1", maxPage)
+	}, "SELECT DISTINCT p.login FROM attempts a JOIN participants p ON p.id = a.callee"+
+		" WHERE a.tell AND p.login <> '' AND NOT p.guest LIMIT $1", maxPage)
 	if err != nil {
 		return nil, fmt.Errorf("reading who is missed: %w", err)
 	}
@@ -148,7 +153,8 @@ func (s *Store) Missed(ctx context.Context) ([]string, error) {
 // NotePushed notes that a notification of an attempt was taken, unless it is
 // known; an unknown attempt is no error.
 func (s *Store) NotePushed(ctx context.Context, attemptID string, at time.Time) error {
-	if _, err := s.write.ExecContext(ctx, "UPDATE attempts SET pushed = $1 WHERE id = $2 AND pushed = 0", micros(at), attemptID); err != nil {
+	if _, err := s.write.ExecContext(ctx, "UPDATE attempts SET pushed = $1 WHERE id = $2 AND pushed = 0",
+		micros(at), attemptID); err != nil {
 		return fmt.Errorf("noting a notification: %w", err)
 	}
 	return nil
@@ -160,7 +166,8 @@ func (s *Store) Returns(ctx context.Context, login string) ([]time.Duration, err
 	list, err := collect(ctx, s.read, func(rows *sql.Rows) (d time.Duration, err error) {
 		err = rows.Scan(&d)
 		return d * time.Microsecond, err
-	}, "SELECT a.ended - a.started FROM attempts a JOIN participants p ON p.id = a.callee WHERE p.login = $1 AND p.login <> '' AND NOT p.guest"+
+	}, "SELECT a.ended - a.started FROM attempts a JOIN participants p ON p.id = a.callee"+
+		" WHERE p.login = $1 AND p.login <> '' AND NOT p.guest"+
 		" AND a.state = 'answered' AND a.ended - a.started > $2 AND a.started > $3 ORDER BY a.started DESC LIMIT 20",
 		fold(login), time.Minute.Microseconds(), micros(time.Now().AddDate(0, 0, -90)))
 	if err != nil {

@@ -34,9 +34,11 @@ func (s *Store) BackupTo(ctx context.Context, dir string) (name string, err erro
 	if err := sqlitecopy.Copy(ctx, path, to); err != nil {
 		return "", fmt.Errorf("backing the rooms up: %w", err)
 	}
-	copied, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: to}).EscapedPath()+"?mode=rw&_journal_mode=DELETE&_synchronous=FULL")
+	copied, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: to}).EscapedPath()+
+		"?mode=rw&_journal_mode=DELETE&_synchronous=FULL")
 	if err == nil {
-		_, err = copied.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES ($1, '') ON CONFLICT DO NOTHING", backupMark)
+		_, err = copied.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES ($1, '')"+
+			" ON CONFLICT DO NOTHING", backupMark)
 		err = errors.Join(err, copied.Close())
 	}
 	if err != nil {

@@ -87,8 +87,10 @@ func TestDamagedPage(t *testing.T) {
 		o := must(s.OpenFromMail(ctx, hello(secret(4))))(t)
 		rooms = append(rooms, o.Room)
 		people := must(s.Info(ctx, o.Room))(t).Participants
-		must(s.Append(ctx, "", o.Room, chat.Message{Kind: chat.KindNote, Text: "in " + o.Room + strings.Repeat("x", 3000)}))(t)
-		ok(t, s.PutAttempt(ctx, "", chat.Attempt{ID: o.Room, Room: o.Room, Caller: people[1].ID, Callee: people[0].ID, State: "ringing", Started: time.Now()}))
+		must(s.Append(ctx, "", o.Room,
+			chat.Message{Kind: chat.KindNote, Text: "in " + o.Room + strings.Repeat("x", 3000)}))(t)
+		ok(t, s.PutAttempt(ctx, "", chat.Attempt{ID: o.Room, Room: o.Room, Caller: people[1].ID, Callee: people[0].ID,
+			State: "ringing", Started: time.Now()}))
 	}
 	ok(t, s.Check(ctx))
 	ok(t, s.Close())
@@ -111,7 +113,8 @@ func TestDamagedPage(t *testing.T) {
 	goOn, ended := blocked(t, s, rooms[0])
 	told := make(chan error, len(rooms))
 	for _, room := range rooms {
-		s.AppendThen(ctx, "", room, chat.Message{Kind: chat.KindNote, Text: strings.Repeat("y", 2000)}, func(_ chat.Message, err error) { told <- err })
+		s.AppendThen(ctx, "", room, chat.Message{Kind: chat.KindNote, Text: strings.Repeat("y", 2000)},
+			func(_ chat.Message, err error) { told <- err })
 	}
 	close(goOn)
 	ok(t, <-ended)

@@ -37,7 +37,8 @@ func BenchmarkAppend(b *testing.B) {
 						if n > b.N {
 							return
 						}
-						if _, err := s.Append(ctx, "", rooms[n%len(rooms)], chat.Message{Kind: chat.KindNote, Text: text}); err != nil {
+						if _, err := s.Append(ctx, "", rooms[n%len(rooms)],
+							chat.Message{Kind: chat.KindNote, Text: text}); err != nil {
 							b.Error(err)
 							return
 						}

@@ -55,7 +55,8 @@ func (s *Store) Claim(ctx context.Context, token, claim string) (chat.Invite, er
 // bind makes a browser stand for a participant within an invite.
 func bind(ctx context.Context, tx querier, token, claim string, participant int64) error {
 	var n int
-	err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM claims WHERE invite = $1 AND claim <> $2", hash(token), hash(claim)).Scan(&n)
+	err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM claims WHERE invite = $1 AND claim <> $2",
+		hash(token), hash(claim)).Scan(&n)
 	if err != nil {
 		return err
 	}
@@ -63,13 +64,15 @@ func bind(ctx context.Context, tx querier, token, claim string, participant int6
 		return fmt.Errorf("%w: %d browsers use this link", chat.ErrFull, n)
 	}
 	_, err = tx.ExecContext(ctx, "INSERT INTO claims (invite, claim, participant) VALUES ($1, $2, $3)"+
-		" ON CONFLICT (invite, claim) DO UPDATE SET participant = excluded.participant", hash(token), hash(claim), participant)
+		" ON CONFLICT (invite, claim) DO UPDATE SET participant = excluded.participant",
+		hash(token), hash(claim), participant)
 	return err
 }
 
 // holder returns whom a browser stands for within an invite, or ErrUnknown.
 func holder(ctx context.Context, q querier, token, claim string) (p chat.Participant, err error) {
-	err = q.QueryRowContext(ctx, "SELECT "+participantColumns+" FROM claims l JOIN participants p ON p.id = l.participant"+
+	err = q.QueryRowContext(ctx, "SELECT "+participantColumns+" FROM claims l"+
+		" JOIN participants p ON p.id = l.participant"+
 		" WHERE l.invite = $1 AND l.claim = $2", hash(token), hash(claim)).Scan(participantFields(&p)...)
 	return p, known(err)
 }
@@ -141,7 +144,8 @@ func (s *Store) NewCode(ctx context.Context, token string) (string, chat.Partici
 		if made >= codesAnHour {
 			return fmt.Errorf("%w: %d codes within the hour", chat.ErrFull, made)
 		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO codes (invite, hash, made) VALUES ($1, $2, $3)", hash(token), hash(token, code), micros(now))
+		_, err = tx.ExecContext(ctx, "INSERT INTO codes (invite, hash, made) VALUES ($1, $2, $3)",
+			hash(token), hash(token, code), micros(now))
 		return err
 	})
 	if err != nil {
@@ -161,7 +165,8 @@ func (s *Store) ClaimWithCode(ctx context.Context, token, claim, code string) (c
 	i, err := s.change(ctx, token, func(tx querier, i chat.Invite) error {
 		var want []byte
 		var made, tries int64
-		err := tx.QueryRowContext(ctx, "SELECT hash, made, tries FROM codes WHERE invite = $1 ORDER BY made DESC LIMIT 1", hash(token)).
+		err := tx.QueryRowContext(ctx, "SELECT hash, made, tries FROM codes WHERE invite = $1"+
+			" ORDER BY made DESC LIMIT 1", hash(token)).
 			Scan(&want, &made, &tries)
 		if errors.Is(err, sql.ErrNoRows) {
 			return chat.ErrCode
@@ -182,7 +187,8 @@ func (s *Store) ClaimWithCode(ctx context.Context, token, claim, code string) (c
 		} else {
 			wrong = chat.ErrCode
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE codes SET tries = $1 WHERE invite = $2 AND made = $3", tries, hash(token), made)
+		_, err = tx.ExecContext(ctx, "UPDATE codes SET tries = $1 WHERE invite = $2 AND made = $3",
+			tries, hash(token), made)
 		return err
 	})
 	if err == nil {

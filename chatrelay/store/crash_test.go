@@ -114,7 +114,8 @@ func TestRecovers(t *testing.T) {
 				return
 			case <-time.After(20 * time.Millisecond):
 			}
-			s.read.Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+			s.read.Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity" +
+				" WHERE datname = current_database() AND pid <> pg_backend_pid()")
 		}
 	}()
 	var stored, failed int

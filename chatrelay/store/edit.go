@@ -97,13 +97,17 @@ func (s *Store) Change(ctx context.Context, home, roomID string, m chat.Message)
 
 // alter does the work of Change in a transaction. What it refuses it has not
 // begun, so that others' writes of the same commit stay.
-func (s *Store) alter(ctx context.Context, tx querier, home, roomID string, m chat.Message) (offset int64, at time.Time, refused, err error) {
+func (s *Store) alter(
+	ctx context.Context, tx querier, home, roomID string, m chat.Message,
+) (offset int64, at time.Time, refused, err error) {
 	var here bool
-	err = tx.QueryRowContext(ctx, "SELECT $1 IN ('', home) FROM rooms WHERE id = $2"+s.forUpdate, home, roomID).Scan(&here)
+	err = tx.QueryRowContext(ctx, "SELECT $1 IN ('', home) FROM rooms WHERE id = $2"+
+		s.forUpdate, home, roomID).Scan(&here)
 	if err != nil {
 		return 0, at, nil, known(err)
 	}
-	err = tx.QueryRowContext(ctx, "SELECT pos FROM messages WHERE room = $1 AND sender = $2 AND id = $3", roomID, m.From, m.ID).Scan(&offset)
+	err = tx.QueryRowContext(ctx, "SELECT pos FROM messages WHERE room = $1 AND sender = $2 AND id = $3",
+		roomID, m.From, m.ID).Scan(&offset)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return offset, at, nil, err
 	}
@@ -113,27 +117,33 @@ func (s *Store) alter(ctx context.Context, tx querier, home, roomID string, m ch
 	var sender, said int64
 	var kind string
 	var deleted bool
-	err = tx.QueryRowContext(ctx, "SELECT sender, kind, deleted, at FROM messages WHERE room = $1 AND pos = $2", roomID, m.Ref).
+	err = tx.QueryRowContext(ctx, "SELECT sender, kind, deleted, at FROM messages"+
+		" WHERE room = $1 AND pos = $2", roomID, m.Ref).
 		Scan(&sender, &kind, &deleted, &said)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, at, nil, err
 	}
 	now := time.Now()
 	switch {
-	case err != nil, sender != m.From, sender == 0, deleted, kind != chat.KindText && (kind != chat.KindFile || m.Kind != chat.KindDelete):
+	case err != nil, sender != m.From, sender == 0, deleted,
+		kind != chat.KindText && (kind != chat.KindFile || m.Kind != chat.KindDelete):
 		return 0, at, chat.ErrForbidden, nil
 	case m.Kind == chat.KindEdit && now.Sub(moment(said)) > chat.EditFor:
 		return 0, at, chat.ErrLate, nil
 	}
-	err = tx.QueryRowContext(ctx, "UPDATE rooms SET next = next + 1 WHERE id = $1 RETURNING next - 1", roomID).Scan(&offset)
+	err = tx.QueryRowContext(ctx, "UPDATE rooms SET next = next + 1 WHERE id = $1 RETURNING next - 1",
+		roomID).Scan(&offset)
 	if err == nil {
-		_, err = tx.ExecContext(ctx, "INSERT INTO messages (room, pos, id, sender, kind, body, at, ref) VALUES ($1, $2, $3, $4, $5, '', $6, $7)",
+		_, err = tx.ExecContext(ctx, "INSERT INTO messages (room, pos, id, sender, kind, body, at, ref)"+
+			" VALUES ($1, $2, $3, $4, $5, '', $6, $7)",
 			roomID, offset, m.ID, m.From, m.Kind, micros(now), m.Ref)
 	}
 	if err == nil && m.Kind == chat.KindEdit {
-		_, err = tx.ExecContext(ctx, "UPDATE messages SET body = $1, edited = $2 WHERE room = $3 AND pos = $4", m.Text, micros(now), roomID, m.Ref)
+		_, err = tx.ExecContext(ctx, "UPDATE messages SET body = $1, edited = $2 WHERE room = $3 AND pos = $4",
+			m.Text, micros(now), roomID, m.Ref)
 	} else if err == nil {
-		_, err = tx.ExecContext(ctx, "UPDATE messages SET body = '', edited = 0, deleted = TRUE WHERE room = $1 AND pos = $2", roomID, m.Ref)
+		_, err = tx.ExecContext(ctx, "UPDATE messages SET body = '', edited = 0, deleted = TRUE"+
+			" WHERE room = $1 AND pos = $2", roomID, m.Ref)
 		if err == nil {
 			_, err = tx.ExecContext(ctx, "DELETE FROM files WHERE room = $1 AND pos = $2", roomID, m.Ref)
 		}
@@ -153,7 +163,8 @@ func (s *Store) Post(ctx context.Context, home, roomID string, m chat.Message) (
 				return err
 			}
 			if m.Via != "" {
-				_, err = tx.ExecContext(ctx, "UPDATE messages SET via = $1 WHERE room = $2 AND pos = $3", m.Via, roomID, stored.Offset)
+				_, err = tx.ExecContext(ctx, "UPDATE messages SET via = $1 WHERE room = $2 AND pos = $3",
+					m.Via, roomID, stored.Offset)
 			}
 			if err == nil && m.File != nil {
 				err = putFile(ctx, tx, roomID, stored.Offset, *m.File)

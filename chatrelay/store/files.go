@@ -19,8 +19,9 @@ func scanFile(rows *sql.Rows) (f chat.File, pos int64, err error) {
 }
 
 func putFile(ctx context.Context, tx querier, roomID string, offset int64, f chat.File) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO files (room, pos, id, folder, name, type, size, octets, width, height, thumb)"+
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+	_, err := tx.ExecContext(ctx,
+		"INSERT INTO files (room, pos, id, folder, name, type, size, octets, width, height, thumb)"+
+			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
 		roomID, offset, f.ID, f.Folder, f.Name, f.Type, f.Size, f.Octets, f.Width, f.Height, f.Thumb)
 	return err
 }
@@ -56,7 +57,8 @@ func (s *Store) file(ctx context.Context, where string, args ...any) (chat.File,
 
 // FileOctets returns how many octets a room's files take.
 func (s *Store) FileOctets(ctx context.Context, roomID string) (n int64, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT CAST(COALESCE(SUM(octets), 0) AS BIGINT) FROM files WHERE room = $1", roomID).Scan(&n)
+	err = s.read.QueryRowContext(ctx, "SELECT CAST(COALESCE(SUM(octets), 0) AS BIGINT)"+
+		" FROM files WHERE room = $1", roomID).Scan(&n)
 	if err != nil {
 		err = fmt.Errorf("counting a room's files: %w", err)
 	}
@@ -66,7 +68,8 @@ func (s *Store) FileOctets(ctx context.Context, roomID string) (n int64, err err
 // HasFile says whether some room has a file that a relay's folder keeps.
 func (s *Store) HasFile(ctx context.Context, folder, id string) (has bool, err error) {
 	// From the connection that writes: what was recorded just now counts.
-	err = s.write.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM files WHERE id = $1 AND folder = $2)", id, folder).Scan(&has)
+	err = s.write.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM files WHERE id = $1 AND folder = $2)",
+		id, folder).Scan(&has)
 	if err != nil {
 		err = fmt.Errorf("looking for whose a file is: %w", err)
 	}

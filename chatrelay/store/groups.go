@@ -25,7 +25,8 @@ func (s *Store) SetGroups(ctx context.Context, groups map[string][]string) error
 				return fmt.Errorf("%w: %d members of %s", chat.ErrFull, len(logins), addr)
 			}
 			for _, login := range logins {
-				_, err := tx.ExecContext(ctx, "INSERT INTO members (addr, login) VALUES ($1, $2) ON CONFLICT DO NOTHING", fold(addr), fold(login))
+				_, err := tx.ExecContext(ctx, "INSERT INTO members (addr, login) VALUES ($1, $2)"+
+					" ON CONFLICT DO NOTHING", fold(addr), fold(login))
 				if err != nil {
 					return err
 				}
@@ -72,7 +73,9 @@ func (s *Store) Join(ctx context.Context, login, roomID string) (p chat.Particip
 			return err
 		}
 		login = fold(login)
-		if i := slices.IndexFunc(people, func(p chat.Participant) bool { return p.Login == login && !p.Guest }); i >= 0 {
+		if i := slices.IndexFunc(people, func(p chat.Participant) bool {
+			return p.Login == login && !p.Guest
+		}); i >= 0 {
 			p = people[i]
 			return nil
 		}
@@ -105,5 +108,6 @@ func (s *Store) Join(ctx context.Context, login, roomID string) (p chat.Particip
 // theirs is the condition that participant p is a login, the parameter, or a
 // group of which it is a member.
 func theirs(param string) string {
-	return "(p.login = " + param + " OR p.login IN (SELECT m.addr FROM members m WHERE m.login = " + param + ")) AND p.login <> '' AND NOT p.guest"
+	return "(p.login = " + param + " OR p.login IN (SELECT m.addr FROM members m WHERE m.login = " +
+		param + ")) AND p.login <> '' AND NOT p.guest"
 }

@@ -27,8 +27,10 @@ func (s *Store) alive() string {
 
 // Beat records a relay's heartbeat, and says who it is.
 func (s *Store) Beat(ctx context.Context, r chat.Relay) error {
-	_, err := s.write.ExecContext(ctx, "INSERT INTO relays (name, origin, socket, drains, beat) VALUES ($1, $2, $3, $4, "+s.clock+")"+
-		" ON CONFLICT (name) DO UPDATE SET origin = excluded.origin, socket = excluded.socket, drains = excluded.drains, beat = excluded.beat",
+	_, err := s.write.ExecContext(ctx, "INSERT INTO relays (name, origin, socket, drains, beat)"+
+		" VALUES ($1, $2, $3, $4, "+s.clock+")"+
+		" ON CONFLICT (name) DO UPDATE SET origin = excluded.origin, socket = excluded.socket,"+
+		" drains = excluded.drains, beat = excluded.beat",
 		r.Name, r.Origin, r.Socket, r.Drains)
 	if err != nil {
 		return fmt.Errorf("sending a relay's heartbeat: %w", err)
@@ -38,7 +40,8 @@ func (s *Store) Beat(ctx context.Context, r chat.Relay) error {
 
 // Quit ends a relay's heartbeats: its rooms are free at once.
 func (s *Store) Quit(ctx context.Context, relay string) error {
-	_, err := s.write.ExecContext(ctx, fmt.Sprintf("UPDATE relays SET beat = %s - %d WHERE name = $1", s.clock, chat.RelayTTL.Microseconds()), relay)
+	_, err := s.write.ExecContext(ctx, fmt.Sprintf("UPDATE relays SET beat = %s - %d WHERE name = $1",
+		s.clock, chat.RelayTTL.Microseconds()), relay)
 	if err != nil {
 		return fmt.Errorf("signing a relay off: %w", err)
 	}
@@ -50,7 +53,8 @@ func (s *Store) Relays(ctx context.Context) ([]chat.Relay, error) {
 	list, err := collect(ctx, s.read, func(rows *sql.Rows) (r chat.Relay, err error) {
 		err = rows.Scan(&r.Name, &r.Origin, &r.Socket, &r.Drains, &r.Alive)
 		return r, err
-	}, fmt.Sprintf("SELECT l.name, l.origin, l.socket, l.drains, %s FROM relays l WHERE l.beat > %s - %d ORDER BY l.name LIMIT $1",
+	}, fmt.Sprintf("SELECT l.name, l.origin, l.socket, l.drains, %s FROM relays l"+
+		" WHERE l.beat > %s - %d ORDER BY l.name LIMIT $1",
 		s.alive(), s.clock, relayKept.Microseconds()), maxPage)
 	if err != nil {
 		return nil, fmt.Errorf("reading the relays: %w", err)
@@ -61,7 +65,8 @@ func (s *Store) Relays(ctx context.Context) ([]chat.Relay, error) {
 // Home returns the name of the living relay that serves a room; empty: none
 // does. ErrUnknown: no such room.
 func (s *Store) Home(ctx context.Context, roomID string) (home string, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT COALESCE(l.name, '') FROM rooms r LEFT JOIN relays l ON l.name = r.home AND "+s.alive()+
+	err = s.read.QueryRowContext(ctx, "SELECT COALESCE(l.name, '') FROM rooms r"+
+		" LEFT JOIN relays l ON l.name = r.home AND "+s.alive()+
 		" WHERE r.id = $1", roomID).Scan(&home)
 	if err != nil {
 		return "", fmt.Errorf("reading a room's home: %w", known(err))
@@ -101,7 +106,8 @@ func (s *Store) claiming(err error) error {
 // continues when another has taken its rooms, writes nothing.
 func (s *Store) fence(ctx context.Context, tx querier, home, roomID string) error {
 	var here bool
-	err := tx.QueryRowContext(ctx, "SELECT $1 IN ('', home) FROM rooms WHERE id = $2"+s.forUpdate, home, roomID).Scan(&here)
+	err := tx.QueryRowContext(ctx, "SELECT $1 IN ('', home) FROM rooms WHERE id = $2"+
+		s.forUpdate, home, roomID).Scan(&here)
 	if err == nil && !here {
 		err = chat.ErrMoved
 	}
@@ -110,7 +116,8 @@ func (s *Store) fence(ctx context.Context, tx querier, home, roomID string) erro
 
 // LeaveHome ends a relay's being the home of a room.
 func (s *Store) LeaveHome(ctx context.Context, roomID, relay string) error {
-	if _, err := s.write.ExecContext(ctx, "UPDATE rooms SET home = '' WHERE id = $1 AND home = $2", roomID, relay); err != nil {
+	if _, err := s.write.ExecContext(ctx, "UPDATE rooms SET home = '' WHERE id = $1 AND home = $2",
+		roomID, relay); err != nil {
 		return fmt.Errorf("leaving a room: %w", err)
 	}
 	return nil

@@ -73,7 +73,8 @@ func TestFence(t *testing.T) {
 		me, him := people[0].ID, people[1].ID
 		ok(t, s.Beat(ctx, chat.Relay{Name: "stopped"}))
 		must(s.ClaimHome(ctx, o.Room, "stopped"))(t)
-		ringing := chat.Attempt{ID: "a", Room: o.Room, Caller: him, Callee: me, State: "ringing", Started: time.Unix(1e9, 0).UTC()}
+		ringing := chat.Attempt{ID: "a", Room: o.Room, Caller: him, Callee: me, State: "ringing",
+			Started: time.Unix(1e9, 0).UTC()}
 		ok(t, s.PutAttempt(ctx, "stopped", ringing))
 		said := must(s.Append(ctx, "stopped", o.Room, chat.Message{From: me, Kind: chat.KindText, Text: "hello"}))(t)
 
@@ -91,11 +92,13 @@ func TestFence(t *testing.T) {
 				return err
 			},
 			"a note": func() error {
-				_, err := s.Post(ctx, "stopped", o.Room, chat.Message{From: me, Kind: chat.KindFile, File: picture("abc")})
+				_, err := s.Post(ctx, "stopped", o.Room,
+					chat.Message{From: me, Kind: chat.KindFile, File: picture("abc")})
 				return err
 			},
 			"an edit": func() error {
-				_, err := s.Change(ctx, "stopped", o.Room, chat.Message{ID: "e", From: me, Kind: chat.KindEdit, Ref: said.Offset, Text: "late"})
+				_, err := s.Change(ctx, "stopped", o.Room, chat.Message{ID: "e", From: me, Kind: chat.KindEdit,
+					Ref: said.Offset, Text: "late"})
 				return err
 			},
 			"an attempt":    func() error { return s.PutAttempt(ctx, "stopped", ringing) },
@@ -141,7 +144,8 @@ func TestHomeOfTheDead(t *testing.T) {
 			ok(t, s.Beat(ctx, chat.Relay{Name: name}))
 		}
 		must(s.ClaimHome(ctx, o.Room, "dead"))(t)
-		attempt := chat.Attempt{ID: "1", Room: o.Room, Caller: info.Participants[1].ID, Callee: info.Owner, State: "ringing", Started: time.Now()}
+		attempt := chat.Attempt{ID: "1", Room: o.Room, Caller: info.Participants[1].ID, Callee: info.Owner,
+			State: "ringing", Started: time.Now()}
 		ok(t, s.PutAttempt(ctx, "", attempt))
 		if open := must(s.OpenAttempts(ctx, "b"))(t); len(open) != 0 {
 			t.Fatalf("%v of a living relay", open)
@@ -151,7 +155,8 @@ func TestHomeOfTheDead(t *testing.T) {
 		var claimers sync.WaitGroup
 		for i, name := range []string{"b", "c"} {
 			claimers.Go(func() {
-				for homes[i] = "dead"; homes[i] == "dead" && time.Since(died) < 3*chat.RelayTTL; time.Sleep(50 * time.Millisecond) {
+				for homes[i] = "dead"; homes[i] == "dead" &&
+					time.Since(died) < 3*chat.RelayTTL; time.Sleep(50 * time.Millisecond) {
 					home, err := s.ClaimHome(ctx, o.Room, name)
 					if err != nil {
 						t.Error(err)
@@ -179,7 +184,8 @@ func TestOnMail(t *testing.T) {
 		var heard []string
 		s.OnMail(func(roomID string) { heard = append(heard, roomID) })
 		o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
-		if _, err := s.OpenFromMail(ctx, chat.Mail{Sender: alice, Recipients: make([]chat.Person, maxRecipients+1)}); !errors.Is(err, chat.ErrFull) {
+		if _, err := s.OpenFromMail(ctx,
+			chat.Mail{Sender: alice, Recipients: make([]chat.Person, maxRecipients+1)}); !errors.Is(err, chat.ErrFull) {
 			t.Fatal(err)
 		}
 		if !slices.Equal(heard, []string{o.Room}) {

@@ -12,8 +12,11 @@ import (
 )
 
 // invite stores a new invite.
-func (s *Store) invite(ctx context.Context, tx querier, token, roomID string, recipient, callee int64, subject string, mailed time.Time) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO invites (token, room, recipient, callee, subject, mailed, expires) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+func (s *Store) invite(
+	ctx context.Context, tx querier, token, roomID string, recipient, callee int64, subject string, mailed time.Time,
+) error {
+	_, err := tx.ExecContext(ctx, "INSERT INTO invites (token, room, recipient, callee, subject, mailed, expires)"+
+		" VALUES ($1, $2, $3, $4, $5, $6, $7)",
 		hash(token), roomID, recipient, callee, subject, micros(mailed), micros(time.Now().Add(s.opts.InviteTTL)))
 	return err
 }
@@ -39,7 +42,8 @@ func (s *Store) NewInvite(ctx context.Context, roomID string, recipient, callee 
 // belongs returns ErrUnknown if a participant is not in a room.
 func belongs(ctx context.Context, tx querier, roomID string, participant int64) error {
 	var id int64
-	return known(tx.QueryRowContext(ctx, "SELECT id FROM participants WHERE id = $1 AND room = $2", participant, roomID).Scan(&id))
+	return known(tx.QueryRowContext(ctx, "SELECT id FROM participants WHERE id = $1 AND room = $2",
+		participant, roomID).Scan(&id))
 }
 
 // Invite returns what a link stands for and changes nothing. With ErrExpired
@@ -79,10 +83,13 @@ func look(ctx context.Context, q querier, token string) (i chat.Invite, err erro
 // change runs do in a transaction that holds an invite which is in force.
 // The lock is a statement of its own: PostgreSQL shows a statement that
 // waited for a row the other tables as they were before the wait.
-func (s *Store) change(ctx context.Context, token string, do func(tx querier, i chat.Invite) error) (i chat.Invite, err error) {
+func (s *Store) change(
+	ctx context.Context, token string, do func(tx querier, i chat.Invite) error,
+) (i chat.Invite, err error) {
 	err = s.tx(ctx, func(tx querier) error {
 		var roomID string
-		err := tx.QueryRowContext(ctx, "SELECT room FROM invites WHERE token = $1"+s.forUpdate, hash(token)).Scan(&roomID)
+		err := tx.QueryRowContext(ctx, "SELECT room FROM invites WHERE token = $1"+
+			s.forUpdate, hash(token)).Scan(&roomID)
 		if err != nil {
 			return known(err)
 		}

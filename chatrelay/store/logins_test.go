@@ -36,7 +36,8 @@ func TestSignOut(t *testing.T) {
 		if list := must(s.Subscriptions(ctx, other.Login))(t); len(list) != 1 {
 			t.Fatalf("browsers of another login: %v", list)
 		}
-		if of := must(s.Settings(ctx, alice.Login))(t)[alice.Login]; of.Availability != chat.DefaultSettings().Availability {
+		if of := must(s.Settings(ctx, alice.Login))(t)[alice.Login]; of.Availability !=
+			chat.DefaultSettings().Availability {
 			t.Fatalf("settings %+v are not the defaults", of)
 		}
 		again := begin(alice.Login)

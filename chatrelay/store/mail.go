@@ -110,7 +110,8 @@ func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[s
 		}
 	} else {
 		roomID = secret(16)
-		_, err := tx.ExecContext(ctx, "INSERT INTO rooms (id, epoch, next, subject, created, touched, owner) VALUES ($1, $2, 1, $3, $4, $5, 0)",
+		_, err := tx.ExecContext(ctx, "INSERT INTO rooms (id, epoch, next, subject, created, touched, owner)"+
+			" VALUES ($1, $2, 1, $3, $4, $5, 0)",
 			roomID, secret(8), m.Subject, micros(now), micros(now))
 		if err != nil {
 			return "", err
@@ -132,7 +133,8 @@ func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[s
 	message := chat.Message{ID: "mail:" + secret(16), From: from, Kind: chat.KindMail, Text: m.Subject}
 	if m.MessageID != "" {
 		message.ID = "mail:" + base64.RawURLEncoding.EncodeToString(hash(m.MessageID))
-		_, err := tx.ExecContext(ctx, "INSERT INTO mails (message_id, room) VALUES ($1, $2) ON CONFLICT DO NOTHING", m.MessageID, roomID)
+		_, err := tx.ExecContext(ctx, "INSERT INTO mails (message_id, room) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+			m.MessageID, roomID)
 		if err != nil {
 			return "", err
 		}
@@ -209,7 +211,9 @@ func find(ctx context.Context, tx querier, sender chat.Person, ids []string) (st
 // person a participant if need be. People are one if their logins are the
 // same or, where one of the two has no login, their addresses.
 func admit(ctx context.Context, tx querier, roomID string, people *[]chat.Participant, who chat.Person) (int64, error) {
-	i := slices.IndexFunc(*people, func(p chat.Participant) bool { return !p.Guest && p.Login != "" && p.Login == who.Login })
+	i := slices.IndexFunc(*people, func(p chat.Participant) bool {
+		return !p.Guest && p.Login != "" && p.Login == who.Login
+	})
 	if i < 0 {
 		i = slices.IndexFunc(*people, func(p chat.Participant) bool {
 			return !p.Guest && (p.Login == "" || who.Login == "") && p.Addr != "" && p.Addr == who.Addr
@@ -232,7 +236,8 @@ func admit(ctx context.Context, tx querier, roomID string, people *[]chat.Partic
 			p.Name = who.Name
 		}
 		p.Hidden = p.Hidden && who.Hidden
-		_, err := tx.ExecContext(ctx, "UPDATE participants SET login = $1, name = $2, hidden = $3 WHERE id = $4", p.Login, p.Name, p.Hidden, p.ID)
+		_, err := tx.ExecContext(ctx, "UPDATE participants SET login = $1, name = $2, hidden = $3 WHERE id = $4",
+			p.Login, p.Name, p.Hidden, p.ID)
 		if err != nil {
 			return 0, err
 		}
@@ -245,6 +250,7 @@ func add(ctx context.Context, tx querier, roomID string, count int, p *chat.Part
 	if count >= maxParticipants {
 		return fmt.Errorf("%w: %d participants", chat.ErrFull, count)
 	}
-	return tx.QueryRowContext(ctx, "INSERT INTO participants (room, login, addr, name, guest, hidden) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+	return tx.QueryRowContext(ctx, "INSERT INTO participants (room, login, addr, name, guest, hidden)"+
+		" VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
 		roomID, p.Login, p.Addr, p.Name, p.Guest, p.Hidden).Scan(&p.ID)
 }

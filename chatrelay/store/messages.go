@@ -38,8 +38,9 @@ func (s *Store) Append(ctx context.Context, home, roomID string, m chat.Message)
 // it must be quick, and must not wait for anything, the store least of all; it
 // is called before AppendThen returns when the message cannot be queued.
 // Messages of one caller are committed, and told, in the order of the calls.
-// When ctx ends before a message's turn the message is not stored: whoever is
-// told that one failed keeps later ones from overtaking it by ending their ctx.
+// A message whose ctx ends before the writer comes to it is not stored. A caller
+// that is told of a failed message ends the ctx of the later ones, so that none of
+// them is stored before it.
 func (s *Store) AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error)) {
 	ready, err := ready(m)
 	if err != nil {
@@ -108,7 +109,9 @@ const (
 )
 
 // put stores a ready message.
-func (s *Store) put(ctx context.Context, tx querier, home, roomID string, m chat.Message) (_ chat.Message, repeated bool, err error) {
+func (s *Store) put(
+	ctx context.Context, tx querier, home, roomID string, m chat.Message,
+) (_ chat.Message, repeated bool, err error) {
 	now := micros(time.Now())
 	m.At = moment(now)
 	err = tx.QueryRowContext(ctx, nextOffset+s.forUpdate, roomID, home, m.From, m.ID).Scan(&m.Offset)
@@ -150,7 +153,8 @@ func stored(ctx context.Context, tx querier, roomID string, m chat.Message) (_ c
 // than after, oldest first; a limit of 0 means 1000, the most one call gives.
 func (s *Store) Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error) {
 	list, err := collect(ctx, s.read, scanMessage,
-		"SELECT "+messageColumns+" FROM messages m WHERE m.room = $1 AND m.pos > $2 ORDER BY m.pos LIMIT $3", roomID, after, page(limit))
+		"SELECT "+messageColumns+" FROM messages m WHERE m.room = $1 AND m.pos > $2 ORDER BY m.pos LIMIT $3",
+		roomID, after, page(limit))
 	if err == nil {
 		err = s.fold(ctx, roomID, list)
 	}
@@ -167,7 +171,8 @@ func (s *Store) Seen(ctx context.Context, home, roomID string, participant, offs
 	err := s.share(ctx, roomID, func(ctx context.Context, tx querier) error {
 		var next, seen int64
 		var here bool
-		err := tx.QueryRowContext(ctx, "SELECT r.next, p.seen, $1 IN ('', r.home) FROM rooms r JOIN participants p ON p.room = r.id"+
+		err := tx.QueryRowContext(ctx, "SELECT r.next, p.seen, $1 IN ('', r.home) FROM rooms r"+
+			" JOIN participants p ON p.room = r.id"+
 			" WHERE r.id = $2 AND p.id = $3"+s.forUpdate, home, roomID, participant).Scan(&next, &seen, &here)
 		switch {
 		case err != nil:
@@ -203,7 +208,9 @@ func (s *Store) SeenBy(ctx context.Context, roomID string) (map[int64]int64, err
 }
 
 // collect reads all rows of a query.
-func collect[T any](ctx context.Context, q querier, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
+func collect[T any](
+	ctx context.Context, q querier, scan func(*sql.Rows) (T, error), query string, args ...any,
+) ([]T, error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err

@@ -35,7 +35,8 @@ func takeOldJournal(ctx context.Context, db *sql.DB, path string) error {
 		for len(half) > 16 {
 			size := int64(binary.BigEndian.Uint32(half))
 			if size == 0 || size > int64(len(half)-16) ||
-				binary.BigEndian.Uint32(half[4:]) != crc32.Checksum(half[8:16+size], crc32.MakeTable(crc32.Castagnoli)) {
+				binary.BigEndian.Uint32(half[4:]) != crc32.Checksum(half[8:16+size],
+					crc32.MakeTable(crc32.Castagnoli)) {
 				break
 			}
 			records[int64(binary.BigEndian.Uint64(half[8:]))] = half[16 : 16+size]
@@ -57,7 +58,8 @@ func takeOldJournal(ctx context.Context, db *sql.DB, path string) error {
 	for ; last < newest; last++ {
 		record := records[last+1]
 		if record == nil {
-			return fmt.Errorf("%s is the journal of a newer state of the database; move it away, or restore that state", path)
+			return fmt.Errorf("%s is the journal of a newer state of the database; move it away, or restore that state",
+				path)
 		}
 		if err := takeOldRecord(ctx, tx, record); err != nil {
 			return fmt.Errorf("reading record %d of %s: %w", last+1, path, err)
@@ -91,10 +93,12 @@ func takeOldRecord(ctx context.Context, tx querier, record []byte) error {
 			record = record[n:]
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO messages (room, id, kind, body, pos, sender, at)"+
-			" SELECT $1, $2, $3, $4, $5, $6, $7 WHERE EXISTS (SELECT 1 FROM rooms WHERE id = $1) ON CONFLICT DO NOTHING",
+			" SELECT $1, $2, $3, $4, $5, $6, $7 WHERE EXISTS (SELECT 1 FROM rooms WHERE id = $1)"+
+			" ON CONFLICT DO NOTHING",
 			texts[0], texts[1], texts[2], texts[3], numbers[0], numbers[1], numbers[2])
 		if err == nil {
-			_, err = tx.ExecContext(ctx, "UPDATE rooms SET next = MAX(next, $1), touched = MAX(touched, $2) WHERE id = $3",
+			_, err = tx.ExecContext(ctx, "UPDATE rooms SET next = MAX(next, $1),"+
+				" touched = MAX(touched, $2) WHERE id = $3",
 				numbers[0]+1, numbers[2], texts[0])
 		}
 		if err != nil {

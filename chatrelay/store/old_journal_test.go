@@ -59,12 +59,16 @@ func TestOldJournal(t *testing.T) {
 		halves func(room string) (first, second []byte)
 		want   []string // after a, b and the message that the test appends; nil: Open refuses
 	}{
-		"clean stop": {func(r string) ([]byte, []byte) { return oldRecord(7, r, 2, "a", "b"), nil }, []string{"a", "b"}},
+		"clean stop": {func(r string) ([]byte, []byte) {
+			return oldRecord(7, r, 2, "a", "b"), nil
+		}, []string{"a", "b"}},
 		"killed": {func(r string) ([]byte, []byte) {
-			return slices.Concat(oldRecord(7, r, 2, "a", "b"), oldRecord(8, r, 4, "c"), oldRecord(9, r, 5, "d", "e")), nil
+			return slices.Concat(oldRecord(7, r, 2, "a", "b"), oldRecord(8, r, 4, "c"),
+				oldRecord(9, r, 5, "d", "e")), nil
 		}, []string{"a", "b", "c", "d", "e"}},
 		"second half is older": {func(r string) ([]byte, []byte) {
-			return slices.Concat(oldRecord(8, r, 4, "c"), oldRecord(9, r, 5, "d")), slices.Concat(oldRecord(6, r, 1, "x"), oldRecord(7, r, 2, "a", "b"))
+			return slices.Concat(oldRecord(8, r, 4, "c"), oldRecord(9, r, 5, "d")),
+				slices.Concat(oldRecord(6, r, 1, "x"), oldRecord(7, r, 2, "a", "b"))
 		}, []string{"a", "b", "c", "d"}},
 		"torn record": {func(r string) ([]byte, []byte) {
 			torn := oldRecord(9, r, 5, "d")
@@ -77,7 +81,8 @@ func TestOldJournal(t *testing.T) {
 			t.Parallel()
 			path, room := killed(t, test.halves)
 			if test.want == nil {
-				if _, err := Open(ctx, Options{DSN: "sqlite:" + path}); err == nil || !strings.Contains(err.Error(), "newer state") {
+				if _, err := Open(ctx, Options{DSN: "sqlite:" + path}); err == nil ||
+					!strings.Contains(err.Error(), "newer state") {
 					t.Fatalf("opened beside a newer journal: %v", err)
 				}
 				must(os.Stat(path + "-redo"))(t)

@@ -24,14 +24,17 @@ const maxBlocks = 1000
 // one put the longest ago goes.
 func (s *Store) PutSubscription(ctx context.Context, login string, sub chat.Subscription, most int) error {
 	err := s.tx(ctx, func(tx querier) error {
-		_, err := tx.ExecContext(ctx, "INSERT INTO subscriptions (endpoint, login, p256dh, auth, put) VALUES ($1, $2, $3, $4, $5)"+
-			" ON CONFLICT (endpoint) DO UPDATE SET login = excluded.login, p256dh = excluded.p256dh, auth = excluded.auth, put = excluded.put",
+		_, err := tx.ExecContext(ctx, "INSERT INTO subscriptions (endpoint, login, p256dh, auth, put)"+
+			" VALUES ($1, $2, $3, $4, $5)"+
+			" ON CONFLICT (endpoint) DO UPDATE SET login = excluded.login, p256dh = excluded.p256dh,"+
+			" auth = excluded.auth, put = excluded.put",
 			sub.Endpoint, fold(login), sub.P256dh, sub.Auth, micros(time.Now()))
 		if err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, "DELETE FROM subscriptions WHERE login = $1 AND endpoint NOT IN"+
-			" (SELECT endpoint FROM subscriptions WHERE login = $1 ORDER BY put DESC, endpoint LIMIT $2)", fold(login), most)
+			" (SELECT endpoint FROM subscriptions WHERE login = $1 ORDER BY put DESC, endpoint LIMIT $2)",
+			fold(login), most)
 		return err
 	})
 	if err != nil {
@@ -45,7 +48,8 @@ func (s *Store) Subscriptions(ctx context.Context, login string) ([]chat.Subscri
 	list, err := collect(ctx, s.read, func(rows *sql.Rows) (sub chat.Subscription, err error) {
 		err = rows.Scan(&sub.Endpoint, &sub.P256dh, &sub.Auth)
 		return sub, err
-	}, "SELECT endpoint, p256dh, auth FROM subscriptions WHERE login = $1 ORDER BY put, endpoint LIMIT $2", fold(login), maxPage)
+	}, "SELECT endpoint, p256dh, auth FROM subscriptions WHERE login = $1 ORDER BY put, endpoint LIMIT $2",
+		fold(login), maxPage)
 	if err != nil {
 		return nil, fmt.Errorf("reading push subscriptions: %w", err)
 	}
@@ -55,7 +59,8 @@ func (s *Store) Subscriptions(ctx context.Context, login string) ([]chat.Subscri
 // DropSubscription forgets a browser, if it is the login's; an empty login
 // stands for whoever's it is. That there is none is no error.
 func (s *Store) DropSubscription(ctx context.Context, login, endpoint string) error {
-	_, err := s.write.ExecContext(ctx, "DELETE FROM subscriptions WHERE endpoint = $1 AND (login = $2 OR $2 = '')", endpoint, fold(login))
+	_, err := s.write.ExecContext(ctx, "DELETE FROM subscriptions WHERE endpoint = $1 AND (login = $2 OR $2 = '')",
+		endpoint, fold(login))
 	if err != nil {
 		return fmt.Errorf("forgetting a push subscription: %w", err)
 	}
@@ -72,7 +77,8 @@ func (s *Store) Block(ctx context.Context, login, roomID string, participant int
 			return err
 		}
 		var p chat.Participant
-		err = tx.QueryRowContext(ctx, "SELECT "+participantColumns+" FROM participants p WHERE p.id = $1 AND p.room = $2", participant, roomID).Scan(participantFields(&p)...)
+		err = tx.QueryRowContext(ctx, "SELECT "+participantColumns+" FROM participants p"+
+			" WHERE p.id = $1 AND p.room = $2", participant, roomID).Scan(participantFields(&p)...)
 		if err != nil {
 			return known(err)
 		}
@@ -84,13 +90,15 @@ func (s *Store) Block(ctx context.Context, login, roomID string, participant int
 			who = p.Addr
 		}
 		var n int
-		if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM blocks WHERE login = $1", fold(login)).Scan(&n); err != nil {
+		if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM blocks WHERE login = $1",
+			fold(login)).Scan(&n); err != nil {
 			return err
 		}
 		if n >= maxBlocks {
 			return fmt.Errorf("%w: %d people are blocked", chat.ErrFull, n)
 		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO blocks (login, who, name, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+		_, err = tx.ExecContext(ctx, "INSERT INTO blocks (login, who, name, at)"+
+			" VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
 			fold(login), who, p.Name, micros(time.Now()))
 		return err
 	})
@@ -120,7 +128,8 @@ func (s *Store) UnblockParticipant(ctx context.Context, login, roomID string, pa
 
 // Unblock ends a block by what it is called; that there is none is no error.
 func (s *Store) Unblock(ctx context.Context, login, who string) error {
-	if _, err := s.write.ExecContext(ctx, "DELETE FROM blocks WHERE login = $1 AND who = $2", fold(login), fold(who)); err != nil {
+	if _, err := s.write.ExecContext(ctx, "DELETE FROM blocks WHERE login = $1 AND who = $2",
+		fold(login), fold(who)); err != nil {
 		return fmt.Errorf("unblocking: %w", err)
 	}
 	return nil
@@ -167,7 +176,8 @@ func (s *Store) BlockedBy(ctx context.Context, p chat.Participant, logins ...str
 // Mute makes the rings of a room silent for a login, or sound again.
 // ErrUnknown: the login is not in that room.
 func (s *Store) Mute(ctx context.Context, login, roomID string, on bool) error {
-	done, err := s.write.ExecContext(ctx, "UPDATE participants SET muted = $1 WHERE login = $2 AND login <> '' AND room = $3 AND NOT guest",
+	done, err := s.write.ExecContext(ctx, "UPDATE participants SET muted = $1"+
+		" WHERE login = $2 AND login <> '' AND room = $3 AND NOT guest",
 		on, fold(login), roomID)
 	if err == nil {
 		var n int64
@@ -183,7 +193,8 @@ func (s *Store) Mute(ctx context.Context, login, roomID string, on bool) error {
 
 // Muted says whether a login has muted a room.
 func (s *Store) Muted(ctx context.Context, login, roomID string) (muted bool, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT muted FROM participants WHERE login = $1 AND login <> '' AND room = $2 AND NOT guest",
+	err = s.read.QueryRowContext(ctx, "SELECT muted FROM participants"+
+		" WHERE login = $1 AND login <> '' AND room = $2 AND NOT guest",
 		fold(login), roomID).Scan(&muted)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil

@@ -17,7 +17,8 @@ func TestSettings(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
 		both := must(s.Settings(ctx, "alice@here.test", "nobody"))(t)
-		if got := both["nobody"]; got.Availability != chat.Available || !got.Push || !got.Stamp || got.Chats != 0 || got.Transcript {
+		if got := both["nobody"]; got.Availability != chat.Available || !got.Push ||
+			!got.Stamp || got.Chats != 0 || got.Transcript {
 			t.Fatalf("defaults %+v", got)
 		}
 		// Changes at once lose none of each other.
@@ -41,7 +42,8 @@ func TestSettings(t *testing.T) {
 			return nil
 		}))(t)
 		got := must(s.Settings(ctx, "alice@here.test"))(t)["alice@here.test"]
-		if got.Availability != chat.DoNotDisturb || !got.Until.Equal(until) || got.Quiet.To != "7:00" || len(got.Canned) != 8 || got.Stamp {
+		if got.Availability != chat.DoNotDisturb || !got.Until.Equal(until) || got.Quiet.To != "7:00" ||
+			len(got.Canned) != 8 || got.Stamp {
 			t.Fatalf("settings %+v", got)
 		}
 		if stamps := must(s.Stamps(ctx, "alice@here.test"))(t); stamps {
@@ -57,7 +59,10 @@ func TestSettings(t *testing.T) {
 			"canned":       func(s *chat.Settings) { s.Canned = make([]chat.Canned, 51) },
 		} {
 			var wrong *chat.SettingError
-			if _, err := s.ChangeSettings(ctx, "alice@here.test", func(set *chat.Settings) error { spoil(set); return nil }); !errors.As(err, &wrong) || wrong.Field != field {
+			if _, err := s.ChangeSettings(ctx, "alice@here.test", func(set *chat.Settings) error {
+				spoil(set)
+				return nil
+			}); !errors.As(err, &wrong) || wrong.Field != field {
 				t.Errorf("%s: %v", field, err)
 			}
 		}
@@ -82,16 +87,22 @@ func TestQuietHours(t *testing.T) {
 		state string
 		next  string
 	}{
-		"before":                     {night, seoul, "2026-11-23 21:59", chat.Available, "2026-11-23 22:00"},
-		"begins":                     {night, seoul, "2026-11-23 22:00", chat.QuietHours, "2026-11-24 07:00"},
-		"after midnight":             {night, seoul, "2026-11-24 03:00", chat.QuietHours, "2026-11-24 07:00"},
-		"ends":                       {night, seoul, "2026-11-24 07:00", chat.Available, "2026-11-24 22:00"},
-		"within a day":               {&chat.Quiet{From: "12:00", To: "13:00"}, seoul, "2026-11-23 12:30", chat.QuietHours, "2026-11-23 13:00"},
-		"Friday night only, Friday":  {&chat.Quiet{From: "22:00", To: "07:00", Days: []int{5}}, seoul, "2026-11-28 06:00", chat.QuietHours, "2026-11-28 07:00"},
-		"Friday night only, Tuesday": {&chat.Quiet{From: "22:00", To: "07:00", Days: []int{5}}, seoul, "2026-11-24 23:00", chat.Available, "2026-11-27 22:00"},
-		"the whole Sunday":           {&chat.Quiet{From: "00:00", To: "00:00", Days: []int{0}}, seoul, "2026-11-29 12:00", chat.QuietHours, "2026-11-30 00:00"},
-		"the whole weekend":          {&chat.Quiet{From: "00:00", To: "00:00", Days: []int{0, 6}}, seoul, "2026-11-28 12:00", chat.QuietHours, "2026-11-30 00:00"},
-		"the night the clocks go on": {&chat.Quiet{From: "01:00", To: "04:00"}, berlin, "2026-03-29 01:30", chat.QuietHours, "2026-03-29 04:00"},
+		"before":         {night, seoul, "2026-11-23 21:59", chat.Available, "2026-11-23 22:00"},
+		"begins":         {night, seoul, "2026-11-23 22:00", chat.QuietHours, "2026-11-24 07:00"},
+		"after midnight": {night, seoul, "2026-11-24 03:00", chat.QuietHours, "2026-11-24 07:00"},
+		"ends":           {night, seoul, "2026-11-24 07:00", chat.Available, "2026-11-24 22:00"},
+		"within a day": {&chat.Quiet{From: "12:00", To: "13:00"}, seoul, "2026-11-23 12:30",
+			chat.QuietHours, "2026-11-23 13:00"},
+		"Friday night only, Friday": {&chat.Quiet{From: "22:00", To: "07:00", Days: []int{5}}, seoul,
+			"2026-11-28 06:00", chat.QuietHours, "2026-11-28 07:00"},
+		"Friday night only, Tuesday": {&chat.Quiet{From: "22:00", To: "07:00", Days: []int{5}}, seoul,
+			"2026-11-24 23:00", chat.Available, "2026-11-27 22:00"},
+		"the whole Sunday": {&chat.Quiet{From: "00:00", To: "00:00", Days: []int{0}}, seoul,
+			"2026-11-29 12:00", chat.QuietHours, "2026-11-30 00:00"},
+		"the whole weekend": {&chat.Quiet{From: "00:00", To: "00:00", Days: []int{0, 6}}, seoul,
+			"2026-11-28 12:00", chat.QuietHours, "2026-11-30 00:00"},
+		"the night the clocks go on": {&chat.Quiet{From: "01:00", To: "04:00"}, berlin, "2026-03-29 01:30",
+			chat.QuietHours, "2026-03-29 04:00"},
 	} {
 		set := chat.DefaultSettings()
 		set.Quiet, set.Zone = c.quiet, c.zone.String()
@@ -119,7 +130,8 @@ func TestSubscriptions(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
 		for i := range 5 {
-			ok(t, s.PutSubscription(ctx, "alice", chat.Subscription{Endpoint: fmt.Sprint("e", i), P256dh: "k", Auth: "a"}, 3))
+			ok(t, s.PutSubscription(ctx, "alice",
+				chat.Subscription{Endpoint: fmt.Sprint("e", i), P256dh: "k", Auth: "a"}, 3))
 			time.Sleep(time.Millisecond) // the order is that of microseconds
 		}
 		list := func(login string) string {
@@ -132,8 +144,10 @@ func TestSubscriptions(t *testing.T) {
 		if got := list("Alice"); got != "e2 e3 e4" {
 			t.Fatalf("subscriptions %q", got)
 		}
-		ok(t, s.PutSubscription(ctx, "bob", chat.Subscription{Endpoint: "e3", P256dh: "k2", Auth: "a"}, 3)) // signs in at the same browser
-		ok(t, s.DropSubscription(ctx, "alice", "e3"))                                                       // not hers any more
+		// signs in at the same browser
+		ok(t, s.PutSubscription(ctx, "bob", chat.Subscription{Endpoint: "e3", P256dh: "k2", Auth: "a"}, 3))
+		// not hers any more
+		ok(t, s.DropSubscription(ctx, "alice", "e3"))
 		ok(t, s.DropSubscription(ctx, "", "e2"))
 		ok(t, s.DropSubscription(ctx, "", "e2"))
 		if a, b := list("alice"), list("bob"); a != "e4" || b != "e3" {
@@ -164,7 +178,8 @@ func TestBlocksAndMutes(t *testing.T) {
 		elsewhere := must(s.OpenFromMail(ctx, hello("2@x")))(t)
 		again := must(s.Info(ctx, elsewhere.Room))(t).Participants[1]
 		for _, p := range []chat.Participant{them, guest, again} {
-			if got := must(s.BlockedBy(ctx, p, alice.Login, "carol@here.test"))(t); len(got) != 1 || got[0] != alice.Login {
+			if got := must(s.BlockedBy(ctx, p, alice.Login, "carol@here.test"))(t); len(got) != 1 ||
+				got[0] != alice.Login {
 				t.Errorf("%+v is blocked by %v", p, got)
 			}
 		}
@@ -189,30 +204,35 @@ func TestBlocksAndMutes(t *testing.T) {
 func TestGroups(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
-		ok(t, s.SetGroups(ctx, map[string][]string{"sales@here.test": {"alice@here.test", "carol@here.test"}, "press@else.test": {"alice@here.test"}}))
+		ok(t, s.SetGroups(ctx, map[string][]string{"sales@here.test": {"alice@here.test", "carol@here.test"},
+			"press@else.test": {"alice@here.test"}}))
 		// Alice writes as sales: the group is the owner.
 		m := hello("1@x")
 		m.Sender.Addr = "sales@here.test"
 		o := must(s.OpenFromMail(ctx, m))(t)
 		info := must(s.Info(ctx, o.Room))(t)
-		if p := info.Participants[0]; info.Owner != p.ID || p.Login != "sales@here.test" || len(info.Participants) != 2 {
+		if p := info.Participants[0]; info.Owner != p.ID || p.Login != "sales@here.test" ||
+			len(info.Participants) != 2 {
 			t.Fatalf("room %+v", info)
 		}
 		// Who is no member stays themself, whatever address they write from.
 		m = hello("2@x")
 		m.Sender = chat.Person{Login: "mallory@here.test", Addr: "sales@here.test"}
-		if p := must(s.Info(ctx, must(s.OpenFromMail(ctx, m))(t).Room))(t).Participants[0]; p.Login != "mallory@here.test" {
+		if p := must(s.Info(ctx, must(s.OpenFromMail(ctx, m))(t).Room))(t).Participants[0]; p.Login !=
+			"mallory@here.test" {
 			t.Fatalf("owner %+v", p)
 		}
 		// A mail to a group of another domain has it as participant.
 		m = hello("3@x")
 		m.Recipients = []chat.Person{{Addr: "press@else.test"}}
-		if p := must(s.Info(ctx, must(s.OpenFromMail(ctx, m))(t).Room))(t).Participants[1]; p.Login != "press@else.test" {
+		if p := must(s.Info(ctx, must(s.OpenFromMail(ctx, m))(t).Room))(t).Participants[1]; p.Login !=
+			"press@else.test" {
 			t.Fatalf("recipient %+v", p)
 		}
 		// What waits for the group waits for each, until one of them has come.
 		sales, caller := info.Participants[0].ID, info.Participants[1].ID
-		ok(t, s.PutAttempt(ctx, "", chat.Attempt{ID: "a", Room: o.Room, Caller: caller, Callee: sales, State: "alarmed", Started: time.Now(), Ended: time.Now(), Tell: true, Why: "dnd"}))
+		ok(t, s.PutAttempt(ctx, "", chat.Attempt{ID: "a", Room: o.Room, Caller: caller, Callee: sales, State: "alarmed",
+			Started: time.Now(), Ended: time.Now(), Tell: true, Why: "dnd"}))
 		for _, login := range []string{"alice@here.test", "carol@here.test"} {
 			if len(must(s.WaitingFor(ctx, login))(t)) != 1 || len(must(s.Tells(ctx, login))(t)) != 1 {
 				t.Errorf("nothing waits for %s", login)
@@ -243,7 +263,8 @@ func TestAttemptsRemember(t *testing.T) {
 		o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
 		people := must(s.Info(ctx, o.Room))(t).Participants
 		began := time.Now().Add(-time.Hour).Truncate(time.Microsecond).UTC()
-		a := chat.Attempt{ID: "a", Room: o.Room, Caller: people[1].ID, Callee: people[0].ID, State: "unanswered", Started: began,
+		a := chat.Attempt{ID: "a", Room: o.Room, Caller: people[1].ID, Callee: people[0].ID,
+			State: "unanswered", Started: began,
 			Why: "off", Words: strings.Repeat("w", 600), Taker: 7, Mailed: began.Add(time.Second)}
 		ok(t, s.PutAttempt(ctx, "", a))
 		ok(t, s.NotePushed(ctx, "a", began.Add(2*time.Second)))
@@ -253,16 +274,21 @@ func TestAttemptsRemember(t *testing.T) {
 		if got != a {
 			t.Fatalf("got %+v, want %+v", got, a)
 		}
-		silent := chat.Attempt{ID: "s", Room: o.Room, Caller: people[1].ID, Callee: people[0].ID, State: "alarmed", Started: began, Ended: began, Silent: true}
+		silent := chat.Attempt{ID: "s", Room: o.Room, Caller: people[1].ID, Callee: people[0].ID, State: "alarmed",
+			Started: began, Ended: began, Silent: true}
 		ok(t, s.PutAttempt(ctx, "", silent))
 		if waiting := must(s.WaitingFor(ctx, alice.Login))(t); len(waiting) != 0 {
 			t.Errorf("waits: %+v", waiting)
 		}
-		for i, took := range []time.Duration{10 * time.Second, 20 * time.Minute, 40 * time.Minute} { // the first was no return
-			ok(t, s.PutAttempt(ctx, "", chat.Attempt{ID: fmt.Sprint(i), Room: o.Room, Caller: people[1].ID, Callee: people[0].ID, State: "answered",
-				Started: began.Add(time.Duration(i) * time.Second), Ended: began.Add(time.Duration(i)*time.Second + took)}))
+		// the first was no return
+		for i, took := range []time.Duration{10 * time.Second, 20 * time.Minute, 40 * time.Minute} {
+			ok(t, s.PutAttempt(ctx, "", chat.Attempt{ID: fmt.Sprint(i), Room: o.Room, Caller: people[1].ID,
+				Callee: people[0].ID, State: "answered",
+				Started: began.Add(time.Duration(i) * time.Second),
+				Ended:   began.Add(time.Duration(i)*time.Second + took)}))
 		}
-		if past := must(s.Returns(ctx, alice.Login))(t); len(past) != 2 || past[0] != 40*time.Minute || past[1] != 20*time.Minute {
+		if past := must(s.Returns(ctx, alice.Login))(t); len(past) != 2 ||
+			past[0] != 40*time.Minute || past[1] != 20*time.Minute {
 			t.Errorf("returns %v", past)
 		}
 	})

@@ -40,7 +40,8 @@ func (s *Store) Erase(ctx context.Context, who string) (e chat.Erased, err error
 	if err == nil {
 		err = s.tx(ctx, func(tx querier) error {
 			for _, query := range []string{
-				"UPDATE logins SET settings = '{}' WHERE login = $1", "DELETE FROM logins WHERE login = $1 AND signed_out = 0",
+				"UPDATE logins SET settings = '{}' WHERE login = $1",
+				"DELETE FROM logins WHERE login = $1 AND signed_out = 0",
 				"DELETE FROM subscriptions WHERE login = $1",
 				"DELETE FROM blocks WHERE login = $1 OR who = $1", "DELETE FROM members WHERE login = $1"} {
 				if _, err := tx.ExecContext(ctx, query, fold(who)); err != nil {
@@ -73,11 +74,14 @@ func (s *Store) eraseFrom(ctx context.Context, tx querier, m chat.Membership, e 
 		query string
 		args  []any
 	}{
-		{&done.Files, "DELETE FROM files WHERE room = $1 AND pos IN (SELECT m.pos FROM messages m WHERE m.room = $1 AND m.sender = $2)", []any{m.Room, m.ID}},
-		{&done.Messages, "UPDATE messages SET body = '', edited = 0, deleted = TRUE WHERE room = $1 AND sender = $2 AND kind IN ('text', 'file') AND NOT deleted", []any{m.Room, m.ID}},
+		{&done.Files, "DELETE FROM files WHERE room = $1 AND pos IN (SELECT m.pos FROM messages m" +
+			" WHERE m.room = $1 AND m.sender = $2)", []any{m.Room, m.ID}},
+		{&done.Messages, "UPDATE messages SET body = '', edited = 0, deleted = TRUE WHERE room = $1 AND sender = $2" +
+			" AND kind IN ('text', 'file') AND NOT deleted", []any{m.Room, m.ID}},
 		{nil, "UPDATE messages SET body = '' WHERE room = $1 AND sender = $2 AND kind = 'mail'", []any{m.Room, m.ID}},
 		// With a declined call come the words of who declined it.
-		{nil, "UPDATE messages SET body = 'declined' WHERE room = $1 AND sender = $2 AND kind = 'note' AND body LIKE $3", []any{m.Room, m.ID, "declined\n%"}},
+		{nil, "UPDATE messages SET body = 'declined' WHERE room = $1 AND sender = $2 AND kind = 'note'" +
+			" AND body LIKE $3", []any{m.Room, m.ID, "declined\n%"}},
 		{nil, "UPDATE attempts SET words = '' WHERE room = $1 AND callee = $2", []any{m.Room, m.ID}},
 		{nil, "UPDATE attempts SET tell = FALSE WHERE room = $1 AND caller = $2", []any{m.Room, m.ID}},
 		{nil, "DELETE FROM invites WHERE room = $1 AND recipient = $2", []any{m.Room, m.ID}},
@@ -85,7 +89,8 @@ func (s *Store) eraseFrom(ctx context.Context, tx querier, m chat.Membership, e 
 		{nil, "DELETE FROM claims WHERE participant = $1", []any{m.ID}},
 		{nil, "DELETE FROM transcripts WHERE participant = $1", []any{m.ID}},
 		{nil, "DELETE FROM blocks WHERE who = $1", []any{fmt.Sprintf("#%d", m.ID)}},
-		{nil, "UPDATE rooms SET subject = CASE WHEN owner = $1 THEN '' ELSE subject END, epoch = $2 WHERE id = $3", []any{m.ID, secret(8), m.Room}},
+		{nil, "UPDATE rooms SET subject = CASE WHEN owner = $1 THEN '' ELSE subject END, epoch = $2 WHERE id = $3",
+			[]any{m.ID, secret(8), m.Room}},
 		{nil, "UPDATE participants SET login = '', addr = $1, name = $1 WHERE id = $2", []any{chat.ErasedName, m.ID}},
 	} {
 		if err := do(step.count, step.query, step.args...); err != nil {

@@ -32,7 +32,8 @@ func (s *Store) Reveal(ctx context.Context, home, roomID string, participant int
 		if err := s.fence(ctx, tx, home, roomID); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE participants SET hidden = FALSE WHERE id = $1 AND room = $2", participant, roomID)
+		_, err := tx.ExecContext(ctx, "UPDATE participants SET hidden = FALSE WHERE id = $1 AND room = $2",
+			participant, roomID)
 		return err
 	})
 	if err != nil {
@@ -45,7 +46,8 @@ func (s *Store) Reveal(ctx context.Context, home, roomID string, participant int
 func (s *Store) Info(ctx context.Context, roomID string) (chat.Info, error) {
 	var i chat.Info
 	var created int64
-	err := s.read.QueryRowContext(ctx, "SELECT id, epoch, next, subject, created, owner FROM rooms WHERE id = $1", roomID).
+	err := s.read.QueryRowContext(ctx, "SELECT id, epoch, next, subject, created, owner"+
+		" FROM rooms WHERE id = $1", roomID).
 		Scan(&i.ID, &i.Epoch, &i.Next, &i.Subject, &created, &i.Owner)
 	if err == nil {
 		i.Created = moment(created)
@@ -69,7 +71,8 @@ func (s *Store) Member(ctx context.Context, login, roomID string) (chat.Particip
 
 func member(ctx context.Context, q querier, login, roomID string) (p chat.Participant, err error) {
 	err = q.QueryRowContext(ctx, "SELECT "+participantColumns+" FROM participants p"+
-		" WHERE p.login = $1 AND p.login <> '' AND p.room = $2 AND NOT p.guest", fold(login), roomID).Scan(participantFields(&p)...)
+		" WHERE p.login = $1 AND p.login <> '' AND p.room = $2 AND NOT p.guest",
+		fold(login), roomID).Scan(participantFields(&p)...)
 	return p, known(err)
 }
 
@@ -83,11 +86,13 @@ func (s *Store) ByLogin(ctx context.Context, login string, limit int, before tim
 	}
 	list, err := collect(ctx, s.read, summary,
 		"SELECT r.id, r.epoch, r.next, r.subject, r.created, r.owner, p.id, p.muted,"+
-			" (SELECT COUNT(*) FROM messages u WHERE u.room = r.id AND u.pos > p.seen AND u.sender <> p.id AND "+isLine("u")+" AND NOT u.deleted),"+
+			" (SELECT COUNT(*) FROM messages u WHERE u.room = r.id AND u.pos > p.seen AND u.sender <> p.id AND "+
+			isLine("u")+" AND NOT u.deleted),"+
 			" m.pos, m.id, m.sender, m.kind, m.body, m.at, m.edited, m.deleted, m.via"+
 			" FROM participants p JOIN rooms r ON r.id = p.room LEFT JOIN messages m ON m.room = r.id AND m.pos ="+
 			" (SELECT l.pos FROM messages l WHERE l.room = r.id AND "+isLine("l")+" ORDER BY l.pos DESC LIMIT 1)"+
-			" WHERE p.login = $1 AND p.login <> '' AND NOT p.guest AND r.touched < $2 ORDER BY r.touched DESC, r.id LIMIT $3",
+			" WHERE p.login = $1 AND p.login <> '' AND NOT p.guest AND r.touched < $2"+
+			" ORDER BY r.touched DESC, r.id LIMIT $3",
 		fold(login), micros(until), page(limit))
 	for i := range list {
 		if err == nil {
@@ -113,7 +118,8 @@ func summary(rows *sql.Rows) (c chat.Summary, err error) {
 		&offset, &id, &from, &kind, &text, &at, &edited, &deleted, &via)
 	c.Created = moment(created)
 	if offset.Valid {
-		c.Last = &chat.Message{Offset: offset.Int64, ID: id.String, From: from.Int64, Kind: kind.String, Text: text.String, At: moment(at.Int64),
+		c.Last = &chat.Message{Offset: offset.Int64, ID: id.String, From: from.Int64, Kind: kind.String,
+			Text: text.String, At: moment(at.Int64),
 			Edited: moment(edited.Int64), Deleted: deleted.Bool, Via: via.String}
 	}
 	return c, err

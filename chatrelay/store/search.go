@@ -32,7 +32,9 @@ const (
 // there may be more: it is after for the next call. The words may stand within
 // others, as Korean needs. ErrQuery: nothing to search for, or after is not
 // from here.
-func (s *Store) Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error) {
+func (s *Store) Search(
+	ctx context.Context, login, q, after string, limit int,
+) (hits []chat.Hit, more string, err error) {
 	words := strings.Fields(tidy.Line(q, maxQuery, 4*maxQuery))
 	c, ok := readCursor(after)
 	if len(words) == 0 || utf8.RuneCountInString(q) > maxQuery || !ok {
@@ -108,11 +110,14 @@ func (s *Store) searchable(ctx context.Context, login string, c cursor) ([]searc
 		err = rows.Scan(&r.id, &r.subject, &r.touched)
 		return r, err
 	}, "SELECT r.id, r.subject, r.touched FROM participants p JOIN rooms r ON r.id = p.room"+
-		" WHERE p.login = $1 AND p.login <> '' AND NOT p.guest AND (r.touched < $2 OR r.touched = $2 AND (r.id > $3 OR r.id = $3 AND CAST($4 AS BIGINT) > 0))"+
+		" WHERE p.login = $1 AND p.login <> '' AND NOT p.guest AND (r.touched < $2 OR r.touched = $2 AND (r.id > $3"+
+		" OR r.id = $3 AND CAST($4 AS BIGINT) > 0))"+
 		" ORDER BY r.touched DESC, r.id LIMIT $5", fold(login), c.touched, c.room, c.pos, searchRooms)
 }
 
-func (s *Store) searchIn(ctx context.Context, rooms []searchRoom, words []string, c cursor, limit int) ([]chat.Hit, error) {
+func (s *Store) searchIn(
+	ctx context.Context, rooms []searchRoom, words []string, c cursor, limit int,
+) ([]chat.Hit, error) {
 	args := []any{c.room, c.pos}
 	put := func(v any) string {
 		args = append(args, v)
@@ -122,15 +127,19 @@ func (s *Store) searchIn(ctx context.Context, rooms []searchRoom, words []string
 	if s.Shared() {
 		like = "ILIKE"
 	}
-	query := "SELECT m.room, m.pos, m.sender, CASE WHEN p.name <> '' THEN p.name ELSE COALESCE(p.addr, '') END, m.at, m.kind, m.body" +
-		" FROM messages m JOIN rooms r ON r.id = m.room LEFT JOIN participants p ON p.id = m.sender AND p.room = m.room" +
+	query := "SELECT m.room, m.pos, m.sender, CASE WHEN p.name <> '' THEN p.name ELSE COALESCE(p.addr, '') END," +
+		" m.at, m.kind, m.body" +
+		" FROM messages m JOIN rooms r ON r.id = m.room" +
+		" LEFT JOIN participants p ON p.id = m.sender AND p.room = m.room" +
 		" LEFT JOIN files f ON f.room = m.room AND f.pos = m.pos" +
-		" WHERE (m.room <> $1 OR CAST($2 AS BIGINT) = 0 OR m.pos < $2) AND m.kind IN ('text', 'mail', 'file') AND NOT m.deleted"
+		" WHERE (m.room <> $1 OR CAST($2 AS BIGINT) = 0 OR m.pos < $2)" +
+		" AND m.kind IN ('text', 'mail', 'file') AND NOT m.deleted"
 	for _, word := range words {
 		var any []string
 		for _, v := range variants(word) {
 			place := put("%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(v) + "%")
-			any = append(any, fmt.Sprintf(`m.body %s %s ESCAPE '\' OR f.name %s %s ESCAPE '\'`, like, place, like, place))
+			any = append(any, fmt.Sprintf(`m.body %s %s ESCAPE '\' OR f.name %s %s ESCAPE '\'`,
+				like, place, like, place))
 		}
 		query += " AND (" + strings.Join(any, " OR ") + ")"
 	}
@@ -138,7 +147,8 @@ func (s *Store) searchIn(ctx context.Context, rooms []searchRoom, words []string
 	for i, r := range rooms {
 		places[i] = put(r.id)
 	}
-	query += " AND m.room IN (" + strings.Join(places, ", ") + ") ORDER BY r.touched DESC, r.id, m.pos DESC LIMIT " + put(limit)
+	query += " AND m.room IN (" + strings.Join(places, ", ") +
+		") ORDER BY r.touched DESC, r.id, m.pos DESC LIMIT " + put(limit)
 	hits, err := collect(ctx, s.read, func(rows *sql.Rows) (h chat.Hit, err error) {
 		var at int64
 		var text string

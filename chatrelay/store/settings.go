@@ -61,7 +61,9 @@ func decode(text string) (chat.Settings, error) {
 
 // ChangeSettings lets change make a login's settings new, keeps them, and
 // returns them. An error of change, or a *SettingError, leaves the old ones.
-func (s *Store) ChangeSettings(ctx context.Context, login string, change func(*chat.Settings) error) (chat.Settings, error) {
+func (s *Store) ChangeSettings(
+	ctx context.Context, login string, change func(*chat.Settings) error,
+) (chat.Settings, error) {
 	var kept chat.Settings
 	err := s.tx(ctx, func(tx querier) error {
 		// The row must be there to be locked.
@@ -69,11 +71,13 @@ func (s *Store) ChangeSettings(ctx context.Context, login string, change func(*c
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "INSERT INTO logins (login, settings) VALUES ($1, $2) ON CONFLICT DO NOTHING", fold(login), string(b)); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO logins (login, settings) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+			fold(login), string(b)); err != nil {
 			return err
 		}
 		var text string
-		if err := tx.QueryRowContext(ctx, "SELECT settings FROM logins WHERE login = $1"+s.forUpdate, fold(login)).Scan(&text); err != nil {
+		if err := tx.QueryRowContext(ctx, "SELECT settings FROM logins WHERE login = $1"+s.forUpdate,
+			fold(login)).Scan(&text); err != nil {
 			return err
 		}
 		if kept, err = decode(text); err != nil {

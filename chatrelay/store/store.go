@@ -127,7 +127,8 @@ func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
 	s.clock = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
 	file := "file:" + (&url.URL{Path: path}).EscapedPath()
 	common := fmt.Sprintf("_foreign_keys=1&_busy_timeout=%d", busyTimeout.Milliseconds())
-	if s.write, err = sql.Open("sqlite3", file+"?_journal_mode=WAL&_synchronous=FULL&_txlock=immediate&_cache_size="+cacheSize+"&"+common); err != nil {
+	if s.write, err = sql.Open("sqlite3", file+"?_journal_mode=WAL&_synchronous=FULL&_txlock=immediate&_cache_size="+
+		cacheSize+"&"+common); err != nil {
 		return err
 	}
 	s.write.SetMaxOpenConns(1)
@@ -187,7 +188,8 @@ func migrate(ctx context.Context, p *goose.Provider, err error) error {
 		return fmt.Errorf("reading the schema's version: %w", err)
 	}
 	if found > newest {
-		return fmt.Errorf("it was written by a newer program: its schema has version %d, and this program knows versions up to %d;"+
+		return fmt.Errorf("it was written by a newer program: its schema has version %d,"+
+			" and this program knows versions up to %d;"+
 			" start the newer program, or restore a backup of this one's", found, newest)
 	}
 	if _, err := p.Up(ctx); err != nil {
@@ -315,7 +317,8 @@ func (s *Store) Setting(ctx context.Context, key string, make func() ([]byte, er
 	if fresh == nil {
 		fresh = []byte{}
 	}
-	if _, err := s.write.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING", key, fresh); err != nil {
+	if _, err := s.write.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+		key, fresh); err != nil {
 		return nil, fmt.Errorf("storing the setting %q: %w", key, err)
 	}
 	return setting(ctx, s.write, key)

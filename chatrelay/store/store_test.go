@@ -42,7 +42,8 @@ func localLogin(addr string) string {
 
 func open(t testing.TB, dsn string) *Store {
 	t.Helper()
-	s, err := Open(context.Background(), Options{DSN: dsn, LoginOf: localLogin, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	s, err := Open(context.Background(), Options{DSN: dsn, LoginOf: localLogin,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +107,8 @@ var (
 
 // hello is Alice's mail to Bob.
 func hello(id string, references ...string) chat.Mail {
-	return chat.Mail{MessageID: id, References: references, Sender: alice, Recipients: []chat.Person{bob}, Subject: "Hello", Date: time.Unix(1e9, 0)}
+	return chat.Mail{MessageID: id, References: references, Sender: alice, Recipients: []chat.Person{bob},
+		Subject: "Hello", Date: time.Unix(1e9, 0)}
 }
 
 func TestMailOpensRoom(t *testing.T) {
@@ -160,7 +162,8 @@ func TestThreads(t *testing.T) {
 		if o.Room != first {
 			t.Fatal("Carol's reply left the thread")
 		}
-		if i := must(s.Invite(ctx, o.Invites[alice.Addr]))(t); i.Callee.Addr != carol.Addr || i.Callee.Name != "Carol" || i.Recipient.Login != alice.Login {
+		if i := must(s.Invite(ctx, o.Invites[alice.Addr]))(t); i.Callee.Addr != carol.Addr ||
+			i.Callee.Name != "Carol" || i.Recipient.Login != alice.Login {
 			t.Fatalf("invite %+v", i)
 		}
 		if n := len(must(s.Info(ctx, first))(t).Participants); n != 3 {
@@ -176,7 +179,8 @@ func TestThreads(t *testing.T) {
 		forged := []chat.Mail{
 			{MessageID: "4@x", References: []string{"1@x", "2@x"}, Sender: mallory, Recipients: []chat.Person{carol}},
 			{MessageID: "1@x", Sender: mallory, Recipients: []chat.Person{carol}},
-			{MessageID: "5@x", References: []string{"1@x"}, Sender: chat.Person{Login: mallory.Login, Addr: alice.Addr}, Recipients: []chat.Person{carol}},
+			{MessageID: "5@x", References: []string{"1@x"}, Sender: chat.Person{Login: mallory.Login, Addr: alice.Addr},
+				Recipients: []chat.Person{carol}},
 		}
 		for n, m := range forged {
 			if must(s.OpenFromMail(ctx, m))(t).Room == first {
@@ -205,11 +209,13 @@ func TestConcurrentAppends(t *testing.T) {
 			wg.Go(func() {
 				s := stores[w%2]
 				for n := range each {
-					m := chat.Message{ID: fmt.Sprintf("%d.%d", w/2, n), From: from, Kind: chat.KindText, Text: "x"} // every id twice
+					// every id twice
+					m := chat.Message{ID: fmt.Sprintf("%d.%d", w/2, n), From: from, Kind: chat.KindText, Text: "x"}
 					if got, err := s.Append(ctx, "", o.Room, m); err != nil || got.ID != m.ID || got.At.IsZero() {
 						t.Errorf("append: %+v, %v", got, err)
 					}
-					if _, err := s.Append(ctx, "", other.Room, chat.Message{Kind: chat.KindNote, Text: "n"}); err != nil {
+					if _, err := s.Append(ctx, "", other.Room,
+						chat.Message{Kind: chat.KindNote, Text: "n"}); err != nil {
 						t.Error(err)
 					}
 					// Refused, and harmless to those in the same batch.
@@ -239,7 +245,8 @@ func TestAppendAgain(t *testing.T) {
 		s := open(t, dsn)
 		o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
 		me := must(s.Member(ctx, alice.Login, o.Room))(t).ID
-		first := must(s.Append(ctx, "", o.Room, chat.Message{ID: "a", From: me, Kind: chat.KindText, Text: "bad \xff\x00 bytes"}))(t)
+		first := must(s.Append(ctx, "", o.Room,
+			chat.Message{ID: "a", From: me, Kind: chat.KindText, Text: "bad \xff\x00 bytes"}))(t)
 		again := must(s.Append(ctx, "", o.Room, chat.Message{ID: "a", From: me, Kind: chat.KindText, Text: "other"}))(t)
 		if first != again || first.Offset != 2 || first.Text != "bad \uFFFD\uFFFD bytes" {
 			t.Fatalf("%+v, then %+v", first, again)
@@ -247,7 +254,8 @@ func TestAppendAgain(t *testing.T) {
 		if got := must(s.Messages(ctx, o.Room, 1, 1))(t); len(got) != 1 || got[0] != first {
 			t.Fatalf("read %+v", got)
 		}
-		_, err := s.Append(ctx, "", o.Room, chat.Message{Kind: chat.KindText, Text: strings.Repeat("x", chat.MaxText+1)})
+		_, err := s.Append(ctx, "", o.Room,
+			chat.Message{Kind: chat.KindText, Text: strings.Repeat("x", chat.MaxText+1)})
 		is(t, err, chat.ErrFull)
 		_, err = s.Append(ctx, "", "nowhere", chat.Message{Kind: chat.KindNote})
 		is(t, err, chat.ErrUnknown)
@@ -276,7 +284,8 @@ func TestSummaries(t *testing.T) {
 		if len(list) != 2 || list[0].ID != rooms[0] || list[1].ID != rooms[2] {
 			t.Fatalf("list %+v", list)
 		}
-		if c := list[0]; c.Unread != 2 || c.Me != me || c.Last == nil || c.Last.Text != "two" || len(c.Participants) != 2 {
+		if c := list[0]; c.Unread != 2 || c.Me != me || c.Last == nil ||
+			c.Last.Text != "two" || len(c.Participants) != 2 {
 			t.Fatalf("summary %+v", c)
 		}
 		if rest := must(s.ByLogin(ctx, alice.Login, 2, list[1].Last.At))(t); len(rest) != 1 || rest[0].ID != rooms[1] {
@@ -368,7 +377,8 @@ func TestSetting(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
-	for _, dsn := range []string{"", "sqlite:", "mysql://x", "sqlite:" + filepath.Join(t.TempDir(), "no", "folder.db")} {
+	for _, dsn := range []string{"", "sqlite:", "mysql://x",
+		"sqlite:" + filepath.Join(t.TempDir(), "no", "folder.db")} {
 		if _, err := Open(ctx, Options{DSN: dsn}); err == nil {
 			t.Errorf("%q was opened", dsn)
 		}
@@ -382,7 +392,8 @@ func TestOpenRefusesNewer(t *testing.T) {
 		must(s.write.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, TRUE)"))(t)
 		ok(t, s.Close())
 		_, err := Open(ctx, Options{DSN: dsn})
-		if err == nil || !strings.Contains(err.Error(), "newer program") || !strings.Contains(err.Error(), "version 99") ||
+		if err == nil || !strings.Contains(err.Error(), "newer program") ||
+			!strings.Contains(err.Error(), "version 99") ||
 			!strings.Contains(err.Error(), "versions up to ") {
 			t.Fatalf("a newer state was opened: %v", err)
 		}
@@ -403,7 +414,8 @@ func TestSQLiteIsDurable(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "rooms.db")
 	s := open(t, "sqlite:"+path)
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000", "wal_autocheckpoint": "0"} {
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1",
+		"busy_timeout": "5000", "wal_autocheckpoint": "0"} {
 		var got string
 		if err := s.write.QueryRow("PRAGMA " + pragma).Scan(&got); err != nil || got != want {
 			t.Errorf("%s is %q, want %q: %v", pragma, got, want, err)

@@ -39,8 +39,10 @@ func TestChanges(t *testing.T) {
 		if len(list) != 2 || list[0].Text != "hello" || list[0].Edited.IsZero() || list[1].Kind != chat.KindEdit {
 			t.Fatalf("history %+v", list)
 		}
-		second := must(s.Change(ctx, "", o.Room, chat.Message{ID: "e2", From: me, Kind: chat.KindEdit, Ref: said.Offset, Text: "hello!"}))(t)
-		if list = must(s.Messages(ctx, o.Room, first.Offset-1, 0))(t); list[0].Text != "hello!" || list[1].Offset != second.Offset {
+		second := must(s.Change(ctx, "", o.Room, chat.Message{ID: "e2", From: me, Kind: chat.KindEdit,
+			Ref: said.Offset, Text: "hello!"}))(t)
+		if list = must(s.Messages(ctx, o.Room, first.Offset-1, 0))(t); list[0].Text != "hello!" ||
+			list[1].Offset != second.Offset {
 			t.Fatalf("an older edit says %+v", list)
 		}
 		// A change is no news to count, and no last line.
@@ -62,17 +64,21 @@ func TestChanges(t *testing.T) {
 				is(t, err, chat.ErrForbidden)
 			}
 		}
-		_, err := s.Change(ctx, "elsewhere", o.Room, chat.Message{ID: "x", From: me, Kind: chat.KindDelete, Ref: said.Offset})
+		_, err := s.Change(ctx, "elsewhere", o.Room,
+			chat.Message{ID: "x", From: me, Kind: chat.KindDelete, Ref: said.Offset})
 		is(t, err, chat.ErrMoved)
 		_, err = s.Change(ctx, "", "nowhere", chat.Message{ID: "x", From: me, Kind: chat.KindDelete, Ref: said.Offset})
 		is(t, err, chat.ErrUnknown)
 
 		older(t, s, o.Room, chat.EditFor+time.Minute)
-		_, err = s.Change(ctx, "", o.Room, chat.Message{ID: "late", From: me, Kind: chat.KindEdit, Ref: said.Offset, Text: "x"})
+		_, err = s.Change(ctx, "", o.Room, chat.Message{ID: "late", From: me,
+			Kind: chat.KindEdit, Ref: said.Offset, Text: "x"})
 		is(t, err, chat.ErrLate)
-		gone := must(s.Change(ctx, "", o.Room, chat.Message{ID: "d", From: me, Kind: chat.KindDelete, Ref: said.Offset}))(t)
+		gone := must(s.Change(ctx, "", o.Room,
+			chat.Message{ID: "d", From: me, Kind: chat.KindDelete, Ref: said.Offset}))(t)
 		list = must(s.Messages(ctx, o.Room, 1, 0))(t)
-		if !list[0].Deleted || list[0].Text != "" || !list[1].Deleted || list[1].Text != "" || list[3].Offset != gone.Offset {
+		if !list[0].Deleted || list[0].Text != "" || !list[1].Deleted ||
+			list[1].Text != "" || list[3].Offset != gone.Offset {
 			t.Fatalf("deleted %+v", list)
 		}
 		_, err = s.Change(ctx, "", o.Room, chat.Message{ID: "d2", From: me, Kind: chat.KindDelete, Ref: said.Offset})
@@ -89,7 +95,8 @@ func TestChanges(t *testing.T) {
 }
 
 func picture(id string) *chat.File {
-	return &chat.File{ID: id, Name: "a.png", Type: "image/png", Size: 7, Octets: 9, Width: 3, Height: 4, Thumb: true, Folder: "one"}
+	return &chat.File{ID: id, Name: "a.png", Type: "image/png", Size: 7, Octets: 9,
+		Width: 3, Height: 4, Thumb: true, Folder: "one"}
 }
 
 func TestFiles(t *testing.T) {
@@ -131,11 +138,13 @@ func TestFiles(t *testing.T) {
 		if list := must(s.Messages(ctx, o.Room, 1, 0))(t); list[0].File != nil || !list[0].Deleted {
 			t.Fatalf("history %+v", list)
 		}
-		mail := must(s.Post(ctx, "", o.Room, chat.Message{ID: "m", From: me, Kind: chat.KindText, Text: "by mail", Via: chat.ViaMail}))(t)
+		mail := must(s.Post(ctx, "", o.Room, chat.Message{ID: "m", From: me, Kind: chat.KindText,
+			Text: "by mail", Via: chat.ViaMail}))(t)
 		if list := must(s.Messages(ctx, o.Room, mail.Offset-1, 0))(t); list[0].Via != chat.ViaMail {
 			t.Fatalf("by mail %+v", list)
 		}
-		_, err = s.Post(ctx, "", o.Room, chat.Message{ID: "x", From: me + 1000, Kind: chat.KindFile, File: picture("x")})
+		_, err = s.Post(ctx, "", o.Room, chat.Message{ID: "x", From: me + 1000,
+			Kind: chat.KindFile, File: picture("x")})
 		is(t, err, chat.ErrUnknown)
 	})
 }
@@ -162,18 +171,21 @@ func TestSearch(t *testing.T) {
 			rooms = append(rooms, o.Room)
 			him := must(s.Info(ctx, o.Room))(t).Participants[1].ID
 			for _, text := range []string{"The Invoice is late", "배송이 언제 되나요?", "100% sure_thing", "ÉCOLE et été"} {
-				must(s.Append(ctx, "", o.Room, chat.Message{From: him, Kind: chat.KindText, Text: fmt.Sprintf("%s %d", text, i)}))(t)
+				must(s.Append(ctx, "", o.Room, chat.Message{From: him, Kind: chat.KindText,
+					Text: fmt.Sprintf("%s %d", text, i)}))(t)
 			}
 		}
 		him := must(s.Info(ctx, rooms[0]))(t).Participants[1].ID
 		must(s.Post(ctx, "", rooms[0], chat.Message{ID: "f", From: him, Kind: chat.KindFile, File: picture("abc")}))(t)
-		for q, want := range map[string]int{"invoice": 3, "INVOICE late": 3, "late 2": 1, "배송": 3, "100%": 3, "100_": 0, "sure_": 3, "école": 3, "Été": 3,
+		for q, want := range map[string]int{"invoice": 3, "INVOICE late": 3, "late 2": 1, "배송": 3, "100%": 3,
+			"100_": 0, "sure_": 3, "école": 3, "Été": 3,
 			"a.PNG": 1, "hello": 3, "nothing": 0, `\`: 0, "'": 0} {
 			if got := find(alice.Login, q); len(got) != want {
 				t.Errorf("%q found %q", q, got)
 			}
 		}
-		if got := find(alice.Login, "invoice"); !strings.HasPrefix(got[0], "The Invoice is late 0") || !strings.HasSuffix(got[1], "2") {
+		if got := find(alice.Login, "invoice"); !strings.HasPrefix(got[0], "The Invoice is late 0") ||
+			!strings.HasSuffix(got[1], "2") {
 			t.Errorf("the newest conversation is not first: %q", got)
 		}
 		if got := find(carol.Addr, "invoice"); len(got) != 0 {
@@ -182,13 +194,15 @@ func TestSearch(t *testing.T) {
 		if got := find("", "invoice"); len(got) != 0 {
 			t.Errorf("nobody found %q", got)
 		}
-		for _, bad := range [][2]string{{"", ""}, {" \u200b ", ""}, {strings.Repeat("x", 201), ""}, {"x", "what"}, {"x", "1.2"}} {
+		for _, bad := range [][2]string{{"", ""}, {" \u200b ", ""}, {strings.Repeat("x", 201), ""},
+			{"x", "what"}, {"x", "1.2"}} {
 			_, _, err := s.Search(ctx, alice.Login, bad[0], bad[1], 1)
 			is(t, err, chat.ErrQuery)
 		}
 		long := strings.Repeat("word ", 100) + "needle " + strings.Repeat("after ", 100)
 		must(s.Append(ctx, "", rooms[1], chat.Message{From: 0, Kind: chat.KindText, Text: long}))(t)
-		if got := find(alice.Login, "needle"); len(got) != 1 || !strings.Contains(got[0], "needle") || len(got[0]) > 200 {
+		if got := find(alice.Login, "needle"); len(got) != 1 ||
+			!strings.Contains(got[0], "needle") || len(got[0]) > 200 {
 			t.Errorf("snippet %q", got)
 		}
 	})
@@ -207,9 +221,11 @@ func TestTranscriptMarks(t *testing.T) {
 		say()
 		older(t, s, o.Room, 2*time.Hour)
 		begun := say()
-		ok(t, s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: him, On: true, Lang: "ko", Zone: "Asia/Seoul"}))
+		ok(t,
+			s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: him, On: true, Lang: "ko", Zone: "Asia/Seoul"}))
 		is(t, s.SetTranscriptPreference(ctx, "", "nowhere", chat.TranscriptPreference{Participant: him, On: true}), chat.ErrUnknown)
-		if got := must(s.TranscriptPreferences(ctx, o.Room))(t); len(got) != 1 || got[0] != (chat.TranscriptPreference{Participant: him, On: true, Lang: "ko", Zone: "Asia/Seoul", Sent: begun - 1}) {
+		if got := must(s.TranscriptPreferences(ctx, o.Room))(t); len(got) != 1 || got[0] != (chat.TranscriptPreference{Participant: him,
+			On: true, Lang: "ko", Zone: "Asia/Seoul", Sent: begun - 1}) {
 			t.Fatalf("wishes %+v, talk began at %d", got, begun)
 		}
 		if got := must(s.QuietRooms(ctx, time.Now().Add(-time.Hour)))(t); len(got) != 0 {
@@ -230,7 +246,9 @@ func TestTranscriptMarks(t *testing.T) {
 		if got := must(other.QuietRooms(ctx, time.Now()))(t); len(got) != 0 {
 			t.Fatalf("quiet %v", got)
 		}
-		_, err = s.write.Exec("UPDATE transcripts SET taken = taken - $1", (transcriptLease + time.Minute).Microseconds()) // that relay died
+		// that relay died
+		_, err = s.write.Exec("UPDATE transcripts SET taken = taken - $1",
+			(transcriptLease + time.Minute).Microseconds())
 		ok(t, err)
 		if list, _, err := other.TakeTranscripts(ctx, "", o.Room); err != nil || len(list) != 1 {
 			t.Fatalf("after the lease %+v, %v", list, err)
@@ -240,8 +258,10 @@ func TestTranscriptMarks(t *testing.T) {
 			t.Fatalf("it would be sent again: %+v, %v", list, err)
 		}
 		next := say()
-		ok(t, s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: him, On: true})) // again, which changes nothing
-		if list, last, err := s.TakeTranscripts(ctx, "", o.Room); err != nil || len(list) != 1 || list[0].Sent != begun || last != next {
+		// again, which changes nothing
+		ok(t, s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: him, On: true}))
+		if list, last, err := s.TakeTranscripts(ctx, "", o.Room); err != nil || len(list) != 1 ||
+			list[0].Sent != begun || last != next {
 			t.Fatalf("the next stretch: %+v, %d, %v", list, last, err)
 		}
 		ok(t, s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: him}))
@@ -260,10 +280,12 @@ func TestErase(t *testing.T) {
 		must(s.Append(ctx, "", o.Room, chat.Message{From: me, Kind: chat.KindText, Text: "secret of mine"}))(t)
 		must(s.Append(ctx, "", o.Room, chat.Message{From: him, Kind: chat.KindText, Text: "his words"}))(t)
 		must(s.Append(ctx, "", o.Room, chat.Message{From: me, Kind: chat.KindNote, Text: "declined\nin a meeting"}))(t)
-		must(s.Post(ctx, "", o.Room, chat.Message{ID: "f", From: me, Kind: chat.KindFile, Text: "caption", File: picture("abc")}))(t)
+		must(s.Post(ctx, "", o.Room, chat.Message{ID: "f", From: me, Kind: chat.KindFile,
+			Text: "caption", File: picture("abc")}))(t)
 		ok(t, s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: me, On: true}))
 		back := must(s.NewInvite(ctx, o.Room, me, him, "x"))(t)
-		if got := must(s.Memberships(ctx, "ALICE@here.test"))(t); len(got) != 1 || got[0].ID != me || got[0].Room != o.Room {
+		if got := must(s.Memberships(ctx, "ALICE@here.test"))(t); len(got) != 1 ||
+			got[0].ID != me || got[0].Room != o.Room {
 			t.Fatalf("memberships %+v", got)
 		}
 		if got := must(s.Memberships(ctx, ""))(t); len(got) != 0 {
@@ -274,7 +296,8 @@ func TestErase(t *testing.T) {
 			t.Fatalf("erased %+v", e)
 		}
 		info := must(s.Info(ctx, o.Room))(t)
-		if p := info.Participants[0]; p.Name != chat.ErasedName || p.Addr != chat.ErasedName || p.Login != "" || info.Subject != "" || info.Epoch == before.Epoch {
+		if p := info.Participants[0]; p.Name != chat.ErasedName || p.Addr != chat.ErasedName || p.Login != "" ||
+			info.Subject != "" || info.Epoch == before.Epoch {
 			t.Fatalf("room %+v", info)
 		}
 		var texts []string

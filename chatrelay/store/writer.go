@@ -158,7 +158,8 @@ func (s *Store) together(ctx context.Context, batch []*entry) error {
 	err := s.tx(ctx, func(tx querier) error {
 		for _, e := range batch {
 			e.err = e.do(ctx, tx)
-			if e.err != nil && !errors.Is(e.err, chat.ErrUnknown) && !errors.Is(e.err, chat.ErrFull) && !errors.Is(e.err, chat.ErrMoved) {
+			if e.err != nil && !errors.Is(e.err, chat.ErrUnknown) && !errors.Is(e.err, chat.ErrFull) &&
+				!errors.Is(e.err, chat.ErrMoved) {
 				return e.err
 			}
 		}

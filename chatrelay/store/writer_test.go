@@ -35,22 +35,23 @@ func TestAppendThen(t *testing.T) {
 			for i := 0; !closed.Load(); i++ {
 				id := fmt.Sprint(w, "/", i)
 				calls.Add(1)
-				s.AppendThen(ctx, "", o.Room, chat.Message{ID: id, Kind: chat.KindNote, Text: id}, func(m chat.Message, err error) {
-					answers.Add(1)
-					if err != nil {
-						if !errors.Is(err, ErrClosed) {
-							t.Errorf("%s: %v", id, err)
+				s.AppendThen(ctx, "", o.Room, chat.Message{ID: id, Kind: chat.KindNote, Text: id},
+					func(m chat.Message, err error) {
+						answers.Add(1)
+						if err != nil {
+							if !errors.Is(err, ErrClosed) {
+								t.Errorf("%s: %v", id, err)
+							}
+							closed.Store(true)
+							return
 						}
-						closed.Store(true)
-						return
-					}
-					mu.Lock()
-					defer mu.Unlock()
-					if stored[w][id] != 0 {
-						t.Errorf("%s was answered twice", id)
-					}
-					stored[w][id] = m.Offset
-				})
+						mu.Lock()
+						defer mu.Unlock()
+						if stored[w][id] != 0 {
+							t.Errorf("%s was answered twice", id)
+						}
+						stored[w][id] = m.Offset
+					})
 			}
 		})
 	}
@@ -105,7 +106,8 @@ func TestAppendWhileOtherCommits(t *testing.T) {
 	const n = 5
 	told := make(chan error, n)
 	for i := range n {
-		s.AppendThen(ctx, "", o.Room, chat.Message{ID: fmt.Sprint(i), Kind: chat.KindNote, Text: "x"}, func(_ chat.Message, err error) { told <- err })
+		s.AppendThen(ctx, "", o.Room, chat.Message{ID: fmt.Sprint(i), Kind: chat.KindNote, Text: "x"},
+			func(_ chat.Message, err error) { told <- err })
 	}
 	time.Sleep(5 * pause)
 	if len(told) > 0 {
@@ -148,7 +150,8 @@ func TestThenPanics(t *testing.T) {
 	t.Parallel()
 	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "rooms.db"))
 	o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
-	s.AppendThen(ctx, "", o.Room, chat.Message{Kind: chat.KindNote, Text: "x"}, func(chat.Message, error) { panic("on purpose") })
+	s.AppendThen(ctx, "", o.Room, chat.Message{Kind: chat.KindNote, Text: "x"},
+		func(chat.Message, error) { panic("on purpose") })
 	if m := must(s.Append(ctx, "", o.Room, chat.Message{Kind: chat.KindNote, Text: "y"}))(t); m.Offset != 3 {
 		t.Errorf("offset %d, want 3", m.Offset)
 	}
@@ -174,7 +177,9 @@ func TestFailsAlone(t *testing.T) {
 			return func(_ chat.Message, err error) { told <- outcome{what, err} }
 		}
 		s.AppendThen(ctx, "", good, chat.Message{Kind: chat.KindNote, Text: "before"}, then("before"))
-		ok(t, s.enqueue(&entry{ctx: connection, room: bad, do: func(context.Context, querier) error { return damaged }, then: func(err error) {
+		ok(t, s.enqueue(&entry{ctx: connection, room: bad, do: func(context.Context, querier) error {
+			return damaged
+		}, then: func(err error) {
 			broken()
 			told <- outcome{"failed", err}
 		}}))
@@ -182,7 +187,8 @@ func TestFailsAlone(t *testing.T) {
 		s.AppendThen(ctx, "", good, chat.Message{Kind: chat.KindNote, Text: "after"}, then("after"))
 		close(goOn)
 		ok(t, <-ended)
-		for _, want := range []outcome{{"before", nil}, {"failed", damaged}, {"overtakes", context.Canceled}, {"after", nil}} {
+		for _, want := range []outcome{{"before", nil}, {"failed", damaged},
+			{"overtakes", context.Canceled}, {"after", nil}} {
 			if got := <-told; got.what != want.what || !errors.Is(got.err, want.err) {
 				t.Errorf("%s is told %v, want %s with %v", got.what, got.err, want.what, want.err)
 			}
@@ -208,12 +214,13 @@ func TestCloseWhileDatabaseHangs(t *testing.T) {
 		const n = maxBatch + 10
 		var told atomic.Int64
 		for range n {
-			s.AppendThen(ctx, "", o.Room, chat.Message{Kind: chat.KindNote, Text: "x"}, func(_ chat.Message, err error) {
-				if err == nil {
-					t.Error("stored while another program holds the room")
-				}
-				told.Add(1)
-			})
+			s.AppendThen(ctx, "", o.Room, chat.Message{Kind: chat.KindNote, Text: "x"},
+				func(_ chat.Message, err error) {
+					if err == nil {
+						t.Error("stored while another program holds the room")
+					}
+					told.Add(1)
+				})
 		}
 		began := time.Now()
 		s.Close()

@@ -55,7 +55,8 @@ func NewSealer(domain string, key []byte) (*Sealer, error) {
 func (s *Sealer) Seal(a Address) (string, error) {
 	hours := (a.Expires.Unix() + 3599) / 3600
 	if a.Participant < 0 || hours < 0 || hours >= 1<<24 {
-		return "", fmt.Errorf("sealing a reply address: %w: participant %d, expiry %v", ErrAddress, a.Participant, a.Expires)
+		return "", fmt.Errorf("sealing a reply address: %w: participant %d, expiry %v",
+			ErrAddress, a.Participant, a.Expires)
 	}
 	version, room := byte(sealRaw), []byte(a.Room)
 	if b, err := base64.RawURLEncoding.Strict().DecodeString(a.Room); err == nil {
@@ -92,7 +93,8 @@ func (s *Sealer) Open(addr string, now time.Time) (Address, error) {
 	if n <= 0 || participant > 1<<62 {
 		return Address{}, ErrAddress
 	}
-	a := Address{Participant: int64(participant), Expires: time.Unix(3600*(int64(b[1])<<16|int64(b[2])<<8|int64(b[3])), 0).UTC()}
+	a := Address{Participant: int64(participant),
+		Expires: time.Unix(3600*(int64(b[1])<<16|int64(b[2])<<8|int64(b[3])), 0).UTC()}
 	switch room := b[4+n:]; b[0] {
 	case sealRaw:
 		a.Room = string(room)

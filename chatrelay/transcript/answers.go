@@ -90,12 +90,14 @@ func Refusal(err error) string {
 		text string
 	}{
 		{ErrExpired, "This reply address has expired. Use the link in the mail you answered, or write to the person"},
-		{ErrAddress, "This reply address is damaged or not from here. Answer the transcript again, or use the link in it"},
+		{ErrAddress, "This reply address is damaged or not from here." +
+			" Answer the transcript again, or use the link in it"},
 		{chat.ErrUnknown, "The conversation of this reply address is gone"},
 		{ErrSender, "Answer from the address that the transcript was sent to, or use the link in it"},
 		{ErrEmpty, "Your answer has no text above what it quotes"},
 		{ErrTooLong, "Your answer is too long for a chat message (16 KiB)"},
-		{ErrTooLarge, "Your answer is too large. Send files in the conversation: use the link in the mail you answered"},
+		{ErrTooLarge, "Your answer is too large. Send files in the conversation:" +
+			" use the link in the mail you answered"},
 		{ErrMalformed, "Your answer cannot be read"},
 	} {
 		if errors.Is(err, c.err) {

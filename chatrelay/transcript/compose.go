@@ -46,7 +46,8 @@ type words struct {
 
 var (
 	english = words{
-		tag: "en", subject: "Transcript: %s", heading: "Your conversation about “%s”", with: "With: %s", zone: "Times are those of %s.",
+		tag: "en", subject: "Transcript: %s", heading: "Your conversation about “%s”",
+		with: "With: %s", zone: "Times are those of %s.",
 		earlier: "%d earlier messages are in the conversation.", open: "Open the conversation",
 		edited: "edited", deleted: "This message was deleted.", day: "Monday, 2 January 2006", clock: "15:04",
 	}
@@ -126,7 +127,8 @@ func (t Transcript) page(w words) page {
 	}
 	lines, earlier = lines[first:], earlier+first
 	p := page{
-		Lang: w.tag, Marker: markers[w.tag], Heading: fmt.Sprintf(w.heading, t.Subject), Zone: fmt.Sprintf(w.zone, zone),
+		Lang: w.tag, Marker: markers[w.tag], Heading: fmt.Sprintf(w.heading, t.Subject),
+		Zone: fmt.Sprintf(w.zone, zone),
 		Open: w.open, Edited: w.edited, Deleted: w.deleted,
 	}
 	if web(t.Link) {

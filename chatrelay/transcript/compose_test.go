@@ -39,14 +39,17 @@ func sample(t *testing.T, lang string) Transcript {
 func TestCompose(t *testing.T) {
 	t.Parallel()
 	for lang, want := range map[string][]string{
-		"en": {"Transcript: Order 17 <b>", "Monday, 5 January 2026", "Tuesday, 6 January 2026", "23:58  미나 & Co", "00:01  Jun (edited)", "This message was deleted.", "3 earlier messages", "Asia/Seoul"},
-		"ko": {"대화 기록: Order 17 <b>", "2026년 1월 5일 월요일", "2026년 1월 6일 화요일", "오후 11:58  미나 & Co", "오전 12:01  Jun (수정됨)", "삭제된 메시지입니다.", "이전 메시지 3개", "Asia/Seoul"},
+		"en": {"Transcript: Order 17 <b>", "Monday, 5 January 2026", "Tuesday, 6 January 2026", "23:58  미나 & Co",
+			"00:01  Jun (edited)", "This message was deleted.", "3 earlier messages", "Asia/Seoul"},
+		"ko": {"대화 기록: Order 17 <b>", "2026년 1월 5일 월요일", "2026년 1월 6일 화요일", "오후 11:58  미나 & Co", "오전 12:01  Jun (수정됨)",
+			"삭제된 메시지입니다.", "이전 메시지 3개", "Asia/Seoul"},
 	} {
 		subject, text, page, err := sample(t, lang).Compose()
 		if err != nil || subject != want[0] {
 			t.Errorf("%s: %q, %v", lang, subject, err)
 		}
-		for _, s := range append(want[1:], "    Hello <script>alert(1)</script>\n    15:05  Jun\n    not Jun's line\n", "  Jun did not answer.", "[견적서 <1>.pdf, 2.0 MB] https://chat.mall.example/f/1?x=\"y\"", "[evil, 10 B]\n") {
+		for _, s := range append(want[1:], "    Hello <script>alert(1)</script>\n    15:05  Jun\n    not Jun's line\n",
+			"  Jun did not answer.", "[견적서 <1>.pdf, 2.0 MB] https://chat.mall.example/f/1?x=\"y\"", "[evil, 10 B]\n") {
 			if !strings.Contains(text, s) {
 				t.Errorf("%s: no %q in:\n%s", lang, s, text)
 			}
@@ -56,7 +59,8 @@ func TestCompose(t *testing.T) {
 				t.Errorf("%s: %q in:\n%s", lang, s, page)
 			}
 		}
-		for _, s := range []string{want[1], `href="https://chat.mall.example/c/x?a=1&amp;b=2"`, "미나 &amp; Co", `lang="` + lang + `"`, "Hello &lt;script&gt;"} {
+		for _, s := range []string{want[1], `href="https://chat.mall.example/c/x?a=1&amp;b=2"`, "미나 &amp; Co",
+			`lang="` + lang + `"`, "Hello &lt;script&gt;"} {
 			if !strings.Contains(page, s) {
 				t.Errorf("%s: no %q in:\n%s", lang, s, page)
 			}
@@ -89,7 +93,8 @@ func TestRoundTrip(t *testing.T) {
 			w := quotedprintable.NewWriter(&b)
 			fmt.Fprint(w, body)
 			w.Close()
-			p, err := Parse(strings.NewReader("From: a@b.example\r\nContent-Type: " + kind + "; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + b.String()))
+			p, err := Parse(strings.NewReader("From: a@b.example\r\nContent-Type: " + kind + "; charset=utf-8\r\n" +
+				"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + b.String()))
 			if err != nil || p.Text != "Yes." {
 				t.Errorf("%s, %s: %q, %v", lang, kind, p.Text, err)
 			}
@@ -109,11 +114,14 @@ func TestComposeBounds(t *testing.T) {
 	}
 	for name, tr := range map[string]Transcript{"many": many, "large": large} {
 		_, text, page, err := tr.Compose()
-		if err != nil || len(text) > 2*maxWritten || len(page) > 3*maxWritten || !strings.Contains(text, "earlier messages") {
+		if err != nil || len(text) > 2*maxWritten || len(page) > 3*maxWritten ||
+			!strings.Contains(text, "earlier messages") {
 			t.Errorf("%s: %d octets of text, %d of HTML, %v", name, len(text), len(page), err)
 		}
 	}
-	if _, text, _, _ := many.Compose(); !strings.Contains(text, fmt.Sprint("line ", len(many.Lines)-1)) || strings.Contains(text, "line 0\n") || !strings.Contains(text, fmt.Sprint(len(many.Lines)-maxLines+5, " earlier")) {
+	if _, text, _, _ := many.Compose(); !strings.Contains(text, fmt.Sprint("line ", len(many.Lines)-1)) ||
+		strings.Contains(text, "line 0\n") || !strings.Contains(text,
+		fmt.Sprint(len(many.Lines)-maxLines+5, " earlier")) {
 		t.Error("not the newest lines were written")
 	}
 }
@@ -127,10 +135,12 @@ func TestAddress(t *testing.T) {
 	}
 	now := time.Date(2026, 1, 5, 3, 4, 5, 0, time.UTC)
 	room := base64.RawURLEncoding.EncodeToString([]byte("0123456789abcdef"))
-	for _, a := range []Address{{room, 1, now.Add(time.Hour)}, {room, 1 << 40, now.AddDate(1, 0, 0)}, {"raw room!", 0, now.Add(time.Minute)}, {"", 7, now.Add(time.Hour)}} {
+	for _, a := range []Address{{room, 1, now.Add(time.Hour)}, {room, 1 << 40, now.AddDate(1, 0, 0)},
+		{"raw room!", 0, now.Add(time.Minute)}, {"", 7, now.Add(time.Hour)}} {
 		addr, err := s.Seal(a)
 		local, domain, _ := strings.Cut(addr, "@")
-		if err != nil || domain != "mall.example" || len(local) > 64 || !strings.HasPrefix(local, "reply+") || strings.Trim(local[6:], "abcdefghijklmnopqrstuvwxyz234567") != "" {
+		if err != nil || domain != "mall.example" || len(local) > 64 || !strings.HasPrefix(local, "reply+") ||
+			strings.Trim(local[6:], "abcdefghijklmnopqrstuvwxyz234567") != "" {
 			t.Fatalf("Seal(%+v) = %q, %v", a, addr, err)
 		}
 		again, err := NewSealer("mall.example", key)
@@ -139,7 +149,8 @@ func TestAddress(t *testing.T) {
 		}
 		for _, spelling := range []string{addr, strings.ToUpper(addr), " " + addr} {
 			got, err := again.Open(spelling, now)
-			if err != nil || got.Room != a.Room || got.Participant != a.Participant || got.Expires.Sub(a.Expires) < 0 || got.Expires.Sub(a.Expires) >= time.Hour {
+			if err != nil || got.Room != a.Room || got.Participant != a.Participant || got.Expires.Sub(a.Expires) < 0 ||
+				got.Expires.Sub(a.Expires) >= time.Hour {
 				t.Errorf("Open(%q) = %+v, %v, want %+v", spelling, got, err, a)
 			}
 		}
@@ -156,7 +167,8 @@ func TestAddress(t *testing.T) {
 			}
 		}
 		other := &Sealer{key: []byte("another key"), domain: "mall.example"}
-		for _, bad := range []string{local + "@other.example", local, "", "@", "reply+@mall.example", "reply+a@mall.example", local[:20] + "@" + domain, "x" + addr} {
+		for _, bad := range []string{local + "@other.example", local, "", "@", "reply+@mall.example",
+			"reply+a@mall.example", local[:20] + "@" + domain, "x" + addr} {
 			if _, err := s.Open(bad, now); err != ErrAddress {
 				t.Errorf("Open(%q): %v", bad, err)
 			}
@@ -165,7 +177,8 @@ func TestAddress(t *testing.T) {
 			t.Errorf("another server's: %v", err)
 		}
 	}
-	for _, a := range []Address{{strings.Repeat("!", 30), 1, now}, {room, -1, now}, {room, 1 << 62, now}, {room, 1, time.Unix(-7200, 0)}} {
+	for _, a := range []Address{{strings.Repeat("!", 30), 1, now}, {room, -1, now},
+		{room, 1 << 62, now}, {room, 1, time.Unix(-7200, 0)}} {
 		if addr, err := s.Seal(a); err == nil {
 			t.Errorf("Seal(%+v) = %s", a, addr)
 		}

@@ -13,19 +13,23 @@ var (
 	// Gmail, Apple Mail, Thunderbird and Outlook in Korean:
 	// "2026년 1월 5일 (월) 오후 3:04, 홍길동 <…>님이 작성:", "2026. 1. 5. 오후 3:04, 홍길동 <…> 작성:",
 	// "2026-01-05 15:04에 홍길동 이(가) 쓴 글:"
-	wroteKo = regexp.MustCompile(`^(?:On )?(?:\(?[월화수목금토일]\)?,? )?(?:20)?\d{2}(?:년|[-./])\s?\d{1,2}.{3,400}(?:작성|쓴 글|씀|쓰길|쓰시길|썼습니다|쓰셨습니다|보냄|보낸 글|보낸 메일)\s*[:：]$`)
+	wroteKo = regexp.MustCompile(`^(?:On )?(?:\(?[월화수목금토일]\)?,? )?(?:20)?\d{2}(?:년|[-./])\s?\d{1,2}.{3,400}` +
+		`(?:작성|쓴 글|씀|쓰길|쓰시길|썼습니다|쓰셨습니다|보냄|보낸 글|보낸 메일)\s*[:：]$`)
 	// Any language: a date, an address, a colon.
 	wroteAny = regexp.MustCompile(`^.{0,200}\d{1,2}[:.]\d{2}.{0,200}<\S+@\S+>.{0,60}[:：]$`)
 	// "-----Original Message-----" and its like.
-	original = regexp.MustCompile(`(?i)^[-_=*]{2,}\s*\[?\s*(?:original (?:message|mail|email)|forwarded message|reply message|원본\s?(?:메시지|메일|이메일)|원래\s?(?:메시지|메일)|전달된?\s?(?:메시지|메일)|받은\s?메일|보낸\s?메일)\s*\]?\s*[-_=*]{2,}$`)
+	original = regexp.MustCompile(`(?i)^[-_=*]{2,}\s*\[?\s*(?:original (?:message|mail|email)|forwarded message` +
+		`|reply message|원본\s?(?:메시지|메일|이메일)|원래\s?(?:메시지|메일)|전달된?\s?(?:메시지|메일)|받은\s?메일|보낸\s?메일)\s*\]?\s*[-_=*]{2,}$`)
 	// The fields that Outlook, Naver, Daum and phones put above a quotation.
-	field   = regexp.MustCompile(`(?i)^[*\s]*(from|sent|to|cc|date|subject|reply-to|보낸\s?사람|보낸\s?이|보낸\s?날짜|보낸\s?시간|보낸\s?일시|발신자?|받는\s?사람|받은\s?사람|받는\s?이|수신자?|참조|숨은\s?참조|날짜|일시|작성일|제목)\s*\*?\s*[:：]`)
+	field = regexp.MustCompile(`(?i)^[*\s]*(from|sent|to|cc|date|subject|reply-to|보낸\s?사람|보낸\s?이|보낸\s?날짜|보낸\s?시간` +
+		`|보낸\s?일시|발신자?|받는\s?사람|받은\s?사람|받는\s?이|수신자?|참조|숨은\s?참조|날짜|일시|작성일|제목)\s*\*?\s*[:：]`)
 	sender  = regexp.MustCompile(`(?i)^[*\s]*(?:from|보낸\s?사람|보낸\s?이|발신자?)\s*\*?\s*[:：]`)
 	divider = regexp.MustCompile(`^[-_=]{5,}$`)
 	// A face that begins like a quotation.
 	face = regexp.MustCompile(`^>[^\s>]{1,4}<`)
 	// What phones write under everything.
-	phone = regexp.MustCompile(`(?i)^(?:sent (?:from|via|with) .{2,60}|get outlook for .{2,60}|(?:나의|내) .{2,40}에서 (?:보냄|전송|보냈습니다)\.?|.{2,40}에서 (?:보냄|전송됨|보냈습니다)\.?|outlook for (?:ios|android).{0,80} 다운로드)$`)
+	phone = regexp.MustCompile(`(?i)^(?:sent (?:from|via|with) .{2,60}|get outlook for .{2,60}|(?:나의|내) .{2,40}에서 ` +
+		`(?:보냄|전송|보냈습니다)\.?|.{2,40}에서 (?:보냄|전송됨|보냈습니다)\.?|outlook for (?:ios|android).{0,80} 다운로드)$`)
 )
 
 // fresh returns what is new in the text of an answer.
@@ -72,7 +76,8 @@ func quoted(line string) bool {
 // wrapped says whether line i is what a mail program broke off a long quoted
 // line: alone between two quoted ones.
 func wrapped(lines []string, i int) bool {
-	return i > 0 && i+1 < len(lines) && lines[i] != "" && quoted(lines[i-1]) && quoted(lines[i+1]) && len(lines[i-1]) >= 60
+	return i > 0 && i+1 < len(lines) && lines[i] != "" && quoted(lines[i-1]) &&
+		quoted(lines[i+1]) && len(lines[i-1]) >= 60
 }
 
 // attribution returns how many lines the one before a quotation takes, 0 if

@@ -58,22 +58,28 @@ func textOf(source string) string {
 }
 
 // hidden are elements whose content is not to be read.
-var hidden = []string{"script", "style", "head", "title", "template", "noscript", "svg", "math", "object", "iframe", "textarea", "select", "button", "audio", "video", "noembed", "noframes", "xmp"}
+var hidden = []string{"script", "style", "head", "title", "template", "noscript", "svg", "math", "object", "iframe",
+	"textarea", "select", "button", "audio", "video", "noembed", "noframes", "xmp"}
 
 // blocks are elements that begin and end a line.
-var blocks = []string{"address", "article", "aside", "blockquote", "center", "dd", "div", "dl", "dt", "fieldset", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "tr", "ul", "body"}
+var blocks = []string{"address", "article", "aside", "blockquote", "center", "dd", "div", "dl",
+	"dt", "fieldset", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol",
+	"p", "pre", "section", "table", "tr", "ul", "body"}
 
-var void = []string{"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+var void = []string{"area", "base", "br", "col", "embed", "hr", "img",
+	"input", "link", "meta", "source", "track", "wbr"}
 
 // implied are elements whose end tag may be left out before another of them.
 var implied = []string{"p", "li", "dd", "dt", "tr", "td", "th"}
 
 // Where mail programs say what is history and what a signature.
 var (
-	quoteClasses = []string{"gmail_quote", "gmail_quote_container", "gmail_attr", "yahoo_quoted", "protonmail_quote", "moz-cite-prefix", "zmail_extra", "tutanota_quote"}
-	historyIDs   = []string{"appendonsend", "divrplyfwdmsg", "x_divrplyfwdmsg", "mail-editor-reference-message-container", "olk_src_body_section", "stopspelling"}
-	signClasses  = []string{"gmail_signature", "gmail_signature_prefix", "moz-signature"}
-	signIDs      = []string{"signature", "ms-outlook-mobile-signature", "applemailsignature"}
+	quoteClasses = []string{"gmail_quote", "gmail_quote_container", "gmail_attr", "yahoo_quoted", "protonmail_quote",
+		"moz-cite-prefix", "zmail_extra", "tutanota_quote"}
+	historyIDs = []string{"appendonsend", "divrplyfwdmsg", "x_divrplyfwdmsg",
+		"mail-editor-reference-message-container", "olk_src_body_section", "stopspelling"}
+	signClasses = []string{"gmail_signature", "gmail_signature_prefix", "moz-signature"}
+	signIDs     = []string{"signature", "ms-outlook-mobile-signature", "applemailsignature"}
 )
 
 // start opens an element. It says whether all that follows is not to be
@@ -83,7 +89,8 @@ func (r *reader) start(t html.Token) (stop bool) {
 	if n := len(r.open); n > 0 && r.open[n-1].name == name && slices.Contains(implied, name) {
 		r.end(name)
 	}
-	e := element{name: name, pre: name == "pre" || name == "listing", quote: name == "blockquote", skip: slices.Contains(hidden, name), from: -1}
+	e := element{name: name, pre: name == "pre" || name == "listing", quote: name == "blockquote",
+		skip: slices.Contains(hidden, name), from: -1}
 	var id, class, style, alt string
 	emoji := false
 	for _, a := range t.Attr {
@@ -112,7 +119,8 @@ func (r *reader) start(t html.Token) (stop bool) {
 	classes := strings.Fields(class)
 	has := func(c string) bool { return slices.Contains(classes, c) }
 	e.quote = e.quote || slices.ContainsFunc(quoteClasses, has)
-	e.skip = e.skip || slices.ContainsFunc(signClasses, has) || slices.Contains(signIDs, id) || strings.Contains(style, "display:none")
+	e.skip = e.skip || slices.ContainsFunc(signClasses, has) || slices.Contains(signIDs, id) ||
+		strings.Contains(style, "display:none")
 	if r.skips == 0 {
 		switch {
 		case name == "br":
@@ -129,7 +137,8 @@ func (r *reader) start(t html.Token) (stop bool) {
 		}
 	}
 	switch {
-	case slices.Contains(void, name), t.Type == html.SelfClosingTagToken && t.DataAtom == 0: // 0: Office's own, as <o:p/>
+	// A tag of Microsoft Office, such as <o:p/>, has no atom.
+	case slices.Contains(void, name), t.Type == html.SelfClosingTagToken && t.DataAtom == 0:
 		return false
 	case len(r.open) >= maxOpen:
 		return true

@@ -12,11 +12,13 @@ import (
 func TestTranscriptWords(t *testing.T) {
 	t.Parallel()
 	info := chat.Info{Participants: []chat.Participant{
-		{ID: 1, Person: chat.Person{Name: "Kim", Addr: "a@far.example"}}, {ID: 2, Person: chat.Person{Name: "Kim", Addr: "b@far.example"}},
+		{ID: 1, Person: chat.Person{Name: "Kim", Addr: "a@far.example"}},
+		{ID: 2, Person: chat.Person{Name: "Kim", Addr: "b@far.example"}},
 		{ID: 3, Person: chat.Person{Name: "Lee"}, Guest: true}, {ID: 4, Person: chat.Person{Addr: "c@far.example"}},
 	}}
 	names := namesOf(info)
-	for id, want := range map[int64]string{1: "Kim <a@far.example>", 2: "Kim <b@far.example>", 3: "Lee (guest)", 4: "c@far.example"} {
+	for id, want := range map[int64]string{1: "Kim <a@far.example>", 2: "Kim <b@far.example>",
+		3: "Lee (guest)", 4: "c@far.example"} {
 		if names[id] != want {
 			t.Errorf("%d is called %q", id, names[id])
 		}
@@ -25,7 +27,8 @@ func TestTranscriptWords(t *testing.T) {
 		m          chat.Message
 		lang, want string
 	}{
-		{chat.Message{Kind: chat.KindNote, From: 3, Text: "declined\nin a\nmeeting"}, "en", "Lee (guest) could not talk: in a meeting"},
+		{chat.Message{Kind: chat.KindNote, From: 3, Text: "declined\nin a\nmeeting"}, "en",
+			"Lee (guest) could not talk: in a meeting"},
 		{chat.Message{Kind: chat.KindNote, From: 4, Text: "alarmed"}, "ko", "c@far.example님에게 알림을 보냈습니다"},
 		{chat.Message{Kind: chat.KindMail, From: 4, Text: "Order %s"}, "", "c@far.example wrote a mail: Order %s"},
 		{chat.Message{Kind: chat.KindNote, From: 4, Text: "unheard of"}, "en", ""},

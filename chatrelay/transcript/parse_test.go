@@ -48,13 +48,15 @@ func TestReplies(t *testing.T) {
 	}
 }
 
-const head = "From: =?euc-kr?B?yKux5rW/?= <Hong@Example.com>\r\nSubject: =?utf-8?q?Re:_=E2=80=AEorder?=\r\nDate: Mon, 5 Jan 2026 15:10:00 +0900\r\n" +
+const head = "From: =?euc-kr?B?yKux5rW/?= <Hong@Example.com>\r\nSubject: =?utf-8?q?Re:_=E2=80=AEorder?=\r\n" +
+	"Date: Mon, 5 Jan 2026 15:10:00 +0900\r\n" +
 	"Message-ID: <m1@example.com>\r\nIn-Reply-To: <t1@mall.example>\r\nMIME-Version: 1.0\r\n"
 
 func TestHeader(t *testing.T) {
 	t.Parallel()
 	p, err := Parse(strings.NewReader(head + "\r\nhello\r\n"))
-	want := Reply{From: "hong@example.com", Name: "홍길동", Subject: "Re: order", MessageID: "m1@example.com", InReplyTo: "t1@mall.example", Date: p.Date, Text: "hello"}
+	want := Reply{From: "hong@example.com", Name: "홍길동", Subject: "Re: order", MessageID: "m1@example.com",
+		InReplyTo: "t1@mall.example", Date: p.Date, Text: "hello"}
 	if err != nil || p != want || !p.Date.Equal(time.Date(2026, 1, 5, 6, 10, 0, 0, time.UTC)) {
 		t.Errorf("got %+v, %v", p, err)
 	}
@@ -85,12 +87,14 @@ func TestAutomatic(t *testing.T) {
 func TestEmpty(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
-		"nothing":        "\r\n",
-		"white space":    "\r\n \r\n\u200b\r\n",
-		"history only":   "\r\nOn Mon, Jan 5, 2026 at 3:04 PM Mina <m@x> wrote:\r\n> a\r\n",
-		"marker only":    "\r\n" + markers["en"] + "\r\nrest\r\n",
-		"a picture":      "Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\niVBORw0K\r\n",
-		"encrypted":      "Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=b\r\n\r\n--b\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n--b\r\nContent-Type: application/octet-stream\r\n\r\nx\r\n--b--\r\n",
+		"nothing":      "\r\n",
+		"white space":  "\r\n \r\n\u200b\r\n",
+		"history only": "\r\nOn Mon, Jan 5, 2026 at 3:04 PM Mina <m@x> wrote:\r\n> a\r\n",
+		"marker only":  "\r\n" + markers["en"] + "\r\nrest\r\n",
+		"a picture":    "Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\niVBORw0K\r\n",
+		"encrypted": "Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=b\r\n" +
+			"\r\n--b\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n--b\r\n" +
+			"Content-Type: application/octet-stream\r\n\r\nx\r\n--b--\r\n",
 		"no boundary":    "Content-Type: multipart/mixed\r\n\r\nhello\r\n",
 		"signature only": "\r\n-- \r\nHong\r\n",
 	} {
@@ -133,19 +137,29 @@ func TestBounds(t *testing.T) {
 		text string
 		err  error
 	}{
-		"10 MB of quoted history":   {io.MultiReader(strings.NewReader(head+"\r\n"+history), &endless{line: "> " + strings.Repeat("line of history ", 16) + "\r\n", left: 10 << 20}), "Yes.", nil},
-		"10 MB of HTML history":     {io.MultiReader(strings.NewReader(html+"<blockquote>"), &endless{line: "<div>line of history<br></div>", left: 10 << 20}), "Yes.", nil},
-		"blockquotes in each other": {io.MultiReader(strings.NewReader(html), &endless{line: "<blockquote>x", left: 2 << 20}), "Yes.", nil},
-		"end tags of nothing":       {io.MultiReader(strings.NewReader(html+strings.Repeat("<div>", 1900)), &endless{line: "</p></b></i>", left: 2 << 20}), "Yes.", nil},
-		"10 MB written anew":        {io.MultiReader(strings.NewReader(head+"\r\n"), &endless{line: "word ", left: 10 << 20}), "", ErrTooLong},
-		"one long line":             {io.MultiReader(strings.NewReader(head+"\r\n"), &endless{line: "On 1", left: 2 << 20}), "", ErrTooLong},
-		"attributions without end":  {io.MultiReader(strings.NewReader(head+"\r\n"), &endless{line: "On 1 at 2:22 <a@b>\r\n", left: 1 << 20}), "", ErrTooLong},
-		"a huge mail":               {io.MultiReader(strings.NewReader(head+"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nYes.\r\n--b\r\nContent-Type: x/y\r\n\r\n"), &endless{line: "line\r\n", left: 65 << 20}), "", ErrTooLarge},
-		"a huge header":             {io.MultiReader(strings.NewReader(head+"X: "), &endless{line: "word\r\n ", left: 1 << 20}), "", ErrTooLarge},
-		"parts in parts":            {strings.NewReader(head + deep), "", ErrTooLarge},
-		"many parts":                {strings.NewReader(head + wide), "", ErrTooLarge},
-		"not a mail":                {strings.NewReader("\x00\x01\x02"), "", ErrMalformed},
-		"nothing":                   {strings.NewReader(""), "", ErrEmpty},
+		"10 MB of quoted history": {io.MultiReader(strings.NewReader(head+"\r\n"+history),
+			&endless{line: "> " + strings.Repeat("line of history ", 16) + "\r\n", left: 10 << 20}), "Yes.", nil},
+		"10 MB of HTML history": {io.MultiReader(strings.NewReader(html+"<blockquote>"),
+			&endless{line: "<div>line of history<br></div>", left: 10 << 20}), "Yes.", nil},
+		"blockquotes in each other": {io.MultiReader(strings.NewReader(html),
+			&endless{line: "<blockquote>x", left: 2 << 20}), "Yes.", nil},
+		"end tags of nothing": {io.MultiReader(strings.NewReader(html+strings.Repeat("<div>", 1900)),
+			&endless{line: "</p></b></i>", left: 2 << 20}), "Yes.", nil},
+		"10 MB written anew": {io.MultiReader(strings.NewReader(head+"\r\n"),
+			&endless{line: "word ", left: 10 << 20}), "", ErrTooLong},
+		"one long line": {io.MultiReader(strings.NewReader(head+"\r\n"),
+			&endless{line: "On 1", left: 2 << 20}), "", ErrTooLong},
+		"attributions without end": {io.MultiReader(strings.NewReader(head+"\r\n"),
+			&endless{line: "On 1 at 2:22 <a@b>\r\n", left: 1 << 20}), "", ErrTooLong},
+		"a huge mail": {io.MultiReader(strings.NewReader(head+"Content-Type:"+
+			" multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nYes.\r\n--b\r\nContent-Type: x/y\r\n\r\n"),
+			&endless{line: "line\r\n", left: 65 << 20}), "", ErrTooLarge},
+		"a huge header": {io.MultiReader(strings.NewReader(head+"X: "),
+			&endless{line: "word\r\n ", left: 1 << 20}), "", ErrTooLarge},
+		"parts in parts": {strings.NewReader(head + deep), "", ErrTooLarge},
+		"many parts":     {strings.NewReader(head + wide), "", ErrTooLarge},
+		"not a mail":     {strings.NewReader("\x00\x01\x02"), "", ErrMalformed},
+		"nothing":        {strings.NewReader(""), "", ErrEmpty},
 	} {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
@@ -208,7 +222,8 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		p, err := Parse(bytes.NewReader(raw))
-		if !utf8.ValidString(p.Text) || len(p.Text) > MaxText || err == nil && strings.TrimSpace(p.Text) == "" || err != nil && p.Text != "" {
+		if !utf8.ValidString(p.Text) || len(p.Text) > MaxText || err == nil && strings.TrimSpace(p.Text) == "" ||
+			err != nil && p.Text != "" {
 			t.Errorf("%d octets %q, %v", len(p.Text), p.Text, err)
 		}
 		for _, line := range strings.Split(p.Text, "\n") {

@@ -213,7 +213,7 @@ func (s *Sender) send(ctx context.Context, info chat.Info, w chat.TranscriptPref
 	to := info.Participant(w.Participant)
 	if w.Usual && s.opt.Usual != nil {
 		if usual, known := s.opt.Usual(ctx, to.Login); !known || !usual.On {
-			return false, nil // they have changed their mind
+			return false, nil // the person has switched transcripts off meanwhile
 		}
 	}
 	if !strings.Contains(to.Addr, "@") {

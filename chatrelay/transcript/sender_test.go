@@ -59,7 +59,8 @@ func (d *desk) Info(_ context.Context, room string) (chat.Info, error) {
 	var id int64
 	fmt.Sscanf(room, "room%d", &id)
 	return chat.Info{ID: room, Subject: room, Owner: 100, Participants: []chat.Participant{
-		{ID: id, Person: chat.Person{Name: "Kim", Addr: "kim@far.example"}}, {ID: 100, Person: chat.Person{Login: "host", Addr: "host@mall.example"}}}}, nil
+		{ID: id, Person: chat.Person{Name: "Kim", Addr: "kim@far.example"}},
+		{ID: 100, Person: chat.Person{Login: "host", Addr: "host@mall.example"}}}}, nil
 }
 
 func (d *desk) Messages(_ context.Context, _ string, after int64, _ int) ([]chat.Message, error) {
@@ -93,7 +94,8 @@ func (d *desk) Send(_ context.Context, m chat.ServerMail) error {
 func TestSender(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := &desk{said: time.Now(), wants: map[string]*chat.TranscriptPreference{}, taken: map[string]bool{}, fail: map[string]error{"room1": errors.New("refused")},
+		d := &desk{said: time.Now(), wants: map[string]*chat.TranscriptPreference{}, taken: map[string]bool{},
+			fail:  map[string]error{"room1": errors.New("refused")},
 			crash: map[string]bool{"room2": true}}
 		for id := int64(1); id <= 4; id++ {
 			d.wants[fmt.Sprint("room", id)] = &chat.TranscriptPreference{Participant: id, On: true}
@@ -103,7 +105,8 @@ func TestSender(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := StartSender(SenderOptions{Store: d, Mailer: d, WebBase: "https://chat.example", Sealer: sealer, Silence: 100 * time.Hour,
+		s := StartSender(SenderOptions{Store: d, Mailer: d, WebBase: "https://chat.example",
+			Sealer: sealer, Silence: 100 * time.Hour,
 			Occupied: func(_ context.Context, room string) bool { return occupied[room] },
 			Callee:   func(chat.Info, chat.Participant) int64 { return 0 },
 			Log:      slog.New(slog.NewTextHandler(t.Output(), nil))})
@@ -171,10 +174,12 @@ func TestAnswers(t *testing.T) {
 		"old":            {seal(7, time.Now().Add(-2*time.Hour)), "kim@far.example", "yes", ErrExpired},
 		"not an address": {"reply+aaaa@mall.example", "kim@far.example", "yes", ErrAddress},
 		"nothing new":    {seal(7, later), "kim@far.example", "> yes", ErrEmpty},
-		"a huge history": {seal(7, later), "kim@far.example", "yes\r\n\r\n" + strings.Repeat("> more\r\n", 100_000), nil},
+		"a huge history": {seal(7, later), "kim@far.example",
+			"yes\r\n\r\n" + strings.Repeat("> more\r\n", 100_000), nil},
 	} {
 		read := func() (Answer, error) {
-			return a.Read(t.Context(), c.to, strings.NewReader("From: <"+c.from+">\r\nMessage-ID: <1@far>\r\n\r\n"+c.text+"\r\n"))
+			return a.Read(t.Context(), c.to,
+				strings.NewReader("From: <"+c.from+">\r\nMessage-ID: <1@far>\r\n\r\n"+c.text+"\r\n"))
 		}
 		got, err := read()
 		if !errors.Is(err, c.want) || (Refusal(err) == "") != (err == nil) {
@@ -182,7 +187,8 @@ func TestAnswers(t *testing.T) {
 		}
 		if err == nil {
 			again, _ := read()
-			if got.Message.Text != "yes" || got.From.ID != 7 || got.Room.ID != "room7" || got.Message.ID != again.Message.ID || got.Message.Via != chat.ViaMail {
+			if got.Message.Text != "yes" || got.From.ID != 7 || got.Room.ID != "room7" ||
+				got.Message.ID != again.Message.ID || got.Message.Via != chat.ViaMail {
 				t.Errorf("%s: %+v, then %+v", name, got, again)
 			}
 		}

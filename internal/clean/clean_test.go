@@ -38,7 +38,8 @@ func TestName(t *testing.T) {
 		"invalid UTF-8":            {"Mi\xffna\xed\xa0\x80", "Mi\uFFFDna\uFFFD\uFFFD\uFFFD"},
 		"markup is not its matter": {"<b>Mina</b>", "<b>Mina</b>"},
 		"Arabic and Hebrew":        {"مينا שלום", "مينا שלום"},
-		"a tower of marks":         {"Z" + strings.Repeat("\u0335", 100) + "o", "Z" + strings.Repeat("\u0335", 8) + "o"},
+		"a tower of marks": {"Z" + strings.Repeat("\u0335", 100) + "o",
+			"Z" + strings.Repeat("\u0335", 8) + "o"},
 		"marks only":               {"\u0301\u0302", ""},
 		"heart":                    {"Mina \u2764\uFE0F", "Mina \u2764\uFE0F"},
 		"noncharacters":            {"M\uFFFEi\U0001FFFFna\uFDD0", "Mina"},
@@ -67,30 +68,31 @@ func TestName(t *testing.T) {
 func TestMessage(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ in, want string }{
-		"plain":                  {"hello", "hello"},
-		"line breaks":            {"a\r\nb\rc\n\nd\u2028e\u2029f\vg", "a\nb\nc\n\nd\ne\nf\ng"},
-		"tabs and indentation":   {"\n  if x {\n\ty()\n  }  \n\n", "  if x {\n\ty()\n  }"},
-		"family":                 {family, family},
-		"rainbow flag":           {"🏳\uFE0F\u200D🌈", "🏳\uFE0F\u200D🌈"},
-		"skin tone":              {"👩🏽\u200D💻", "👩🏽\u200D💻"},
-		"woman running":          {"🏃\u200D♀\uFE0F\u200D➡\uFE0F", "🏃\u200D♀\uFE0F\u200D➡\uFE0F"},
-		"Wales":                  {wales, wales},
-		"hidden tags":            {"hi\U000E0067\U000E0062", "hi"},
-		"Persian":                {"می\u200Cخواهم", "می\u200Cخواهم"},
-		"Devanagari":             {"क्\u200Dष", "क्\u200Dष"},
-		"joiners for nothing":    {"a \u200D\u200D\u200C b\u200D", "a  b"},
-		"joiners in a row":       {"a\u200D\u200Db", "a\u200Db"},
-		"zero width":             {"a\u200Bb\uFEFFc\u2060", "abc"},
-		"override":               {"a\u202Egpj.exe\u202C", "agpj.exe"},
-		"isolate and mark":       {"\u2067שלום\u2069 \u200Eabc", "\u2067שלום\u2069 \u200Eabc"},
-		"controls":               {"a\x00\x1b[31mb\x7f", "a[31mb"},
-		"invalid UTF-8":          {"a\xc0\xafb", "a\uFFFD\uFFFDb"},
-		"nothing":                {" \u200B\n\u2067 \u200F", ""},
-		"Hangul in parts":        {norm.NFD.String("안녕하세요"), "안녕하세요"},
-		"zalgo":                  {"H" + strings.Repeat("\u030D", 5000) + "i", "H" + strings.Repeat("\u030D", 8) + "i"},
-		"markup":                 {"<script>alert(1)</script>", "<script>alert(1)</script>"},
-		"as long as may be":      {strings.Repeat("x", maxText), strings.Repeat("x", maxText)},
-		"long only before":       {strings.Repeat(" ", 10) + "x" + strings.Repeat("\u200B", maxText), strings.Repeat(" ", 10) + "x"},
+		"plain":                {"hello", "hello"},
+		"line breaks":          {"a\r\nb\rc\n\nd\u2028e\u2029f\vg", "a\nb\nc\n\nd\ne\nf\ng"},
+		"tabs and indentation": {"\n  if x {\n\ty()\n  }  \n\n", "  if x {\n\ty()\n  }"},
+		"family":               {family, family},
+		"rainbow flag":         {"🏳\uFE0F\u200D🌈", "🏳\uFE0F\u200D🌈"},
+		"skin tone":            {"👩🏽\u200D💻", "👩🏽\u200D💻"},
+		"woman running":        {"🏃\u200D♀\uFE0F\u200D➡\uFE0F", "🏃\u200D♀\uFE0F\u200D➡\uFE0F"},
+		"Wales":                {wales, wales},
+		"hidden tags":          {"hi\U000E0067\U000E0062", "hi"},
+		"Persian":              {"می\u200Cخواهم", "می\u200Cخواهم"},
+		"Devanagari":           {"क्\u200Dष", "क्\u200Dष"},
+		"joiners for nothing":  {"a \u200D\u200D\u200C b\u200D", "a  b"},
+		"joiners in a row":     {"a\u200D\u200Db", "a\u200Db"},
+		"zero width":           {"a\u200Bb\uFEFFc\u2060", "abc"},
+		"override":             {"a\u202Egpj.exe\u202C", "agpj.exe"},
+		"isolate and mark":     {"\u2067שלום\u2069 \u200Eabc", "\u2067שלום\u2069 \u200Eabc"},
+		"controls":             {"a\x00\x1b[31mb\x7f", "a[31mb"},
+		"invalid UTF-8":        {"a\xc0\xafb", "a\uFFFD\uFFFDb"},
+		"nothing":              {" \u200B\n\u2067 \u200F", ""},
+		"Hangul in parts":      {norm.NFD.String("안녕하세요"), "안녕하세요"},
+		"zalgo":                {"H" + strings.Repeat("\u030D", 5000) + "i", "H" + strings.Repeat("\u030D", 8) + "i"},
+		"markup":               {"<script>alert(1)</script>", "<script>alert(1)</script>"},
+		"as long as may be":    {strings.Repeat("x", maxText), strings.Repeat("x", maxText)},
+		"long only before": {strings.Repeat(" ", 10) + "x" + strings.Repeat("\u200B", maxText),
+			strings.Repeat(" ", 10) + "x"},
 		"private use and unborn": {"\uE000\U0001FAFF", "\uE000\U0001FAFF"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,7 +111,8 @@ func TestMessage(t *testing.T) {
 }
 
 func FuzzClean(f *testing.F) {
-	for _, s := range []string{"Mina", family, wales, "a\u202Eb", "\xed\xa0\x80", "Z\u0335\u0335", "a\r\nb", "\u1100\u1161\u200D\u11A8", "क्\u200Dष"} {
+	for _, s := range []string{"Mina", family, wales, "a\u202Eb", "\xed\xa0\x80", "Z\u0335\u0335", "a\r\nb",
+		"\u1100\u1161\u200D\u11A8", "क्\u200Dष"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

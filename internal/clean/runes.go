@@ -57,7 +57,8 @@ func invisible(r rune) bool {
 // joins says whether a joiner can stand beside r: letters, their marks, and
 // what emoji are made of.
 func joins(r rune) bool {
-	return r != unicode.ReplacementChar && unicode.In(r, unicode.L, unicode.M, unicode.So) || r >= 0x1F3FB && r <= 0x1F3FF ||
+	return r != unicode.ReplacementChar && unicode.In(r, unicode.L, unicode.M, unicode.So) ||
+		r >= 0x1F3FB && r <= 0x1F3FF ||
 		r == '\u2640' || r == '\u2642' || r == '\u2194' || r == '\u2195'
 }
 

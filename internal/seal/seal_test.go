@@ -38,7 +38,8 @@ func TestFits(t *testing.T) {
 	}
 	wrong := bytes.Clone(sum)
 	wrong[MinSum-1] ^= 1
-	if k.Fits(wrong, body) || k.Fits(sum, []byte("other")) || k.Fits(append(sum, 0), body) || derive(t, 1, "b").Fits(sum, body) {
+	if k.Fits(wrong, body) || k.Fits(sum, []byte("other")) || k.Fits(append(sum, 0), body) ||
+		derive(t, 1, "b").Fits(sum, body) {
 		t.Error("a wrong sum fits")
 	}
 }
@@ -50,7 +51,8 @@ func TestMark(t *testing.T) {
 	if !k.Marks(mark, "text") {
 		t.Error("the mark is not that of its text")
 	}
-	if k.Marks("", "text") || k.Marks(mark[1:], "text") || k.Marks(mark, "text2") || derive(t, 2, "a").Marks(mark, "text") {
+	if k.Marks("", "text") || k.Marks(mark[1:], "text") || k.Marks(mark, "text2") ||
+		derive(t, 2, "a").Marks(mark, "text") {
 		t.Error("a wrong mark is taken")
 	}
 }
@@ -63,7 +65,8 @@ func TestOpen(t *testing.T) {
 		if got, err := k.Open(sealed); err != nil || string(got) != body {
 			t.Errorf("%q: %q, %v", body, got, err)
 		}
-		for name, wrong := range map[string]string{"empty": "", "cut": sealed[:len(sealed)-4], "changed": "A" + sealed[1:],
+		for name, wrong := range map[string]string{"empty": "", "cut": sealed[:len(sealed)-4],
+			"changed":       "A" + sealed[1:],
 			"not base64url": sealed + "=", "of another key": derive(t, 2, "a").Seal([]byte(body)),
 			"of another purpose": derive(t, 1, "b").Seal([]byte(body))} {
 			if wrong == sealed {

@@ -64,7 +64,8 @@ type delivery struct {
 // AddRcpt implements module.Delivery.
 func (d *delivery) AddRcpt(ctx context.Context, rcpt string, _ smtp.RcptOptions) error {
 	if len(d.rcpts) == maxRecipients {
-		return refusal(452, exterrors.EnhancedCode{4, 5, 3}, "Too many recipients, send the rest in another transaction", nil)
+		return refusal(452, exterrors.EnhancedCode{4, 5, 3},
+			"Too many recipients, send the rest in another transaction", nil)
 	}
 	if _, err := d.relay.ReplyAddress(ctx, rcpt); err != nil {
 		return d.refused(err)

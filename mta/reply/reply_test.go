@@ -52,7 +52,8 @@ func deliver(t *Target, rcpts ...string) error {
 			return err
 		}
 	}
-	h, err := textproto.ReadHeader(bufio.NewReader(strings.NewReader("From: kim@far.example\r\nMessage-ID: <1@far>\r\n\r\n")))
+	h, err := textproto.ReadHeader(bufio.NewReader(strings.NewReader("From: kim@far.example\r\n" +
+		"Message-ID: <1@far>\r\n\r\n")))
 	if err != nil {
 		return err
 	}
@@ -95,7 +96,8 @@ func TestDelivery(t *testing.T) {
 			rcpts = make([]string, maxRecipients+1)
 		}
 		var e *exterrors.SMTPError
-		if err := deliver(target, rcpts...); !errors.As(err, &e) || e.Code != c.code || e.EnhancedCode[0] != c.code/100 ||
+		if err := deliver(target, rcpts...); !errors.As(err, &e) || e.Code != c.code ||
+			e.EnhancedCode[0] != c.code/100 ||
 			!strings.Contains(e.Message, c.text) || strings.Contains(e.Message, "secret") {
 			t.Errorf("%s: %#v", name, err)
 		}

@@ -15,7 +15,8 @@ import (
 func FuzzStamp(f *testing.F) {
 	for charset, text := range charsets {
 		for _, enc := range []string{"8bit", "quoted-printable", "base64"} {
-			for _, msg := range structures(leafOf("plain", enc, charset, "", text), leafOf("html", enc, charset, "", "<p>"+text+"</body>")) {
+			for _, msg := range structures(leafOf("plain", enc, charset, "", text),
+				leafOf("html", enc, charset, "", "<p>"+text+"</body>")) {
 				f.Add(msg)
 			}
 		}
@@ -42,7 +43,8 @@ func FuzzStamp(f *testing.F) {
 			if a == b {
 				continue
 			}
-			if changed++; changed > len(plan.edits) || a.path != b.path || a.media != b.media || !strings.Contains(a.text, link) {
+			if changed++; changed > len(plan.edits) || a.path != b.path || a.media != b.media ||
+				!strings.Contains(a.text, link) {
 				t.Fatalf("part %s: %q became %q", b.path, b.text, a.text)
 			}
 		}

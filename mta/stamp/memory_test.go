@@ -17,7 +17,8 @@ func big(size int64) (textproto.Header, Source) {
 	h.Add("Content-Type", "multipart/mixed; boundary=b")
 	return h, func() (io.ReadCloser, error) {
 		return io.NopCloser(io.MultiReader(
-			strings.NewReader(crlf("--b\nContent-Type: text/html\n\n<p>Hi</p></body>\n--b\nContent-Type: application/pdf\nContent-Transfer-Encoding: base64\n\n")),
+			strings.NewReader(crlf("--b\nContent-Type: text/html\n\n<p>Hi</p></body>\n--b\n"+
+				"Content-Type: application/pdf\nContent-Transfer-Encoding: base64\n\n")),
 			io.LimitReader(lines{}, size), strings.NewReader("\r\n--b--\r\n"))), nil
 	}
 }

@@ -24,7 +24,8 @@ import (
 
 const link = "https://chat.mall.example/c/3q2-7wAAQ0mXk1Zr9m0V4A"
 
-var sample = Stamp{Login: "host@mall.example", Host: "chat.mall.example", Port: 20017, URL: link, SenderName: "Jürgen 민준 <b>"}
+var sample = Stamp{Login: "host@mall.example", Host: "chat.mall.example",
+	Port: 20017, URL: link, SenderName: "Jürgen 민준 <b>"}
 
 func crlf(v string) string { return strings.ReplaceAll(v, "\n", "\r\n") }
 
@@ -165,7 +166,8 @@ func structures(plain, page string) map[string]string {
 		"alternative": multi("alternative", "aa", plain, page),
 		"mixed":       multi("mixed", "mm", file, plain, picture, "Content-Type: text/plain\r\n\r\nsecond"),
 		"related":     multi("related", "rr", page, picture),
-		"nested":      multi("mixed", "xx", multi("related", "yy", multi("alternative", "zz", plain, page), picture), file),
+		"nested": multi("mixed", "xx",
+			multi("related", "yy", multi("alternative", "zz", plain, page), picture), file),
 	}
 }
 
@@ -182,7 +184,8 @@ func TestStructures(t *testing.T) {
 					plain := leafOf("plain", enc, charset, "; format=flowed", "Hi\r\n"+text+end)
 					page := leafOf("html", enc, charset, "", "<html><body><p>"+text+"</p>"+end+tail)
 					for name, msg := range structures(plain, page) {
-						checkOne(t, fmt.Sprintf("%s/%s/%s/%q/%q", name, enc, charset, end, tail), "From: a@b.example\r\nMIME-Version: 1.0\r\n"+msg)
+						checkOne(t, fmt.Sprintf("%s/%s/%s/%q/%q", name, enc, charset, end, tail),
+							"From: a@b.example\r\nMIME-Version: 1.0\r\n"+msg)
 					}
 				}
 			}
@@ -259,7 +262,8 @@ print("good")
 	for charset, text := range charsets {
 		var all []string
 		for _, enc := range []string{"8bit", "quoted-printable", "base64"} {
-			for _, msg := range structures(leafOf("plain", enc, charset, "", text), leafOf("html", enc, charset, "", "<p>"+text+"</body>")) {
+			for _, msg := range structures(leafOf("plain", enc, charset, "", text),
+				leafOf("html", enc, charset, "", "<p>"+text+"</body>")) {
 				out, _ := stampIt(t, "MIME-Version: 1.0\r\n"+msg, sample)
 				all = append(all, out)
 			}
@@ -305,25 +309,29 @@ func TestUntouched(t *testing.T) {
 		deep = strings.ReplaceAll(multi("mixed", fmt.Sprintf("q%02dq", i), deep), "\r", "")
 	}
 	for name, msg := range map[string]string{
-		"signed":           "Content-Type: multipart/signed; boundary=b; protocol=x\n\n--b\n\nHi\n--b--\n",
-		"encrypted":        "Content-Type: multipart/encrypted; boundary=b\n\n--b\n\nHi\n--b--\n",
-		"smime":            "Content-Type: application/pkcs7-mime\n\nMIIB",
-		"signed within":    "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nHi\n--b\nContent-Type: multipart/signed; boundary=c\n\n--c\n\n--c--\n--b--\n",
-		"inline PGP":       "\nHi\n-----BEGIN PGP SIGNED MESSAGE-----\n",
-		"no boundary":      "Content-Type: multipart/mixed\n\n--b\n\nHi\n--b--\n",
-		"never closed":     "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nHi\n",
-		"inner not closed": "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=c\n\n--c\n\nHi\n--b--\n",
-		"prefix":           "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=bc\n\n--bc\n\nHi\n--bc--\n--b--\n",
-		"almost":           "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nHi\n--bx\n--b--\n",
-		"bad part header":  "Content-Type: multipart/mixed; boundary=b\n\n--b\nnonsense\n\nHi\n--b--\n",
-		"long part header": "Content-Type: multipart/mixed; boundary=b\n\n--b\nX: " + strings.Repeat("x", maxHeader) + "\n\nHi\n--b--\n",
-		"two types":        "Content-Type: text/plain\nContent-Type: text/html\n\nHi",
-		"deep":             deep,
-		"utf-16":           "Content-Type: text/plain; charset=utf-16\n\nHi",
-		"utf-7":            "Content-Type: text/plain; charset=utf-7\n\nHi",
-		"bad base64":       "Content-Transfer-Encoding: base64\n\nSGk",
-		"bad QP":           "Content-Transfer-Encoding: quoted-printable\n\nHi=x",
-		"attachment":       "Content-Disposition: attachment\n\nHi",
+		"signed":    "Content-Type: multipart/signed; boundary=b; protocol=x\n\n--b\n\nHi\n--b--\n",
+		"encrypted": "Content-Type: multipart/encrypted; boundary=b\n\n--b\n\nHi\n--b--\n",
+		"smime":     "Content-Type: application/pkcs7-mime\n\nMIIB",
+		"signed within": "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nHi\n--b\n" +
+			"Content-Type: multipart/signed; boundary=c\n\n--c\n\n--c--\n--b--\n",
+		"inline PGP":   "\nHi\n-----BEGIN PGP SIGNED MESSAGE-----\n",
+		"no boundary":  "Content-Type: multipart/mixed\n\n--b\n\nHi\n--b--\n",
+		"never closed": "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nHi\n",
+		"inner not closed": "Content-Type: multipart/mixed; boundary=b\n\n--b\n" +
+			"Content-Type: multipart/mixed; boundary=c\n\n--c\n\nHi\n--b--\n",
+		"prefix": "Content-Type: multipart/mixed; boundary=b\n\n--b\n" +
+			"Content-Type: multipart/mixed; boundary=bc\n\n--bc\n\nHi\n--bc--\n--b--\n",
+		"almost":          "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nHi\n--bx\n--b--\n",
+		"bad part header": "Content-Type: multipart/mixed; boundary=b\n\n--b\nnonsense\n\nHi\n--b--\n",
+		"long part header": "Content-Type: multipart/mixed; boundary=b\n\n--b\nX: " +
+			strings.Repeat("x", maxHeader) + "\n\nHi\n--b--\n",
+		"two types":  "Content-Type: text/plain\nContent-Type: text/html\n\nHi",
+		"deep":       deep,
+		"utf-16":     "Content-Type: text/plain; charset=utf-16\n\nHi",
+		"utf-7":      "Content-Type: text/plain; charset=utf-7\n\nHi",
+		"bad base64": "Content-Transfer-Encoding: base64\n\nSGk",
+		"bad QP":     "Content-Transfer-Encoding: quoted-printable\n\nHi=x",
+		"attachment": "Content-Disposition: attachment\n\nHi",
 	} {
 		_, plan := stampIt(t, crlf("From: a@b.example\n"+msg), sample)
 		if plan.Reason() == "" || len(plan.edits) != 0 {
@@ -338,7 +346,8 @@ func TestHeader(t *testing.T) {
 	out := Header(h, sample)
 	var b bytes.Buffer
 	_ = textproto.WriteHeader(&b, out)
-	want := "CHmail-Login: host@mall.example\nCHmail-Host: chat.mall.example\nCHmail-Port: 20017\nCHmail-Chat: <" + link + ">\nFrom:  a@b.example\n\n"
+	want := "CHmail-Login: host@mall.example\nCHmail-Host: chat.mall.example\nCHmail-Port: 20017\n" +
+		"CHmail-Chat: <" + link + ">\nFrom:  a@b.example\n\n"
 	if b.String() != crlf(want) {
 		t.Errorf("%s", b.String())
 	}

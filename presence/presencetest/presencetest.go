@@ -196,7 +196,7 @@ type LogBook struct {
 	text bytes.Buffer
 }
 
-// Logger writes to the book.
+// Logger returns a logger that writes to l.
 func (l *LogBook) Logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 func (l *LogBook) Write(line []byte) (int, error) {

@@ -42,7 +42,8 @@ func (d *Directory) node(ctx context.Context, key string) string {
 	return master.Options().Addr
 }
 
-// reachable is ErrUnavailable when a server that steps need does not answer.
+// reachable returns ErrUnavailable when a server that holds the keys of one of
+// the steps does not answer.
 func (d *Directory) reachable(ctx context.Context, steps ...step) error {
 	if !d.outages.any.Load() {
 		return nil
@@ -67,8 +68,8 @@ func (d *Directory) isDown(addr string) bool {
 	return down
 }
 
-// lost notes that one of the servers of some steps did not answer. Which one,
-// the heartbeat goroutine finds out at once.
+// lost notes that one of the servers that hold the keys of the steps did not
+// answer. The heartbeat goroutine finds out at once which of them.
 func (d *Directory) lost(steps []step) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()

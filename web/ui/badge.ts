@@ -4,9 +4,11 @@
 
 const shape = '<rect width="32" height="32" rx="8" fill="#0b6b5d"/>'
   + '<path d="M7 10h18v11a2 2 0 0 1-2 2h-8l-5 4v-4H9a2 2 0 0 1-2-2z" fill="#fff"/>'
-  + '<path d="m7.500 10.500 8.500 6.500 8.500-6.500" fill="none" stroke="#0b6b5d" stroke-width="2" stroke-linejoin="round"/>'
+  + '<path d="m7.500 10.500 8.500 6.500 8.500-6.500" fill="none" stroke="#0b6b5d"'
+  + ' stroke-width="2" stroke-linejoin="round"/>'
   + '<circle cx="24" cy="8" r="8" fill="#c4281c" stroke="#fff" stroke-width="2"/>';
-const marked = `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${shape}</svg>`)}`;
+const marked = `data:image/svg+xml,${encodeURIComponent(
+  `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${shape}</svg>`)}`;
 
 let shown = -1;
 

@@ -51,6 +51,7 @@ export class Changes {
   private go(id: string): void {
     const c = this.waiting.get(id);
     if (!c) return;
-    this.send(c.kind === 'edit' ? { t: 'edit', id, offset: c.offset, text: c.text } : { t: 'delete', id, offset: c.offset });
+    this.send(c.kind === 'edit' ? { t: 'edit', id, offset: c.offset, text: c.text }
+      : { t: 'delete', id, offset: c.offset });
   }
 }

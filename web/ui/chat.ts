@@ -185,7 +185,8 @@ export function chat(page: ChatPage, root: HTMLElement): void {
       panel.draw();
       const waits = !room.amCallee && !room.calleeHere && room.phase === 'open';
       const rung = panel.state === 'ringing' || panel.state === 'none';
-      view.ask(!waits || room.others.length ? [] : rung ? tr('compose.whileRinging', { name }) : tr('compose.leave', { name }),
+      view.ask(!waits || room.others.length ? []
+        : rung ? tr('compose.whileRinging', { name }) : tr('compose.leave', { name }),
         waits && !rung && !room.others.length ? t('compose.leavePlaceholder') : t('compose.placeholder'));
       view.update();
     }

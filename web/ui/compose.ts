@@ -33,7 +33,8 @@ export class Compose {
     this.box = h('textarea', {
       id: 'message', rows: 1, dir: 'auto', 'aria-label': t('compose.name'), 'aria-describedby': 'hint',
       placeholder: t('compose.placeholder'), maxlength: maxText, autocomplete: 'off', enterkeyhint: 'send',
-      onkeydown: (ev: KeyboardEvent) => this.key(ev), oninput: () => this.wrote(), onpaste: (ev: ClipboardEvent) => this.pasted(ev),
+      onkeydown: (ev: KeyboardEvent) => this.key(ev), oninput: () => this.wrote(),
+      onpaste: (ev: ClipboardEvent) => this.pasted(ev),
     });
     this.picker = h('input', {
       type: 'file', multiple: true, hidden: true, tabindex: '-1', 'aria-hidden': 'true',

@@ -51,7 +51,8 @@ export class Conversation {
       ondrop: (ev: DragEvent) => this.dropped(ev),
     },
       this.bar,
-      h('div', { class: 'log-frame' }, this.log, this.newer, h('p', { class: 'drop', 'aria-hidden': 'true' }, t('file.drop'))),
+      h('div', { class: 'log-frame' }, this.log, this.newer,
+        h('p', { class: 'drop', 'aria-hidden': 'true' }, t('file.drop'))),
       this.typing,
       this.compose.el);
     this.list.addEventListener('keydown', (ev) => this.arrow(ev), true);
@@ -202,7 +203,8 @@ export class Conversation {
       if (first.kind === 'mail') out.push(this.row(first, false, false, []));
       out.push({
         key: 'earlier', print: String(this.skipped), make: () => h('li', { class: 'note' },
-          h('button', { class: 'secondary', type: 'button', onclick: () => this.earlier() }, t('log.earlier', { n: this.skipped }))),
+          h('button', { class: 'secondary', type: 'button', onclick: () => this.earlier() },
+            t('log.earlier', { n: this.skipped }))),
       });
     }
     let coming = 0;
@@ -211,7 +213,8 @@ export class Conversation {
         const what = c;
         if (what.after < (shown[0]?.offset ?? 0)) continue;
         between(what.at);
-        out.push({ key: `c${what.id} ${what.at}`, print: room.name(room.people.get(what.id)), make: () => comingLine(room, what) });
+        out.push({ key: `c${what.id} ${what.at}`, print: room.name(room.people.get(what.id)),
+          make: () => comingLine(room, what) });
       }
     };
     shown.forEach((m, i) => {
@@ -219,7 +222,8 @@ export class Conversation {
       between(m.at);
       const next = shown[i + 1];
       const tail = next ? !joins(m, next) : !(m.from === room.me && waits.length + uploads.length);
-      out.push(this.row(m, !joins(shown[i - 1], m), tail, m === seen ? room.seers(m.offset).map((p) => room.name(p)) : []));
+      out.push(this.row(m, !joins(shown[i - 1], m), tail,
+        m === seen ? room.seers(m.offset).map((p) => room.name(p)) : []));
     });
     comings(Infinity);
     const last = all.at(-1);
@@ -228,7 +232,8 @@ export class Conversation {
       between(p.at);
       const state = room.failed.has(p.id) ? 'failed' : room.phase === 'open' ? 'sending' : 'waiting';
       const head = i === 0 && !joined;
-      out.push({ key: 'p' + p.id, print: state + head + room.failed.get(p.id), make: () => pendingLine(room, p, state, head) });
+      out.push({ key: 'p' + p.id, print: state + head + room.failed.get(p.id),
+        make: () => pendingLine(room, p, state, head) });
     });
     uploads.forEach((u, i) => {
       between(u.at);
@@ -246,9 +251,11 @@ export class Conversation {
     const key = 'm' + m.offset;
     if (!said(m)) {
       const who = room.name(room.people.get(m.from)) + room.name(room.callee);
-      return { key, print: who + (room.amCallee ? 1 : 0), make: () => (m.kind === 'mail' ? mailLine(room, m) : noteLine(room, m)) };
+      return { key, print: who + (room.amCallee ? 1 : 0),
+        make: () => (m.kind === 'mail' ? mailLine(room, m) : noteLine(room, m)) };
     }
-    const print = JSON.stringify([head, tail, m.text, m.edited, m.deleted, room.me === m.from && room.editFor, room.name(room.people.get(m.from)),
+    const print = JSON.stringify([head, tail, m.text, m.edited, m.deleted, room.me === m.from && room.editFor,
+      room.name(room.people.get(m.from)),
       room.people.size > 2, ...seenBy]);
     return {
       key, print, make: () => line(room, m, head, tail, seenBy, {

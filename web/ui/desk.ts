@@ -83,7 +83,8 @@ class Desk {
           h('h1', { class: 'sr' }, t('desk.side')),
           avatar(me),
           h('div', { class: 'side-who' }, h('p', { class: 'strong' }, bdi(nameOf(me))), this.avail.el),
-          h('a', { class: 'button round', href: '#settings', 'aria-label': t('settings.title'), title: t('settings.title') }, icon('settings'))),
+          h('a', { class: 'button round', href: '#settings', 'aria-label': t('settings.title'),
+            title: t('settings.title') }, icon('settings'))),
         this.ready.el, this.missed.el, this.problem, search.el, search.found, this.list.el),
       this.pane, this.toast);
     fill(root, this.el);
@@ -145,7 +146,8 @@ class Desk {
     if (!r?.last) return;
     plink();
     const from = nameOf(r.participants.find((p) => p.id === r.last!.from));
-    notify({ title: from, body: h('p', null, preview(r)).textContent, room: r.id, onclick: () => { location.hash = r.id; } });
+    notify({ title: from, body: h('p', null, preview(r)).textContent, room: r.id,
+      onclick: () => { location.hash = r.id; } });
   }
 
   private drawList(): void {

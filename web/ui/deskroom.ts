@@ -47,7 +47,8 @@ export class DeskRoom {
   private panel: Panel | undefined;
   private wanting = 0;      // the offset to be shown
 
-  constructor(readonly id: string, private readonly pane: HTMLElement, private readonly summary: () => Summary | undefined,
+  constructor(readonly id: string, private readonly pane: HTMLElement,
+    private readonly summary: () => Summary | undefined,
     private readonly callbacks: Callbacks) {
     this.enter();
   }
@@ -158,14 +159,16 @@ export class DeskRoom {
         if (this.behind || document.hidden) this.callbacks.came(p);
       },
       heard: (m) => {
-        if (m.from !== room.me && !this.behind && document.hidden && !this.summary()?.muted && now().getTime() - Date.parse(m.at) < 10_000) plink();
+        if (m.from !== room.me && !this.behind && document.hidden && !this.summary()?.muted
+          && now().getTime() - Date.parse(m.at) < 10_000) plink();
         if (this.behind || !document.hidden) this.callbacks.news();
       },
       over: (err) => this.over(err),
     });
     this.room = room;
     this.head = new RoomHead(room, new StatusLine(),
-      h('button', { class: 'round back', type: 'button', 'aria-label': t('desk.back'), onclick: () => this.callbacks.back() }, icon('back')),
+      h('button', { class: 'round back', type: 'button', 'aria-label': t('desk.back'),
+        onclick: () => this.callbacks.back() }, icon('back')),
       null, {
         muted: () => this.summary()?.muted ?? false,
         mute: (on) => this.callbacks.mute(on),

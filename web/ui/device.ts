@@ -51,7 +51,8 @@ export class Device {
   }
 
   decline(attempt: string, words: string): void {
-    this.connection.send(words ? { t: 'decline', attempt_id: attempt, text: words } : { t: 'decline', attempt_id: attempt });
+    this.connection.send(words ? { t: 'decline', attempt_id: attempt, text: words }
+      : { t: 'decline', attempt_id: attempt });
   }
 
   close(): void {

@@ -60,7 +60,8 @@ export function gate(o: GateOptions): HTMLElement {
     h('button', { class: 'secondary', type: 'button', onclick: mail }, h('span', null, tr('gate.send', { to: o.to }))),
     told, entry,
     o.guest && h('form', {
-      class: 'field-row', onsubmit: (ev: Event) => { ev.preventDefault(); void attempt({ guest: guest.value.trim() }); },
+      class: 'field-row',
+      onsubmit: (ev: Event) => { ev.preventDefault(); void attempt({ guest: guest.value.trim() }); },
     }, h('div', { class: 'field' }, h('label', { for: 'guest' }, t('gate.name')), guest),
       h('button', { class: 'secondary', type: 'submit' }, t('gate.asGuest'))),
     problem,

@@ -19,7 +19,8 @@ export function goneCard(page: GonePage): HTMLElement {
     h('p', null, tr(what, { name })),
     h('p', null, t(`gone.${reason}.means`)),
     h('p', { class: 'advice' }, t(`gone.${reason}.todo`)),
-    page.reply?.startsWith('mailto:') && h('a', { class: 'button primary', href: page.reply }, icon('mail'), h('span', null, t('chat.byMail'))),
+    page.reply?.startsWith('mailto:') && h('a', { class: 'button primary', href: page.reply },
+      icon('mail'), h('span', null, t('chat.byMail'))),
     whose && h('p', { class: 'fine' }, tr('gone.whose', { name: whose }))));
 }
 

@@ -100,7 +100,8 @@ export class RoomHead {
       room.here.has(p.id) && h('span', { class: 'here' }, t('people.isHere')),
       powers && p.id !== room.me && h('button', {
         class: 'link', type: 'button', 'aria-label': t('block.whom', { name: room.name(p) }),
-        onclick: () => void ask(tr('block.ask', { name: room.name(p) }), t('block.block')).then((yes) => yes && powers.block(p)),
+        onclick: () => void ask(tr('block.ask', { name: room.name(p) }), t('block.block'))
+          .then((yes) => yes && powers.block(p)),
       }, t('block.block')))));
   }
 
@@ -112,7 +113,8 @@ export class RoomHead {
       return h('label', { class: 'tick' }, box, h('span', null, t(key)));
     };
     fill(this.wishes,
-      room.editFor > 0 && tick('wish-transcript', 'details.transcript', room.transcript, (on) => room.wantTranscript(on)),
+      room.editFor > 0 && tick('wish-transcript', 'details.transcript',
+        room.transcript, (on) => room.wantTranscript(on)),
       powers && tick('wish-mute', 'details.mute', powers.muted(), (on) => powers.mute(on)));
     if (held) document.getElementById(held)?.focus();
   }

@@ -86,8 +86,10 @@ export function dayName(d: Date): string {
 
 /** span: minutes in the largest unit that fits: "5 minutes", "1 hour". */
 export function span(minutes: number): string {
-  const [n, unit] = minutes >= 1440 ? [minutes / 1440, 'day'] : minutes >= 60 ? [minutes / 60, 'hour'] : [minutes, 'minute'];
-  return new Intl.NumberFormat(lang, { style: 'unit', unit: unit as string, unitDisplay: 'long', maximumFractionDigits: 1 }).format(n as number);
+  const [n, unit] = minutes >= 1440 ? [minutes / 1440, 'day']
+    : minutes >= 60 ? [minutes / 60, 'hour'] : [minutes, 'minute'];
+  return new Intl.NumberFormat(lang, { style: 'unit', unit: unit as string, unitDisplay: 'long',
+    maximumFractionDigits: 1 }).format(n as number);
 }
 
 /** size: octets as people say them: "1.2 MB". */

@@ -75,13 +75,16 @@ export class Incoming {
     if (!r) return;
     fill(this.count, r.ring > 0 && r.of > 1 ? t('ring.count', { n: r.ring, of: r.of }) : '');
     const more = this.rings.slice(1).map((x) => nameOf(x.from));
-    fill(this.behind, more.length ? tr(more.length === 1 ? 'ring.oneMore' : 'ring.more', { n: more.length, names: list(more.slice(0, 3)) }) : '');
+    fill(this.behind, more.length ? tr(more.length === 1 ? 'ring.oneMore' : 'ring.more',
+      { n: more.length, names: list(more.slice(0, 3)) }) : '');
   }
 
   private quick(r: Ring): HTMLElement {
     const own = this.callbacks.canned().map((c) => ({ title: cleanLine(c.title) || cleanLine(c.text), text: c.text }));
-    const words = [...own, ...(['ring.quick1', 'ring.quick2', 'ring.quick3'] as const).map((key) => ({ title: t(key), text: t(key) }))];
-    return h('div', { class: 'quick', role: 'group', 'aria-label': t('ring.quick') }, words.slice(0, quickMost).map((w) =>
+    const words = [...own, ...(['ring.quick1', 'ring.quick2', 'ring.quick3'] as const)
+      .map((key) => ({ title: t(key), text: t(key) }))];
+    return h('div', { class: 'quick', role: 'group', 'aria-label': t('ring.quick') },
+      words.slice(0, quickMost).map((w) =>
       h('button', {
         type: 'button', class: 'chip', title: w.text, 'aria-label': t('ring.declineWith', { words: w.title }),
         onclick: () => this.callbacks.decline(r, w.text.slice(0, wordsMost)),
@@ -91,12 +94,14 @@ export class Incoming {
   private open(r: Ring): void {
     const name = nameOf(r.from);
     const gentle = r.busy || this.callbacks.talking();
-    const words = h('input', { id: 'decline-words', maxlength: wordsMost, autocomplete: 'off', placeholder: t('ring.wordsExample') });
+    const words = h('input', { id: 'decline-words', maxlength: wordsMost, autocomplete: 'off',
+      placeholder: t('ring.wordsExample') });
     const answer = h('button', { class: 'primary large', type: 'button', onclick: () => this.callbacks.answer(r) },
       icon('phone'), h('span', null, t('ring.answer')));
     const heading = h('h2', { id: 'ring-title', tabindex: '-1' }, t('ring.heading'));
     const dialog = h('dialog', {
-      class: gentle ? 'incoming gentle' : 'incoming', role: 'alertdialog', 'aria-labelledby': 'ring-title', 'aria-describedby': 'ring-what',
+      class: gentle ? 'incoming gentle' : 'incoming', role: 'alertdialog', 'aria-labelledby': 'ring-title',
+      'aria-describedby': 'ring-what',
       // Escape must not hide a ring: it is answered, declined, or ends.
       oncancel: (ev: Event) => ev.preventDefault(),
       onkeydown: (ev: KeyboardEvent) => ev.key === 'Escape' && ev.preventDefault(),
@@ -106,8 +111,10 @@ export class Incoming {
         h('span', { class: 'pulse', 'aria-hidden': 'true' }, avatar(r.from, gentle ? 'medium' : 'huge')),
         h('div', { id: 'ring-what' },
           h('p', { class: 'ring-name' }, h('bdi', null, breakable(name))),
-          name !== cleanLine(r.from.addr) && h('p', { class: 'muted' }, h('bdi', null, breakable(cleanLine(r.from.addr)))),
-          h('p', { class: 'ring-subject', dir: 'auto' }, tr('ring.about', { subject: cleanLine(r.subject) || t('mail.noSubject') })),
+          name !== cleanLine(r.from.addr) && h('p', { class: 'muted' },
+            h('bdi', null, breakable(cleanLine(r.from.addr)))),
+          h('p', { class: 'ring-subject', dir: 'auto' },
+            tr('ring.about', { subject: cleanLine(r.subject) || t('mail.noSubject') })),
           r.group && h('p', { class: 'muted' }, tr('ring.group', { group: cleanLine(r.group) })),
           this.count),
         this.behind),
@@ -135,7 +142,8 @@ export class Incoming {
     }
     const stopRinging = startRinging(name, gentle ? 'gentle' : 'loud');
     const stopNotice = notify({
-      title: t('ring.title', { name }), body: cleanLine(r.subject), room: r.room, attempt: r.attempt, onclick: () => answer.focus(),
+      title: t('ring.title', { name }), body: cleanLine(r.subject), room: r.room,
+      attempt: r.attempt, onclick: () => answer.focus(),
     });
     this.quiet = () => {
       stopRinging();

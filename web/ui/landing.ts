@@ -36,7 +36,8 @@ const value = (key: Key, text: string) => [h('dt', null, t(key)),
   h('dd', null, h('code', null, text), copyButton(text, t(key)))];
 
 const command = (label: string, text: string) => h('div', { class: 'command' },
-  h('div', { class: 'command-head' }, h('span', null, label), copyButton(text, label)), h('pre', { tabindex: '0' }, h('code', null, text)));
+  h('div', { class: 'command-head' }, h('span', null, label), copyButton(text, label)),
+  h('pre', { tabindex: '0' }, h('code', null, text)));
 
 /** quote makes one word of the shell. */
 const quote = (s: string) => (/^[\w@%+=:,./-]+$/.test(s) ? s : `'${s.replaceAll("'", "'\\''")}'`);
@@ -74,11 +75,13 @@ function demo(d: Demo): Child {
     `--from ${quote(host.login)} --to ${quote(customer.login)}`,
     `--header ${quote('Subject: ' + subject)}`,
     `--body ${quote(words)}`].join(' \\\n  ');
-  const curl = [`printf 'From: %s\\nTo: %s\\nSubject: %s\\n\\n%s\\n' \\\n  ${quote(host.login)} ${quote(customer.login)} ${quote(subject)} ${quote(words)} |`,
+  const curl = ["printf 'From: %s\\nTo: %s\\nSubject: %s\\n\\n%s\\n' \\\n"
+    + `  ${quote(host.login)} ${quote(customer.login)} ${quote(subject)} ${quote(words)} |`,
     `  curl --ssl-reqd${ca} \\`,
     `  --url smtp://${d.submission} --user ${quote(host.login + ':' + host.password)} \\`,
     `  --mail-from ${quote(host.login)} --mail-rcpt ${quote(customer.login)} --upload-file -`].join('\n');
-  const fetchMail = `curl --ssl-reqd${ca} \\\n  --user ${quote(customer.login + ':' + customer.password)} pop3://${d.pop3}/1`;
+  const fetchMail = `curl --ssl-reqd${ca} \\\n`
+    + `  --user ${quote(customer.login + ':' + customer.password)} pop3://${d.pop3}/1`;
   const link = d.sample;
 
   return [
@@ -89,7 +92,8 @@ function demo(d: Demo): Child {
     h('ol', { class: 'steps' },
       step(1, 'demo.one', h('p', null, tr('demo.oneHow', { host: host.login, customer: customer.login })),
         link && h('p', { class: 'muted' }, t('demo.waiting')),
-        h('dl', { class: 'values' }, value('demo.submission', d.submission), value('signin.login', host.login), value('signin.password', host.password)),
+        h('dl', { class: 'values' }, value('demo.submission', d.submission), value('signin.login', host.login),
+          value('signin.password', host.password)),
         command('swaks', swaks),
         h('details', null, h('summary', null, t('demo.withCurl')), command('curl', curl))),
       step(2, 'demo.two', h('p', null, t('demo.twoHow')),

@@ -57,12 +57,14 @@ function fileBody(room: Room, f: FileInfo): HTMLElement {
   }, img);
 }
 
-export function line(room: Room, m: Message, head: boolean, tail: boolean, seenBy: string[], actions: Actions): HTMLElement {
+export function line(room: Room, m: Message, head: boolean, tail: boolean,
+  seenBy: string[], actions: Actions): HTMLElement {
   const own = m.from === room.me;
   const p = room.people.get(m.from);
   const at = new Date(m.at);
   const more = own && (room.mayEdit(m) || room.mayDelete(m)) && menu(
-    h('button', { class: 'line-more', type: 'button', 'aria-label': t('line.more'), title: t('line.more') }, icon('more')),
+    h('button', { class: 'line-more', type: 'button', 'aria-label': t('line.more'),
+      title: t('line.more') }, icon('more')),
     t('line.more'), () => [
       ...(room.mayEdit(m) ? [{ words: [icon('edit'), t('line.edit')], press: () => actions.edit(m) }] : []),
       { words: [icon('close'), t('line.delete')], bad: true, press: () => actions.remove(m) },
@@ -70,7 +72,8 @@ export function line(room: Room, m: Message, head: boolean, tail: boolean, seenB
   const body: Child = m.deleted ? h('p', { class: 'bubble gone' }, t('line.deleted'))
     : m.kind === 'file' && m.file ? [fileBody(room, m.file), m.text && bubble(m.text)] : bubble(m.text);
   const edited = m.edited && !m.deleted;
-  return h('li', { class: `line ${own ? 'own' : ''} ${head ? 'head' : ''} ${tail ? 'tail' : ''}`, 'data-offset': m.offset },
+  return h('li',
+    { class: `line ${own ? 'own' : ''} ${head ? 'head' : ''} ${tail ? 'tail' : ''}`, 'data-offset': m.offset },
     !own && (tail ? avatar(p, 'small') : h('span', { class: 'avatar-gap' })),
     h('div', { class: 'said' },
       head && (own
@@ -85,27 +88,34 @@ export function line(room: Room, m: Message, head: boolean, tail: boolean, seenB
           h('span', null, room.people.size > 2 ? tr('line.seenBy', { names: list(seenBy) }) : t('line.seen'))))));
 }
 
-const refusals: Record<string, Key> = { empty: 'line.empty', 'too-large': 'line.tooLarge', forbidden: 'line.forbidden' };
+const refusals: Record<string, Key> = {
+  empty: 'line.empty', 'too-large': 'line.tooLarge', forbidden: 'line.forbidden',
+};
 
-export function pendingLine(room: Room, p: Pending, state: 'failed' | 'sending' | 'waiting', head: boolean): HTMLElement {
+export function pendingLine(room: Room, p: Pending,
+  state: 'failed' | 'sending' | 'waiting', head: boolean): HTMLElement {
   const refused = refusals[room.failed.get(p.id) ?? ''];
   return h('li', { class: `line own tail ${state} ${head ? 'head' : ''}` },
     h('div', { class: 'said' },
       bubble(p.text),
       h('p', { class: 'meta' },
         t(refused && state === 'failed' ? refused : `line.${state}`),
-        state === 'failed' && !refused && h('button', { class: 'link', type: 'button', onclick: () => room.again(p.id) }, t('line.again')),
-        state === 'failed' && h('button', { class: 'link', type: 'button', onclick: () => room.drop(p.id) }, t('line.drop')))));
+        state === 'failed' && !refused
+          && h('button', { class: 'link', type: 'button', onclick: () => room.again(p.id) }, t('line.again')),
+        state === 'failed'
+          && h('button', { class: 'link', type: 'button', onclick: () => room.drop(p.id) }, t('line.drop')))));
 }
 
 const uploadTrouble: Record<string, Key> = {
-  network: 'file.failed.network', 'too-large': 'file.failed.tooLarge', picture: 'file.failed.picture', 'too-often': 'file.failed.tooOften',
+  network: 'file.failed.network', 'too-large': 'file.failed.tooLarge', picture: 'file.failed.picture',
+  'too-often': 'file.failed.tooOften',
   'room-full': 'file.failed.full', full: 'file.failed.full', empty: 'file.failed.empty',
 };
 
 export function uploadLine(room: Room, u: Upload, head: boolean): HTMLElement {
   const name = fileName(u.file.name);
-  const words: Key = u.state === 'failed' ? uploadTrouble[u.code] ?? 'file.failed.other' : u.state === 'waiting' ? 'line.waiting' : 'file.sending';
+  const words: Key = u.state === 'failed' ? uploadTrouble[u.code] ?? 'file.failed.other'
+    : u.state === 'waiting' ? 'line.waiting' : 'file.sending';
   return h('li', { class: `line own tail ${u.state} ${head ? 'head' : ''}` },
     h('div', { class: 'said' },
       u.preview
@@ -114,14 +124,17 @@ export function uploadLine(room: Room, u: Upload, head: boolean): HTMLElement {
           h('span', { class: 'file-name', dir: 'auto' }, name), h('span', { class: 'file-size' }, size(u.file.size)))),
       u.state !== 'failed' && h('progress', { max: 1, value: u.sent, 'aria-label': t('file.progress', { name }) }),
       h('p', { class: 'meta' }, t(words),
-        u.state === 'failed' && h('button', { class: 'link', type: 'button', onclick: () => room.uploads.again(u.id) }, t('line.again')),
-        h('button', { class: 'link', type: 'button', onclick: () => room.drop(u.id) }, t(u.state === 'failed' ? 'line.drop' : 'ask.no')))));
+        u.state === 'failed' && h('button', { class: 'link', type: 'button', onclick: () => room.uploads.again(u.id) },
+          t('line.again')),
+        h('button', { class: 'link', type: 'button', onclick: () => room.drop(u.id) },
+          t(u.state === 'failed' ? 'line.drop' : 'ask.no')))));
 }
 
 const timed = (at: string) => h('time', { datetime: at, title: fullTime(new Date(at)) }, clockTime(new Date(at)));
 
 export function noteLine(room: Room, m: Message): HTMLElement {
-  return h('li', { class: 'note' }, h('p', null, noteWords(m, room.me, room.people.values(), room.callee?.id), ' ', timed(m.at)));
+  return h('li', { class: 'note' },
+    h('p', null, noteWords(m, room.me, room.people.values(), room.callee?.id), ' ', timed(m.at)));
 }
 
 export function comingLine(room: Room, c: Coming): HTMLElement {
@@ -135,10 +148,12 @@ export function mailLine(room: Room, m: Message): HTMLElement {
   const to = [...room.people.values()].filter((p) => p.id !== m.from && !p.guest).map((p) => room.name(p));
   const row = (key: Key, value: (Node | string)[]) => [h('dt', null, t(key)), h('dd', null, value)];
   return h('li', { class: 'mail' }, h('details', null,
-    h('summary', null, icon('mail'), h('span', { class: 'mail-subject', dir: 'auto' }, cleanLine(m.text) || t('mail.noSubject')),
+    h('summary', null, icon('mail'),
+      h('span', { class: 'mail-subject', dir: 'auto' }, cleanLine(m.text) || t('mail.noSubject')),
       h('time', { datetime: m.at }, clockTime(new Date(m.at)))),
     h('dl', null,
-      row('mail.from', [bdi(nameOf(from)), from && nameOf(from) !== from.addr ? h('span', { class: 'muted' }, ' ', bdi(cleanLine(from.addr))) : '']),
+      row('mail.from', [bdi(nameOf(from)), from && nameOf(from) !== from.addr
+        ? h('span', { class: 'muted' }, ' ', bdi(cleanLine(from.addr))) : '']),
       to.length > 0 && row('mail.to', [bdi(list(to))]),
       row('mail.date', [fullTime(new Date(m.at))]),
       row('mail.subject', [bdi(cleanLine(m.text))]))));

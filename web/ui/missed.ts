@@ -50,6 +50,7 @@ export class Missed {
           this.answer(r);
         },
       }, t('ring.answer')),
-      h('button', { class: 'round', type: 'button', 'aria-label': t('missed.dismiss'), onclick: () => this.keep((m) => m !== r) }, icon('close')))));
+      h('button', { class: 'round', type: 'button', 'aria-label': t('missed.dismiss'),
+        onclick: () => this.keep((m) => m !== r) }, icon('close')))));
   }
 }

@@ -15,7 +15,8 @@ const known = new Set(['answered', 'declined', 'cancelled', 'unanswered', 'alarm
  * owner of the conversation, but for who cancelled, which nobody knows. What
  * was said with a decline follows on a line of its own.
  */
-export function noteWords(m: Message, me: number, people: Iterable<Participant>, owner: number | undefined): (Node | string)[] {
+export function noteWords(m: Message, me: number, people: Iterable<Participant>,
+  owner: number | undefined): (Node | string)[] {
   const all = [...people];
   const [what, ...rest] = m.text.split('\n');
   if (!known.has(what!)) return [bdi(cleanLine(m.text))];

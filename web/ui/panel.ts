@@ -48,7 +48,8 @@ export class Panel {
           h('p', { class: 'strong' }, state === 'busy' ? tr('panel.busy', { name }) : tr('ringing.who', { name })),
           h('p', { class: 'muted' }, state === 'busy' ? t('panel.busyWhat')
             : a!.busy ? tr('ringing.busy', { name }) : on ? tr('ringing.on', { devices: on }) : t('ringing.wait')),
-          state === 'ringing' && a!.ring > 0 && a!.of > 1 && h('p', { class: 'muted' }, t('ringing.count', { n: a!.ring, of: a!.of }))),
+          state === 'ringing' && a!.ring > 0 && a!.of > 1 && h('p', { class: 'muted' },
+            t('ringing.count', { n: a!.ring, of: a!.of }))),
         h('button', { class: 'secondary', type: 'button', onclick: () => room.cancel() },
           t(state === 'busy' ? 'panel.stopWaiting' : 'ringing.cancel')));
     } else if (state === 'ended') this.ended(name, wait);
@@ -61,13 +62,15 @@ export class Panel {
     const tellable = a?.state === 'unanswered' || a?.state === 'alarmed';
     const tick = h('input', { type: 'checkbox', checked: a?.tell === true, onchange: () => room.tell(tick.checked) });
     const left = room.metCallee && (!a || a.state === 'answered');
-    const words: Child = left ? tr('outcome.left', { name }) : a ? outcome(a, name, room.status) : tr('panel.away', { name });
+    const words: Child = left ? tr('outcome.left', { name })
+      : a ? outcome(a, name, room.status) : tr('panel.away', { name });
     fill(this.el,
       h('div', { class: 'panel-words' },
         h('p', null, words),
         a?.state === 'declined' && a.words && h('blockquote', { dir: 'auto' }, cleanLine(a.words)),
         tellable && h('label', { class: 'tick' }, tick, h('span', null, tr('outcome.tell', { name }))),
-        room.status?.state === 'available' && a && a.state !== 'declined' && h('p', { class: 'strong' }, tr('outcome.back', { name })),
+        room.status?.state === 'available' && a && a.state !== 'declined'
+          && h('p', { class: 'strong' }, tr('outcome.back', { name })),
         wait > 0 && h('p', { class: 'problem', role: 'alert' }, t('panel.tooOften', { n: wait }))),
       h('button', { class: 'secondary', type: 'button', disabled: wait > 0, onclick: () => room.call() }, icon('phone'),
         h('span', null, t(a ? 'outcome.again' : 'panel.call'))));

@@ -13,7 +13,8 @@ let worker: Promise<ServiceWorkerRegistration | undefined> | undefined;
 export function registration(): Promise<ServiceWorkerRegistration | undefined> {
   return worker ??= (async () => {
     if (!('serviceWorker' in navigator)) return undefined;
-    return navigator.serviceWorker.register('/sw.js', { scope: '/desk', updateViaCache: 'none' }).catch(() => undefined);
+    return navigator.serviceWorker.register('/sw.js', { scope: '/desk', updateViaCache: 'none' })
+      .catch(() => undefined);
   })();
 }
 
@@ -28,7 +29,8 @@ export async function pushState(): Promise<PushState> {
   return (await reg.pushManager.getSubscription()) ? 'on' : 'off';
 }
 
-const decode = (text: string) => Uint8Array.from(atob(text.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0));
+const decode = (text: string) =>
+  Uint8Array.from(atob(text.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0));
 
 /** subscribe reports whether this browser is woken from now on. */
 export async function subscribe(): Promise<PushState> {

@@ -59,16 +59,19 @@ export class Ready {
     const held = this.el.contains(document.activeElement);
     this.el.dataset.state = state;
     this.el.classList.toggle('off', !sound);
-    const words: Key = !sound ? 'bell.silent' : this.phase !== 'open' ? 'bell.notYet' : asks ? 'bell.soundOnly' : 'bell.ready';
+    const words: Key = !sound ? 'bell.silent' : this.phase !== 'open' ? 'bell.notYet'
+      : asks ? 'bell.soundOnly' : 'bell.ready';
     const line = (key: Key, on: boolean, why: Child) => h('li', { class: on ? 'on' : '' }, icon(on ? 'check' : 'close'),
       h('span', null, h('span', { class: 'strong' }, t(key)), ' ', why));
     const details: HTMLDetailsElement = h('details', { open: this.open, ontoggle: () => { this.open = details.open; } },
       h('summary', null, t('bell.how')),
       h('ul', null,
         line('bell.sound', sound, t(sound ? 'bell.isOn' : 'bell.locked')),
-        line('bell.notifications', may === 'granted', t(may === 'granted' ? 'bell.isOn' : asks ? 'bell.notAsked' : 'bell.refused')),
+        line('bell.notifications', may === 'granted',
+          t(may === 'granted' ? 'bell.isOn' : asks ? 'bell.notAsked' : 'bell.refused')),
         line('bell.push', this.push === 'on' && this.pushing(),
-          t(!this.pushing() ? 'bell.pushUnwanted' : this.push === 'on' ? 'bell.isOn' : this.push === 'off' ? 'bell.pushOff' : 'bell.pushAbsent')),
+          t(!this.pushing() ? 'bell.pushUnwanted' : this.push === 'on' ? 'bell.isOn'
+            : this.push === 'off' ? 'bell.pushOff' : 'bell.pushAbsent')),
         h('li', { class: 'bell-do' },
           sound && h('button', { class: 'link', type: 'button', onclick: () => sample() }, t('bell.test')),
           sound && (asks || may === 'granted' && this.push === 'off' && this.pushing())

@@ -84,10 +84,12 @@ export function notify(n: Notice): () => void {
 }
 
 async function show(n: Notice): Promise<() => void> {
-  const options = { body: n.body, tag: n.room, requireInteraction: !!n.attempt, icon: '/icon-192.png', badge: '/badge-96.png' };
+  const options = { body: n.body, tag: n.room, requireInteraction: !!n.attempt,
+    icon: '/icon-192.png', badge: '/badge-96.png' };
   const reg = await registration();
   if (reg?.active) {
-    const actions = n.attempt ? [{ action: 'answer', title: t('ring.answer') }, { action: 'decline', title: t('ring.decline') }] : [];
+    const actions = n.attempt
+      ? [{ action: 'answer', title: t('ring.answer') }, { action: 'decline', title: t('ring.decline') }] : [];
     const more = { actions, data: { room: n.room, attempt: n.attempt ?? '', url: '/desk#' + n.room } };
     await reg.showNotification(n.title, { ...options, ...more }).catch(() => {});
     return () => void reg.getNotifications({ tag: n.room }).then((all) => all.forEach((x) => x.close()));

@@ -68,7 +68,8 @@ export class Room {
   private seenBy = new Map<number, number>();
   private seenSent = 0;
   private typingSent = 0;
-  private readonly sending = new Sending((f) => this.epoch !== '' && this.connection.send(f), () => this.options.changed());
+  private readonly sending = new Sending((f) => this.epoch !== '' && this.connection.send(f),
+    () => this.options.changed());
   private answeredAt = 0;
   private begun = '';        // the attempt that began while we were on the way in
   private stale = '';        // the attempt that was answered already when we were welcomed
@@ -410,7 +411,8 @@ export class Room {
     if (change) return this.insert(change);
     const p = this.sending.settle(f.id ?? '');
     if (p && f.offset) {
-      this.insert({ offset: this.history.free(f.offset), id: p.id, from: this.me, kind: 'text', text: p.text, at: f.at ?? p.at });
+      this.insert({ offset: this.history.free(f.offset), id: p.id, from: this.me,
+        kind: 'text', text: p.text, at: f.at ?? p.at });
     }
     this.sending.flush();
   }

@@ -21,7 +21,8 @@ export class RoomList {
   private readonly older: HTMLElement;
 
   /** looking: whether a room is before one's eyes; then nothing in it is unread. */
-  constructor(private readonly me: Person, private readonly looking: (room: string) => boolean, private readonly open: () => string,
+  constructor(private readonly me: Person, private readonly looking: (room: string) => boolean,
+    private readonly open: () => string,
     readMore: () => void) {
     this.older = h('button', { class: 'link', type: 'button', hidden: true, onclick: readMore }, t('desk.older'));
     this.el = h('nav', { 'aria-label': t('desk.list') }, this.items, this.older);
@@ -62,18 +63,21 @@ export class RoomList {
     const unread = this.looking(r.id) ? 0 : r.unread;
     const at = new Date(when(r));
     return h('li', null, h('a', {
-      href: '#' + r.id, class: `room ${unread ? 'unread' : ''} ${r.muted ? 'muted-room' : ''}`, 'aria-current': this.open() === r.id && 'page',
+      href: '#' + r.id, class: `room ${unread ? 'unread' : ''} ${r.muted ? 'muted-room' : ''}`,
+      'aria-current': this.open() === r.id && 'page',
     },
       avatar(others[0] ?? this.me),
       h('span', { class: 'room-text' },
         h('span', { class: 'room-top' },
-          h('bdi', { class: 'room-name' }, others.length ? list(others.map((p) => nameAmong(p, others))) : nameOf(this.me)),
+          h('bdi', { class: 'room-name' }, others.length ? list(others.map((p) => nameAmong(p, others)))
+            : nameOf(this.me)),
           r.muted && h('span', { class: 'room-muted' }, icon('mute'), h('span', { class: 'sr' }, t('desk.muted'))),
           h('time', { datetime: at.toISOString() }, shortMoment(at))),
         h('span', { class: 'room-subject', dir: 'auto' }, cleanLine(r.subject) || t('mail.noSubject')),
         h('span', { class: 'room-last' },
           h('span', { class: 'room-preview', dir: 'auto' }, preview(r)),
-          unread > 0 && h('span', { class: 'count' }, unread > 99 ? '99+' : unread, h('span', { class: 'sr' }, ' ', t('desk.unread')))))));
+          unread > 0 && h('span', { class: 'count' }, unread > 99 ? '99+' : unread,
+            h('span', { class: 'sr' }, ' ', t('desk.unread')))))));
   }
 }
 
@@ -84,10 +88,16 @@ export function preview(r: Summary): Child {
   const m = r.last;
   if (!m) return t('desk.nothingYet');
   if (m.kind === 'note') return noteWords(m, r.me, r.participants, r.owner);
-  if (m.kind === 'mail') return m.offset === 1 ? t('desk.mailSent') : t('desk.mailLater', { subject: cleanLine(m.text) || t('mail.noSubject') });
+  if (m.kind === 'mail') {
+    return m.offset === 1 ? t('desk.mailSent')
+      : t('desk.mailLater', { subject: cleanLine(m.text) || t('mail.noSubject') });
+  }
   const from = r.participants.find((p) => p.id === m.from);
-  const who = from?.id === r.me ? t('desk.you') : r.participants.length > 2 && from ? nameAmong(from, r.participants) + ': ' : '';
+  const who = from?.id === r.me ? t('desk.you')
+    : r.participants.length > 2 && from ? nameAmong(from, r.participants) + ': ' : '';
   if (m.deleted) return who + t('line.deleted');
-  if (m.kind === 'file') return who + t(m.file?.width ? 'desk.picture' : 'desk.file', { name: fileName(m.file?.name ?? '') });
+  if (m.kind === 'file') {
+    return who + t(m.file?.width ? 'desk.picture' : 'desk.file', { name: fileName(m.file?.name ?? '') });
+  }
   return who + cleanLine(m.text);
 }

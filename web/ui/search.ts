@@ -22,7 +22,8 @@ export class Search {
   private readonly box: HTMLInputElement;
   private readonly told = h('p', { class: 'search-told', role: 'status' });
   private readonly hits = h('ul', { class: 'rooms' });
-  private readonly more = h('button', { class: 'link', type: 'button', hidden: true, onclick: () => void this.ask(this.next) }, t('search.more'));
+  private readonly more = h('button', { class: 'link', type: 'button', hidden: true,
+    onclick: () => void this.ask(this.next) }, t('search.more'));
   private waiting: (() => void) | undefined;
   private asked = '';
   private next = '';
@@ -31,7 +32,8 @@ export class Search {
   /** toggled: whether results are shown instead of the list. */
   constructor(private readonly toggled: (on: boolean) => void) {
     this.box = h('input', {
-      type: 'search', id: 'search', maxlength: wordsMost, autocomplete: 'off', placeholder: t('search.placeholder'), 'aria-label': t('search.name'),
+      type: 'search', id: 'search', maxlength: wordsMost, autocomplete: 'off', placeholder: t('search.placeholder'),
+      'aria-label': t('search.name'),
       oninput: () => this.typed(),
       onkeydown: (ev: KeyboardEvent) => ev.key === 'Escape' && this.clear(),
     });
@@ -81,7 +83,8 @@ export class Search {
       else fill(this.hits, items);
       this.next = answer.more ?? '';
       this.more.hidden = !this.next;
-      this.told.textContent = this.count ? t('search.count', { n: this.count }) : t(this.next ? 'search.noneYet' : 'search.none');
+      this.told.textContent = this.count ? t('search.count', { n: this.count })
+        : t(this.next ? 'search.noneYet' : 'search.none');
     } catch (err) {
       this.told.textContent = explain(err);
     }
@@ -103,5 +106,6 @@ export class Search {
 export function marked(text: string, words: string): Child[] {
   const wanted = words.split(/\s+/).filter(Boolean).map((w) => w.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
   if (!wanted.length) return [text];
-  return text.split(new RegExp(`(${wanted.join('|')})`, 'giu')).map((part, i) => (i % 2 ? h('mark', null, part) : part));
+  return text.split(new RegExp(`(${wanted.join('|')})`, 'giu'))
+    .map((part, i) => (i % 2 ? h('mark', null, part) : part));
 }

@@ -41,7 +41,8 @@ export class SettingsPage {
         h('div', { class: 'room-title' }, h('h1', { tabindex: '-1' }, t('settings.title'))),
         h('button', { class: 'link', type: 'button', onclick: signOut }, t('desk.signOut'))),
       this.body,
-      h('footer', { class: 'settings-foot' }, this.told, h('button', { class: 'primary', type: 'submit' }, t('settings.save')))));
+      h('footer', { class: 'settings-foot' }, this.told,
+        h('button', { class: 'primary', type: 'submit' }, t('settings.save')))));
     this.draw();
     void prefs.read();
     pane.querySelector('h1')!.focus();
@@ -70,11 +71,13 @@ export class SettingsPage {
     const field = (name: string, key: Key, input: HTMLElement, hint?: Child) => {
       input.id = 'set-' + name;
       input.setAttribute('name', name);
-      return h('div', { class: 'field' }, h('label', { for: input.id }, t(key)), input, hint && h('p', { class: 'fine' }, hint),
+      return h('div', { class: 'field' }, h('label', { for: input.id }, t(key)), input,
+        hint && h('p', { class: 'fine' }, hint),
         h('p', { class: 'problem', 'data-field': name }));
     };
     const tick = (name: string, key: Key, on: boolean, hint?: Child) => h('label', { class: 'tick' },
-      h('input', { type: 'checkbox', name, checked: on }), h('span', null, t(key), hint && h('span', { class: 'fine' }, hint)));
+      h('input', { type: 'checkbox', name, checked: on }),
+      h('span', null, t(key), hint && h('span', { class: 'fine' }, hint)));
     const choose = (options: [string, string][], now: string) => h('select', null,
       options.map(([value, words]) => h('option', { value, selected: value === now }, words)));
 
@@ -84,10 +87,14 @@ export class SettingsPage {
           (['available', 'away', 'dnd'] as const).map((what) => h('label', { class: 'tick' },
             h('input', { type: 'radio', name: 'availability', value: what, checked: s.availability === what }),
             h('span', null, t(`avail.${what}`), h('span', { class: 'fine' }, t(`settings.${what}What`)))))),
-        field('until', 'settings.until', h('input', { type: 'datetime-local', value: s.until ? local(new Date(s.until)) : '' }), t('settings.untilWhat')),
+        field('until', 'settings.until',
+          h('input', { type: 'datetime-local', value: s.until ? local(new Date(s.until)) : '' }),
+          t('settings.untilWhat')),
         field('back', 'settings.back', choose(backChoices.map((m) => [String(m), m ? span(m)
-          : s.usually ? t('settings.backComputed', { time: span(s.usually) }) : t('settings.backUnknown')]), String(nearest(s.back)))),
-        field('chats', 'settings.chats', choose([0, 1, 2, 3, 5, 10].concat([0, 1, 2, 3, 5, 10].includes(s.chats) ? [] : [s.chats])
+          : s.usually ? t('settings.backComputed', { time: span(s.usually) }) : t('settings.backUnknown')]),
+            String(nearest(s.back)))),
+        field('chats', 'settings.chats',
+          choose([0, 1, 2, 3, 5, 10].concat([0, 1, 2, 3, 5, 10].includes(s.chats) ? [] : [s.chats])
           .map((n) => [String(n), n ? String(n) : t('settings.chatsAny')]), String(s.chats)), t('settings.chatsWhat'))),
       part('settings.quiet',
         tick('quietOn', 'settings.quietOn', !!quiet, t('settings.quietWhat')),
@@ -95,21 +102,25 @@ export class SettingsPage {
           field('quiet.from', 'settings.from', h('input', { type: 'time', value: quiet?.from ?? '22:00' })),
           field('quiet.to', 'settings.to', h('input', { type: 'time', value: quiet?.to ?? '07:00' }))),
         h('div', { class: 'days', role: 'group', 'aria-label': t('settings.days') }, [1, 2, 3, 4, 5, 6, 0].map((d) =>
-          h('label', { class: 'day-choice' }, h('input', { type: 'checkbox', name: 'day', value: d, checked: days.includes(d) }), h('span', null, weekday(d))))),
+          h('label', { class: 'day-choice' },
+            h('input', { type: 'checkbox', name: 'day', value: d, checked: days.includes(d) }),
+            h('span', null, weekday(d))))),
         h('p', { class: 'problem', 'data-field': 'quiet' }),
         field('zone', 'settings.zone', this.zones(s.zone || zone()))),
       part('settings.rings',
         tick('push', 'settings.push', s.push, t('settings.pushWhat')),
         h('p', { class: 'fine' }, t('settings.browsers', { n: s.browsers ?? 0 })),
         s.groups?.length ? h('p', { class: 'fine' }, tr('settings.groups', { groups: s.groups.join(', ') })) : null),
-      part('settings.canned', h('p', { class: 'fine' }, t('settings.cannedWhat')), this.cannedList(), h('p', { class: 'problem', 'data-field': 'canned' })),
+      part('settings.canned', h('p', { class: 'fine' }, t('settings.cannedWhat')), this.cannedList(),
+        h('p', { class: 'problem', 'data-field': 'canned' })),
       part('settings.mail',
         tick('transcript', 'settings.transcript', s.transcript, t('settings.transcriptWhat')),
         tick('stamp', 'settings.stamp', s.stamp, t('settings.stampWhat'))),
       part('settings.blocked', h('div', { class: 'blocked' })),
       part('settings.sessions',
         h('p', { class: 'fine' }, t('settings.everywhereWhat')),
-        h('div', null, h('button', { class: 'secondary', type: 'button', onclick: this.signOutEverywhere }, t('settings.everywhere')))));
+        h('div', null, h('button', { class: 'secondary', type: 'button', onclick: this.signOutEverywhere },
+          t('settings.everywhere')))));
     this.drawBlocked(s);
   }
 
@@ -136,8 +147,14 @@ export class SettingsPage {
     }, t('settings.cannedAdd'));
     const draw = () => {
       fill(rows, this.canned.map((c, i) => {
-        const title = h('input', { value: c.title, maxlength: 100, 'aria-label': t('settings.cannedTitle', { n: i + 1 }), placeholder: t('settings.cannedTitleExample'), oninput: () => { c.title = title.value; } });
-        const text = h('textarea', { value: c.text, rows: 2, maxlength: 600, 'aria-label': t('settings.cannedText', { n: i + 1 }), placeholder: t('settings.cannedTextExample'), oninput: () => { c.text = text.value; } });
+        const title = h('input', {
+          value: c.title, maxlength: 100, 'aria-label': t('settings.cannedTitle', { n: i + 1 }),
+          placeholder: t('settings.cannedTitleExample'), oninput: () => { c.title = title.value; },
+        });
+        const text = h('textarea', {
+          value: c.text, rows: 2, maxlength: 600, 'aria-label': t('settings.cannedText', { n: i + 1 }),
+          placeholder: t('settings.cannedTextExample'), oninput: () => { c.text = text.value; },
+        });
         return h('li', null, title, text, h('button', {
           class: 'round', type: 'button', 'aria-label': t('settings.cannedRemove', { n: i + 1 }), onclick: () => {
             this.canned.splice(i, 1);
@@ -160,9 +177,11 @@ export class SettingsPage {
     fill(el, all.length === 0 ? h('p', { class: 'fine' }, t('settings.nobody'))
       : h('ul', { class: 'everyone' }, all.map((b) => h('li', null,
         h('span', { class: 'everyone-who' }, h('bdi', null, cleanLine(b.name) || cleanLine(b.who)),
-          h('span', { class: 'muted' }, h('bdi', null, cleanLine(b.who)), ' · ', h('span', { title: fullTime(new Date(b.at)) }, moment(new Date(b.at))))),
+          h('span', { class: 'muted' }, h('bdi', null, cleanLine(b.who)), ' · ',
+            h('span', { title: fullTime(new Date(b.at)) }, moment(new Date(b.at))))),
         h('button', {
-          class: 'link', type: 'button', 'aria-label': t('block.unblockWhom', { name: cleanLine(b.name) || cleanLine(b.who) }),
+          class: 'link', type: 'button',
+          'aria-label': t('block.unblockWhom', { name: cleanLine(b.name) || cleanLine(b.who) }),
           onclick: () => void this.unblock(b.who),
         }, t('block.unblock'))))));
   }
@@ -187,9 +206,11 @@ export class SettingsPage {
     if (on('quietOn') && !days.length) return this.wrong('quiet', t('settings.noDays'));
     const some: Partial<Settings> = {
       availability, until, back: Number(text('back')), chats: Number(text('chats')),
-      quiet: on('quietOn') ? { from: text('quiet.from'), to: text('quiet.to'), days: days.length === 7 ? [] : days } : null,
+      quiet: on('quietOn') ? { from: text('quiet.from'), to: text('quiet.to'),
+        days: days.length === 7 ? [] : days } : null,
       zone: text('zone'), push: on('push'), transcript: on('transcript'), stamp: on('stamp'),
-      canned: this.canned.filter((c) => c.text.trim()).map((c) => ({ title: c.title.trim() || c.text.trim().slice(0, 40), text: c.text.trim() })),
+      canned: this.canned.filter((c) => c.text.trim())
+        .map((c) => ({ title: c.title.trim() || c.text.trim().slice(0, 40), text: c.text.trim() })),
     };
     this.told.textContent = t('settings.saving');
     this.touched = false;
@@ -198,7 +219,9 @@ export class SettingsPage {
       this.told.textContent = t('settings.saved');
     } catch (err) {
       this.touched = true;
-      if (err instanceof ApiError && err.code === 'setting') this.wrong(String(err.body.field ?? ''), t('settings.wrong'));
+      if (err instanceof ApiError && err.code === 'setting') {
+        this.wrong(String(err.body.field ?? ''), t('settings.wrong'));
+      }
       else this.told.textContent = explain(err);
     }
   }
@@ -214,4 +237,5 @@ export class SettingsPage {
 }
 
 /** nearest of the choices, for a number set elsewhere. */
-const nearest = (minutes: number) => backChoices.reduce((a, b) => (Math.abs(b - minutes) < Math.abs(a - minutes) ? b : a));
+const nearest = (minutes: number) =>
+  backChoices.reduce((a, b) => (Math.abs(b - minutes) < Math.abs(a - minutes) ? b : a));

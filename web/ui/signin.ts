@@ -9,12 +9,14 @@ import { t } from './i18n';
 import { unlock } from './ringer';
 
 export function signIn(root: HTMLElement, expired: boolean, done: () => void): void {
-  const problem = h('p', { class: 'problem', role: 'alert', id: 'sign-in-problem' }, expired ? t('signin.expired') : '');
+  const problem = h('p', { class: 'problem', role: 'alert', id: 'sign-in-problem' },
+    expired ? t('signin.expired') : '');
   const login = h('input', {
     id: 'login', name: 'login', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false',
     inputmode: 'email', required: true, 'aria-describedby': 'sign-in-problem',
   });
-  const password = h('input', { id: 'password', name: 'password', type: 'password', autocomplete: 'current-password', required: true });
+  const password = h('input', { id: 'password', name: 'password', type: 'password',
+    autocomplete: 'current-password', required: true });
   const submit = h('button', { class: 'primary large', type: 'submit' }, t('signin.button'));
 
   async function go(ev: Event): Promise<void> {

@@ -50,7 +50,11 @@ export function roomLine(room: Room): Line {
     case 'unanswered': return { mood: 'quiet', nodes: tr('status.unanswered', { name }) };
     case 'alarmed': return { mood: 'quiet', nodes: tr('status.alerted', { name }) };
     case 'answered':
-      if (room.arriving) return { mood: 'busy', nodes: tr('status.answered', { name: room.name(room.people.get(a.by ?? 0) ?? room.callee) }) };
+      if (room.arriving) {
+        return {
+          mood: 'busy', nodes: tr('status.answered', { name: room.name(room.people.get(a.by ?? 0) ?? room.callee) }),
+        };
+      }
   }
   if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: list(others) }) };
   if (a?.state === 'cancelled') return { mood: 'quiet', nodes: tr('status.cancelled') };
@@ -69,7 +73,9 @@ export function outcome(a: Attempt, name: string, status?: Status): Words {
     case 'alarmed': {
       const why = a.why || (a.on ? 'rang' : 'off');
       const words = [...tr(`outcome.${why}`, { name }), ' ', ...raised(a, name)];
-      if (status?.back && status.state !== 'available') words.push(' ', ...tr('outcome.usually', { time: span(status.back) }));
+      if (status?.back && status.state !== 'available') {
+        words.push(' ', ...tr('outcome.usually', { time: span(status.back) }));
+      }
       return words;
     }
     default: return tr('outcome.left', { name });

@@ -12,15 +12,23 @@ interface Waits extends Event { waitUntil(p: Promise<unknown>): void }
 interface Fetched extends Waits { request: Request; respondWith(p: Promise<Response>): void }
 interface Pushed extends Waits { data: { json(): unknown } | null }
 interface Pressed extends Waits { action: string; notification: Notification & { data: Told } }
-interface Window { url: string; visibilityState: string; focused: boolean; focus(): Promise<Window>; postMessage(m: unknown): void }
+interface Window {
+  url: string; visibilityState: string; focused: boolean;
+  focus(): Promise<Window>; postMessage(m: unknown): void;
+}
 interface Worker {
   registration: ServiceWorkerRegistration;
-  clients: { matchAll(o: object): Promise<Window[]>; openWindow(url: string): Promise<unknown>; claim(): Promise<void> };
+  clients: {
+    matchAll(o: object): Promise<Window[]>; openWindow(url: string): Promise<unknown>; claim(): Promise<void>;
+  };
   skipWaiting(): Promise<void>;
   addEventListener(type: string, fn: (ev: any) => void): void;
 }
 
-interface Told { kind: 'ring' | 'end' | 'alarm' | 'message'; room: string; attempt: string; from: string; subject: string; url: string; at: string }
+interface Told {
+  kind: 'ring' | 'end' | 'alarm' | 'message'; room: string; attempt: string; from: string;
+  subject: string; url: string; at: string;
+}
 
 const worker = self as unknown as Worker;
 const cacheName = 'chmail-shell';
@@ -78,9 +86,11 @@ async function told(d: Told): Promise<void> {
   const titles = { ring: 'ring.title', alarm: 'push.alarm', message: 'push.message' } as const;
   const ring = d.kind === 'ring';
   const options = {
-    body: cleanLine(d.subject), tag: d.room, data: d, renotify: true, requireInteraction: ring, timestamp: Date.parse(d.at) || Date.now(),
+    body: cleanLine(d.subject), tag: d.room, data: d, renotify: true, requireInteraction: ring,
+    timestamp: Date.parse(d.at) || Date.now(),
     icon: '/icon-192.png', badge: '/badge-96.png', vibrate: ring ? [300, 150, 300, 150, 300] : [150],
-    actions: ring ? [{ action: 'answer', title: t('ring.answer') }, { action: 'decline', title: t('ring.decline') }] : [],
+    actions: ring
+      ? [{ action: 'answer', title: t('ring.answer') }, { action: 'decline', title: t('ring.decline') }] : [],
   };
   await worker.registration.showNotification(t(titles[d.kind] ?? 'push.message', { name }), options);
 }
@@ -138,9 +148,12 @@ async function pressed(ev: Pressed): Promise<void> {
 worker.addEventListener('notificationclick', (ev: Pressed) => ev.waitUntil(pressed(ev)));
 
 // The browser has made a new subscription by itself: the server must know it.
-worker.addEventListener('pushsubscriptionchange', (ev: Waits & { oldSubscription?: PushSubscription }) => ev.waitUntil((async () => {
+worker.addEventListener('pushsubscriptionchange',
+  (ev: Waits & { oldSubscription?: PushSubscription }) => ev.waitUntil((async () => {
   const options = ev.oldSubscription?.options;
   if (!options) return;
-  const sub = await worker.registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: options.applicationServerKey });
-  await fetch('/desk/push', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(sub.toJSON()) });
+  const sub = await worker.registration.pushManager.subscribe({ userVisibleOnly: true,
+    applicationServerKey: options.applicationServerKey });
+  await fetch('/desk/push', { method: 'POST', headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(sub.toJSON()) });
 })()));

@@ -6,7 +6,9 @@ export interface Person { login?: string; addr: string; name?: string }
 export interface Participant extends Person { id: number; guest?: boolean }
 
 /** A file of a message; with width it is a picture that may be shown. */
-export interface FileInfo { id: string; name: string; type: string; size: number; width?: number; height?: number; thumb?: boolean }
+export interface FileInfo {
+  id: string; name: string; type: string; size: number; width?: number; height?: number; thumb?: boolean;
+}
 
 export interface Message {
   offset: number; id: string; from: number; at: string;
