@@ -34,11 +34,25 @@ type visitor struct {
 
 func (s *server) visit(t *testing.T, link string) *visitor {
 	t.Helper()
+	v, e := s.claim(t, link)
+	url := e.Endpoints[len(e.Endpoints)-1].URL
+	var err error
+	if v.conn, _, err = websocket.Dial(t.Context(), url, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { v.conn.CloseNow() })
+	v.send(frame.Frame{T: frame.THello, Ticket: e.Ticket})
+	return v
+}
+
+// claim presses the button of a link's page, and opens no carrier yet.
+func (s *server) claim(t *testing.T, link string) (v *visitor, e chatrelay.Entry) {
+	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &visitor{t: t, s: s, http: &http.Client{Jar: jar, Timeout: 20 * time.Second}, link: link}
+	v = &visitor{t: t, s: s, http: &http.Client{Jar: jar, Timeout: 20 * time.Second}, link: link}
 	res, err := v.http.Get(link)
 	if err != nil {
 		t.Fatal(err)
@@ -47,15 +61,8 @@ func (s *server) visit(t *testing.T, link string) *visitor {
 	if nonce == nil {
 		t.Fatal("the chat page has no nonce")
 	}
-	var e chatrelay.Entry
 	v.post("/chat", "application/json", fmt.Sprintf(`{"nonce":%q}`, nonce[1]), 200, &e)
-	url := e.Endpoints[len(e.Endpoints)-1].URL
-	if v.conn, _, err = websocket.Dial(t.Context(), url, nil); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { v.conn.CloseNow() })
-	v.send(frame.Frame{T: frame.THello, Ticket: e.Ticket})
-	return v
+	return v, e
 }
 
 func (v *visitor) post(path, kind, body string, status int, into any) {

@@ -154,7 +154,10 @@ func (p *parts) Rooms() (admin.Rooms, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rooms.Store, nil
+	if store := rooms.Store(); store != nil {
+		return store, nil
+	}
+	return nil, errRoomsAway
 }
 
 // Presence implements admin.Parts.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/emersion/go-message/mail"
@@ -91,7 +92,9 @@ import (
 //	}
 type Relay struct {
 	base
-	relay *chatrelay.Relay
+	running  awaited[*chatrelay.Relay]
+	starting sync.Mutex
+	closed   bool
 }
 
 var (
@@ -103,20 +106,27 @@ var (
 // defaultFiles is the folder of people's files, below the state directory.
 const defaultFiles = "files"
 
-// Relay is the relay that runs; nil where nothing runs (module.NoRun).
-func (m *Relay) Relay() *chatrelay.Relay { return m.relay }
+// Relay is the relay that runs; nil where nothing runs (module.NoRun), and
+// until the rooms' database can be reached.
+func (m *Relay) Relay() *chatrelay.Relay { return m.running.get() }
+
+// whenRunning does something with the relay: at once, or when it runs.
+func (m *Relay) whenRunning(do func(*chatrelay.Relay) error) error { return m.running.when(do) }
 
 // SignOut ends the sessions of a login where the relay runs. While none does,
 // Rooms remembers it.
 func (m *Relay) SignOut(ctx context.Context, login string) error {
-	if m.relay == nil {
+	relay := m.Relay()
+	if relay == nil {
 		return nil
 	}
-	return m.relay.SignOut(ctx, login)
+	return relay.SignOut(ctx, login)
 }
 
 // roomsModule is a chat.rooms.
-type roomsModule interface{ store() *store.Store }
+type roomsModule interface {
+	whenOpen(do func(*store.Store) error) error
+}
 
 func init() {
 	register("chat.relay", func(b base) module.Module { return &Relay{base: b} })
@@ -155,7 +165,6 @@ func (m *Relay) Init(cfg *config.Map) error {
 	if _, err := cfg.Process(); err != nil {
 		return err
 	}
-	var err error
 	if u, err := url.Parse(opt.Socket); opt.Socket != "" && (err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss") {
 		return config.NodeErr(cfg.Block, "socket: %q is not ws(s)://HOST/PATH", opt.Socket)
 	}
@@ -190,33 +199,50 @@ func (m *Relay) Init(cfg *config.Map) error {
 	if module.NoRun {
 		return nil
 	}
-	store := rooms.store()
-	opt.UsualTranscript = func(ctx context.Context, login string) (chat.TranscriptPreference, bool) {
-		of, err := store.Settings(ctx, login)
-		return chat.TranscriptPreference{On: of[login].Transcript, Zone: of[login].Zone}, err == nil
-	}
-	opt.Presence, opt.Rooms, opt.Host = dir, store, dir.RelayHost()
+	opt.Presence, opt.Host = dir, dir.RelayHost()
 	if shared, ok := dir.(interface{ Bus() presence.Bus }); ok && shared.Bus() != nil {
 		opt.Bus = shared.Bus()
 	}
 	opt.Mailer = &pipelineMailer{target: target, from: from, domain: domain}
 	opt.StateDir = config.StateDirectory
 	opt.Log = m.log()
-	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
-	defer cancel()
-	opt.Key, err = store.Setting(ctx, "relay.key", func() ([]byte, error) {
-		key := make([]byte, 32)
-		_, err := rand.Read(key)
-		return key, err
-	})
-	if err != nil {
+	if err := rooms.whenOpen(func(rooms *store.Store) error { return m.start(opt, rooms) }); err != nil {
 		return config.NodeErr(cfg.Block, "%v", err)
 	}
-	if m.relay, err = chatrelay.New(opt); err != nil {
-		return config.NodeErr(cfg.Block, "%v", err)
-	}
-	m.log().Debug("relay started", "host", opt.Host, "rings", opt.Rings, "interval", opt.Interval)
 	return nil
+}
+
+// start starts the relay, unless it runs, and what waits for it.
+func (m *Relay) start(opt chatrelay.Options, rooms *store.Store) error {
+	m.starting.Lock()
+	defer m.starting.Unlock()
+	if m.closed {
+		return nil
+	}
+	relay := m.running.get()
+	if relay == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+		defer cancel()
+		var err error
+		opt.Rooms = rooms
+		opt.UsualTranscript = func(ctx context.Context, login string) (chat.TranscriptPreference, bool) {
+			of, err := rooms.Settings(ctx, login)
+			return chat.TranscriptPreference{On: of[login].Transcript, Zone: of[login].Zone}, err == nil
+		}
+		opt.Key, err = rooms.Setting(ctx, "relay.key", func() ([]byte, error) {
+			key := make([]byte, 32)
+			_, err := rand.Read(key)
+			return key, err
+		})
+		if err != nil {
+			return err
+		}
+		if relay, err = chatrelay.New(opt); err != nil {
+			return err
+		}
+		m.log().Debug("relay started", "host", opt.Host, "rings", opt.Rings, "interval", opt.Interval)
+	}
+	return m.running.set(relay)
 }
 
 // readBind reads `bind ADDRESS [HOST]`.
@@ -265,10 +291,13 @@ func readFiles(opt *chatrelay.Options, m *config.Map, node config.Node) error {
 
 // Close implements io.Closer.
 func (m *Relay) Close() error {
-	if m.relay == nil {
-		return nil
+	m.starting.Lock()
+	defer m.starting.Unlock()
+	m.closed = true
+	if relay := m.Relay(); relay != nil {
+		return relay.Close()
 	}
-	return m.relay.Close()
+	return nil
 }
 
 // pipelineMailer hands mails to a delivery target.

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/foxcpp/maddy"
 	maddyconfig "github.com/foxcpp/maddy/framework/config"
@@ -23,6 +24,10 @@ import (
 	"github.com/chmail/chmail/admin"
 	"github.com/chmail/chmail/config"
 )
+
+// endPatience is how long the server may take to end after a signal. It promises
+// ten seconds; maddy's endpoints wait for as long as clients keep sessions open.
+const endPatience = 8 * time.Second
 
 // Run runs the server of a configuration until a signal ends it, as `maddy run`
 // does. Besides, it has the state directory for itself, and answers commands
@@ -60,11 +65,17 @@ func Run(f *config.File, logTo []string) (err error) {
 		return err
 	}
 	defer claim.Close()
+	if err := removeEmptyKeys(maddyconfig.StateDirectory); err != nil {
+		return err
+	}
 	endpoints, mods, err := maddy.RegisterModules(globals, blocks)
 	if err != nil {
 		return err
 	}
 	if err := start(globals, endpoints, mods); err != nil {
+		return err
+	}
+	if err := syncFirstFiles(maddyconfig.StateDirectory); err != nil {
 		return err
 	}
 	p := &parts{endpoints: endpoints, mods: mods}
@@ -82,6 +93,12 @@ func Run(f *config.File, logTo []string) (err error) {
 	tellSystemd("READY=1\nSTATUS=Listening for incoming connections...")
 	waitForEnd()
 	tellSystemd("STOPPING=1\nSTATUS=Waiting for running transactions to complete...")
+	late := time.AfterFunc(endPatience, func() {
+		log.Printf("some clients kept their connections open for %v after the signal: ending all the same;"+
+			" what was acknowledged is on the disk, other mail comes again", endPatience)
+		os.Exit(0)
+	})
+	defer late.Stop()
 	hooks.RunHooks(hooks.EventShutdown)
 	return nil
 }
@@ -111,7 +128,8 @@ func start(globals map[string]any, endpoints, mods []maddy.ModInfo) error {
 	return nil
 }
 
-// waitForEnd obeys signals until one ends the server; the next one ends it at once.
+// waitForEnd obeys signals until one ends the server; the next one ends it at
+// once. SIGHUP reloads, as with most servers.
 func waitForEnd() {
 	signals := make(chan os.Signal, 5)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
@@ -119,13 +137,13 @@ func waitForEnd() {
 		event, status := hooks.EventLogRotate, "Reopening logs..."
 		switch s {
 		case syscall.SIGUSR1:
-		case syscall.SIGUSR2:
+		case syscall.SIGUSR2, syscall.SIGHUP:
 			event, status = hooks.EventReload, "Reloading state..."
 		default:
 			log.Printf("signal received (%v), next signal will force immediate shutdown.", s)
 			go func() { // ends with the process
 				for s := range signals {
-					if s != syscall.SIGUSR1 && s != syscall.SIGUSR2 {
+					if s == os.Interrupt || s == syscall.SIGTERM {
 						log.Printf("forced shutdown due to signal (%v)!", s)
 						os.Exit(1)
 					}

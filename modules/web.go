@@ -53,7 +53,7 @@ const webShutdown = 4 * time.Second
 type Web struct {
 	base
 	addrs  []string
-	relay  *chatrelay.Relay
+	relay  servedRelay
 	server *web.Server
 	serves sync.WaitGroup
 }
@@ -63,11 +63,17 @@ var (
 	_ io.Closer     = (*Web)(nil)
 )
 
+// servedRelay is a chat.relay, whose relay may start later than the pages.
+type servedRelay interface {
+	relayModule
+	whenRunning(do func(*chatrelay.Relay) error) error
+}
+
 // Init implements module.Module: it reads the block and begins to listen.
 func (e *Web) Init(cfg *config.Map) error {
 	var (
 		auth                    module.PlainAuth
-		relay                   relayModule
+		relay                   servedRelay
 		directory               presence.Directory
 		tlsConfig               *tls.Config
 		hostname, base, landing string
@@ -76,7 +82,7 @@ func (e *Web) Init(cfg *config.Map) error {
 	)
 	cfg.String("hostname", true, false, "", &hostname)
 	cfg.Custom("auth", false, true, nil, reference[module.PlainAuth]("auth"), &auth)
-	cfg.Custom("relay", false, true, nil, reference[relayModule]("chat"), &relay)
+	cfg.Custom("relay", false, true, nil, reference[servedRelay]("chat"), &relay)
 	cfg.Custom("presence", false, false, absent[presence.Directory], reference[presence.Directory]("presence"), &directory)
 	cfg.Custom("tls", true, false, absent[*tls.Config], tlsconfig.TLSDirective, &tlsConfig)
 	cfg.String("base", false, false, "", &base)
@@ -116,13 +122,9 @@ func (e *Web) Init(cfg *config.Map) error {
 	if module.NoRun {
 		return nil
 	}
-	e.relay = relay.Relay()
-	key, err := e.relay.Secret("web") // one for all front doors
-	if err != nil {
-		return fail("%v", err)
-	}
+	e.relay = relay
 	opts := web.Options{
-		Base: baseURL, Relay: e.relay, Key: key, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
+		Base: baseURL, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
 		Authenticate: func(_ context.Context, login, password string) error { return auth.AuthPlain(login, password) },
 		Normalize:    normalize,
 		Log:          e.log(),
@@ -134,6 +136,16 @@ func (e *Web) Init(cfg *config.Map) error {
 		opts.Landing = func() (json.RawMessage, error) { return readLanding(inState(landing)) }
 	}
 	if e.server, err = web.New(opts); err != nil {
+		return fail("%v", err)
+	}
+	err = relay.whenRunning(func(r *chatrelay.Relay) error { // until then pages say that chats have to wait
+		key, err := r.Secret("web") // one for all front doors
+		if err != nil {
+			return err
+		}
+		return e.server.Open(r, key)
+	})
+	if err != nil {
 		return fail("%v", err)
 	}
 	return e.listen(endpoints, tlsConfig, http3, fail)
@@ -196,7 +208,9 @@ func (e *Web) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), webShutdown)
 	defer cancel()
-	e.relay.Drain(ctx)
+	if relay := e.relay.Relay(); relay != nil {
+		relay.Drain(ctx)
+	}
 	err := e.server.Shutdown(ctx)
 	e.serves.Wait()
 	return err

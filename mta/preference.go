@@ -4,6 +4,8 @@ package mta
 
 import (
 	"context"
+	"errors"
+	"time"
 )
 
 // Preferences is what Rooms may know besides: whether a login's mails are to be
@@ -18,12 +20,34 @@ func (t *Target) wantsStamp(ctx context.Context, login string) bool {
 	if !ok {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, roomsTimeout)
-	defer cancel()
-	stamps, err := p.Stamps(ctx, login)
+	var stamps bool
+	err := t.ask(ctx, func(ctx context.Context) (err error) {
+		stamps, err = p.Stamps(ctx, login)
+		return err
+	})
 	if err != nil {
 		t.Log.Error("reading whether mails are to be stamped", "err", err, "login", login)
 		return true
 	}
 	return stamps
+}
+
+// ask asks the rooms. When they have been silent for roomsTimeout, mails wait
+// only briefly for them, until after roomsPause one mail waits long again.
+func (t *Target) ask(ctx context.Context, question func(context.Context) error) error {
+	bound := roomsTimeout
+	silent, now := t.silent.Load(), time.Now().UnixNano()
+	if silent != 0 && (now-silent < int64(roomsPause) || !t.silent.CompareAndSwap(silent, now)) {
+		bound = roomsBriefly
+	}
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	err := question(ctx)
+	switch {
+	case err == nil:
+		t.silent.Store(0)
+	case bound == roomsTimeout && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		t.silent.Store(time.Now().UnixNano())
+	}
+	return err
 }

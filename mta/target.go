@@ -42,10 +42,12 @@ import (
 const (
 	presenceTimeout = 50 * time.Millisecond // all that presence may delay a mail by
 	rdnsTimeout     = 5 * time.Millisecond  // of it, for a reverse name that is still being looked up
-	roomsTimeout    = 2 * time.Second
-	maxRecipients   = 1000 // a message; more are answered 452
-	maxReferences   = 100  // message IDs handed to the rooms; the newest are kept
-	maxWaiting      = 64   // calls into a hanging presence; more count as failed at once
+	roomsTimeout    = 2 * time.Second       // for each of the two questions to the rooms
+	roomsBriefly    = 25 * time.Millisecond // the same, when they have just been silent for roomsTimeout
+	roomsPause      = 5 * time.Second       // until a mail waits for roomsTimeout again
+	maxRecipients   = 1000                  // a message; more are answered 452
+	maxReferences   = 100                   // message IDs handed to the rooms; the newest are kept
+	maxWaiting      = 64                    // calls into a hanging presence; more count as failed at once
 	logEvery        = time.Minute
 )
 
@@ -92,6 +94,7 @@ type Target struct {
 	waiting  atomic.Int64 // calls into presence
 	lastLog  atomic.Int64 // Unix nanoseconds
 	failures atomic.Int64 // of presence since then
+	silent   atomic.Int64 // when the rooms were silent for roomsTimeout, Unix nanoseconds; 0: they answer
 }
 
 // Start implements module.DeliveryTarget. What was not submitted by a login
@@ -206,9 +209,11 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 
 // open asks the rooms for a link for every recipient.
 func (d *delivery) open(ctx context.Context, mail chat.Mail) (chat.Opened, error) {
-	ctx, cancel := context.WithTimeout(ctx, roomsTimeout)
-	defer cancel()
-	opened, err := d.t.Rooms.OpenFromMail(ctx, mail)
+	var opened chat.Opened
+	err := d.t.ask(ctx, func(ctx context.Context) (err error) {
+		opened, err = d.t.Rooms.OpenFromMail(ctx, mail)
+		return err
+	})
 	if err != nil {
 		return opened, err
 	}

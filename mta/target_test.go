@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/emersion/go-message/textproto"
@@ -277,6 +278,66 @@ func TestRoomsDown(t *testing.T) {
 	if err := send(target, "", login, login, customer); code(err) != 451 {
 		t.Errorf("%v", err)
 	}
+}
+
+// hangingRooms do not answer while hang is set.
+type hangingRooms struct {
+	fakeRooms
+	hang bool
+}
+
+func (r *hangingRooms) Stamps(ctx context.Context, _ string) (bool, error) {
+	if r.hang {
+		<-ctx.Done()
+	}
+	return true, ctx.Err()
+}
+
+func (r *hangingRooms) OpenFromMail(ctx context.Context, m chat.Mail) (chat.Opened, error) {
+	if r.hang {
+		<-ctx.Done()
+		return chat.Opened{}, ctx.Err()
+	}
+	return r.fakeRooms.OpenFromMail(ctx, m)
+}
+
+// TestRoomsHang: one mail waits long for rooms that do not answer, those after
+// it 50 ms, and when the rooms answer again, mails are stamped at once.
+func TestRoomsHang(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{}
+		target, _ := target(s)
+		rooms := &hangingRooms{hang: true}
+		target.Rooms = rooms
+		took := func() time.Duration {
+			t.Helper()
+			s.ids, s.mails = nil, nil
+			began := time.Now()
+			if err := send(target, "", login, login, customer); err != nil {
+				t.Fatal(err)
+			}
+			if stamped := s.mails[0].header.Has("CHmail-Login"); stamped == rooms.hang {
+				t.Errorf("stamped: %v", stamped)
+			}
+			return time.Since(began)
+		}
+		for range 2 {
+			if d := took(); d > 2*time.Second+50*time.Millisecond {
+				t.Errorf("the first mail took %v", d)
+			}
+			for range 10 {
+				if d := took(); d > 50*time.Millisecond {
+					t.Errorf("a mail behind it took %v", d)
+				}
+			}
+			time.Sleep(roomsPause)
+		}
+		rooms.hang = false
+		if d := took(); d != 0 {
+			t.Errorf("after the rooms' return a mail took %v", d)
+		}
+	})
 }
 
 // TestPresenceHangs: mail goes out without a port, and soon, whether the store

@@ -51,7 +51,7 @@ func (s *Server) ServeHTTP3(c net.PacketConn, config *tls.Config) error {
 		},
 	}
 	defer tr.Close()
-	srv := &http3.Server{Handler: s.handler, MaxHeaderBytes: maxHeader, IdleTimeout: idleTimeout}
+	srv := &http3.Server{Handler: s, MaxHeaderBytes: maxHeader, IdleTimeout: idleTimeout}
 	ln, err := tr.ListenEarly(http3.ConfigureTLSConfig(config), &quic.Config{
 		HandshakeIdleTimeout:       headerTimeout,
 		MaxIdleTimeout:             idleTimeout,

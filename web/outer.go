@@ -20,8 +20,8 @@ import (
 )
 
 // outer is around every request: headers, limits, the origin check, metrics,
-// and the end of a panic.
-func (s *Server) outer(routes http.Handler) http.Handler {
+// and the end of a panic. peers are the other relays.
+func (s *Server) outer(routes http.Handler, peers func() []chat.Relay) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rec := &recorder{ResponseWriter: w}
 		began := time.Now()
@@ -39,7 +39,7 @@ func (s *Server) outer(routes http.Handler) http.Handler {
 				requestSeconds.WithLabelValues(route(r)).Observe(time.Since(began).Seconds())
 			}
 		}()
-		s.secure(w.Header())
+		s.secure(w.Header(), peers())
 		if to := s.altSvc(r); to != "" {
 			w.Header().Set("Alt-Svc", to)
 		}
@@ -110,8 +110,8 @@ func (rec *recorder) code() int {
 func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
 
 // secure sets what every answer has.
-func (s *Server) secure(h http.Header) {
-	h.Set("Content-Security-Policy", policy(s.opts.Base, s.opts.RelayHosts, s.opts.Relay.Peers()))
+func (s *Server) secure(h http.Header, peers []chat.Relay) {
+	h.Set("Content-Security-Policy", policy(s.opts.Base, s.opts.RelayHosts, peers))
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -236,5 +237,48 @@ func TestPageLimit(t *testing.T) {
 	st.want(st.do("GET", "/desk", ""), 200) // this machine
 	if r.Header.Get("Retry-After") == "" || !strings.Contains(r.body, "Too many requests") {
 		t.Errorf("%v %s", r.Header, r.body)
+	}
+}
+
+// TestDown: until the relay is there, pages say so in the reader's language and
+// requests get words; afterwards the same server answers all.
+func TestDown(t *testing.T) {
+	t.Parallel()
+	opts := testOptions(nil)
+	opts.Relay, opts.Key = nil, nil
+	s, err := New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(method, path, lang string) *httptest.ResponseRecorder {
+		rec := httptest.NewRecorder()
+		r := httptest.NewRequest(method, path, nil)
+		r.Header.Set("Accept-Language", lang)
+		s.ServeHTTP(rec, r)
+		return rec
+	}
+	for _, c := range []struct{ method, path, lang, text string }{
+		{"GET", "/desk", "en", "Not possible at the moment"},
+		{"GET", "/c/" + linkGood, "ko", "지금은 할 수 없습니다"},
+		{"GET", "/healthz", "en", "Not possible at the moment"},
+		{"GET", "/chat", "en", "unavailable"},
+		{"POST", "/desk/sign-in", "en", "unavailable"},
+	} {
+		r := ask(c.method, c.path, c.lang)
+		if r.Code != 503 || r.Header().Get("Retry-After") == "" || !strings.Contains(r.Body.String(), c.text) {
+			t.Errorf("%s %s: %d %v %s", c.method, c.path, r.Code, r.Header(), r.Body)
+		}
+	}
+	if r := ask("GET", "/offline", "en"); r.Code != 200 {
+		t.Errorf("the offline page: %d", r.Code)
+	}
+	if err := s.Open(&fakeRelay{}, make([]byte, 31)); err == nil {
+		t.Error("a short key was taken")
+	}
+	if err := s.Open(&fakeRelay{}, make([]byte, 32)); err != nil {
+		t.Fatal(err)
+	}
+	if r := ask("GET", "/desk", "en"); r.Code != 200 {
+		t.Errorf("with a relay: %d", r.Code)
 	}
 }

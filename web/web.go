@@ -21,11 +21,13 @@ import (
 	"net/netip"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
@@ -60,6 +62,7 @@ const (
 
 	minRefusal   = 500 * time.Millisecond // a refused sign-in takes at least so long
 	maxRefusal   = 4 * time.Second        // doubled with each refusal up to this
+	downRetry    = 2 * time.Second        // Retry-After while there is no relay
 	refusalDecay = 10 * time.Minute       // refusals older than this are forgotten
 )
 
@@ -82,12 +85,12 @@ type Presence interface {
 // Options are what New needs.
 type Options struct {
 	Base  *url.URL // what people type: "https://chat.mall.example"
-	Relay Relay
+	Relay Relay    // nil: it comes later, with Open
 	// Authenticate checks a password; any error refuses.
 	Authenticate func(ctx context.Context, login, password string) error
 	Normalize    func(login string) (string, error) // before Authenticate; nil: as it is
 	Presence     Presence                           // nil: sign-ins renew nothing
-	Key          []byte                             // 32 octets, kept over restarts: seals sessions and nonces
+	Key          []byte                             // of Open, where Relay is given
 	// RelayHosts are the hosts to whose UDP ports a page may connect, besides the
 	// host of Base.
 	RelayHosts     []string
@@ -112,7 +115,7 @@ type Server struct {
 	cross   *http.CrossOriginProtection
 	refused *limit.Table[refusals]
 	signIns chan struct{}
-	handler http.Handler
+	handler atomic.Pointer[http.Handler] // before Open: downRoutes
 	http    *http.Server
 
 	ctx     context.Context // ends the WebSockets
@@ -128,12 +131,8 @@ func New(opts Options) (*Server, error) {
 	switch {
 	case opts.Base == nil || opts.Base.Host == "" || opts.Base.Scheme != "https" && opts.Base.Scheme != "http":
 		return nil, errors.New("web: base is not an http or https address")
-	case opts.Relay == nil:
-		return nil, errors.New("web: no relay")
 	case opts.Authenticate == nil:
 		return nil, errors.New("web: nothing authenticates")
-	case len(opts.Key) != 32:
-		return nil, fmt.Errorf("web: the key has %d octets instead of 32", len(opts.Key))
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -161,17 +160,10 @@ func New(opts Options) (*Server, error) {
 	if err := s.cross.AddTrustedOrigin(opts.Base.Scheme + "://" + opts.Base.Host); err != nil {
 		return nil, fmt.Errorf("web: base: %w", err)
 	}
-	for purpose, key := range map[string]*seal.Key{
-		"nonce": &s.keys.nonce, "session": &s.keys.session, "mine": &s.keys.mine} {
-		if *key, err = seal.Derive(opts.Key, "chmail web "+purpose); err != nil {
-			return nil, fmt.Errorf("web: deriving a key: %w", err)
-		}
-	}
 	s.h3 = make(map[int]*http3.Server)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.handler = s.outer(s.routes())
 	s.http = &http.Server{
-		Handler:           s.handler,
+		Handler:           s,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -179,11 +171,58 @@ func New(opts Options) (*Server, error) {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelInfo), // such as failed TLS handshakes
 	}
+	down := s.outer(s.downRoutes(), func() []chat.Relay { return nil })
+	s.handler.Store(&down)
+	if opts.Relay != nil {
+		if err := s.Open(opts.Relay, opts.Key); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
 }
 
+// Open gives the server its relay and a key of 32 octets, kept over restarts,
+// that seals sessions and nonces. Before it the server answers 503.
+func (s *Server) Open(relay Relay, key []byte) error {
+	if len(key) != 32 {
+		return fmt.Errorf("web: the key has %d octets instead of 32", len(key))
+	}
+	var err error
+	for purpose, derived := range map[string]*seal.Key{
+		"nonce": &s.keys.nonce, "session": &s.keys.session, "mine": &s.keys.mine} {
+		if *derived, err = seal.Derive(key, "chmail web "+purpose); err != nil {
+			return fmt.Errorf("web: deriving a key: %w", err)
+		}
+	}
+	s.opts.Relay = relay
+	open := s.outer(s.routes(), relay.Peers)
+	s.handler.Store(&open) // whoever loads it sees what was set before
+	return nil
+}
+
 // ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	(*s.handler.Load()).ServeHTTP(w, r)
+}
+
+// downRoutes are there while the relay is not: the offline page, assets, and
+// 503 for everything else.
+func (s *Server) downRoutes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /offline", s.offlinePage)
+	for path := range s.assets {
+		mux.HandleFunc("GET "+path, s.asset)
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		retryAfter(w, downRetry)
+		if r.Method == http.MethodGet && !isSocket(r) {
+			s.plainPage(w, r, http.StatusServiceUnavailable, "down")
+			return
+		}
+		refuse(w, http.StatusServiceUnavailable, "unavailable", "Not possible at the moment: try again soon.")
+	})
+	return mux
+}
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()

@@ -38,13 +38,17 @@ func WriteFile(path string, data []byte, perm os.FileMode) error {
 
 // SyncDir waits until the names in a folder are on the disk: those of files
 // that were made, renamed or removed in it.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
+func SyncDir(dir string) error { return SyncFile(dir) }
+
+// SyncFile waits until the content of a file that somebody else wrote is on
+// the disk. Its name is there after a SyncDir of its folder.
+func SyncFile(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("syncing %s: %w", dir, err)
+		return fmt.Errorf("syncing %s: %w", path, err)
 	}
-	if err := errors.Join(syncFile(d), d.Close()); err != nil {
-		return fmt.Errorf("syncing %s: %w", dir, err)
+	if err := errors.Join(syncFile(f), f.Close()); err != nil {
+		return fmt.Errorf("syncing %s: %w", path, err)
 	}
 	return nil
 }

@@ -19,8 +19,6 @@ export interface Wire {
 /** Why this carrier: shown under Details. */
 export type Why = 'quic' | 'absent' | 'unoffered' | 'failed' | 'slow' | 'avoided';
 
-const openWait = 12_000; // ms until an attempt to connect is given up
-
 function varint(n: number): Uint8Array {
   if (n < 64) return Uint8Array.of(n);
   if (n < 16384) return Uint8Array.of(0x40 | (n >> 8), n & 255);
@@ -147,8 +145,20 @@ function webSocket(e: Endpoint, signal: AbortSignal): Promise<Wire> {
   });
 }
 
-/** race opens the best carrier of those offered within some time (ms). */
-export async function race(endpoints: Endpoint[], avoidQuic: boolean, wait = openWait): Promise<{ wire: Wire; why: Why }> {
+/** aborted fails when the signal comes. */
+export function aborted(signal: AbortSignal): Promise<never> {
+  const given = new Promise<never>((_, reject) => {
+    const late = () => reject(new Error('connecting: no answer'));
+    if (signal.aborted) late();
+    else signal.addEventListener('abort', late, { once: true });
+  });
+  given.catch(() => {});
+  return given;
+}
+
+/** race opens the best carrier of those offered, until signal ends it. */
+export async function race(endpoints: Endpoint[], avoidQuic: boolean, signal: AbortSignal):
+Promise<{ wire: Wire; why: Why }> {
   const quic = endpoints.find((e) => e.carrier === 'webtransport');
   const socket = endpoints.find((e) => e.carrier === 'websocket');
   let why: Why = 'slow';
@@ -157,7 +167,9 @@ export async function race(endpoints: Endpoint[], avoidQuic: boolean, wait = ope
   else if (avoidQuic && socket) why = 'avoided';
 
   const stop = new AbortController();
-  const giveUp = after(wait, () => stop.abort());
+  const giveUp = () => stop.abort();
+  signal.addEventListener('abort', giveUp, { once: true });
+  if (signal.aborted) giveUp();
   let winner: Wire | undefined;
   const tries: Promise<Wire>[] = [];
   const started = new Promise<void>((go) => {
@@ -176,14 +188,12 @@ export async function race(endpoints: Endpoint[], avoidQuic: boolean, wait = ope
       return webSocket(socket, stop.signal);
     }));
   }
-  const given = new Promise<never>((_, reject) =>
-    stop.signal.addEventListener('abort', () => reject(new Error('connecting: no answer')), { once: true }));
-  given.catch(() => {});
+  const given = aborted(stop.signal);
   for (const p of tries) p.then((w) => winner && w !== winner && w.close(), () => {});
   try {
     winner = await Promise.race([Promise.any(tries), given]);
   } finally {
-    giveUp();
+    signal.removeEventListener('abort', giveUp);
     stop.abort();
   }
   return { wire: winner, why: winner.carrier === 'webtransport' ? 'quic' : why };

@@ -114,6 +114,6 @@ export type Page = OfflinePage | ChatPage | GonePage | DeskPage | LandingPage;
 /** Limits of the wire, as in chatrelay/frame. */
 export const maxText = 16 << 10; // octets of a message
 export const maxFrame = 1 << 20; // octets the client reads in one frame: generous, but a bound
-export const pingEvery = 3000;   // ms
-export const lostAfter = 6500;   // ms without a frame, two pings and a little: the connection is lost
+export const pingEvery = 2000;   // ms
+export const lostAfter = 4000;   // ms without a frame, two pings: the connection is lost
 export const headStart = 1500;   // ms QUIC has before WebSocket is tried
