@@ -276,9 +276,7 @@ func (r *Relay) lookForMissed() error {
 	}
 	for _, login := range logins {
 		for _, m := range r.members(login) {
-			r.mu.Lock()
-			here := len(r.devices[m]) > 0
-			r.mu.Unlock()
+			here, _ := r.devices.connected(m)
 			if here {
 				r.tellBack(m, func(a chat.Attempt) bool {
 					return slices.Contains([]string{frame.DND, frame.Quiet, attempt.Busy}, a.Why)

@@ -88,13 +88,9 @@ func (r *Relay) standings(ctx context.Context, login, but string) []standing {
 // connected says whether a device of a login is connected, here or at another
 // relay, and whether they are away from all of them.
 func (r *Relay) connected(login string) (on, away bool) {
-	r.mu.Lock()
-	away = true
-	for _, d := range r.devices[login] {
-		on, away = true, away && d.Away
-	}
-	r.mu.Unlock()
+	on, away = r.devices.connected(login)
 	if !on || away {
+		away = true
 		for _, d := range r.remote(login) {
 			on, away = true, away && d.Away
 		}
@@ -271,8 +267,11 @@ func (r *Relay) statusHere(login string) {
 		for s := range r.watchers[g] {
 			of[s.room.id] = true
 		}
-		own := g == login && len(r.devices[g]) > 0
 		r.mu.Unlock()
+		own := false
+		if g == login {
+			own, _ = r.devices.connected(g)
+		}
 		if len(of) == 0 && !own {
 			continue
 		}
@@ -292,12 +291,10 @@ func (r *Relay) statusHere(login string) {
 		for s := range r.watchers[g] {
 			s.out.Put(say[of[s.room.id]])
 		}
-		if own {
-			for _, d := range r.devices[g] {
-				d.out.Put(say[false])
-			}
-		}
 		r.mu.Unlock()
+		if own {
+			r.devices.tellEncoded(g, say[false])
+		}
 	}
 }
 
@@ -320,10 +317,11 @@ func (r *Relay) busy(login, roomID string) bool {
 // as when quiet hours begin or end. There is at most one such time a login, and
 // none where nobody watches.
 func (r *Relay) statusChangesAt(login string, next time.Time) {
+	on, _ := r.devices.connected(login)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forgetStatusTimer(login)
-	if next.IsZero() || r.closed || len(r.watchers[login]) == 0 && len(r.devices[login]) == 0 {
+	if next.IsZero() || r.closed || len(r.watchers[login]) == 0 && !on {
 		return
 	}
 	r.statusTimers[login] = time.AfterFunc(max(time.Until(next), 0)+turnSlack, func() {

@@ -56,7 +56,7 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c carrier.Conn) erro
 	if err := r.begin(ctx, d.session, d.out); err != nil {
 		return err
 	}
-	if !r.signOn(d) {
+	if !r.devices.add(d) {
 		return &fault{frame.ErrForbidden, "too many devices are signed on"}
 	}
 	defer r.signOff(d)
@@ -82,9 +82,7 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c carrier.Conn) erro
 			}
 			d.out.Put(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
 		case frame.TAway:
-			r.mu.Lock()
-			d.Away = f.On
-			r.mu.Unlock()
+			r.devices.away(d, f.On)
 			r.heartbeat(ctx, d)
 			r.statusChanged(d.Login)
 		case frame.TAnswer, frame.TDecline:
@@ -95,23 +93,6 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c carrier.Conn) erro
 			return &fault{frame.ErrBadFrame, "a device does not know this type of frame"}
 		}
 	}
-}
-
-func (r *Relay) signOn(d *device) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	of := r.devices[d.Login]
-	if of == nil {
-		of = map[string]*device{}
-		r.devices[d.Login] = of
-	}
-	if old := of[d.ID]; old != nil { // it came back before its old connection timed out
-		old.out.End("", "")
-	} else if len(of) >= maxDevices {
-		return false
-	}
-	of[d.ID] = d
-	return true
 }
 
 // arrived rings a device for whoever waits: in a room now, or earlier.
@@ -157,18 +138,10 @@ func newest(list []chat.Attempt) (kept []chat.Attempt) {
 }
 
 func (r *Relay) signOff(d *device) {
-	r.mu.Lock()
-	of := r.devices[d.Login]
-	if of[d.ID] != d { // a newer connection of the same device took over
-		r.mu.Unlock()
+	removed, last := r.devices.remove(d)
+	if !removed {
 		return
 	}
-	delete(of, d.ID)
-	last := len(of) == 0
-	if last {
-		delete(r.devices, d.Login)
-	}
-	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), presenceWait)
 	defer cancel()
 	if err := r.opt.Presence.Disconnect(ctx, d.Login, d.ID); err != nil {
@@ -207,11 +180,9 @@ func (r *Relay) respond(ctx context.Context, d *device, f *frame.Frame) {
 		h.leave()
 		return
 	}
-	r.mu.Lock()
-	by, elsewhere := r.rung[f.AttemptID]
-	r.mu.Unlock()
+	by, elsewhere := r.devices.ringer(f.AttemptID)
 	if elsewhere {
-		r.publish(by.relay, note{T: noteRespond, Login: d.Login, Attempt: f.AttemptID,
+		r.publish(by, note{T: noteRespond, Login: d.Login, Attempt: f.AttemptID,
 			Device: d.ID, Code: code, Words: words})
 		return
 	}
@@ -239,15 +210,5 @@ func (r *Relay) declineWaiting(ctx context.Context, login string, a chat.Attempt
 	}
 	if err != nil {
 		r.log.Warn("acknowledging waiting rings", "room", a.Room, "err", err)
-	}
-}
-
-// tellDevices queues a frame for every device of a login at this relay.
-func (r *Relay) tellDevices(login string, f *frame.Frame) {
-	b := frame.Encode(f)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, d := range r.devices[login] {
-		d.out.Put(b)
 	}
 }

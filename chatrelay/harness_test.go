@@ -83,6 +83,7 @@ type faultyStore struct {
 	mu      sync.Mutex
 	stopped chan struct{} // they wait until it is closed, as those of a process that stands still
 	lost    error         // they fail
+	failing string        // ID of a message that cannot be stored
 	fails   int           // so many reads of messages and settings do
 }
 
@@ -99,6 +100,29 @@ func (b *faultyStore) failed() error {
 		return errors.New("this read fails")
 	}
 	return nil
+}
+
+// failAppend makes the message with an ID fail, once.
+func (b *faultyStore) failAppend(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failing = id
+}
+
+func (b *faultyStore) AppendThen(
+	ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error),
+) {
+	b.mu.Lock()
+	fails := m.ID == b.failing && m.ID != ""
+	if fails {
+		b.failing = ""
+	}
+	b.mu.Unlock()
+	if fails {
+		then(chat.Message{}, errors.New("this write fails"))
+		return
+	}
+	b.Store.AppendThen(ctx, home, roomID, m, then)
 }
 
 func (b *faultyStore) Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error) {

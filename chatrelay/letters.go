@@ -13,11 +13,6 @@ import (
 	"github.com/chmail/chmail/presence"
 )
 
-const (
-	rungFor = 10 * time.Minute
-	maxRung = 10000 // rings of other relays remembered; the answer to a further one finds its way through the room
-)
-
 // The kinds of note.
 const (
 	noteRing     = "ring"     // ring the devices of Login: Frame
@@ -71,12 +66,12 @@ func (r *Relay) heed(from string, n note) {
 	switch n.T {
 	case noteRing:
 		if n.Frame != nil && n.Frame.Ring != nil {
-			r.rungBy(n.Frame.Ring.Attempt, from)
-			r.tellDevices(n.Login, n.Frame)
+			r.devices.rungBy(n.Frame.Ring.Attempt, from)
+			r.devices.tell(n.Login, n.Frame)
 		}
 	case noteEnd:
-		r.rungBy(n.Attempt, "")
-		r.endRings(n.Login, n.Attempt, n.Code, n.Device, n.Words)
+		r.devices.rungBy(n.Attempt, "")
+		r.devices.endRing(n.Login, n.Attempt, n.Code, n.Device, n.Words)
 	case noteRespond:
 		h := r.ringing(n.Attempt)
 		if h == nil { // it was over before
@@ -100,7 +95,7 @@ func (r *Relay) heed(from string, n note) {
 		r.heedChats(from, n)
 	case noteRoom:
 		for _, login := range n.Logins {
-			r.tellDevices(login, &frame.Frame{T: frame.TRoom, Room: n.Room})
+			r.devices.tell(login, &frame.Frame{T: frame.TRoom, Room: n.Room})
 		}
 	case noteMail:
 		if h := r.use(n.Room, nil); h != nil {
@@ -176,31 +171,6 @@ func (r *Relay) remote(login string) (list []presence.Device) {
 		}
 	}
 	return list
-}
-
-// rungBy remembers which relay rings with an attempt; empty: none any more.
-func (r *Relay) rungBy(attemptID, relay string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if delete(r.rung, attemptID); relay == "" {
-		return
-	}
-	if len(r.rung) >= maxRung {
-		for id, by := range r.rung {
-			if time.Since(by.at) > rungFor {
-				delete(r.rung, id)
-			}
-		}
-	}
-	if len(r.rung) < maxRung {
-		r.rung[attemptID] = ringer{relay, time.Now()}
-	}
-}
-
-// ringer is the relay from which a ring came.
-type ringer struct {
-	relay string
-	at    time.Time
 }
 
 // ringing is the room in which an attempt rings; leave must be called for it.

@@ -399,7 +399,7 @@ func (h *liveRoom) pass(m chat.Message) {
 		}
 	}
 	for _, login := range h.absent() {
-		h.r.tellDevices(login, &frame.Frame{T: frame.TRoom, Room: h.id})
+		h.r.devices.tell(login, &frame.Frame{T: frame.TRoom, Room: h.id})
 	}
 	h.tellRelays()
 	h.pushNews(m)

@@ -106,7 +106,7 @@ type Options struct {
 	Silence time.Duration // or nothing was said for so long; 0: chat.Silence
 	// UsualTranscript is what a member wants of all rooms, where they have said
 	// nothing in one; may be nil.
-	UsualTranscript func(ctx context.Context, login string) (w chat.TranscriptWish, known bool)
+	UsualTranscript func(ctx context.Context, login string) (w chat.TranscriptPreference, known bool)
 }
 
 // Relay is the relay of one host. Its methods may be called at the same time.
@@ -129,16 +129,15 @@ type Relay struct {
 
 	mu           sync.Mutex
 	closed       bool
-	rooms        map[string]*liveRoom          // live rooms
-	calls        map[string]*liveRoom          // attempt ID → room in which it rings
-	devices      map[string]map[string]*device // login → device ID
-	watchers     map[string]map[*session]bool  // login → who shows its status
+	rooms        map[string]*liveRoom // live rooms
+	calls        map[string]*liveRoom // attempt ID → room in which it rings
+	devices      *devices
+	watchers     map[string]map[*session]bool // login → who shows its status
 	limiters     limiters
 	sessions     map[*carrier.Queue]chat.Session // all connections, with the session of those of the desk
 	chats        *activeChats
 	statusTimers map[string]*time.Timer // login → when its availability changes by itself
 	turned       atomic.Int64           // how often somebody's availability changed
-	rung         map[string]ringer      // attempts with which another relay rings
 }
 
 // New starts a relay. Attempts that were under way when the process before
@@ -181,12 +180,11 @@ func New(opt Options) (*Relay, error) {
 		origin:       base.Scheme + "://" + base.Host,
 		rooms:        map[string]*liveRoom{},
 		calls:        map[string]*liveRoom{},
-		devices:      map[string]map[string]*device{},
+		devices:      newDevices(),
 		watchers:     map[string]map[*session]bool{},
 		sessions:     map[*carrier.Queue]chat.Session{},
 		statusTimers: map[string]*time.Timer{},
 		limiters:     newLimiters(),
-		rung:         map[string]ringer{},
 	}
 	r.cluster = cluster.New(r.clusterOptions())
 	r.chats = newActiveChats(func(relay string) bool {

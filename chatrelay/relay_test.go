@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -394,6 +395,52 @@ func TestCatchUpAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	kim.text("Order 7 again")
+}
+
+// When a message cannot be stored, those sent after it are not stored either:
+// the connection ends, and the client sends all of them again in their order.
+func TestOrderAroundAStoreError(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	e := w.chat(w.token, 1)
+	lee := w.in(w.chat(w.cc, 2), frame.Frame{})
+	lee.typ(frame.TWelcome)
+	kim := w.in(e, frame.Frame{})
+	kim.typ(frame.TWelcome)
+	w.store.failAppend("2")
+	texts := []string{"one", "two", "three", "four"}
+	say := func(c *client) {
+		for i, text := range texts {
+			say := &frame.Frame{T: frame.TSay, ID: fmt.Sprint(i + 1), Text: text}
+			if c.c.Write(c.ctx, frame.Encode(say)) != nil {
+				return // the connection has ended
+			}
+		}
+	}
+	say(kim)
+	if f := kim.until("the end", func(f *frame.Frame) bool { return f.T == frame.TError }); f.Code != frame.ErrStore ||
+		!f.Fatal {
+		t.Fatalf("%+v", f)
+	}
+	again := w.in(w.chat(w.token, 1), frame.Frame{})
+	again.typ(frame.TWelcome)
+	say(again)
+	for _, want := range texts {
+		lee.text(want)
+	}
+	all, err := w.rooms.Messages(t.Context(), w.room, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range all {
+		if m.Kind == chat.KindText {
+			got = append(got, m.Text)
+		}
+	}
+	if !slices.Equal(got, texts) {
+		t.Errorf("the room has %q, want %q", got, texts)
+	}
 }
 
 // Settings that cannot be read ring nobody: they may not want to be disturbed.

@@ -130,7 +130,7 @@ func (h *liveRoom) endRing(c *call, login, why string) {
 		}
 		return device
 	}
-	h.r.endRings(login, c.a.ID, why, at(""), name)
+	h.r.devices.endRing(login, c.a.ID, why, at(""), name)
 	for relay := range c.rung[login] {
 		h.r.publish(relay, note{T: noteEnd, Login: login, Attempt: c.a.ID, Code: why, Device: at(relay), Words: name})
 	}
@@ -150,15 +150,10 @@ func (r *Relay) setCall(id string, h *liveRoom) {
 // ring rings every device of a login, unless it is for show, and returns what
 // kinds of devices those are and at which other relays some are.
 func (r *Relay) ring(login string, f *frame.Frame, show bool) (kinds, relays []string) {
-	b := frame.Encode(f)
-	r.mu.Lock()
-	for _, d := range r.devices[login] {
-		kinds = append(kinds, string(d.Source))
-		if !show {
-			d.out.Put(b)
-		}
+	kinds = r.devices.kinds(login)
+	if !show {
+		r.devices.tell(login, f)
 	}
-	r.mu.Unlock()
 	for _, d := range r.remote(login) {
 		kinds = append(kinds, string(d.Source))
 		if !show && !slices.Contains(relays, d.Relay) {
@@ -167,21 +162,6 @@ func (r *Relay) ring(login string, f *frame.Frame, show bool) (kinds, relays []s
 		}
 	}
 	return kinds, relays
-}
-
-// endRings tells the devices of a login at this relay why a ring is over, and
-// the one that answered, if there is one, that it did. name: who else did.
-func (r *Relay) endRings(login, attemptID, code, answered, name string) {
-	b := frame.Encode(&frame.Frame{T: frame.TRingEnd, AttemptID: attemptID, Code: code, Name: name})
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for id, d := range r.devices[login] {
-		if answered != "" && id == answered {
-			d.out.Put(frame.Encode(&frame.Frame{T: frame.TRingEnd, AttemptID: attemptID, Code: frame.EndAnswered}))
-		} else {
-			d.out.Put(b)
-		}
-	}
 }
 
 // takeUp goes on with what was under way when this process, or another relay,

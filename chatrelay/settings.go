@@ -111,7 +111,7 @@ func (r *Relay) settingsChanged(login string) {
 
 // heedSettings makes it count at this one.
 func (r *Relay) heedSettings(login string) {
-	r.tellDevices(login, &frame.Frame{T: frame.TSettings})
+	r.devices.tell(login, &frame.Frame{T: frame.TSettings})
 	r.statusHere(login)
 	r.mu.Lock()
 	var of []*session

@@ -16,8 +16,8 @@ import (
 
 // TranscriptStore has who wants transcripts. Package transcript sends them.
 type TranscriptStore interface {
-	SetWish(ctx context.Context, home, roomID string, w chat.TranscriptWish) error
-	Wishes(ctx context.Context, roomID string) ([]chat.TranscriptWish, error)
+	SetTranscriptPreference(ctx context.Context, home, roomID string, w chat.TranscriptPreference) error
+	TranscriptPreferences(ctx context.Context, roomID string) ([]chat.TranscriptPreference, error)
 }
 
 // prefer notes whether the person wants transcripts, and tells all their tabs.
@@ -37,8 +37,8 @@ func (s *session) prefer(ctx context.Context, f *frame.Frame) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	err := s.r.opt.Rooms.SetWish(ctx, s.r.home(), s.room.id,
-		chat.TranscriptWish{Participant: s.me, On: f.On, Lang: f.Lang, Zone: f.Zone})
+	err := s.r.opt.Rooms.SetTranscriptPreference(ctx, s.r.home(), s.room.id,
+		chat.TranscriptPreference{Participant: s.me, On: f.On, Lang: f.Lang, Zone: f.Zone})
 	if err != nil {
 		s.r.log.Warn("noting who wants transcripts", "room", s.room.id, "err", err)
 		s.refuse(f.ID, frame.ErrStore, "this could not be kept, send it again")
@@ -75,7 +75,7 @@ func (s *session) usualTranscript(ctx context.Context, me chat.Participant, on b
 		return on
 	}
 	w.Participant, w.Usual = s.me, true
-	if err := s.r.opt.Rooms.SetWish(ctx, s.r.home(), s.room.id, w); err != nil {
+	if err := s.r.opt.Rooms.SetTranscriptPreference(ctx, s.r.home(), s.room.id, w); err != nil {
 		s.r.log.Warn("noting who wants transcripts", "room", s.room.id, "err", err)
 		return on
 	}
@@ -86,7 +86,7 @@ func (s *session) usualTranscript(ctx context.Context, me chat.Participant, on b
 // wantTranscripts are the participants of a room who have said whether they
 // want transcripts, and what they said.
 func (r *Relay) wantTranscripts(ctx context.Context, roomID string) (map[int64]bool, error) {
-	list, err := r.opt.Rooms.Wishes(ctx, roomID)
+	list, err := r.opt.Rooms.TranscriptPreferences(ctx, roomID)
 	all := make(map[int64]bool, len(list))
 	for _, w := range list {
 		all[w.Participant] = w.On

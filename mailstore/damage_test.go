@@ -118,12 +118,11 @@ const (
 
 // damageStore makes a store whose messages' bodies lie in two blob files and
 // two files of their own.
-func damageStore(t *testing.T) (dir string, texts map[uint32]string) {
+func damageStore(t *testing.T) (string, map[uint32]string) {
 	t.Helper()
-	dir = t.TempDir()
+	dir := t.TempDir()
 	s := openStore(t, dir, Options{LargeBody: 100_000})
 	addAccounts(t, s, "a@x")
-	texts = make(map[uint32]string)
 	for i, size := range []int{4000, 4000, 4000, 0, 4000, 4000, 4000, 150_000, 150_000, 3 * chunkSize} {
 		if size == 0 {
 			if err := s.db.Flush(); err != nil {
@@ -136,7 +135,7 @@ func damageStore(t *testing.T) (dir string, texts map[uint32]string) {
 	if err := s.db.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	texts = contents(t, inbox(t, s, "a@x"))
+	texts := contents(t, inbox(t, s, "a@x"))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

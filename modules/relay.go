@@ -191,9 +191,9 @@ func (m *Relay) Init(cfg *config.Map) error {
 		return nil
 	}
 	store := rooms.store()
-	opt.UsualTranscript = func(ctx context.Context, login string) (chat.TranscriptWish, bool) {
+	opt.UsualTranscript = func(ctx context.Context, login string) (chat.TranscriptPreference, bool) {
 		of, err := store.Settings(ctx, login)
-		return chat.TranscriptWish{On: of[login].Transcript, Zone: of[login].Zone}, err == nil
+		return chat.TranscriptPreference{On: of[login].Transcript, Zone: of[login].Zone}, err == nil
 	}
 	opt.Presence, opt.Rooms, opt.Host = dir, store, dir.RelayHost()
 	if shared, ok := dir.(interface{ Bus() presence.Bus }); ok && shared.Bus() != nil {

@@ -30,6 +30,7 @@ type Reply struct {
 var (
 	_ module.Module         = (*Reply)(nil)
 	_ module.DeliveryTarget = (*Reply)(nil)
+	_ reply.Replies         = (*chatrelay.Relay)(nil)
 )
 
 // relayModule is a chat.relay. Its relay is asked for when mail comes: at the

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/store"
+	"github.com/chmail/chmail/mta"
 	"github.com/foxcpp/maddy/framework/config"
 	"github.com/foxcpp/maddy/framework/module"
 )
@@ -36,8 +38,10 @@ type Rooms struct {
 }
 
 var (
-	_ module.Module = (*Rooms)(nil)
-	_ io.Closer     = (*Rooms)(nil)
+	_ module.Module   = (*Rooms)(nil)
+	_ io.Closer       = (*Rooms)(nil)
+	_ mta.Preferences = (*store.Store)(nil)
+	_ chatrelay.Store = (*store.Store)(nil)
 )
 
 func init() {

@@ -104,7 +104,7 @@ func start(globals map[string]any, endpoints, mods []maddy.ModInfo) error {
 	}
 	for _, m := range mods {
 		if !module.Initialized[m.Instance.InstanceName()] {
-			return fmt.Errorf("Unused configuration block at %s:%d - %s (%s)", //nolint:staticcheck // as maddy says it
+			return fmt.Errorf("unused configuration block at %s:%d - %s (%s)",
 				m.Cfg.File, m.Cfg.Line, m.Instance.InstanceName(), m.Instance.Name())
 		}
 	}

@@ -173,7 +173,7 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 		return nil
 	}
 	login := d.meta.Conn.AuthUser
-	if !d.t.wished(ctx, login) {
+	if !d.t.wantsStamp(ctx, login) {
 		messagesTotal.WithLabelValues("unwanted").Inc()
 		return nil
 	}

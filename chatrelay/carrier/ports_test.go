@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -23,6 +24,7 @@ const host = "relay.example"
 
 // echo is a relay that sends back what it gets. Its functions may be nil.
 type echo struct {
+	log           io.Writer // may be nil
 	serve         func(first []byte)
 	hold, release func(context.Context, Grant)
 }
@@ -58,10 +60,18 @@ func (e *echo) Release(ctx context.Context, g Grant) {
 	}
 }
 
+// logged takes what is logged, for the test that looks at it.
+func (e *echo) logged() io.Writer {
+	if e.log == nil {
+		return io.Discard
+	}
+	return e.log
+}
+
 func openPorts(t *testing.T, e *echo, idle time.Duration) *Ports {
 	t.Helper()
 	ps, err := OpenPorts(Options{Relay: e, Name: host, Idle: idle, HoldEvery: time.Second,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		Log: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), e.logged()), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,6 +282,8 @@ func TestSocketFails(t *testing.T) {
 // ends nothing else.
 func TestPanicsOfTheRelay(t *testing.T) {
 	t.Parallel()
+	var log strings.Builder
+	var mu sync.Mutex
 	ps := openPorts(t, &echo{
 		serve: func(b []byte) {
 			if string(b) == "panic" {
@@ -280,14 +292,12 @@ func TestPanicsOfTheRelay(t *testing.T) {
 		},
 		hold:    func(context.Context, Grant) { panic("in Hold") },
 		release: func(context.Context, Grant) { panic("in Release") },
+		log: writer(func(b []byte) {
+			mu.Lock()
+			defer mu.Unlock()
+			log.Write(b)
+		}),
 	}, time.Hour)
-	var log strings.Builder
-	var mu sync.Mutex
-	ps.opt.Log = slog.New(slog.NewTextHandler(writer(func(b []byte) {
-		mu.Lock()
-		defer mu.Unlock()
-		log.Write(b)
-	}), nil))
 	g := grantTo(t, "one")
 	if err := ps.Listen(t.Context(), g); err != nil {
 		t.Fatal(err)

@@ -274,9 +274,9 @@ type Hit struct {
 	File    *File     `json:"file,omitempty"`
 }
 
-// TranscriptWish is whether a participant wants transcripts by mail, and in
+// TranscriptPreference is whether a participant wants transcripts by mail, and in
 // which words.
-type TranscriptWish struct {
+type TranscriptPreference struct {
 	Participant int64
 	On          bool
 	Usual       bool   // they have not said so in this room: it is what they want of all

@@ -221,11 +221,12 @@ func TestTranscriptMarks(t *testing.T) {
 		say()
 		older(t, s, o.Room, 2*time.Hour)
 		begun := say()
-		ok(t,
-			s.SetWish(ctx, "", o.Room, chat.TranscriptWish{Participant: him, On: true, Lang: "ko", Zone: "Asia/Seoul"}))
-		is(t, s.SetWish(ctx, "", "nowhere", chat.TranscriptWish{Participant: him, On: true}), chat.ErrUnknown)
-		if got := must(s.Wishes(ctx, o.Room))(t); len(got) != 1 || got[0] != (chat.TranscriptWish{Participant: him,
-			On: true, Lang: "ko", Zone: "Asia/Seoul", Sent: begun - 1}) {
+		ok(t, s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: him,
+			On: true, Lang: "ko", Zone: "Asia/Seoul"}))
+		is(t, s.SetTranscriptPreference(ctx, "", "nowhere", chat.TranscriptPreference{Participant: him, On: true}),
+			chat.ErrUnknown)
+		if got := must(s.TranscriptPreferences(ctx, o.Room))(t); len(got) != 1 || got[0] !=
+			(chat.TranscriptPreference{Participant: him, On: true, Lang: "ko", Zone: "Asia/Seoul", Sent: begun - 1}) {
 			t.Fatalf("wishes %+v, talk began at %d", got, begun)
 		}
 		if got := must(s.QuietRooms(ctx, time.Now().Add(-time.Hour)))(t); len(got) != 0 {
@@ -259,12 +260,12 @@ func TestTranscriptMarks(t *testing.T) {
 		}
 		next := say()
 		// again, which changes nothing
-		ok(t, s.SetWish(ctx, "", o.Room, chat.TranscriptWish{Participant: him, On: true}))
+		ok(t, s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: him, On: true}))
 		if list, last, err := s.TakeTranscripts(ctx, "", o.Room); err != nil || len(list) != 1 ||
 			list[0].Sent != begun || last != next {
 			t.Fatalf("the next stretch: %+v, %d, %v", list, last, err)
 		}
-		ok(t, s.SetWish(ctx, "", o.Room, chat.TranscriptWish{Participant: him}))
+		ok(t, s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: him}))
 		if got := must(s.QuietRooms(ctx, time.Now().Add(time.Hour)))(t); len(got) != 0 {
 			t.Fatalf("who does not want one: %v", got)
 		}
@@ -282,7 +283,7 @@ func TestErase(t *testing.T) {
 		must(s.Append(ctx, "", o.Room, chat.Message{From: me, Kind: chat.KindNote, Text: "declined\nin a meeting"}))(t)
 		must(s.Post(ctx, "", o.Room, chat.Message{ID: "f", From: me, Kind: chat.KindFile,
 			Text: "caption", File: picture("abc")}))(t)
-		ok(t, s.SetWish(ctx, "", o.Room, chat.TranscriptWish{Participant: me, On: true}))
+		ok(t, s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: me, On: true}))
 		back := must(s.NewInvite(ctx, o.Room, me, him, "x"))(t)
 		if got := must(s.Memberships(ctx, "ALICE@here.test"))(t); len(got) != 1 ||
 			got[0].ID != me || got[0].Room != o.Room {
@@ -319,7 +320,7 @@ func TestErase(t *testing.T) {
 		if i.Subject != "" {
 			t.Errorf("the link's subject is %q", i.Subject)
 		}
-		if must(s.HasFile(ctx, "one", "abc"))(t) || len(must(s.Wishes(ctx, o.Room))(t)) != 0 {
+		if must(s.HasFile(ctx, "one", "abc"))(t) || len(must(s.TranscriptPreferences(ctx, o.Room))(t)) != 0 {
 			t.Error("a file or a wish is left")
 		}
 		if again := must(s.Erase(ctx, alice.Login))(t); again != (chat.Erased{}) {

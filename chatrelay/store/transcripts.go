@@ -18,12 +18,10 @@ const (
 	stretchLooked   = 1000             // the most messages that stretch reads
 )
 
-// SetWish stores whether a participant wants transcripts by mail. The first
-// transcript of a participant who asks for them anew begins with the current part
-// of the conversation: the messages since the last pause of chat.Silence.
-// ErrUnknown: the participant is not in that room. ErrMoved: home, unless it is
-// empty, is not the room's home any more.
-func (s *Store) SetWish(ctx context.Context, home, roomID string, w chat.TranscriptWish) error {
+// SetTranscriptPreference stores a participant's wish. Who wishes anew gets the stretch of talk
+// that is under way from its beginning. ErrUnknown: not in that room.
+// ErrMoved: home, unless it is empty, is not the room's home any more.
+func (s *Store) SetTranscriptPreference(ctx context.Context, home, roomID string, w chat.TranscriptPreference) error {
 	err := s.tx(ctx, func(tx querier) error {
 		if err := s.fence(ctx, tx, home, roomID); err != nil {
 			return err
@@ -73,8 +71,8 @@ func stretch(ctx context.Context, q querier, roomID string) (int64, error) {
 	return 0, err
 }
 
-// Wishes returns the participants of a room who have said whether they want transcripts.
-func (s *Store) Wishes(ctx context.Context, roomID string) ([]chat.TranscriptWish, error) {
+// TranscriptPreferences returns who of a room has said whether they want transcripts.
+func (s *Store) TranscriptPreferences(ctx context.Context, roomID string) ([]chat.TranscriptPreference, error) {
 	list, err := collect(ctx, s.read, scanWish,
 		"SELECT participant, wish, usual, lang, zone, sent FROM transcripts WHERE room = $1"+
 			" ORDER BY participant LIMIT $2", roomID, maxPage)
@@ -84,7 +82,7 @@ func (s *Store) Wishes(ctx context.Context, roomID string) ([]chat.TranscriptWis
 	return list, nil
 }
 
-func scanWish(rows *sql.Rows) (w chat.TranscriptWish, err error) {
+func scanWish(rows *sql.Rows) (w chat.TranscriptPreference, err error) {
 	err = rows.Scan(&w.Participant, &w.On, &w.Usual, &w.Lang, &w.Zone, &w.Sent)
 	return w, err
 }
@@ -112,7 +110,7 @@ func (s *Store) QuietRooms(ctx context.Context, before time.Time) ([]string, err
 // ten minutes. The list is empty while another living relay is the room's home.
 func (s *Store) TakeTranscripts(
 	ctx context.Context, relay, roomID string,
-) (list []chat.TranscriptWish, last int64, err error) {
+) (list []chat.TranscriptPreference, last int64, err error) {
 	err = s.tx(ctx, func(tx querier) error {
 		err := tx.QueryRowContext(ctx, "SELECT r.next - 1 FROM rooms r"+
 			" WHERE r.id = $1 AND (r.home IN ('', $2) OR $2 = ''"+

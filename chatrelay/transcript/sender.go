@@ -32,7 +32,7 @@ type Store interface {
 	QuietRooms(ctx context.Context, before time.Time) ([]string, error)
 	// TakeTranscripts reserves the transcripts of a room, up to the offset last:
 	// of several relays one gets each. A reservation ends after ten minutes.
-	TakeTranscripts(ctx context.Context, relay, roomID string) (list []chat.TranscriptWish, last int64, err error)
+	TakeTranscripts(ctx context.Context, relay, roomID string) (list []chat.TranscriptPreference, last int64, err error)
 	// SentTranscript notes that a participant has got what there is up to offset.
 	SentTranscript(ctx context.Context, participant, offset int64) error
 	Info(ctx context.Context, roomID string) (chat.Info, error)
@@ -60,7 +60,7 @@ type SenderOptions struct {
 	// Callee is whom a participant reaches by a link into the room.
 	Callee func(info chat.Info, of chat.Participant) int64
 	// Usual is what a login wants of all rooms; may be nil.
-	Usual func(ctx context.Context, login string) (w chat.TranscriptWish, known bool)
+	Usual func(ctx context.Context, login string) (w chat.TranscriptPreference, known bool)
 	Log   *slog.Logger // nil: nothing is logged
 }
 
@@ -209,7 +209,7 @@ func (s *Sender) warn(doing, roomID string, err error) {
 
 // send mails one person what was said after their last transcript, up to the
 // offset last; false: that was nothing.
-func (s *Sender) send(ctx context.Context, info chat.Info, w chat.TranscriptWish, last int64) (bool, error) {
+func (s *Sender) send(ctx context.Context, info chat.Info, w chat.TranscriptPreference, last int64) (bool, error) {
 	to := info.Participant(w.Participant)
 	if w.Usual && s.opt.Usual != nil {
 		if usual, known := s.opt.Usual(ctx, to.Login); !known || !usual.On {

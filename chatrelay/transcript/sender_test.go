@@ -19,8 +19,8 @@ import (
 // desk is a store with rooms of one message each, and a mailer.
 type desk struct {
 	sync.Mutex
-	said  time.Time                       // in all rooms
-	wants map[string]*chat.TranscriptWish // room → Kim's
+	said  time.Time                             // in all rooms
+	wants map[string]*chat.TranscriptPreference // room → Kim's
 	taken map[string]bool
 	fail  map[string]error // of the mailer, by room
 	crash map[string]bool
@@ -38,7 +38,9 @@ func (d *desk) QuietRooms(_ context.Context, before time.Time) (list []string, e
 	return list, nil
 }
 
-func (d *desk) TakeTranscripts(_ context.Context, _, room string) (list []chat.TranscriptWish, last int64, err error) {
+func (d *desk) TakeTranscripts(
+	_ context.Context, _, room string,
+) (list []chat.TranscriptPreference, last int64, err error) {
 	d.Lock()
 	defer d.Unlock()
 	if w := d.wants[room]; w != nil && w.Sent < 1 && !d.taken[room] {
@@ -94,11 +96,11 @@ func (d *desk) Send(_ context.Context, m chat.ServerMail) error {
 func TestSender(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := &desk{said: time.Now(), wants: map[string]*chat.TranscriptWish{}, taken: map[string]bool{},
+		d := &desk{said: time.Now(), wants: map[string]*chat.TranscriptPreference{}, taken: map[string]bool{},
 			fail:  map[string]error{"room1": errors.New("refused")},
 			crash: map[string]bool{"room2": true}}
 		for id := int64(1); id <= 4; id++ {
-			d.wants[fmt.Sprint("room", id)] = &chat.TranscriptWish{Participant: id, On: true}
+			d.wants[fmt.Sprint("room", id)] = &chat.TranscriptPreference{Participant: id, On: true}
 		}
 		occupied := map[string]bool{"room4": true}
 		sealer, err := NewSealer("mall.example", make([]byte, sealKey))

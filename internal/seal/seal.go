@@ -42,7 +42,9 @@ func (k Key) Fits(sum, body []byte) bool {
 }
 
 // Mark returns the sum of a text in base64url.
-func (k Key) Mark(text string) string { return base64.RawURLEncoding.EncodeToString(k.Sum([]byte(text))) }
+func (k Key) Mark(text string) string {
+	return base64.RawURLEncoding.EncodeToString(k.Sum([]byte(text)))
+}
 
 // Marks reports whether mark is that of the text.
 func (k Key) Marks(mark, text string) bool { return hmac.Equal([]byte(mark), []byte(k.Mark(text))) }

@@ -24,7 +24,6 @@ import (
 	"github.com/foxcpp/maddy/framework/exterrors"
 	"github.com/foxcpp/maddy/framework/module"
 
-	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/transcript"
 )
 
@@ -39,8 +38,6 @@ type Replies interface {
 	ReplyAddress(ctx context.Context, addr string) (transcript.Address, error)
 	Reply(ctx context.Context, addr string, mail io.Reader) error
 }
-
-var _ Replies = (*chatrelay.Relay)(nil)
 
 // Target is a delivery target for reply addresses.
 type Target struct {

@@ -15,11 +15,9 @@ import (
 	"github.com/emersion/go-message/textproto"
 	"github.com/emersion/go-smtp"
 	"github.com/foxcpp/maddy/framework/buffer"
-	"github.com/foxcpp/maddy/framework/config"
 	"github.com/foxcpp/maddy/framework/exterrors"
 	"github.com/foxcpp/maddy/framework/module"
 
-	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/transcript"
 )
@@ -109,11 +107,3 @@ func TestDelivery(t *testing.T) {
 		t.Errorf("without a relay: %v", err)
 	}
 }
-
-// idle is a relay block before it has started.
-type idle struct{}
-
-func (idle) Name() string            { return "test" }
-func (idle) InstanceName() string    { return "reply_test" }
-func (idle) Init(*config.Map) error  { return nil }
-func (idle) Relay() *chatrelay.Relay { return nil }
