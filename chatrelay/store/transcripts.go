@@ -18,9 +18,11 @@ const (
 	stretchLooked   = 1000             // the most messages that stretch reads
 )
 
-// SetTranscriptPreference stores a participant's wish. Who wishes anew gets the stretch of talk
-// that is under way from its beginning. ErrUnknown: not in that room.
-// ErrMoved: home, unless it is empty, is not the room's home any more.
+// SetTranscriptPreference stores whether a participant wants transcripts by mail. The first
+// transcript of a participant who asks for them anew begins with the current part
+// of the conversation: the messages since the last pause of chat.Silence.
+// ErrUnknown: the participant is not in that room. ErrMoved: home, unless it is
+// empty, is not the room's home any more.
 func (s *Store) SetTranscriptPreference(ctx context.Context, home, roomID string, w chat.TranscriptPreference) error {
 	err := s.tx(ctx, func(tx querier) error {
 		if err := s.fence(ctx, tx, home, roomID); err != nil {
