@@ -68,8 +68,9 @@ func (s *Store) DropSubscription(ctx context.Context, login, endpoint string) er
 }
 
 // Block makes a login block a participant of a room. A person with an address is
-// blocked in every room, a guest only as this participant. ErrUnknown: one of them is not in the room, or the
-// participant is the login itself. ErrFull: the login blocks too many people.
+// blocked in every room, a guest only as this participant. ErrUnknown: one of them
+// is not in the room, or the participant is the login itself. ErrFull: the login
+// blocks too many people.
 func (s *Store) Block(ctx context.Context, login, roomID string, participant int64) error {
 	err := s.tx(ctx, func(tx querier) error {
 		me, err := member(ctx, tx, login, roomID)
