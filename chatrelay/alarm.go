@@ -17,7 +17,7 @@ import (
 	"github.com/chmail/chmail/internal/safely"
 )
 
-// AttemptStore has the attempts, and who waits for whom.
+// AttemptStore keeps the attempts, and which callers wait for which callees.
 type AttemptStore interface {
 	PutAttempt(ctx context.Context, home string, a chat.Attempt) error
 	Attempts(ctx context.Context, roomID string, limit int) ([]chat.Attempt, error)
@@ -250,8 +250,8 @@ func (r *Relay) invite(roomID, subject string, from, to chat.Participant, send i
 	return send(ctx, from.Person, to.Person, subject, token)
 }
 
-// waits looks from time to time for callees who were missed while they did not
-// want to be disturbed, and now can be.
+// waits looks from time to time for callees who missed an attempt while they did
+// not want to be disturbed, and can be rung now.
 func (r *Relay) waits() {
 	tick := time.NewTicker(missedEvery)
 	defer tick.Stop()

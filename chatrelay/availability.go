@@ -251,8 +251,8 @@ func (r *Relay) watched(login string) (list []*liveRoom) {
 	return list
 }
 
-// statusChanged tells everybody who shows the status of a login, here and at
-// other relays.
+// statusChanged tells the clients that show the status of a login, at this relay and
+// at the others.
 func (r *Relay) statusChanged(login string) {
 	r.statusHere(login)
 	r.publish("", note{T: noteStatus, Login: login})

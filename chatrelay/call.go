@@ -105,7 +105,7 @@ func (h *liveRoom) standsFor(id, callee int64) bool {
 	return p.Login != "" && !p.Guest && slices.Contains(h.r.members(h.info.Participant(callee).Login), p.Login)
 }
 
-// calleeHere says whether whoever would be rung is in the room.
+// calleeHere says whether a person whom the call would ring is in the room.
 func (h *liveRoom) calleeHere(callee int64) bool {
 	return slices.ContainsFunc(h.here(), func(id int64) bool { return h.standsFor(id, callee) })
 }
@@ -206,8 +206,9 @@ func (h *liveRoom) reconsider(what news) {
 	}
 }
 
-// pendingAttempt is an attempt at somebody who seems to be here. A page can vanish
-// without a word; until its connection counts as gone nobody is rung.
+// pendingAttempt is an attempt to reach a person who seems to be in the room. A
+// page can vanish without closing its connection. The attempt begins when that
+// connection counts as gone.
 type pendingAttempt struct {
 	by *session
 	at time.Time
@@ -258,8 +259,8 @@ func (h *liveRoom) calleeEntered(id int64) {
 	}
 }
 
-// event lets something happen to the call, and carries out what follows. The
-// new state is stored first: a relay that is not the room's home any more
+// event gives an event to the call's machine and carries out the effects. The new
+// state is stored first, so that a relay that is not the room's home any more
 // neither rings nor raises an alarm.
 func (h *liveRoom) event(e attempt.Event) {
 	c := h.call
@@ -310,7 +311,7 @@ func (h *liveRoom) enterState(c *call, before string) {
 	}
 }
 
-// holdCall keeps the room alive while a call rings or waits, whoever is here.
+// holdCall keeps the room alive while a call rings or waits, even when nobody is in it.
 func (h *liveRoom) holdCall(c *call) {
 	waits := c.m.State == attempt.Ringing || c.m.State == attempt.Busy
 	if waits && !c.held {

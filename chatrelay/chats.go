@@ -9,14 +9,14 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 )
 
-// Who is in a chat with somebody may not want another ring. Each relay knows
-// of the chats in its own rooms, and tells the others.
+// A person who is in a chat may not want to be rung for another one. Each relay
+// knows the chats in its own rooms, and tells the other relays of them.
 
 const (
 	chatsEvery = 30               // heartbeats between telling the other relays of all chats
-	chatsKept  = 90 * time.Second // another relay's chat, after it was told of
+	chatsKept  = 90 * time.Second // another relay's chat is forgotten so long after its last note
 	chatsNote  = 200              // logins in one note
-	maxFar     = 50000            // chats at other relays that are known; of further ones nobody is told to be busy
+	maxFar     = 50000            // most chats at other relays that are kept; further ones make nobody busy
 )
 
 // activeChats are the conversations in which logins are with somebody else, as

@@ -11,7 +11,9 @@ import (
 
 const (
 	ringKept = 10 * time.Minute // a ring of another relay is remembered
-	maxRings = 10000            // rings of other relays remembered; the answer to a further one finds its way through the room
+	// maxRings is the most rings of other relays that are remembered. The answer to
+	// a further one reaches its relay through the room.
+	maxRings = 10000
 )
 
 // devices are the connections of this relay on which logins can be rung, and

@@ -102,7 +102,7 @@ func (r *Relay) Ticket(ctx context.Context, token, claim string) (Entry, error) 
 	return e, err
 }
 
-// back is Ticket, and says who is rung.
+// back does the work of Ticket, and returns the callee of the link too.
 func (r *Relay) back(ctx context.Context, token, claim string) (Entry, chat.Participant, error) {
 	me, i, err := r.opt.Rooms.Participant(ctx, token, claim)
 	if err != nil {
@@ -119,8 +119,8 @@ func (r *Relay) back(ctx context.Context, token, claim string) (Entry, chat.Part
 	return r.entry(ctx, ticket{Room: i.Room, Me: me.ID, Callee: i.Callee.ID, Login: port}), i.Callee, nil
 }
 
-// dial makes the attempt of somebody who is on the way into a room of this
-// relay, and returns its ID. They have a moment to come in.
+// dial makes the attempt of a person who is about to connect to a room of this
+// relay, and returns its ID. It ends when the person does not connect soon.
 func (r *Relay) dial(ctx context.Context, e Entry, callee chat.Participant, from netip.Addr) (id string) {
 	if callee.ID == 0 || callee.ID == e.Me || r.limiters.mayCall(e.Me, from, callee.Login) > 0 {
 		return ""
@@ -175,8 +175,9 @@ func (r *Relay) Enter(ctx context.Context, session chat.Session, roomID string) 
 		Login: info.Participant(info.Owner).Login, Session: &session}), nil
 }
 
-// calleeOf is whom a member's attempts ring: the owner; for the owner, or a
-// member of the group that is, the only other one, if there is but one.
+// calleeOf returns the participant whom a member's attempts ring: the owner of the
+// room. For the owner, and for a member of a group that is the owner, it is the
+// other participant, if there is exactly one.
 func (r *Relay) calleeOf(info chat.Info, me chat.Participant) chat.Participant {
 	owners := r.members(info.Participant(info.Owner).Login)
 	own := func(p chat.Participant) bool {

@@ -109,7 +109,9 @@ func (b *faultyStore) failAppend(id string) {
 	b.failing = id
 }
 
-func (b *faultyStore) AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error)) {
+func (b *faultyStore) AppendThen(
+	ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error),
+) {
 	b.mu.Lock()
 	fails := m.ID == b.failing && m.ID != ""
 	if fails {

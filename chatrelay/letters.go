@@ -42,8 +42,7 @@ type note struct {
 	Chats   map[string][]string `json:"chats,omitempty"` // login → rooms
 }
 
-// key is what letters are ordered by: those of one key are taken one after the
-// other.
+// key orders letters: the receiver takes letters of one key one after the other.
 func (n note) key() string { return cmp.Or(n.Room, n.Login, n.T) }
 
 // publish sends a note to another relay, to all others when to is empty. It
@@ -106,7 +105,7 @@ func (r *Relay) heed(from string, n note) {
 	}
 }
 
-// wayIn is the answer of a room's home to whoever asks how clients get there.
+// wayIn is the answer of a room's home to a relay that asks for the room's endpoints.
 type wayIn struct {
 	Home      string           `json:"home"`
 	Endpoints []frame.Endpoint `json:"endpoints,omitempty"`

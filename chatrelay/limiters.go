@@ -14,10 +14,10 @@ import (
 	"github.com/chmail/chmail/guard/limit"
 )
 
-// limiters keep one person, one network and the callers of one callee from
-// taking what is everybody's. Each has buckets of its own, so who reaches a
-// limit stands in nobody else's way. Messages beyond it are read later, which
-// slows their writer down and loses nothing; attempts beyond it are refused.
+// limiters keep one person, one network or the callers of one callee from using
+// up the relay. Each has buckets of its own, so that a person who reaches a limit
+// slows nobody else down. Messages above a limit are read later, which slows
+// their writer down and loses nothing; attempts above a limit are refused.
 type limiters struct {
 	sayMe, sayFrom              *limit.Buckets // messages of a participant, of an address prefix
 	callMe, callFrom, callWhoso *limit.Buckets // attempts of a participant, of an address prefix, at a login

@@ -316,7 +316,7 @@ func (h *liveRoom) part(s *session) {
 }
 
 // posted passes on a message that a session has committed, and acknowledges
-// it. The messages before it are passed on first, whoever wrote them.
+// it. The messages of lower offsets are passed on first.
 func (h *liveRoom) posted(s *session, m chat.Message) {
 	if m.Offset == h.last+1 {
 		h.pass(m)
@@ -328,12 +328,12 @@ func (h *liveRoom) posted(s *session, m chat.Message) {
 	}
 }
 
-// await keeps a message until the ones before it come. They were committed
-// together with it, or before, and are on their way by other goroutines; what
-// is not, is read.
+// await keeps a message until the messages of lower offsets come. They were
+// committed with it or before it, and other goroutines bring them. Messages that do
+// not come within earlyWait are read from the store.
 func (h *liveRoom) await(m chat.Message) {
 	if h.early[m.Offset] = m; len(h.early) > 1 {
-		return // it is seen to already
+		return // the timer runs already
 	}
 	time.AfterFunc(earlyWait, func() {
 		h.post(func() {
@@ -344,7 +344,7 @@ func (h *liveRoom) await(m chat.Message) {
 	})
 }
 
-// catchUp passes on what the store has beyond last.
+// catchUp passes on the messages that the store has beyond last.
 func (h *liveRoom) catchUp() {
 	ctx, cancel := h.store()
 	defer cancel()
@@ -366,8 +366,8 @@ func (h *liveRoom) catchUp() {
 	}
 }
 
-// catchUpLater tries again, while somebody is here: what was committed must not
-// lie until the next message.
+// catchUpLater tries again, while somebody is connected: committed messages must
+// not wait for the next message.
 func (h *liveRoom) catchUpLater() {
 	if h.behind || len(h.sessions) == 0 || h.gone {
 		return
@@ -382,8 +382,8 @@ func (h *liveRoom) catchUpLater() {
 	})
 }
 
-// pass hands the next message to everyone, and what follows it and came early;
-// its writer gets the ack instead.
+// pass sends the next message to everybody in the room, and the early messages that
+// follow it. The writer of a message gets the acknowledgement instead.
 func (h *liveRoom) pass(m chat.Message) {
 	h.last = m.Offset
 	delete(h.early, m.Offset)

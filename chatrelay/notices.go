@@ -50,8 +50,8 @@ func (r *Relay) alarmTaken(ctx context.Context, n notify.Note, at time.Time) {
 	}
 }
 
-// pushNews tells those who are not here, and have no device on, of a message
-// that somebody left.
+// pushNews sends a notification of a message to the browsers of members who are not
+// in the room and have no device on.
 func (h *liveRoom) pushNews(m chat.Message) {
 	if !h.r.notifier.Pushes() || m.Kind != chat.KindText && m.Kind != chat.KindFile ||
 		time.Since(h.newsAt) < newsPause {

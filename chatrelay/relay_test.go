@@ -418,7 +418,8 @@ func TestOrderAroundAStoreError(t *testing.T) {
 		}
 	}
 	say(kim)
-	if f := kim.until("the end", func(f *frame.Frame) bool { return f.T == frame.TError }); f.Code != frame.ErrStore || !f.Fatal {
+	if f := kim.until("the end", func(f *frame.Frame) bool { return f.T == frame.TError }); f.Code != frame.ErrStore ||
+		!f.Fatal {
 		t.Fatalf("%+v", f)
 	}
 	again := w.in(w.chat(w.token, 1), frame.Frame{})

@@ -57,8 +57,8 @@ func (r *Relay) Settings(ctx context.Context, login string) (Desk, error) {
 	return d, nil
 }
 
-// ChangeSettings lets change make a login's settings new; whoever shows their
-// availability learns of it at once. *chat.SettingError: one is not possible.
+// ChangeSettings changes a login's settings with change, and tells the pages that
+// show the login's availability at once. *chat.SettingError: a value is not possible.
 func (r *Relay) ChangeSettings(ctx context.Context, login string, change func(*chat.Settings) error) (Desk, error) {
 	if _, err := r.opt.Rooms.ChangeSettings(ctx, login, change); err != nil {
 		return Desk{}, err
@@ -103,7 +103,7 @@ func (r *Relay) Mute(ctx context.Context, login, roomID string, on bool) error {
 	return nil
 }
 
-// settingsChanged makes what a login has set count at every relay.
+// settingsChanged makes every relay use the new settings of a login.
 func (r *Relay) settingsChanged(login string) {
 	r.publish("", note{T: noteSettings, Login: login})
 	r.heedSettings(login)
@@ -129,8 +129,8 @@ func (r *Relay) heedSettings(login string) {
 	r.recheck(login, changed)
 }
 
-// screen looks whether the session's callee has blocked them: then what they
-// say is acknowledged, and goes nowhere.
+// screen finds out whether the callee has blocked the session's participant. The
+// messages of a blocked participant are acknowledged and not stored.
 func (s *session) screen() {
 	ctx, cancel := context.WithTimeout(s.r.ctx, callTimeout)
 	defer cancel()
@@ -160,8 +160,8 @@ func (r *Relay) Refuses(ctx context.Context, roomID string, participant int64, l
 	return len(blockers) > 0, err
 }
 
-// screenAgain ends the rings of a caller whom the callee has blocked just now,
-// who does not learn of it.
+// screenAgain ends the rings of a caller whom the callee has just blocked. The
+// caller is not told.
 func (h *liveRoom) screenAgain() {
 	c := h.call
 	if c == nil || !c.open() || c.silent {
@@ -180,8 +180,8 @@ func (h *liveRoom) screenAgain() {
 	}
 }
 
-// quietly answers a frame of somebody whom the callee has blocked as if it had
-// been heeded; false: it is one that everybody may send.
+// quietly answers a frame of a blocked participant as if the relay had acted on
+// it. It returns false for a frame that everybody may send.
 func (s *session) quietly(f *frame.Frame) (done bool, err error) {
 	switch f.T {
 	case frame.TSay, frame.TEdit, frame.TDelete:

@@ -10,11 +10,11 @@
 //	ringing → answered | declined | cancelled | unanswered → alarmed
 //	busy → ringing
 //
-// A callee who cannot be rung, because their computer is off or they do not
-// want to be disturbed, is not: the attempt begins unanswered, and its alarm
-// is raised at once. It rings after all when they can be rung while the caller
-// still waits. Nobody is told that the callee has blocked the caller: then the
-// machine runs as ever, and whoever runs it rings nothing.
+// A callee may be out of reach, because their computer is off or they do not want
+// to be disturbed. Then the attempt begins unanswered, and its alarm is raised at
+// once. It rings after all when the callee can be reached while the caller still
+// waits. Nobody is told that the callee has blocked the caller: the machine runs as
+// for any other callee, and the relay rings no device.
 package attempt
 
 import "slices"

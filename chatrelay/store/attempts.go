@@ -76,10 +76,9 @@ func (s *Store) Attempts(ctx context.Context, roomID string, limit int) ([]chat.
 	return s.attempts(ctx, "WHERE a.room = $1 ORDER BY a.started DESC, a.id LIMIT $2", roomID, page(limit))
 }
 
-// OpenAttempts returns the attempts that have not ended and that no living
-// relay but the given one looks after, oldest first: what was under way when
-// it, or another, stopped.
-// One whose room cannot be read is logged and left out.
+// OpenAttempts returns the attempts that have not ended and whose room has no
+// living home other than relay, oldest first. They were under way when relay, or
+// another host, stopped. An attempt whose room cannot be read is logged and left out.
 func (s *Store) OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt, error) {
 	list, err := s.attempts(ctx, "WHERE a.ended = 0 ORDER BY a.started, a.id LIMIT $1", maxPage)
 	return slices.DeleteFunc(list, func(a chat.Attempt) bool {
@@ -160,8 +159,8 @@ func (s *Store) NotePushed(ctx context.Context, attemptID string, at time.Time) 
 	return nil
 }
 
-// Returns says how long callers had to wait of late, until the callee whom they
-// had tried in vain came after all: at most 20 times of the last 90 days.
+// Returns returns how long it took until a login answered an attempt that it had
+// missed at first: the newest 20 at most, of the last 90 days.
 func (s *Store) Returns(ctx context.Context, login string) ([]time.Duration, error) {
 	list, err := collect(ctx, s.read, func(rows *sql.Rows) (d time.Duration, err error) {
 		err = rows.Scan(&d)

@@ -93,8 +93,8 @@ func (s *Store) Participant(ctx context.Context, token, claim string) (chat.Part
 }
 
 // ClaimAsGuest lets the browser that holds claim in as a new guest of that
-// name; whether guests may come in is the caller's to decide. A browser that
-// is in already stays who it is. ErrFull: too many browsers or participants.
+// name. The caller decides whether guests are allowed. A browser that is in the
+// room already keeps its participant. ErrFull: too many browsers or participants.
 func (s *Store) ClaimAsGuest(ctx context.Context, token, claim, name string) (chat.Invite, chat.Participant, error) {
 	var p chat.Participant
 	err := checkClaim(claim)
@@ -125,8 +125,8 @@ func (s *Store) ClaimAsGuest(ctx context.Context, token, claim, name string) (ch
 }
 
 // NewCode makes a confirmation code of six digits that is good for 10
-// minutes and 5 tries, and returns it with whom it must be sent to. A new
-// code replaces the one before. ErrFull: 3 codes were made within the hour.
+// minutes and 5 tries, and returns it with the participant to whom it must be
+// sent. A new code replaces the one before. ErrFull: 3 codes were made within the hour.
 func (s *Store) NewCode(ctx context.Context, token string) (string, chat.Participant, error) {
 	n, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 )
 
-// A group is an address whose members share what comes to it: it is the login
-// of its participant in a room, under which nobody signs in.
+// A group is an address whose members share its mails and rings. The address is
+// the login of the group's participant in a room; nobody signs in with it.
 
-// SetGroups makes groups, address → logins, those that there are.
+// SetGroups replaces all groups: address → logins of its members.
 func (s *Store) SetGroups(ctx context.Context, groups map[string][]string) error {
 	err := s.tx(ctx, func(tx querier) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM members"); err != nil {
@@ -40,8 +40,8 @@ func (s *Store) SetGroups(ctx context.Context, groups map[string][]string) error
 	return nil
 }
 
-// grouped gives a sender who writes as a group they belong to, and a recipient
-// that is one, the group's login.
+// grouped returns p with the login of a group when p is the address of a group: for
+// a recipient always, for a sender when the sender is a member of it.
 func grouped(ctx context.Context, tx querier, p chat.Person, sender bool) (chat.Person, error) {
 	if p.Addr == "" || p.Addr == p.Login {
 		return p, nil // its login is right already
@@ -60,9 +60,9 @@ func grouped(ctx context.Context, tx querier, p chat.Person, sender bool) (chat.
 	return p, nil
 }
 
-// Join makes a login a participant of a room in which a group of which it is
-// a member is one; who is in it already stays who they are. ErrUnknown: there
-// is no such group.
+// Join makes a login a participant of a room in which one of its groups is a
+// participant. A login that is in the room already keeps its participant.
+// ErrUnknown: no group of the login is in the room.
 func (s *Store) Join(ctx context.Context, login, roomID string) (p chat.Participant, err error) {
 	err = s.tx(ctx, func(tx querier) error {
 		if err := s.lockRoom(ctx, tx, roomID); err != nil {

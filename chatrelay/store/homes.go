@@ -25,7 +25,7 @@ func (s *Store) alive() string {
 	return fmt.Sprintf("l.beat > %s - %d", s.clock, chat.RelayTTL.Microseconds())
 }
 
-// Beat records a relay's heartbeat, and says who it is.
+// Beat records a relay's heartbeat, with its name and addresses.
 func (s *Store) Beat(ctx context.Context, r chat.Relay) error {
 	_, err := s.write.ExecContext(ctx, "INSERT INTO relays (name, origin, socket, drains, beat)"+
 		" VALUES ($1, $2, $3, $4, "+s.clock+")"+

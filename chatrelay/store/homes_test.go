@@ -105,7 +105,8 @@ func TestFence(t *testing.T) {
 			"a new attempt": func() error { a := ringing; a.ID = "b"; return s.PutAttempt(ctx, "stopped", a) },
 			"a seen mark":   func() error { return s.Seen(ctx, "stopped", o.Room, him, said.Offset) },
 			"a wish": func() error {
-				return s.SetTranscriptPreference(ctx, "stopped", o.Room, chat.TranscriptPreference{Participant: him, On: true})
+				return s.SetTranscriptPreference(ctx, "stopped", o.Room,
+					chat.TranscriptPreference{Participant: him, On: true})
 			},
 			"a hidden guest": func() error { return s.Reveal(ctx, "stopped", o.Room, him) },
 		} {
@@ -125,7 +126,8 @@ func TestFence(t *testing.T) {
 		if seen := must(other.SeenBy(ctx, o.Room))(t); seen[him] != 0 {
 			t.Errorf("seen %v", seen)
 		}
-		if len(must(other.TranscriptPreferences(ctx, o.Room))(t)) != 1 || !must(other.Info(ctx, o.Room))(t).Participants[1].Hidden {
+		if len(must(other.TranscriptPreferences(ctx, o.Room))(t)) != 1 ||
+			!must(other.Info(ctx, o.Room))(t).Participants[1].Hidden {
 			t.Error("a wish was stored, or somebody was revealed")
 		}
 		if list, _, err := other.TakeTranscripts(ctx, "next", o.Room); err != nil || len(list) != 1 {

@@ -56,8 +56,8 @@ func (s *Store) Subscriptions(ctx context.Context, login string) ([]chat.Subscri
 	return list, nil
 }
 
-// DropSubscription forgets a browser, if it is the login's; an empty login
-// stands for whoever's it is. That there is none is no error.
+// DropSubscription forgets the push subscription of a browser if it belongs to the
+// login; an empty login stands for any. A missing subscription is no error.
 func (s *Store) DropSubscription(ctx context.Context, login, endpoint string) error {
 	_, err := s.write.ExecContext(ctx, "DELETE FROM subscriptions WHERE endpoint = $1 AND (login = $2 OR $2 = '')",
 		endpoint, fold(login))
@@ -67,9 +67,10 @@ func (s *Store) DropSubscription(ctx context.Context, login, endpoint string) er
 	return nil
 }
 
-// Block makes a login block a participant of a room that it is in, whoever
-// they are elsewhere. ErrUnknown: one of them is not in the room, or it is the
-// login itself. ErrFull: it blocks too many.
+// Block makes a login block a participant of a room. A person with an address is
+// blocked in every room, a guest only as this participant. ErrUnknown: one of them
+// is not in the room, or the participant is the login itself. ErrFull: the login
+// blocks too many people.
 func (s *Store) Block(ctx context.Context, login, roomID string, participant int64) error {
 	err := s.tx(ctx, func(tx querier) error {
 		me, err := member(ctx, tx, login, roomID)
@@ -126,7 +127,7 @@ func (s *Store) UnblockParticipant(ctx context.Context, login, roomID string, pa
 	return nil
 }
 
-// Unblock ends a block by what it is called; that there is none is no error.
+// Unblock ends the block of the name who, as Blocks returns it. A missing block is no error.
 func (s *Store) Unblock(ctx context.Context, login, who string) error {
 	if _, err := s.write.ExecContext(ctx, "DELETE FROM blocks WHERE login = $1 AND who = $2",
 		fold(login), fold(who)); err != nil {

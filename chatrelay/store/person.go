@@ -25,11 +25,12 @@ func (s *Store) Memberships(ctx context.Context, who string) ([]chat.Membership,
 }
 
 // Erase takes a person, by login or address, out of all conversations: their
-// words become nothing, their files belong to nobody, their name and address
-// become ErasedName, their links, settings and browsers are forgotten, but not
-// that the login was signed out. What others wrote stays. Each room gets a new epoch, so that clients who come
-// back forget what they had; a room that is live meanwhile shows it until
-// everybody has left. A file goes from the relay's folder within two hours.
+// words become empty, their files belong to nobody, their name and address become
+// ErasedName, and their links, settings and browsers are forgotten. The store still
+// knows that the login was signed out. The messages of others stay. Each room gets
+// a new epoch, so that clients that come back forget their copies; a room that is
+// live meanwhile shows the old messages until everybody has left. A file goes from
+// the relay's folder within two hours.
 func (s *Store) Erase(ctx context.Context, who string) (e chat.Erased, err error) {
 	list, err := s.Memberships(ctx, who)
 	for _, m := range list {

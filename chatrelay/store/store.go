@@ -208,7 +208,7 @@ func provider(db *sql.DB, dialect goose.Dialect, dir string, opts ...goose.Provi
 
 // Close commits what was queued, ends the store's goroutines and closes the
 // database. Calls that begin later fail with ErrClosed or an error of
-// database/sql. When the database does not answer, what waits is refused with
+// database/sql. When the database does not answer, queued entries fail with
 // ErrClosed after closeTimeout. Closing again is harmless.
 func (s *Store) Close() error {
 	s.closing.Do(func() {

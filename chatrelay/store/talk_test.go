@@ -222,10 +222,13 @@ func TestTranscriptMarks(t *testing.T) {
 		older(t, s, o.Room, 2*time.Hour)
 		begun := say()
 		ok(t,
-			s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: him, On: true, Lang: "ko", Zone: "Asia/Seoul"}))
-		is(t, s.SetTranscriptPreference(ctx, "", "nowhere", chat.TranscriptPreference{Participant: him, On: true}), chat.ErrUnknown)
-		if got := must(s.TranscriptPreferences(ctx, o.Room))(t); len(got) != 1 || got[0] != (chat.TranscriptPreference{Participant: him,
-			On: true, Lang: "ko", Zone: "Asia/Seoul", Sent: begun - 1}) {
+			s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: him, On: true,
+				Lang: "ko", Zone: "Asia/Seoul"}))
+		is(t, s.SetTranscriptPreference(ctx, "", "nowhere", chat.TranscriptPreference{Participant: him, On: true}),
+			chat.ErrUnknown)
+		if got := must(s.TranscriptPreferences(ctx, o.Room))(t); len(got) != 1 ||
+			got[0] != (chat.TranscriptPreference{Participant: him,
+				On: true, Lang: "ko", Zone: "Asia/Seoul", Sent: begun - 1}) {
 			t.Fatalf("wishes %+v, talk began at %d", got, begun)
 		}
 		if got := must(s.QuietRooms(ctx, time.Now().Add(-time.Hour)))(t); len(got) != 0 {

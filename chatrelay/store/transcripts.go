@@ -89,9 +89,9 @@ func scanWish(rows *sql.Rows) (w chat.TranscriptPreference, err error) {
 	return w, err
 }
 
-// QuietRooms returns rooms in which somebody wants a transcript of what was
-// said, and nothing has been said since before; at most 100, the ones that
-// have been quiet for longest first.
+// QuietRooms returns rooms that have had no message since before, and in which a
+// participant has yet to get a transcript: at most 100, beginning with the room
+// that has been quiet for longest.
 func (s *Store) QuietRooms(ctx context.Context, before time.Time) ([]string, error) {
 	list, err := collect(ctx, s.read, func(rows *sql.Rows) (id string, err error) {
 		err = rows.Scan(&id)
@@ -106,10 +106,10 @@ func (s *Store) QuietRooms(ctx context.Context, before time.Time) ([]string, err
 	return list, nil
 }
 
-// TakeTranscripts returns who of a room is to get a transcript up to offset
-// last, and reserves them: of several relays one gets each. What SentTranscript
-// does not settle can be taken again after ten minutes. While another living
-// relay is the room's home there is nothing to take.
+// TakeTranscripts returns the participants of a room who are to get a transcript up
+// to offset last, and reserves them: of several relays, one gets each. When
+// SentTranscript is not called for a participant, a relay can take them again after
+// ten minutes. The list is empty while another living relay is the room's home.
 func (s *Store) TakeTranscripts(
 	ctx context.Context, relay, roomID string,
 ) (list []chat.TranscriptPreference, last int64, err error) {
@@ -136,7 +136,7 @@ func (s *Store) TakeTranscripts(
 	return list, last, nil
 }
 
-// SentTranscript notes that a participant has got what there is up to offset.
+// SentTranscript notes that a participant has got the messages up to offset.
 func (s *Store) SentTranscript(ctx context.Context, participant, offset int64) error {
 	_, err := s.write.ExecContext(ctx, "UPDATE transcripts SET sent = $1, taken = 0 WHERE participant = $2",
 		offset, participant)

@@ -63,8 +63,8 @@ func (s *Store) enqueue(e *entry) error {
 	}
 }
 
-// writer commits what is queued until the queue is closed. It takes everything
-// that waits into one transaction. The next one begins at least a pause after
+// writer commits queued entries until the queue is closed. It takes all of them
+// into one transaction. The next one begins at least a pause after
 // the last one began, because a commit costs more than all else about a
 // message: under load several messages share it, and after a rest it is at
 // once.
@@ -98,8 +98,8 @@ func (s *Store) batch(first *entry) []*entry {
 // commit writes a batch in one transaction and tells the outcome. If that
 // fails, each entry gets a transaction of its own, in their order: one that
 // cannot be written fails alone. The outcome of each is told before the next
-// is tried, so that whoever is told of a failure can take back, by ending
-// their contexts, the entries that must not overtake it.
+// is tried, so that a caller that is told of a failure can end the contexts of the
+// entries that must not overtake the failed one.
 func (s *Store) commit(batch []*entry) {
 	ctx, cancel := context.Background(), context.CancelFunc(func() {})
 	if s.Shared() { // SQLite has its busy_timeout; a context that can end costs it a goroutine a statement
@@ -149,7 +149,7 @@ func busy(err error) bool {
 	return errors.As(err, &lite) && lite.Code == sqlite3.ErrBusy
 }
 
-// together runs entries in one transaction. What each refuses is in the entry.
+// together runs entries in one transaction. The error of an entry is in the entry.
 func (s *Store) together(ctx context.Context, batch []*entry) error {
 	if len(batch) == 0 {
 		return nil

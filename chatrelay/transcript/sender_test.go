@@ -38,7 +38,9 @@ func (d *desk) QuietRooms(_ context.Context, before time.Time) (list []string, e
 	return list, nil
 }
 
-func (d *desk) TakeTranscripts(_ context.Context, _, room string) (list []chat.TranscriptPreference, last int64, err error) {
+func (d *desk) TakeTranscripts(
+	_ context.Context, _, room string,
+) (list []chat.TranscriptPreference, last int64, err error) {
 	d.Lock()
 	defer d.Unlock()
 	if w := d.wants[room]; w != nil && w.Sent < 1 && !d.taken[room] {
