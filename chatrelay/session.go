@@ -278,7 +278,8 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 		h.do(func() { h.sawUpTo(s, f.Offset) })
 	case frame.TAttempt:
 		if s.callee.ID == 0 || s.callee.ID == s.me {
-			s.out.Put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrForbidden, Text: "there is nobody to ring"}))
+			s.out.Put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrForbidden,
+				Text: "there is nobody to ring"}))
 			return nil
 		}
 		if wait := s.r.limiters.mayCall(s.me, s.conn.RemoteIP(), s.callee.Login); wait > 0 {
@@ -315,7 +316,8 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 	s.own.add(f.ID)
 	h := s.room
 	h.hold() // others are to learn of the message, also if this session leaves now
-	h.r.opt.Rooms.AppendThen(s.storing, h.r.home(), h.id, chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text},
+	h.r.opt.Rooms.AppendThen(s.storing, h.r.home(), h.id,
+		chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text},
 		func(m chat.Message, err error) {
 			defer h.leave()
 			<-s.flying

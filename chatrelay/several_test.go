@@ -95,7 +95,8 @@ func TestLinkLeadsHomeFromAnyRelay(t *testing.T) {
 	home, other := all[0], all[1]
 	e := other.chat(other.token, 1)
 	g, err := home.dir.GrantOf(t.Context(), home.host)
-	if err != nil || e.Endpoints[0].Port != g.Port || e.Endpoints[0].URL != fmt.Sprintf("https://127.0.0.2:%d/chat", g.Port) {
+	if err != nil || e.Endpoints[0].Port != g.Port ||
+		e.Endpoints[0].URL != fmt.Sprintf("https://127.0.0.2:%d/chat", g.Port) {
 		t.Fatalf("endpoints %+v, grant %+v, %v", e.Endpoints, g, err)
 	}
 	kim := other.come(e, frame.Frame{})
@@ -110,8 +111,11 @@ func TestLinkLeadsHomeFromAnyRelay(t *testing.T) {
 	again := other.moved(f, frame.Frame{})
 	again.text("hello")
 	// A mail that came in at the other relay shows in the room.
-	o, err := other.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "m2@mall.example", References: []string{"m1@mall.example"},
-		Sender: chat.Person{Login: home.host, Addr: home.host}, Recipients: []chat.Person{{Addr: "kim@far.example"}}, Subject: "Order 7 again"})
+	o, err := other.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "m2@mall.example",
+		References: []string{"m1@mall.example"},
+		Sender:     chat.Person{Login: home.host, Addr: home.host},
+		Recipients: []chat.Person{{Addr: "kim@far.example"}},
+		Subject:    "Order 7 again"})
 	if err != nil || o.Room != home.room {
 		t.Fatal(o, err)
 	}
@@ -192,7 +196,8 @@ func TestDrain(t *testing.T) {
 	kim.typ(frame.TWelcome)
 	kim.send(frame.Frame{T: frame.TSay, ID: "1", Text: "one"})
 	kim.send(frame.Frame{T: frame.TSay, ID: "2", Text: "two"})
-	if f := lee.until("the next message", func(f *frame.Frame) bool { return f.T == frame.TMsg }); f.Msg.Text != "two" || f.Msg.Offset != last+1 {
+	if f := lee.until("the next message", func(f *frame.Frame) bool { return f.T == frame.TMsg }); f.Msg.Text !=
+		"two" || f.Msg.Offset != last+1 {
 		t.Fatalf("message %+v after offset %d", f.Msg, last)
 	}
 	ended.Wait()
@@ -363,7 +368,8 @@ func TestTalkThroughMoves(t *testing.T) {
 	_ = e
 	seen, last := 0, int64(0)
 	for moves := 0; seen < n; {
-		f := lee.until("a message or a move", func(f *frame.Frame) bool { return f.T == frame.TMsg || f.T == frame.TMoved })
+		f := lee.until("a message or a move",
+			func(f *frame.Frame) bool { return f.T == frame.TMsg || f.T == frame.TMoved })
 		if f.T == frame.TMoved {
 			lee = home.moved(f, frame.Frame{Epoch: epoch, After: last})
 			lee.typ(frame.TWelcome)

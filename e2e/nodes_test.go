@@ -199,7 +199,8 @@ func TestTwoNodes(t *testing.T) {
 	a := startNode(t, "mx1", database, messages, login)
 	b := startNode(t, "mx2", database, messages, "")
 	const count = 40
-	run := exec.Command(python, "-c", nodesSession, login, "a password", a.smtp, b.smtp, a.pop3, b.pop3, b.imap, fmt.Sprint(count))
+	run := exec.Command(python, "-c", nodesSession, login, "a password", a.smtp, b.smtp,
+		a.pop3, b.pop3, b.imap, fmt.Sprint(count))
 	out, err := run.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)

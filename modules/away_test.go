@@ -67,7 +67,8 @@ func TestRoomsAway(t *testing.T) { // not parallel: it reads globals of maddy's
 			t.Fatal(err)
 		}
 		began := time.Now()
-		if _, err := rooms.OpenFromMail(t.Context(), chat.Mail{}); !errors.Is(err, errRoomsAway) || time.Since(began) > time.Second {
+		if _, err := rooms.OpenFromMail(t.Context(), chat.Mail{}); !errors.Is(err, errRoomsAway) ||
+			time.Since(began) > time.Second {
 			t.Errorf("hangs: %v: a mail got %v after %v", hangs, err, time.Since(began))
 		}
 		gate.Open()
@@ -89,7 +90,8 @@ func TestRoomsAway(t *testing.T) { // not parallel: it reads globals of maddy's
 	gate.Refuse()
 	module.NoRun = true
 	defer func() { module.NoRun = false }()
-	if _, err := initModule(t, "chat.rooms", "database "+through); err == nil || !strings.Contains(err.Error(), "refused") {
+	if _, err := initModule(t, "chat.rooms", "database "+through); err == nil ||
+		!strings.Contains(err.Error(), "refused") {
 		t.Errorf("a command got %v", err)
 	}
 }

@@ -48,7 +48,8 @@ func init() {
 // Init implements module.Module.
 func (d *Deferring) Init(cfg *config.Map) (err error) {
 	if len(d.inline) == 0 {
-		return config.NodeErr(cfg.Block, "%s takes the target it delivers to: deliver_to deferring &mailboxes", deferringName)
+		return config.NodeErr(cfg.Block, "%s takes the target it delivers to: deliver_to deferring &mailboxes",
+			deferringName)
 	}
 	d.target, err = modconfig.DeliveryTarget(cfg.Globals, d.inline, cfg.Block)
 	return err
@@ -100,6 +101,7 @@ func passes(err error) bool {
 		state interface{ SQLState() string } // PostgreSQL's, of either driver
 		lost  net.Error
 	)
-	return errors.As(err, &state) || errors.As(err, &lost) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
+	return errors.As(err, &state) || errors.As(err, &lost) || errors.Is(err, driver.ErrBadConn) ||
+		errors.Is(err, sql.ErrConnDone) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }

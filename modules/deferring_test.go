@@ -75,7 +75,8 @@ func openIMAPSQL(t *testing.T, block string) module.ManageableStorage {
 func TestDeferring(t *testing.T) {
 	t.Parallel()
 	permanent := func(err error) error {
-		return &exterrors.SMTPError{Code: 501, EnhancedCode: exterrors.EnhancedCode{5, 1, 1}, Message: "no such user", Err: err}
+		return &exterrors.SMTPError{Code: 501, EnhancedCode: exterrors.EnhancedCode{5, 1, 1},
+			Message: "no such user", Err: err}
 	}
 	for name, c := range map[string]struct {
 		err  error
@@ -111,7 +112,8 @@ func TestDeferringBusySQLite(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "imapsql.db")
-	old := openIMAPSQL(t, fmt.Sprintf("driver sqlite3\ndsn \"file:%s?_txlock=immediate\"\nsqlite3_busy_timeout 50\nmsg_store fs %s/messages\n", path, dir))
+	old := openIMAPSQL(t, fmt.Sprintf("driver sqlite3\ndsn \"file:%s?_txlock=immediate\"\nsqlite3_busy_timeout 50\n"+
+		"msg_store fs %s/messages\n", path, dir))
 	if err := old.CreateIMAPAcct("a@x"); err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,8 @@ func removeEmptyKeys(state string) error {
 		if err := os.Remove(path); err != nil {
 			return fmt.Errorf("removing an empty DKIM key: %w", err)
 		}
-		log.Printf("%s was empty, as a power cut leaves it: a new key is made; publish its record, which stands beside it", path)
+		log.Printf("%s was empty, as a power cut leaves it: a new key is made; publish its record,"+
+			" which stands beside it", path)
 	}
 	return nil
 }

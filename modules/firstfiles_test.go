@@ -29,7 +29,8 @@ func TestRemoveEmptyKeys(t *testing.T) {
 	if err := removeEmptyKeys(state); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]bool{"whole.key": true, "empty.key": false, "zeros.key": false, "empty.dns": true} {
+	for name, want := range map[string]bool{"whole.key": true, "empty.key": false,
+		"zeros.key": false, "empty.dns": true} {
 		if _, err := os.Stat(filepath.Join(keys, name)); (err == nil) != want {
 			t.Errorf("%s: %v", name, err)
 		}

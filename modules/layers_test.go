@@ -23,7 +23,8 @@ var layers = map[string]string{
 	"chatrelay/files":      "chatrelay/chat guard/limit",
 	"chatrelay/transcript": "chatrelay/chat",
 	"chatrelay/cluster":    "chatrelay/chat presence",
-	"chatrelay": "chatrelay/attempt chatrelay/carrier chatrelay/chat chatrelay/cluster chatrelay/files chatrelay/frame" +
+	"chatrelay": "chatrelay/attempt chatrelay/carrier chatrelay/chat" +
+		" chatrelay/cluster chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/transcript guard/limit presence",
 	"guard":          "",
 	"guard/limit":    "",
@@ -35,8 +36,9 @@ var layers = map[string]string{
 	"mta/stamp":      "",
 	"mta":            "chatrelay/chat mta/stamp presence",
 	"mta/reply":      "chatrelay/transcript",
-	"web":            "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame chatrelay/notify guard/limit presence",
-	"admin":          "chatrelay/chat chatrelay/files mailstore presence",
+	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
+		" chatrelay/notify guard/limit presence",
+	"admin": "chatrelay/chat chatrelay/files mailstore presence",
 }
 
 // TestLayers: arrows between packages point one way, and no package of the

@@ -56,7 +56,8 @@ func smtpError(err error) error {
 		return nil
 	}
 	answer := &exterrors.SMTPError{
-		Code: 451, EnhancedCode: exterrors.EnhancedCode{4, 3, 0}, Message: "The message cannot be stored just now, try again later",
+		Code: 451, EnhancedCode: exterrors.EnhancedCode{4, 3, 0},
+		Message:    "The message cannot be stored just now, try again later",
 		TargetName: "storage.maildrop", Err: err,
 	}
 	for _, e := range smtpErrors {

@@ -46,7 +46,8 @@ func mails(t *testing.T, m *Maildrop, login, mailbox string) (texts map[uint32]s
 	whole := &imap.BodySectionName{Peek: true}
 	found, failed := make(chan *imap.Message, 100), make(chan error, 1)
 	go func() {
-		failed <- box.ListMessages(true, all, []imap.FetchItem{imap.FetchUid, imap.FetchFlags, whole.FetchItem()}, found)
+		failed <- box.ListMessages(true, all,
+			[]imap.FetchItem{imap.FetchUid, imap.FetchFlags, whole.FetchItem()}, found)
 	}()
 	texts, flags = map[uint32]string{}, map[uint32][]string{}
 	for msg := range found {
@@ -67,7 +68,8 @@ func mails(t *testing.T, m *Maildrop, login, mailbox string) (texts map[uint32]s
 
 // text is a mail with a subject and so many octets of body.
 func text(subject string, octets int) string {
-	return "From: bob@example.org\r\nSubject: " + subject + "\r\n\r\n" + strings.Repeat("0123456789abcde\n", octets/16+1)[:octets]
+	return "From: bob@example.org\r\nSubject: " + subject + "\r\n\r\n" +
+		strings.Repeat("0123456789abcde\n", octets/16+1)[:octets]
 }
 
 // deliver runs one delivery as maddy's pipeline does.
@@ -105,7 +107,8 @@ func wantSMTP(t *testing.T, err error, code int, enhanced exterrors.EnhancedCode
 func TestMaildrop(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	m, err := maildrop(t, fmt.Sprintf("path %s\nquota 20K\nquota_login Big@X 1M\nquota_domain X 1M\nmin_free 0\nexpire 24h Trash\n", filepath.Join(dir, "store")))
+	m, err := maildrop(t, fmt.Sprintf("path %s\nquota 20K\nquota_login Big@X 1M\nquota_domain X 1M\nmin_free 0\n"+
+		"expire 24h Trash\n", filepath.Join(dir, "store")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +168,8 @@ func TestMaildropRefuses(t *testing.T) {
 		"delivery_normalize no\n": "delivery_normalize",
 		"unknown yes\n":           "unknown",
 	} {
-		if _, err := maildrop(t, "path "+filepath.Join(t.TempDir(), "s")+"\n"+block); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := maildrop(t, "path "+filepath.Join(t.TempDir(), "s")+"\n"+block); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", block, err, want)
 		}
 	}

@@ -94,7 +94,9 @@ func (n nameless) Init(*config.Map) error { return nil }
 func TestLog(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	b := base{name: "test", out: log.Logger{Out: log.FuncOutput(func(_ time.Time, _ bool, line string) { out.WriteString(line + "\n") }, nil), Name: "test"}}
+	b := base{name: "test", out: log.Logger{Out: log.FuncOutput(func(_ time.Time, _ bool, line string) {
+		out.WriteString(line + "\n")
+	}, nil), Name: "test"}}
 	l := b.log().With("login", "a@x").WithGroup("mail")
 	l.Debug("not seen")
 	l.Info("kept", "err", errors.New("broken"), slog.Group("size", "octets", 3), "took", time.Second)
@@ -123,7 +125,8 @@ func TestNormalize(t *testing.T) {
 
 func TestArguments(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"chat.rooms", "chat.relay", "auth.guard", "target.chmail", "target.chmail_reply", "storage.maildrop"} {
+	for _, name := range []string{"chat.rooms", "chat.relay", "auth.guard", "target.chmail",
+		"target.chmail_reply", "storage.maildrop"} {
 		if _, err := module.Get(name)(name, "x", nil, []string{"arg"}); err == nil {
 			t.Errorf("%s took an argument", name)
 		}

@@ -83,9 +83,11 @@ func (m *POP3) Init(cfg *config.Map) error {
 	case srv.MaxConnectionsPerIP < 1:
 		return config.NodeErr(cfg.Block, "pop3: max_connections_per_ip must be 1 or more")
 	case srv.IdleTimeout < pop3d.DefaultIdleTimeout:
-		return config.NodeErr(cfg.Block, "pop3: idle_timeout must be %v or more (RFC 1939 section 3)", pop3d.DefaultIdleTimeout)
+		return config.NodeErr(cfg.Block, "pop3: idle_timeout must be %v or more (RFC 1939 section 3)",
+			pop3d.DefaultIdleTimeout)
 	case tlsSetup == nil && !srv.InsecureAuth:
-		return config.NodeErr(cfg.Block, "pop3: without TLS nobody can sign in: set tls, or insecure_auth yes for a test")
+		return config.NodeErr(cfg.Block, "pop3: without TLS nobody can sign in:"+
+			" set tls, or insecure_auth yes for a test")
 	}
 	srv.TLS = tlsSetup
 	srv.Presence = renewer

@@ -98,7 +98,8 @@ func TestPOP3(t *testing.T) {
 	}
 
 	port := testpart.FreePort(t)
-	endpoint, err := module.GetEndpoint("pop3")("pop3", []string{fmt.Sprintf("tcp://127.0.0.1:%d", port), "tls://127.0.0.1:0"})
+	endpoint, err := module.GetEndpoint("pop3")("pop3",
+		[]string{fmt.Sprintf("tcp://127.0.0.1:%d", port), "tls://127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +109,8 @@ func TestPOP3(t *testing.T) {
 	}
 	address := net.JoinHostPort("127.0.0.1", fmt.Sprint(port))
 	got := dialog(t, address, "USER ALICE@Example.ORG", "PASS "+password, "STAT")
-	if want := fmt.Sprintf("\r\n+OK 1 %d\r\n+OK bye\r\n", len(text)+len("Return-Path: <sender@example.org>\r\nDelivered-To: "+alice+"\r\n")); !strings.HasSuffix(got, want) {
+	if want := fmt.Sprintf("\r\n+OK 1 %d\r\n+OK bye\r\n", len(text)+len("Return-Path: <sender@example.org>\r\n"+
+		"Delivered-To: "+alice+"\r\n")); !strings.HasSuffix(got, want) {
 		t.Errorf("signed in: %q, want %q", got, want)
 	}
 	if a := <-seen; a.Login != alice {
@@ -128,7 +130,8 @@ func TestPOP3(t *testing.T) {
 		t.Fatal(err)
 	}
 	given = block(t, references+"tls self_signed\n")
-	if err := second.Init(config.NewMap(map[string]interface{}{}, given)); err == nil || !strings.Contains(err.Error(), address) {
+	if err := second.Init(config.NewMap(map[string]interface{}{}, given)); err == nil ||
+		!strings.Contains(err.Error(), address) {
 		t.Errorf("a port that is taken: %v", err)
 	}
 	if err := endpoint.(io.Closer).Close(); err != nil {

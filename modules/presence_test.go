@@ -28,7 +28,8 @@ func TestPresence(t *testing.T) {
 		Hi: 21009}).Contains(g.Port) {
 		t.Errorf("grant %+v", g)
 	}
-	m, err = initPresence(t, "presence.redis", "url "+testpart.Redis(t).URL()+"\nprefix x\nhost Relay.mall.example\ntimeout 1s\npath "+path+"2")
+	m, err = initPresence(t, "presence.redis", "url "+testpart.Redis(t).URL()+"\nprefix x\nhost Relay.mall.example\n"+
+		"timeout 1s\npath "+path+"2")
 	pt.OK(t, err)
 	if g := pt.MustGrant(t, m, "a"); g.Host != "relay.mall.example" {
 		t.Errorf("grant %+v", g)
@@ -38,7 +39,8 @@ func TestPresence(t *testing.T) {
 func TestPresenceHosts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	m, err := initPresence(t, "presence.local", "ports 21000-21001\nports 21000-21001 second.example\npath "+filepath.Join(dir, "local.db"))
+	m, err := initPresence(t, "presence.local", "ports 21000-21001\n"+
+		"ports 21000-21001 second.example\npath "+filepath.Join(dir, "local.db"))
 	pt.OK(t, err)
 	for i, want := range []string{"mx.example", "mx.example", "second.example"} {
 		if g := pt.MustGrant(t, m, fmt.Sprint("u", i)); g.Host != want {

@@ -135,7 +135,8 @@ func init() {
 // Init reads the block and starts the relay.
 func (m *Relay) Init(cfg *config.Map) error {
 	var (
-		opt            = chatrelay.Options{Binds: map[string]netip.Addr{}, Files: defaultFiles, Groups: map[string][]string{}}
+		opt = chatrelay.Options{Binds: map[string]netip.Addr{},
+			Files: defaultFiles, Groups: map[string][]string{}}
 		dir            presence.Directory
 		rooms          roomsModule
 		target         module.DeliveryTarget
@@ -165,7 +166,8 @@ func (m *Relay) Init(cfg *config.Map) error {
 	if _, err := cfg.Process(); err != nil {
 		return err
 	}
-	if u, err := url.Parse(opt.Socket); opt.Socket != "" && (err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss") {
+	if u, err := url.Parse(opt.Socket); opt.Socket != "" && (err != nil || u.Host == "" ||
+		u.Scheme != "ws" && u.Scheme != "wss") {
 		return config.NodeErr(cfg.Block, "socket: %q is not ws(s)://HOST/PATH", opt.Socket)
 	}
 	if opt.Rings < 1 || opt.Interval <= 0 || opt.PortIdle <= 0 || opt.LeftFor <= 0 {
@@ -283,7 +285,8 @@ func readFiles(opt *chatrelay.Options, m *config.Map, node config.Node) error {
 		return err
 	}
 	if file < 1 || room < file || total < room || total > 1000*tera {
-		return config.NodeErr(node, "max_file, max_room and max_total must be more than 0, each at least the one before")
+		return config.NodeErr(node,
+			"max_file, max_room and max_total must be more than 0, each at least the one before")
 	}
 	opt.MaxFile, opt.MaxRoom, opt.MaxFiles = file, room, total
 	return nil

@@ -61,7 +61,8 @@ func readWebhook(hooks *[]notify.Webhook, m *config.Map, node config.Node) error
 	}
 	w := notify.Webhook{URL: node.Args[0]}
 	block := config.NewMap(m.Globals, node)
-	block.Enum("format", false, false, []string{notify.HookJSON, notify.HookNtfy, notify.HookMattermost}, notify.HookJSON, &w.Format)
+	block.Enum("format", false, false, []string{notify.HookJSON, notify.HookNtfy, notify.HookMattermost},
+		notify.HookJSON, &w.Format)
 	block.String("secret", false, false, "", &w.Secret)
 	block.StringList("for", false, false, nil, &w.For)
 	if _, err := block.Process(); err != nil {

@@ -48,7 +48,8 @@ webhook http://127.0.0.1:9/x
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := groups["sales@mall.example"]; !slices.Equal(got, []string{"mina@mall.example", "joon@mall.example", "ada@mall.example"}) {
+	if got := groups["sales@mall.example"]; !slices.Equal(got, []string{"mina@mall.example",
+		"joon@mall.example", "ada@mall.example"}) {
 		t.Errorf("groups %v", groups)
 	}
 	want := "[{https://ntfy.example/x ntfy s [mina@mall.example]} {http://127.0.0.1:9/x json  []}]"
@@ -56,9 +57,12 @@ webhook http://127.0.0.1:9/x
 		t.Errorf("webhooks %s, want %s", got, want)
 	}
 	for _, bad := range []string{
-		"group sales@mall.example", "group sales {\nmember a@b\n}", "group a@b {\nmember A@b\n}", "group a@b {\nmembers c@b\n}",
-		"group a@b {\nmember c@b\n}\ngroup A@B {\nmember d@b\n}", "group a@b {\nmember c@b\n}\ngroup c@b {\nmember d@b\n}",
-		"webhook", "webhook http://far.example/x", "webhook https://x/ {\nformat xml\n}", "webhook https://x/ {\nformat mattermost\nsecret x\n}",
+		"group sales@mall.example", "group sales {\nmember a@b\n}", "group a@b {\nmember A@b\n}",
+		"group a@b {\nmembers c@b\n}",
+		"group a@b {\nmember c@b\n}\ngroup A@B {\nmember d@b\n}",
+		"group a@b {\nmember c@b\n}\ngroup c@b {\nmember d@b\n}",
+		"webhook", "webhook http://far.example/x", "webhook https://x/ {\nformat xml\n}",
+		"webhook https://x/ {\nformat mattermost\nsecret x\n}",
 		strings.Repeat("webhook https://x/\n", maxHooks+1),
 	} {
 		if _, _, err := readDirectives(t, bad); err == nil {

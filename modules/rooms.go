@@ -121,7 +121,9 @@ func (m *Rooms) Init(cfg *config.Map) error {
 // open opens the database and starts what waits for it. first gets the first
 // try's error. When the database cannot be reached and persist is true, it goes
 // on trying.
-func (m *Rooms) open(ctx context.Context, open func(context.Context) (*store.Store, error), persist bool, first chan<- error) {
+func (m *Rooms) open(
+	ctx context.Context, open func(context.Context) (*store.Store, error), persist bool, first chan<- error,
+) {
 	var rooms *store.Store
 	var said time.Time
 	for try := 1; ; try++ {

@@ -19,7 +19,8 @@ func TestRooms(t *testing.T) { // not parallel: the state directory is a global 
 		t.Error(err)
 	}
 	login := loginIn([]string{"here.test", "Other.test"})
-	for addr, want := range map[string]string{"A@Other.Test": "a@other.test", "a@else.test": "", "here.test": "", "@here.test": ""} {
+	for addr, want := range map[string]string{"A@Other.Test": "a@other.test",
+		"a@else.test": "", "here.test": "", "@here.test": ""} {
 		if got := login(addr); got != want {
 			t.Errorf("login of %q is %q, want %q", addr, got, want)
 		}

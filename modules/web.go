@@ -83,7 +83,8 @@ func (e *Web) Init(cfg *config.Map) error {
 	cfg.String("hostname", true, false, "", &hostname)
 	cfg.Custom("auth", false, true, nil, reference[module.PlainAuth]("auth"), &auth)
 	cfg.Custom("relay", false, true, nil, reference[servedRelay]("chat"), &relay)
-	cfg.Custom("presence", false, false, absent[presence.Directory], reference[presence.Directory]("presence"), &directory)
+	cfg.Custom("presence", false, false, absent[presence.Directory],
+		reference[presence.Directory]("presence"), &directory)
 	cfg.Custom("tls", true, false, absent[*tls.Config], tlsconfig.TLSDirective, &tlsConfig)
 	cfg.String("base", false, false, "", &base)
 	cfg.Bool("insecure", false, false, &insecure)
@@ -152,7 +153,9 @@ func (e *Web) Init(cfg *config.Map) error {
 }
 
 // listen opens all listeners before it serves on any.
-func (e *Web) listen(endpoints []config.Endpoint, tlsConfig *tls.Config, http3 bool, fail func(string, ...any) error) error {
+func (e *Web) listen(
+	endpoints []config.Endpoint, tlsConfig *tls.Config, http3 bool, fail func(string, ...any) error,
+) error {
 	var listeners []net.Listener
 	for _, ep := range endpoints {
 		l, err := net.Listen(ep.Network(), ep.Address())
@@ -232,7 +235,8 @@ func endpoints(addrs []string, haveTLS, insecure bool) ([]config.Endpoint, error
 		case ep.IsTLS() && !haveTLS:
 			return nil, fmt.Errorf("address %q: there is no tls directive", addr)
 		case !ep.IsTLS() && !insecure && !loopback(ep.Host):
-			return nil, fmt.Errorf("address %q: plain HTTP beyond loopback needs `insecure yes`; it is for use behind a proxy", addr)
+			return nil, fmt.Errorf("address %q: plain HTTP beyond loopback needs `insecure yes`;"+
+				" it is for use behind a proxy", addr)
 		}
 		list = append(list, ep)
 	}

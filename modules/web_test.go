@@ -30,7 +30,8 @@ func TestEndpointAddresses(t *testing.T) {
 		{"http://x", false, true, "unsupported scheme"},
 	} {
 		_, err := endpoints([]string{c.addr}, c.tls, c.insecure)
-		if c.problem == "" && err != nil || c.problem != "" && (err == nil || !strings.Contains(err.Error(), c.problem)) {
+		if c.problem == "" && err != nil ||
+			c.problem != "" && (err == nil || !strings.Contains(err.Error(), c.problem)) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
@@ -46,7 +47,8 @@ func TestEndpointNeedsItsDirectives(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := e.Init(config.NewMap(map[string]interface{}{}, config.Node{Name: "web", File: "x.conf", Line: 3, Children: children})); err == nil {
+		if err := e.Init(config.NewMap(map[string]interface{}{}, config.Node{Name: "web", File: "x.conf",
+			Line: 3, Children: children})); err == nil {
 			t.Errorf("%v: accepted", children)
 		}
 	}

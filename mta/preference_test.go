@@ -19,7 +19,8 @@ func TestNoStampWished(t *testing.T) {
 	}
 	defer rooms.Close()
 	for _, wanted := range []bool{true, false, true} {
-		_, err := rooms.ChangeSettings(t.Context(), "host@mall.example", func(s *chat.Settings) error { s.Stamp = wanted; return nil })
+		_, err := rooms.ChangeSettings(t.Context(), "host@mall.example",
+			func(s *chat.Settings) error { s.Stamp = wanted; return nil })
 		if err != nil {
 			t.Fatal(err)
 		}

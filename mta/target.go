@@ -58,7 +58,8 @@ var retryPauses = []time.Duration{100 * time.Millisecond, 400 * time.Millisecond
 var (
 	messagesTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_mta_messages_total",
-		Help: "Submitted messages by outcome: stamped, header (no part could hold the link), unwanted, unstamped (rooms failed), deferred.",
+		Help: "Submitted messages by outcome: stamped, header (no part could hold the link), unwanted," +
+			" unstamped (rooms failed), deferred.",
 	}, []string{"outcome"})
 	presenceFailures = promauto.NewCounter(prometheus.CounterOpts{
 		Name: "chmail_mta_presence_failures_total",
@@ -203,7 +204,8 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 	}
 	messagesTotal.WithLabelValues(outcome).Inc()
 	d.plan, d.tokens = plan, opened.Invites
-	d.stamp = stamp.Stamp{Login: login, Host: cmp.Or(granted.Host, d.t.Host), Port: granted.Port, SenderName: mail.Sender.Name}
+	d.stamp = stamp.Stamp{Login: login, Host: cmp.Or(granted.Host, d.t.Host),
+		Port: granted.Port, SenderName: mail.Sender.Name}
 	return nil
 }
 
@@ -329,7 +331,8 @@ func (t *Target) grant(ctx context.Context, conn *module.ConnState) (none presen
 		err   error
 	}
 	// The session may be over before a slow answer comes.
-	seen := module.ConnState{AuthUser: conn.AuthUser, Hostname: conn.Hostname, RemoteAddr: conn.RemoteAddr, RDNSName: conn.RDNSName}
+	seen := module.ConnState{AuthUser: conn.AuthUser, Hostname: conn.Hostname,
+		RemoteAddr: conn.RemoteAddr, RDNSName: conn.RDNSName}
 	// A goroutine, because the bound must hold for a store that does not obey
 	// its context as well; waiting bounds how many there are.
 	answers := make(chan answer, 1)

@@ -163,13 +163,15 @@ func (r *fakeRooms) OpenFromMail(_ context.Context, m chat.Mail) (chat.Opened, e
 	return o, r.err
 }
 
-const message = "From: =?iso-8859-1?Q?J=FCrgen?= <Host@mall.example>\r\nTo: \"Kim, M\" <customer@mall.example>\r\nCc: Third <third@mall.example>\r\n" +
+const message = "From: =?iso-8859-1?Q?J=FCrgen?= <Host@mall.example>\r\nTo: \"Kim, M\" <customer@mall.example>\r\n" +
+	"Cc: Third <third@mall.example>\r\n" +
 	"Subject: =?utf-8?B?R3LDvMOfZQ==?=\r\nMessage-ID: <3@x>\r\nReferences: <1@x>\r\n <2@x>\r\nIn-Reply-To: <2@x>\r\n" +
 	"Date: Mon, 02 Jan 2006 15:04:05 -0700\r\nCHmail-Port: 1\r\n"
 
 func target(s *sink) (*Target, *fakeRooms) {
 	r := &fakeRooms{}
-	return &Target{Log: slog.New(slog.DiscardHandler), Next: s, Presence: &fakePresence{}, Rooms: r, Host: "chat.mall.example", Link: "https://chat.mall.example"}, r
+	return &Target{Log: slog.New(slog.DiscardHandler), Next: s, Presence: &fakePresence{}, Rooms: r,
+		Host: "chat.mall.example", Link: "https://chat.mall.example"}, r
 }
 
 // send submits as maddy's endpoint does.
@@ -223,18 +225,21 @@ func TestCopies(t *testing.T) {
 		m := s.mails[i]
 		link := fmt.Sprintf("https://chat.mall.example/c/%022d", i+1)
 		if m.rcpt != rcpt || m.header.Get("CHmail-Chat") != "<"+link+">" || len(m.header.Values("CHmail-Port")) != 1 ||
-			m.header.Get("CHmail-Port") != "20017" || m.header.Get("CHmail-Host") != "relay.mall.example" || m.header.Get("CHmail-Login") != login ||
+			m.header.Get("CHmail-Port") != "20017" || m.header.Get("CHmail-Host") != "relay.mall.example" ||
+			m.header.Get("CHmail-Login") != login ||
 			!strings.Contains(m.body, link+"\r\n") {
 			t.Errorf("%s", m)
 		}
 	}
 	m := rooms.mail
-	if m.MessageID != "3@x" || strings.Join(m.References, " ") != "1@x 2@x" || m.Subject != "Grüße" || m.Date.IsZero() ||
+	if m.MessageID != "3@x" || strings.Join(m.References, " ") != "1@x 2@x" ||
+		m.Subject != "Grüße" || m.Date.IsZero() ||
 		m.Sender != (chat.Person{Login: login, Addr: login, Name: "Jürgen"}) ||
 		m.Recipients[0].Name != "Kim, M" || m.Recipients[1].Name != "Third" {
 		t.Errorf("%+v", m)
 	}
-	if a := <-seen; a.Login != login || a.IP.String() != "127.0.0.1" || a.Host != "laptop" || a.Source != presence.Submission {
+	if a := <-seen; a.Login != login || a.IP.String() != "127.0.0.1" ||
+		a.Host != "laptop" || a.Source != presence.Submission {
 		t.Errorf("%+v", a)
 	}
 }
@@ -251,7 +256,8 @@ func TestNotStamped(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := s.mails[0]
-		if m.body != "Hello\r\n" || m.header.Has("CHmail-Chat") || m.header.Has("CHmail-Stamp") || m.header.Has("CHmail-Port") != (c.login == "") {
+		if m.body != "Hello\r\n" || m.header.Has("CHmail-Chat") || m.header.Has("CHmail-Stamp") ||
+			m.header.Has("CHmail-Port") != (c.login == "") {
 			t.Errorf("%s: %s", name, m)
 		}
 	}
@@ -271,7 +277,8 @@ func TestRoomsDown(t *testing.T) {
 	s := &sink{}
 	target, rooms := target(s)
 	rooms.err = errors.New("no database")
-	if err := send(target, "", login, login, customer); err != nil || s.mails[0].body != "Hello\r\n" || s.mails[0].header.Has("CHmail-Login") {
+	if err := send(target, "", login, login, customer); err != nil || s.mails[0].body != "Hello\r\n" ||
+		s.mails[0].header.Has("CHmail-Login") {
 		t.Errorf("%v %v", err, s.mails)
 	}
 	s.ids, target.Require = nil, true
@@ -415,14 +422,16 @@ func TestDKIM(t *testing.T) {
 	}
 	var signed bytes.Buffer
 	fields := []string{"From", "To", "Subject", "CHmail-Login", "CHmail-Host", "CHmail-Port", "CHmail-Chat"}
-	err = dkim.Sign(&signed, strings.NewReader(s.mails[0].String()), &dkim.SignOptions{Domain: "mall.example", Selector: "s", Signer: private, HeaderKeys: fields})
+	err = dkim.Sign(&signed, strings.NewReader(s.mails[0].String()), &dkim.SignOptions{Domain: "mall.example",
+		Selector: "s", Signer: private, HeaderKeys: fields})
 	if err != nil {
 		t.Fatal(err)
 	}
 	verify := func(msg string) error {
-		v, err := dkim.VerifyWithOptions(strings.NewReader(msg), &dkim.VerifyOptions{LookupTXT: func(string) ([]string, error) {
-			return []string{"v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(public)}, nil
-		}})
+		v, err := dkim.VerifyWithOptions(strings.NewReader(msg),
+			&dkim.VerifyOptions{LookupTXT: func(string) ([]string, error) {
+				return []string{"v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(public)}, nil
+			}})
 		if err == nil && len(v) != 1 {
 			err = fmt.Errorf("%d signatures", len(v))
 		}
