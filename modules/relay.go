@@ -3,6 +3,7 @@
 package modules
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -132,86 +133,100 @@ func init() {
 	register("chat.relay", func(b base) module.Module { return &Relay{base: b} })
 }
 
+// relayBlock is what the block says.
+type relayBlock struct {
+	opt            chatrelay.Options
+	presence       presence.Directory
+	rooms          roomsModule
+	target         module.DeliveryTarget
+	hostname, from string
+	push           string
+	carriers       []string
+}
+
 // Init reads the block and starts the relay.
 func (m *Relay) Init(cfg *config.Map) error {
-	var (
-		opt = chatrelay.Options{Binds: map[string]netip.Addr{},
-			Files: defaultFiles, Groups: map[string][]string{}}
-		dir            presence.Directory
-		rooms          roomsModule
-		target         module.DeliveryTarget
-		hostname, from string
-		push           string
-		carriers       []string
-	)
-	cfg.Custom("presence", false, true, nil, reference[presence.Directory]("presence"), &dir)
-	cfg.Custom("rooms", false, true, nil, reference[roomsModule]("chat"), &rooms)
-	cfg.Custom("deliver_to", false, true, nil, modconfig.DeliveryDirective, &target)
-	cfg.String("hostname", true, false, "", &hostname)
+	b := relayBlock{opt: chatrelay.Options{
+		Binds: map[string]netip.Addr{}, Files: defaultFiles, Groups: map[string][]string{}}}
+	b.directives(cfg)
+	m.debug(cfg)
+	if _, err := cfg.Process(); err != nil {
+		return err
+	}
+	if err := b.check(cfg.Block); err != nil {
+		return err
+	}
+	if module.NoRun {
+		return nil
+	}
+	opt := b.opt
+	opt.Presence, opt.Host = b.presence, b.presence.RelayHost()
+	if shared, ok := b.presence.(interface{ Bus() presence.Bus }); ok && shared.Bus() != nil {
+		opt.Bus = shared.Bus()
+	}
+	_, domain, _ := strings.Cut(b.from, "@")
+	opt.Mailer = &pipelineMailer{target: b.target, from: b.from, domain: domain}
+	opt.StateDir = config.StateDirectory
+	opt.Log = m.log()
+	if err := b.rooms.whenOpen(func(rooms *store.Store) error { return m.start(opt, rooms) }); err != nil {
+		return config.NodeErr(cfg.Block, "%v", err)
+	}
+	return nil
+}
+
+func (b *relayBlock) directives(cfg *config.Map) {
+	opt := &b.opt
+	cfg.Custom("presence", false, true, nil, reference[presence.Directory]("presence"), &b.presence)
+	cfg.Custom("rooms", false, true, nil, reference[roomsModule]("chat"), &b.rooms)
+	cfg.Custom("deliver_to", false, true, nil, modconfig.DeliveryDirective, &b.target)
+	cfg.String("hostname", true, false, "", &b.hostname)
 	cfg.Callback("bind", func(_ *config.Map, node config.Node) error { return readBind(opt.Binds, node) })
 	cfg.String("socket", false, false, "", &opt.Socket)
 	cfg.String("web", false, true, "", &opt.WebBase)
-	cfg.String("mail_from", false, false, "", &from)
+	cfg.String("mail_from", false, false, "", &b.from)
 	cfg.Int("rings", false, false, 3, &opt.Rings)
 	cfg.Duration("interval", false, false, 10*time.Second, &opt.Interval)
 	cfg.Duration("port_idle", false, false, 2*time.Minute, &opt.PortIdle)
 	cfg.Callback("group", func(_ *config.Map, node config.Node) error { return readGroup(opt.Groups, node) })
 	cfg.Callback("webhook", func(m *config.Map, node config.Node) error { return readWebhook(&opt.Webhooks, m, node) })
-	cfg.Enum("push", false, false, []string{"yes", "no", "anywhere"}, "yes", &push)
-	cfg.Callback("files", func(m *config.Map, node config.Node) error { return readFiles(&opt, m, node) })
+	cfg.Enum("push", false, false, []string{"yes", "no", "anywhere"}, "yes", &b.push)
+	cfg.Callback("files", func(m *config.Map, node config.Node) error { return readFiles(opt, m, node) })
 	cfg.String("replies", false, false, "", &opt.Replies)
 	cfg.Duration("transcript_after", false, false, transcript.DefaultLeftFor, &opt.LeftFor)
-	cfg.StringList("carriers", false, false, []string{carrier.WebTransport, carrier.WebSocket}, &carriers)
-	m.debug(cfg)
-	if _, err := cfg.Process(); err != nil {
-		return err
-	}
+	cfg.StringList("carriers", false, false, []string{carrier.WebTransport, carrier.WebSocket}, &b.carriers)
+}
+
+// check looks for what cannot be, and fills in what follows from the rest.
+func (b *relayBlock) check(block config.Node) error {
+	opt := &b.opt
+	wrong := func(format string, args ...any) error { return config.NodeErr(block, format, args...) }
 	if u, err := url.Parse(opt.Socket); opt.Socket != "" && (err != nil || u.Host == "" ||
 		u.Scheme != "ws" && u.Scheme != "wss") {
-		return config.NodeErr(cfg.Block, "socket: %q is not ws(s)://HOST/PATH", opt.Socket)
+		return wrong("socket: %q is not ws(s)://HOST/PATH", opt.Socket)
 	}
 	if opt.Rings < 1 || opt.Interval <= 0 || opt.PortIdle <= 0 || opt.LeftFor <= 0 {
-		return config.NodeErr(cfg.Block, "rings, interval, port_idle and transcript_after must be more than 0")
+		return wrong("rings, interval, port_idle and transcript_after must be more than 0")
 	}
-	for _, c := range carriers {
+	for _, c := range b.carriers {
 		if c != carrier.WebTransport && c != carrier.WebSocket {
-			return config.NodeErr(cfg.Block, "carriers: %q is none; there are webtransport and websocket", c)
+			return wrong("carriers: %q is none; there are webtransport and websocket", c)
 		}
 	}
-	if !slices.Contains(carriers, carrier.WebSocket) {
-		return config.NodeErr(cfg.Block, "carriers: websocket cannot be left out, it is the way around blocked UDP")
+	if !slices.Contains(b.carriers, carrier.WebSocket) {
+		return wrong("carriers: websocket cannot be left out, it is the way around blocked UDP")
 	}
-	opt.BlockUDP = !slices.Contains(carriers, carrier.WebTransport)
-	if from == "" {
-		from = "postmaster@" + hostname
+	opt.BlockUDP = !slices.Contains(b.carriers, carrier.WebTransport)
+	b.from = cmp.Or(b.from, "postmaster@"+b.hostname)
+	if _, domain, ok := strings.Cut(b.from, "@"); !ok || domain == "" {
+		return wrong("mail_from: %q is not a mail address", b.from)
 	}
-	_, domain, ok := strings.Cut(from, "@")
-	if !ok || domain == "" {
-		return config.NodeErr(cfg.Block, "mail_from: %q is not a mail address", from)
-	}
-	if err := checkGroups(opt.Groups, cfg.Block); err != nil {
-		return err
-	}
-	if push != "no" {
-		opt.Push = &notify.PushOptions{Contact: from, Anywhere: push == "anywhere"}
+	if b.push != "no" {
+		opt.Push = &notify.PushOptions{Contact: b.from, Anywhere: b.push == "anywhere"}
 	}
 	if opt.Files != "" && !filepath.IsAbs(opt.Files) {
 		opt.Files = filepath.Join(config.StateDirectory, opt.Files)
 	}
-	if module.NoRun {
-		return nil
-	}
-	opt.Presence, opt.Host = dir, dir.RelayHost()
-	if shared, ok := dir.(interface{ Bus() presence.Bus }); ok && shared.Bus() != nil {
-		opt.Bus = shared.Bus()
-	}
-	opt.Mailer = &pipelineMailer{target: target, from: from, domain: domain}
-	opt.StateDir = config.StateDirectory
-	opt.Log = m.log()
-	if err := rooms.whenOpen(func(rooms *store.Store) error { return m.start(opt, rooms) }); err != nil {
-		return config.NodeErr(cfg.Block, "%v", err)
-	}
-	return nil
+	return checkGroups(opt.Groups, block)
 }
 
 // start starts the relay, unless it runs, and what waits for it.
