@@ -224,12 +224,13 @@ func handle[A, R any](s *Server, within time.Duration, do func(context.Context, 
 			http.Error(w, fmt.Sprintf("reading the arguments: %v", err), http.StatusBadRequest)
 			return
 		}
-		if _, message := any(args).(importArgs); !message {
+		_, message := any(args).(importArgs)
+		if !message {
 			_, _ = body.Peek(1) // the end: from here on the server notices when the command goes
 		}
 		_ = control.SetReadDeadline(time.Time{})
 		out := json.NewEncoder(w)
-		told := time.Now()
+		var told time.Time // the first is told at once
 		tell := func(done, all int) {
 			if time.Since(told) < progressEvery {
 				return
@@ -241,8 +242,10 @@ func handle[A, R any](s *Server, within time.Duration, do func(context.Context, 
 		q := r.URL.Query()
 		owner := s.owner.with(Choice{Auth: q.Get("auth"), Storage: q.Get("storage")})
 		result, err := do(ctx, call{owner, body, tell}, args)
-		if _, drained := io.Copy(io.Discard, body); drained != nil {
-			return // who does not send a message to its end waits for no answer
+		if message {
+			if _, drained := io.Copy(io.Discard, body); drained != nil {
+				return // who does not send a message to its end waits for no answer
+			}
 		}
 		var last answer
 		if err == nil {
