@@ -168,13 +168,26 @@ func (s *session) read(ctx context.Context, in *reader) error {
 		}
 		s.frames.Post(func() {
 			defer func() { <-waiting }()
-			defer safely.Recover(s.r.log, "a connection")
-			var wrong *fault
-			if err := s.handle(ctx, f); errors.As(err, &wrong) {
-				s.out.End(wrong.code, wrong.text)
-			}
+			s.take(ctx, f)
 		})
 	}
+}
+
+// take handles a frame. One that is not allowed ends the connection, and so does
+// a panic.
+func (s *session) take(ctx context.Context, f *frame.Frame) {
+	done := false
+	defer func() {
+		if !done {
+			s.out.End("", "")
+		}
+	}()
+	defer safely.Recover(s.r.log, "a connection")
+	var wrong *fault
+	if err := s.handle(ctx, f); errors.As(err, &wrong) {
+		s.out.End(wrong.code, wrong.text)
+	}
+	done = true
 }
 
 // pong answers a ping, and brings a new ticket from time to time.
