@@ -10,12 +10,13 @@ package guard
 
 import (
 	"strings"
-	"sync"
 	"time"
+
+	"github.com/chmail/chmail/guard/limit"
 )
 
 const (
-	maxLogins = 16384            // logins whose refusals are remembered; beyond it an arbitrary one is forgotten
+	maxLogins = 16384            // logins whose refusals are remembered; beyond it the oldest is forgotten
 	forgetIn  = 10 * time.Minute // after the last refusal
 )
 
@@ -27,59 +28,25 @@ type PlainAuth interface {
 // Auth refuses slowly. It holds up nobody who knows the password.
 type Auth struct {
 	next     PlainAuth
-	first    time.Duration // what the first refusal takes
-	longest  time.Duration // doubled with each further one, up to this
-	now      func() time.Time
-	mu       sync.Mutex
-	refusals map[string]refusal // by lower-case login
+	refusals *limit.Refusals // by lower-case login
 }
 
-type refusal struct {
-	count int
-	last  time.Time
-}
-
-// New returns a guard before next.
+// New returns a guard before next. The first refusal of a login takes first, each
+// further one twice as long, up to longest.
 func New(next PlainAuth, first, longest time.Duration) *Auth {
-	return &Auth{next: next, first: first, longest: max(first, longest),
-		now: time.Now, refusals: make(map[string]refusal)}
+	return &Auth{next, limit.NewRefusals(first, max(first, longest), forgetIn, maxLogins)}
 }
 
-// AuthPlain implements PlainAuth. A refusal returns only after its
-// delay, counted from the call.
+// AuthPlain implements PlainAuth. A refusal returns only after its delay, counted
+// from the call.
 func (a *Auth) AuthPlain(login, password string) error {
-	start := a.now()
+	start := time.Now()
 	err := a.next.AuthPlain(login, password)
 	key := strings.ToLower(login)
 	if err == nil {
-		a.mu.Lock()
-		delete(a.refusals, key)
-		a.mu.Unlock()
+		a.refusals.Forget(key)
 		return nil
 	}
-	time.Sleep(a.refused(key) - a.now().Sub(start))
+	time.Sleep(time.Until(start.Add(a.refusals.Add(start, key))))
 	return err
-}
-
-// refused counts a refusal and returns how long it shall take.
-func (a *Auth) refused(key string) time.Duration {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	now := a.now()
-	r := a.refusals[key]
-	if now.Sub(r.last) > forgetIn {
-		r.count = 0
-	}
-	if _, known := a.refusals[key]; !known && len(a.refusals) >= maxLogins {
-		for other := range a.refusals {
-			delete(a.refusals, other)
-			break
-		}
-	}
-	delay := a.first
-	for range min(r.count, 16) {
-		delay = min(2*delay, a.longest)
-	}
-	a.refusals[key] = refusal{r.count + 1, now}
-	return delay
 }

@@ -4,7 +4,6 @@ package guard
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,15 +54,4 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("a forgotten refusal still counts: %v", took)
 		}
 	})
-}
-
-func TestBound(t *testing.T) {
-	t.Parallel()
-	a := New(book{}, time.Nanosecond, time.Nanosecond)
-	for i := range maxLogins + 100 {
-		a.AuthPlain(fmt.Sprint(i), "x")
-	}
-	if len(a.refusals) > maxLogins {
-		t.Errorf("%d logins are remembered", len(a.refusals))
-	}
 }

@@ -179,11 +179,11 @@ func (s *session) refuse(login string, began time.Time) error {
 	s.failures++
 	metricLogins.WithLabelValues("refused").Inc()
 	s.srv.Log.Info("pop3d: sign-in refused", "login", login, "addr", s.remote)
-	count := max(s.failures, s.srv.failures.add(network(s.remote), began))
+	delay := s.srv.refusals.Add(began, network(s.remote).String())
 	if err := s.flush(); err != nil {
 		return errDone
 	}
-	if !s.srv.sleep(time.Until(began.Add(failureDelay(s.srv.FailureDelay, count)))) {
+	if !s.srv.sleep(time.Until(began.Add(delay))) {
 		return errDone
 	}
 	s.fail("[AUTH] login or password is wrong")

@@ -171,24 +171,6 @@ func TestFailureDelayGrows(t *testing.T) {
 	}
 }
 
-func TestFailureTable(t *testing.T) {
-	t.Parallel()
-	var f failures
-	now := time.Now()
-	for i := range maxFailureEntries + 100 {
-		f.add(netipFrom(i), now)
-	}
-	if len(f.net) > maxFailureEntries {
-		t.Errorf("%d entries, want %d at most", len(f.net), maxFailureEntries)
-	}
-	if n := f.add(netipFrom(1<<24), now.Add(2*forgetFailures)); n != 1 {
-		t.Errorf("a first failure counts %d", n)
-	}
-	if d := failureDelay(time.Second, 1000); d != maxFailureDelay {
-		t.Errorf("delay %v", d)
-	}
-}
-
 type slowPresence struct{ got chan presence.Address }
 
 func (p slowPresence) Renew(ctx context.Context, a presence.Address) error {

@@ -14,6 +14,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/chmail/chmail/guard/limit"
 )
 
 const (
@@ -71,7 +73,7 @@ type Server struct {
 	closing   chan struct{} // closed when Shutdown begins
 	passwords chan struct{} // slots: checking one is meant to cost processor time
 	locks     locks
-	failures  failures
+	refusals  *limit.Refusals // sign-ins, of a network
 
 	mu        sync.Mutex
 	down      bool
@@ -104,6 +106,7 @@ func (srv *Server) setUp() {
 		if srv.FailureDelay == 0 {
 			srv.FailureDelay = DefaultFailureDelay
 		}
+		srv.refusals = limit.NewRefusals(srv.FailureDelay, maxFailureDelay, forgetFailures, maxFailureEntries)
 	})
 }
 

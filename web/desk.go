@@ -73,7 +73,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		signInsTotal.WithLabelValues("refused").Inc()
 		s.log.Info("a sign-in at the desk was refused", "login", login, "addr", ip)
-		delay := s.refuse(time.Now(), "login "+login, "prefix "+prefix)
+		delay := s.refused.Add(time.Now(), "login "+login, "prefix "+prefix)
 		select {
 		case <-time.After(time.Until(began.Add(delay))):
 		case <-r.Context().Done():

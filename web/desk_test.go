@@ -174,20 +174,6 @@ func TestSignInRefusalsAreTheSame(t *testing.T) {
 	st.signIn() // the right password is not held up
 }
 
-func TestRefusalDelayIsBounded(t *testing.T) {
-	t.Parallel()
-	th, now := newSite(t).server, time.Now()
-	for range 50 {
-		th.refuse(now, "a")
-	}
-	if d := th.refuse(now, "b", "a"); d != maxRefusal {
-		t.Errorf("after many: %v", d)
-	}
-	if d := th.refuse(now.Add(2*refusalDecay), "a"); d != minRefusal {
-		t.Errorf("after a while: %v", d)
-	}
-}
-
 func TestSignInLimit(t *testing.T) {
 	t.Parallel()
 	st := newSite(t)

@@ -38,29 +38,3 @@ func prefixWait(b *limit.Buckets, ip netip.Addr) time.Duration {
 	}
 	return b.Wait(limit.Prefix(ip).String())
 }
-
-// refusals are the refused sign-ins of one login or prefix.
-type refusals struct {
-	count int
-	last  time.Time
-}
-
-// refuse counts a refused sign-in and returns how long its answer takes: the
-// same for everything that can be wrong, longer with each refusal.
-func (s *Server) refuse(now time.Time, keys ...string) time.Duration {
-	most := 0
-	for _, key := range keys {
-		s.refused.Change(key, func(r *refusals) {
-			if now.Sub(r.last) > refusalDecay {
-				r.count = 0
-			}
-			r.count, r.last = r.count+1, now
-			most = max(most, r.count)
-		})
-	}
-	delay := minRefusal
-	for ; most > 1 && delay < maxRefusal; most-- {
-		delay *= 2
-	}
-	return min(delay, maxRefusal)
-}

@@ -113,7 +113,7 @@ type Server struct {
 	assets  map[string]*asset // by URL path
 	links   pageLinks
 	cross   *http.CrossOriginProtection
-	refused *limit.Table[refusals]
+	refused *limit.Refusals // sign-ins, of a login or a prefix
 	signIns chan struct{}
 	handler atomic.Pointer[http.Handler] // before Open: downRoutes
 	http    *http.Server
@@ -148,7 +148,7 @@ func New(opts Options) (*Server, error) {
 		log:     opts.Log,
 		https:   opts.Base.Scheme == "https",
 		limits:  newLimits(),
-		refused: limit.NewTable[refusals](maxTracked),
+		refused: limit.NewRefusals(minRefusal, maxRefusal, refusalDecay, maxTracked),
 		cross:   http.NewCrossOriginProtection(),
 		signIns: make(chan struct{}, maxSignIns),
 	}

@@ -59,6 +59,65 @@ func (t *Table[V]) Has(key string) bool {
 	return ok
 }
 
+// Delete forgets key.
+func (t *Table[V]) Delete(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e, ok := t.items[key]; ok {
+		t.order.Remove(e)
+		delete(t.items, key)
+	}
+}
+
+// Len is how many keys are known.
+func (t *Table[V]) Len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.order.Len()
+}
+
+// Refusals are the refused sign-ins of keys such as a login or an address
+// prefix. The answer to each takes longer than the one before.
+type Refusals struct {
+	first, longest, forget time.Duration
+	of                     *Table[refusal]
+}
+
+type refusal struct {
+	count int
+	last  time.Time
+}
+
+// NewRefusals returns the count of refusals of at most max keys. The first
+// refusal of a key takes first, each further one twice as long, up to longest.
+// Refusals are forgotten when the last one is older than forget.
+func NewRefusals(first, longest, forget time.Duration, max int) *Refusals {
+	return &Refusals{first: first, longest: longest, forget: forget, of: NewTable[refusal](max)}
+}
+
+// Add counts a refusal of each key and returns how long its answer takes: what
+// the key with the most refusals asks for.
+func (r *Refusals) Add(now time.Time, keys ...string) time.Duration {
+	most := 0
+	for _, key := range keys {
+		r.of.Change(key, func(e *refusal) {
+			if now.Sub(e.last) > r.forget {
+				e.count = 0
+			}
+			e.count, e.last = e.count+1, now
+			most = max(most, e.count)
+		})
+	}
+	delay := r.first
+	for ; most > 1 && delay < r.longest; most-- {
+		delay *= 2
+	}
+	return min(delay, r.longest)
+}
+
+// Forget forgets the refusals of a key: its owner knows the password.
+func (r *Refusals) Forget(key string) { r.of.Delete(key) }
+
 // Rate is how often something may be done: so many a second, so many at once.
 type Rate struct {
 	Every rate.Limit

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 func TestTableForgetsTheOldest(t *testing.T) {
@@ -70,5 +71,31 @@ func TestRemote(t *testing.T) {
 		if a := netip.MustParseAddr(ip); Remote(a) != Prefix(a) {
 			t.Errorf("%s is limited as %s", ip, Remote(a))
 		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	r, now := NewRefusals(time.Second, 4*time.Second, time.Minute, 100), time.Now()
+	for i, want := range []time.Duration{1, 2, 4, 4} {
+		if got := r.Add(now, "mina"); got != want*time.Second {
+			t.Errorf("refusal %d takes %v, want %d s", i+1, got, want)
+		}
+	}
+	if got := r.Add(now, "joon", "mina"); got != 4*time.Second {
+		t.Errorf("of two keys the one with more refusals counts: %v", got)
+	}
+	if got := r.Add(now.Add(2*time.Minute), "mina"); got != time.Second {
+		t.Errorf("after a while: %v", got)
+	}
+	r.Forget("joon")
+	if got := r.Add(now, "joon"); got != time.Second {
+		t.Errorf("after the right password: %v", got)
+	}
+	for i := range 1000 {
+		r.Add(now, fmt.Sprint(i))
+	}
+	if n := r.of.Len(); n != 100 {
+		t.Errorf("%d keys are remembered, want 100", n)
 	}
 }
