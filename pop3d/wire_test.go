@@ -16,10 +16,6 @@ import (
 	"time"
 )
 
-func netipFrom(i int) netip.Addr {
-	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-}
-
 func TestNetwork(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{
