@@ -251,7 +251,8 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 	}
 	s.r.watch(s, next)
 	if s.r.turned.Load() != turned { // perhaps that of the callee, while nobody watched it
-		status, _ := s.r.statusIn(ctx, s.callee.Login, s.room.id)
+		status, next := s.r.statusIn(ctx, s.callee.Login, s.room.id)
+		s.r.statusChangesAt(s.callee.Login, next) // watch had the time of before
 		s.out.Put(frame.Encode(&frame.Frame{T: frame.TStatus, Status: &status}))
 	}
 	if me.Login != "" && !me.Guest {
