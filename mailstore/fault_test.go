@@ -406,7 +406,7 @@ func TestStartOnFullDisk(t *testing.T) {
 			t.Parallel()
 			disk := t.TempDir()
 			if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=160m"); err != nil {
-				t.Skip("a file system of its own cannot be mounted:", err)
+				testpart.Missing(t, fmt.Sprintf("the right to mount a file system: %v", err))
 			}
 			t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
 			dir := filepath.Join(disk, "store")
@@ -513,7 +513,7 @@ func TestCloseIsBounded(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
 		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
-			t.Skip("a file system of its own cannot be mounted:", err)
+			testpart.Missing(t, fmt.Sprintf("the right to mount a file system: %v", err))
 		}
 		t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
 		s, err := Open(filepath.Join(dir, "store"), Options{MinFree: -1, Log: testLog(t), Fatal: fatal})
