@@ -123,7 +123,8 @@ func TestTheLid(t *testing.T) {
 	state("active")
 	// Whoever opens the lid looks at the page, which DevTools leaves hidden,
 	// and without a tree of accessible names.
-	customer.eval(`Object.defineProperty(document, "hidden", {value: false}); Object.defineProperty(document, "visibilityState", {value: "visible"});
+	customer.eval(`Object.defineProperty(document, "hidden", {value: false});
+		Object.defineProperty(document, "visibilityState", {value: "visible"});
 		document.dispatchEvent(new Event("visibilitychange")); ""`)
 	start := time.Now()
 	customer.tells("two")

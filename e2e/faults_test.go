@@ -296,7 +296,8 @@ func TestFaults(t *testing.T) {
 	a.send(t, "host", fmt.Sprintf(letter, "Two lamps", "faults"), "customer@mall.example", "friend@mall.example")
 	_, link := checkStamp(t, a, a.mailWith(t, "customer", "Two lamps"))
 	_, friendLink := checkStamp(t, a, a.mailWith(t, "friend", "Two lamps"))
-	talkers := []*talker{newTalker(t, a, "customer", link), newTalker(t, b, "friend", strings.Replace(friendLink, a.Web, b.Web, 1))}
+	friendLink = strings.Replace(friendLink, a.Web, b.Web, 1)
+	talkers := []*talker{newTalker(t, a, "customer", link), newTalker(t, b, "friend", friendLink)}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var saying sync.WaitGroup

@@ -176,19 +176,27 @@ func (p *page) has(text string, limit time.Duration) {
 // beyond lists what reaches out of the window, or out of its own box.
 const beyond = `(() => {
 	const out = [];
-	const name = (e) => e.tagName.toLowerCase() + (e.className && e.className.split ? "." + e.className.split(" ").join(".") : "") + " " + JSON.stringify(e.textContent.slice(0, 40));
-	if (document.documentElement.scrollWidth > innerWidth) out.push("the page is " + document.documentElement.scrollWidth + " wide");
-	if (document.querySelector(".desk, .talk") && document.documentElement.scrollHeight > innerHeight) out.push("the page is " + document.documentElement.scrollHeight + " high");
+	const classes = (e) => e.className && e.className.split ? "." + e.className.split(" ").join(".") : "";
+	const name = (e) => e.tagName.toLowerCase() + classes(e) + " " + JSON.stringify(e.textContent.slice(0, 40));
+	const page = document.documentElement;
+	if (page.scrollWidth > innerWidth) out.push("the page is " + page.scrollWidth + " wide");
+	if (document.querySelector(".desk, .talk") && page.scrollHeight > innerHeight)
+		out.push("the page is " + page.scrollHeight + " high");
 	for (const e of document.querySelectorAll("body *")) {
 		if (e.closest(".sr, svg, [hidden]") || !e.checkVisibility()) continue;
 		const r = e.getBoundingClientRect();
 		if (r.width === 0) continue;
 		const own = getComputedStyle(e).overflowX;
-		if (own !== "visible" && own !== "hidden" && own !== "clip" && e.scrollWidth > e.clientWidth && !e.matches("pre, .quick")) out.push(name(e) + " scrolls sideways");
+		const scrolls = own !== "visible" && own !== "hidden" && own !== "clip";
+		if (scrolls && e.scrollWidth > e.clientWidth && !e.matches("pre, .quick"))
+			out.push(name(e) + " scrolls sideways");
 		let within = e.parentElement;
 		while (within && getComputedStyle(within).overflowX === "visible") within = within.parentElement;
-		if (!within && (r.right > innerWidth + 1 || r.left < -1)) out.push(name(e) + " reaches from " + Math.round(r.left) + " to " + Math.round(r.right));
-		if (e.matches("button, .button, h1, h2, label") && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflow === "visible" && e.clientWidth) out.push(name(e) + " is too small for its words");
+		if (!within && (r.right > innerWidth + 1 || r.left < -1))
+			out.push(name(e) + " reaches from " + Math.round(r.left) + " to " + Math.round(r.right));
+		const shows = e.clientWidth && getComputedStyle(e).overflow === "visible";
+		if (shows && e.matches("button, .button, h1, h2, label") && e.scrollWidth > e.clientWidth + 1)
+			out.push(name(e) + " is too small for its words");
 	}
 	return out.join("\n");
 })()`
@@ -217,7 +225,8 @@ func (p *page) check(state string) {
 	defer cancel()
 	found, err := chromedp.Run(ctx, chromedp.Evaluate[string](`(async () => {
 		const result = await axe.run(document, {resultTypes: ["violations"]});
-		return result.violations.map((v) => v.id + ": " + v.help + "\n" + v.nodes.map((n) => "  " + n.html.slice(0, 200) + "\n  " + n.failureSummary.replaceAll("\n", " ")).join("\n")).join("\n");
+		const node = (n) => "  " + n.html.slice(0, 200) + "\n  " + n.failureSummary.replaceAll("\n", " ");
+		return result.violations.map((v) => v.id + ": " + v.help + "\n" + v.nodes.map(node).join("\n")).join("\n");
 	})()`, chromedp.EvalAwaitPromise))
 	if err != nil {
 		p.t.Fatalf("%s: axe: %v", p.name, err)

@@ -173,7 +173,8 @@ try:
     s = smtplib.SMTP("127.0.0.1", int(smtpA)); s.sendmail("out@example.org", ["nobody@mall.example"], "x"); assert False
 except smtplib.SMTPRecipientsRefused as e: assert list(e.recipients.values())[0][0] in (501, 550), e
 
-threads = [threading.Thread(target=send, args=(port, "%s%d" % (who, i))) for who, port in (("a", smtpA), ("b", smtpB)) for i in range(4)]
+threads = [threading.Thread(target=send, args=(port, "%s%d" % (who, i)))
+           for who, port in (("a", smtpA), ("b", smtpB)) for i in range(4)]
 deleter = threading.Thread(target=delete, args=(popB,)); deleter.start()
 for t in threads: t.start()
 for t in threads: t.join()
@@ -184,7 +185,8 @@ there = sorted(list(left.values()) + deleted)
 assert not wrong, wrong[:5]
 assert there == sorted(accepted), (len(left), len(deleted), len(accepted))
 assert len(accepted) > count and deleted, (len(accepted), len(deleted))
-print("%d accepted, %d deferred, %d deleted, %d deletions put off %s" % (len(accepted), len(deferred), len(deleted), len(later), later[:1]))
+print("%d accepted, %d deferred, %d deleted, %d deletions put off %s" % (
+    len(accepted), len(deferred), len(deleted), len(later), later[:1]))
 `
 
 // TestTwoNodes runs the example of two machines on one PostgreSQL: the same
@@ -208,7 +210,8 @@ func TestTwoNodes(t *testing.T) {
 	t.Logf("%s", out)
 	send := exec.Command(python, "-c", `
 import smtplib, sys
-s = smtplib.SMTP("127.0.0.1", int(sys.argv[1])); s.sendmail("out@example.org", [sys.argv[2]], "Subject: last\r\n\r\nwords\r\n")`, a.smtp, login)
+s = smtplib.SMTP("127.0.0.1", int(sys.argv[1]))
+s.sendmail("out@example.org", [sys.argv[2]], "Subject: last\r\n\r\nwords\r\n")`, a.smtp, login)
 	if out, err := send.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -311,8 +311,10 @@ func (o *tour) beside(host, customer, friend *page) {
 		` Event("input", {bubbles: true})); ""`)
 
 	now := time.Now().UTC()
-	host.set(fmt.Sprintf(`{"canned": [{"title": "Hours", "text": "We are open from nine to six."}, {"title": "Delivery", "text": "It takes two days."}],
-		"quiet": {"from": %q, "to": %q, "days": []}, "zone": "UTC"}`, now.Add(-time.Hour).Format("15:04"), now.Add(time.Hour).Format("15:04")))
+	host.set(fmt.Sprintf(`{"canned": [{"title": "Hours", "text": "We are open from nine to six."},
+		{"title": "Delivery", "text": "It takes two days."}],
+		"quiet": {"from": %q, "to": %q, "days": []}, "zone": "UTC"}`,
+		now.Add(-time.Hour).Format("15:04"), now.Add(time.Hour).Format("15:04")))
 	host.eval(`document.querySelector("button.avail").click(); ""`)
 	host.check("availability")
 	host.run(chromedp.KeyEvent(kb.Escape))

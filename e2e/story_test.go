@@ -49,7 +49,8 @@ func TestStoryWithoutUDP(t *testing.T) {
 	ip, nft := testpart.Need(t, "ip"), testpart.Need(t, "nft")
 	cmd := exec.Command(testpart.Need(t, "unshare"), "--map-root-user", "--net", "sh", "-ec", `
 		`+ip+` link set lo up
-		`+nft+` "add table inet t; add chain inet t i { type filter hook input priority 0; }; add rule inet t i udp dport 20000-29999 drop"
+		`+nft+` "add table inet t; add chain inet t i { type filter hook input priority 0; };`+
+		` add rule inet t i udp dport 20000-29999 drop"
 		exec "$@"`, "sh", os.Args[0], "-test.run", "^TestStoryWithoutUDP$", "-test.v")
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
 	out, err := cmd.CombinedOutput()

@@ -76,7 +76,9 @@ func TestScannersInABrowser(t *testing.T) {
 				if (url.origin === location.origin) await fetch(url);
 			}
 			await fetch(location, {method: "HEAD"});
-			dispatchEvent(new Event("focus")); dispatchEvent(new Event("load")); document.dispatchEvent(new Event("visibilitychange"));
+			dispatchEvent(new Event("focus"));
+			dispatchEvent(new Event("load"));
+			document.dispatchEvent(new Event("visibilitychange"));
 			return "";
 		})()`)
 		visit.run(chromedp.Reload())
@@ -262,7 +264,8 @@ func (p *page) focused() string {
 	p.t.Helper()
 	return p.eval(`(() => {
 		const e = document.activeElement;
-		return (e.getAttribute("aria-label") || e.labels?.[0]?.textContent || e.textContent || e.tagName).trim().replace(/\s+/g, " ");
+		const name = e.getAttribute("aria-label") || e.labels?.[0]?.textContent || e.textContent || e.tagName;
+		return name.trim().replace(/\s+/g, " ");
 	})()`)
 }
 
@@ -305,7 +308,8 @@ func (p *page) tab(name string, options ...chromedp.KeyOption) {
 		p.run(chromedp.KeyEvent(kb.Tab, options...))
 		if shown := p.eval(`(() => {
 			const e = document.activeElement;
-			return String(e === document.body || getComputedStyle(e).outlineStyle !== "none" || getComputedStyle(e).boxShadow !== "none");
+			const style = getComputedStyle(e);
+			return String(e === document.body || style.outlineStyle !== "none" || style.boxShadow !== "none");
 		})()`); shown != "true" {
 			p.t.Errorf("%s: nothing shows that %q has the focus", p.name, p.focused())
 		}
@@ -377,7 +381,10 @@ func TestStrangeTexts(t *testing.T) {
 	customer := open(t, chromium, "customer", "about:blank")
 	// A clock that is a day and seven hours ahead.
 	customer.before(`{ const late = 31 * 3600_000, D = Date;
-		window.Date = class extends D { constructor(...a) { a.length ? super(...a) : super(D.now() + late); } static now() { return D.now() + late; } }; }`)
+		window.Date = class extends D {
+			constructor(...a) { a.length ? super(...a) : super(D.now() + late); }
+			static now() { return D.now() + late; }
+		}; }`)
 	customer.run(chromedp.Navigate(link))
 	customer.waitFor("button", "Chat now", 10*time.Second)
 	subject := markup + " exe.gnp.tiun paypal"
@@ -426,7 +433,8 @@ func TestStrangeTexts(t *testing.T) {
 	// Ten million letters: the page stays alive, and offers to send them as a file.
 	start := time.Now()
 	customer.eval(`{ const data = new DataTransfer(); data.setData("text/plain", "long ".repeat(2_000_000));
-		document.querySelector("textarea").dispatchEvent(new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true})); } ""`)
+		const paste = new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true});
+		document.querySelector("textarea").dispatchEvent(paste); } ""`)
 	customer.press("Send it as a file")
 	desk.hears("pasted.txt")
 	if took := time.Since(start); took > 15*time.Second {
@@ -447,8 +455,10 @@ func TestStrangeTexts(t *testing.T) {
 	desk.do(`(async () => {
 		const a = [...document.querySelectorAll("[role=log] a.file")].at(-1);
 		const res = await fetch(a.href);
-		const type = res.headers.get("Content-Type"), how = res.headers.get("Content-Disposition"), policy = res.headers.get("Content-Security-Policy");
-		return a.hasAttribute("download") && !/html|image|svg/.test(type) && /^attachment/.test(how) && /sandbox/.test(policy) ? "" : [type, how, policy].join();
+		const type = res.headers.get("Content-Type"), how = res.headers.get("Content-Disposition");
+		const policy = res.headers.get("Content-Security-Policy");
+		const harmless = !/html|image|svg/.test(type) && /^attachment/.test(how) && /sandbox/.test(policy);
+		return a.hasAttribute("download") && harmless ? "" : [type, how, policy].join();
 	})()`)
 
 	// Two people of one name.

@@ -3,14 +3,17 @@
 package modules
 
 import (
+	"context"
+	"errors"
 	"time"
 
-	"github.com/chmail/chmail/guard"
+	"github.com/chmail/chmail/guard/signin"
 	"github.com/foxcpp/maddy/framework/config"
+	"github.com/foxcpp/maddy/framework/exterrors"
 	"github.com/foxcpp/maddy/framework/module"
 )
 
-// Guard is a guard.Auth as a block of the configuration:
+// Guard is a signin.Check as a block of the configuration:
 //
 //	auth.guard sign_in {
 //	    auth    &accounts   # required: who knows the passwords
@@ -19,7 +22,7 @@ import (
 //	}
 type Guard struct {
 	base
-	*guard.Auth
+	*signin.Check
 }
 
 var (
@@ -46,6 +49,30 @@ func (m *Guard) Init(cfg *config.Map) error {
 	if first <= 0 || longest < first {
 		return config.NodeErr(cfg.Block, "first must be more than 0, and longest not less than first")
 	}
-	m.Auth = guard.New(next, first, longest)
+	m.Check = signin.New(signin.Options{Accounts: accounts{next}, Normalize: normalize, First: first, Longest: longest})
 	return nil
+}
+
+// AuthPlain implements module.PlainAuth, for endpoints of maddy's own, which do not
+// say where a client is.
+func (m *Guard) AuthPlain(login, password string) error {
+	s, err := m.SignIn(context.Background(), signin.Attempt{Login: login, Password: password})
+	if err != nil {
+		return err
+	}
+	s.Close()
+	return nil
+}
+
+// accounts are those of a maddy module.
+type accounts struct{ auth module.PlainAuth }
+
+// Verify implements signin.Accounts.
+func (a accounts) Verify(_ context.Context, login, password string) error {
+	switch err := a.auth.AuthPlain(login, password); {
+	case err == nil, exterrors.IsTemporary(err):
+		return err
+	default: // maddy's modules have no one error for a wrong password
+		return errors.Join(signin.ErrWrong, err)
+	}
 }

@@ -26,7 +26,7 @@ var layers = map[string]string{
 	"chatrelay": "chatrelay/attempt chatrelay/carrier chatrelay/chat" +
 		" chatrelay/cluster chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/transcript guard/limit presence",
-	"guard":          "guard/limit",
+	"guard/signin":   "guard/limit",
 	"guard/limit":    "",
 	"presence":       "",
 	"presence/local": "presence",

@@ -40,11 +40,11 @@ const webShutdown = 4 * time.Second
 //	    base            https://$(hostname)   # what people type; without port 443
 //	    tls             file CERT KEY         # default: the global tls; for tls:// addresses
 //	    http3           yes                   # HTTP/3 on the UDP port of each tls:// address
-//	    insecure        no                    # yes: plain HTTP also on tcp:// addresses beyond loopback, behind a proxy
+//	    insecure        no                    # yes: plain HTTP beyond loopback, behind a proxy
 //	    trusted_proxies 10.0.0.0/8            # whose X-Forwarded-For is believed; default: none
-//	    relay_hosts     $(hostname)           # further host names of relays that a page may connect to; relays that share the rooms are known
-//	    guests          no                    # yes: whom a used link was passed on to may come in as a guest
-//	    landing         FILE                  # JSON of the demo's landing page, read anew at each request; default: none
+//	    relay_hosts     $(hostname)           # further hosts of relays that share no rooms
+//	    guests          no                    # yes: a link that was passed on lets guests in
+//	    landing         FILE                  # JSON of the demo's landing page; default: none
 //	    debug           no
 //	}
 //

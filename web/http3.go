@@ -15,7 +15,6 @@ import (
 	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/time/rate"
 
-	"github.com/chmail/chmail/guard/limit"
 )
 
 // Limits of HTTP/3; those of requests are the same as over TCP.
@@ -35,18 +34,17 @@ var errCrowd = errors.New("too many connections")
 // (Alt-Svc, RFC 7838). WebSockets stay on TCP.
 func (s *Server) ServeHTTP3(c net.PacketConn, config *tls.Config) error {
 	defer c.Close()
-	doors, newcomers := s.bound(nil), rate.NewLimiter(h3Retry, h3Retry)
+	doors, newcomers := s.doors(), rate.NewLimiter(h3Retry, h3Retry)
 	tr := &quic.Transport{
 		Conn:                c,
 		VerifySourceAddress: func(net.Addr) bool { return !newcomers.Allow() },
 		ConnContext: func(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
-			prefix := limit.Prefix(remoteIP(info.RemoteAddr.String()))
-			if !doors.enter(prefix) {
+			leave, ok := doors.Enter(remoteIP(info.RemoteAddr.String()))
+			if !ok {
 				connsRefused.Inc()
 				return nil, errCrowd
 			}
-			connsOpen.Inc()
-			context.AfterFunc(ctx, func() { doors.leave(prefix); connsOpen.Dec() })
+			context.AfterFunc(ctx, leave)
 			return ctx, nil
 		},
 	}

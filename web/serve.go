@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"sync"
 
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/guard/limit"
@@ -89,70 +88,26 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 // bound wraps a listener so that no more connections than maxConns are open,
-// and no more than maxConnsPrefix of one client prefix. Proxies and loopback
-// count only in the total.
-func (s *Server) bound(l net.Listener) *boundListener {
-	return &boundListener{Listener: l, free: func(ip netip.Addr) bool { return ip.IsLoopback() || s.trusted(ip) },
-		open: make(map[netip.Prefix]int)}
-}
+// and no more than maxConnsPrefix of one client prefix.
+func (s *Server) bound(l net.Listener) net.Listener { return s.doors().Listener(noWait{l}) }
 
-type boundListener struct {
-	net.Listener
-	free func(netip.Addr) bool
-
-	mu    sync.Mutex
-	total int
-	open  map[netip.Prefix]int // only prefixes that have a connection
-}
-
-func (l *boundListener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		prefix := limit.Prefix(remoteIP(c.RemoteAddr().String()))
-		if l.enter(prefix) {
-			connsOpen.Inc()
-			return &boundConn{Conn: carrier.NoWait(c), leave: sync.OnceFunc(func() {
-				l.leave(prefix)
-				connsOpen.Dec()
-			})}, nil
-		}
-		connsRefused.Inc()
-		c.Close()
+// doors bounds the connections of one listener. Proxies and loopback count only in
+// the total.
+func (s *Server) doors() *limit.Conns {
+	return &limit.Conns{Total: maxConns, PerPrefix: maxConnsPrefix,
+		Free:    func(ip netip.Addr) bool { return ip.IsLoopback() || s.trusted(ip) },
+		Opened:  func(change int) { connsOpen.Add(float64(change)) },
+		Refused: func(net.Conn) { connsRefused.Inc() },
 	}
 }
 
-func (l *boundListener) enter(prefix netip.Prefix) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.total >= maxConns || l.open[prefix] >= maxConnsPrefix && !l.free(prefix.Addr()) {
-		return false
+// noWait accepts connections whose writer need not wait.
+type noWait struct{ net.Listener }
+
+func (l noWait) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
 	}
-	l.total++
-	l.open[prefix]++
-	return true
-}
-
-func (l *boundListener) leave(prefix netip.Prefix) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.total--
-	if l.open[prefix]--; l.open[prefix] == 0 {
-		delete(l.open, prefix)
-	}
-}
-
-type boundConn struct {
-	net.Conn
-	leave func()
-}
-
-// NetConn is what is wrapped, as of a tls.Conn.
-func (c *boundConn) NetConn() net.Conn { return c.Conn }
-
-func (c *boundConn) Close() error {
-	defer c.leave()
-	return c.Conn.Close()
+	return carrier.NoWait(c), nil
 }

@@ -8,11 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"testing"
 	"time"
 
-	"github.com/chmail/chmail/guard/limit"
 )
 
 func TestServeTLSSpeaksHTTP2(t *testing.T) {
@@ -57,33 +55,6 @@ func TestServeTLSSpeaksHTTP2(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Error(err)
-	}
-}
-
-func TestConnectionsAreBounded(t *testing.T) {
-	t.Parallel()
-	l := &boundListener{free: func(ip netip.Addr) bool { return ip.IsLoopback() }, open: make(map[netip.Prefix]int)}
-	one := limit.Prefix(netip.MustParseAddr("192.0.2.1"))
-	for range maxConnsPrefix {
-		if !l.enter(one) {
-			t.Fatal("refused too early")
-		}
-	}
-	if l.enter(one) {
-		t.Error("one client has no bound")
-	}
-	own := limit.Prefix(netip.MustParseAddr("127.0.0.1"))
-	for range maxConns - maxConnsPrefix {
-		if !l.enter(own) {
-			t.Fatal("refused too early")
-		}
-	}
-	if l.enter(limit.Prefix(netip.MustParseAddr("192.0.2.2"))) {
-		t.Error("there is no bound")
-	}
-	l.leave(one)
-	if !l.enter(one) {
-		t.Error("nothing became free")
 	}
 }
 

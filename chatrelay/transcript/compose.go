@@ -243,7 +243,8 @@ var htmlBody = template.Must(template.New("transcript").Parse(`<!DOCTYPE html>
 {{- if not .Name}}
 <p style="font-size:small;opacity:.7"><bdi>{{.Text}}</bdi> · {{.Clock}}</p>
 {{- else}}
-<p style="margin-bottom:0"><b><bdi>{{.Name}}</bdi></b> <span style="font-size:small;opacity:.7">{{.Clock}}{{if and .Edited (not .Deleted)}} · {{$.Edited}}{{end}}</span></p>
+<p style="margin-bottom:0"><b><bdi>{{.Name}}</bdi></b>
+<span style="font-size:small;opacity:.7">{{.Clock}}{{if and .Edited (not .Deleted)}} · {{$.Edited}}{{end}}</span></p>
 {{- if .Deleted}}
 <p style="margin:0;opacity:.7"><i>{{$.Deleted}}</i></p>
 {{- else}}
@@ -251,7 +252,8 @@ var htmlBody = template.Must(template.New("transcript").Parse(`<!DOCTYPE html>
 <p style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere" dir="auto">{{.}}</p>
 {{- end}}
 {{- range .Files}}
-<p style="margin:0">{{if .URL}}<a href="{{.URL}}"><bdi>{{.Name}}</bdi></a>{{else}}<bdi>{{.Name}}</bdi>{{end}} ({{.Size}})</p>
+<p style="margin:0">{{if .URL}}<a href="{{.URL}}"><bdi>{{.Name}}</bdi></a>
+{{- else}}<bdi>{{.Name}}</bdi>{{end}} ({{.Size}})</p>
 {{- end}}
 {{- end}}
 {{- end}}

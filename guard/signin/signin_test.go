@@ -1,27 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package guard
+package signin
 
 import (
-	"errors"
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-var errWrong = errors.New("wrong")
-
 // book is an account database that is slower for logins it knows.
 type book map[string]string
 
-func (b book) AuthPlain(login, password string) error {
+func (b book) Verify(_ context.Context, login, password string) error {
 	want, ok := b[login]
 	if !ok {
-		return errWrong
+		return ErrWrong
 	}
 	time.Sleep(100 * time.Millisecond)
 	if want != password {
-		return errWrong
+		return ErrWrong
 	}
 	return nil
 }
@@ -29,10 +27,13 @@ func (b book) AuthPlain(login, password string) error {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := New(book{"mina": "right"}, time.Second, 4*time.Second)
+		c := New(Options{Accounts: book{"mina": "right"}, First: time.Second, Longest: 4 * time.Second})
 		try := func(login, password string) (time.Duration, error) {
 			start := time.Now()
-			err := a.AuthPlain(login, password)
+			s, err := c.SignIn(t.Context(), Attempt{Login: login, Password: password})
+			if err == nil {
+				s.Close()
+			}
 			return time.Since(start), err
 		}
 		for i, want := range []time.Duration{1, 2, 4, 4} {
@@ -54,4 +55,26 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("a forgotten refusal still counts: %v", took)
 		}
 	})
+}
+
+func TestChangedEndsSessions(t *testing.T) {
+	t.Parallel()
+	c := New(Options{Accounts: book{"mina": "right", "you": "right"}})
+	mina, err := c.SignIn(t.Context(), Attempt{Login: "mina", Password: "right"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	you, err := c.SignIn(t.Context(), Attempt{Login: "you", Password: "right"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Changed("mina")
+	if mina.Context().Err() == nil || you.Context().Err() != nil {
+		t.Error("a changed password ended the wrong sessions")
+	}
+	mina.Close()
+	you.Close()
+	if len(c.sessions) != 0 {
+		t.Errorf("closed sessions are kept: %v", c.sessions)
+	}
 }
