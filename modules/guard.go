@@ -49,7 +49,8 @@ func (m *Guard) Init(cfg *config.Map) error {
 	if first <= 0 || longest < first {
 		return config.NodeErr(cfg.Block, "first must be more than 0, and longest not less than first")
 	}
-	m.Check = signin.New(signin.Options{Accounts: accounts{next}, Normalize: normalize, First: first, Longest: longest})
+	m.Check = signin.New(signin.Options{Accounts: accounts{next}, Normalize: normalize, First: first, Longest: longest,
+		Log: m.log()})
 	return nil
 }
 
