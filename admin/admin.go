@@ -15,10 +15,12 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/guard/apppassword"
 	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/presence"
 )
@@ -46,7 +48,22 @@ type Users interface {
 	SetPassword(ctx context.Context, login, password string) error
 	// RemoveUser removes an account with its mail and ends its sessions.
 	RemoveUser(ctx context.Context, login string) error
+	AppPasswords
 }
+
+// AppPasswords are the passwords of an account's devices. All methods err with
+// ErrNoAppPasswords where the accounts have none.
+type AppPasswords interface {
+	AppPasswords(ctx context.Context, login string) ([]apppassword.Password, error)
+	// AddAppPassword makes one, which is shown now and never again.
+	AddAppPassword(ctx context.Context, login, name string) (password string, err error)
+	// RevokeAppPassword makes one worthless and ends the login's mail sessions.
+	RevokeAppPassword(ctx context.Context, login, name string) error
+}
+
+// ErrNoAppPasswords: the accounts are kept where devices have no passwords.
+var ErrNoAppPasswords = errors.New("the accounts have no app passwords:" +
+	" name a table for them in auth.accounts, app_passwords")
 
 // Lists are about presence.
 type Lists interface {
@@ -124,7 +141,8 @@ type Parts interface {
 	Sessions() []Sessions
 }
 
-// Accounts keep the passwords; maddy's module.PlainUserDB is one.
+// Accounts keep the passwords; maddy's module.PlainUserDB is one. They may be
+// AppPasswords, too.
 type Accounts interface {
 	ListUsers() ([]string, error)
 	CreateUser(login, password string) error

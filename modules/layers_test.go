@@ -29,19 +29,21 @@ var layers = map[string]string{
 	"chatrelay": "chatrelay/attempt chatrelay/carrier chatrelay/chat" +
 		" chatrelay/cluster chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/transcript guard/limit presence",
-	"guard/signin":   "guard/limit",
-	"guard/limit":    "",
-	"presence":       "",
-	"presence/local": "presence",
-	"presence/redis": "presence",
-	"pop3d":          "guard/limit presence",
-	"mailstore":      "pop3d",
-	"mta/stamp":      "",
-	"mta":            "chatrelay/chat mta/stamp presence",
-	"mta/reply":      "chatrelay/transcript",
+	"guard/signin":      "guard/limit",
+	"guard/limit":       "",
+	"guard/password":    "",
+	"guard/apppassword": "",
+	"presence":          "",
+	"presence/local":    "presence",
+	"presence/redis":    "presence",
+	"pop3d":             "guard/limit guard/signin presence",
+	"mailstore":         "pop3d",
+	"mta/stamp":         "",
+	"mta":               "chatrelay/chat mta/stamp presence",
+	"mta/reply":         "chatrelay/transcript",
 	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
-		" chatrelay/notify guard/limit presence",
-	"admin": "chatrelay/chat chatrelay/files mailstore presence",
+		" chatrelay/notify guard/apppassword guard/limit guard/password guard/signin presence",
+	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
 }
 
 // TestLayers: arrows between packages point one way, and no package of the

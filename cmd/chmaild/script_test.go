@@ -61,11 +61,16 @@ const scriptConfig = `state_dir %[1]s/state
 runtime_dir %[1]s/run
 hostname mail.mall.example
 tls off
-auth.pass_table accounts {
+auth.accounts accounts {
     table sql_table {
         driver sqlite3
         dsn credentials.db
         table_name passwords
+    }
+    app_passwords sql_table {
+        driver sqlite3
+        dsn credentials.db
+        table_name app_passwords
     }
 }
 storage.maildrop mailboxes {

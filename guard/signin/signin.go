@@ -85,7 +85,7 @@ type Accounts interface {
 // Devices know the passwords of devices, which open every door but the desk. They
 // are random, so that checking one costs little.
 type Devices interface {
-	Verify(ctx context.Context, login, password, door string) (bool, error)
+	Verify(ctx context.Context, login, password string) (bool, error)
 }
 
 // Tokens know whose a bearer token is, and until when. The errors are as those of
@@ -381,7 +381,7 @@ func (c *Check) verify(ctx context.Context, v *verification) (login string, unti
 		return c.verifyToken(ctx, v)
 	}
 	if v.Door != Desk && c.opts.Devices != nil {
-		if ok, err := c.opts.Devices.Verify(ctx, v.login, v.Password, v.Door); ok || err != nil {
+		if ok, err := c.opts.Devices.Verify(ctx, v.login, v.Password); ok || err != nil {
 			return v.login, until, err
 		}
 	}
@@ -424,6 +424,9 @@ func (c *Check) overdrawn(v *verification) time.Duration {
 // Changed is told that a login was added, its password changed or its account
 // removed: its sessions end at once, and nothing that was remembered of it counts.
 func (c *Check) Changed(login string) {
+	if normal, err := c.normal(login); err == nil {
+		login = normal
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changes++
