@@ -41,6 +41,7 @@ var layers = map[string]string{
 	"mta/stamp":         "",
 	"mta":               "chatrelay/chat mta/stamp presence",
 	"mta/reply":         "chatrelay/transcript",
+	"mta/smtpd":         "guard/limit guard/signin",
 	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
 		" chatrelay/notify guard/apppassword guard/limit guard/password guard/signin presence",
 	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
