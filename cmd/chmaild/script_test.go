@@ -113,6 +113,7 @@ pop3 tcp://127.0.0.1:%[3]s {
 
 // TestServed runs the commands beside one demo server, which all scripts share.
 func TestServed(t *testing.T) {
+	testpart.Slow(t)
 	t.Parallel()
 	state := t.TempDir()
 	var info struct{ SMTP, Web string }
