@@ -15,7 +15,6 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"io"
 	"time"
 
@@ -52,7 +51,7 @@ type Users interface {
 }
 
 // AppPasswords are the passwords of an account's devices. All methods err with
-// ErrNoAppPasswords where the accounts have none.
+// apppassword.ErrNone where the accounts have none.
 type AppPasswords interface {
 	AppPasswords(ctx context.Context, login string) ([]apppassword.Password, error)
 	// AddAppPassword makes one, which is shown now and never again.
@@ -60,10 +59,6 @@ type AppPasswords interface {
 	// RevokeAppPassword makes one worthless and ends the login's mail sessions.
 	RevokeAppPassword(ctx context.Context, login, name string) error
 }
-
-// ErrNoAppPasswords: the accounts are kept where devices have no passwords.
-var ErrNoAppPasswords = errors.New("the accounts have no app passwords:" +
-	" name a table for them in auth.accounts, app_passwords")
 
 // Lists are about presence.
 type Lists interface {

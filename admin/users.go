@@ -139,7 +139,7 @@ func (o *Owner) appPasswords(ctx context.Context, login string) (AppPasswords, e
 	if own, ok := users.(AppPasswords); ok {
 		return own, nil
 	}
-	return nil, ErrNoAppPasswords
+	return nil, apppassword.ErrNone
 }
 
 // AppPasswords implements AppPasswords.

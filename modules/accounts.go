@@ -184,7 +184,7 @@ func (m *Accounts) account(ctx context.Context, login string) (k string, err err
 	case !there:
 		return "", fmt.Errorf("there is no account %s", login)
 	case m.devices == nil:
-		return "", admin.ErrNoAppPasswords
+		return "", apppassword.ErrNone
 	}
 	return k, nil
 }

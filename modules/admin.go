@@ -132,7 +132,7 @@ func (p *parts) Accounts(name string) (admin.Accounts, error) {
 
 // Mailboxes implements admin.Parts.
 func (p *parts) Mailboxes(name string) (admin.Mailboxes, error) {
-	mail, err := config.One[module.ManageableStorage](p.mods, name, "block that keeps mail (storage.maildrop)")
+	mail, err := config.One[admin.Mailboxes](p.mods, name, "block that keeps mail (storage.maildrop)")
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,8 @@ var (
 	ErrName = errors.New("choose another name for the device")
 	// ErrUnknown: the login has no such device.
 	ErrUnknown = errors.New("there is no such device")
+	// ErrNone: the accounts are kept where devices have no passwords.
+	ErrNone = errors.New("the accounts have no app passwords: name a table for them in auth.accounts, app_passwords")
 	// ErrFull: the login has as many as it may have.
 	ErrFull = fmt.Errorf("a login has %d at most: revoke one first", Most)
 )
