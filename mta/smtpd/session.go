@@ -167,9 +167,13 @@ func (s *session) mail(from string, opts *gosmtp.MailOptions) (id string, err er
 	if err != nil {
 		return meta.ID, err
 	}
+	defer func() { // also in a panic
+		if s.tx == nil {
+			release()
+		}
+	}()
 	delivery, err := o.Target.Start(s.conn.ctx, meta, clean)
 	if err != nil {
-		release()
 		return meta.ID, err
 	}
 	s.log.Info("incoming message", "src_host", s.state.Hostname, "sender", from, "msg_id", meta.ID, "login", s.login)
