@@ -99,15 +99,16 @@ func (r rawReader) Read(p []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
+	until := c.patience()
 	for {
-		if err := c.SetReadDeadline(c.patience()); err != nil {
+		if err := c.SetReadDeadline(until); err != nil {
 			return 0, err
 		}
 		if c.draining.Load() && c.transfer.began.IsZero() {
 			return 0, errShutdown
 		}
 		n, err := c.Conn.Read(p)
-		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(c.patience()) {
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until) {
 			continue // Shutdown woke it up
 		}
 		c.transfer.octets += int64(n)
