@@ -88,7 +88,7 @@ chmail_start() {
 	    max_connections_per_ip 10000
 	    auth &accounts
 	    storage &mailboxes
-	}" "buffer auto 128K" > "$1/conf"
+	}" "max_transactions 100000000" | sed 's/^smtp tcp/chmail.smtp tcp/' > "$1/conf"
 	"$BIN/chmaild" --config "$1/conf" run >/dev/null 2>&1 &
 	SERVER=$!
 	PIDS+=("$SERVER")
