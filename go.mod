@@ -3,6 +3,9 @@ module github.com/chmail/chmail
 go 1.26.0
 
 replace (
+	// go-smtp of today, beside maddy's own fork of it.
+	github.com/chmail/go-smtp => github.com/emersion/go-smtp v0.25.1
+
 	// maddy does not compile without its own forks of these three.
 	github.com/emersion/go-imap => github.com/foxcpp/go-imap v1.0.0-beta.1.0.20220623182312-df940c324887
 	github.com/emersion/go-smtp => github.com/foxcpp/go-smtp v1.21.4-0.20250124171104-c8519ae4fb23
@@ -11,6 +14,7 @@ replace (
 
 require (
 	github.com/SherClockHolmes/webpush-go v1.4.0
+	github.com/chmail/go-smtp v0.25.1
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
 	github.com/cockroachdb/pebble/v2 v2.1.7

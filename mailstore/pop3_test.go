@@ -13,8 +13,19 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/pop3d"
 )
+
+// onePassword is everybody's.
+type onePassword struct{}
+
+func (onePassword) Verify(_ context.Context, _, password string) error {
+	if password != "secret" {
+		return signin.ErrWrong
+	}
+	return nil
+}
 
 // servePOP3 serves a store over POP3 to who says "secret".
 func servePOP3(t testing.TB, s *Store) (address string) {
@@ -25,12 +36,7 @@ func servePOP3(t testing.TB, s *Store) (address string) {
 	}
 	srv := &pop3d.Server{
 		Maildrops: s.Maildrops(), InsecureAuth: true, MaxConnectionsPerIP: 10_000,
-		Authenticate: func(_ context.Context, login, password string) (string, error) {
-			if password != "secret" {
-				return "", pop3d.ErrAuth
-			}
-			return login, nil
-		},
+		SignIns: signin.New(signin.Options{Accounts: onePassword{}}),
 	}
 	done := make(chan struct{})
 	go func() { srv.Serve(l); close(done) }()

@@ -45,11 +45,14 @@ func mails(t *testing.T, m *Maildrop, login, mailbox string) (texts map[uint32]s
 	defer box.Close()
 	texts, flags = map[uint32]string{}, map[uint32][]string{}
 	err = box.Messages(1, math.MaxUint32, func(msg imapd.Message) bool {
-		flags[msg.UID] = msg.Flags
 		body, err := box.Body(msg.UID)
+		if errors.Is(err, imapd.ErrNoMessage) {
+			return true // it was removed meanwhile
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
+		flags[msg.UID] = msg.Flags
 		defer body.Close()
 		b, err := io.ReadAll(body)
 		if err != nil {

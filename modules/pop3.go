@@ -14,7 +14,6 @@ import (
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
 	tlsconfig "github.com/foxcpp/maddy/framework/config/tls"
-	"github.com/foxcpp/maddy/framework/exterrors"
 	"github.com/foxcpp/maddy/framework/module"
 )
 
@@ -26,8 +25,8 @@ const pop3Shutdown = 5 * time.Second
 // shared by the addresses of one block, so a storage belongs in one block.
 //
 //	pop3 tls://0.0.0.0:995 tcp://0.0.0.0:110 {
-//	    # Who checks passwords; needed.
-//	    auth &local_authdb
+//	    # Who checks sign-ins, a block auth.guard; needed.
+//	    auth &sign_in
 //	    # Where the mail is; needed. Served is the INBOX of the account.
 //	    storage &local_mailboxes
 //	    # Which presence a sign-in renews; none.
@@ -98,7 +97,7 @@ func (m *POP3) Init(cfg *config.Map) error {
 	default:
 		return config.NodeErr(cfg.Block, "pop3: storage %s keeps no mail", storage.InstanceName())
 	}
-	srv.Authenticate = plainAuth(auth)
+	srv.SignIns = guardOf(auth)
 	m.server = srv
 	if srv.InsecureAuth {
 		m.out.Println("passwords are taken over unencrypted connections: insecure, for tests only")
@@ -138,25 +137,6 @@ func (m *POP3) Close() error {
 		return fmt.Errorf("pop3: shutting down: %w", err)
 	}
 	return nil
-}
-
-// plainAuth asks a maddy module, with logins normalised as maddy does by
-// default (auth_map_normalize auto).
-func plainAuth(auth module.PlainAuth) pop3d.Authenticator {
-	return func(_ context.Context, login, password string) (string, error) {
-		canonical, err := normalize(login)
-		if err != nil {
-			return "", fmt.Errorf("normalising login: %w", errors.Join(pop3d.ErrAuth, err))
-		}
-		switch err := auth.AuthPlain(canonical, password); {
-		case err == nil:
-			return canonical, nil
-		case exterrors.IsTemporary(err):
-			return "", err
-		default: // maddy's modules have no one error for a wrong password
-			return "", fmt.Errorf("%w: %w", pop3d.ErrAuth, err)
-		}
-	}
 }
 
 func init() {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/emersion/go-message/textproto"
 	"github.com/foxcpp/maddy/framework/buffer"
-	"golang.org/x/text/encoding/ianaindex"
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/mta/stamp"
@@ -41,7 +40,9 @@ func (b stamped) Len() int { return b.Buffer.Len() + int(b.plan.Growth(b.stamp))
 // Remove implements buffer.Buffer. The submitted body belongs to who made it.
 func (b stamped) Remove() error { return nil }
 
-// mailOf is what a header says about its conversation.
+// mailOf is what a header says about its conversation. Its sender is the login; what
+// the From field says beside it is for the rooms to believe, and nothing when there
+// is more than one address.
 func mailOf(h textproto.Header, login string, rcpts []string) chat.Mail {
 	names := make(map[string]string)
 	for _, key := range []string{"To", "Cc"} {
@@ -55,7 +56,7 @@ func mailOf(h textproto.Header, login string, rcpts []string) chat.Mail {
 		Sender:     chat.Person{Login: login, Addr: strings.ToLower(login)},
 		Subject:    decodeText(h.Get("Subject")),
 	}
-	if from := addresses(h, "From"); len(from) > 0 {
+	if from := addresses(h, "From"); len(from) == 1 {
 		m.Sender.Addr, m.Sender.Name = strings.ToLower(from[0].Address), from[0].Name
 	}
 	if date, err := mail.ParseDate(h.Get("Date")); err == nil {
@@ -103,10 +104,10 @@ func first(ids []string) string {
 	return ids[0]
 }
 
-// words decodes RFC 2047 words of every charset that Go knows.
+// words decodes RFC 2047 words of every charset that stamp knows.
 var words = &mime.WordDecoder{CharsetReader: func(charset string, r io.Reader) (io.Reader, error) {
-	enc, err := ianaindex.MIME.Encoding(charset)
-	if err != nil || enc == nil {
+	enc := stamp.Encoding(charset)
+	if enc == nil {
 		return nil, fmt.Errorf("mta: charset %q is unknown", charset)
 	}
 	return enc.NewDecoder().Reader(r), nil

@@ -205,7 +205,7 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 	messagesTotal.WithLabelValues(outcome).Inc()
 	d.plan, d.tokens = plan, opened.Invites
 	d.stamp = stamp.Stamp{Login: login, Host: cmp.Or(granted.Host, d.t.Host),
-		Port: granted.Port, SenderName: mail.Sender.Name}
+		Port: granted.Port, SenderName: opened.Sender.Name}
 	return nil
 }
 

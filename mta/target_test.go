@@ -156,7 +156,10 @@ type fakeRooms struct {
 
 func (r *fakeRooms) OpenFromMail(_ context.Context, m chat.Mail) (chat.Opened, error) {
 	r.mail = m
-	o := chat.Opened{Room: "r", Invites: map[string]string{}}
+	o := chat.Opened{Room: "r", Sender: m.Sender, Invites: map[string]string{}}
+	if m.Sender.Addr != m.Sender.Login {
+		o.Sender = chat.Person{Login: m.Sender.Login, Addr: m.Sender.Login}
+	}
 	for i, p := range m.Recipients {
 		o.Invites[p.Addr] = fmt.Sprintf("%022d", i+1)
 	}
@@ -176,8 +179,12 @@ func target(s *sink) (*Target, *fakeRooms) {
 
 // send submits as maddy's endpoint does.
 func send(t *Target, extra, login, from string, rcpts ...string) error {
+	return sendRaw(t, message+extra+"\r\n", login, from, rcpts...)
+}
+
+func sendRaw(t *Target, header, login, from string, rcpts ...string) error {
 	ctx := context.Background()
-	h, err := textproto.ReadHeader(bufio.NewReader(strings.NewReader(message + extra + "\r\n")))
+	h, err := textproto.ReadHeader(bufio.NewReader(strings.NewReader(header)))
 	if err != nil {
 		return err
 	}
@@ -259,6 +266,30 @@ func TestNotStamped(t *testing.T) {
 		if m.body != "Hello\r\n" || m.header.Has("CHmail-Chat") || m.header.Has("CHmail-Stamp") ||
 			m.header.Has("CHmail-Port") != (c.login == "") {
 			t.Errorf("%s: %s", name, m)
+		}
+	}
+}
+
+// TestOthersName: the link speaks of the login, whatever the From field says.
+func TestOthersName(t *testing.T) {
+	t.Parallel()
+	for name, from := range map[string]string{
+		"another's address":  "From: Boss <boss@mall.example>\r\nSender: host@mall.example\r\n",
+		"two fields":         "From: Me <host@mall.example>\r\nFrom: Boss <boss@mall.example>\r\n",
+		"two addresses":      "From: Boss <host@mall.example>, boss@mall.example\r\n",
+		"the other way":      "From: boss@mall.example, Boss <host@mall.example>\r\n",
+		"one in a group":     "From: Boss: boss@mall.example;\r\n",
+		"none":               "",
+		"one without a name": "From: host@mall.example\r\n",
+	} {
+		s := &sink{}
+		target, rooms := target(s)
+		if err := sendRaw(target, from+"To: customer@mall.example\r\n\r\n", login, login, customer); err != nil {
+			t.Fatal(err)
+		}
+		if m := s.mails[0]; !strings.Contains(m.body, "\r\nChat with host@mall.example:\r\n") ||
+			rooms.mail.Sender.Login != login || m.header.Get("CHmail-Login") != login {
+			t.Errorf("%s: %+v\n%s", name, rooms.mail.Sender, m)
 		}
 	}
 }

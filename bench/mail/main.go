@@ -28,10 +28,11 @@ import (
 	"time"
 
 	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/bcrypt"
 )
 
 var (
-	mode = flag.String("mode", "smtp", "smtp, logins, list, retr, idle; or hash:"+
+	mode = flag.String("mode", "smtp", "smtp, submit, logins, list, retr, idle; or hash or bcrypt:"+
 		" print one of the password; or cert: print a certificate and its key")
 	addr     = flag.String("addr", "127.0.0.1:1025", "server")
 	conns    = flag.Int("conns", 10, "connections at once")
@@ -43,6 +44,9 @@ var (
 	password = flag.String("password", "bench", "password of all mailboxes")
 	pipeline = flag.Bool("pipeline", false, "retr: ask for all messages at once")
 	stls     = flag.Bool("stls", false, "POP3: STLS before the sign-in; whose certificate it is does not matter")
+	rcpts    = flag.Int("rcpts", 1, "submit: recipients of a message")
+	stamped  = flag.Bool("stamped", true, "submit: false asks for mail without a stamp")
+	anew     = flag.Bool("anew", false, "submit: a connection and a sign-in for every message")
 	hold     = flag.Duration("hold", 0, "idle: how long sessions stay")
 )
 
@@ -58,6 +62,8 @@ type result struct {
 	Errors  int64   `json:"errors"`
 }
 
+var started = time.Now()
+
 func main() {
 	flag.Parse()
 	switch *mode {
@@ -67,6 +73,14 @@ func main() {
 			os.Exit(1)
 		}
 		return
+	case "bcrypt": // the hash that accounts have
+		hash, err := bcrypt.GenerateFromPassword([]byte(*password), bcrypt.DefaultCost)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "hashing:", err)
+			os.Exit(1)
+		}
+		fmt.Println(string(hash))
+		return
 	case "hash":
 		// The cheapest Argon2: sign-ins are to measure the server, not the hash.
 		salt := []byte("0123456789abcdef")
@@ -75,7 +89,7 @@ func main() {
 			base64.StdEncoding.EncodeToString(sum))
 		return
 	}
-	job := map[string]func(c *conn, n int) error{"smtp": sendOne, "logins": login,
+	job := map[string]func(c *conn, n int) error{"smtp": sendOne, "submit": submit, "logins": login,
 		"list": list, "retr": retrieve, "idle": idle}[*mode]
 	if job == nil {
 		fmt.Fprintln(os.Stderr, "unknown -mode", *mode)
@@ -92,12 +106,12 @@ func main() {
 		working.Go(func() {
 			c := &conn{}
 			var mine []time.Duration
-			// Of SMTP, whoever is quicker does more. Each POP3 connection has its
+			// Of SMTP, the quicker connections do more. Each POP3 connection has its
 			// own share: where mailboxes are a multiple of connections, no two
 			// sessions want the same maildrop.
 			following := func(n int) int { return n + *conns }
 			n := worker
-			if *mode == "smtp" {
+			if *mode == "smtp" || *mode == "submit" {
 				following = func(int) int { return int(next.Add(1)) - 1 }
 				n = following(0)
 			}
@@ -139,6 +153,7 @@ type conn struct {
 	net.Conn
 	r      *bufio.Reader
 	octets int64
+	sender string // who is signed in for submission
 }
 
 func (c *conn) open() error {
@@ -257,6 +272,10 @@ func (c *conn) encrypt() error {
 	if _, err := c.ask("+OK", "STLS"); err != nil {
 		return err
 	}
+	return c.handshake()
+}
+
+func (c *conn) handshake() error {
 	secure := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true})
 	if err := secure.Handshake(); err != nil {
 		return err

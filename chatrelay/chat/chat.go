@@ -64,7 +64,7 @@ func (p Person) DisplayName() string {
 type Mail struct {
 	MessageID  string   // without angle brackets
 	References []string // In-Reply-To and References, newest last, without angle brackets
-	Sender     Person   // Login set: who authenticated
+	Sender     Person   // Login set: who authenticated; the rest is what From says
 	Recipients []Person // the envelope's recipients, one invite each
 	Subject    string   // decoded
 	Date       time.Time
@@ -73,6 +73,7 @@ type Mail struct {
 // Opened is the room of a mail and the links into it.
 type Opened struct {
 	Room    string            // room ID
+	Sender  Person            // as far as the mail's From field is believed
 	Invites map[string]string // recipient address as given → token (22 characters of base64url)
 }
 

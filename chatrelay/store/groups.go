@@ -68,15 +68,15 @@ func (s *Store) Join(ctx context.Context, login, roomID string) (p chat.Particip
 		if err := s.lockRoom(ctx, tx, roomID); err != nil {
 			return err
 		}
-		people, err := participants(ctx, tx, roomID)
-		if err != nil {
+		c := crowd{s: s}
+		if c.people, err = participants(ctx, tx, roomID); err != nil {
 			return err
 		}
 		login = fold(login)
-		if i := slices.IndexFunc(people, func(p chat.Participant) bool {
+		if i := slices.IndexFunc(c.people, func(p chat.Participant) bool {
 			return p.Login == login && !p.Guest
 		}); i >= 0 {
-			p = people[i]
+			p = c.people[i]
 			return nil
 		}
 		var n int
@@ -92,11 +92,14 @@ func (s *Store) Join(ctx context.Context, login, roomID string) (p chat.Particip
 		if strings.Contains(login, "@") {
 			who.Addr = login
 		}
-		id, err := admit(ctx, tx, roomID, &people, s.normal(who))
-		if err != nil {
+		i := c.admit(s.normal(who))
+		if err := c.fits(); err != nil {
 			return err
 		}
-		p = people[slices.IndexFunc(people, func(p chat.Participant) bool { return p.ID == id })]
+		if err := c.store(ctx, tx, roomID); err != nil {
+			return err
+		}
+		p = c.people[i]
 		return nil
 	})
 	if err != nil {

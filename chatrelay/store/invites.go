@@ -11,12 +11,14 @@ import (
 	tidy "github.com/chmail/chmail/internal/clean"
 )
 
+const insertInvite = "INSERT INTO invites (token, room, recipient, callee, subject, mailed, expires)" +
+	" VALUES ($1, $2, $3, $4, $5, $6, $7)"
+
 // invite stores a new invite.
 func (s *Store) invite(
 	ctx context.Context, tx querier, token, roomID string, recipient, callee int64, subject string, mailed time.Time,
 ) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO invites (token, room, recipient, callee, subject, mailed, expires)"+
-		" VALUES ($1, $2, $3, $4, $5, $6, $7)",
+	_, err := tx.ExecContext(ctx, insertInvite,
 		hash(token), roomID, recipient, callee, subject, micros(mailed), micros(time.Now().Add(s.opts.InviteTTL)))
 	return err
 }

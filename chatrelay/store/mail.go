@@ -3,13 +3,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,9 +24,10 @@ import (
 //
 // Message ids are looked up only in rooms the sender is in already, so a
 // stranger who forges References opens a room of his own. Of several rooms
-// the oldest wins, so a forged message id draws nobody elsewhere. The caller
-// has checked that Sender.Addr belongs to Sender.Login. ErrFull: too many
-// recipients or participants.
+// the oldest wins, so a forged message id draws nobody elsewhere. Sender.Addr
+// and Sender.Name are what the From field says; they are believed when the
+// address is the login's own or that of a group of which it is a member, and
+// Opened.Sender is who is left. ErrFull: too many recipients or participants.
 func (s *Store) OpenFromMail(ctx context.Context, m chat.Mail) (chat.Opened, error) {
 	m, err := s.tidy(m)
 	if err != nil {
@@ -36,10 +37,15 @@ func (s *Store) OpenFromMail(ctx context.Context, m chat.Mail) (chat.Opened, err
 	for _, r := range m.Recipients {
 		opened.Invites[r.Addr] = secret(16)
 	}
-	err = s.tx(ctx, func(tx querier) error {
-		opened.Room, err = s.enter(ctx, tx, m, opened.Invites)
+	enter := func(ctx context.Context, tx querier) (err error) {
+		opened.Room, opened.Sender, err = s.enter(ctx, tx, m, opened.Invites)
 		return err
-	})
+	}
+	if s.Shared() { // PostgreSQL lets several connections share a commit by itself
+		err = s.tx(ctx, func(tx querier) error { return enter(ctx, tx) })
+	} else {
+		err = s.share(ctx, "", enter)
+	}
 	if err != nil {
 		return chat.Opened{}, fmt.Errorf("opening a room: %w", err)
 	}
@@ -92,74 +98,110 @@ func (s *Store) normal(p chat.Person) chat.Person {
 	return p
 }
 
-// enter does the work of OpenFromMail within a transaction.
-func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[string]string) (string, error) {
-	now := time.Now()
-	sender, err := grouped(ctx, tx, s.normal(m.Sender), true)
-	if err != nil {
-		return "", err
+// sender returns who wrote a mail: the login that submitted it, or a group of
+// which it is a member. Another address in the From field, and the name beside it,
+// say nothing about the login.
+func (s *Store) sender(ctx context.Context, tx querier, p chat.Person) (chat.Person, error) {
+	p, err := grouped(ctx, tx, s.normal(p), true)
+	if err != nil || s.owns(p.Login, p.Addr) {
+		return p, err
 	}
-	roomID, err := find(ctx, tx, sender, append([]string{m.MessageID}, m.References...))
-	if err != nil {
-		return "", err
+	p = chat.Person{Login: p.Login}
+	if strings.Contains(p.Login, "@") {
+		p.Addr = p.Login
 	}
+	return p, nil
+}
+
+// owns says whether an address is a login's own.
+func (s *Store) owns(login, addr string) bool {
+	return login != "" && addr != "" && (login == addr || fold(s.opts.LoginOf(addr)) == login)
+}
+
+// enter does the work of OpenFromMail within a transaction. ErrFull comes before
+// anything is changed.
+func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[string]string) (
+	roomID string, sender chat.Person, err error,
+) {
+	if sender, err = s.sender(ctx, tx, m.Sender); err != nil {
+		return "", sender, err
+	}
+	if roomID, err = find(ctx, tx, sender, append([]string{m.MessageID}, m.References...)); err != nil {
+		return "", sender, err
+	}
+	c := crowd{s: s}
 	known := roomID != ""
 	if known {
-		if err := s.lockRoom(ctx, tx, roomID); err != nil {
-			return "", err
+		if err = s.lockRoom(ctx, tx, roomID); err == nil {
+			c.people, err = participants(ctx, tx, roomID)
 		}
-	} else {
-		roomID = secret(16)
-		_, err := tx.ExecContext(ctx, "INSERT INTO rooms (id, epoch, next, subject, created, touched, owner)"+
-			" VALUES ($1, $2, 1, $3, $4, $5, 0)",
-			roomID, secret(8), m.Subject, micros(now), micros(now))
 		if err != nil {
-			return "", err
+			return "", sender, err
 		}
 	}
-	people, err := participants(ctx, tx, roomID)
-	if err != nil {
-		return "", err
-	}
-	from, err := admit(ctx, tx, roomID, &people, sender)
-	if err != nil {
-		return "", err
-	}
-	if !known {
-		if _, err := tx.ExecContext(ctx, "UPDATE rooms SET owner = $1 WHERE id = $2", from, roomID); err != nil {
-			return "", err
-		}
-	}
-	message := chat.Message{ID: "mail:" + secret(16), From: from, Kind: chat.KindMail, Text: m.Subject}
-	if m.MessageID != "" {
-		message.ID = "mail:" + base64.RawURLEncoding.EncodeToString(hash(m.MessageID))
-		_, err := tx.ExecContext(ctx, "INSERT INTO mails (message_id, room) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-			m.MessageID, roomID)
-		if err != nil {
-			return "", err
-		}
-	}
-	done := make(map[string]bool, len(m.Recipients))
+	from := c.admit(sender)
+	places := make(map[string]int, len(m.Recipients)) // in c.people, by address as given
 	for _, r := range m.Recipients {
-		if done[r.Addr] {
+		if _, twice := places[r.Addr]; twice {
 			continue
 		}
-		done[r.Addr] = true
 		who, err := grouped(ctx, tx, s.normal(r), false)
 		if err != nil {
-			return "", err
+			return "", sender, err
 		}
-		to, err := admit(ctx, tx, roomID, &people, who)
-		if err != nil {
-			return "", err
+		places[r.Addr] = c.admit(who)
+	}
+	if err := c.fits(); err != nil {
+		return "", sender, err
+	}
+	if !known {
+		roomID = secret(16)
+		now := micros(time.Now())
+		if _, err := tx.ExecContext(ctx, insertRoom, roomID, secret(8), m.Subject, now, now); err != nil {
+			return "", sender, err
 		}
-		if err := s.invite(ctx, tx, tokens[r.Addr], roomID, to, from, m.Subject, m.Date); err != nil {
-			return "", err
+	}
+	if err := c.store(ctx, tx, roomID); err != nil {
+		return "", sender, err
+	}
+	me := c.people[from].ID
+	if !known {
+		if _, err := tx.ExecContext(ctx, setOwner, me, roomID); err != nil {
+			return "", sender, err
+		}
+	}
+	message := chat.Message{ID: "mail:" + secret(16), From: me, Kind: chat.KindMail, Text: m.Subject}
+	if m.MessageID != "" {
+		message.ID = "mail:" + base64.RawURLEncoding.EncodeToString(hash(m.MessageID))
+		if _, err := tx.ExecContext(ctx, insertMail, m.MessageID, roomID); err != nil {
+			return "", sender, err
+		}
+	}
+	for _, r := range m.Recipients {
+		if i, ok := places[r.Addr]; ok {
+			delete(places, r.Addr)
+			err := s.invite(ctx, tx, tokens[r.Addr], roomID, c.people[i].ID, me, m.Subject, m.Date)
+			if err != nil {
+				return "", sender, err
+			}
 		}
 	}
 	_, _, err = s.put(ctx, tx, "", roomID, message)
-	return roomID, err
+	return roomID, sender, err
 }
+
+// Statements of enter.
+const (
+	insertRoom = "INSERT INTO rooms (id, epoch, next, subject, created, touched, owner)" +
+		" VALUES ($1, $2, 1, $3, $4, $5, 0)"
+	setOwner   = "UPDATE rooms SET owner = $1 WHERE id = $2"
+	insertMail = "INSERT INTO mails (message_id, room) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+	findRoom   = "SELECT m.room FROM mails m JOIN participants p ON p.room = m.room JOIN rooms r ON r.id = m.room" +
+		" WHERE m.message_id = $1 AND NOT p.guest AND (p.login <> '' AND p.login = $2 OR p.login = '' AND p.addr = $3)" +
+		" ORDER BY r.created, r.id LIMIT 1"
+	insertParticipant = "INSERT INTO participants (room, login, addr, name, guest, hidden)" +
+		" VALUES ($1, $2, $3, $4, $5, $6) RETURNING id"
+)
 
 // lockRoom keeps other transactions from changing a room until the end of tx.
 func (s *Store) lockRoom(ctx context.Context, tx querier, roomID string) error {
@@ -179,70 +221,81 @@ func known(err error) error {
 // find returns the room of the first of ids that is known in a room of the
 // sender's: the mail's own id, then its references, the newest first. It
 // returns an empty string if there is none.
-func find(ctx context.Context, tx querier, sender chat.Person, ids []string) (string, error) {
+func find(ctx context.Context, tx querier, sender chat.Person, ids []string) (room string, err error) {
 	slices.Reverse(ids[1:])
-	type hit struct{ id, room string }
-	args := []any{sender.Login, sender.Addr}
-	places := make([]string, len(ids))
-	for i, id := range ids {
-		args = append(args, id)
-		places[i] = "$" + strconv.Itoa(len(args))
-	}
-	hits, err := collect(ctx, tx, func(rows *sql.Rows) (h hit, err error) {
-		err = rows.Scan(&h.id, &h.room)
-		return h, err
-	}, "SELECT m.message_id, m.room FROM participants p JOIN mails m ON m.room = p.room JOIN rooms r ON r.id = p.room"+
-		" WHERE NOT p.guest AND (p.login <> '' AND p.login = $1 OR p.login = '' AND p.addr = $2)"+
-		" AND m.message_id IN ("+strings.Join(places, ", ")+") ORDER BY r.created, r.id", args...)
-	if err != nil {
-		return "", err
-	}
 	for _, id := range ids {
-		for _, h := range hits {
-			if h.id == id {
-				return h.room, nil
-			}
+		if id == "" {
+			continue
+		}
+		err := tx.QueryRowContext(ctx, findRoom, id, sender.Login, sender.Addr).Scan(&room)
+		if !errors.Is(err, sql.ErrNoRows) {
+			return room, err
 		}
 	}
 	return "", nil
 }
 
-// admit returns the participant ID of a person in a locked room, making the
-// person a participant if need be. People are one if their logins are the
-// same or, where one of the two has no login, their addresses.
-func admit(ctx context.Context, tx querier, roomID string, people *[]chat.Participant, who chat.Person) (int64, error) {
-	i := slices.IndexFunc(*people, func(p chat.Participant) bool {
+// crowd is the people of a locked room, with those who come in.
+type crowd struct {
+	s       *Store
+	people  []chat.Participant // an ID of 0: not stored yet
+	changed []int              // places of those who are stored and have changed
+	fresh   int                // how many are not stored yet
+}
+
+// admit returns the place of a person among the people, and brings the person in
+// if need be. People are one if their logins are the same or, where one of the two
+// has no login, their addresses: but a login is nobody whose address is not its own.
+func (c *crowd) admit(who chat.Person) int {
+	i := slices.IndexFunc(c.people, func(p chat.Participant) bool {
 		return !p.Guest && p.Login != "" && p.Login == who.Login
 	})
 	if i < 0 {
-		i = slices.IndexFunc(*people, func(p chat.Participant) bool {
-			return !p.Guest && (p.Login == "" || who.Login == "") && p.Addr != "" && p.Addr == who.Addr
+		i = slices.IndexFunc(c.people, func(p chat.Participant) bool {
+			return !p.Guest && (p.Login == "" || who.Login == "") && p.Addr != "" && p.Addr == who.Addr &&
+				(p.Login == who.Login || c.s.owns(cmp.Or(p.Login, who.Login), p.Addr))
 		})
 	}
 	if i < 0 {
-		p := chat.Participant{Person: who}
-		if err := add(ctx, tx, roomID, len(*people), &p); err != nil {
-			return 0, err
-		}
-		*people = append(*people, p)
-		return p.ID, nil
+		c.people = append(c.people, chat.Participant{Person: who})
+		c.fresh++
+		return len(c.people) - 1
 	}
-	p := &(*people)[i]
+	p := &c.people[i]
 	if p.Login == "" && who.Login != "" || p.Name == "" && who.Name != "" || p.Hidden && !who.Hidden {
-		if p.Login == "" {
-			p.Login = who.Login
-		}
-		if p.Name == "" {
-			p.Name = who.Name
-		}
+		p.Login, p.Name = cmp.Or(p.Login, who.Login), cmp.Or(p.Name, who.Name)
 		p.Hidden = p.Hidden && who.Hidden
+		if p.ID != 0 {
+			c.changed = append(c.changed, i)
+		}
+	}
+	return i
+}
+
+// fits returns ErrFull when there are too many people.
+func (c *crowd) fits() error {
+	if c.fresh > 0 && len(c.people) > maxParticipants {
+		return fmt.Errorf("%w: %d participants", chat.ErrFull, len(c.people))
+	}
+	return nil
+}
+
+// store stores who is new or has changed.
+func (c *crowd) store(ctx context.Context, tx querier, roomID string) error {
+	for _, i := range c.changed {
+		p := c.people[i]
 		_, err := tx.ExecContext(ctx, "UPDATE participants SET login = $1, name = $2, hidden = $3 WHERE id = $4",
 			p.Login, p.Name, p.Hidden, p.ID)
 		if err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return p.ID, nil
+	for i := len(c.people) - c.fresh; i < len(c.people); i++ {
+		if err := add(ctx, tx, roomID, i, &c.people[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // add stores a new participant of a room that has count already.
@@ -250,7 +303,6 @@ func add(ctx context.Context, tx querier, roomID string, count int, p *chat.Part
 	if count >= maxParticipants {
 		return fmt.Errorf("%w: %d participants", chat.ErrFull, count)
 	}
-	return tx.QueryRowContext(ctx, "INSERT INTO participants (room, login, addr, name, guest, hidden)"+
-		" VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+	return tx.QueryRowContext(ctx, insertParticipant,
 		roomID, p.Login, p.Addr, p.Name, p.Guest, p.Hidden).Scan(&p.ID)
 }

@@ -143,7 +143,8 @@ func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
 		return err
 	}
 	s.prepared = map[string]*sql.Stmt{}
-	for _, query := range []string{nextOffset, raiseOffset, insertMessage} {
+	for _, query := range []string{nextOffset, raiseOffset, insertMessage,
+		findRoom, insertRoom, setOwner, insertMail, insertParticipant, insertInvite} {
 		if s.prepared[query], err = s.write.PrepareContext(ctx, query); err != nil {
 			return err
 		}
@@ -247,7 +248,7 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// quickTx is a transaction of SQLite that has the statements of put prepared.
+// quickTx is a transaction of SQLite that has the statements of put and enter prepared.
 // The driver of PostgreSQL keeps prepared statements by itself.
 type quickTx struct {
 	*sql.Tx

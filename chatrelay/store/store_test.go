@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -195,6 +196,92 @@ func TestThreads(t *testing.T) {
 			t.Error("a forged Message-ID drew the reply away")
 		}
 	})
+}
+
+// TestTakeover: who writes a From field of somebody outside is not that somebody.
+func TestTakeover(t *testing.T) {
+	engines(t, func(t *testing.T, dsn string) {
+		s := open(t, dsn)
+		first := must(s.OpenFromMail(ctx, hello("1@x")))(t).Room
+		mallory := chat.Person{Login: "mallory@here.test", Addr: bob.Addr, Name: "Bob"}
+		for n, m := range []chat.Mail{
+			{MessageID: "2@x", References: []string{"1@x"}, Sender: mallory, Recipients: []chat.Person{alice}},
+			{MessageID: "1@x", Sender: mallory, Recipients: []chat.Person{bob}},
+			{MessageID: "3@x", References: []string{"1@x"}, Sender: chat.Person{Login: "mallory", Addr: bob.Addr},
+				Recipients: []chat.Person{alice}},
+		} {
+			o := must(s.OpenFromMail(ctx, m))(t)
+			if o.Room == first || o.Sender.Name != "" || o.Sender.Login != m.Sender.Login ||
+				o.Sender.Addr != "" && o.Sender.Addr != m.Sender.Login {
+				t.Errorf("mail %d is of %+v, in the room of others: %v", n, o.Sender, o.Room == first)
+			}
+			for _, p := range must(s.Info(ctx, o.Room))(t).Participants {
+				if p.Login == m.Sender.Login && p.Addr == strings.ToLower(bob.Addr) {
+					t.Errorf("mail %d made a login somebody else: %+v", n, p)
+				}
+			}
+		}
+		for _, p := range must(s.Info(ctx, first))(t).Participants {
+			if p.Addr == strings.ToLower(bob.Addr) && p.Login != "" {
+				t.Errorf("taken over: %+v", p)
+			}
+		}
+		// The login's own address, and a group's, are believed, with the name.
+		if o := must(s.OpenFromMail(ctx, hello("4@x")))(t); o.Sender != alice {
+			t.Errorf("sender %+v", o.Sender)
+		}
+		is(t, s.SetGroups(ctx, map[string][]string{"sales@here.test": {alice.Login}}), nil)
+		m := hello("5@x")
+		m.Sender = chat.Person{Login: alice.Login, Addr: "Sales@here.test", Name: "Sales"}
+		if o := must(s.OpenFromMail(ctx, m))(t); o.Sender !=
+			(chat.Person{Login: "sales@here.test", Addr: "sales@here.test", Name: "Sales"}) {
+			t.Errorf("a group's sender %+v", o.Sender)
+		}
+		m.Sender.Login = mallory.Login
+		if o := must(s.OpenFromMail(ctx, m))(t); o.Sender !=
+			(chat.Person{Login: mallory.Login, Addr: mallory.Login}) {
+			t.Errorf("a stranger as a group: %+v", o.Sender)
+		}
+	})
+}
+
+// TestMailsShareCommits: rooms of mails that come together are stored together,
+// and one that is too large spoils none of the others.
+func TestMailsShareCommits(t *testing.T) {
+	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "rooms.db"))
+	full := hello("full@x")
+	for i := range maxRecipients { // and the sender
+		full.Recipients = append(full.Recipients, chat.Person{Addr: fmt.Sprintf("p%d@there.test", i)})
+	}
+	goOn, ended := blocked(t, s, must(s.OpenFromMail(ctx, hello("0@y")))(t).Room)
+	before := s.commits.Load()
+	var wg sync.WaitGroup
+	const mails = 20
+	for i := range mails {
+		wg.Go(func() {
+			m := hello(fmt.Sprintf("%d@x", i))
+			o, err := s.OpenFromMail(ctx, m)
+			if err != nil {
+				t.Error(err)
+			} else if i := must(s.Invite(ctx, o.Invites[bob.Addr]))(t); i.Room != o.Room || i.Callee.Login != alice.Login {
+				t.Errorf("invite %+v", i)
+			}
+		})
+	}
+	wg.Go(func() {
+		if _, err := s.OpenFromMail(ctx, full); !errors.Is(err, chat.ErrFull) {
+			t.Errorf("too many people: %v", err)
+		}
+	})
+	for deadline := time.Now().Add(10 * time.Second); len(s.queue) <= mails && time.Now().Before(deadline); {
+		runtime.Gosched() // until all wait behind the one that is blocked
+	}
+	close(goOn)
+	ok(t, <-ended)
+	wg.Wait()
+	if n := s.commits.Load() - before; n > 4 {
+		t.Errorf("%d commits for %d mails", n, mails)
+	}
 }
 
 func TestConcurrentAppends(t *testing.T) {

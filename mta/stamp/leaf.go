@@ -3,10 +3,8 @@
 package stamp
 
 import (
-	"strings"
-
 	"golang.org/x/text/encoding"
-	"golang.org/x/text/encoding/ianaindex"
+	"golang.org/x/text/encoding/japanese"
 )
 
 // leaf follows the text of one part, decoding it as it comes, and knows in
@@ -30,24 +28,42 @@ type leaf struct {
 	token int64  // where the encoded character or quantum began
 	tcol  int    // its column
 	sext  uint32 // of a quantum
+	octet int    // of the quantum: the one that is decoded
 	chars int    // of a quantum
 	pads  int
 	end   int64 // after the last quantum
 	ecol  int
 
 	// Decoded.
-	last      byte   // of the text; 0 before the first
-	esc       string // an unfinished escape sequence
-	shifted   bool   // ISO-2022-JP outside ASCII
-	pgp       int    // bytes of the armour's first line matched; -1 until the next line
-	tag       []byte // what might become a tag
-	tagAt     int64
-	tagCol    int
-	comment   bool
-	found     bool
-	foundHTML bool // by </html>, for want of </body>
-	foundAt   int64
-	foundCol  int
+	last    byte   // of the text; 0 before the first
+	esc     string // an unfinished escape sequence
+	shifted bool   // ISO-2022-JP outside ASCII
+	pgp     int    // bytes of the armour's first line matched; -1 until the next line
+	page    page
+	here    func() spot // for page
+}
+
+// spot is a place before a character of the text: where the raw bytes of that
+// character begin or, in base64, those of the quantum in which it is.
+type spot struct {
+	at      int64
+	col     int
+	end     int64   // base64: after the quantum
+	quantum [3]byte // base64: what it holds
+	octets  int     // … and how much that is
+	octet   int     // … and which of it the character is
+}
+
+// spot is the place before the character that is decoded.
+func (l *leaf) spot() spot {
+	s := spot{at: l.token, col: l.tcol}
+	if l.enc == base64ed {
+		s.end, s.octets, s.octet = l.end, 3-l.pads, l.octet
+		for i := range s.quantum {
+			s.quantum[i] = byte(l.sext >> (16 - 8*i))
+		}
+	}
+	return s
 }
 
 // state of the quoted-printable decoder.
@@ -82,27 +98,12 @@ func newLeaf(isHTML bool, enc, charset string, at int64) *leaf {
 	if charset == "" {
 		charset = "us-ascii"
 	}
-	charset = strings.ToLower(charset)
-	if !holdsASCII(charset) {
+	if l.charset = Encoding(charset); l.charset == nil || !holdsASCII(l.charset) {
 		return nil
 	}
-	l.iso2022 = charset == "iso-2022-jp"
-	var err error
-	if l.charset, err = ianaindex.MIME.Encoding(charset); err != nil || l.charset == nil {
-		return nil
-	}
+	l.iso2022 = l.charset == japanese.ISO2022JP
+	l.here = l.spot
 	return l
-}
-
-// holdsASCII knows the charsets in which an ASCII byte that is no letter of a
-// longer character means itself, wherever an edit can be.
-func holdsASCII(charset string) bool {
-	switch charset {
-	case "us-ascii", "ascii", "utf-8", "iso-2022-jp", "euc-kr", "ks_c_5601-1987", "euc-jp", "shift_jis",
-		"gb2312", "gbk", "gb18030", "big5", "koi8-r", "koi8-u":
-		return true
-	}
-	return strings.HasPrefix(charset, "iso-8859-") || strings.HasPrefix(charset, "windows-125")
 }
 
 // write takes the next raw bytes of the part.
@@ -224,8 +225,8 @@ func (l *leaf) base64(c byte) {
 	}
 	l.chars = 0
 	l.end, l.ecol = l.at+1, l.col+1
-	for i := range 3 - l.pads {
-		l.decoded(byte(l.sext >> (16 - 8*i)))
+	for l.octet = range 3 - l.pads {
+		l.decoded(byte(l.sext >> (16 - 8*l.octet)))
 	}
 }
 
@@ -237,9 +238,9 @@ func (l *leaf) decoded(c byte) {
 	plain := l.inASCII(c)
 	switch {
 	case l.html && plain:
-		l.markup(c)
+		l.page.read(c, l.here)
 	case l.html:
-		l.tag = l.tag[:0]
+		l.page.read(0xff, l.here) // a letter, but none of a tag's name
 	default:
 		l.armoured(c)
 	}
@@ -281,45 +282,6 @@ func (l *leaf) armoured(c byte) {
 	}
 }
 
-// markup looks for the last end of the page that is not in a comment.
-func (l *leaf) markup(c byte) {
-	if l.comment {
-		l.tag = append(l.tag, c)
-		if n := len(l.tag); n > 3 {
-			l.tag = append(l.tag[:0], l.tag[n-3:]...)
-		}
-		if string(l.tag) == "-->" {
-			l.comment, l.tag = false, l.tag[:0]
-		}
-		return
-	}
-	if c == '<' {
-		l.tag, l.tagAt, l.tagCol = append(l.tag[:0], c), l.token, l.tcol
-		return
-	}
-	if len(l.tag) == 0 {
-		return
-	}
-	if 'A' <= c && c <= 'Z' {
-		c += 'a' - 'A'
-	}
-	l.tag = append(l.tag, c)
-	switch t := string(l.tag); {
-	case t == "<!--":
-		l.comment, l.tag = true, l.tag[:0]
-	case len(t) < 7:
-	case (t[:6] == "</body" || t[:6] == "</html") && strings.IndexByte("> \t\r\n", t[6]) >= 0:
-		l.tag = l.tag[:0]
-		if t[2] == 'h' && l.found && !l.foundHTML {
-			return // the link goes before </body>, not after it
-		}
-		l.found, l.foundHTML = true, t[2] == 'h'
-		l.foundAt, l.foundCol = l.tagAt, l.tagCol
-	default:
-		l.tag = l.tag[:0]
-	}
-}
-
 // edit says where the link goes; ok is false for a part to leave alone.
 // structEOL ends the lines of the message.
 func (l *leaf) edit(structEOL string) (e edit, ok bool) {
@@ -333,14 +295,23 @@ func (l *leaf) edit(structEOL string) (e edit, ok bool) {
 			p.eol = "\r\n"
 		}
 	}
-	if l.html && l.found && l.enc != base64ed {
-		if l.foundCol > 0 {
-			p.before = structEOL
+	if at, ok := l.page.place(); l.html && ok {
+		p.frames = l.page.how == byFrameset
+		e = edit{at: at.at, p: p}
+		switch {
+		case l.enc == base64ed:
+			e.del = at.end - at.at
+			e.p.col, e.p.endLine = at.col, true
+			e.p.lead = at.quantum[:at.octet]
+			e.p.trail = at.quantum[at.octet:at.octets]
+			e.p.whole = at.octets == 3
+		case at.col > 0:
+			e.p.before = structEOL
 			if l.enc == quoted {
-				p.before = "=" + structEOL
+				e.p.before = "=" + structEOL
 			}
 		}
-		return edit{at: l.foundAt, p: p}, true
+		return e, true
 	}
 	e.at = l.at
 	if l.enc == quoted && (l.state == equal || l.state == soft) {

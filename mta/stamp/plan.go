@@ -11,10 +11,9 @@
 // size of the message, of a line or of a part.
 //
 // Where the link goes: at the end of text/plain; before the last </body> or
-// </html> outside comments in text/html, or at its end. In base64 it goes to
-// the end of text/html as well, where every reader shows it, because nothing
-// after that has to be encoded again: only the last, padded quantum is
-// replaced. Quoted-printable gets encoded lines between soft breaks.
+// </html> of text/html (page.go), or at its end. In base64 the quantum at that
+// place is replaced by whole ones, so that nothing after it has to be encoded
+// again. Quoted-printable gets encoded lines between soft breaks.
 //
 // Signed or encrypted mail, and mail whose MIME structure two readers could
 // understand differently, gets no edit at all.

@@ -25,10 +25,13 @@ const (
 // place is how the text must look at one edit.
 type place struct {
 	html    bool
+	frames  bool // of a page that is a frameset
 	enc     transfer
 	charset encoding.Encoding
 	before  string // raw: ends the line, soft or hard, that the edit is in
 	lead    []byte // decoded bytes that were taken out and come first, then what ends the text before
+	trail   []byte // decoded bytes that were taken out and come last
+	whole   bool   // base64: the edit is of whole quanta, since others follow
 	eol     string // of the decoded text
 	rawEOL  string
 	col     int // of a base64 line
@@ -38,12 +41,19 @@ type place struct {
 // render returns the raw bytes to insert.
 func (p place) render(s Stamp) []byte {
 	var text []byte
-	if p.html {
+	switch {
+	case p.frames:
+		text = frameBlock(s)
+	case p.html:
 		text = htmlBlock(s)
-	} else {
+	default:
 		text = p.plainBlock(s)
 	}
 	text = append(bytes.Clone(p.lead), bytes.ReplaceAll(text, []byte("\n"), []byte(p.eol))...)
+	for p.whole && (len(text)+len(p.trail))%3 != 0 {
+		text = append(text, '\n') // what follows need not be encoded again
+	}
+	text = append(text, p.trail...)
 	switch p.enc {
 	case quoted:
 		text = encodeQuoted(text, p.eol, p.rawEOL)
@@ -95,6 +105,16 @@ func htmlBlock(s Stamp) []byte {
 <div style="margin:8px 0 0;font-size:12px;word-break:break-all">%s</div>
 </div>
 `, url, entities(displayName(s)), url)
+}
+
+// frameBlock is a frameset around that of the page, with a frame of its own for
+// the link above it: a page of frames shows nothing else. Readers without frames
+// show what is in noframes.
+func frameBlock(s Stamp) []byte {
+	block := string(htmlBlock(s))
+	inURL := strings.NewReplacer("%", "%25", "#", "%23", `"`, "%22", "<", "%3C", ">", "%3E", "\n", "%0A", " ", "%20")
+	return fmt.Appendf(nil, "<frameset rows=\"130,*\">\n<frame title=\"Live chat\" src=\"data:text/html,%s\">\n"+
+		"<noframes>%s</noframes>\n", inURL.Replace("<!DOCTYPE html><base target=_top>"+block), block)
 }
 
 // displayName is the sender's name, or the login, cut to maxName.

@@ -70,7 +70,7 @@ func (s *scanner) entity(h textproto.Header, top bool) {
 	media, params := "text/plain", map[string]string(nil)
 	if v := h.Get("Content-Type"); v != "" {
 		var err error
-		media, params, err = mime.ParseMediaType(v)
+		media, params, err = mime.ParseMediaType(uncomment(v))
 		if err != nil {
 			media = word(v)
 			if strings.HasPrefix(media, "multipart") || top {
@@ -86,7 +86,7 @@ func (s *scanner) entity(h textproto.Header, top bool) {
 		s.reason = ReasonSealed
 	case media == "multipart/alternative", media == "multipart/mixed", media == "multipart/related":
 		s.multipart(params["boundary"], enc)
-	case attached(h):
+	case params["name"] != "" || attached(h):
 	case media == "text/plain" && !s.plain:
 		s.plain = true
 		s.leaf = newLeaf(false, enc, params["charset"], s.at)
@@ -104,11 +104,47 @@ func sealedType(media string) bool {
 	return false
 }
 
-// attached says whether a part is a file rather than something to read.
+// attached says whether a part is a file rather than something to read: it has the
+// name of one, or a disposition that is not inline (RFC 2183 section 2.8).
 func attached(h textproto.Header) bool {
-	v := h.Get("Content-Disposition")
-	_, params, err := mime.ParseMediaType(v)
-	return word(v) == "attachment" || params["filename"] != "" || v != "" && err != nil
+	v := uncomment(h.Get("Content-Disposition"))
+	if v == "" {
+		return false
+	}
+	disposition, params, err := mime.ParseMediaType(v)
+	return err != nil || disposition != "inline" || params["filename"] != "" || params["name"] != ""
+}
+
+// uncomment takes the comments out of a structured field (RFC 5322 section 3.2.2).
+func uncomment(v string) string {
+	if !strings.Contains(v, "(") {
+		return v
+	}
+	var b strings.Builder
+	depth, quoted := 0, false
+	for i := 0; i < len(v); i++ {
+		c := v[i]
+		switch {
+		case c == '\\' && i+1 < len(v) && (quoted || depth > 0):
+			i++
+			if depth == 0 {
+				b.WriteString(v[i-1 : i+1])
+			}
+			continue
+		case c == '"' && depth == 0:
+			quoted = !quoted
+		case c == '(' && !quoted:
+			depth++
+			continue
+		case c == ')' && depth > 0:
+			depth--
+			continue
+		}
+		if depth == 0 {
+			b.WriteByte(c)
+		}
+	}
+	return strings.TrimSpace(b.String())
 }
 
 // multipart opens a boundary that no reader can take for another (RFC 2046 section 5.1.1).
