@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/guard/apppassword"
 	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/presence"
 )
@@ -46,6 +47,17 @@ type Users interface {
 	SetPassword(ctx context.Context, login, password string) error
 	// RemoveUser removes an account with its mail and ends its sessions.
 	RemoveUser(ctx context.Context, login string) error
+	AppPasswords
+}
+
+// AppPasswords are the passwords of an account's devices. All methods err with
+// apppassword.ErrNone where the accounts have none.
+type AppPasswords interface {
+	AppPasswords(ctx context.Context, login string) ([]apppassword.Password, error)
+	// AddAppPassword makes one, which is shown now and never again.
+	AddAppPassword(ctx context.Context, login, name string) (password string, err error)
+	// RevokeAppPassword makes one worthless and ends the login's mail sessions.
+	RevokeAppPassword(ctx context.Context, login, name string) error
 }
 
 // Lists are about presence.
@@ -124,7 +136,8 @@ type Parts interface {
 	Sessions() []Sessions
 }
 
-// Accounts keep the passwords; maddy's module.PlainUserDB is one.
+// Accounts keep the passwords; maddy's module.PlainUserDB is one. They may be
+// AppPasswords, too.
 type Accounts interface {
 	ListUsers() ([]string, error)
 	CreateUser(login, password string) error

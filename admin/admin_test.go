@@ -145,10 +145,10 @@ func TestUsers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c, ctx := w.client(t), t.Context()
-	if err := c.AddUser(ctx, "Host@mall.example", "one"); err != nil {
+	if err := c.AddUser(ctx, "Host@mall.example", "the first"); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.SetPassword(ctx, "Host@mall.example", "two"); err != nil {
+	if err := c.SetPassword(ctx, "Host@mall.example", "the second"); err != nil {
 		t.Error(err)
 	}
 	if login := <-w.ending; login != "host@mall.example" {
@@ -159,7 +159,9 @@ func TestUsers(t *testing.T) {
 		"is not a login":              c.AddUser(ctx, "host", "x"),
 		"not a domain of this server": c.AddUser(ctx, "host@other.example", "x"),
 		"no password":                 c.AddUser(ctx, "new@mall.example", ""),
-		"longer than 72":              c.SetPassword(ctx, "host@mall.example", strings.Repeat("x", 73)),
+		"longer than 200":             c.SetPassword(ctx, "host@mall.example", strings.Repeat("x", 201)),
+		"shorter than 8":              c.SetPassword(ctx, "host@mall.example", "seven77"),
+		"have no app passwords":       c.RevokeAppPassword(ctx, "host@mall.example", "phone"),
 		"there is no account a@b":     c.SetPassword(ctx, "a@b", "x"),
 		"there is no account c@d":     c.RemoveUser(ctx, "c@d"),
 	} {

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/guard/apppassword"
 	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/presence"
 )
@@ -143,6 +144,22 @@ func (c *Client) SetPassword(ctx context.Context, login, password string) error 
 // RemoveUser implements Users.
 func (c *Client) RemoveUser(ctx context.Context, login string) error {
 	_, err := ask[none](ctx, c, "/users/remove", userArgs{Login: login}, nil, nil)
+	return err
+}
+
+// AppPasswords implements AppPasswords.
+func (c *Client) AppPasswords(ctx context.Context, login string) ([]apppassword.Password, error) {
+	return ask[[]apppassword.Password](ctx, c, "/app-passwords/list", deviceArgs{Login: login}, nil, nil)
+}
+
+// AddAppPassword implements AppPasswords.
+func (c *Client) AddAppPassword(ctx context.Context, login, name string) (string, error) {
+	return ask[string](ctx, c, "/app-passwords/add", deviceArgs{login, name}, nil, nil)
+}
+
+// RevokeAppPassword implements AppPasswords.
+func (c *Client) RevokeAppPassword(ctx context.Context, login, name string) error {
+	_, err := ask[none](ctx, c, "/app-passwords/revoke", deviceArgs{login, name}, nil, nil)
 	return err
 }
 

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/guard/apppassword"
 	"github.com/chmail/chmail/mailstore"
 )
 
@@ -131,6 +132,7 @@ type none struct{}
 
 type (
 	userArgs    struct{ Login, Password string }
+	deviceArgs  struct{ Login, Name string }
 	accountArgs struct {
 		Login   string
 		Folders []mailstore.Folder
@@ -167,6 +169,16 @@ func (s *Server) mux() *http.ServeMux {
 		}),
 		"/users/remove": handle(s, 0, func(ctx context.Context, c call, a userArgs) (none, error) {
 			return none{}, c.RemoveUser(ctx, a.Login)
+		}),
+		"/app-passwords/list": handle(s, shortTime,
+			func(ctx context.Context, c call, a deviceArgs) ([]apppassword.Password, error) {
+				return c.AppPasswords(ctx, a.Login)
+			}),
+		"/app-passwords/add": handle(s, shortTime, func(ctx context.Context, c call, a deviceArgs) (string, error) {
+			return c.AddAppPassword(ctx, a.Login, a.Name)
+		}),
+		"/app-passwords/revoke": handle(s, shortTime, func(ctx context.Context, c call, a deviceArgs) (none, error) {
+			return none{}, c.RevokeAppPassword(ctx, a.Login, a.Name)
 		}),
 		"/who":        plain(s, shortTime, (*Owner).Who),
 		"/grants":     plain(s, shortTime, (*Owner).Grants),

@@ -8,22 +8,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/chmail/chmail/guard/apppassword"
+	"github.com/chmail/chmail/guard/password"
 )
-
-// maxPassword is the octets of a password that bcrypt tells apart.
-const maxPassword = 72
-
-// CheckPassword says why a password cannot be one.
-func CheckPassword(password string) error {
-	switch {
-	case password == "":
-		return errors.New("no password was given: type it, or pass it on standard input")
-	case len(password) > maxPassword:
-		return fmt.Errorf("the password is longer than %d octets, more than bcrypt tells apart: choose a shorter one",
-			maxPassword)
-	}
-	return nil
-}
 
 // Logins implements Users.
 func (o *Owner) Logins(context.Context) ([]string, error) {
@@ -59,8 +47,8 @@ func (o *Owner) has(ctx context.Context, login string) (bool, error) {
 }
 
 // AddUser implements Users.
-func (o *Owner) AddUser(ctx context.Context, login, password string) error {
-	if err := errors.Join(o.MayAdd(ctx, login), CheckPassword(password)); err != nil {
+func (o *Owner) AddUser(ctx context.Context, login, given string) error {
+	if err := errors.Join(o.MayAdd(ctx, login), password.Check(given)); err != nil {
 		return err
 	}
 	users, err := o.Parts.Accounts(o.Choice.Auth)
@@ -80,7 +68,10 @@ func (o *Owner) AddUser(ctx context.Context, login, password string) error {
 			return fmt.Errorf("making the mailbox: %w", err)
 		}
 	}
-	return users.CreateUser(login, password)
+	if err := users.CreateUser(login, given); err != nil {
+		return err
+	}
+	return o.signOut(ctx, login) // its owner may have been refused before
 }
 
 // existing are the passwords and mailboxes, if there is such an account.
@@ -101,15 +92,15 @@ func (o *Owner) existing(ctx context.Context, login string) (Accounts, Mailboxes
 }
 
 // SetPassword implements Users.
-func (o *Owner) SetPassword(ctx context.Context, login, password string) error {
+func (o *Owner) SetPassword(ctx context.Context, login, given string) error {
 	users, _, err := o.existing(ctx, login)
 	if err != nil {
 		return err
 	}
-	if err := CheckPassword(password); err != nil {
+	if err := password.Check(given); err != nil {
 		return err
 	}
-	if err := users.SetUserPassword(login, password); err != nil {
+	if err := users.SetUserPassword(login, given); err != nil {
 		return err
 	}
 	return o.signOut(ctx, login)
@@ -137,4 +128,43 @@ func (o *Owner) signOut(ctx context.Context, login string) error {
 		return fmt.Errorf("ending the sessions of %s: %w", login, err)
 	}
 	return nil
+}
+
+// appPasswords are those of the accounts, if they have any.
+func (o *Owner) appPasswords(ctx context.Context, login string) (AppPasswords, error) {
+	users, _, err := o.existing(ctx, login)
+	if err != nil {
+		return nil, err
+	}
+	if own, ok := users.(AppPasswords); ok {
+		return own, nil
+	}
+	return nil, apppassword.ErrNone
+}
+
+// AppPasswords implements AppPasswords.
+func (o *Owner) AppPasswords(ctx context.Context, login string) ([]apppassword.Password, error) {
+	own, err := o.appPasswords(ctx, login)
+	if err != nil {
+		return nil, err
+	}
+	return own.AppPasswords(ctx, login)
+}
+
+// AddAppPassword implements AppPasswords.
+func (o *Owner) AddAppPassword(ctx context.Context, login, name string) (string, error) {
+	own, err := o.appPasswords(ctx, login)
+	if err != nil {
+		return "", err
+	}
+	return own.AddAppPassword(ctx, login, name)
+}
+
+// RevokeAppPassword implements AppPasswords.
+func (o *Owner) RevokeAppPassword(ctx context.Context, login, name string) error {
+	own, err := o.appPasswords(ctx, login)
+	if err != nil {
+		return err
+	}
+	return own.RevokeAppPassword(ctx, login, name)
 }

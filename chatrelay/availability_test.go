@@ -12,6 +12,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/internal/testpart"
 )
 
 // deviceOf is a device of any login.
@@ -363,6 +364,7 @@ func TestUsuallyBack(t *testing.T) {
 
 // A computer that vanishes without a word is known to be off within 10 s.
 func TestOffIsKnownSoon(t *testing.T) {
+	testpart.Slow(t)
 	t.Parallel()
 	w := newWorld(t, func(o *Options) { o.Interval = time.Minute })
 	desk := w.device("desk")
@@ -409,6 +411,7 @@ func (c *client) alive(ctx context.Context) {
 // Who waits for somebody busy and then vanishes has called in vain, and the
 // callee learns of it.
 func TestBusyCallerVanishes(t *testing.T) {
+	testpart.Slow(t)
 	t.Parallel()
 	w := newWorld(t, func(o *Options) { o.Interval = time.Minute })
 	ctx, cancel := context.WithCancel(t.Context())

@@ -11,6 +11,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/internal/testpart"
 )
 
 // Nobody learns of a recipient in Bcc before that person comes in.
@@ -92,6 +93,7 @@ func TestReloadWhileRinging(t *testing.T) {
 // A callee's page can vanish without a word. Who asks for the callee before
 // that is noticed is not left without a ring or an alarm.
 func TestAttemptAtAGhost(t *testing.T) {
+	testpart.Slow(t)
 	t.Parallel()
 	w := newWorld(t, nil)
 	ghost := w.in(w.desk(), frame.Frame{})
@@ -111,6 +113,7 @@ func TestAttemptAtAGhost(t *testing.T) {
 // Chat now rings before the caller has come in; the same attempt goes on when
 // they have, and ends when they never do.
 func TestRingOnTheWay(t *testing.T) {
+	testpart.Slow(t)
 	t.Parallel()
 	w := newWorld(t, func(o *Options) { o.Interval = time.Minute })
 	desk := w.device("d1")

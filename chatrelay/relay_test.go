@@ -18,6 +18,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/internal/testpart"
 )
 
 func TestTalkOverBothCarriers(t *testing.T) {
@@ -355,6 +356,7 @@ func TestAttemptOfTheProcessBefore(t *testing.T) {
 // A ring of the process before, whose caller does not come back, is unanswered,
 // and its alarm is raised, once.
 func TestAttemptWithoutItsCaller(t *testing.T) {
+	testpart.Slow(t)
 	t.Parallel()
 	w := newWorld(t, nil)
 	desk := w.device("desk")

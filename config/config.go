@@ -80,7 +80,7 @@ func checkBlock(n config.Node) []error {
 		// CVE-2026-40193, mended only in maddy 0.9.3.
 		problems = append(problems, config.NodeErr(n,
 			"auth.ldap of this maddy lets a login be forged (CVE-2026-40193): "+
-				"use auth.pass_table, auth.external or auth.dovecot_sasl"))
+				"use auth.accounts, auth.external or auth.dovecot_sasl"))
 	}
 	if n.Name == "storage.imapsql" && value(n, "driver") == "sqlite3" {
 		// Deliveries beside expunges otherwise fail with "database is locked",

@@ -57,7 +57,7 @@ pop3 tcp://127.0.0.1:%s {
     auth &accounts
     storage &mailboxes
 }
-imap tcp://127.0.0.1:%s {
+chmail.imap tcp://127.0.0.1:%s {
     insecure_auth yes
     auth &accounts
     storage &mailboxes

@@ -12,14 +12,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chmail/chmail/imapd"
 	"github.com/cockroachdb/pebble/v2"
 )
 
 const (
 	// Inbox is the mailbox that mail is delivered to; every account has it.
-	Inbox = "INBOX"
+	Inbox = imapd.Inbox
 	// Separator is between the levels of mailbox names.
-	Separator = "."
+	Separator = imapd.Separator
 	// maxName is the octets of a login or of a mailbox's name.
 	maxName = 1000
 )
@@ -51,19 +52,9 @@ type mailbox struct {
 	mailboxRecord
 	counters
 	name     string
-	gone     bool                 // it was removed
-	maildrop bool                 // a POP3 session holds it
-	watchers map[watcher]struct{} // IMAP sessions that have it selected
-}
-
-// watcher is told of changes, under the account's lock: it must not block.
-type watcher interface {
-	// added tells of new messages; to one watcher at most they are \Recent.
-	added(uids []uint32, recent bool)
-	removed(uids []uint32)
-	changed(uid uint32)
-	// takesRecent says whether new messages are \Recent to it and no other.
-	takesRecent() bool
+	gone     bool                       // it was removed
+	maildrop bool                       // a POP3 session holds it
+	watchers map[imapd.Watcher]struct{} // IMAP sessions that have it selected
 }
 
 func (a *account) octets() (sum int64) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chmail/chmail/imapd"
 	"github.com/cockroachdb/pebble/v2"
 )
 
@@ -115,23 +116,14 @@ func (m *Mailbox) removeLocked(uids []uint32) (removed int, files []uint64, wait
 	s.grew(m.a.login, -octets)
 	gone := uidsOf(found)
 	for w := range m.box.watchers {
-		w.removed(gone)
+		w.Removed(gone)
 	}
 	return len(found), files, wait, nil
 }
 
-// flagChange is what to do with flags: RFC 3501 section 6.4.6.
-type flagChange int
-
-const (
-	setFlags flagChange = iota
-	addFlags
-	removeFlags
-)
-
 // changeFlags changes the flags of messages and returns them as they are then,
 // synced. silent is not told of it, other watchers are.
-func (m *Mailbox) changeFlags(uids []uint32, op flagChange, flags []string, silent watcher) (
+func (m *Mailbox) changeFlags(uids []uint32, op imapd.FlagChange, flags []string, silent imapd.Watcher) (
 	changed []entry, err error) {
 	defer m.s.rescue(&err)
 	if err := m.begin(); err != nil {
@@ -149,7 +141,7 @@ func (m *Mailbox) changeFlags(uids []uint32, op flagChange, flags []string, sile
 }
 
 // changeFlagsLocked changes the flags and unlocks the account.
-func (m *Mailbox) changeFlagsLocked(uids []uint32, op flagChange, flags []string, silent watcher) (
+func (m *Mailbox) changeFlagsLocked(uids []uint32, op imapd.FlagChange, flags []string, silent imapd.Watcher) (
 	found []entry, wait func() error, err error) {
 	defer m.a.mu.Unlock()
 	bits, keywords := parseFlags(flags)
@@ -164,7 +156,7 @@ func (m *Mailbox) changeFlagsLocked(uids []uint32, op flagChange, flags []string
 		e.msg.change(op, bits, keywords)
 		c.take(e.msg, 1)
 		if len(e.msg.keywords) > maxKeywords {
-			err = errors.Join(err, fmt.Errorf("more than %d keywords on message %d", maxKeywords, e.uid))
+			err = errors.Join(err, fmt.Errorf("%w: more than %d keywords on message %d", ErrLimit, maxKeywords, e.uid))
 		}
 		err = errors.Join(err, b.Set(messageKey(m.id, e.uid), e.msg.encode(), nil))
 	}
@@ -178,60 +170,61 @@ func (m *Mailbox) changeFlagsLocked(uids []uint32, op flagChange, flags []string
 	for w := range m.box.watchers {
 		for _, e := range found {
 			if w != silent {
-				w.changed(e.uid)
+				w.Changed(e.uid)
 			}
 		}
 	}
 	return found, wait, nil
 }
 
-func (m *message) change(op flagChange, bits uint16, keywords []string) {
+func (m *message) change(op imapd.FlagChange, bits uint16, keywords []string) {
 	switch op {
-	case setFlags:
+	case imapd.SetFlags:
 		m.flags, m.keywords = bits, slices.Clone(keywords)
-	case addFlags:
+	case imapd.AddFlags:
 		m.flags |= bits
 		for _, k := range keywords {
-			if !slices.Contains(m.keywords, k) {
+			if !hasKeyword(m.keywords, k) {
 				m.keywords = append(m.keywords, k)
 			}
 		}
-	case removeFlags:
+	case imapd.RemoveFlags:
 		m.flags &^= bits
-		m.keywords = slices.DeleteFunc(m.keywords, func(k string) bool { return slices.Contains(keywords, k) })
+		m.keywords = slices.DeleteFunc(m.keywords, func(k string) bool { return hasKeyword(keywords, k) })
 	}
 }
 
 // transfer copies messages to the end of another mailbox of the account, or
 // moves them there (RFC 6851), all or none, and returns when that is synced.
-func (m *Mailbox) transfer(uids []uint32, name string, move bool) (err error) {
+func (m *Mailbox) transfer(uids []uint32, name string, move bool) (copied imapd.Copied, err error) {
 	defer m.s.rescue(&err)
 	if err := m.begin(); err != nil {
-		return err
+		return copied, err
 	}
 	defer m.end()
-	wait, err := m.transferLocked(uids, name, move)
+	copied, wait, err := m.transferLocked(uids, name, move)
 	if err == nil && wait != nil {
 		err = wait() // under the lock: see maxLoose
 	}
 	if err != nil {
-		return fmt.Errorf("copying messages: %w", err)
+		return imapd.Copied{}, fmt.Errorf("copying messages: %w", err)
 	}
-	return nil
+	return copied, nil
 }
 
-func (m *Mailbox) transferLocked(uids []uint32, name string, move bool) (wait func() error, err error) {
+func (m *Mailbox) transferLocked(uids []uint32, name string, move bool) (
+	copied imapd.Copied, wait func() error, err error) {
 	s := m.s
 	dest, err := m.a.box(name)
 	if err != nil {
-		return nil, err
+		return copied, nil, err
 	}
 	if move && m.box.maildrop && !m.held {
-		return nil, fmt.Errorf("a POP3 session has the mailbox: %w", ErrInUse)
+		return copied, nil, fmt.Errorf("a POP3 session has the mailbox: %w", ErrInUse)
 	}
 	found, err := m.entries(uids)
 	if err != nil || len(found) == 0 {
-		return nil, err
+		return copied, nil, err
 	}
 	var octets int64
 	for _, e := range found {
@@ -239,13 +232,13 @@ func (m *Mailbox) transferLocked(uids []uint32, name string, move bool) (wait fu
 	}
 	if !move {
 		if err := s.fits(m.a, octets); err != nil {
-			return nil, err
+			return copied, nil, err
 		}
 		s.shared.Lock()
 		defer s.shared.Unlock()
 	}
 	if err := s.reserve(dest, len(found)); err != nil {
-		return nil, err
+		return copied, nil, err
 	}
 	b := s.db.NewBatch()
 	// One set of counters where a mailbox is its own destination.
@@ -277,23 +270,23 @@ func (m *Mailbox) transferLocked(uids []uint32, name string, move bool) (wait fu
 		err = errors.Join(err, b.Set(idKey(keyCounters, m.id), from.encode(), nil))
 	}
 	if err = errors.Join(err, b.Set(idKey(keyCounters, dest.id), to.encode(), nil)); err != nil {
-		return nil, errors.Join(err, b.Close())
+		return copied, nil, errors.Join(err, b.Close())
 	}
 	if wait, err = s.commit(b); err != nil {
-		return nil, err
+		return copied, nil, err
 	}
 	m.box.counters = from
 	dest.counters = to
 	if move {
 		gone := uidsOf(found)
 		for w := range m.box.watchers {
-			w.removed(gone)
+			w.Removed(gone)
 		}
 	} else {
 		s.grew(m.a.login, octets)
 	}
 	dest.tellAdded(added)
-	return wait, nil
+	return imapd.Copied{Validity: dest.validity, From: uidsOf(found), To: added}, wait, nil
 }
 
 // reserve makes sure that n UIDs, when there are many, are not given out again

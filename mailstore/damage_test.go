@@ -19,18 +19,17 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/emersion/go-imap"
-	imapbackend "github.com/emersion/go-imap/backend"
-	"github.com/emersion/go-imap/client"
-	imapserver "github.com/emersion/go-imap/server"
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+
+	"github.com/chmail/chmail/guard/signin"
+	"github.com/chmail/chmail/imapd"
 )
 
-// imapLogin is a store as go-imap's server wants it: any password is right.
-type imapLogin struct{ *Store }
+// anyone is accounts of which every password is right.
+type anyone struct{}
 
-func (s imapLogin) Login(_ *imap.ConnInfo, login, _ string) (imapbackend.User, error) {
-	return s.IMAPUser(login)
-}
+func (anyone) Verify(context.Context, string, string) error { return nil }
 
 // serveIMAP serves a store over IMAP.
 func serveIMAP(t testing.TB, s *Store) (address string) {
@@ -39,48 +38,46 @@ func serveIMAP(t testing.TB, s *Store) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := imapserver.New(imapLogin{s})
-	srv.AllowInsecureAuth = true
+	srv := &imapd.Server{
+		SignIn: signin.New(signin.Options{Accounts: anyone{}}), Store: s.IMAP(), Log: s.o.Log,
+		InsecureAuth: true, MaxConnectionsPerIP: 10_000,
+	}
 	done := make(chan struct{})
 	go func() { srv.Serve(l); close(done) }()
 	t.Cleanup(func() { srv.Close(); <-done })
 	return l.Addr().String()
 }
 
-func imapSignIn(t testing.TB, address, login string) *client.Client {
+func imapSignIn(t testing.TB, address, login string) *imapclient.Client {
 	t.Helper()
-	c, err := client.Dial(address)
+	c, err := imapclient.DialInsecure(address, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Terminate() })
-	if err := c.Login(login, "secret"); err != nil {
+	t.Cleanup(func() { c.Close() })
+	if err := c.Login(login, "secret").Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Select(Inbox, false); err != nil {
+	if _, err := c.Select(Inbox, nil).Wait(); err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-// fetchAll asks for one item of every message and returns the literals by UID.
-func fetchAll(t testing.TB, c *client.Client, item string) (map[uint32]string, error) {
+// all is every message of a mailbox.
+func all() imap.UIDSet { return imap.UIDSet{{Start: 1}} }
+
+// fetchAll asks for one section of every message and returns the texts by UID.
+func fetchAll(t testing.TB, c *imapclient.Client, section imap.FetchItemBodySection) (map[uint32]string, error) {
 	t.Helper()
-	set := new(imap.SeqSet)
-	set.AddRange(1, 0)
-	found, done := make(chan *imap.Message, 100), make(chan error, 1)
-	go func() { done <- c.UidFetch(set, []imap.FetchItem{imap.FetchUid, imap.FetchItem(item)}, found) }()
 	texts := make(map[uint32]string)
-	for m := range found {
-		for _, body := range m.Body {
-			b, err := io.ReadAll(body)
-			if err != nil {
-				t.Error(err)
-			}
-			texts[m.Uid] = string(b)
+	found, err := c.Fetch(all(), &imap.FetchOptions{BodySection: []*imap.FetchItemBodySection{&section}}).Collect()
+	for _, m := range found {
+		for _, body := range m.BodySection {
+			texts[uint32(m.UID)] = string(body.Bytes)
 		}
 	}
-	return texts, <-done
+	return texts, err
 }
 
 // memoryLog keeps what is logged.
@@ -283,41 +280,47 @@ func TestDamage(t *testing.T) {
 func checkIMAP(t *testing.T, s *Store, texts map[uint32]string, hit []uint32) {
 	t.Helper()
 	c := imapSignIn(t, serveIMAP(t, s), "a@x")
-	set := new(imap.SeqSet)
-	set.AddNum(hit...)
-	for _, item := range []string{"BODY.PEEK[]", "BODY.PEEK[]<0.40000>", "BODY[TEXT]", "BODY[]"} {
-		got, err := fetchAll(t, c, item)
-		if err == nil || !strings.Contains(err.Error(), "UID "+set.String()) {
-			t.Errorf("%s: the answer %v does not name UID %s", item, err, set)
+	var set imap.UIDSet
+	for _, uid := range hit {
+		set.AddNum(imap.UID(uid))
+	}
+	for item, section := range []imap.FetchItemBodySection{
+		{Peek: true}, {Peek: true, Partial: &imap.SectionPartial{Size: 40_000}},
+		{Specifier: imap.PartSpecifierText}, {},
+	} {
+		got, err := fetchAll(t, c, section)
+		if err == nil || !strings.Contains(err.Error(), "[CORRUPTION]") ||
+			!strings.HasSuffix(err.Error(), "UID "+set.String()) {
+			t.Errorf("%d: the answer %v does not name UID %s", item, err, set)
 		}
 		for uid, text := range texts {
 			want := text
-			if strings.HasSuffix(item, ">") {
+			if section.Partial != nil {
 				want = text[:min(len(text), 40_000)]
-			} else if strings.Contains(item, "TEXT") {
+			} else if section.Specifier != "" {
 				_, want, _ = strings.Cut(text, "\r\n\r\n")
 			}
 			if slices.Contains(hit, uid) {
 				if _, sent := got[uid]; sent {
-					t.Errorf("%s: UID %d is damaged and was sent", item, uid)
+					t.Errorf("%d: UID %d is damaged and was sent", item, uid)
 				}
 			} else if got[uid] != want {
-				t.Errorf("%s: UID %d: %d octets, want %d", item, uid, len(got[uid]), len(want))
+				t.Errorf("%d: UID %d: %d octets, want %d", item, uid, len(got[uid]), len(want))
 			}
 		}
 	}
-	if _, err := c.UidSearch(&imap.SearchCriteria{Body: []string{"xxxxx"}}); err != nil {
+	if _, err := c.UIDSearch(&imap.SearchCriteria{Body: []string{"xxxxx"}}, nil).Wait(); err != nil {
 		t.Error("search:", err)
 	}
 	// Only what was sent is \Seen, and the connection goes on.
-	seen, err := c.UidSearch(&imap.SearchCriteria{WithoutFlags: []string{imap.SeenFlag}})
-	if err != nil || !slices.Equal(seen, hit) {
-		t.Errorf("unseen are %v, %v; want %v", seen, err, hit)
+	unseen, err := c.UIDSearch(&imap.SearchCriteria{NotFlag: []imap.Flag{imap.FlagSeen}}, nil).Wait()
+	if err != nil || unseen.All.String() != set.String() {
+		t.Errorf("unseen are %v, %v; want %v", unseen, err, hit)
 	}
-	if err := c.Noop(); err != nil {
+	if err := c.Noop().Wait(); err != nil {
 		t.Error("the connection ended:", err)
 	}
-	if err := c.Logout(); err != nil {
+	if err := c.Logout().Wait(); err != nil {
 		t.Error(err)
 	}
 }
@@ -460,7 +463,7 @@ func TestPanic(t *testing.T) {
 	pop3 := servePOP3(t, s)
 
 	fs.armed.Store(true)
-	if got, err := fetchAll(t, c, "BODY[]"); err == nil || len(got) != 0 {
+	if got, err := fetchAll(t, c, imap.FetchItemBodySection{}); err == nil || len(got) != 0 {
 		t.Errorf("fetched %d messages, %v", len(got), err)
 	}
 	p := popSignIn(t, pop3, "a@x")
@@ -472,8 +475,8 @@ func TestPanic(t *testing.T) {
 
 	fs.armed.Store(false)
 	mustPut(t, s, large, "a@x")
-	must(t, c.Noop()) // tells of the new one
-	if got, err := fetchAll(t, c, "BODY[]"); err != nil || len(got) != 2 {
+	must(t, c.Noop().Wait()) // tells of the new one
+	if got, err := fetchAll(t, c, imap.FetchItemBodySection{}); err != nil || len(got) != 2 {
 		t.Errorf("fetched %d messages, %v", len(got), err)
 	}
 	p = popSignIn(t, pop3, "a@x")

@@ -26,7 +26,7 @@ type Recipient struct {
 	Date   time.Time // INTERNALDATE; now if zero
 	// UID and Validity are an imported message's: those of the mailbox it is
 	// put into are set so that they fit, and its UIDNEXT to Next at the least.
-	// Zero: the next UID.
+	// Zero: the next UID. When the message is put, they are its own.
 	UID, Validity, Next uint32
 }
 
@@ -189,6 +189,7 @@ func (s *Store) put(b *pebble.Batch, a *account, r *Recipient, m *message) (func
 			a.boxes[box.name] = box
 		}
 		box.counters, box.mailboxRecord = c, record
+		r.UID, r.Validity = uid, record.validity
 		s.grew(a.login, m.wireSize())
 		box.tellAdded([]uint32{uid})
 	}, nil
@@ -225,7 +226,7 @@ func (c *counters) take(m *message, n int) {
 
 func (box *mailbox) tellsRecent() bool {
 	for w := range box.watchers {
-		if w.takesRecent() {
+		if w.TakesRecent() {
 			return true
 		}
 	}
@@ -235,9 +236,9 @@ func (box *mailbox) tellsRecent() bool {
 func (box *mailbox) tellAdded(uids []uint32) {
 	given := false
 	for w := range box.watchers {
-		recent := !given && w.takesRecent()
+		recent := !given && w.TakesRecent()
 		given = given || recent
-		w.added(uids, recent)
+		w.Added(uids, recent)
 	}
 }
 
@@ -254,11 +255,16 @@ func parseFlags(flags []string) (bits uint16, keywords []string) {
 		case bit != 0:
 			bits |= bit
 		case strings.HasPrefix(f, `\`) || f == "" || strings.ContainsAny(f, " \t\r\n"):
-		case !slices.Contains(keywords, f):
+		case !hasKeyword(keywords, f):
 			keywords = append(keywords, f)
 		}
 	}
 	return bits, keywords
+}
+
+// hasKeyword compares as IMAP does: in any case (RFC 3501 section 2.3.2).
+func hasKeyword(keywords []string, k string) bool {
+	return slices.ContainsFunc(keywords, func(other string) bool { return strings.EqualFold(other, k) })
 }
 
 // flagNames is the flags of a message as IMAP writes them.

@@ -79,6 +79,7 @@ func TestTornWrites(t *testing.T) {
 // TestFullDisk fills a small file system: mail is refused, nothing is damaged,
 // and it goes on when there is room.
 func TestFullDisk(t *testing.T) {
+	testpart.Slow(t)
 	t.Parallel()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=96m"); err != nil {
@@ -467,6 +468,7 @@ func TestStartOnFullDisk(t *testing.T) {
 // TestCloseIsBounded closes a store while an operation does not end, and one
 // whose writers wait for room on a full disk.
 func TestCloseIsBounded(t *testing.T) {
+	testpart.Slow(t)
 	t.Parallel()
 	fatal := func(err error) { t.Error("the process would have ended:", err) }
 	closes := func(t *testing.T, s *Store) error {

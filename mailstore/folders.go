@@ -107,7 +107,7 @@ func (s *Store) addParents(b *pebble.Batch, a *account, name string) ([]*mailbox
 		return nil, fmt.Errorf("mailbox %q: %w", name, ErrName)
 	}
 	if len(a.boxes)+len(parts) > maxMailboxes {
-		return nil, fmt.Errorf("more than %d mailboxes: %w", maxMailboxes, ErrQuota)
+		return nil, fmt.Errorf("more than %d mailboxes: %w", maxMailboxes, ErrLimit)
 	}
 	for i := 1; i < len(parts); i++ {
 		parent := canonical(strings.Join(parts[:i], Separator))

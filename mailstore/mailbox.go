@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/chmail/chmail/imapd"
 	"github.com/cockroachdb/pebble/v2"
 )
 
@@ -21,8 +22,8 @@ type Mailbox struct {
 	name string
 
 	// Guarded by the account's lock.
-	held   bool    // as a maildrop, by this one
-	w      watcher // registered, or nil
+	held   bool          // as a maildrop, by this one
+	w      imapd.Watcher // registered, or nil
 	closed bool
 }
 
@@ -215,14 +216,14 @@ func (m *Mailbox) Open(uid uint32) (*Reader, error) {
 
 // watch registers w and lists the mailbox as it was at that moment. What comes
 // later w is told. A session that may write takes the \Recent messages.
-func (m *Mailbox) watch(w watcher, write bool, do func(uid uint32, msg *message)) (Status, error) {
+func (m *Mailbox) watch(w imapd.Watcher, write bool, do func(uid uint32, msg *message)) (Status, error) {
 	if err := m.begin(); err != nil {
 		return Status{}, err
 	}
 	now := m.box.status()
 	snapshot := m.s.db.NewSnapshot()
 	if m.box.watchers == nil {
-		m.box.watchers = make(map[watcher]struct{})
+		m.box.watchers = make(map[imapd.Watcher]struct{})
 	}
 	m.box.watchers[w] = struct{}{}
 	m.w = w

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/imapd"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -27,31 +28,31 @@ func TestFlagsCopyMove(t *testing.T) {
 		mustPut(t, s, text(fmt.Sprint(i), 50_000), "a@x")
 	}
 	box := inbox(t, s, "a@x")
-	got, err := box.changeFlags([]uint32{1, 2, 7}, addFlags, []string{`\seen`, "$Later", `\Recent`}, nil)
+	got, err := box.changeFlags([]uint32{1, 2, 7}, imapd.AddFlags, []string{`\seen`, "$Later", `\Recent`}, nil)
 	if err != nil || len(got) != 2 || !slices.Equal(got[0].msg.flagNames(), []string{`\Seen`, "$Later"}) {
 		t.Fatal(got, err)
 	}
 	if st := mustStatus(t, box); st.Unseen != 1 {
 		t.Errorf("%d unseen, want 1", st.Unseen)
 	}
-	if err := box.transfer([]uint32{1, 3}, "Archive", false); err != nil {
+	if _, err := box.transfer([]uint32{1, 3}, "Archive", false); err != nil {
 		t.Fatal(err)
 	}
-	if err := box.transfer([]uint32{1}, Inbox, false); err != nil {
+	if _, err := box.transfer([]uint32{1}, Inbox, false); err != nil {
 		t.Fatal(err)
 	}
 	checkClean(t, s)
-	if err := box.transfer([]uint32{1, 2}, "Trash", true); err != nil {
+	if _, err := box.transfer([]uint32{1, 2}, "Trash", true); err != nil {
 		t.Fatal(err)
 	}
-	if err := box.transfer([]uint32{3}, Inbox, true); err != nil {
+	if _, err := box.transfer([]uint32{3}, Inbox, true); err != nil {
 		t.Fatal(err)
 	}
 	checkClean(t, s)
 	if got := uids(t, box); !slices.Equal(got, []uint32{4, 5}) {
 		t.Errorf("INBOX has %v", got)
 	}
-	if err := box.transfer([]uint32{4}, "None", false); !errors.Is(err, ErrNoMailbox) {
+	if _, err := box.transfer([]uint32{4}, "None", false); !errors.Is(err, ErrNoMailbox) {
 		t.Errorf("copied into none: %v", err)
 	}
 	original := contents(t, box)[4]
@@ -104,7 +105,7 @@ func TestMaildropKeepsMessages(t *testing.T) {
 	}
 	for name, try := range map[string]func() error{
 		"remove": func() error { _, err := other.remove([]uint32{1}); return err },
-		"move":   func() error { return other.transfer([]uint32{1}, "Trash", true) },
+		"move":   func() error { _, err := other.transfer([]uint32{1}, "Trash", true); return err },
 		"rename": func() error { return s.RenameMailbox("a@x", Inbox, "Old") },
 	} {
 		if err := try(); !errors.Is(err, ErrInUse) {
@@ -115,7 +116,7 @@ func TestMaildropKeepsMessages(t *testing.T) {
 		func(string, string) bool { return true }); n != 0 || err != nil {
 		t.Errorf("expired %d beside a POP3 session: %v", n, err)
 	}
-	if err := other.transfer([]uint32{1}, "Trash", false); err != nil {
+	if _, err := other.transfer([]uint32{1}, "Trash", false); err != nil {
 		t.Error("a copy harms nobody:", err)
 	}
 	if n, err := pop.remove([]uint32{1}); n != 1 || err != nil {
@@ -186,7 +187,7 @@ func TestExpire(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer box.Close()
-	if _, err := box.changeFlags([]uint32{5}, addFlags, []string{`\Flagged`}, nil); err != nil {
+	if _, err := box.changeFlags([]uint32{5}, imapd.AddFlags, []string{`\Flagged`}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := s.Expire(context.Background(), time.Now().Add(-time.Minute),

@@ -46,6 +46,8 @@ var (
 	ErrQuota = errors.New("over quota")
 	// ErrTooLarge: the message alone is larger than the quota.
 	ErrTooLarge = errors.New("larger than the quota")
+	// ErrLimit: more keywords or mailboxes than are kept.
+	ErrLimit = errors.New("more than are kept")
 	// ErrName: the name cannot be one of a login or mailbox.
 	ErrName = errors.New("not a usable name")
 )

@@ -4,7 +4,6 @@ package mailstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/textproto"
@@ -13,11 +12,20 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/emersion/go-imap"
-	imapbackend "github.com/emersion/go-imap/backend"
 
+	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/pop3d"
 )
+
+// onePassword is everybody's.
+type onePassword struct{}
+
+func (onePassword) Verify(_ context.Context, _, password string) error {
+	if password != "secret" {
+		return signin.ErrWrong
+	}
+	return nil
+}
 
 // servePOP3 serves a store over POP3 to who says "secret".
 func servePOP3(t testing.TB, s *Store) (address string) {
@@ -28,12 +36,7 @@ func servePOP3(t testing.TB, s *Store) (address string) {
 	}
 	srv := &pop3d.Server{
 		Maildrops: s.Maildrops(), InsecureAuth: true, MaxConnectionsPerIP: 10_000,
-		Authenticate: func(_ context.Context, login, password string) (string, error) {
-			if password != "secret" {
-				return "", pop3d.ErrAuth
-			}
-			return login, nil
-		},
+		SignIns: signin.New(signin.Options{Accounts: onePassword{}}),
 	}
 	done := make(chan struct{})
 	go func() { srv.Serve(l); close(done) }()
@@ -154,10 +157,57 @@ func TestPOP3(t *testing.T) {
 	checkClean(t, s)
 }
 
-// heard collects what an IMAP session is told.
-type heard struct{ updates chan imapbackend.Update }
+// imapConn is a raw IMAP session.
+type imapConn struct {
+	*textproto.Conn
+	t testing.TB
+}
 
-func (h heard) SendUpdate(u imapbackend.Update) error { h.updates <- u; return nil }
+// imapDial signs in and selects INBOX.
+func imapDial(t testing.TB, address, login string) *imapConn {
+	t.Helper()
+	conn, err := textproto.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	c := &imapConn{conn, t}
+	c.line("* OK")
+	c.ask("OK", "LOGIN %s secret", login)
+	c.ask("OK", "SELECT INBOX")
+	return c
+}
+
+// line reads one line, which must begin as said.
+func (c *imapConn) line(begin string) string {
+	c.t.Helper()
+	line, err := c.ReadLine()
+	if err != nil || !strings.HasPrefix(line, begin) {
+		c.t.Fatalf("got %q, %v, want %q", line, err, begin)
+	}
+	return line
+}
+
+// ask sends a command and reads its answer, whose end must begin as said.
+func (c *imapConn) ask(end, format string, args ...any) (untagged []string) {
+	c.t.Helper()
+	if err := c.PrintfLine("x "+format, args...); err != nil {
+		c.t.Fatal(err)
+	}
+	for {
+		line, err := c.ReadLine()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if tagged, ok := strings.CutPrefix(line, "x "); ok {
+			if !strings.HasPrefix(tagged, end) {
+				c.t.Fatalf("%s: %s", format, tagged)
+			}
+			return untagged
+		}
+		untagged = append(untagged, line)
+	}
+}
 
 // TestPOP3BesideIMAP: IMAP removes nothing from a maildrop that a POP3 session
 // has, and hears of what that session deletes.
@@ -168,51 +218,30 @@ func TestPOP3BesideIMAP(t *testing.T) {
 	addAccounts(t, s, "a@x")
 	mustPut(t, s, "one\r\n", "a@x")
 	mustPut(t, s, "two\r\n", "a@x")
-	u, err := s.IMAPUser("a@x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer u.Logout()
-	conn := heard{make(chan imapbackend.Update, 100)}
-	_, box, err := u.GetMailbox(Inbox, false, conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer box.Close()
+	mail := imapDial(t, serveIMAP(t, s), "a@x")
 	c := popSignIn(t, address, "a@x")
 	c.ask("+OK 2", "STAT")
-	all, _ := imap.ParseSeqSet("1:*")
-	if err := box.UpdateMessagesFlags(false, all, imap.AddFlags, true, []string{imap.DeletedFlag}); err != nil {
-		t.Fatal("flags are free to change:", err)
-	}
-	var refused *imap.ErrStatusResp
-	if err := box.Expunge(); !errors.As(err, &refused) || refused.Resp.Code != "INUSE" ||
-		refused.Resp.Type != imap.StatusRespNo {
-		t.Fatalf("EXPUNGE beside a POP3 session: %v", err)
-	}
-	if err := box.(imapbackend.MoveMailbox).MoveMessages(false, all, "Trash"); !errors.As(err, &refused) ||
-		refused.Resp.Code != "INUSE" {
-		t.Fatalf("MOVE beside a POP3 session: %v", err)
-	}
+	mail.ask("OK", `STORE 1:* +FLAGS.SILENT (\Deleted)`) // flags are free to change
+	mail.ask("NO [INUSE]", "EXPUNGE")
+	mail.ask("NO [INUSE]", "MOVE 1:* Trash")
+	mail.ask("NO [INUSE]", "CLOSE")
 	c.ask("+OK", "RETR 2")
 	c.lines()
-	done := make(chan struct{})
-	idle := make(chan struct{})
-	go func() { box.Idle(done); close(idle) }()
+	if err := mail.PrintfLine("y IDLE"); err != nil {
+		t.Fatal(err)
+	}
+	mail.line("+ ")
 	c.ask("+OK", "DELE 1")
 	c.ask("+OK", "QUIT")
-	if gone, ok := (<-conn.updates).(*imapbackend.ExpungeUpdate); !ok || gone.SeqNum != 1 {
-		t.Errorf("told of %#v", gone)
-	}
+	mail.line("* 1 EXPUNGE")
 	mustPut(t, s, "three\r\n", "a@x")
-	if exists, ok := (<-conn.updates).(*imapbackend.MailboxUpdate); !ok || exists.Messages != 2 {
-		t.Errorf("told of %#v", exists)
+	mail.line("* 2 EXISTS")
+	mail.line("* 2 RECENT")
+	if err := mail.PrintfLine("DONE"); err != nil {
+		t.Fatal(err)
 	}
-	done <- struct{}{}
-	<-idle
-	if err := box.Expunge(); err != nil {
-		t.Error("after the POP3 session:", err)
-	}
+	mail.line("y OK")
+	mail.ask("OK", "EXPUNGE") // after the POP3 session
 	if got := uids(t, inbox(t, s, "a@x")); !slices.Equal(got, []uint32{3}) {
 		t.Errorf("left: %v", got)
 	}

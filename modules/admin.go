@@ -123,7 +123,7 @@ func (p *parts) options(f *config.File, choice admin.Choice) admin.Options {
 
 // Accounts implements admin.Parts.
 func (p *parts) Accounts(name string) (admin.Accounts, error) {
-	users, err := config.One[module.PlainUserDB](p.mods, name, "block that keeps accounts (auth.pass_table)")
+	users, err := config.One[module.PlainUserDB](p.mods, name, "block that keeps accounts (auth.accounts)")
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func (p *parts) Accounts(name string) (admin.Accounts, error) {
 
 // Mailboxes implements admin.Parts.
 func (p *parts) Mailboxes(name string) (admin.Mailboxes, error) {
-	mail, err := config.One[module.ManageableStorage](p.mods, name, "block that keeps mail (storage.maildrop)")
+	mail, err := config.One[admin.Mailboxes](p.mods, name, "block that keeps mail (storage.maildrop)")
 	if err != nil {
 		return nil, err
 	}
@@ -177,9 +177,9 @@ func (p *parts) Presence() (admin.Presence, error) {
 	return p.reader, nil
 }
 
-// Sessions implements admin.Parts: what has a method SignOut.
+// Sessions implements admin.Parts: the guards of sign-ins, and what has a method SignOut.
 func (p *parts) Sessions() []admin.Sessions {
-	var list []admin.Sessions
+	list := []admin.Sessions{&allGuards}
 	for _, e := range p.endpoints {
 		if s, ok := e.Instance.(admin.Sessions); ok {
 			list = append(list, s)

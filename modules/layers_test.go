@@ -3,6 +3,9 @@
 package modules
 
 import (
+	"bytes"
+	"encoding/json"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -26,19 +29,23 @@ var layers = map[string]string{
 	"chatrelay": "chatrelay/attempt chatrelay/carrier chatrelay/chat" +
 		" chatrelay/cluster chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/transcript guard/limit presence",
-	"guard/signin":   "guard/limit",
-	"guard/limit":    "",
-	"presence":       "",
-	"presence/local": "presence",
-	"presence/redis": "presence",
-	"pop3d":          "guard/limit presence",
-	"mailstore":      "pop3d",
-	"mta/stamp":      "",
-	"mta":            "chatrelay/chat mta/stamp presence",
-	"mta/reply":      "chatrelay/transcript",
+	"guard/signin":      "guard/limit",
+	"guard/limit":       "",
+	"guard/password":    "",
+	"guard/apppassword": "",
+	"presence":          "",
+	"presence/local":    "presence",
+	"presence/redis":    "presence",
+	"pop3d":             "guard/limit guard/signin presence",
+	"imapd":             "guard/limit guard/signin presence",
+	"mailstore":         "imapd pop3d",
+	"mta/stamp":         "",
+	"mta":               "chatrelay/chat mta/stamp presence",
+	"mta/reply":         "chatrelay/transcript",
+	"mta/smtpd":         "guard/limit guard/signin",
 	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
-		" chatrelay/notify guard/limit presence",
-	"admin": "chatrelay/chat chatrelay/files mailstore presence",
+		" chatrelay/notify guard/apppassword guard/limit guard/password guard/signin presence",
+	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
 }
 
 // TestLayers: arrows between packages point one way, and no package of the
@@ -46,17 +53,17 @@ var layers = map[string]string{
 // the program on a person's computer can link the relay alone.
 func TestLayers(t *testing.T) {
 	t.Parallel()
-	for pkg, may := range layers {
-		for _, imported := range list(t, "{{join .Imports \"\\n\"}}", pkg) {
+	for pkg, of := range listed(t, slices.Collect(maps.Keys(layers))) {
+		for _, imported := range of.Imports {
 			own, ours := strings.CutPrefix(imported, path)
-			if ours && !strings.Contains("/"+own, "/internal/") && !slices.Contains(strings.Fields(may), own) {
+			if ours && !strings.Contains("/"+own, "/internal/") && !slices.Contains(strings.Fields(layers[pkg]), own) {
 				t.Errorf("%s imports %s", pkg, own)
 			}
 		}
 		if strings.HasPrefix(pkg, "mta") {
 			continue
 		}
-		for _, dep := range list(t, "{{join .Deps \"\\n\"}}", pkg) {
+		for _, dep := range of.Deps {
 			if strings.HasPrefix(dep, "github.com/foxcpp/maddy") {
 				t.Errorf("%s links %s", pkg, dep)
 			}
@@ -64,11 +71,32 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-func list(t *testing.T, format, pkg string) []string {
+type imports struct{ Imports, Deps []string }
+
+// listed is what packages of ours import, and what they link.
+func listed(t *testing.T, pkgs []string) map[string]imports {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-f", format, path+pkg).Output()
-	if err != nil {
-		t.Fatalf("listing what %s imports: %v", pkg, err)
+	args := []string{"list", "-json=ImportPath,Imports,Deps"}
+	for _, pkg := range pkgs {
+		args = append(args, path+pkg)
 	}
-	return strings.Fields(string(out))
+	out, err := exec.Command("go", args...).Output()
+	if err != nil {
+		t.Fatalf("listing what packages import: %v", err)
+	}
+	found := make(map[string]imports)
+	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
+		var p struct {
+			ImportPath string
+			imports
+		}
+		if err := d.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		found[strings.TrimPrefix(p.ImportPath, path)] = p.imports
+	}
+	if len(found) != len(pkgs) {
+		t.Fatalf("%d packages of %d are listed", len(found), len(pkgs))
+	}
+	return found
 }

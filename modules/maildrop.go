@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	imapbackend "github.com/emersion/go-imap/backend"
 	"github.com/foxcpp/maddy/framework/address"
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
@@ -19,6 +18,8 @@ import (
 	"github.com/foxcpp/maddy/framework/module"
 	"golang.org/x/text/secure/precis"
 
+	"github.com/chmail/chmail/admin"
+	"github.com/chmail/chmail/imapd"
 	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/pop3d"
 )
@@ -70,11 +71,12 @@ type Maildrop struct {
 }
 
 var (
-	_ module.Module            = (*Maildrop)(nil)
-	_ module.ManageableStorage = (*Maildrop)(nil)
-	_ module.DeliveryTarget    = (*Maildrop)(nil)
-	_ module.Table             = (*Maildrop)(nil)
-	_ pop3d.Storage            = (*Maildrop)(nil)
+	_ module.Module         = (*Maildrop)(nil)
+	_ admin.Mailboxes       = (*Maildrop)(nil)
+	_ imapStorage           = (*Maildrop)(nil)
+	_ module.DeliveryTarget = (*Maildrop)(nil)
+	_ module.Table          = (*Maildrop)(nil)
+	_ pop3d.Storage         = (*Maildrop)(nil)
 )
 
 func init() {
@@ -229,46 +231,16 @@ func (m *Maildrop) Path() string {
 // Maildrops serves pop3d without IMAP in between.
 func (m *Maildrop) Maildrops() pop3d.Maildrops { return m.store.Maildrops() }
 
+// IMAP serves chmail.imap.
+func (m *Maildrop) IMAP() imapd.Store { return m.store.IMAP() }
+
 // errElsewhere: mail itself is not for admin commands.
 var errElsewhere = errors.New("another process has the mail store open")
 
-// GetIMAPAcct implements module.Storage.
-func (m *Maildrop) GetIMAPAcct(login string) (imapbackend.User, error) {
-	if m.store == nil {
-		return nil, errElsewhere
-	}
-	return m.store.IMAPUser(login)
-}
-
-// GetOrCreateIMAPAcct implements module.Storage.
-func (m *Maildrop) GetOrCreateIMAPAcct(login string) (imapbackend.User, error) {
-	u, err := m.GetIMAPAcct(login)
-	if errors.Is(err, mailstore.ErrNoAccount) {
-		if err = m.CreateIMAPAcct(login); err == nil || errors.Is(err, mailstore.ErrExists) {
-			u, err = m.GetIMAPAcct(login)
-		}
-	}
-	return u, err
-}
-
-// IMAPExtensions implements module.Storage.
-func (m *Maildrop) IMAPExtensions() []string {
-	return []string{"APPENDLIMIT", "MOVE", "CHILDREN", "SPECIAL-USE"}
-}
-
-// CreateMessageLimit is the octets that IMAP may append.
-func (m *Maildrop) CreateMessageLimit() *uint32 {
-	if m.store == nil {
-		return nil
-	}
-	limit := m.store.AppendLimit()
-	return &limit
-}
-
-// ListIMAPAccts implements module.ManageableStorage.
+// ListIMAPAccts implements admin.Mailboxes.
 func (m *Maildrop) ListIMAPAccts() ([]string, error) { return m.store.Accounts() }
 
-// CreateIMAPAcct implements module.ManageableStorage.
+// CreateIMAPAcct implements admin.Mailboxes.
 func (m *Maildrop) CreateIMAPAcct(login string) error {
 	folded, err := normalize(login)
 	if err != nil {
@@ -277,7 +249,7 @@ func (m *Maildrop) CreateIMAPAcct(login string) error {
 	return m.store.CreateAccount(folded, mailstore.DefaultFolders...)
 }
 
-// DeleteIMAPAcct implements module.ManageableStorage.
+// DeleteIMAPAcct implements admin.Mailboxes.
 func (m *Maildrop) DeleteIMAPAcct(login string) error {
 	folded, err := normalize(login)
 	if err != nil {

@@ -7,13 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/emersion/go-imap"
+	"github.com/chmail/chmail/imapd"
 	"github.com/emersion/go-message/textproto"
 	"github.com/emersion/go-smtp"
 	"github.com/foxcpp/maddy/framework/buffer"
@@ -33,34 +34,34 @@ func maildrop(t *testing.T, block string) (*Maildrop, error) {
 // mails are the messages of a mailbox, UID to text, and their flags.
 func mails(t *testing.T, m *Maildrop, login, mailbox string) (texts map[uint32]string, flags map[uint32][]string) {
 	t.Helper()
-	user, err := m.GetIMAPAcct(login)
+	account, err := m.IMAP().Account(login)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, box, err := user.GetMailbox(mailbox, true, nil)
+	box, err := account.Open(mailbox)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer box.Close()
-	all, _ := imap.ParseSeqSet("1:*")
-	whole := &imap.BodySectionName{Peek: true}
-	found, failed := make(chan *imap.Message, 100), make(chan error, 1)
-	go func() {
-		failed <- box.ListMessages(true, all,
-			[]imap.FetchItem{imap.FetchUid, imap.FetchFlags, whole.FetchItem()}, found)
-	}()
 	texts, flags = map[uint32]string{}, map[uint32][]string{}
-	for msg := range found {
-		flags[msg.Uid] = msg.Flags
-		for _, body := range msg.Body { // the one section asked for
-			b, err := io.ReadAll(body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			texts[msg.Uid] = string(b)
+	err = box.Messages(1, math.MaxUint32, func(msg imapd.Message) bool {
+		body, err := box.Body(msg.UID)
+		if errors.Is(err, imapd.ErrNoMessage) {
+			return true // it was removed meanwhile
 		}
-	}
-	if err := <-failed; err != nil {
+		if err != nil {
+			t.Fatal(err)
+		}
+		flags[msg.UID] = msg.Flags
+		defer body.Close()
+		b, err := io.ReadAll(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[msg.UID] = string(b)
+		return true
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return texts, flags

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -15,7 +14,6 @@ import (
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
 	tlsconfig "github.com/foxcpp/maddy/framework/config/tls"
-	"github.com/foxcpp/maddy/framework/exterrors"
 	"github.com/foxcpp/maddy/framework/module"
 )
 
@@ -27,8 +25,8 @@ const pop3Shutdown = 5 * time.Second
 // shared by the addresses of one block, so a storage belongs in one block.
 //
 //	pop3 tls://0.0.0.0:995 tcp://0.0.0.0:110 {
-//	    # Who checks passwords; needed.
-//	    auth &local_authdb
+//	    # Who checks sign-ins, a block auth.guard; needed.
+//	    auth &sign_in
 //	    # Where the mail is; needed. Served is the INBOX of the account.
 //	    storage &local_mailboxes
 //	    # Which presence a sign-in renews; none.
@@ -50,7 +48,6 @@ type POP3 struct {
 	base
 	addresses []string
 	server    *pop3d.Server
-	listeners []net.Listener
 	serving   sync.WaitGroup
 }
 
@@ -58,13 +55,13 @@ type POP3 struct {
 func (m *POP3) Init(cfg *config.Map) error {
 	var (
 		auth     module.PlainAuth
-		storage  module.Storage
+		storage  module.Module
 		renewer  pop3d.Renewer
 		tlsSetup *tls.Config
 	)
 	srv := &pop3d.Server{}
 	cfg.Custom("auth", false, true, nil, reference[module.PlainAuth]("auth"), &auth)
-	cfg.Custom("storage", false, true, nil, modconfig.StorageDirective, &storage)
+	cfg.Custom("storage", false, true, nil, reference[module.Module]("storage"), &storage)
 	cfg.Callback("presence", func(m *config.Map, node config.Node) error {
 		return modconfig.ModuleFromNode("presence", node.Args, node, m.Globals, &renewer)
 	})
@@ -92,12 +89,15 @@ func (m *POP3) Init(cfg *config.Map) error {
 	srv.TLS = tlsSetup
 	srv.Presence = renewer
 	srv.Log = m.log()
-	if native, ok := storage.(pop3d.Storage); ok {
-		srv.Maildrops = native.Maildrops()
-	} else {
+	switch storage := storage.(type) {
+	case pop3d.Storage:
+		srv.Maildrops = storage.Maildrops()
+	case module.Storage: // of maddy, like storage.imapsql
 		srv.Maildrops = pop3d.NewAccounts(storage)
+	default:
+		return config.NodeErr(cfg.Block, "pop3: storage %s keeps no mail", storage.InstanceName())
 	}
-	srv.Authenticate = plainAuth(auth)
+	srv.SignIns = guardOf(auth)
 	m.server = srv
 	if srv.InsecureAuth {
 		m.out.Println("passwords are taken over unencrypted connections: insecure, for tests only")
@@ -108,19 +108,12 @@ func (m *POP3) Init(cfg *config.Map) error {
 	return m.listen(cfg)
 }
 
-// listen takes every address before it serves any, so that a failure leaves nothing open.
 func (m *POP3) listen(cfg *config.Map) error {
-	for _, given := range m.addresses {
-		l, err := m.listener(given)
-		if err != nil {
-			for _, open := range m.listeners {
-				_ = open.Close()
-			}
-			return config.NodeErr(cfg.Block, "pop3: listening on %s: %v", given, err)
-		}
-		m.listeners = append(m.listeners, l)
+	listeners, err := openListeners(m.addresses, m.server.TLS)
+	if err != nil {
+		return config.NodeErr(cfg.Block, "pop3: %v", err)
 	}
-	for _, l := range m.listeners {
+	for _, l := range listeners {
 		m.out.Printf("listening on %v", l.Addr())
 		m.serving.Go(func() {
 			if err := m.server.Serve(l); !errors.Is(err, pop3d.ErrServerClosed) {
@@ -129,24 +122,6 @@ func (m *POP3) listen(cfg *config.Map) error {
 		})
 	}
 	return nil
-}
-
-func (m *POP3) listener(given string) (net.Listener, error) {
-	endpoint, err := config.ParseEndpoint(given)
-	if err != nil {
-		return nil, err
-	}
-	if endpoint.IsTLS() && m.server.TLS == nil {
-		return nil, errors.New("tls:// without a TLS configuration")
-	}
-	l, err := net.Listen(endpoint.Network(), endpoint.Address())
-	if err != nil {
-		return nil, err
-	}
-	if endpoint.IsTLS() {
-		l = tls.NewListener(l, m.server.TLS)
-	}
-	return l, nil
 }
 
 // Close ends the sessions, after the command they are in.
@@ -162,25 +137,6 @@ func (m *POP3) Close() error {
 		return fmt.Errorf("pop3: shutting down: %w", err)
 	}
 	return nil
-}
-
-// plainAuth asks a maddy module, with logins normalised as maddy does by
-// default (auth_map_normalize auto).
-func plainAuth(auth module.PlainAuth) pop3d.Authenticator {
-	return func(_ context.Context, login, password string) (string, error) {
-		canonical, err := normalize(login)
-		if err != nil {
-			return "", fmt.Errorf("normalising login: %w", errors.Join(pop3d.ErrAuth, err))
-		}
-		switch err := auth.AuthPlain(canonical, password); {
-		case err == nil:
-			return canonical, nil
-		case exterrors.IsTemporary(err):
-			return "", err
-		default: // maddy's modules have no one error for a wrong password
-			return "", fmt.Errorf("%w: %w", pop3d.ErrAuth, err)
-		}
-	}
 }
 
 func init() {

@@ -34,7 +34,7 @@ const webShutdown = 4 * time.Second
 // Web is a web.Server as a block of the configuration:
 //
 //	web tls://0.0.0.0:443 {
-//	    auth            &accounts             # required: whose logins open the desk
+//	    auth            &sign_in              # required: a block auth.guard; whose logins open the desk
 //	    relay           &relay                # required: a chat.relay
 //	    presence        &presence             # sign-ins renew it; default: none
 //	    base            https://$(hostname)   # what people type; without port 443
@@ -126,9 +126,12 @@ func (e *Web) Init(cfg *config.Map) error {
 	e.relay = relay
 	opts := web.Options{
 		Base: baseURL, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
-		Authenticate: func(_ context.Context, login, password string) error { return auth.AuthPlain(login, password) },
-		Normalize:    normalize,
-		Log:          e.log(),
+		Log: e.log(),
+	}
+	guard := guardOf(auth)
+	opts.SignIns = guard
+	if own, ok := guard.next.(*Accounts); ok {
+		opts.Accounts = own
 	}
 	if directory != nil {
 		opts.Presence = directory

@@ -20,6 +20,8 @@ import (
 	"github.com/foxcpp/maddy/framework/config"
 	"github.com/foxcpp/maddy/framework/log"
 	"github.com/foxcpp/maddy/framework/module"
+
+	"github.com/chmail/chmail/internal/testpart"
 )
 
 func parse(t *testing.T, text string) config.Node {
@@ -267,6 +269,7 @@ func (b stuckBox) MoveMessages(uid bool, set *imap.SeqSet, dest string) error {
 }
 
 func TestDeletionIsTriedAgain(t *testing.T) {
+	testpart.Slow(t)
 	t.Parallel()
 	for failures, want := range map[int]string{deleteAttempts - 1: "+OK bye", deleteAttempts: "-ERR [SYS/TEMP]*"} {
 		t.Run(fmt.Sprintf("%d failures", failures), func(t *testing.T) {

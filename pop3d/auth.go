@@ -7,9 +7,11 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -40,34 +42,50 @@ func (s *session) pass(arg string) error {
 	case user == "":
 		s.fail("USER first")
 	default:
-		return s.signIn(user, arg)
+		return s.signIn(signin.Attempt{Login: user, Password: arg})
 	}
 	return nil
 }
 
-// auth is AUTH (RFC 5034) with the mechanism PLAIN (RFC 4616). Without an
-// argument it lists the mechanisms, as clients older than CAPA ask.
+// mechanisms are those of SASL.
+func (s *session) mechanisms() []string {
+	if s.srv.SignIns.Tokens() {
+		return []string{"PLAIN", signin.OAuthBearer, signin.XOAuth2}
+	}
+	return []string{"PLAIN"}
+}
+
+// auth is AUTH (RFC 5034) with the mechanism PLAIN (RFC 4616) or one that carries a
+// bearer token. Without an argument it lists the mechanisms, as clients older than
+// CAPA ask.
 func (s *session) auth(arg string) error {
 	if arg == "" {
 		s.ok("mechanisms follow")
 		if s.mayAuthenticate() {
-			s.reply("PLAIN")
+			for _, name := range s.mechanisms() {
+				s.reply(name)
+			}
 		}
 		s.reply(".")
 		return nil
 	}
 	mechanism, response, initial := strings.Cut(arg, " ")
+	mechanism = strings.ToUpper(mechanism)
 	switch {
-	case !strings.EqualFold(mechanism, "PLAIN"):
+	case !slices.Contains(s.mechanisms(), mechanism):
 		s.fail("unknown mechanism")
 		return nil
 	case !s.mayAuthenticate():
 		s.fail(refusePlaintext)
 		return nil
 	}
+	plain := mechanism == "PLAIN"
 	if !initial {
-		s.reply("+ ")
-		line, err := s.timedLine(maxAuthLine)
+		limit := maxTokenLine
+		if plain {
+			limit = maxAuthLine
+		}
+		line, err := s.ask("", limit)
 		switch {
 		case errors.Is(err, errLineTooLong):
 			s.fail("line too long")
@@ -75,18 +93,34 @@ func (s *session) auth(arg string) error {
 		case err != nil:
 			return errDone // the client went away
 		}
-		response = string(line)
+		response = line
 	}
 	if response == "*" { // RFC 5034 section 4
 		s.fail("cancelled")
 		return nil
 	}
-	login, password, ok := parsePlain(response)
-	if !ok {
-		s.fail("not a PLAIN response")
+	if plain {
+		login, password, ok := parsePlain(response)
+		if !ok {
+			s.fail("not a PLAIN response")
+			return nil
+		}
+		return s.signIn(signin.Attempt{Login: login, Password: password})
+	}
+	decoded, err := base64.StdEncoding.DecodeString(response)
+	login, token, ok := signin.ParseBearer(mechanism, string(decoded))
+	if err != nil || !ok {
+		s.fail("not a response of " + mechanism)
 		return nil
 	}
-	return s.signIn(login, password)
+	return s.signIn(signin.Attempt{Login: login, Token: token})
+}
+
+// ask sends a challenge and reads the answer.
+func (s *session) ask(challenge string, limit int) (string, error) {
+	s.reply("+ ", base64.StdEncoding.EncodeToString([]byte(challenge)))
+	line, err := s.timedLine(limit)
+	return string(line), err
 }
 
 // parsePlain reads authzid NUL authcid NUL password in base64. Acting for
@@ -106,28 +140,28 @@ func parsePlain(response string) (login, password string, ok bool) {
 	return string(parts[1]), string(parts[2]), true
 }
 
-// signIn checks the password, locks and opens the maildrop, and renews presence.
-func (s *session) signIn(login, password string) error {
-	srv, began := s.srv, time.Now()
-	ctx, cancel := context.WithTimeout(srv.ctx, storageTimeout)
-	defer cancel()
-
-	canonical, err := srv.checkPassword(ctx, login, password)
-	if errors.Is(err, ErrAuth) {
-		return s.refuse(login, began)
+// signIn checks the password or token, locks and opens the maildrop, and renews
+// presence.
+func (s *session) signIn(a signin.Attempt) error {
+	srv := s.srv
+	a.Door, a.Addr = signin.POP3, s.remote
+	if err := s.flush(); err != nil { // a refusal takes its time
+		return errDone
 	}
+	signedIn, err := srv.SignIns.SignIn(srv.closing, a)
 	if err != nil {
-		metricLogins.WithLabelValues("error").Inc()
-		srv.Log.Error("pop3d: checking a password", "err", err, "login", login, "addr", s.remote)
-		s.fail("[SYS/TEMP] signing in does not work just now")
-		return nil
+		return s.refuse(a, err)
 	}
-
+	canonical := signedIn.Login
 	if !srv.locks.take(canonical) {
+		signedIn.Close()
 		s.inUse(canonical)
 		return nil
 	}
-	s.login = canonical
+	s.login, s.signedIn = canonical, signedIn
+	s.unwatch = context.AfterFunc(signedIn.Context(), func() { _ = s.raw.Close() }) // which ends the session
+	ctx, cancel := context.WithTimeout(srv.ctx, storageTimeout)
+	defer cancel()
 	drop, err := srv.Maildrops.Open(ctx, canonical)
 	if err != nil {
 		s.release()
@@ -155,39 +189,32 @@ func (s *session) inUse(login string) {
 	s.fail("[IN-USE] another session has this maildrop open")
 }
 
-func (srv *Server) checkPassword(ctx context.Context, login, password string) (string, error) {
-	if password == "" {
-		return "", ErrAuth
-	}
-	select {
-	case srv.passwords <- struct{}{}:
-		defer func() { <-srv.passwords }()
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
-	canonical, err := srv.Authenticate(ctx, login, password)
-	if err == nil && canonical == "" {
-		return "", ErrAuth
-	}
-	return canonical, err
-}
-
-// refuse answers a wrong login or password. The answer comes at a time counted
-// from the beginning, so that it does not tell an unknown login, which is
-// refused quickly, from a wrong password, which takes a hash to refuse.
-func (s *session) refuse(login string, began time.Time) error {
-	s.failures++
-	metricLogins.WithLabelValues("refused").Inc()
-	s.srv.Log.Info("pop3d: sign-in refused", "login", login, "addr", s.remote)
-	delay := s.srv.refusals.Add(began, network(s.remote).String())
-	if err := s.flush(); err != nil {
+// refuse answers a sign-in that was not accepted.
+func (s *session) refuse(a signin.Attempt, err error) error {
+	var busy *signin.BusyError
+	switch {
+	case s.srv.isClosing():
 		return errDone
+	case errors.Is(err, signin.ErrWrong):
+		metricLogins.WithLabelValues("refused").Inc()
+		s.srv.Log.Info("pop3d: sign-in refused", "login", a.Login, "addr", s.remote)
+		if a.Token != "" {
+			if _, err := s.ask(signin.BearerRefused, maxAuthLine); err != nil {
+				return errDone
+			}
+		}
+		s.fail("[AUTH] login or password is wrong")
+	case errors.As(err, &busy):
+		metricLogins.WithLabelValues("busy").Inc()
+		s.srv.Log.Debug("pop3d: sign-in refused", "login", a.Login, "addr", s.remote, "err", err)
+		s.fail("[SYS/TEMP] too many sign-ins, or too many wrong ones: come again later")
+	default:
+		metricLogins.WithLabelValues("error").Inc()
+		s.srv.Log.Error("pop3d: checking a password", "err", err, "login", a.Login, "addr", s.remote)
+		s.fail("[SYS/TEMP] signing in does not work just now")
+		return nil
 	}
-	if !s.srv.sleep(time.Until(began.Add(delay))) {
-		return errDone
-	}
-	s.fail("[AUTH] login or password is wrong")
-	if s.failures >= maxFailures {
+	if s.failures++; s.failures >= maxFailures {
 		return errDone
 	}
 	return nil

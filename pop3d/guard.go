@@ -5,23 +5,12 @@ package pop3d
 import (
 	"net/netip"
 	"sync"
-	"time"
 
 	"github.com/chmail/chmail/guard/limit"
 )
 
-const (
-	// maxFailures is how many refused sign-ins a connection survives.
-	maxFailures = 5
-	// maxFailureDelay is the longest that a refusal waits; the wait doubles
-	// with each failure of the client's network.
-	maxFailureDelay = 16 * time.Second
-	// forgetFailures is how long a network's failures are remembered.
-	forgetFailures = 15 * time.Minute
-	// maxFailureEntries bounds the networks remembered; beyond it the oldest is
-	// forgotten.
-	maxFailureEntries = 10_000
-)
+// maxFailures is how many refused sign-ins a connection survives.
+const maxFailures = 5
 
 // network is what counts as one client: an IPv4 address, or an IPv6 /64,
 // which one customer commonly has.

@@ -22,6 +22,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/chmail/chmail/guard/signin"
 )
 
 const (
@@ -111,11 +113,28 @@ func (d *memoryDrop) Delete(_ context.Context, numbers []int) error {
 }
 
 // onePassword signs everyone in who says the password.
-func onePassword(_ context.Context, login, given string) (string, error) {
+type onePassword struct{}
+
+func (onePassword) Verify(_ context.Context, login, given string) error {
 	if given != password || !strings.Contains(login, "@") {
-		return "", ErrAuth
+		return signin.ErrWrong
 	}
-	return strings.ToLower(login), nil
+	return nil
+}
+
+// oneToken is alice's.
+type oneToken struct{}
+
+func (oneToken) Verify(_ context.Context, token string) (string, time.Time, error) {
+	if token != "a token" {
+		return "", time.Time{}, signin.ErrWrong
+	}
+	return alice, time.Time{}, nil
+}
+
+// signIns is a check whose first refusal takes first.
+func signIns(first time.Duration) *signin.Check {
+	return signin.New(signin.Options{Accounts: onePassword{}, First: first})
 }
 
 var certificate = sync.OnceValues(func() (tls.Certificate, []byte) {
@@ -153,8 +172,8 @@ func clientTLS() *tls.Config {
 func serve(t testing.TB, drops Maildrops, changes ...func(*Server)) (*Server, string) {
 	t.Helper()
 	srv := &Server{
-		Authenticate: onePassword, Maildrops: drops, TLS: serverTLS(),
-		InsecureAuth: true, FailureDelay: time.Millisecond, MaxConnectionsPerIP: 2000,
+		SignIns: signIns(time.Millisecond), Maildrops: drops, TLS: serverTLS(),
+		InsecureAuth: true, MaxConnectionsPerIP: 2000,
 	}
 	for _, change := range changes {
 		change(srv)

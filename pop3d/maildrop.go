@@ -15,23 +15,23 @@ import (
 	"errors"
 	"io"
 
+	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/presence"
 )
 
 var (
-	// ErrAuth: the login or the password is wrong; which one is never said.
-	ErrAuth = errors.New("pop3d: login or password is wrong")
 	// ErrInUse: something else holds the maildrop (RFC 2449 section 8.1.1).
 	ErrInUse = errors.New("pop3d: the maildrop is in use")
 	// ErrDamaged: a message is damaged or missing where it is kept.
 	ErrDamaged = errors.New("pop3d: the message is damaged")
 )
 
-// Authenticator checks a password and returns the login in its canonical
-// form, by which the maildrop is locked and opened. It returns an error that
-// wraps ErrAuth if login or password is wrong; any other error is taken as
-// temporary. It is called by several goroutines at once.
-type Authenticator func(ctx context.Context, login, password string) (canonical string, err error)
+// SignIns checks sign-ins; a *signin.Check does. By a session's login the maildrop is
+// locked and opened.
+type SignIns interface {
+	SignIn(ctx context.Context, a signin.Attempt) (*signin.Session, error)
+	Tokens() bool
+}
 
 // Maildrops opens the maildrops of signed-in logins.
 type Maildrops interface {

@@ -17,7 +17,7 @@ var (
 	}, []string{"result"})
 	metricLogins = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_pop3_logins_total",
-		Help: "POP3 sign-ins by result: ok, refused, in_use, error.",
+		Help: "POP3 sign-ins by result: ok, refused, busy, in_use, error.",
 	}, []string{"result"})
 	metricCommands = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_pop3_commands_total", Help: "POP3 commands by name; unknown ones as UNKNOWN.",

@@ -5,7 +5,9 @@ package pop3d
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -14,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -152,7 +155,7 @@ func TestLimits(t *testing.T) {
 
 func TestFailureDelayGrows(t *testing.T) {
 	t.Parallel()
-	_, address := serve(t, newMemory(alice), func(srv *Server) { srv.FailureDelay = 50 * time.Millisecond })
+	_, address := serve(t, newMemory(alice), func(srv *Server) { srv.SignIns = signIns(50 * time.Millisecond) })
 	for _, least := range []time.Duration{50, 100, 200} { // over connections, too
 		c := dial(t, address)
 		c.want("+OK*")
@@ -191,19 +194,95 @@ func TestPresence(t *testing.T) {
 	}
 }
 
+type noDatabase struct{}
+
+func (noDatabase) Verify(context.Context, string, string) error { return errors.New("no database") }
+
 func TestTemporaryFailure(t *testing.T) {
 	t.Parallel()
 	_, address := serve(t, newMemory(alice), func(srv *Server) {
-		srv.Authenticate = func(context.Context, string, string) (string,
-			error) {
-			return "", errors.New("no database")
-		}
+		srv.SignIns = signin.New(signin.Options{Accounts: noDatabase{}})
 	})
 	c := dial(t, address)
 	c.want("+OK*")
 	c.say("USER "+alice, "PASS "+password)
 	c.want("+OK*")
 	c.want("-ERR [SYS/TEMP]*")
+}
+
+// TestGuesses: a client that goes on guessing is refused before its password is looked
+// at, and its connections do not last.
+func TestGuesses(t *testing.T) {
+	t.Parallel()
+	_, address := serve(t, newMemory(alice))
+	busy := 0
+	for round := range 4 {
+		c := dial(t, address)
+		c.want("+OK*")
+		for i := range maxFailures {
+			c.say("USER "+alice, fmt.Sprint("PASS ", round, i))
+			c.want("+OK*")
+			line, err := c.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(line, "-ERR [SYS/TEMP] too many") {
+				busy++
+			} else if busy > 0 || !strings.HasPrefix(line, "-ERR [AUTH]") {
+				t.Errorf("guess %d of round %d: %q", i, round, line)
+			}
+		}
+		c.wantEnd()
+	}
+	if busy < maxFailures {
+		t.Errorf("%d guesses were refused unseen", busy)
+	}
+}
+
+// TestChangedPassword ends the sessions of the old one, and removes no message.
+func TestChangedPassword(t *testing.T) {
+	t.Parallel()
+	drops, check := newMemory(alice), signIns(time.Millisecond)
+	srv, address := serve(t, drops, func(srv *Server) { srv.SignIns = check })
+	c, other := signedIn(t, address, alice), signedIn(t, address, "bob@example.org")
+	c.say("DELE 1")
+	c.want("+OK*")
+	check.Changed(alice)
+	c.wantEnd()
+	unlocked(t, srv, alice)
+	if n := drops.left(alice); n != 3 {
+		t.Errorf("%d messages are left, want 3", n)
+	}
+	other.say("QUIT")
+	other.want("+OK bye")
+}
+
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	_, address := serve(t, newMemory(alice), func(srv *Server) {
+		srv.SignIns = signin.New(signin.Options{Accounts: onePassword{}, Tokens: oneToken{}, First: time.Millisecond})
+	})
+	encode := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+	c := dial(t, address)
+	c.want("+OK*")
+	c.say("AUTH")
+	for _, line := range []string{"+OK*", "PLAIN", "OAUTHBEARER", "XOAUTH2", "."} {
+		c.want(line)
+	}
+	c.say("AUTH XOAUTH2 " + encode("user="+alice+"\x01auth=Bearer another\x01\x01"))
+	c.want("+ " + encode(signin.BearerRefused))
+	c.say("")
+	c.want("-ERR [AUTH]*")
+	c.say("AUTH OAUTHBEARER " + encode("n,a=bob@example.org,\x01auth=Bearer a token\x01\x01"))
+	c.want("+ *")
+	c.say("AQ==")
+	c.want("-ERR [AUTH]*")
+	c.say("AUTH OAUTHBEARER nonsense")
+	c.want("-ERR not a response*")
+	c.say("AUTH oauthbearer")
+	c.want("+ ")
+	c.say(encode("n,a=" + alice + ",\x01host=x" + strings.Repeat("x", 2000) + "\x01auth=Bearer a token\x01\x01"))
+	c.want("+OK welcome")
 }
 
 func TestShutdown(t *testing.T) {

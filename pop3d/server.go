@@ -10,12 +10,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
-
-	"github.com/chmail/chmail/guard/limit"
 )
 
 const (
@@ -27,15 +24,13 @@ const (
 	// DefaultIdleTimeout is the autologout timer, the least that RFC 1939
 	// section 3 allows.
 	DefaultIdleTimeout = 10 * time.Minute
-	// DefaultFailureDelay is what the first refused sign-in waits.
-	DefaultFailureDelay = time.Second
 
 	// loginTimeout is how long a connection may take until it has signed in.
 	loginTimeout = 3 * time.Minute
 	// handshakeTimeout is the longest TLS handshake.
 	handshakeTimeout = 30 * time.Second
-	// storageTimeout is the longest that opening a maildrop, checking a
-	// password or deleting at QUIT may take.
+	// storageTimeout is the longest that opening a maildrop or deleting at QUIT
+	// may take.
 	storageTimeout = 90 * time.Second
 	// presenceTimeout is the most that presence may delay a sign-in.
 	presenceTimeout = 50 * time.Millisecond
@@ -55,25 +50,23 @@ var ErrServerClosed = errors.New("pop3d: server closed")
 // Server is a POP3 server. Set its fields before the first Serve; a zero
 // number is its default.
 type Server struct {
-	Authenticate Authenticator
-	Maildrops    Maildrops
-	Presence     Renewer      // nil: sign-ins renew nothing
-	TLS          *tls.Config  // nil: no STLS
-	Log          *slog.Logger // nil: nothing is logged
+	SignIns   SignIns
+	Maildrops Maildrops
+	Presence  Renewer      // nil: sign-ins renew nothing
+	TLS       *tls.Config  // nil: no STLS
+	Log       *slog.Logger // nil: nothing is logged
 
 	InsecureAuth        bool // take passwords over plaintext
 	MaxConnections      int
 	MaxConnectionsPerIP int
 	IdleTimeout         time.Duration // after sign-in
-	FailureDelay        time.Duration // of the first refused sign-in; it doubles
 
-	init      sync.Once
-	ctx       context.Context // ends with Close
-	cancel    context.CancelFunc
-	closing   chan struct{} // closed when Shutdown begins
-	passwords chan struct{} // slots: checking one is meant to cost processor time
-	locks     locks
-	refusals  *limit.Refusals // sign-ins, of a network
+	init    sync.Once
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	closing context.Context // ends when Shutdown begins
+	close   context.CancelFunc
+	locks   locks
 
 	mu        sync.Mutex
 	down      bool
@@ -86,8 +79,7 @@ type Server struct {
 func (srv *Server) setUp() {
 	srv.init.Do(func() {
 		srv.ctx, srv.cancel = context.WithCancel(context.Background())
-		srv.closing = make(chan struct{})
-		srv.passwords = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
+		srv.closing, srv.close = context.WithCancel(srv.ctx)
 		srv.listeners = make(map[net.Listener]struct{})
 		srv.sessions = make(map[*session]struct{})
 		srv.perIP = make(map[netip.Addr]int)
@@ -103,10 +95,6 @@ func (srv *Server) setUp() {
 		if srv.IdleTimeout == 0 {
 			srv.IdleTimeout = DefaultIdleTimeout
 		}
-		if srv.FailureDelay == 0 {
-			srv.FailureDelay = DefaultFailureDelay
-		}
-		srv.refusals = limit.NewRefusals(srv.FailureDelay, maxFailureDelay, forgetFailures, maxFailureEntries)
 	})
 }
 
@@ -147,14 +135,7 @@ func (srv *Server) Serve(l net.Listener) error {
 	}
 }
 
-func (srv *Server) isClosing() bool {
-	select {
-	case <-srv.closing:
-		return true
-	default:
-		return false
-	}
-}
+func (srv *Server) isClosing() bool { return srv.closing.Err() != nil }
 
 // sleep waits and says whether the server is still open.
 func (srv *Server) sleep(d time.Duration) bool {
@@ -163,7 +144,7 @@ func (srv *Server) sleep(d time.Duration) bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-srv.closing:
+	case <-srv.closing.Done():
 		return false
 	}
 }
@@ -235,10 +216,8 @@ func (srv *Server) remove(s *session) {
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.setUp()
 	srv.mu.Lock()
-	if !srv.down {
-		srv.down = true
-		close(srv.closing)
-	}
+	srv.down = true
+	srv.close()
 	for l := range srv.listeners {
 		_ = l.Close()
 	}

@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
+
+	"github.com/chmail/chmail/guard/signin"
 )
 
 // state is a set of session states of RFC 1939.
@@ -61,6 +64,8 @@ type session struct {
 	failures int    // refused sign-ins
 
 	login    string // signed in, and holding the lock, when not empty
+	signedIn *signin.Session
+	unwatch  func() bool // ends the wait for the end of signedIn
 	drop     Maildrop
 	known    bool   // drop is listed, where it lists late
 	deleted  []bool // by number less 1; nil while none is marked
@@ -154,7 +159,7 @@ func (s *session) capa(arg string) error {
 	s.reply("EXPIRE NEVER")
 	if s.mayAuthenticate() {
 		s.reply("USER")
-		s.reply("SASL PLAIN")
+		s.reply("SASL ", strings.Join(s.mechanisms(), " "))
 	}
 	if s.maySTLS() {
 		s.reply("STLS")
@@ -254,6 +259,8 @@ func (s *session) release() {
 	}
 	login, drop := s.login, s.drop
 	s.login, s.drop = "", nil
+	s.unwatch()
+	s.signedIn.Close()
 	defer s.srv.locks.release(login)
 	if drop == nil {
 		return

@@ -21,6 +21,8 @@ const (
 	// maxAuthLine is the octets of a SASL response with its CRLF: two logins
 	// and a password of 250 octets each in base64.
 	maxAuthLine = 1024
+	// maxTokenLine is the same for a bearer token, of which some have kilobytes.
+	maxTokenLine = 16 << 10
 	// maxDiscard is how far the end of an over-long line is looked for; then
 	// the connection is closed.
 	maxDiscard = 64 << 10

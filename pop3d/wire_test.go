@@ -149,9 +149,9 @@ func FuzzSession(f *testing.F) {
 	f.Add([]byte(strings.Repeat("x", 3000) + "\nNOOP\nUSER\x00\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		drops, log := newMemory(alice), new(panicLog)
-		srv := &Server{Authenticate: onePassword, Maildrops: drops, TLS: serverTLS(),
-			InsecureAuth: true, FailureDelay: time.Microsecond,
-			Log: slog.New(slog.NewTextHandler(log, nil))}
+		srv := &Server{SignIns: signIns(time.Microsecond), Maildrops: drops, TLS: serverTLS(),
+			InsecureAuth: true,
+			Log:          slog.New(slog.NewTextHandler(log, nil))}
 		srv.setUp()
 		conn := &script{in: bytes.NewReader(input)}
 		srv.start(conn)

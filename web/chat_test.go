@@ -216,7 +216,7 @@ func FuzzToken(f *testing.F) {
 func FuzzBodies(f *testing.F) {
 	st := newSite(f)
 	open := bucket(1e9, 1e9)
-	st.server.limits = limits{page: open, post: open, link: open, signIn: bucket(0, 0), login: bucket(0, 0)}
+	st.server.limits = limits{page: open, post: open, link: open}
 	for _, seed := range []string{"", "{}", "null", "[]", `{"nonce":"a.b"}`, `{"nonce":null,"guest":"\ud800"}`,
 		withNonce(st.server.nonce(linkGood, time.Now()), `,"code":"1"`), `{"login":"a"}`} {
 		f.Add([]byte(seed))

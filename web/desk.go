@@ -4,13 +4,14 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
-	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -24,9 +25,12 @@ type Conversations interface {
 	ServeFile(w http.ResponseWriter, r *http.Request, v chatrelay.Visitor, id string, thumb bool) error
 }
 
-// signIn checks a login and a password. Whatever is wrong, the answer is the
-// same and takes the same time, longer with each refusal of that login or
-// client.
+// SignIns checks sign-ins; a *signin.Check does.
+type SignIns interface {
+	SignIn(ctx context.Context, a signin.Attempt) (*signin.Session, error)
+}
+
+// signIn begins a session for who knows the password.
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	var req struct {
@@ -36,57 +40,46 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 	if !read(w, r, &req) {
 		return
 	}
-	ip := s.clientIP(r)
-	login, err := "", error(nil)
-	possible := len(req.Login) <= maxLogin && len(req.Password) <= maxPassword && req.Login != "" && req.Password != ""
-	if possible {
-		login, err = s.opts.Normalize(req.Login)
-		possible = err == nil && login != "" && len(login) <= maxLogin
-	}
-	if !possible {
-		login = "" // all that cannot be a login counts as one
-	}
-	prefix := limit.Prefix(ip).String()
-	wait := s.limits.signIn.Wait(prefix)
-	if wait == 0 {
-		wait = s.limits.login.Wait(login)
-	}
-	if wait > 0 {
-		signInsTotal.WithLabelValues("limited").Inc()
-		tooOften(w, wait)
+	login, err := s.authenticate(r, req.Login, req.Password)
+	if err != nil {
+		s.signInFailed(w, err, http.StatusUnauthorized)
 		return
 	}
-	select {
-	case s.signIns <- struct{}{}:
-	default:
-		signInsTotal.WithLabelValues("limited").Inc()
-		retryAfter(w, time.Second)
-		refuse(w, http.StatusServiceUnavailable, "busy", "Many people sign in just now: try again.")
-		return
-	}
-	ok := func() bool {
-		defer func() { <-s.signIns }()
-		ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
-		defer cancel()
-		return possible && s.opts.Authenticate(ctx, login, req.Password) == nil
-	}()
-	if !ok {
-		signInsTotal.WithLabelValues("refused").Inc()
-		s.log.Info("a sign-in at the desk was refused", "login", login, "addr", ip)
-		delay := s.refused.Add(time.Now(), "login "+login, "prefix "+prefix)
-		select {
-		case <-time.After(time.Until(began.Add(delay))):
-		case <-r.Context().Done():
-			return
-		case <-s.ctx.Done():
-		}
-		refuse(w, http.StatusUnauthorized, "credentials", "Login or password is wrong.")
-		return
-	}
-	signInsTotal.WithLabelValues("accepted").Inc()
-	s.renew(r.Context(), presence.Address{Login: login, IP: ip, Source: presence.Desk, Seen: time.Now()})
+	s.renew(r.Context(), presence.Address{Login: login, IP: s.clientIP(r), Source: presence.Desk, Seen: time.Now()})
 	s.signedIn(w, login, began)
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// authenticate checks a password and returns the login in its normal form. A refusal
+// takes its time, but does not hold up the server's end.
+func (s *Server) authenticate(r *http.Request, login, password string) (string, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), signInTimeout)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	ip := s.clientIP(r)
+	session, err := s.opts.SignIns.SignIn(ctx,
+		signin.Attempt{Door: signin.Desk, Login: login, Password: password, Addr: ip})
+	if err != nil {
+		s.log.Info("a sign-in at the desk was refused", "login", login, "addr", ip, "err", err)
+		return "", err
+	}
+	session.Close() // the cookie is the session
+	return session.Login, nil
+}
+
+// signInFailed says why a password was not taken; wrong is the status where it was
+// a wrong one.
+func (s *Server) signInFailed(w http.ResponseWriter, err error, wrong int) {
+	var busy *signin.BusyError
+	switch {
+	case errors.As(err, &busy):
+		tooOften(w, busy.After)
+	case errors.Is(err, signin.ErrWrong):
+		refuse(w, wrong, "credentials", "Login or password is wrong.")
+	default:
+		retryAfter(w, downRetry)
+		refuse(w, http.StatusServiceUnavailable, "unavailable", "Not possible at the moment: try again soon.")
+	}
 }
 
 // renew tells presence where a login is. It never holds a sign-in up for more

@@ -15,6 +15,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -113,18 +114,25 @@ func TestSignOutEverywhere(t *testing.T) {
 	other.want(other.do("GET", "/desk/rooms", ""), 200)
 }
 
+// changedMeanwhile has the login signed out while its password is checked.
+type changedMeanwhile struct {
+	SignIns
+	relay *fakeRelay
+}
+
+func (c changedMeanwhile) SignIn(ctx context.Context, a signin.Attempt) (*signin.Session, error) {
+	if err := c.relay.SignOut(ctx, strings.ToLower(a.Login)); err != nil {
+		return nil, err
+	}
+	return c.SignIns.SignIn(ctx, a)
+}
+
 // While a password is checked, a new one may be set: the session counts from
 // before the check.
 func TestSessionBeganBeforeThePasswordWasChecked(t *testing.T) {
 	t.Parallel()
 	st := newSite(t)
-	check := st.server.opts.Authenticate
-	st.server.opts.Authenticate = func(ctx context.Context, login, password string) error {
-		if err := st.relay.SignOut(ctx, login); err != nil {
-			return err
-		}
-		return check(ctx, login, password)
-	}
+	st.server.opts.SignIns = changedMeanwhile{st.server.opts.SignIns, st.relay}
 	st.signIn()
 	st.want(st.do("GET", "/desk/rooms", ""), 401, "sign-in")
 }
@@ -164,26 +172,32 @@ func TestSignInRefusalsAreTheSame(t *testing.T) {
 		"192.0.2.3": `{"login":"","password":""}`,
 	} {
 		o := try(ip, body)
-		if o.body != first.body || o.took < minRefusal || (o.took-first.took).Abs() > 250*time.Millisecond {
+		if o.body != first.body || o.took < firstRefusal || (o.took-first.took).Abs() > 250*time.Millisecond {
 			t.Errorf("%s: %v, the first %v", body, o, first)
 		}
 	}
-	if again := try("192.0.2.9", `{"login":"HOST@mall.example","password":"wrong"}`); again.took < 2*minRefusal {
+	if again := try("192.0.2.9", `{"login":"HOST@mall.example","password":"wrong"}`); again.took < 2*firstRefusal {
 		t.Errorf("the second refusal of a login took %v", again.took)
 	}
 	st.signIn() // the right password is not held up
 }
 
-func TestSignInLimit(t *testing.T) {
+// answers are those of a check.
+type answers struct{ err error }
+
+func (a answers) SignIn(context.Context, signin.Attempt) (*signin.Session, error) { return nil, a.err }
+
+func TestSignInNotPossible(t *testing.T) {
 	t.Parallel()
 	st := newSite(t)
-	st.server.limits.signIn = bucket(0.1, 1)
-	st.signIn()
+	st.server.opts.SignIns = answers{&signin.BusyError{After: 10 * time.Second}}
 	r := st.do("POST", "/desk/sign-in", `{"login":"host@mall.example","password":"right"}`)
 	st.want(r, 429, "too-often")
 	if r.Header.Get("Retry-After") != "10" {
 		t.Error(r.Header)
 	}
+	st.server.opts.SignIns = answers{errors.New("the database is gone")}
+	st.want(st.do("POST", "/desk/sign-in", `{"login":"host@mall.example","password":"right"}`), 503, "unavailable")
 }
 
 func TestSessions(t *testing.T) {

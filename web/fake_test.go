@@ -28,6 +28,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -232,14 +233,20 @@ func testOptions(relay Relay) Options {
 		Base: &url.URL{Scheme: "http", Host: "localhost:8080"}, Relay: relay, Key: bytes.Repeat([]byte{7}, 32),
 		RelayHosts: []string{"relay.example"}, Assets: testAssets, Guests: true,
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-		Normalize:      func(login string) (string, error) { return strings.ToLower(login), nil },
-		Authenticate: func(_ context.Context, login, password string) error {
-			if login == "host@mall.example" && password == "right" {
-				return nil
-			}
-			return errors.New("no")
-		},
+		SignIns:        signin.New(signin.Options{Accounts: hostOnly{}, First: firstRefusal}),
 	}
+}
+
+const firstRefusal = 500 * time.Millisecond
+
+// hostOnly is the account of the host.
+type hostOnly struct{}
+
+func (hostOnly) Verify(_ context.Context, login, password string) error {
+	if login == "host@mall.example" && password == "right" {
+		return nil
+	}
+	return signin.ErrWrong
 }
 
 func newSite(t testing.TB, change ...func(*Options)) *site {

@@ -14,7 +14,6 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/time/rate"
-
 )
 
 // Limits of HTTP/3; those of requests are the same as over TCP.

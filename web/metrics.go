@@ -21,10 +21,6 @@ var (
 		Name: "chmail_web_panics_total",
 		Help: "Requests that ended in a panic, which was recovered.",
 	})
-	signInsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "chmail_web_sign_ins_total",
-		Help: "Sign-ins at the desk, by result (accepted, refused, limited).",
-	}, []string{"result"})
 	socketsOpen = promauto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "chmail_web_sockets",
 		Help: "WebSockets open now, by kind (room, device).",

@@ -86,10 +86,11 @@ type goneData struct {
 
 // deskData is the desk, signed in or not.
 type deskData struct {
-	Page  string  `json:"page"` // "desk"
-	Lang  string  `json:"lang"`
-	Login *string `json:"login"` // null: not signed in
-	Name  string  `json:"name"`
+	Page    string  `json:"page"` // "desk"
+	Lang    string  `json:"lang"`
+	Login   *string `json:"login"` // null: not signed in
+	Name    string  `json:"name"`
+	Account bool    `json:"account"` // whether people change their passwords here
 }
 
 // landingData is the page at /.
@@ -187,7 +188,7 @@ func (s *Server) offlinePage(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) deskPage(w http.ResponseWriter, r *http.Request) {
 	lang := s.language(r)
-	data := deskData{Page: "desk", Lang: lang}
+	data := deskData{Page: "desk", Lang: lang, Account: s.opts.Accounts != nil}
 	switch who, err := s.session(r); {
 	case err == nil:
 		data.Login = &who.Login

@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
-
 )
 
 func TestServeTLSSpeaksHTTP2(t *testing.T) {

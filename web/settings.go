@@ -36,7 +36,7 @@ type preference func(ctx context.Context, login string, w http.ResponseWriter, r
 
 // preferenceRoutes are the paths of a login's settings, notifications and blocks.
 func (s *Server) preferenceRoutes(mux *http.ServeMux) {
-	for pattern, do := range map[string]preference{
+	s.handlePreferences(mux, map[string]preference{
 		"GET /desk/settings": s.settings,
 		"PUT /desk/settings": s.changeSettings,
 		"GET /desk/push/key": s.pushKey,
@@ -44,7 +44,12 @@ func (s *Server) preferenceRoutes(mux *http.ServeMux) {
 		"DELETE /desk/push":  s.unsubscribe,
 		"POST /desk/block":   s.block,
 		"POST /desk/mute":    s.mute,
-	} {
+	})
+}
+
+// handlePreferences answers requests of who is signed in.
+func (s *Server) handlePreferences(mux *http.ServeMux, routes map[string]preference) {
+	for pattern, do := range routes {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			who, ok := s.member(w, r)
 			if !ok {
@@ -70,7 +75,7 @@ var errAnswered = errors.New("web: answered")
 func (s *Server) preferenceFailed(w http.ResponseWriter, err error) {
 	var setting *chat.SettingError
 	switch {
-	case errors.Is(err, errAnswered):
+	case errors.Is(err, errAnswered), accountFailed(w, err):
 	case errors.As(err, &setting):
 		answer(w, http.StatusBadRequest, struct {
 			refusal

@@ -10,11 +10,14 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/chmail/chmail/internal/testpart"
 )
 
 // Clients that stop in the middle of something must not keep the server from
 // ending.
 func TestShutdownWithClientsThatHang(t *testing.T) {
+	testpart.Slow(t)
 	t.Parallel()
 	opts := testOptions(&fakeRelay{})
 	large := fstest.MapFS{"static/large.bin": {Data: []byte(strings.Repeat("large", 1<<22))}}

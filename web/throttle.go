@@ -16,18 +16,16 @@ type limits struct {
 	page   *limit.Buckets // GETs of a client prefix
 	post   *limit.Buckets // POSTs of a client prefix
 	link   *limit.Buckets // POSTs to one link
-	signIn *limit.Buckets // sign-ins of a client prefix
 	search *limit.Buckets // searches of a login
-	desk   *limit.Buckets // changes of a login's settings, each of which many are told of
-	login  *limit.Buckets // sign-ins to one login; generous, or a stranger could lock somebody out
+	desk   *limit.Buckets // changes of a login's settings and account, each of which many are told of
 }
 
 func newLimits() limits {
 	full := func(every rate.Limit, burst int) *limit.Buckets {
 		return limit.NewBuckets(limit.Rate{Every: every, Burst: burst}, maxTracked)
 	}
-	return limits{page: full(100, 2500), post: full(2, 60), link: full(0.5, 20), signIn: full(0.2, 20),
-		login: full(0.5, 30), desk: full(1, 30), search: full(1, 20)}
+	return limits{page: full(100, 2500), post: full(2, 60), link: full(0.5, 20), desk: full(1, 30),
+		search: full(1, 20)}
 }
 
 // prefixWait takes a token of a client prefix. This machine has no bucket: it

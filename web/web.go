@@ -28,7 +28,6 @@ import (
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
-	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
 )
@@ -40,6 +39,7 @@ const (
 	writeTimeout  = 30 * time.Second // until its answer has gone; longer than the longest wait of a handler
 	idleTimeout   = 2 * time.Minute  // between requests of a connection
 	workTimeout   = 10 * time.Second // what a request may ask of the relay
+	signInTimeout = 25 * time.Second // what a password may take, with the time that a refusal takes
 	renewTimeout  = 50 * time.Millisecond
 	linger        = 3 * time.Second // how long Shutdown waits for requests and WebSockets to end
 
@@ -48,10 +48,7 @@ const (
 	MaxLanding     = 64 << 10 // octets of the landing page's data
 	maxConns       = 16384    // connections, WebSockets among them; further ones are closed
 	maxConnsPrefix = 512      // of one client prefix; further ones are closed
-	maxPassword    = 1024     // octets
-	maxLogin       = 320      // octets, RFC 5321 section 4.5.3.1
 	maxGuest       = 64       // characters of a guest's name; cut
-	maxSignIns     = 8        // passwords checked at once: hashing costs memory; beyond it 503
 	maxTracked     = 16384    // prefixes, links or logins in one table; the least recent is forgotten
 	maxRooms       = 100      // rooms in one answer
 
@@ -60,10 +57,7 @@ const (
 	sessionLife = 180 * 24 * time.Hour // and after this anyhow
 	claimTTL    = 365 * 24 * time.Hour
 
-	minRefusal   = 500 * time.Millisecond // a refused sign-in takes at least so long
-	maxRefusal   = 4 * time.Second        // doubled with each refusal up to this
-	downRetry    = 2 * time.Second        // Retry-After while there is no relay
-	refusalDecay = 10 * time.Minute       // refusals older than this are forgotten
+	downRetry = 2 * time.Second // Retry-After while there is no relay
 )
 
 // Relay is what this package uses of a chatrelay.Relay, grouped by purpose.
@@ -84,13 +78,12 @@ type Presence interface {
 
 // Options are what New needs.
 type Options struct {
-	Base  *url.URL // what people type: "https://chat.mall.example"
-	Relay Relay    // nil: it comes later, with Open
-	// Authenticate checks a password; any error refuses.
-	Authenticate func(ctx context.Context, login, password string) error
-	Normalize    func(login string) (string, error) // before Authenticate; nil: as it is
-	Presence     Presence                           // nil: sign-ins renew nothing
-	Key          []byte                             // of Open, where Relay is given
+	Base     *url.URL // what people type: "https://chat.mall.example"
+	Relay    Relay    // nil: it comes later, with Open
+	SignIns  SignIns
+	Accounts Accounts // nil: nobody changes a password at the desk
+	Presence Presence // nil: sign-ins renew nothing
+	Key      []byte   // of Open, where Relay is given
 	// RelayHosts are the hosts to whose UDP ports a page may connect, besides the
 	// host of Base.
 	RelayHosts     []string
@@ -113,8 +106,6 @@ type Server struct {
 	assets  map[string]*asset // by URL path
 	links   pageLinks
 	cross   *http.CrossOriginProtection
-	refused *limit.Refusals // sign-ins, of a login or a prefix
-	signIns chan struct{}
 	handler atomic.Pointer[http.Handler] // before Open: downRoutes
 	http    *http.Server
 
@@ -131,26 +122,21 @@ func New(opts Options) (*Server, error) {
 	switch {
 	case opts.Base == nil || opts.Base.Host == "" || opts.Base.Scheme != "https" && opts.Base.Scheme != "http":
 		return nil, errors.New("web: base is not an http or https address")
-	case opts.Authenticate == nil:
+	case opts.SignIns == nil:
 		return nil, errors.New("web: nothing authenticates")
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	if opts.Normalize == nil {
-		opts.Normalize = func(login string) (string, error) { return login, nil }
-	}
 	if opts.Assets == nil {
 		opts.Assets = embedded()
 	}
 	s := &Server{
-		opts:    opts,
-		log:     opts.Log,
-		https:   opts.Base.Scheme == "https",
-		limits:  newLimits(),
-		refused: limit.NewRefusals(minRefusal, maxRefusal, refusalDecay, maxTracked),
-		cross:   http.NewCrossOriginProtection(),
-		signIns: make(chan struct{}, maxSignIns),
+		opts:   opts,
+		log:    opts.Log,
+		https:  opts.Base.Scheme == "https",
+		limits: newLimits(),
+		cross:  http.NewCrossOriginProtection(),
 	}
 	var err error
 	if s.assets, s.links, err = loadAssets(opts.Assets); err != nil {
@@ -243,6 +229,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /desk/search", s.search)
 	s.fileRoutes(mux)
 	s.preferenceRoutes(mux)
+	s.accountRoutes(mux)
 	for path := range s.assets {
 		mux.HandleFunc("GET "+path, s.asset)
 	}

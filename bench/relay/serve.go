@@ -28,6 +28,7 @@ import (
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/store"
+	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/internal/tuning"
 	"github.com/chmail/chmail/presence"
 	"github.com/chmail/chmail/presence/local"
@@ -109,7 +110,7 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 	}
 	defer relay.Close()
 	front, err := web.New(web.Options{Base: base, Relay: relay, Key: key, Log: log,
-		Authenticate: func(context.Context, string, string) error { return errors.New("nobody") }})
+		SignIns: signin.New(signin.Options{Accounts: nobody{}})})
 	if err != nil {
 		return err
 	}
@@ -248,3 +249,8 @@ func (s *server) profile(path string) (err error) {
 	}
 	return errors.Join(errs...)
 }
+
+// nobody signs in.
+type nobody struct{}
+
+func (nobody) Verify(context.Context, string, string) error { return signin.ErrWrong }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/internal/testpart"
 )
 
 func TestHomes(t *testing.T) {
@@ -138,6 +139,7 @@ func TestFence(t *testing.T) {
 
 // A relay whose heartbeats stop loses its rooms after RelayTTL, to one other.
 func TestHomeOfTheDead(t *testing.T) {
+	testpart.Slow(t)
 	engines(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
 		o := must(s.OpenFromMail(ctx, hello("1@x")))(t)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/internal/testpart"
 )
 
 // TestAppendThen: whoever writes is told exactly once, also while the store is
@@ -205,6 +206,7 @@ func TestFailsAlone(t *testing.T) {
 // TestCloseWhileDatabaseHangs: Close ends in time, everybody is told, and what
 // was told to be stored is.
 func TestCloseWhileDatabaseHangs(t *testing.T) {
+	testpart.Slow(t)
 	engines(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
 		o := must(s.OpenFromMail(ctx, hello("1@x")))(t)

@@ -18,6 +18,8 @@ import (
 
 	"github.com/chmail/chmail/admin"
 	"github.com/chmail/chmail/config"
+	"github.com/chmail/chmail/guard/apppassword"
+	"github.com/chmail/chmail/guard/password"
 	"github.com/chmail/chmail/modules"
 	"github.com/chmail/chmail/presence"
 )
@@ -49,11 +51,11 @@ var userCommand = &cli.Command{
 				if err := a.MayAdd(c.Context, login); err != nil {
 					return err
 				}
-				password, err := readPassword()
+				given, err := readPassword()
 				if err != nil {
 					return err
 				}
-				if err := a.AddUser(c.Context, login, password); err != nil {
+				if err := a.AddUser(c.Context, login, given); err != nil {
 					return err
 				}
 				fmt.Printf("Added %s.\n", login)
@@ -63,11 +65,11 @@ var userCommand = &cli.Command{
 		{
 			Name: "passwd", Usage: "change a password; the new one comes from standard input", ArgsUsage: "LOGIN",
 			Action: withLogin(func(c *cli.Context, a admin.Admin, login string) error {
-				password, err := readPassword()
+				given, err := readPassword()
 				if err != nil {
 					return err
 				}
-				if err := a.SetPassword(c.Context, login, password); err != nil {
+				if err := a.SetPassword(c.Context, login, given); err != nil {
 					return err
 				}
 				fmt.Printf("Changed the password of %s.\n", login)
@@ -110,14 +112,69 @@ var userCommand = &cli.Command{
 				return printJSON(list)
 			}),
 		},
+		appPasswordCommand,
 	},
+}
+
+var appPasswordCommand = &cli.Command{
+	Name:            "app-password",
+	Usage:           "manage passwords of devices, which open the mail of an account and not its desk",
+	HideHelpCommand: true,
+	Subcommands: []*cli.Command{
+		{
+			Name: "add", Usage: "make a password for a device, and show it once", ArgsUsage: "LOGIN DEVICE",
+			Action: withDevice(func(c *cli.Context, a admin.Admin, login, device string) error {
+				made, err := a.AddAppPassword(c.Context, login, device)
+				if err == nil {
+					fmt.Println(made)
+				}
+				return err
+			}),
+		},
+		{
+			Name: "revoke", Usage: "make the password of a device worthless", ArgsUsage: "LOGIN DEVICE",
+			Action: withDevice(func(c *cli.Context, a admin.Admin, login, device string) error {
+				if err := a.RevokeAppPassword(c.Context, login, device); err != nil {
+					return err
+				}
+				fmt.Printf("Revoked the password of %s for %s.\n", login, device)
+				return nil
+			}),
+		},
+		{
+			Name: "list", Usage: "list the devices of an account", ArgsUsage: "LOGIN", Flags: []cli.Flag{jsonFlag},
+			Action: withLogin(func(c *cli.Context, a admin.Admin, login string) error {
+				list, err := a.AppPasswords(c.Context, login)
+				if err != nil {
+					return err
+				}
+				return printRows(c, list, "DEVICE\tMADE\tUSED", func(p apppassword.Password) []any {
+					used := "never"
+					if !p.Used.IsZero() {
+						used = when(p.Used)
+					}
+					return []any{p.Name, when(p.Made), used}
+				})
+			}),
+		},
+	},
+}
+
+func withDevice(do func(c *cli.Context, a admin.Admin, login, device string) error) cli.ActionFunc {
+	open := withAdmin(func(c *cli.Context, a admin.Admin) error { return do(c, a, c.Args().First(), c.Args().Get(1)) })
+	return func(c *cli.Context) error {
+		if c.NArg() != 2 {
+			return cli.Exit(fmt.Sprintf("usage: chmaild user app-password %s LOGIN DEVICE", c.Command.Name), 2)
+		}
+		return open(c)
+	}
 }
 
 func withLogin(do func(c *cli.Context, a admin.Admin, login string) error) cli.ActionFunc {
 	open := withAdmin(func(c *cli.Context, a admin.Admin) error { return do(c, a, c.Args().First()) })
 	return func(c *cli.Context) error {
 		if c.NArg() != 1 {
-			return cli.Exit(fmt.Sprintf("usage: chmaild user %s LOGIN", c.Command.Name), 2)
+			return cli.Exit(fmt.Sprintf("usage: %s LOGIN", c.Command.HelpName), 2)
 		}
 		return open(c)
 	}
@@ -143,7 +200,7 @@ func readPassword() (string, error) {
 		}
 	}
 	line = strings.TrimRight(line, "\r\n")
-	return line, admin.CheckPassword(line)
+	return line, password.Check(line)
 }
 
 // listing is a command that prints a list as a table or as JSON.
@@ -154,16 +211,7 @@ func listing[T any](name, usage, head string, list func(*cli.Context, admin.Admi
 		if err != nil {
 			return err
 		}
-		if c.Bool("json") {
-			return printJSON(rows)
-		}
-		w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, head)
-		for _, r := range rows {
-			cells := row(r)
-			fmt.Fprintf(w, strings.Repeat("%v\t", len(cells)-1)+"%v\n", cells...)
-		}
-		return w.Flush()
+		return printRows(c, rows, head, row)
 	})
 	return &cli.Command{
 		Name: name, Usage: usage, Flags: []cli.Flag{jsonFlag},
@@ -174,6 +222,19 @@ func listing[T any](name, usage, head string, list func(*cli.Context, admin.Admi
 			return print(c)
 		},
 	}
+}
+
+func printRows[T any](c *cli.Context, rows []T, head string, row func(T) []any) error {
+	if c.Bool("json") {
+		return printJSON(rows)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, head)
+	for _, r := range rows {
+		cells := row(r)
+		fmt.Fprintf(w, strings.Repeat("%v\t", len(cells)-1)+"%v\n", cells...)
+	}
+	return w.Flush()
 }
 
 var grantsCommand = listing("grants", "list the granted ports and whose they are",

@@ -61,11 +61,16 @@ const scriptConfig = `state_dir %[1]s/state
 runtime_dir %[1]s/run
 hostname mail.mall.example
 tls off
-auth.pass_table accounts {
+auth.accounts accounts {
     table sql_table {
         driver sqlite3
         dsn credentials.db
         table_name passwords
+    }
+    app_passwords sql_table {
+        driver sqlite3
+        dsn credentials.db
+        table_name app_passwords
     }
 }
 storage.maildrop mailboxes {
@@ -108,6 +113,7 @@ pop3 tcp://127.0.0.1:%[3]s {
 
 // TestServed runs the commands beside one demo server, which all scripts share.
 func TestServed(t *testing.T) {
+	testpart.Slow(t)
 	t.Parallel()
 	state := t.TempDir()
 	var info struct{ SMTP, Web string }

@@ -59,6 +59,18 @@ func (t *Table[V]) Has(key string) bool {
 	return ok
 }
 
+// Get returns the value under key, which becomes newer, and whether there is one.
+func (t *Table[V]) Get(key string) (value V, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e, ok := t.items[key]
+	if ok {
+		t.order.MoveToFront(e)
+		value = e.Value.(*row[V]).value
+	}
+	return value, ok
+}
+
 // Delete forgets key.
 func (t *Table[V]) Delete(key string) {
 	t.mu.Lock()

@@ -2,13 +2,26 @@
 
 // Package signin is the one check of logins and passwords, for every door: POP3,
 // IMAP, submission and the desk.
+//
+// A sign-in passes, in this order: the bounds of wrong sign-ins (bounds.go), so
+// that nobody guesses without an end; the memory of recent answers, so that a
+// program that polls costs no password hash; and the queue for hashes (queue.go),
+// which are few at a time. Attempts with the same login and password at the same
+// time share one answer.
 package signin
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -25,12 +38,25 @@ const (
 )
 
 const (
-	maxLogins = 16384            // logins whose refusals are remembered; beyond it the oldest is forgotten
-	forgetIn  = 10 * time.Minute // after the last refusal
+	// DefaultFirst and DefaultLongest are how long refusals take.
+	DefaultFirst, DefaultLongest = time.Second, 8 * time.Second
+	// DefaultRemember is how long a verified password counts without its hash.
+	DefaultRemember = 10 * time.Minute
+
+	maxTracked  = 65536            // logins, prefixes or answers in one table; the least recent is forgotten
+	maxLogin    = 320              // octets, RFC 5321 section 4.5.3.1
+	maxPassword = 1024             // octets
+	maxToken    = 16 << 10         // octets
+	maxKnown    = 16               // prefixes that a login is known from; the oldest is forgotten
+	forgetIn    = 10 * time.Minute // after the last refusal the next one takes First again
+	checkFor    = time.Minute      // the longest that a check may take, with the wait for a place
 )
 
 // ErrWrong: there is no such login, or that is not its password or token.
 var ErrWrong = errors.New("login or password is wrong")
+
+// errChanged: it was the password when the check began.
+var errChanged = errors.New("the password has been changed meanwhile")
 
 // BusyError refuses a sign-in before its password was looked at: there were too
 // many, or too many wrong ones. It says nothing about the password.
@@ -43,34 +69,90 @@ func (e *BusyError) Error() string {
 // Attempt is one try to sign in.
 type Attempt struct {
 	Door     string
-	Login    string     // as it was typed
+	Login    string     // as it was typed; may be empty where there is a token
 	Password string     // the account's, or one of a device
 	Token    string     // an OAuth 2.0 bearer token instead of a password (RFC 7628)
 	Addr     netip.Addr // of the client; the zero Addr where it is not known
 }
 
 // Accounts know the passwords. Errors other than those that wrap ErrWrong mean
-// that the password cannot be checked now. Logins come normalised.
+// that the password cannot be checked now. Logins come normalised. An unknown
+// login should take as long as a wrong password.
 type Accounts interface {
 	Verify(ctx context.Context, login, password string) error
 }
 
-// Options of a Check.
+// Devices know the passwords of devices, which open every door but the desk. They
+// are random, so that checking one costs little.
+type Devices interface {
+	Verify(ctx context.Context, login, password string) (bool, error)
+}
+
+// Tokens know whose a bearer token is, and until when. The errors are as those of
+// Accounts.
+type Tokens interface {
+	Verify(ctx context.Context, token string) (login string, until time.Time, err error)
+}
+
+// Options of a Check. What is zero is its default.
 type Options struct {
 	Accounts  Accounts
+	Devices   Devices                            // nil: there are none
+	Tokens    Tokens                             // nil: none are taken
 	Normalize func(login string) (string, error) // nil: strings.ToLower
-	// The first refusal of a login takes First, each further one twice as long,
-	// up to Longest.
+	// The first refusal of a login or a prefix takes First, each further one twice
+	// as long, up to Longest.
 	First, Longest time.Duration
+	Remember       time.Duration // how long a verified password or token counts without another check
+	Hashes         int           // passwords checked at once; default: the number of processors
+	Log            *slog.Logger  // nil: nothing is logged
 }
 
 // Check checks sign-ins. Its methods may be called from any goroutine.
 type Check struct {
 	opts     Options
-	refusals *limit.Refusals // by login
+	key      [32]byte        // of this process: what is remembered reveals no password
+	refusals *limit.Refusals // by login and by prefix
+	hashes   *queue
 
 	mu       sync.Mutex
 	sessions map[string]map[*Session]struct{} // by login
+	changes  uint64                           // how often Changed was called
+	lastID   uint64                           // of a person
+	bounds   bounds
+	people   *limit.Table[person]     // logins that have signed in
+	right    *limit.Table[verified]   // by secret
+	wrong    *limit.Table[time.Time]  // by secret, until when
+	running  map[string]*verification // checks under way, by secret
+}
+
+// person is what is remembered of a login that has signed in or was changed.
+// Strangers cannot fill the table of them.
+type person struct {
+	id      uint64                     // another one after each change
+	changed uint64                     // Check.changes at the last change
+	known   map[netip.Prefix]time.Time // where the login has signed in, and when
+}
+
+// verified is a password or token that was right.
+type verified struct {
+	login  string
+	person uint64 // its id
+	until  time.Time
+}
+
+// verification is a check under way, which equal attempts share.
+type verification struct {
+	Attempt
+	login, secret string
+	from          netip.Prefix
+	known         bool // the login is known from there
+	counters      []counter
+	began         uint64 // Check.changes then
+
+	done  chan struct{} // closed when there is an answer
+	right verified
+	err   error
 }
 
 // New returns a check.
@@ -78,47 +160,278 @@ func New(o Options) *Check {
 	if o.Normalize == nil {
 		o.Normalize = func(s string) (string, error) { return strings.ToLower(s), nil }
 	}
-	return &Check{opts: o, refusals: limit.NewRefusals(o.First, max(o.First, o.Longest), forgetIn, maxLogins),
-		sessions: make(map[string]map[*Session]struct{})}
+	if o.First == 0 {
+		o.First = DefaultFirst
+	}
+	if o.Longest == 0 {
+		o.Longest = max(o.First, DefaultLongest)
+	}
+	if o.Remember == 0 {
+		o.Remember = DefaultRemember
+	}
+	if o.Hashes == 0 {
+		o.Hashes = runtime.GOMAXPROCS(0)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Check{
+		opts:     o,
+		refusals: limit.NewRefusals(o.First, max(o.First, o.Longest), forgetIn, maxTracked),
+		hashes:   newQueue(o.Hashes),
+		sessions: make(map[string]map[*Session]struct{}),
+		bounds:   newBounds(),
+		people:   limit.NewTable[person](maxTracked),
+		right:    limit.NewTable[verified](maxTracked),
+		wrong:    limit.NewTable[time.Time](maxTracked),
+		running:  make(map[string]*verification),
+	}
+	_, _ = rand.Read(c.key[:]) // it never fails
+	return c
 }
 
 // Tokens reports whether bearer tokens are taken (OAUTHBEARER, XOAUTH2).
-func (c *Check) Tokens() bool { return false }
+func (c *Check) Tokens() bool { return c.opts.Tokens != nil }
 
 // SignIn checks an attempt. A refusal, which wraps ErrWrong, returns only after its
 // delay, the same for unknown logins. A *BusyError refuses before the password is
 // looked at. Any other error: it cannot be checked now. Who gets a session closes it.
 func (c *Check) SignIn(ctx context.Context, a Attempt) (*Session, error) {
 	start := time.Now()
-	login, err := c.opts.Normalize(a.Login)
-	if err != nil {
-		login, err = "", errors.Join(ErrWrong, err)
-	}
-	s := c.session(login) // before the check: a password that is changed meanwhile ends it
+	login, err := c.login(a)
+	from := limit.Remote(a.Addr)
+	var s *Session
 	if err == nil {
-		err = c.opts.Accounts.Verify(ctx, login, a.Password)
+		s, err = c.check(ctx, a, login, from)
 	}
-	if err == nil {
-		c.refusals.Forget(login)
-		return s, nil
-	}
-	s.Close()
-	if errors.Is(err, ErrWrong) {
-		t := time.NewTimer(time.Until(start.Add(c.refusals.Add(start, login))))
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
+	metricSignIns.WithLabelValues(a.Door, result(err)).Inc()
+	if !errors.Is(err, ErrWrong) {
+		if err == nil {
+			c.refusals.Forget("login " + s.Login)
 		}
+		return s, err
+	}
+	keys := []string{"login " + login}
+	if from.IsValid() {
+		keys = append(keys, "prefix "+from.String())
+	}
+	t := time.NewTimer(time.Until(start.Add(c.refusals.Add(start, keys...))))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 	return nil, err
 }
 
-// Changed is told that a login's password was changed or its account removed: its
-// sessions end at once, and nothing that was remembered of it counts.
-func (c *Check) Changed(login string) {
+// login is the login of an attempt in its normal form. All that cannot be one
+// counts as one, the empty one.
+func (c *Check) login(a Attempt) (string, error) {
+	switch {
+	case a.Token != "" && a.Login == "" && len(a.Token) <= maxToken:
+		return "", nil
+	case a.Token == "" && a.Password == "", len(a.Password) > maxPassword, len(a.Token) > maxToken,
+		a.Token != "" && c.opts.Tokens == nil:
+		return "", ErrWrong
+	}
+	login, err := c.normal(a.Login)
+	if err != nil {
+		return "", errors.Join(ErrWrong, err)
+	}
+	return login, nil
+}
+
+func (c *Check) normal(login string) (string, error) {
+	if len(login) > maxLogin {
+		return "", errors.New("the login is too long")
+	}
+	login, err := c.opts.Normalize(login)
+	if err == nil && (login == "" || len(login) > maxLogin) {
+		err = errors.New("not a login")
+	}
+	return login, err
+}
+
+// secret is a keyed hash of what an attempt proves itself with.
+func (c *Check) secret(a Attempt, login string) string {
+	kind, proof := "password", a.Password
+	switch {
+	case a.Token != "":
+		kind, proof = "token", a.Token
+	case a.Door == Desk: // the passwords of devices are not good there
+		kind = "desk"
+	}
+	h := hmac.New(sha256.New, c.key[:])
+	for _, part := range []string{kind, login, proof} {
+		var size [8]byte
+		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
+		h.Write(size[:])
+		h.Write([]byte(part))
+	}
+	return string(h.Sum(nil))
+}
+
+// check answers an attempt, without the delay of refusals.
+func (c *Check) check(ctx context.Context, a Attempt, login string, from netip.Prefix) (*Session, error) {
+	v := &verification{Attempt: a, login: login, secret: c.secret(a, login), from: from, done: make(chan struct{})}
+	v, err := c.begin(v)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-v.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if v.err != nil {
+		return nil, v.err
+	}
+	return c.accept(v.right, from)
+}
+
+// begin finds the answer to v in what is remembered, or a check of the same
+// under way, or begins one.
+func (c *Check) begin(v *verification) (*verification, error) {
+	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	p, _ := c.people.Get(v.login)
+	_, v.known = p.known[v.from]
+	v.counters = countersOf(v.login, v.from, v.known)
+	// Before anything is looked up: a remembered password could be guessed, too.
+	if wait := c.bounds.wait(v.counters, now); wait > 0 {
+		return nil, &BusyError{After: wait}
+	}
+	if right, ok := c.right.Get(v.secret); ok && now.Before(right.until) {
+		if p, ok := c.people.Get(right.login); ok && p.id == right.person {
+			metricRemembered.Inc()
+			v.right = right
+			close(v.done)
+			return v, nil
+		}
+	}
+	if until, ok := c.wrong.Get(v.secret); ok && now.Before(until) {
+		metricRemembered.Inc()
+		return nil, ErrWrong
+	}
+	if same := c.running[v.secret]; same != nil {
+		return same, nil
+	}
+	v.began = c.changes
+	c.running[v.secret] = v
+	c.bounds.begin(v.counters)
+	go c.run(v) // ends with the check, after checkFor at the latest
+	return v, nil
+}
+
+// run checks a password or token, and remembers the answer.
+func (c *Check) run(v *verification) {
+	ctx, cancel := context.WithTimeout(context.Background(), checkFor)
+	defer cancel()
+	login, until, err := c.verify(ctx, v)
+	now := time.Now()
+	if most := now.Add(c.opts.Remember); until.IsZero() || until.After(most) {
+		until = most
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == nil && c.changedSince(login, v.began):
+		err = errChanged
+	case err == nil:
+		v.right = verified{login, c.personOf(login), until}
+		c.right.Change(v.secret, func(r *verified) { *r = v.right })
+	case errors.Is(err, ErrWrong) && c.changes == v.began:
+		c.wrong.Change(v.secret, func(t *time.Time) { *t = until })
+	}
+	c.bounds.end(v.counters, now, errors.Is(err, ErrWrong))
+	delete(c.running, v.secret)
+	v.err = err
+	close(v.done)
+}
+
+func (c *Check) changedSince(login string, began uint64) bool {
+	p, _ := c.people.Get(login)
+	return p.changed > began
+}
+
+// personOf is the id of a login that has signed in.
+func (c *Check) personOf(login string) (id uint64) {
+	c.people.Change(login, func(p *person) {
+		if p.id == 0 {
+			c.lastID++
+			p.id = c.lastID
+		}
+		id = p.id
+	})
+	return id
+}
+
+// verify asks who knows.
+func (c *Check) verify(ctx context.Context, v *verification) (login string, until time.Time, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			metricPanics.Inc()
+			err = fmt.Errorf("checking a password: panic: %v", p)
+			c.opts.Log.Error("checking a password panicked", "err", err, "login", v.login,
+				"stack", string(debug.Stack()))
+		}
+	}()
+	if v.Token != "" {
+		return c.verifyToken(ctx, v)
+	}
+	if v.Door != Desk && c.opts.Devices != nil {
+		if ok, err := c.opts.Devices.Verify(ctx, v.login, v.Password); ok || err != nil {
+			return v.login, until, err
+		}
+	}
+	key := v.login
+	if v.from.IsValid() && !v.known {
+		key = v.from.String()
+	}
+	if err := c.hashes.take(ctx, v.known, key); err != nil {
+		return v.login, until, err
+	}
+	defer c.hashes.release()
+	// Others that began at the same time may have been wrong meanwhile.
+	if wait := c.overdrawn(v); wait > 0 {
+		return v.login, until, &BusyError{After: wait}
+	}
+	defer func(began time.Time) { metricCheckSeconds.Observe(time.Since(began).Seconds()) }(time.Now())
+	return v.login, until, c.opts.Accounts.Verify(ctx, v.login, v.Password)
+}
+
+// verifyToken asks whose a token is, who must be the login where one was given.
+func (c *Check) verifyToken(ctx context.Context, v *verification) (login string, until time.Time, err error) {
+	login, until, err = c.opts.Tokens.Verify(ctx, v.Token)
+	if err != nil {
+		return v.login, time.Time{}, err
+	}
+	login, err = c.normal(login)
+	if err != nil || v.login != "" && login != v.login {
+		return v.login, time.Time{}, errors.Join(ErrWrong, err)
+	}
+	return login, until, nil
+}
+
+// overdrawn says how long v would have to wait if it came now.
+func (c *Check) overdrawn(v *verification) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bounds.spent(v.counters, time.Now())
+}
+
+// Changed is told that a login was added, its password changed or its account
+// removed: its sessions end at once, and nothing that was remembered of it counts.
+func (c *Check) Changed(login string) {
+	if normal, err := c.normal(login); err == nil {
+		login = normal
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changes++
+	c.people.Change(login, func(p *person) { p.id, p.changed = 0, c.changes })
+	c.wrong = limit.NewTable[time.Time](maxTracked) // whose they are is not known
 	for s := range c.sessions[login] {
 		s.end()
 	}
@@ -134,16 +447,44 @@ type Session struct {
 	end   context.CancelFunc
 }
 
-func (c *Check) session(login string) *Session {
-	s := &Session{Login: login, check: c}
-	s.ctx, s.end = context.WithCancel(context.Background())
+// accept makes a session, and remembers where it came from.
+func (c *Check) accept(right verified, from netip.Prefix) (*Session, error) {
+	s := &Session{Login: right.login, check: c}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.sessions[login] == nil {
-		c.sessions[login] = make(map[*Session]struct{})
+	changed := false
+	c.people.Change(s.Login, func(p *person) {
+		if changed = p.id != right.person; !changed {
+			p.seen(from, time.Now())
+		}
+	})
+	if changed {
+		return nil, errChanged
 	}
-	c.sessions[login][s] = struct{}{}
-	return s
+	s.ctx, s.end = context.WithCancel(context.Background())
+	if c.sessions[s.Login] == nil {
+		c.sessions[s.Login] = make(map[*Session]struct{})
+	}
+	c.sessions[s.Login][s] = struct{}{}
+	return s, nil
+}
+
+// seen remembers where the login has signed in.
+func (p *person) seen(from netip.Prefix, now time.Time) {
+	if p.known == nil {
+		p.known = make(map[netip.Prefix]time.Time)
+	}
+	p.known[from] = now
+	if len(p.known) <= maxKnown {
+		return
+	}
+	oldest := from
+	for prefix, at := range p.known {
+		if at.Before(p.known[oldest]) {
+			oldest = prefix
+		}
+	}
+	delete(p.known, oldest)
 }
 
 // Context ends when the login's password is changed, its account is removed, or the

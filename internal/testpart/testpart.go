@@ -39,6 +39,15 @@ func Need(t testing.TB, names ...string) string {
 	return ""
 }
 
+// Slow leaves a test out of a short run: what it tests is how long something takes,
+// or it runs servers.
+func Slow(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a short test waits for nothing")
+	}
+}
+
 // Missing ends a test that cannot run here because something is not there.
 func Missing(t testing.TB, what string) {
 	t.Helper()

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package modules
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/foxcpp/maddy/framework/address"
+	"github.com/foxcpp/maddy/framework/config"
+	modconfig "github.com/foxcpp/maddy/framework/config/module"
+	tlsconfig "github.com/foxcpp/maddy/framework/config/tls"
+	"github.com/foxcpp/maddy/framework/dns"
+	"github.com/foxcpp/maddy/framework/module"
+	"golang.org/x/net/idna"
+
+	"github.com/chmail/chmail/mta/smtpd"
+)
+
+// smtpShutdown is how long clients may finish the message they are sending.
+const smtpShutdown = 5 * time.Second
+
+// SMTP is an smtpd.Server as a block of the configuration: `chmail.smtp` takes mail
+// from other servers, `chmail.submission` from people who sign in.
+//
+//	chmail.submission tls://0.0.0.0:465 tcp://0.0.0.0:587 {
+//	    auth                   &sign_in   # required for submission: an auth.guard
+//	    deliver_to             &stamp     # or check, modify, source, destination, dmarc … as in a msgpipeline
+//	    tls                    file CERT KEY   # default: the global tls; STARTTLS, and tls:// addresses
+//	    insecure_auth          no         # yes: passwords also without TLS, for tests
+//	    aliases                TABLE      # address -> login that may also write from it; default: none
+//	    max_message_size       32M
+//	    max_header_size        1M
+//	    max_recipients         1000       # of a message
+//	    buffer                 128K       # memory for a message on its way; a larger one is in a file
+//	    max_connections        10000
+//	    max_connections_per_ip 50         # of one IPv4 address or IPv6 /64
+//	    max_transactions       600        # a minute, of one IPv4 address or IPv6 /64 that has not signed in
+//	    sent_messages          600        # an hour, of a login; then 452, and postmaster is told
+//	    sent_recipients        3000       # an hour, of a login; likewise
+//	    limits                 { … }      # maddy's, besides; default: none
+//	    hostname               mx.example.org   # default: the global one
+//	    debug                  no
+//	}
+type SMTP struct {
+	base
+	addrs      []string
+	submission bool
+	server     *smtpd.Server
+	listeners  []net.Listener
+	serving    sync.WaitGroup
+}
+
+var (
+	_ module.Module = (*SMTP)(nil)
+	_ io.Closer     = (*SMTP)(nil)
+)
+
+func init() {
+	registerEndpoint("chmail.smtp", func(b base, addrs []string) module.Module { return &SMTP{base: b, addrs: addrs} })
+	registerEndpoint("chmail.submission", func(b base, addrs []string) module.Module {
+		return &SMTP{base: b, addrs: addrs, submission: true}
+	})
+}
+
+// Init reads the block and begins to listen.
+func (m *SMTP) Init(cfg *config.Map) error {
+	var (
+		auth     module.PlainAuth
+		aliases  module.Table
+		hostname string
+		memory   int64
+	)
+	o := smtpd.Options{Name: m.name, Submission: m.submission, Resolver: dns.DefaultResolver()}
+	fail := func(format string, args ...any) error {
+		return config.NodeErr(cfg.Block, m.name+": "+format, args...)
+	}
+	cfg.String("hostname", true, true, "", &hostname)
+	cfg.Custom("auth", false, m.submission, absent[module.PlainAuth], reference[module.PlainAuth]("auth"), &auth)
+	cfg.Custom("tls", true, true, absent[*tls.Config], tlsconfig.TLSDirective, &o.TLS)
+	cfg.Bool("insecure_auth", false, false, &o.InsecureAuth)
+	modconfig.Table(cfg, "aliases", false, false, nil, &aliases)
+	cfg.DataSize("max_message_size", false, false, smtpd.DefaultMaxSize, &o.MaxSize)
+	cfg.DataSize("max_header_size", false, false, smtpd.DefaultMaxHeader, &o.MaxHeader)
+	cfg.DataSize("buffer", false, false, smtpd.DefaultMemory, &memory)
+	for _, n := range []struct {
+		name  string
+		value int
+		store *int
+	}{
+		{"max_recipients", smtpd.DefaultMaxRecipients, &o.MaxRecipients},
+		{"max_connections", smtpd.DefaultConnections, &o.Connections},
+		{"max_connections_per_ip", smtpd.DefaultPerPrefix, &o.PerPrefix},
+		{"max_transactions", smtpd.DefaultTransactions, &o.Transactions},
+		{"sent_messages", smtpd.DefaultSentMails, &o.SentMails},
+		{"sent_recipients", smtpd.DefaultSentRecipients, &o.SentRecipients},
+	} {
+		cfg.Int(n.name, false, false, n.value, n.store)
+	}
+	cfg.Custom("limits", false, false, absent[smtpd.Limits], func(m *config.Map, node config.Node) (any, error) {
+		var l smtpd.Limits
+		err := modconfig.GroupFromNode("limits", node.Args, node, m.Globals, &l)
+		return l, err
+	}, &o.Limits)
+	m.debug(cfg)
+	cfg.AllowUnknown()
+	routes, err := cfg.Process()
+	if err != nil {
+		return err
+	}
+	for name, n := range map[string]int64{"max_message_size": o.MaxSize, "max_header_size": o.MaxHeader,
+		"buffer": memory, "max_recipients": int64(o.MaxRecipients), "max_connections": int64(o.Connections),
+		"max_connections_per_ip": int64(o.PerPrefix), "max_transactions": int64(o.Transactions),
+		"sent_messages": int64(o.SentMails), "sent_recipients": int64(o.SentRecipients)} {
+		if n < 1 {
+			return fail("%s must be 1 or more", name)
+		}
+	}
+	if m.submission && o.TLS == nil && !o.InsecureAuth {
+		return fail("without TLS nobody can sign in: set tls, or insecure_auth yes for a test")
+	}
+	if o.Hostname, err = idna.ToASCII(hostname); err != nil {
+		return fail("hostname: %v", err)
+	}
+	if o.Target, err = pipeline(cfg, routes, o.Hostname); err != nil {
+		return err
+	}
+	o.Memory, o.Log = int(memory), m.log()
+	if auth != nil {
+		o.SignIn = guardOf(auth).Check
+	}
+	if aliases != nil {
+		o.MayUse = mayUse(aliases)
+	}
+	if o.TLS != nil && o.TLS.MinVersion < tls.VersionTLS12 {
+		o.TLS = o.TLS.Clone()
+		o.TLS.MinVersion = tls.VersionTLS12
+	}
+	endpoints, err := m.endpoints(o.TLS != nil)
+	if err != nil {
+		return fail("%v", err)
+	}
+	if o.InsecureAuth {
+		m.out.Println("passwords are taken over unencrypted connections: insecure, for tests only")
+	}
+	if module.NoRun {
+		return nil
+	}
+	o.Folder = filepath.Join(config.StateDirectory, "buffer")
+	if err := os.MkdirAll(o.Folder, 0o700); err != nil {
+		return err
+	}
+	m.server = smtpd.New(o)
+	return m.listen(endpoints, fail)
+}
+
+func (m *SMTP) endpoints(hasTLS bool) ([]config.Endpoint, error) {
+	var all []config.Endpoint
+	for _, given := range m.addrs {
+		e, err := config.ParseEndpoint(given)
+		if err != nil {
+			return nil, err
+		}
+		if e.IsTLS() && !hasTLS {
+			return nil, errors.New("tls:// without a TLS configuration")
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+// listen takes every address before it serves any, so that a failure leaves nothing open.
+func (m *SMTP) listen(endpoints []config.Endpoint, fail func(string, ...any) error) error {
+	for _, e := range endpoints {
+		l, err := net.Listen(e.Network(), e.Address())
+		if err != nil {
+			for _, open := range m.listeners {
+				_ = open.Close()
+			}
+			return errors.Join(fail("listening on %s: %v", e, err), m.Close())
+		}
+		m.listeners = append(m.listeners, l)
+	}
+	for i, l := range m.listeners {
+		m.out.Printf("listening on %v", l.Addr())
+		m.serving.Go(func() {
+			if err := m.server.Serve(l, endpoints[i].IsTLS()); !errors.Is(err, smtpd.ErrServerClosed) {
+				m.out.Error("serving", err)
+			}
+		})
+	}
+	return nil
+}
+
+// Close ends the sessions, after the message they are sending.
+func (m *SMTP) Close() error {
+	if m.server == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), smtpShutdown)
+	defer cancel()
+	err := m.server.Shutdown(ctx)
+	m.serving.Wait()
+	return err
+}
+
+// pipeline makes a maddy pipeline of the directives that are not the endpoint's,
+// as maddy's own endpoints do: one that knows whose verdicts it writes into
+// Authentication-Results, and adds the Received field. maddy has no way to say
+// both from outside, but its fields are exported.
+func pipeline(cfg *config.Map, routes []config.Node, hostname string) (smtpd.Pipeline, error) {
+	m, err := module.Get("msgpipeline")("msgpipeline", "", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	block := cfg.Block
+	block.Children = routes
+	if err := m.Init(config.NewMap(cfg.Globals, block)); err != nil {
+		return nil, err
+	}
+	inner := reflect.ValueOf(m).Elem().FieldByName("MsgPipeline")
+	if inner.Kind() != reflect.Pointer || inner.IsNil() {
+		return nil, fmt.Errorf("this maddy's msgpipeline is another one: %T", m)
+	}
+	inner.Elem().FieldByName("Hostname").SetString(hostname)
+	inner.Elem().FieldByName("FirstPipeline").SetBool(true)
+	p, ok := m.(smtpd.Pipeline)
+	if !ok {
+		return nil, fmt.Errorf("this maddy's msgpipeline is another one: %T", m)
+	}
+	return p, nil
+}
+
+// mayUse asks a table of aliases, as `replace_rcpt` has them: address -> login.
+func mayUse(aliases module.Table) func(context.Context, string, string) (bool, error) {
+	return func(ctx context.Context, login, addr string) (bool, error) {
+		var logins []string
+		if multi, ok := aliases.(module.MultiTable); ok {
+			all, err := multi.LookupMulti(ctx, addr)
+			if err != nil {
+				return false, err
+			}
+			logins = all
+		} else {
+			one, ok, err := aliases.Lookup(ctx, addr)
+			if err != nil || !ok {
+				return false, err
+			}
+			logins = []string{one}
+		}
+		return slices.ContainsFunc(logins, func(l string) bool { return address.Equal(l, login) }), nil
+	}
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package smtpd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/mail"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/ianaindex"
+	"golang.org/x/text/encoding/japanese"
+)
+
+// charsetOf finds a charset by any name that mail programs give it; nil where
+// nobody knows it.
+func charsetOf(name string) encoding.Encoding {
+	name = strings.Trim(name, " \t\"")
+	if e, err := htmlindex.Get(name); err == nil {
+		return e
+	}
+	if e, err := ianaindex.MIME.Encoding(name); err == nil {
+		return e
+	}
+	return nil
+}
+
+// words decodes RFC 2047 words. One of an unknown charset stays as it is.
+var words = &mime.WordDecoder{CharsetReader: func(charset string, r io.Reader) (io.Reader, error) {
+	e := charsetOf(charset)
+	if e == nil {
+		return nil, fmt.Errorf("smtpd: charset %q is unknown", charset)
+	}
+	return e.NewDecoder().Reader(r), nil
+}}
+
+var strict = mail.AddressParser{WordDecoder: words}
+
+// toUTF8 reads a field's value that is not in ASCII. Mail programs of old wrote such
+// in the charset of the text.
+func toUTF8(v, charset string) string {
+	if strings.Contains(v, "\x1b$") {
+		if s, err := japanese.ISO2022JP.NewDecoder().String(v); err == nil {
+			return s
+		}
+	}
+	if utf8.ValidString(v) {
+		return v
+	}
+	if e := charsetOf(charset); e != nil {
+		if s, err := e.NewDecoder().String(v); err == nil && !strings.ContainsRune(s, utf8.RuneError) {
+			return s
+		}
+	}
+	s, err := charmap.Windows1252.NewDecoder().String(v)
+	if err != nil {
+		return strings.ToValidUTF8(v, "\uFFFD")
+	}
+	return s
+}
+
+// Errors of mailboxes.
+var (
+	errNoAddress  = errors.New("no address")
+	errUnclear    = errors.New("it cannot be read")
+	errBadAddress = errors.New("it has an address that is none")
+)
+
+// mailboxes reads a list of addresses: by RFC 5322, or, where it breaks its rules,
+// as a person would. exact tells that every part of the server can read it.
+func mailboxes(v, charset string) (list []*mail.Address, exact bool, err error) {
+	if strings.TrimSpace(v) == "" {
+		return nil, false, errNoAddress
+	}
+	if list, err := mail.ParseAddressList(v); err == nil {
+		return list, true, nil
+	}
+	if list, err := strict.ParseList(v); err == nil {
+		return list, false, nil
+	}
+	list, err = lenient(toUTF8(v, charset))
+	return list, false, err
+}
+
+// lenient splits a list at the commas that stand outside quotes, comments and angle
+// brackets. What has no address belongs to the name of the next.
+func lenient(v string) ([]*mail.Address, error) {
+	var (
+		list []*mail.Address
+		s    = scanner{rest: v}
+		name strings.Builder
+	)
+	for {
+		e, more, err := s.element()
+		if err != nil {
+			return nil, err
+		}
+		if e.name != "" {
+			if name.Len() > 0 {
+				name.WriteString(", ")
+			}
+			name.WriteString(e.name)
+		}
+		if e.addr != "" {
+			if !plausible(e.addr) {
+				return nil, errBadAddress
+			}
+			list = append(list, &mail.Address{Name: decoded(name.String()), Address: e.addr})
+			name.Reset()
+		}
+		if !more {
+			break
+		}
+	}
+	if len(list) == 0 {
+		return nil, errNoAddress
+	}
+	return list, nil
+}
+
+// decoded is a name with its RFC 2047 words read, those that can be.
+func decoded(name string) string {
+	if s, err := words.DecodeHeader(name); err == nil {
+		name = s
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.TrimSpace(name))
+}
+
+// plausible says whether addr has a local part and a domain, and nothing that
+// ends an address.
+func plausible(addr string) bool {
+	i := strings.LastIndexByte(addr, '@')
+	return i > 0 && i < len(addr)-1 &&
+		!strings.ContainsFunc(addr, func(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError }) &&
+		!strings.ContainsAny(addr, `<>,;()"`) && !strings.Contains(addr[:i], "@")
+}
+
+// scanner reads the elements of a list.
+type scanner struct{ rest string }
+
+// element is what stands between two commas.
+type element struct{ name, addr string }
+
+// element reads up to the next comma.
+func (s *scanner) element() (e element, more bool, err error) {
+	var (
+		text, comment bytes.Buffer // text is outside quotes; quoted text is marked, so that its @ counts not
+		angle         string
+		angles        int
+	)
+	for s.rest != "" {
+		c := s.rest[0]
+		switch c {
+		case ',', ';':
+			s.rest = s.rest[1:]
+			e, err = elementOf(text.String(), comment.String(), angle, angles)
+			return e, true, err
+		case '"':
+			quoted, ok := s.quoted()
+			if !ok { // a lone quote is a letter
+				s.rest = s.rest[1:]
+				continue
+			}
+			text.WriteString(strings.ReplaceAll(quoted, "@", quotedAt))
+		case '(':
+			inner, ok := s.comment()
+			if !ok {
+				text.WriteByte(c)
+				s.rest = s.rest[1:]
+				continue
+			}
+			comment.WriteString(inner)
+		case '<':
+			i := strings.IndexByte(s.rest, '>')
+			if i < 0 {
+				return e, false, errUnclear
+			}
+			angle = s.rest[1:i]
+			angles++
+			s.rest = s.rest[i+1:]
+		default:
+			text.WriteByte(c)
+			s.rest = s.rest[1:]
+		}
+	}
+	e, err = elementOf(text.String(), comment.String(), angle, angles)
+	return e, false, err
+}
+
+// quotedAt stands for an @ in quotes.
+const quotedAt = "\x00"
+
+// quoted reads a quoted string.
+func (s *scanner) quoted() (string, bool) {
+	var b strings.Builder
+	for i := 1; i < len(s.rest); i++ {
+		switch s.rest[i] {
+		case '\\':
+			if i++; i < len(s.rest) {
+				b.WriteByte(s.rest[i])
+			}
+		case '"':
+			s.rest = s.rest[i+1:]
+			return b.String(), true
+		default:
+			b.WriteByte(s.rest[i])
+		}
+	}
+	return "", false
+}
+
+// comment reads a comment, which may have others in it.
+func (s *scanner) comment() (string, bool) {
+	depth := 0
+	for i := 0; i < len(s.rest); i++ {
+		switch s.rest[i] {
+		case '\\':
+			i++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				inner := s.rest[1:i]
+				s.rest = s.rest[i+1:]
+				return inner, true
+			}
+		}
+	}
+	return "", false
+}
+
+// elementOf finds name and address of an element.
+func elementOf(text, comment, angle string, angles int) (element, error) {
+	if angles > 1 {
+		return element{}, errUnclear
+	}
+	named := func(name string) string {
+		return strings.Join(strings.Fields(strings.ReplaceAll(name, quotedAt, "@")), " ")
+	}
+	if angles == 1 {
+		if i := strings.LastIndexByte(angle, ':'); strings.HasPrefix(angle, "@") && i > 0 { // an old route
+			angle = angle[i+1:]
+		}
+		return element{name: named(text), addr: strings.TrimSpace(angle)}, nil
+	}
+	var e element
+	var name []string
+	for _, word := range strings.Fields(text) {
+		switch {
+		case !strings.Contains(word, "@"):
+			name = append(name, word)
+		case e.addr != "":
+			return element{}, errUnclear
+		default:
+			e.addr = strings.TrimPrefix(word, "mailto:")
+		}
+	}
+	e.name = named(strings.Join(name, " "))
+	if e.name == "" {
+		e.name = named(comment)
+	}
+	return e, nil
+}
+
+// format writes a list as RFC 5322 has it.
+func format(list []*mail.Address) string {
+	all := make([]string, len(list))
+	for i, a := range list {
+		all[i] = a.String()
+	}
+	return strings.Join(all, ", ")
+}
