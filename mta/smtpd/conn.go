@@ -164,7 +164,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 // next finds what go-smtp reads next.
 func (c *conn) next() error {
 	switch {
-	case c.ended:
+	case c.ended || c.isClosed(): // go-smtp goes on after QUIT, and has no session then
 		return io.EOF
 	case c.message != nil:
 		c.endMessage()
@@ -460,6 +460,12 @@ func (c *conn) flush() error {
 		c.out = nil
 	}
 	return err
+}
+
+func (c *conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }
 
 // Close sends what is left to say, and closes the connection.

@@ -499,6 +499,13 @@ func TestPipelining(t *testing.T) {
 	for _, want := range []string{"250", "250", "221", ""} {
 		c.want("", want)
 	}
+	// What follows an end is not read, as by go-smtp, which has no session any more.
+	c = dial().hello()
+	c.send("QUIT\r\nMAIL FROM:<a@far.test>\r\nNOOP\r\n")
+	c.want("", "221")
+	if got := c.read(); got != "" {
+		t.Errorf("after QUIT it says %q", got)
+	}
 }
 
 // TestLargeBody: what does not fit into memory is in a file, which goes afterwards.

@@ -248,6 +248,9 @@ func cleanAddress(addr string) (string, error) {
 	if strings.ContainsFunc(addr, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' }) {
 		return "", errors.New("smtpd: a control character in an address")
 	}
+	if i := strings.LastIndexByte(addr, '@'); i >= 0 && !isDomain(addr[i+1:]) {
+		return "", errors.New("smtpd: an address whose domain is none")
+	}
 	return address.CleanDomain(addr)
 }
 
