@@ -303,6 +303,7 @@ func (s *session) rcpt(to string, utf8 bool, opts *gosmtp.RcptOptions) error {
 		return err
 	}
 	s.tx.rcpts[key] = struct{}{}
+	s.conn.expected.Store(true)
 	return nil
 }
 
@@ -392,6 +393,7 @@ func (s *session) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.abort()
+	s.conn.expected.Store(false)
 	for s.chunks != nil {
 		if _, err := s.chunks.Read(nil); errors.Is(err, io.ErrClosedPipe) {
 			s.chunks = nil
