@@ -366,7 +366,7 @@ func (r *fetchAnswer) section(section *imap.FetchItemBodySection, label string) 
 		return err
 	}
 	if !ok {
-		r.b = append(r.b, "NIL"...) // there is no such part
+		r.b = append(r.b, `""`...) // there is no such part
 		return nil
 	}
 	size := l.cut(section.Partial)
@@ -479,8 +479,7 @@ func (s *session) headerFields(m Message, header extent, names []string, not boo
 	return found, err
 }
 
-// eachField calls do for each field of a header. A line that is none counts to the
-// field before it.
+// eachField calls do for each field of a header. A line that is none has no name.
 func eachField(r io.Reader, do func(name string, at extent)) error {
 	in := lineReaders.Get().(*bufio.Reader)
 	in.Reset(r)
@@ -502,12 +501,16 @@ func eachField(r io.Reader, do func(name string, at extent)) error {
 		line, err := in.ReadSlice('\n')
 		if len(line) > 0 {
 			if begin {
-				if n, _, ok := bytes.Cut(line, []byte(":")); ok && line[0] != ' ' && line[0] != '\t' {
-					tell()
-					name, field.start = string(bytes.TrimRight(n, " \t")), field.end
-				} else if len(bytes.TrimRight(line, "\r\n")) == 0 {
+				switch n, _, ok := bytes.Cut(line, []byte(":")); {
+				case len(bytes.TrimRight(line, "\r\n")) == 0:
 					tell()
 					return nil
+				case line[0] != ' ' && line[0] != '\t':
+					tell()
+					if name = ""; ok {
+						name = string(bytes.TrimRight(n, " \t"))
+					}
+					field.start = field.end
 				}
 			}
 			field.end += int64(len(line))
