@@ -168,6 +168,7 @@ func (m *Relay) Init(cfg *config.Map) error {
 	opt.Mailer = &pipelineMailer{target: b.target, from: b.from, domain: domain}
 	opt.StateDir = config.StateDirectory
 	opt.Log = m.log()
+	opt.SignedOut = allGuards.changed
 	if err := b.rooms.whenOpen(func(rooms *store.Store) error { return m.start(opt, rooms) }); err != nil {
 		return config.NodeErr(cfg.Block, "%v", err)
 	}
@@ -318,7 +319,8 @@ func (m *Relay) Close() error {
 	return nil
 }
 
-// pipelineMailer hands mails to a delivery target.
+// pipelineMailer hands mails to a delivery target. Their envelope has the null
+// sender, so that nothing that is automatic answers them (RFC 3834 section 3.3).
 type pipelineMailer struct {
 	target       module.DeliveryTarget
 	from, domain string
@@ -334,7 +336,7 @@ func (p *pipelineMailer) Send(ctx context.Context, m chat.ServerMail) error {
 	if err != nil {
 		return fmt.Errorf("sending a mail: %w", err)
 	}
-	d, err := p.target.Start(ctx, &module.MsgMetadata{ID: id, OriginalFrom: p.from, DontTraceSender: true}, p.from)
+	d, err := p.target.Start(ctx, &module.MsgMetadata{ID: id, DontTraceSender: true}, "")
 	if err != nil {
 		return fmt.Errorf("sending a mail: %w", err)
 	}

@@ -273,14 +273,16 @@ func (d *delivery) deliver(ctx context.Context, c *outgoing) error {
 	c.meta.Quarantine, c.meta.TLSRequireOverride = d.meta.Quarantine, d.meta.TLSRequireOverride
 	next := c.next
 	c.next = nil
-	header, body := d.header.Copy(), d.body
+	header, body, err := d.header.Copy(), d.body, error(nil)
 	if d.plan != nil {
 		s := d.stamp
 		s.URL = d.t.Link + "/c/" + d.tokens[c.rcpt]
 		header = stamp.Header(d.header, s)
-		body = stamped{Buffer: d.body, plan: d.plan, stamp: s}
+		body, err = stampedBody(d.body, d.plan.Copy(s))
 	}
-	err := next.Body(ctx, header, body)
+	if err == nil {
+		err = next.Body(ctx, header, body)
+	}
 	if err == nil {
 		if err = next.Commit(ctx); err == nil {
 			return nil

@@ -197,7 +197,8 @@ const (
 	setOwner   = "UPDATE rooms SET owner = $1 WHERE id = $2"
 	insertMail = "INSERT INTO mails (message_id, room) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 	findRoom   = "SELECT m.room FROM mails m JOIN participants p ON p.room = m.room JOIN rooms r ON r.id = m.room" +
-		" WHERE m.message_id = $1 AND NOT p.guest AND (p.login <> '' AND p.login = $2 OR p.login = '' AND p.addr = $3)" +
+		" WHERE m.message_id = $1 AND NOT p.guest" +
+		" AND (p.login <> '' AND p.login = $2 OR p.login = '' AND p.addr = $3)" +
 		" ORDER BY r.created, r.id LIMIT 1"
 	insertParticipant = "INSERT INTO participants (room, login, addr, name, guest, hidden)" +
 		" VALUES ($1, $2, $3, $4, $5, $6) RETURNING id"

@@ -263,7 +263,8 @@ func TestMailsShareCommits(t *testing.T) {
 			o, err := s.OpenFromMail(ctx, m)
 			if err != nil {
 				t.Error(err)
-			} else if i := must(s.Invite(ctx, o.Invites[bob.Addr]))(t); i.Room != o.Room || i.Callee.Login != alice.Login {
+			} else if i := must(s.Invite(ctx, o.Invites[bob.Addr]))(t); i.Room != o.Room ||
+				i.Callee.Login != alice.Login {
 				t.Errorf("invite %+v", i)
 			}
 		})
