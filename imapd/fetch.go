@@ -178,6 +178,7 @@ type literal struct {
 	at      int
 	extents []extent
 	tail    string
+	body    Body // open and compared with its checksum; nil: it is opened again
 }
 
 // begin puts the beginning before the items that are written: UID, and FLAGS, which
@@ -240,6 +241,9 @@ func (s *session) prepare(group []place, items *fetchItems) (ready []*fetchAnswe
 	var unseen []uint32
 	ready = slices.DeleteFunc(ready, func(r *fetchAnswer) bool {
 		err := r.write(items)
+		if err != nil {
+			release([]*fetchAnswer{r})
+		}
 		switch {
 		case err == nil:
 			if !slices.Contains(r.m.Flags, `\Seen`) {
@@ -259,6 +263,7 @@ func (s *session) prepare(group []place, items *fetchItems) (ready []*fetchAnswe
 	if items.seen && v.write && len(unseen) > 0 {
 		list, err := v.box.Change(unseen, AddFlags, []string{`\Seen`}, v)
 		if err != nil {
+			release(ready)
 			return nil, nil, err
 		}
 		for _, m := range list {
@@ -355,13 +360,18 @@ func (s *session) structure(m Message, headerOnly bool) (*part, error) {
 func (r *fetchAnswer) section(section *imap.FetchItemBodySection, label string) error {
 	r.item(label)
 	top := len(section.Part) == 0
+	var body Body
 	if known := r.s.cached(r.m); !known.checked && !(top && section.Specifier == imap.PartSpecifierHeader) {
-		if err := r.s.check(r.m); err != nil {
+		var err error
+		if body, err = r.s.check(r.m); err != nil {
 			return err
 		}
 		known.checked = true
 	}
 	l, ok, err := r.find(section)
+	if l.body = body; err != nil || !ok {
+		l.close()
+	}
 	if err != nil {
 		return err
 	}
@@ -378,14 +388,25 @@ func (r *fetchAnswer) section(section *imap.FetchItemBodySection, label string) 
 	return nil
 }
 
-// check compares a message with its checksum.
-func (s *session) check(m Message) error {
+// check opens a message and compares it with its checksum.
+func (s *session) check(m Message) (Body, error) {
 	body, err := s.view.box.Body(m.UID)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer body.Close()
-	return body.Check(true)
+	if err := body.Check(true); err != nil {
+		_ = body.Close()
+		return nil, err
+	}
+	return body, nil
+}
+
+// close lets go of what a literal holds.
+func (l *literal) close() {
+	if l.body != nil {
+		_ = l.body.Close()
+		l.body = nil
+	}
 }
 
 // cut leaves of a literal what a partial FETCH asks for, and returns its octets.
@@ -527,12 +548,23 @@ func eachField(r io.Reader, do func(name string, at extent)) error {
 	}
 }
 
+// release lets go of what answers hold that are not sent.
+func release(ready []*fetchAnswer) {
+	for _, r := range ready {
+		for i := range r.literals {
+			r.literals[i].close()
+		}
+	}
+}
+
 // send sends answers.
 func (s *session) send(ready []*fetchAnswer) error {
+	defer release(ready)
 	for _, r := range ready {
 		metricFetched.Inc()
 		from := 0
-		for _, l := range r.literals {
+		for i := range r.literals {
+			l := &r.literals[i]
 			if err := s.c.respond(r.b[from:l.at]); err != nil {
 				return err
 			}
@@ -549,15 +581,17 @@ func (s *session) send(ready []*fetchAnswer) error {
 }
 
 // stream sends a literal.
-func (s *session) stream(m Message, l literal) error {
+func (s *session) stream(m Message, l *literal) error {
 	to := responder{s.c}
+	defer l.close()
 	if len(l.extents) > 0 {
-		body, err := s.view.box.Body(m.UID)
-		if err != nil {
-			return err
+		if l.body == nil {
+			var err error
+			if l.body, err = s.view.box.Body(m.UID); err != nil {
+				return err
+			}
 		}
-		defer body.Close()
-		at := int64(0)
+		body, at := l.body, int64(0)
 		for _, e := range l.extents {
 			body.Skip(e.start - at)
 			at = e.end
