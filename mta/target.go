@@ -42,7 +42,7 @@ import (
 const (
 	presenceTimeout = 50 * time.Millisecond // all that presence may delay a mail by
 	rdnsTimeout     = 5 * time.Millisecond  // of it, for a reverse name that is still being looked up
-	roomsTimeout    = 2 * time.Second       // for each of the two questions to the rooms
+	roomsTimeout    = 2 * time.Second       // for the rooms
 	roomsBriefly    = 25 * time.Millisecond // the same, when they have just been silent for roomsTimeout
 	roomsPause      = 5 * time.Second       // until a mail waits for roomsTimeout again
 	maxRecipients   = 1000                  // a message; more are answered 452
@@ -77,7 +77,7 @@ type Presence interface {
 	Grant(ctx context.Context, login string) (presence.Grant, error)
 }
 
-// Rooms finds or opens the room of a mail.
+// Rooms finds or opens the room of a mail. chat.ErrUnwanted: the sender wants no links.
 type Rooms interface {
 	OpenFromMail(ctx context.Context, m chat.Mail) (chat.Opened, error)
 }
@@ -177,13 +177,12 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 		return nil
 	}
 	login := d.meta.Conn.AuthUser
-	if !d.t.wantsStamp(ctx, login) {
+	opened, err := d.open(ctx, mailOf(header, login, d.recipients()))
+	if errors.Is(err, chat.ErrUnwanted) {
 		messagesTotal.WithLabelValues("unwanted").Inc()
 		return nil
 	}
 	granted := d.t.grant(ctx, d.meta.Conn)
-	mail := mailOf(header, login, d.recipients())
-	opened, err := d.open(ctx, mail)
 	if err != nil {
 		d.t.Log.Error("opening the room of a mail", "err", err, "msg", d.meta.ID, "login", login)
 		if d.t.Require {

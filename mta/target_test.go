@@ -324,13 +324,6 @@ type hangingRooms struct {
 	hang bool
 }
 
-func (r *hangingRooms) Stamps(ctx context.Context, _ string) (bool, error) {
-	if r.hang {
-		<-ctx.Done()
-	}
-	return true, ctx.Err()
-}
-
 func (r *hangingRooms) OpenFromMail(ctx context.Context, m chat.Mail) (chat.Opened, error) {
 	if r.hang {
 		<-ctx.Done()

@@ -27,7 +27,8 @@ import (
 // the oldest wins, so a forged message id draws nobody elsewhere. Sender.Addr
 // and Sender.Name are what the From field says; they are believed when the
 // address is the login's own or that of a group of which it is a member, and
-// Opened.Sender is who is left. ErrFull: too many recipients or participants.
+// Opened.Sender is who is left. ErrUnwanted: the login wants no links in its mails.
+// ErrFull: too many recipients or participants.
 func (s *Store) OpenFromMail(ctx context.Context, m chat.Mail) (chat.Opened, error) {
 	m, err := s.tidy(m)
 	if err != nil {
@@ -118,11 +119,14 @@ func (s *Store) owns(login, addr string) bool {
 	return login != "" && addr != "" && (login == addr || fold(s.opts.LoginOf(addr)) == login)
 }
 
-// enter does the work of OpenFromMail within a transaction. ErrFull comes before
-// anything is changed.
+// enter does the work of OpenFromMail within a transaction. ErrUnwanted and ErrFull
+// come before anything is changed.
 func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[string]string) (
 	roomID string, sender chat.Person, err error,
 ) {
+	if wanted, err := stamps(ctx, tx, fold(m.Sender.Login)); err != nil || !wanted {
+		return "", sender, cmp.Or(err, chat.ErrUnwanted)
+	}
 	if sender, err = s.sender(ctx, tx, m.Sender); err != nil {
 		return "", sender, err
 	}
