@@ -471,3 +471,87 @@ func TestDKIM(t *testing.T) {
 		t.Error("a changed port verifies")
 	}
 }
+
+// broad is a next target that takes bodies side by side, as long as one lasts.
+type broad struct {
+	mu        sync.Mutex
+	now, most int
+	delivered map[string]int
+	fail      string // this recipient's copy
+	panics    string // and this one's
+}
+
+type broadDelivery struct {
+	b    *broad
+	rcpt string
+}
+
+func (b *broad) Start(context.Context, *module.MsgMetadata, string) (module.Delivery, error) {
+	return &broadDelivery{b: b}, nil
+}
+
+func (d *broadDelivery) AddRcpt(_ context.Context, rcpt string, _ smtp.RcptOptions) error {
+	d.rcpt = rcpt
+	return nil
+}
+
+func (d *broadDelivery) Body(_ context.Context, _ textproto.Header, body buffer.Buffer) error {
+	d.b.mu.Lock()
+	d.b.now++
+	d.b.most = max(d.b.most, d.b.now)
+	d.b.mu.Unlock()
+	time.Sleep(time.Second / 2) // of the bubble
+	switch d.rcpt {
+	case d.b.panics:
+		panic("a fault")
+	case d.b.fail:
+		return &exterrors.SMTPError{Code: 552, EnhancedCode: exterrors.EnhancedCode{5, 2, 2}, Message: "full"}
+	}
+	time.Sleep(time.Second / 2)
+	d.b.mu.Lock()
+	defer d.b.mu.Unlock()
+	d.b.now--
+	return nil
+}
+
+func (d *broadDelivery) Abort(context.Context) error { return nil }
+func (d *broadDelivery) Commit(context.Context) error {
+	d.b.mu.Lock()
+	defer d.b.mu.Unlock()
+	d.b.delivered[d.rcpt]++
+	return nil
+}
+
+// TestAtOnce: after the first copy as many as are allowed go side by side; one that
+// fails, or panics, leaves the message to be sent again, and the process alive.
+func TestAtOnce(t *testing.T) {
+	t.Parallel()
+	rcpts := []string{"a@x", "b@x", "c@x", "d@x", "e@x", "f@x", "g@x", "h@x", "i@x"}
+	for name, c := range map[string]struct {
+		atOnce, most    int
+		took            time.Duration
+		fail, panics    string
+		code, delivered int
+	}{
+		"one by one":           {atOnce: 0, most: 1, took: 9 * time.Second, delivered: 9},
+		"four":                 {atOnce: 4, most: 4, took: 3 * time.Second, delivered: 9},
+		"all":                  {atOnce: 100, most: 8, took: 2 * time.Second, delivered: 9},
+		"one fails":            {atOnce: 4, most: 4, took: 2 * time.Second, fail: "c@x", code: 451, delivered: 4},
+		"one fails, by itself": {atOnce: 1, most: 1, took: 5 * time.Second / 2, fail: "c@x", code: 451, delivered: 2},
+		"one panics":           {atOnce: 4, most: 4, took: 2 * time.Second, panics: "d@x", code: 451, delivered: 4},
+		"the first":            {atOnce: 4, most: 1, took: time.Second / 2, fail: "a@x", code: 552},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := &broad{delivered: map[string]int{}, fail: c.fail, panics: c.panics}
+			target, _ := target(&sink{})
+			target.Next, target.AtOnce = b, c.atOnce
+			began := time.Now()
+			err := send(target, "", login, login, rcpts...)
+			if code(err) != c.code || b.most != c.most || len(b.delivered) != c.delivered ||
+				time.Since(began) != c.took {
+				t.Errorf("%s: %v, %d at once, %d delivered after %v",
+					name, err, b.most, len(b.delivered), time.Since(began))
+			}
+		})
+	}
+}
