@@ -12,7 +12,7 @@
 # out. Environment: COUNT (messages a round, 5000), BOXES (mailboxes, 100), FILL
 # (messages in a mailbox that POP3 reads, 1000, or COUNT where that is less),
 # STORED (messages of the store that is opened, 1000000), ONLY (a regular
-# expression of the parts to run: smtp submit flat pop3 memory open), CHMAILD (a
+# expression of the parts to run: smtp submit flat pop3 signin memory open), CHMAILD (a
 # program that was built before).
 set -eu
 cd "$(dirname "$0")/.."
@@ -21,7 +21,7 @@ COUNT=${COUNT:-5000}
 BOXES=${BOXES:-100}
 FILL=${FILL:-$((COUNT < 1000 ? COUNT : 1000))}
 STORED=${STORED:-1000000}
-ONLY=${ONLY:-smtp|submit|flat|pop3|memory|open}
+ONLY=${ONLY:-smtp|submit|flat|pop3|signin|memory|open}
 WORK=${WORK:-$(mktemp -d /var/tmp/chmail-bench-XXXXXX)}
 BIN=$WORK/bin
 HERE=$PWD
@@ -67,7 +67,7 @@ maddy_conf() { # DIR STORAGE-BLOCK POP3-BLOCK [SMTP-DIRECTIVE]
 	hostname bench.test
 	tls off
 	log $1/log
-	auth.pass_table accounts {
+	auth.$([ "$1" = "$WORK/maddy" ] && echo pass_table || echo accounts) accounts {
 	    table regexp "(.+)" "$HASH"
 	}
 	$2
@@ -90,7 +90,7 @@ chmail_start() {
 	    max_connections_per_ip 10000
 	    auth &accounts
 	    storage &mailboxes
-	}" "buffer auto 128K" > "$1/conf"
+	}" "max_transactions 100000000" | sed 's/^smtp tcp/chmail.smtp tcp/' > "$1/conf"
 	"$BIN/chmaild" --config "$1/conf" run >/dev/null 2>&1 &
 	SERVER=$!
 	PIDS+=("$SERVER")
@@ -524,6 +524,43 @@ if [[ pop3 =~ ^($ONLY)$ ]]; then
 	SERVER=$chmail_PID
 	[ -d "$WORK/peer" ] && stop peer
 	stop chmail
+fi
+
+if [[ signin =~ ^($ONLY)$ ]]; then
+	# 1,000 accounts poll in turn over 50 connections, each with a connection of its
+	# own. In the first turn after a start no password has been verified (cold).
+	# The dollar signs of a hash are doubled for the table of regular expressions.
+	BOXES=1000 fresh chmail
+	for kind in argon2id bcrypt; do
+		hash=$(load -mode $kind | sed 's/^\$/bcrypt:$/; s/\$/$$/g')
+		for ((round = 1; round <= ROUNDS; round++)); do
+			stop chmail
+			sed -i "/table regexp/c table regexp \"(.+)\" \"$hash\"" "$WORK/chmail/conf"
+			"$BIN/chmaild" --config "$WORK/chmail/conf" run >/dev/null 2>&1 &
+			SERVER=$!
+			PIDS+=("$SERVER")
+			until_up "$POP3"
+			for turn in cold warm; do
+				out=$(load -mode logins -addr "127.0.0.1:$POP3" -conns 50 -boxes 1000 \
+					-count $([ $turn = cold ] && echo 1000 || echo 20000))
+				note "signin-$kind-$turn" "$(echo "$out" | field rate)"
+				note "signin-$kind-$turn-p99" "$(echo "$out" | field p99_ms)"
+				note "signin-errors" "$(echo "$out" | field errors)"
+			done
+		done
+	done
+	stop chmail
+	echo
+	echo "POP3 sign-ins a second, connect to QUIT, 1,000 accounts in turn over 50 connections: median (range)"
+	echo
+	echo "| | cold | its p99, ms | warm | its p99, ms |"
+	echo "|---|---|---|---|---|"
+	for kind in argon2id bcrypt; do
+		k=$WORK/out/signin-$kind
+		echo "| $kind | $(sum_up "$k-cold") | $(sum_up "$k-cold-p99") | $(sum_up "$k-warm") | $(sum_up "$k-warm-p99") |"
+	done
+	echo
+	echo "Errors: $(paste -sd+ "$WORK/out/signin-errors" | bc)"
 fi
 
 if [[ memory =~ ^($ONLY)$ ]]; then

@@ -96,6 +96,10 @@ type Options struct {
 	Webhooks []notify.Webhook    // told of alarms
 	Log      *slog.Logger        // nil: nothing is logged
 
+	// SignedOut is told of a login all of whose sessions end, also when they end at
+	// another relay; nil: nobody is.
+	SignedOut func(login string)
+
 	Files    string // folder of people's files, shared by relays that share the store; empty: no files
 	MaxFile  int64  // octets of one; 0: 25 MiB
 	MaxRoom  int64  // octets of a room's files; 0: 500 MiB

@@ -57,6 +57,9 @@ func (r *Relay) tellSignedOut(n note) {
 
 // endSessions closes the connections of the sessions that a note names.
 func (r *Relay) endSessions(n note) {
+	if n.ID == "" && r.opt.SignedOut != nil {
+		r.opt.SignedOut(n.Login)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for out, session := range r.sessions {

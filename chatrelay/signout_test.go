@@ -105,7 +105,8 @@ func TestSignOutIsSeenWithoutANote(t *testing.T) {
 
 func TestSignOutAtAllRelays(t *testing.T) {
 	t.Parallel()
-	all := newWorlds(t, 2, nil)
+	told := make(chan string, 10)
+	all := newWorlds(t, 2, func(o *Options) { o.SignedOut = func(login string) { told <- login } })
 	home, other := all[0], all[1]
 	here, there := home.device("here"), other.device("there")
 	third := other.device("third")
@@ -116,5 +117,13 @@ func TestSignOutAtAllRelays(t *testing.T) {
 	other.signOut()
 	for _, c := range []*client{here, there, desk} {
 		c.fault(frame.ErrTicket)
+	}
+	for range all {
+		if login := <-told; login != home.host {
+			t.Errorf("%s was signed out", login)
+		}
+	}
+	if len(told) > 0 {
+		t.Error("the end of one session counts as that of all")
 	}
 }

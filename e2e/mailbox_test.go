@@ -46,9 +46,10 @@ storage.maildrop mailboxes {
     min_free 32M
 %s
 }
-smtp tcp://127.0.0.1:%s {
+chmail.smtp tcp://127.0.0.1:%s {
     dmarc no
-    buffer auto 128K
+    max_connections_per_ip 1000
+    max_transactions 1000000
     deliver_to &mailboxes
 }
 pop3 tcp://127.0.0.1:%s {

@@ -57,8 +57,9 @@ func startNode(t *testing.T, name, database, messages string, user string) *node
 	set(`^\$\(tls\) = .*`, "$(tls) = self_signed")
 	set(`/var/lib/chmail`, filepath.Join(dir, "state"))
 	set(`/run/chmail`, filepath.Join(dir, "run"))
-	set(`^smtp tcp://\S+ {`, "smtp tcp://127.0.0.1:"+n.smtp+" {")
-	set(`^submission .* {`, "submission tcp://127.0.0.1:"+port()+" {")
+	set(`^chmail.smtp tcp://\S+ {`, "chmail.smtp tcp://127.0.0.1:"+n.smtp+
+		" {\n    max_connections_per_ip 1000\n    max_transactions 1000000")
+	set(`^chmail.submission .* {`, "chmail.submission tcp://127.0.0.1:"+port()+" {")
 	set(`^pop3 .* {`, "pop3 tcp://127.0.0.1:"+n.pop3+" {\n    max_connections_per_ip 1000")
 	set(`^imap .* {`, "imap tcp://127.0.0.1:"+n.imap+" {")
 	set(`(?s)    dmarc yes\n    check {.*?\n    }\n`, "    dmarc no\n")

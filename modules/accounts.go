@@ -21,14 +21,15 @@ import (
 // Accounts are logins and their passwords, in a table of maddy's:
 //
 //	auth.accounts accounts {
-//	    # required: login -> password, as auth.pass_table keeps it
+//	    # required: login -> password, as auth.pass_table keeps it. Of a table that can
+//	    # only be read, nobody changes the accounts here
 //	    table sql_table { driver sqlite3; dsn credentials.db; table_name passwords }
 //	    # login -> passwords of devices; default: there are none
 //	    app_passwords sql_table { driver sqlite3; dsn credentials.db; table_name app_passwords }
 //	}
 type Accounts struct {
 	base
-	table   module.MutableTable
+	table   module.Table
 	devices *apppassword.Store // nil: there are none
 }
 
@@ -47,7 +48,7 @@ func init() {
 // Init reads the block.
 func (m *Accounts) Init(cfg *config.Map) error {
 	var devices module.MutableTable
-	cfg.Custom("table", false, true, nil, mutableTable, &m.table)
+	cfg.Custom("table", false, true, nil, modconfig.TableDirective, &m.table)
 	cfg.Custom("app_passwords", false, false, absent[module.MutableTable], mutableTable, &devices)
 	if _, err := cfg.Process(); err != nil {
 		return err
@@ -68,6 +69,17 @@ func mutableTable(m *config.Map, node config.Node) (any, error) {
 		return nil, config.NodeErr(node, "%s can only be read: name a table that can be changed", node.Name)
 	}
 	return mutable, nil
+}
+
+// errReadOnly: the accounts are made and changed elsewhere.
+var errReadOnly = errors.New("the accounts are in a table that can only be read")
+
+// mutable is the table, if it can be changed.
+func (m *Accounts) mutable() (module.MutableTable, error) {
+	if table, ok := m.table.(module.MutableTable); ok {
+		return table, nil
+	}
+	return nil, errReadOnly
 }
 
 // accountKey is a login as it stands in the tables.
@@ -115,7 +127,13 @@ func (m *Accounts) AuthPlain(login, given string) error {
 }
 
 // ListUsers implements module.PlainUserDB.
-func (m *Accounts) ListUsers() ([]string, error) { return m.table.Keys() }
+func (m *Accounts) ListUsers() ([]string, error) {
+	table, err := m.mutable()
+	if err != nil {
+		return nil, err
+	}
+	return table.Keys()
+}
 
 // CreateUser implements module.PlainUserDB.
 func (m *Accounts) CreateUser(login, given string) error { return m.set(login, given, false) }
@@ -125,6 +143,10 @@ func (m *Accounts) SetUserPassword(login, given string) error { return m.set(log
 
 func (m *Accounts) set(login, given string, exists bool) error {
 	if err := passwords.Check(given); err != nil {
+		return err
+	}
+	table, err := m.mutable()
+	if err != nil {
 		return err
 	}
 	k, err := accountKey(login)
@@ -139,7 +161,7 @@ func (m *Accounts) set(login, given string, exists bool) error {
 	case !there && exists:
 		return fmt.Errorf("there is no account %s", login)
 	}
-	if err := m.table.SetKey(k, passwords.Hash(given)); err != nil {
+	if err := table.SetKey(k, passwords.Hash(given)); err != nil {
 		return fmt.Errorf("writing the password of %s: %w", login, err)
 	}
 	return nil
@@ -148,6 +170,10 @@ func (m *Accounts) set(login, given string, exists bool) error {
 // DeleteUser implements module.PlainUserDB. The passwords of devices go first: those
 // of an account that is gone must not open one of the same name.
 func (m *Accounts) DeleteUser(login string) error {
+	table, err := m.mutable()
+	if err != nil {
+		return err
+	}
 	k, err := accountKey(login)
 	if err != nil {
 		return fmt.Errorf("%q cannot be a login: %w", login, err)
@@ -157,7 +183,7 @@ func (m *Accounts) DeleteUser(login string) error {
 			return err
 		}
 	}
-	if err := m.table.RemoveKey(k); err != nil {
+	if err := table.RemoveKey(k); err != nil {
 		return fmt.Errorf("removing the account %s: %w", login, err)
 	}
 	return nil

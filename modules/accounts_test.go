@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chmail/chmail/guard/apppassword"
 	passwords "github.com/chmail/chmail/guard/password"
 	"github.com/chmail/chmail/guard/signin"
 )
@@ -51,11 +52,14 @@ func TestAccounts(t *testing.T) {
 	}
 	// What auth.pass_table wrote.
 	old := "bcrypt:$2y$10$4tEJtJ6dApmhETg8tJ4WHOeMtmYXQwmHDKIyfg09Bw1F/smhLjlaa"
-	if err := m.table.SetKey("old@example.org", old); err != nil {
+	table, err := m.mutable()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.table.SetKey("broken@example.org", "bcrypt:"); err != nil {
-		t.Fatal(err)
+	for login, stored := range map[string]string{"old@example.org": old, "broken@example.org": "bcrypt:"} {
+		if err := table.SetKey(login, stored); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for login, given := range map[string]string{alice: password, "old@example.org": "password"} {
 		if err := m.Verify(ctx, login, given); err != nil {
@@ -132,5 +136,26 @@ func TestGuardOfAccounts(t *testing.T) {
 	}
 	if _, err := signIn(signin.IMAP, phone); !errors.Is(err, signin.ErrWrong) {
 		t.Errorf("a device of the former owner: %v", err)
+	}
+}
+
+// TestAccountsElsewhere are in a table that this server only reads.
+func TestAccountsElsewhere(t *testing.T) {
+	made, err := initModule(t, "auth.accounts", `table regexp "(.+)@example.org" "`+
+		"sha256:U0FMVA==:8PDRAgaUqaLSk34WpYniXjaBgGM93Lc6iF4pw2slthw="+`"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := made.(*Accounts)
+	if err := m.Verify(t.Context(), alice, "password"); err != nil {
+		t.Error(err)
+	}
+	for _, err := range []error{m.CreateUser(alice, password), m.SetUserPassword(alice, password), m.DeleteUser(alice)} {
+		if !errors.Is(err, errReadOnly) {
+			t.Error(err)
+		}
+	}
+	if _, err := m.AddAppPassword(t.Context(), alice, "phone"); !errors.Is(err, apppassword.ErrNone) {
+		t.Error(err)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/imapd"
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
@@ -93,7 +92,7 @@ func (m *IMAP) Init(cfg *config.Map) error {
 		return config.NodeErr(cfg.Block, "chmail.imap: without TLS nobody can sign in:"+
 			" set tls, or insecure_auth yes for a test")
 	}
-	srv.SignIn = checkOf(auth)
+	srv.SignIn = guardOf(auth).Check
 	srv.TLS, srv.Presence, srv.Log = tlsSetup, renewer, m.log()
 	if !opensNothing {
 		srv.Store = storage.IMAP()
@@ -106,15 +105,6 @@ func (m *IMAP) Init(cfg *config.Map) error {
 		return nil
 	}
 	return m.listen(cfg)
-}
-
-// checkOf is the check of a block auth.guard, or one before another block.
-func checkOf(auth module.PlainAuth) *signin.Check {
-	if g, ok := auth.(*Guard); ok {
-		return g.Check
-	}
-	return signin.New(signin.Options{Accounts: accounts{auth}, Normalize: normalize,
-		First: time.Second, Longest: 8 * time.Second})
 }
 
 func (m *IMAP) listen(cfg *config.Map) error {

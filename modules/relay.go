@@ -168,6 +168,7 @@ func (m *Relay) Init(cfg *config.Map) error {
 	opt.Mailer = &pipelineMailer{target: b.target, from: b.from, domain: domain}
 	opt.StateDir = config.StateDirectory
 	opt.Log = m.log()
+	opt.SignedOut = allGuards.changed
 	if err := b.rooms.whenOpen(func(rooms *store.Store) error { return m.start(opt, rooms) }); err != nil {
 		return config.NodeErr(cfg.Block, "%v", err)
 	}

@@ -34,22 +34,25 @@ const smtpShutdown = 5 * time.Second
 // from other servers, `chmail.submission` from people who sign in.
 //
 //	chmail.submission tls://0.0.0.0:465 tcp://0.0.0.0:587 {
-//	    auth                   &sign_in   # required for submission: an auth.guard
-//	    deliver_to             &stamp     # or check, modify, source, destination, dmarc … as in a msgpipeline
+//	    auth                   &sign_in        # required: an auth.guard
+//	    insecure_auth          no              # yes: passwords also without TLS, for tests
+//	    aliases                TABLE           # address -> logins that may write from it, too; default: none
+//	    sent_messages          600             # an hour, of a login; then 452, and postmaster is told
+//	    sent_recipients        3000            # likewise
+//	    …                                      # and what follows
+//	}
+//	chmail.smtp tcp://0.0.0.0:25 {
+//	    max_transactions       600             # a minute, of one IPv4 address or IPv6 /64
+//	    deliver_to             &local_routing  # or check, modify, source, destination, dmarc … of a msgpipeline
+//	    hostname               mx.example.org  # default: the global one
 //	    tls                    file CERT KEY   # default: the global tls; STARTTLS, and tls:// addresses
-//	    insecure_auth          no         # yes: passwords also without TLS, for tests
-//	    aliases                TABLE      # address -> login that may also write from it; default: none
 //	    max_message_size       32M
 //	    max_header_size        1M
-//	    max_recipients         1000       # of a message
-//	    buffer                 128K       # memory for a message on its way; a larger one is in a file
+//	    max_recipients         1000            # of a message
+//	    buffer                 128K            # memory for a message on its way; a larger one is in a file
 //	    max_connections        10000
-//	    max_connections_per_ip 50         # of one IPv4 address or IPv6 /64
-//	    max_transactions       600        # a minute, of one IPv4 address or IPv6 /64 that has not signed in
-//	    sent_messages          600        # an hour, of a login; then 452, and postmaster is told
-//	    sent_recipients        3000       # an hour, of a login; likewise
-//	    limits                 { … }      # maddy's, besides; default: none
-//	    hostname               mx.example.org   # default: the global one
+//	    max_connections_per_ip 50              # of one IPv4 address or IPv6 /64
+//	    limits                 { … }           # maddy's, besides; default: none
 //	    debug                  no
 //	}
 type SMTP struct {
@@ -73,6 +76,13 @@ func init() {
 	})
 }
 
+// number is a directive with one.
+type number struct {
+	name  string
+	value int // by default
+	store *int
+}
+
 // Init reads the block and begins to listen.
 func (m *SMTP) Init(cfg *config.Map) error {
 	var (
@@ -86,25 +96,25 @@ func (m *SMTP) Init(cfg *config.Map) error {
 		return config.NodeErr(cfg.Block, m.name+": "+format, args...)
 	}
 	cfg.String("hostname", true, true, "", &hostname)
-	cfg.Custom("auth", false, m.submission, absent[module.PlainAuth], reference[module.PlainAuth]("auth"), &auth)
 	cfg.Custom("tls", true, true, absent[*tls.Config], tlsconfig.TLSDirective, &o.TLS)
-	cfg.Bool("insecure_auth", false, false, &o.InsecureAuth)
-	modconfig.Table(cfg, "aliases", false, false, nil, &aliases)
 	cfg.DataSize("max_message_size", false, false, smtpd.DefaultMaxSize, &o.MaxSize)
 	cfg.DataSize("max_header_size", false, false, smtpd.DefaultMaxHeader, &o.MaxHeader)
 	cfg.DataSize("buffer", false, false, smtpd.DefaultMemory, &memory)
-	for _, n := range []struct {
-		name  string
-		value int
-		store *int
-	}{
+	numbers := []number{
 		{"max_recipients", smtpd.DefaultMaxRecipients, &o.MaxRecipients},
 		{"max_connections", smtpd.DefaultConnections, &o.Connections},
 		{"max_connections_per_ip", smtpd.DefaultPerPrefix, &o.PerPrefix},
-		{"max_transactions", smtpd.DefaultTransactions, &o.Transactions},
-		{"sent_messages", smtpd.DefaultSentMails, &o.SentMails},
-		{"sent_recipients", smtpd.DefaultSentRecipients, &o.SentRecipients},
-	} {
+	}
+	if m.submission {
+		cfg.Custom("auth", false, true, nil, reference[module.PlainAuth]("auth"), &auth)
+		cfg.Bool("insecure_auth", false, false, &o.InsecureAuth)
+		modconfig.Table(cfg, "aliases", false, false, nil, &aliases)
+		numbers = append(numbers, number{"sent_messages", smtpd.DefaultSentMails, &o.SentMails},
+			number{"sent_recipients", smtpd.DefaultSentRecipients, &o.SentRecipients})
+	} else {
+		numbers = append(numbers, number{"max_transactions", smtpd.DefaultTransactions, &o.Transactions})
+	}
+	for _, n := range numbers {
 		cfg.Int(n.name, false, false, n.value, n.store)
 	}
 	cfg.Custom("limits", false, false, absent[smtpd.Limits], func(m *config.Map, node config.Node) (any, error) {
@@ -118,13 +128,13 @@ func (m *SMTP) Init(cfg *config.Map) error {
 	if err != nil {
 		return err
 	}
-	for name, n := range map[string]int64{"max_message_size": o.MaxSize, "max_header_size": o.MaxHeader,
-		"buffer": memory, "max_recipients": int64(o.MaxRecipients), "max_connections": int64(o.Connections),
-		"max_connections_per_ip": int64(o.PerPrefix), "max_transactions": int64(o.Transactions),
-		"sent_messages": int64(o.SentMails), "sent_recipients": int64(o.SentRecipients)} {
-		if n < 1 {
-			return fail("%s must be 1 or more", name)
+	for _, n := range numbers {
+		if *n.store < 1 {
+			return fail("%s must be 1 or more", n.name)
 		}
+	}
+	if o.MaxSize < 1 || o.MaxHeader < 1 || memory < 1 {
+		return fail("max_message_size, max_header_size and buffer must be 1 or more")
 	}
 	if m.submission && o.TLS == nil && !o.InsecureAuth {
 		return fail("without TLS nobody can sign in: set tls, or insecure_auth yes for a test")
@@ -141,10 +151,6 @@ func (m *SMTP) Init(cfg *config.Map) error {
 	}
 	if aliases != nil {
 		o.MayUse = mayUse(aliases)
-	}
-	if o.TLS != nil && o.TLS.MinVersion < tls.VersionTLS12 {
-		o.TLS = o.TLS.Clone()
-		o.TLS.MinVersion = tls.VersionTLS12
 	}
 	endpoints, err := m.endpoints(o.TLS != nil)
 	if err != nil {

@@ -131,7 +131,9 @@ func (e *Web) Init(cfg *config.Map) error {
 	guard := guardOf(auth)
 	opts.SignIns = guard
 	if own, ok := guard.next.(*Accounts); ok {
-		opts.Accounts = own
+		if _, err := own.mutable(); err == nil {
+			opts.Accounts = own
+		}
 	}
 	if directory != nil {
 		opts.Presence = directory

@@ -22,6 +22,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,6 +95,8 @@ type Target struct {
 	Require  bool   // defer a message whose room cannot be opened
 	AtOnce   int    // copies of a message that are delivered at a time; 0: one
 	Log      *slog.Logger
+	// Aliases says whether an address is another one of a login; may be nil.
+	Aliases func(ctx context.Context, login, addr string) (bool, error)
 
 	waiting  atomic.Int64 // calls into presence
 	lastLog  atomic.Int64 // Unix nanoseconds
@@ -180,7 +183,14 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 		return nil
 	}
 	login := d.meta.Conn.AuthUser
-	opened, err := d.open(ctx, mailOf(header, login, d.recipients()))
+	mail := mailOf(header, login, d.recipients())
+	if from := mail.Sender.Addr; d.t.Aliases != nil && from != strings.ToLower(login) {
+		var err error
+		if mail.Alias, err = d.t.Aliases(ctx, login, from); err != nil {
+			d.t.Log.Error("asking whose address it is", "err", err, "msg", d.meta.ID, "addr", from)
+		}
+	}
+	opened, err := d.open(ctx, mail)
 	if errors.Is(err, chat.ErrUnwanted) {
 		messagesTotal.WithLabelValues("unwanted").Inc()
 		return nil

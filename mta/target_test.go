@@ -157,7 +157,7 @@ type fakeRooms struct {
 func (r *fakeRooms) OpenFromMail(_ context.Context, m chat.Mail) (chat.Opened, error) {
 	r.mail = m
 	o := chat.Opened{Room: "r", Sender: m.Sender, Invites: map[string]string{}}
-	if m.Sender.Addr != m.Sender.Login {
+	if m.Sender.Addr != m.Sender.Login && !m.Alias {
 		o.Sender = chat.Person{Login: m.Sender.Login, Addr: m.Sender.Login}
 	}
 	for i, p := range m.Recipients {
@@ -290,6 +290,26 @@ func TestOthersName(t *testing.T) {
 		if m := s.mails[0]; !strings.Contains(m.body, "\r\nChat with host@mall.example:\r\n") ||
 			rooms.mail.Sender.Login != login || m.header.Get("CHmail-Login") != login {
 			t.Errorf("%s: %+v\n%s", name, rooms.mail.Sender, m)
+		}
+	}
+}
+
+// TestAlias: the name beside an alias of the login is the login's.
+func TestAlias(t *testing.T) {
+	t.Parallel()
+	s := &sink{}
+	target, rooms := target(s)
+	target.Aliases = func(_ context.Context, login, addr string) (bool, error) {
+		return login == "host@mall.example" && addr == "orders@mall.example", nil
+	}
+	for from, want := range map[string]string{"orders": "Orders", "other": login} {
+		s.ids, s.mails = nil, nil
+		header := "From: Orders <" + from + "@mall.example>\r\nTo: customer@mall.example\r\n\r\n"
+		if err := sendRaw(target, header, login, login, customer); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(s.mails[0].body, "\r\nChat with "+want+":\r\n") || rooms.mail.Sender.Login != login {
+			t.Errorf("%s: %+v\n%s", from, rooms.mail.Sender, s.mails[0])
 		}
 	}
 }

@@ -29,11 +29,13 @@ import (
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
+
+	accountpassword "github.com/chmail/chmail/guard/password"
 )
 
 var (
-	mode = flag.String("mode", "smtp", "smtp, submit, logins, list, retr, idle; or hash or bcrypt:"+
-		" print one of the password; or cert: print a certificate and its key")
+	mode = flag.String("mode", "smtp", "smtp, submit, logins, list, retr, idle; or hash, argon2id or"+
+		" bcrypt: print one of the password; or cert: print a certificate and its key")
 	addr     = flag.String("addr", "127.0.0.1:1025", "server")
 	conns    = flag.Int("conns", 10, "connections at once")
 	count    = flag.Int("count", 5000, "messages to send, or sessions to make")
@@ -73,13 +75,16 @@ func main() {
 			os.Exit(1)
 		}
 		return
-	case "bcrypt": // the hash that accounts have
+	case "bcrypt": // the hash that older accounts have, without its kind
 		hash, err := bcrypt.GenerateFromPassword([]byte(*password), bcrypt.DefaultCost)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "hashing:", err)
 			os.Exit(1)
 		}
 		fmt.Println(string(hash))
+		return
+	case "argon2id": // the hash that new accounts have, with its kind
+		fmt.Println(accountpassword.Hash(*password))
 		return
 	case "hash":
 		// The cheapest Argon2: sign-ins are to measure the server, not the hash.

@@ -67,6 +67,7 @@ type Mail struct {
 	MessageID  string   // without angle brackets
 	References []string // In-Reply-To and References, newest last, without angle brackets
 	Sender     Person   // Login set: who authenticated; the rest is what From says
+	Alias      bool     // Sender.Addr is known to be another address of the login
 	Recipients []Person // the envelope's recipients, one invite each
 	Subject    string   // decoded
 	Date       time.Time

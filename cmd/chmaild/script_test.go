@@ -92,7 +92,7 @@ chat.relay relay {
 target.chmail_reply replies {
     relay &relay
 }
-smtp tcp://127.0.0.1:%[2]s {
+chmail.smtp tcp://127.0.0.1:%[2]s {
     dmarc no
     destination reply@mall.example {
         deliver_to &replies

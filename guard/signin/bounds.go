@@ -3,7 +3,6 @@
 package signin
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/chmail/chmail/guard/limit"
@@ -21,7 +20,7 @@ type bound struct {
 // their own for prefixes that the login is not known from. So strangers use up
 // nothing that the login's owner needs.
 var (
-	pairBound   = bound{burst: 10, every: time.Minute, atOnce: 10}       // a login from a prefix
+	pairBound   = bound{burst: 10, every: 30 * time.Second, atOnce: 10}  // a login from a prefix
 	loginBound  = bound{burst: 50, every: 10 * time.Second, atOnce: 50}  // a login from all unknown prefixes
 	prefixBound = bound{burst: 50, every: 10 * time.Second, atOnce: 256} // a prefix, whatever the login
 )
@@ -47,20 +46,20 @@ type bounds struct{ of *limit.Table[tally] }
 
 func newBounds() bounds { return bounds{limit.NewTable[tally](3 * maxTracked)} }
 
-// countersOf are what a sign-in counts for. The zero Prefix, this machine, has no
-// bound for all logins together: it may be a proxy, which stands for anybody.
-func countersOf(login string, from netip.Prefix, known bool) (list []counter) {
-	if login != "" {
-		list = append(list, counter{pairBound, "pair " + login + " " + from.String()})
+// countersOf are what a sign-in counts for. This machine has no bound for all logins
+// together: it may be a proxy, which stands for anybody.
+func countersOf(v *verification) (list []counter) {
+	if v.login != "" {
+		list = append(list, counter{pairBound, "pair " + v.login + " " + v.from.String()})
 	}
-	if known {
+	if v.known {
 		return list
 	}
-	if login != "" {
-		list = append(list, counter{loginBound, "login " + login})
+	if v.login != "" {
+		list = append(list, counter{loginBound, "login " + v.login})
 	}
-	if from.IsValid() {
-		list = append(list, counter{prefixBound, "prefix " + from.String()})
+	if v.remote.IsValid() {
+		list = append(list, counter{prefixBound, "prefix " + v.remote.String()})
 	}
 	return list
 }

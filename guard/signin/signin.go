@@ -146,7 +146,8 @@ type verification struct {
 	Attempt
 	login, secret string
 	from          netip.Prefix
-	known         bool // the login is known from there
+	known         bool         // the login is known from there
+	remote        netip.Prefix // from, but the zero Prefix for this machine
 	counters      []counter
 	began         uint64 // Check.changes then
 
@@ -199,10 +200,9 @@ func (c *Check) Tokens() bool { return c.opts.Tokens != nil }
 func (c *Check) SignIn(ctx context.Context, a Attempt) (*Session, error) {
 	start := time.Now()
 	login, err := c.login(a)
-	from := limit.Remote(a.Addr)
 	var s *Session
 	if err == nil {
-		s, err = c.check(ctx, a, login, from)
+		s, err = c.check(ctx, a, login)
 	}
 	metricSignIns.WithLabelValues(a.Door, result(err)).Inc()
 	if !errors.Is(err, ErrWrong) {
@@ -212,7 +212,7 @@ func (c *Check) SignIn(ctx context.Context, a Attempt) (*Session, error) {
 		return s, err
 	}
 	keys := []string{"login " + login}
-	if from.IsValid() {
+	if from := limit.Remote(a.Addr); from.IsValid() {
 		keys = append(keys, "prefix "+from.String())
 	}
 	t := time.NewTimer(time.Until(start.Add(c.refusals.Add(start, keys...))))
@@ -272,8 +272,10 @@ func (c *Check) secret(a Attempt, login string) string {
 }
 
 // check answers an attempt, without the delay of refusals.
-func (c *Check) check(ctx context.Context, a Attempt, login string, from netip.Prefix) (*Session, error) {
-	v := &verification{Attempt: a, login: login, secret: c.secret(a, login), from: from, done: make(chan struct{})}
+func (c *Check) check(ctx context.Context, a Attempt, login string) (*Session, error) {
+	from := limit.Prefix(a.Addr)
+	v := &verification{Attempt: a, login: login, secret: c.secret(a, login), from: from, remote: limit.Remote(a.Addr),
+		done: make(chan struct{})}
 	v, err := c.begin(v)
 	if err != nil {
 		return nil, err
@@ -297,7 +299,7 @@ func (c *Check) begin(v *verification) (*verification, error) {
 	defer c.mu.Unlock()
 	p, _ := c.people.Get(v.login)
 	_, v.known = p.known[v.from]
-	v.counters = countersOf(v.login, v.from, v.known)
+	v.counters = countersOf(v)
 	// Before anything is looked up: a remembered password could be guessed, too.
 	if wait := c.bounds.wait(v.counters, now); wait > 0 {
 		return nil, &BusyError{After: wait}
@@ -386,8 +388,8 @@ func (c *Check) verify(ctx context.Context, v *verification) (login string, unti
 		}
 	}
 	key := v.login
-	if v.from.IsValid() && !v.known {
-		key = v.from.String()
+	if v.remote.IsValid() && !v.known {
+		key = v.remote.String()
 	}
 	if err := c.hashes.take(ctx, v.known, key); err != nil {
 		return v.login, until, err

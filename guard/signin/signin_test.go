@@ -389,6 +389,24 @@ func TestProxyNobodyNamed(t *testing.T) {
 	})
 }
 
+// TestThisMachine: addresses of this machine are told apart for each login.
+func TestThisMachine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Options{Accounts: newBook("mina")})
+		own := Attempt{Login: "mina", Password: "right", Addr: netip.MustParseAddr("127.0.0.1")}
+		if _, err := try(t, c, own); err != nil {
+			t.Fatal(err)
+		}
+		if guess(t, c, 100, func(int) Attempt { return Attempt{Login: "mina", Addr: netip.MustParseAddr("127.0.0.2")} }) {
+			t.Error("the password was found")
+		}
+		if _, err := try(t, c, own); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestUnknownLoginsAreTheSame: neither the answer nor its time tells which logins exist.
 func TestUnknownLoginsAreTheSame(t *testing.T) {
 	t.Parallel()

@@ -76,17 +76,15 @@ var (
 // mailboxes reads a list of addresses: by RFC 5322, or, where it breaks its rules,
 // as a person would. exact tells that every part of the server can read it.
 func mailboxes(v, charset string) (list []*mail.Address, exact bool, err error) {
-	if strings.TrimSpace(v) == "" {
-		return nil, false, errNoAddress
+	if list, err = mail.ParseAddressList(v); err == nil {
+		exact = true
+	} else if list, err = strict.ParseList(v); err != nil {
+		list, err = lenient(toUTF8(v, charset))
 	}
-	if list, err := mail.ParseAddressList(v); err == nil {
-		return list, true, nil
+	if err == nil && len(list) == 0 { // a group of nobody
+		err = errNoAddress
 	}
-	if list, err := strict.ParseList(v); err == nil {
-		return list, false, nil
-	}
-	list, err = lenient(toUTF8(v, charset))
-	return list, false, err
+	return list, exact, err
 }
 
 // lenient splits a list at the commas that stand outside quotes, comments and angle
@@ -158,14 +156,20 @@ func (s *scanner) element() (e element, more bool, err error) {
 	var (
 		text, comment bytes.Buffer // text is outside quotes; quoted text is marked, so that its @ counts not
 		angle         string
-		angles        int
+		angles, after int // how many, and where the text after one begins
 	)
+	end := func() (element, error) {
+		if angles > 0 && strings.Contains(text.String()[after:], "@") { // another address?
+			angles++
+		}
+		return elementOf(text.String(), comment.String(), angle, angles)
+	}
 	for s.rest != "" {
 		c := s.rest[0]
 		switch c {
 		case ',', ';':
 			s.rest = s.rest[1:]
-			e, err = elementOf(text.String(), comment.String(), angle, angles)
+			e, err = end()
 			return e, true, err
 		case '"':
 			quoted, ok := s.quoted()
@@ -189,13 +193,14 @@ func (s *scanner) element() (e element, more bool, err error) {
 			}
 			angle = s.rest[1:i]
 			angles++
+			after = text.Len()
 			s.rest = s.rest[i+1:]
 		default:
 			text.WriteByte(c)
 			s.rest = s.rest[1:]
 		}
 	}
-	e, err = elementOf(text.String(), comment.String(), angle, angles)
+	e, err = end()
 	return e, false, err
 }
 

@@ -55,6 +55,7 @@ type conn struct {
 	ended    bool     // the last reply was the last
 
 	detached atomic.Bool  // TLS has taken over
+	lingers  atomic.Bool  // the client may still be sending
 	idle     atomic.Int32 // commands since something came of one
 	signedIn atomic.Bool
 	progress atomic.Int64 // when the last message was taken, or the sign-in; Unix nanoseconds
@@ -98,15 +99,16 @@ func (r rawReader) Read(p []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
+	until := c.patience()
 	for {
-		if err := c.SetReadDeadline(c.patience()); err != nil {
+		if err := c.SetReadDeadline(until); err != nil {
 			return 0, err
 		}
 		if c.draining.Load() && c.transfer.began.IsZero() {
 			return 0, errShutdown
 		}
 		n, err := c.Conn.Read(p)
-		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(c.patience()) {
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until) {
 			continue // Shutdown woke it up
 		}
 		c.transfer.octets += int64(n)
@@ -196,6 +198,7 @@ func (c *conn) next() error {
 func (c *conn) end(reply string) error {
 	c.reply(reply)
 	c.ended = true
+	c.lingers.Store(true)
 	return io.EOF
 }
 
@@ -468,14 +471,32 @@ func (c *conn) Close() error {
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(lastWriteTime)) // also of a write that is under way
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil
-	}
+	closed := c.closed
 	c.closed = true
-	if len(c.out) > 0 {
+	if !closed && len(c.out) > 0 {
 		_, _ = c.Conn.Write(c.out) // the client may be gone
 		c.out = nil
 	}
+	c.mu.Unlock()
+	if closed {
+		return nil
+	}
+	if c.lingers.Load() {
+		c.linger()
+	}
 	return c.Conn.Close()
+}
+
+// linger lets a client read the last reply: TCP would throw it away if more of the
+// client were unread when the connection is closed.
+func (c *conn) linger() {
+	type halfCloser interface{ CloseWrite() error }
+	half, ok := c.Conn.(halfCloser)
+	if bounded, is := c.Conn.(interface{ NetConn() net.Conn }); !ok && is {
+		half, ok = bounded.NetConn().(halfCloser)
+	}
+	if !ok || half.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(c.Conn, maxLinger)) // whatever it is
 }

@@ -39,6 +39,7 @@ func readHeader(r io.Reader, max int64) (textproto.Header, io.Reader, error) {
 			return textproto.Header{}, nil, err
 		}
 		if len(line) == len(crlf) {
+			h.blank = true
 			break
 		}
 		if err := h.take(line); err != nil {

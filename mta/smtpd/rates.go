@@ -52,7 +52,7 @@ func prefixKey(ip netip.Addr) string { return limit.Prefix(ip).String() }
 // inWords is a wait as a person reads it.
 func inWords(d time.Duration) string {
 	if d < time.Minute {
-		return strconv.Itoa(int(d/time.Second)+1) + " s"
+		return strconv.Itoa(int((d+time.Second-1)/time.Second)) + " s"
 	}
 	return strconv.Itoa(int((d+time.Minute-1)/time.Minute)) + " min"
 }

@@ -89,7 +89,7 @@ func oneFrom(h *textproto.Header, charset string) (from *mail.Address, exact boo
 	if len(list) != 1 {
 		return nil, false, refuse("this one has " + strconv.Itoa(len(list)) + " addresses")
 	}
-	return list[0], exact, nil
+	return list[0], exact && !strings.Contains(fields[0], ";"), nil // a group is read by few
 }
 
 // repairList writes a list of addresses anew that not everybody can read. One that

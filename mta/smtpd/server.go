@@ -47,6 +47,8 @@ const (
 	handshakeTime   = 30 * time.Second // of TLS
 	writeTime       = time.Minute      // for replies
 	lastWriteTime   = 2 * time.Second  // for those before a connection is closed
+	lingerTime      = time.Second      // for a client to read the last one
+	maxLinger       = 1 << 20          // octets that it may send meanwhile
 	namingTime      = 5 * time.Second  // for the name of a client's address
 	verifyTime      = 10 * time.Second // for DKIM signatures of CHmail-* fields
 )
@@ -189,6 +191,7 @@ type Server struct {
 // New makes a server. It must be shut down.
 func New(o Options) *Server {
 	o.setDefaults()
+	o.TLS = notBefore12(o.TLS)
 	s := &Server{opts: o, ready: make(chan net.Conn), open: make(map[*conn]struct{}), rates: newRates(o)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.conns = limit.Conns{Total: o.Connections, PerPrefix: o.PerPrefix,
@@ -216,6 +219,26 @@ func New(o Options) *Server {
 		}
 	})
 	return s
+}
+
+// notBefore12 asks for TLS 1.2, also in what GetConfigForClient chooses: older
+// versions are deprecated (RFC 8996).
+func notBefore12(config *tls.Config) *tls.Config {
+	if config == nil {
+		return nil
+	}
+	config = config.Clone()
+	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	if choose := config.GetConfigForClient; choose != nil {
+		config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			chosen, err := choose(hello)
+			if err != nil {
+				return nil, err
+			}
+			return notBefore12(chosen), nil
+		}
+	}
+	return config
 }
 
 // queue is the listener of go-smtp: the connections that are ready for it.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -41,9 +42,10 @@ type session struct {
 	wrong   int         // refused sign-ins
 	unknown int         // recipients that are not here
 
-	mu    sync.Mutex // of what follows
-	state *module.ConnState
-	tx    *transaction
+	mu     sync.Mutex // of what follows
+	state  *module.ConnState
+	tx     *transaction
+	chunks *io.PipeReader // of the last message that came by BDAT
 }
 
 // transaction is a message on its way, from MAIL on.
@@ -167,9 +169,13 @@ func (s *session) mail(from string, opts *gosmtp.MailOptions) (id string, err er
 	if err != nil {
 		return meta.ID, err
 	}
+	defer func() { // also in a panic
+		if s.tx == nil {
+			release()
+		}
+	}()
 	delivery, err := o.Target.Start(s.conn.ctx, meta, clean)
 	if err != nil {
-		release()
 		return meta.ID, err
 	}
 	s.log.Info("incoming message", "src_host", s.state.Hostname, "sender", from, "msg_id", meta.ID, "login", s.login)
@@ -323,6 +329,7 @@ func (s *session) Data(r io.Reader) error {
 // message still. BDAT comes through a pipe.
 func (s *session) reader(r io.Reader) io.Reader {
 	if pipe, ok := r.(*io.PipeReader); ok {
+		s.chunks = pipe
 		return newChunkedMessage(pipe, s.srv.opts.MaxSize)
 	}
 	return s.conn.beginMessage()
@@ -374,11 +381,20 @@ func (s *session) takeBack(tx *transaction) {
 	}
 }
 
-// Reset implements gosmtp.Session.
+// Reset implements gosmtp.Session. Where it breaks off a message that comes by BDAT,
+// it waits until go-smtp's goroutine has given the message's result away: that
+// would be the result of the next message otherwise (go-smtp v0.25.1, conn.go,
+// handleBdat reads Conn.dataResult too late).
 func (s *session) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.abort()
+	for s.chunks != nil {
+		if _, err := s.chunks.Read(nil); errors.Is(err, io.ErrClosedPipe) {
+			s.chunks = nil
+		}
+		runtime.Gosched()
+	}
 }
 
 func (s *session) abort() {

@@ -173,6 +173,10 @@ func certificate(t testing.TB) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
+func tlsOf(cert tls.Certificate) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{cert}}
+}
+
 // pipes is a listener whose connections are in memory.
 type pipes struct {
 	conns chan net.Conn
@@ -383,7 +387,7 @@ func TestTLS(t *testing.T) {
 	t.Parallel()
 	o := submission(&sink{})
 	o.InsecureAuth = false
-	o.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
+	o.TLS = tlsOf(certificate(t))
 	_, dial := start(t, o, false)
 	c := dial()
 	c.want("", "220")

@@ -33,14 +33,14 @@ const noticeFor = 6000;   // ms a passing word stays
 
 export function desk(page: DeskPage, root: HTMLElement): void {
   void registration();
-  const start = (login: string, name: string) => new Desk(root, login, name, () =>
-    signIn(root, true, () => void enter()));
+  const start = (p: DeskPage): Desk => new Desk(root, p, () => signIn(root, true, () => void enter()),
+    () => start(p).say('account.changed'));
   const enter = async () => {
     const fresh = await fetchPage('/desk').catch(() => null);
-    if (fresh?.page === 'desk' && fresh.login) start(fresh.login, fresh.name ?? '');
+    if (fresh?.page === 'desk' && fresh.login) start(fresh);
     else signIn(root, true, () => void enter());
   };
-  if (page.login) start(page.login, page.name ?? '');
+  if (page.login) start(page);
   else signIn(root, false, () => void enter());
 }
 
@@ -63,8 +63,10 @@ class Desk {
   private readonly pane = h('section', { class: 'pane', 'aria-label': t('desk.pane') });
   private readonly el: HTMLElement;
 
-  constructor(root: HTMLElement, login: string, name: string, private readonly expired: () => void) {
-    const me = { addr: login, name };
+  /** renewed: the desk begins anew, after a change of the password. */
+  constructor(root: HTMLElement, private readonly page: DeskPage, private readonly expired: () => void,
+    private readonly renewed: () => void) {
+    const me = { addr: page.login!, name: page.name ?? '' };
     this.prefs = new Prefs(() => this.configured(), () => this.end(this.expired));
     this.avail = new Availability(this.prefs, (err) => this.tell(explain(err)), () => void this.signOut());
     this.ready = new Ready(() => this.prefs.now?.push ?? true);
@@ -179,7 +181,7 @@ class Desk {
       if (this.settings) return;
       this.open.show('', () => { throw new Error('no room'); });
       this.settings = new SettingsPage(this.pane, this.prefs, () => { location.hash = ''; }, () => void this.signOut(),
-        () => void this.signOutEverywhere());
+        () => void this.signOutEverywhere(), this.page.account ? () => this.end(this.renewed) : undefined);
       this.list.draw();
       return;
     }
@@ -290,7 +292,7 @@ class Desk {
     this.drawList();
   }
 
-  private say(key: Key, name = '', who = ''): void {
+  say(key: Key, name = '', who = ''): void {
     this.tell(tr(key, { name, who }));
   }
 

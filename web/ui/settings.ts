@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 // The settings of the desk: availability, quiet hours, canned replies, mail,
-// the people one has blocked, and the end of all sessions.
+// the people one has blocked, the account, and the end of all sessions.
 
+import { DevicesPart, PasswordPart } from './account';
 import { ApiError, post } from './api';
 import { fill, h, icon, type Child } from './dom';
 import { explain } from './gate';
@@ -26,9 +27,12 @@ export class SettingsPage {
   private drawn = '';
   private touched = false;
   private canned: Canned[] = [];
+  private readonly account: (PasswordPart | DevicesPart)[];
 
+  /** renewed: the password was changed; undefined where it cannot be. */
   constructor(pane: HTMLElement, private readonly prefs: Prefs, back: () => void, signOut: () => void,
-    private readonly signOutEverywhere: () => void) {
+    private readonly signOutEverywhere: () => void, renewed?: () => void) {
+    this.account = renewed ? [new PasswordPart(renewed), new DevicesPart()] : [];
     fill(pane, h('form', {
       class: 'settings', novalidate: true, oninput: () => this.touch(),
       onsubmit: (ev: Event) => {
@@ -42,7 +46,7 @@ export class SettingsPage {
         h('button', { class: 'link', type: 'button', onclick: signOut }, t('desk.signOut'))),
       this.body,
       h('footer', { class: 'settings-foot' }, this.told,
-        h('button', { class: 'primary', type: 'submit' }, t('settings.save')))));
+        h('button', { class: 'primary', type: 'submit' }, t('settings.save')))), this.account.map((a) => a.form));
     this.draw();
     void prefs.read();
     pane.querySelector('h1')!.focus();
@@ -117,6 +121,7 @@ export class SettingsPage {
         tick('transcript', 'settings.transcript', s.transcript, t('settings.transcriptWhat')),
         tick('stamp', 'settings.stamp', s.stamp, t('settings.stampWhat'))),
       part('settings.blocked', h('div', { class: 'blocked' })),
+      this.account.map((a) => a.el),
       part('settings.sessions',
         h('p', { class: 'fine' }, t('settings.everywhereWhat')),
         h('div', null, h('button', { class: 'secondary', type: 'button', onclick: this.signOutEverywhere },

@@ -101,7 +101,12 @@ export interface GonePage {
   from?: Person;  // who wrote the mail it came with
   reply?: string;
 }
-export interface DeskPage { page: 'desk'; lang: string; login: string | null; name?: string }
+export interface DeskPage {
+  page: 'desk'; lang: string; login: string | null; name?: string;
+  account?: boolean; // whether people change their passwords here
+}
+/** What is known of a device's password; times are of RFC 3339. */
+export interface AppPassword { name: string; made: string; used?: string }
 export interface Account { login: string; password: string; role: string }
 export interface Demo {
   web: string; submission: string; smtp: string; pop3: string; imap: string; metrics?: string;
