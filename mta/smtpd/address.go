@@ -151,8 +151,11 @@ func isDomain(s string) bool {
 		return strings.HasSuffix(inner, "]") && strings.Trim(inner, "0123456789abcdefABCDEF.:IPv]") == ""
 	}
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return r < 0x80 && !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._", r)) ||
-			r == utf8.RuneError
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '.', r == '_':
+			return false
+		}
+		return r < 0x80 || r == utf8.RuneError
 	})
 }
 

@@ -126,8 +126,10 @@ func (c *conn) patience() time.Time {
 	if limit := time.Unix(0, c.progress.Load()).Add(maxFruitless); limit.Before(until) {
 		until = limit
 	}
-	if limit := c.opened.Add(c.srv.opts.SignInTime); c.srv.opts.Submission && !c.signedIn.Load() && limit.Before(until) {
-		until = limit
+	if c.srv.opts.Submission && !c.signedIn.Load() {
+		if limit := c.opened.Add(c.srv.opts.SignInTime); limit.Before(until) {
+			until = limit
+		}
 	}
 	return until
 }

@@ -173,7 +173,8 @@ func readAs(h *textproto.Header, key, addr string) error {
 // that has no room for its local part, which DMARC does not look at, without it.
 func asRead(addr string, octets int) string {
 	domain := addr[strings.LastIndexByte(addr, '@'):]
-	for _, v := range []string{"<" + addr + ">", (&mail.Address{Address: addr}).String(), "<x" + domain + ">", "x" + domain} {
+	quoted := (&mail.Address{Address: addr}).String()
+	for _, v := range []string{"<" + addr + ">", quoted, "<x" + domain + ">", "x" + domain} {
 		if _, err := mail.ParseAddress(v); err == nil && len(v) <= octets {
 			return v
 		}
@@ -251,9 +252,11 @@ func (s *session) vouched(h textproto.Header, body buffer.Buffer, claims []strin
 		s.log.Debug("verifying who wrote CHmail-* fields", "err", err)
 	}
 	return slices.ContainsFunc(verified, func(v *dkim.Verification) bool {
+		unsigned := func(key string) bool {
+			is := func(signed string) bool { return strings.EqualFold(signed, key) }
+			return !slices.ContainsFunc(v.HeaderKeys, is)
+		}
 		return v.Err == nil && strings.EqualFold(v.Domain, strings.TrimSpace(domain)) &&
-			!slices.ContainsFunc(claims, func(key string) bool {
-				return !slices.ContainsFunc(v.HeaderKeys, func(signed string) bool { return strings.EqualFold(signed, key) })
-			})
+			!slices.ContainsFunc(claims, unsigned)
 	})
 }
