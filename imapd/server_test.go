@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -282,13 +283,50 @@ func TestPanic(t *testing.T) {
 	b.ask("OK …", "SELECT INBOX")
 }
 
-// TestMechanismsWithoutTokens: what is not offered is refused.
-func TestMechanismsWithoutTokens(t *testing.T) {
+// bearer takes one token.
+type bearer struct{}
+
+func (bearer) Verify(_ context.Context, token string) (string, time.Time, error) {
+	if token != "good" {
+		return "", time.Time{}, signin.ErrWrong
+	}
+	return login, time.Now().Add(time.Hour), nil
+}
+
+// TestTokens: OAUTHBEARER and XOAUTH2 are offered where tokens are taken.
+func TestTokens(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, openStore(t, mailstore.Options{}))
-	c := dial(t, start(t, srv))
-	c.ask("NO …", "AUTHENTICATE OAUTHBEARER bixhPW1pbmEs")
-	c.ask("OK …", "AUTHENTICATE PLAIN AG1pbmFAbWFsbC5leGFtcGxlAHNlY3JldA==")
+	without := dial(t, start(t, srv))
+	without.ask("NO …", "AUTHENTICATE OAUTHBEARER bixhPW1pbmEs")
+	without.ask("OK …", "AUTHENTICATE PLAIN AG1pbmFAbWFsbC5leGFtcGxlAHNlY3JldA==")
+
+	srv = newServer(t, openStore(t, mailstore.Options{}))
+	srv.SignIn = signin.New(signin.Options{Accounts: book{}, Tokens: bearer{}, First: time.Millisecond,
+		Longest: time.Millisecond})
+	address := start(t, srv)
+	for mechanism, response := range map[string]string{
+		"OAUTHBEARER": "n,a=" + login + ",\x01host=x\x01auth=Bearer %s\x01\x01",
+		"XOAUTH2":     "user=" + login + "\x01auth=bearer %s\x01\x01",
+	} {
+		c := dial(t, address)
+		if got := c.ask("OK …", "CAPABILITY"); !strings.HasSuffix(got[0], " AUTH=PLAIN AUTH=OAUTHBEARER AUTH=XOAUTH2") {
+			t.Error("capabilities:", got)
+		}
+		say := func(token string) string {
+			return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, response, token))
+		}
+		c.ask("BAD …", "AUTHENTICATE %s bm90aGluZw==", mechanism)
+		c.send("t AUTHENTICATE " + mechanism + " " + say("bad"))
+		c.expect("+ " + base64.StdEncoding.EncodeToString([]byte(`{"status":"invalid_token","schemes":"bearer"}`)))
+		c.send("AQ==") // RFC 7628 section 3.2.3
+		c.expect("t NO [AUTHENTICATIONFAILED] …")
+		c.send("t AUTHENTICATE " + mechanism)
+		c.expect("+ ")
+		c.send(say("good"))
+		c.expect("t OK [CAPABILITY …")
+		c.ask("OK …", "SELECT INBOX")
+	}
 }
 
 // TestNewAccount: who signs in for the first time gets mailboxes.
