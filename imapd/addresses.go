@@ -7,11 +7,14 @@ import "strings"
 // maxAddresses is how many addresses of one field are told.
 const maxAddresses = 5000
 
+// maxNameWords is how many words behind a comma may belong to the name before it.
+const maxNameWords = 16
+
 // mailAddress is an address as ENVELOPE has it. One without a host begins a group,
 // or ends it where it has no mailbox either (RFC 3501 section 7.4.2).
 type mailAddress struct {
-	name, mailbox, host string
-	hasHost             bool
+	name, route, mailbox, host string
+	hasHost                    bool
 }
 
 // addresses reads a list of addresses (RFC 5322 section 3.4), and of what is not
@@ -22,8 +25,8 @@ func addresses(s string) (list []mailAddress) {
 	group := false
 	var words []string // that may be a name
 	var comment string
-	add := func(spec string, angled bool) {
-		a := mailAddress{hasHost: true}
+	add := func(route, spec string, angled bool) {
+		a := mailAddress{route: route, hasHost: true}
 		a.mailbox, a.host = splitAddress(spec)
 		switch {
 		case angled:
@@ -43,7 +46,7 @@ func addresses(s string) (list []mailAddress) {
 			spec = strings.Join(words, " ")
 		}
 		words = nil
-		add(spec, false)
+		add("", spec, false)
 	}
 	for len(list) < maxAddresses {
 		ch, word, kind := t.read()
@@ -59,7 +62,8 @@ func addresses(s string) (list []mailAddress) {
 		case kind == wordText:
 			words = append(words, word)
 		case ch == '<':
-			add(t.angle(), true)
+			route, spec := t.angle()
+			add(route, spec, true)
 		case ch == ':' && !group && len(words) > 0 && !strings.Contains(strings.Join(words, ""), "@"):
 			group = true
 			list = append(list, mailAddress{mailbox: strings.Join(words, " ")})
@@ -136,8 +140,8 @@ func (t *addressReader) comment() string {
 	return strings.TrimSuffix(strings.TrimPrefix(text, "("), ")")
 }
 
-// angle reads an address up to its >, without a route (RFC 5322 section 4.4).
-func (t *addressReader) angle() string {
+// angle reads an address up to its >, and its route (RFC 5322 section 4.4).
+func (t *addressReader) angle() (route, spec string) {
 	start := t.at
 	quoted := false
 	for ; t.at < len(t.s); t.at++ {
@@ -147,30 +151,31 @@ func (t *addressReader) angle() string {
 		case ch == '"':
 			quoted = !quoted
 		case ch == '>' && !quoted:
-			spec := t.s[start:t.at]
+			spec = t.s[start:t.at]
 			t.at++
 			if strings.HasPrefix(spec, "@") {
-				if colon := strings.IndexByte(spec, ':'); colon >= 0 {
-					spec = spec[colon+1:]
+				if before, after, ok := strings.Cut(spec, ":"); ok {
+					route, spec = before, after
 				}
 			}
-			return strings.TrimSpace(spec)
+			return route, strings.TrimSpace(spec)
 		}
 	}
 	t.at = min(t.at, len(t.s))
-	return strings.TrimSpace(t.s[min(start, t.at):t.at])
+	return "", strings.TrimSpace(t.s[min(start, t.at):t.at])
 }
 
 // nameFollows says whether the next address has a name, and is in angle brackets:
 // then words before it that are no address belong to that name.
 func (t *addressReader) nameFollows() bool {
 	ahead := *t
-	for {
+	for range maxNameWords {
 		switch ch, word, kind := ahead.read(); {
 		case kind == wordText && strings.Contains(word, "@"), kind == wordEnd:
 			return false
-		case kind == wordSpecial:
+		case kind == wordSpecial && ch != ',':
 			return ch == '<'
 		}
 	}
+	return false
 }

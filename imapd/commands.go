@@ -44,6 +44,7 @@ func (c *conn) maySignIn() bool { return c.secure || c.srv.InsecureAuth }
 // begin looks at the first line of a command, and answers it where the library
 // cannot: then it is read to its end.
 func (c *conn) begin(line []byte) (answered bool, err error) {
+	c.session.awaitIdle()
 	tag, rest, _ := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(" "))
 	if len(tag) == 0 && len(rest) == 0 {
 		return true, nil // an empty line
@@ -53,7 +54,7 @@ func (c *conn) begin(line []byte) (answered bool, err error) {
 	}
 	name, args, _ := bytes.Cut(rest, []byte(" "))
 	command := strings.ToUpper(string(name))
-	c.append = command == "APPEND"
+	c.append, c.idle = command == "APPEND", command == "IDLE"
 	s := c.session
 	if s.account != nil {
 		s.seen()

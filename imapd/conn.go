@@ -41,7 +41,8 @@ type conn struct {
 	session  *session
 	remote   netip.Addr
 	began    time.Time
-	secure   bool
+	secure   bool   // it is encrypted
+	shaken   bool   // and the handshake is done
 	left     func() // the connection is closed
 
 	// Of the reading goroutine.
@@ -55,6 +56,8 @@ type conn struct {
 	inside  bool   // a command: what comes is its rest
 	depth   int    // of its parentheses
 	append  bool   // it is APPEND
+	idle    bool   // it is IDLE
+	idles   bool   // session.Idle runs, or did
 	failure error
 
 	mu      sync.Mutex
@@ -102,21 +105,21 @@ func (c *conn) next() error {
 				return err
 			}
 		}
-		line, err := c.line()
-		if err != nil {
-			return err
-		}
 		c.mu.Lock()
 		raw := c.raw
 		c.raw = false
 		c.mu.Unlock()
+		c.idles = c.idles || raw && c.idle // the library has begun it
+		line, err := c.line()
+		if err != nil {
+			return err
+		}
 		if raw {
 			c.ready = line
 			return nil
 		}
 		if !c.inside {
 			c.depth = 0
-			c.append = false
 			answered, err := c.begin(line)
 			if err != nil {
 				return err
@@ -297,7 +300,7 @@ func (c *conn) fill() error {
 
 // pause sends what waits before a read that may take long.
 func (c *conn) pause() error {
-	if c.tls != nil && !c.secure {
+	if c.tls != nil && !c.shaken {
 		if err := c.handshake(); err != nil {
 			return err
 		}
@@ -332,7 +335,7 @@ func (c *conn) handshake() error {
 		c.srv.Log.Debug("imapd: TLS handshake failed", "addr", c.remote, "err", err)
 		return err
 	}
-	c.secure = true
+	c.secure, c.shaken = true, true
 	return nil
 }
 

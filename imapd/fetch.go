@@ -178,6 +178,7 @@ type literal struct {
 	at      int
 	extents []extent
 	tail    string
+	body    Body // open and compared with its checksum; nil: it is opened again
 }
 
 // begin puts the beginning before the items that are written: UID, and FLAGS, which
@@ -240,6 +241,9 @@ func (s *session) prepare(group []place, items *fetchItems) (ready []*fetchAnswe
 	var unseen []uint32
 	ready = slices.DeleteFunc(ready, func(r *fetchAnswer) bool {
 		err := r.write(items)
+		if err != nil {
+			release([]*fetchAnswer{r})
+		}
 		switch {
 		case err == nil:
 			if !slices.Contains(r.m.Flags, `\Seen`) {
@@ -259,6 +263,7 @@ func (s *session) prepare(group []place, items *fetchItems) (ready []*fetchAnswe
 	if items.seen && v.write && len(unseen) > 0 {
 		list, err := v.box.Change(unseen, AddFlags, []string{`\Seen`}, v)
 		if err != nil {
+			release(ready)
 			return nil, nil, err
 		}
 		for _, m := range list {
@@ -355,18 +360,23 @@ func (s *session) structure(m Message, headerOnly bool) (*part, error) {
 func (r *fetchAnswer) section(section *imap.FetchItemBodySection, label string) error {
 	r.item(label)
 	top := len(section.Part) == 0
+	var body Body
 	if known := r.s.cached(r.m); !known.checked && !(top && section.Specifier == imap.PartSpecifierHeader) {
-		if err := r.s.check(r.m); err != nil {
+		var err error
+		if body, err = r.s.check(r.m); err != nil {
 			return err
 		}
 		known.checked = true
 	}
 	l, ok, err := r.find(section)
+	if l.body = body; err != nil || !ok {
+		l.close()
+	}
 	if err != nil {
 		return err
 	}
 	if !ok {
-		r.b = append(r.b, "NIL"...) // there is no such part
+		r.b = append(r.b, `""`...) // there is no such part
 		return nil
 	}
 	size := l.cut(section.Partial)
@@ -378,14 +388,25 @@ func (r *fetchAnswer) section(section *imap.FetchItemBodySection, label string) 
 	return nil
 }
 
-// check compares a message with its checksum.
-func (s *session) check(m Message) error {
+// check opens a message and compares it with its checksum.
+func (s *session) check(m Message) (Body, error) {
 	body, err := s.view.box.Body(m.UID)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer body.Close()
-	return body.Check(true)
+	if err := body.Check(true); err != nil {
+		_ = body.Close()
+		return nil, err
+	}
+	return body, nil
+}
+
+// close lets go of what a literal holds.
+func (l *literal) close() {
+	if l.body != nil {
+		_ = l.body.Close()
+		l.body = nil
+	}
 }
 
 // cut leaves of a literal what a partial FETCH asks for, and returns its octets.
@@ -479,8 +500,7 @@ func (s *session) headerFields(m Message, header extent, names []string, not boo
 	return found, err
 }
 
-// eachField calls do for each field of a header. A line that is none counts to the
-// field before it.
+// eachField calls do for each field of a header. A line that is none has no name.
 func eachField(r io.Reader, do func(name string, at extent)) error {
 	in := lineReaders.Get().(*bufio.Reader)
 	in.Reset(r)
@@ -502,12 +522,16 @@ func eachField(r io.Reader, do func(name string, at extent)) error {
 		line, err := in.ReadSlice('\n')
 		if len(line) > 0 {
 			if begin {
-				if n, _, ok := bytes.Cut(line, []byte(":")); ok && line[0] != ' ' && line[0] != '\t' {
-					tell()
-					name, field.start = string(bytes.TrimRight(n, " \t")), field.end
-				} else if len(bytes.TrimRight(line, "\r\n")) == 0 {
+				switch n, _, ok := bytes.Cut(line, []byte(":")); {
+				case len(bytes.TrimRight(line, "\r\n")) == 0:
 					tell()
 					return nil
+				case line[0] != ' ' && line[0] != '\t':
+					tell()
+					if name = ""; ok {
+						name = string(bytes.TrimRight(n, " \t"))
+					}
+					field.start = field.end
 				}
 			}
 			field.end += int64(len(line))
@@ -524,12 +548,23 @@ func eachField(r io.Reader, do func(name string, at extent)) error {
 	}
 }
 
+// release lets go of what answers hold that are not sent.
+func release(ready []*fetchAnswer) {
+	for _, r := range ready {
+		for i := range r.literals {
+			r.literals[i].close()
+		}
+	}
+}
+
 // send sends answers.
 func (s *session) send(ready []*fetchAnswer) error {
+	defer release(ready)
 	for _, r := range ready {
 		metricFetched.Inc()
 		from := 0
-		for _, l := range r.literals {
+		for i := range r.literals {
+			l := &r.literals[i]
 			if err := s.c.respond(r.b[from:l.at]); err != nil {
 				return err
 			}
@@ -546,15 +581,17 @@ func (s *session) send(ready []*fetchAnswer) error {
 }
 
 // stream sends a literal.
-func (s *session) stream(m Message, l literal) error {
+func (s *session) stream(m Message, l *literal) error {
 	to := responder{s.c}
+	defer l.close()
 	if len(l.extents) > 0 {
-		body, err := s.view.box.Body(m.UID)
-		if err != nil {
-			return err
+		if l.body == nil {
+			var err error
+			if l.body, err = s.view.box.Body(m.UID); err != nil {
+				return err
+			}
 		}
-		defer body.Close()
-		at := int64(0)
+		body, at := l.body, int64(0)
 		for _, e := range l.extents {
 			body.Skip(e.start - at)
 			at = e.end

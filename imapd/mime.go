@@ -20,6 +20,8 @@ const (
 	// maxField is the octets that are looked at of one field, maxFields those of all
 	// fields of one message.
 	maxField, maxFields = 64 << 10, 1 << 20
+	// fieldCost is the octets that a field takes beside its value.
+	fieldCost = 64
 )
 
 // extent is the octets of a message from start up to but without end.
@@ -45,16 +47,13 @@ type param struct{ name, value string }
 // field is the value of a field; several of one name are put together, as if they
 // were one list.
 func (p *part) field(name string) (value string, ok bool) {
+	var values []string
 	for _, f := range p.fields {
-		switch {
-		case f.name != name:
-		case ok:
-			value += ", " + f.value
-		default:
-			value, ok = f.value, true
+		if f.name == name {
+			values = append(values, f.value)
 		}
 	}
-	return value, ok
+	return strings.Join(values, ", "), len(values) > 0
 }
 
 // first is the value of the first field of a name.
@@ -196,13 +195,17 @@ func (w *walker) delimiter(line []byte, at, lines, ending int64) bool {
 // finish ends the parts from frame n on before a delimiter; the line end before it
 // belongs to the delimiter.
 func (w *walker) finish(n int, at, lines, ending int64) {
+	if w.header { // the line end before it is the header's
+		ending = 0
+	}
 	w.endHeader(at)
+	// An empty body has no line end to give away.
+	end := max(at-ending, w.frames[len(w.frames)-1].part.body.start)
 	for _, f := range w.frames[n:] {
-		p := f.part
-		if p.body.end = at - ending; p.body.end < p.body.start {
-			p.body.end = p.body.start
-		} else if ending > 0 {
-			p.lines = max(0, lines-f.began-1)
+		f.part.body.end = end
+		f.part.lines = max(0, lines-f.began)
+		if end < at && f.part.lines > 0 {
+			f.part.lines--
 		}
 	}
 	w.frames = w.frames[:n]
@@ -261,7 +264,7 @@ func (w *walker) keep() {
 	if w.current == nil {
 		return
 	}
-	if w.budget -= len(w.value); w.budget >= 0 {
+	if w.budget -= len(w.value) + fieldCost; w.budget >= 0 {
 		w.current.value = strings.Trim(strings.ReplaceAll(string(w.value), "\t", " "), " \r\n")
 		p := w.frames[len(w.frames)-1].part
 		p.fields = append(p.fields, *w.current)
@@ -294,27 +297,25 @@ func (w *walker) bodyBegins() {
 func (w *walker) classify() {
 	f := &w.frames[len(w.frames)-1]
 	p := f.part
-	value, ok := p.first("content-type")
+	value, _ := p.first("content-type")
 	p.kind, p.sub, p.params = parseType(value)
-	if !ok || p.kind == "" {
-		p.kind, p.sub, p.params = "text", "plain", nil
-		if n := len(w.frames); n > 1 && w.frames[n-2].part.sub == "digest" && w.frames[n-2].part.multipart {
-			p.kind, p.sub = "message", "rfc822"
+	if p.kind == "multipart" {
+		for _, param := range p.params {
+			if param.name == "boundary" && f.boundary == "" {
+				f.boundary = strings.TrimRight(param.value, " ")
+			}
 		}
-	}
-	if p.kind != "multipart" {
-		return
-	}
-	for _, param := range p.params {
-		if param.name == "boundary" && param.value != "" {
-			f.boundary = strings.TrimRight(param.value, " ")
-			break
-		}
-	}
-	if p.multipart = f.boundary != "" && len(w.frames) < maxNesting; !p.multipart {
-		f.boundary = ""
 		if len(w.frames) >= maxNesting {
+			f.boundary = ""
 			p.kind, p.sub, p.params = "application", "octet-stream", nil
+			return
+		}
+		p.multipart = f.boundary != ""
+	}
+	if p.kind == "" || p.kind == "multipart" && !p.multipart { // RFC 2045 section 5.2
+		p.kind, p.sub, p.params = "text", "plain", nil
+		if n := len(w.frames); n > 1 && w.frames[n-2].part.multipart && w.frames[n-2].part.sub == "digest" {
+			p.kind, p.sub = "message", "rfc822" // RFC 2046 section 5.1.5
 		}
 	}
 }

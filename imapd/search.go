@@ -351,7 +351,7 @@ func (c *candidate) collect(to *bytes.Buffer, p *part) error {
 		}
 		return nil
 	}
-	if p.kind != "text" && p.kind != "message" && !(p.kind == "multipart" && len(p.kids) == 0) {
+	if p.kind != "text" && p.kind != "message" {
 		return nil
 	}
 	body, err := c.s.view.box.Body(c.m.UID)

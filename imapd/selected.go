@@ -76,6 +76,7 @@ func (s *session) Poll(w *imapserver.UpdateWriter, expunge bool) error {
 // Idle implements imapserver.Session. The library runs it in a goroutine of its
 // own until the client ends it.
 func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
+	defer func() { s.idled <- struct{}{} }()
 	renew := time.NewTicker(renewEvery)
 	defer renew.Stop()
 	var news chan struct{}
@@ -94,6 +95,15 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 		case <-stop:
 			return nil
 		}
+	}
+}
+
+// awaitIdle waits for the end of Idle. The library does not, when the client ends
+// it otherwise than by DONE.
+func (s *session) awaitIdle() {
+	if s.c.idles {
+		s.c.idles = false
+		<-s.idled
 	}
 }
 

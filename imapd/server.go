@@ -214,11 +214,12 @@ func tlsOf(c net.Conn) *tls.Conn {
 // add takes a connection in; nil when the server closes.
 func (srv *Server) add(accepted net.Conn) *conn {
 	c := &conn{Conn: accepted, base: accepted, srv: srv, began: time.Now()}
-	c.session = &session{c: c}
+	c.session = &session{c: c, idled: make(chan struct{}, 1)}
 	if addr, ok := accepted.RemoteAddr().(*net.TCPAddr); ok {
 		c.remote = addr.AddrPort().Addr().Unmap()
 	}
 	c.tls = tlsOf(accepted)
+	c.secure = c.tls != nil // the handshake comes before anything is said
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	if srv.down {

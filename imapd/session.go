@@ -30,7 +30,8 @@ type session struct {
 	unlink   func() bool // of the end of signedIn
 	renewed  time.Time   // when presence was told last
 
-	view  *view // the selected mailbox; nil: none is
+	idled chan struct{} // Idle has ended
+	view  *view         // the selected mailbox; nil: none is
 	parts cache
 }
 
@@ -43,6 +44,7 @@ var (
 
 // Close lets go of everything, however the connection ended.
 func (s *session) Close() error {
+	s.awaitIdle()
 	_ = s.Unselect()
 	if s.signedIn != nil {
 		s.unlink()
@@ -167,7 +169,7 @@ func (m *mechanism) Next(response []byte) (challenge []byte, done bool, err erro
 	case m.failed != nil:
 		return nil, false, m.failed
 	case response == nil:
-		return []byte{}, false, nil
+		return nil, false, nil // an empty challenge
 	}
 	a, ok := m.parse(response)
 	if !ok {

@@ -210,7 +210,9 @@ func (w structure) appendEnvelope(b []byte, p *part) []byte {
 		for _, a := range found {
 			b = append(b, '(')
 			b = appendNString(b, a.name, a.name != "", w.utf8)
-			b = append(b, " NIL "...)
+			b = append(b, ' ')
+			b = appendNString(b, a.route, a.route != "", w.utf8)
+			b = append(b, ' ')
 			b = appendNString(b, a.mailbox, a.mailbox != "" || a.hasHost, w.utf8)
 			b = append(b, ' ')
 			b = appendNString(b, a.host, a.hasHost, w.utf8)

@@ -319,7 +319,8 @@ func (m *Relay) Close() error {
 	return nil
 }
 
-// pipelineMailer hands mails to a delivery target.
+// pipelineMailer hands mails to a delivery target. Their envelope has the null
+// sender, so that nothing that is automatic answers them (RFC 3834 section 3.3).
 type pipelineMailer struct {
 	target       module.DeliveryTarget
 	from, domain string
@@ -335,7 +336,7 @@ func (p *pipelineMailer) Send(ctx context.Context, m chat.ServerMail) error {
 	if err != nil {
 		return fmt.Errorf("sending a mail: %w", err)
 	}
-	d, err := p.target.Start(ctx, &module.MsgMetadata{ID: id, OriginalFrom: p.from, DontTraceSender: true}, p.from)
+	d, err := p.target.Start(ctx, &module.MsgMetadata{ID: id, DontTraceSender: true}, "")
 	if err != nil {
 		return fmt.Errorf("sending a mail: %w", err)
 	}

@@ -12,7 +12,9 @@ import (
 
 // Reply is target.chmail_reply: mail to the Reply-To of a transcript appears
 // in its conversation. It stands behind a destination of its own, since the
-// address is no account:
+// address is no account. It takes what the login submitted whose address is in the
+// From field, and what the checks `spf` and `dkim` or `dmarc` of the endpoint have
+// found to come from that address's domain:
 //
 //	destination_in regexp "(?i)reply\+[a-z2-7]+@mall\.example" "reply" {
 //	    deliver_to &replies
@@ -20,6 +22,7 @@ import (
 //
 //	target.chmail_reply replies {
 //	    relay &relay   # required: a chat.relay, whose `replies` is the addresses' domain
+//	    hostname mx.mall.example # of the endpoint that checks; default: the global one
 //	    debug no       # default: the global debug
 //	}
 type Reply struct {
@@ -45,6 +48,7 @@ func init() {
 func (m *Reply) Init(cfg *config.Map) error {
 	var relay relayModule
 	cfg.Custom("relay", false, true, nil, reference[relayModule]("chat"), &relay)
+	cfg.String("hostname", true, true, "", &m.Hostname)
 	m.debug(cfg)
 	if _, err := cfg.Process(); err != nil {
 		return err

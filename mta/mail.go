@@ -3,6 +3,7 @@
 package mta
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"mime"
@@ -17,12 +18,33 @@ import (
 	"github.com/chmail/chmail/mta/stamp"
 )
 
-// stamped is one recipient's body, made anew from the submitted one at each
-// Open; nothing of it is stored.
+// smallBody is the length in bytes up to which a recipient's body is made once, in
+// memory: those who sign and those who store it read it each.
+const smallBody = 64 << 10
+
+// stampedBody is one recipient's body.
+func stampedBody(raw buffer.Buffer, c *stamp.Copy) (buffer.Buffer, error) {
+	b := stamped{Buffer: raw, copy: c}
+	if b.Len() > smallBody {
+		return b, nil
+	}
+	r, err := b.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	made := bytes.NewBuffer(make([]byte, 0, b.Len()+bytes.MinRead))
+	if _, err := made.ReadFrom(r); err != nil {
+		return nil, err
+	}
+	return buffer.MemoryBuffer{Slice: made.Bytes()}, nil
+}
+
+// stamped is a large one, made anew from the submitted one at each Open; nothing of
+// it is stored.
 type stamped struct {
 	buffer.Buffer
-	plan  *stamp.Plan
-	stamp stamp.Stamp
+	copy *stamp.Copy
 }
 
 // Open implements buffer.Buffer.
@@ -31,11 +53,11 @@ func (b stamped) Open() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.plan.Reader(raw, b.stamp), nil
+	return b.copy.Reader(raw), nil
 }
 
 // Len implements buffer.Buffer.
-func (b stamped) Len() int { return b.Buffer.Len() + int(b.plan.Growth(b.stamp)) }
+func (b stamped) Len() int { return b.Buffer.Len() + int(b.copy.Growth()) }
 
 // Remove implements buffer.Buffer. The submitted body belongs to who made it.
 func (b stamped) Remove() error { return nil }

@@ -74,12 +74,48 @@ func TestAutomatic(t *testing.T) {
 		"List-Id: <x.example>":                      ErrAuto,
 		"Return-Path: <>":                           ErrAuto,
 		"Return-Path: <hong@example.com>":           nil,
+		"X-Mail-Autoreply: vacation":                ErrAuto,
+		"X-Naver-AutoReply: 1":                      ErrAuto,
+		"X-Autoresponder: y":                        ErrAuto,
+		"X-Vacation: y":                             ErrAuto,
+		"X-Auto-Response-Suppress: All":             ErrAuto,
+		"X-Failed-Recipients: a@b.example":          ErrAuto,
+		"X-Automobile: y":                           nil,
 		"Content-Type: multipart/report; report-type=x; boundary=b":   ErrAuto,
 		"Content-Type: text/plain; charset=utf-8\r\nX-Priority: high": nil,
 	} {
 		p, err := Parse(strings.NewReader(head + line + "\r\n\r\nI am away.\r\n"))
 		if !errors.Is(err, want) || p.From != "hong@example.com" {
 			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
+// TestAutomaticSubject: old auto-responders have no field that says what they are.
+func TestAutomaticSubject(t *testing.T) {
+	t.Parallel()
+	for subject, want := range map[string]error{
+		"Out of Office: Transcript":                             ErrAuto,
+		"I am out of the office":                                nil,
+		"Out of the office until Monday":                        ErrAuto,
+		"Automatic reply: Transcript":                           ErrAuto,
+		"Auto-Reply":                                            ErrAuto,
+		"AutoReply: x":                                          ErrAuto,
+		"Automatische Antwort: x":                               ErrAuto,
+		"Réponse automatique : x":                               ErrAuto,
+		"[자동응답] 휴가중입니다":                                         ErrAuto,
+		"자동 회신: 대화":                                             ErrAuto,
+		"自動返信":                                                  ErrAuto,
+		"=?utf-8?B?7J6Q64+ZIO2ajOyLoDog64yA7ZmU?=":              ErrAuto,
+		"Re: Automatic reply: x":                                nil,
+		"Re: Transcript: Out of office furniture":               nil,
+		"Automobile":                                            nil,
+		"=?utf-8?B?UmU6IOyekOuPmSDtmozsi6A=?= about automation": nil,
+	} {
+		_, err := Parse(strings.NewReader("From: hong@example.com\r\nSubject: " + subject +
+			"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nI am away.\r\n"))
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v", subject, err)
 		}
 	}
 }

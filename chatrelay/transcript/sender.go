@@ -224,7 +224,7 @@ func (s *Sender) send(ctx context.Context, info chat.Info, w chat.TranscriptPref
 	for _, p := range chat.Listed(info.Participants, to.ID) {
 		t.People = append(t.People, names[p.ID])
 	}
-	said, err := s.read(ctx, &t, info.ID, names, max(w.Sent, last-maxLines), last)
+	said, err := s.read(ctx, &t, info.ID, to.ID, names, max(w.Sent, last-maxLines), last)
 	if err != nil || said == 0 {
 		return false, err
 	}
@@ -258,8 +258,10 @@ func (s *Sender) send(ctx context.Context, info chat.Info, w chat.TranscriptPref
 }
 
 // read adds the lines after one offset, up to another, and counts the messages
-// of people among them.
-func (s *Sender) read(ctx context.Context, t *Transcript, roomID string, names map[int64]string,
+// of people among them. What the reader answered by mail does not count: a
+// transcript of nothing else would tell the reader nothing, and a machine that
+// answers it would get another one for ever.
+func (s *Sender) read(ctx context.Context, t *Transcript, roomID string, reader int64, names map[int64]string,
 	after, last int64) (said int, err error) {
 	for after < last {
 		page, err := s.opt.Store.Messages(ctx, roomID, after, readPage)
@@ -270,7 +272,8 @@ func (s *Sender) read(ctx context.Context, t *Transcript, roomID string, names m
 			if after = m.Offset; after > last {
 				break
 			}
-			if (m.Kind == chat.KindText || m.Kind == chat.KindFile) && !m.Deleted {
+			answered := m.From == reader && m.Via == chat.ViaMail
+			if (m.Kind == chat.KindText || m.Kind == chat.KindFile) && !m.Deleted && !answered {
 				said++
 			}
 			if l, ok := lineOf(m, names, t.Lang); ok {

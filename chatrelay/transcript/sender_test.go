@@ -91,6 +91,39 @@ func (d *desk) Send(_ context.Context, m chat.ServerMail) error {
 	return nil
 }
 
+// answered is a desk with two messages by mail in its rooms, of one person.
+type answered struct {
+	*desk
+	by int64
+}
+
+func (d answered) Messages(_ context.Context, _ string, after int64, _ int) ([]chat.Message, error) {
+	if after > 0 {
+		return nil, nil
+	}
+	return []chat.Message{{Offset: 1, From: d.by, Kind: chat.KindText, Text: "I am away.", Via: chat.ViaMail}}, nil
+}
+
+// TestNoCircle: whoever answered a transcript by mail gets no transcript of that alone,
+// so that a machine that answers each is sent none.
+func TestNoCircle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for by, want := range map[int64]int{1: 0, 100: 1} {
+			d := &desk{said: time.Now(), taken: map[string]bool{},
+				wants: map[string]*chat.TranscriptPreference{"room1": {Participant: 1, On: true}}}
+			s := StartSender(SenderOptions{Store: answered{d, by}, Mailer: d, WebBase: "https://chat.example",
+				Occupied: func(context.Context, string) bool { return false },
+				Callee:   func(chat.Info, chat.Participant) int64 { return 0 }})
+			time.Sleep(3 * chat.Silence)
+			s.Close()
+			if len(d.mails) != want || d.wants["room1"].Sent != 1 {
+				t.Errorf("%d mails after an answer of %d, noted up to %d", len(d.mails), by, d.wants["room1"].Sent)
+			}
+		}
+	})
+}
+
 // A transcript goes out once, when everybody has left for long enough, or
 // after a silence. A mailer that fails, or panics, stops no other's.
 func TestSender(t *testing.T) {

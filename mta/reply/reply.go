@@ -4,10 +4,10 @@
 // the addresses reply+SEAL@DOMAIN, behind which the relay says what is new in
 // a mail in its conversation.
 //
-// A bad address is refused at RCPT, a mail that says nothing new or comes from
-// a wrong sender before it is accepted, each with words for its sender; what
-// machines sent is accepted and dropped, so that nothing answers anything in a
-// circle.
+// A bad address is refused at RCPT, a mail that says nothing new, comes from a
+// wrong sender or may be forged before it is accepted, each with words for its
+// sender; what machines sent is accepted and dropped, so that nothing answers
+// anything in a circle.
 package reply
 
 import (
@@ -41,24 +41,26 @@ type Replies interface {
 
 // Target is a delivery target for reply addresses.
 type Target struct {
-	Relay func() Replies // nil: it does not run
-	Log   *slog.Logger
+	Relay    func() Replies // nil: it does not run
+	Hostname string         // under which the pipeline writes Authentication-Results
+	Log      *slog.Logger
 }
 
 // Start implements module.DeliveryTarget.
-func (t *Target) Start(_ context.Context, meta *module.MsgMetadata, _ string) (module.Delivery, error) {
+func (t *Target) Start(_ context.Context, meta *module.MsgMetadata, from string) (module.Delivery, error) {
 	relay := t.Relay()
 	if relay == nil {
 		return nil, refusal(451, exterrors.EnhancedCode{4, 3, 0}, "Chat is not available, try again later", nil)
 	}
-	return &delivery{t: t, relay: relay, id: meta.ID}, nil
+	return &delivery{t: t, relay: relay, meta: meta, machine: from == "" || from == "<>"}, nil
 }
 
 type delivery struct {
-	t     *Target
-	relay Replies
-	id    string
-	rcpts []string
+	t       *Target
+	relay   Replies
+	meta    *module.MsgMetadata // the caller's: checks may still set its flags
+	machine bool                // the null sender: nobody has answered (RFC 3834 section 2)
+	rcpts   []string
 }
 
 // AddRcpt implements module.Delivery.
@@ -79,6 +81,12 @@ func (d *delivery) AddRcpt(ctx context.Context, rcpt string, _ smtp.RcptOptions)
 // later one fails and the mail comes again, those said before are known by
 // their Message-ID.
 func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffer.Buffer) error {
+	if d.machine {
+		return nil
+	}
+	if err := proven(d.meta, header, d.t.Hostname); err != nil {
+		return d.refused(err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for _, rcpt := range d.rcpts {
@@ -106,8 +114,14 @@ func (d *delivery) say(ctx context.Context, rcpt string, header textproto.Header
 func (d *delivery) refused(err error) error {
 	text := transcript.Refusal(err)
 	switch {
+	case errors.Is(err, errUnproven):
+		return refusal(550, exterrors.EnhancedCode{5, 7, 1}, "Your mail system does not show that this answer comes"+
+			" from you (SPF or DKIM). Use the link in the mail you answered", err)
+	case errors.Is(err, errNoAnswer):
+		return refusal(451, exterrors.EnhancedCode{4, 7, 5},
+			"It cannot be found out now that this answer comes from you, try again later", err)
 	case text == "":
-		d.t.Log.Error("an answer by mail", "err", err, "msg", d.id)
+		d.t.Log.Error("an answer by mail", "err", err, "msg", d.meta.ID)
 		return refusal(451, exterrors.EnhancedCode{4, 3, 0}, "The conversation is not available, try again later", err)
 	case errors.Is(err, transcript.ErrTooLarge), errors.Is(err, transcript.ErrTooLong):
 		return refusal(552, exterrors.EnhancedCode{5, 3, 4}, text, err)

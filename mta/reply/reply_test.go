@@ -40,10 +40,16 @@ func (f *fakeRelay) Reply(_ context.Context, addr string, mail io.Reader) error 
 	return err
 }
 
-// deliver is what SMTP does with one mail.
+// deliver is what SMTP does with one mail that the checks have found to be Kim's.
 func deliver(t *Target, rcpts ...string) error {
+	return deliverAs(t, &module.MsgMetadata{ID: "1"}, "kim@far.example",
+		"Authentication-Results: mx.mall.example; dmarc=pass header.from=far.example\r\nReceived: x\r\n"+
+			"From: kim@far.example\r\n", rcpts...)
+}
+
+func deliverAs(t *Target, meta *module.MsgMetadata, from, header string, rcpts ...string) error {
 	ctx := context.Background()
-	d, err := t.Start(ctx, &module.MsgMetadata{ID: "1"}, "kim@far.example")
+	d, err := t.Start(ctx, meta, from)
 	if err != nil {
 		return err
 	}
@@ -52,8 +58,7 @@ func deliver(t *Target, rcpts ...string) error {
 			return err
 		}
 	}
-	h, err := textproto.ReadHeader(bufio.NewReader(strings.NewReader("From: kim@far.example\r\n" +
-		"Message-ID: <1@far>\r\n\r\n")))
+	h, err := textproto.ReadHeader(bufio.NewReader(strings.NewReader(header + "Message-ID: <1@far>\r\n\r\n")))
 	if err != nil {
 		return err
 	}
@@ -66,7 +71,8 @@ func deliver(t *Target, rcpts ...string) error {
 func TestDelivery(t *testing.T) {
 	t.Parallel()
 	f := &fakeRelay{}
-	target := &Target{Log: slog.New(slog.DiscardHandler), Relay: func() Replies { return f }}
+	target := &Target{Log: slog.New(slog.DiscardHandler), Hostname: "mx.mall.example",
+		Relay: func() Replies { return f }}
 	if err := deliver(target, "reply+a@mall.example"); err != nil {
 		t.Fatal(err)
 	}
@@ -105,5 +111,74 @@ func TestDelivery(t *testing.T) {
 	off := &Target{Log: slog.New(slog.DiscardHandler), Relay: func() Replies { return nil }}
 	if err := deliver(off); !exterrors.IsTemporary(err) {
 		t.Errorf("without a relay: %v", err)
+	}
+}
+
+// TestForged: only mail that is shown to come from the address in its From field
+// says something.
+func TestForged(t *testing.T) {
+	t.Parallel()
+	const (
+		kim   = "From: Kim <kim@far.example>\r\n"
+		ours  = "Authentication-Results: mx.mall.example; "
+		taken = "Received: from x by mx.mall.example\r\n"
+		end   = "\r\n" + taken + kim
+		pass  = "dmarc=pass header.from=far.example"
+	)
+	login := func(name string) *module.MsgMetadata {
+		return &module.MsgMetadata{Conn: &module.ConnState{AuthUser: name}}
+	}
+	outside := &module.MsgMetadata{Conn: &module.ConnState{}}
+	for name, c := range map[string]struct {
+		meta   *module.MsgMetadata
+		header string
+		code   int
+	}{
+		"its login":           {login("Kim@far.example"), kim, 0},
+		"another login":       {login("eve@far.example"), kim, 550},
+		"another login, fine": {login("eve@far.example"), ours + "spf=pass smtp.mailfrom=far.example" + end, 550},
+		"nothing is known":    {outside, kim, 550},
+		"SPF":                 {outside, ours + "spf=pass smtp.mailfrom=far.example" + end, 0},
+		"SPF of a part":       {outside, ours + "spf=pass smtp.mailfrom=bounces.far.example" + end, 0},
+		"SPF of another":      {outside, ours + "spf=pass smtp.mailfrom=evil.example" + end, 550},
+		"SPF fails":           {outside, ours + "spf=fail smtp.mailfrom=far.example" + end, 550},
+		"a public suffix":     {outside, ours + "spf=pass smtp.mailfrom=evil.co.uk\r\n" + taken + "From: k@far.co.uk\r\n", 550},
+		"the null sender's":   {outside, ours + "spf=pass smtp.helo=far.example" + end, 550},
+		"DKIM":                {outside, ours + "spf=none; dkim=pass header.d=far.example" + end, 0},
+		"DKIM of another":     {outside, ours + "dkim=pass header.d=evil.example header.i=@far.example" + end, 550},
+		"DMARC":               {outside, ours + pass + end, 0},
+		"DMARC of another":    {outside, ours + "dmarc=pass header.from=evil.example" + end, 550},
+		"not now":             {outside, ours + "dkim=temperror header.d=far.example" + end, 451},
+		"another's":           {outside, "Authentication-Results: mx.far.example; " + pass + end, 550},
+		"brought along":       {outside, taken + ours + pass + "\r\n" + kim, 550},
+		"nowhere received":    {outside, ours + pass + "\r\n" + kim, 550},
+		"the client's name":   {outside, ours + "spf=fail smtp.helo=\"x; spf=pass\" smtp.mailfrom=far.example" + end, 550},
+		"a reason": {outside, ours + "dkim=fail reason=\"\\\\\"; dmarc=pass header.from=far.example" + end,
+			550},
+		"an open quote": {outside, ours + "dkim=fail reason=\"x; dmarc=pass header.from=far.example" + end, 550},
+		"two From fields": {outside, ours + pass + end +
+			"From: eve@far.example\r\n", 550},
+		"two addresses": {outside, ours + pass + "\r\n" + taken +
+			"From: kim@far.example, eve@far.example\r\n", 550},
+		"quarantined": {&module.MsgMetadata{Quarantine: true}, ours + pass + end,
+			550},
+		"a quarantined login": {&module.MsgMetadata{Quarantine: true, Conn: login("kim@far.example").Conn},
+			kim, 550},
+	} {
+		f := &fakeRelay{}
+		target := &Target{Log: slog.New(slog.DiscardHandler), Hostname: "mx.mall.example",
+			Relay: func() Replies { return f }}
+		err := deliverAs(target, c.meta, "kim@far.example", c.header, "reply+a@mall.example")
+		var e *exterrors.SMTPError
+		if c.code == 0 && (err != nil || len(f.said) != 1) ||
+			c.code != 0 && (!errors.As(err, &e) || e.Code != c.code || len(f.said) != 0) ||
+			c.code == 550 && !strings.Contains(e.Message, "Use the link") {
+			t.Errorf("%s: %v, said %q", name, err, f.said)
+		}
+		// What a machine sent is dropped, and answered with nothing.
+		f.said = nil
+		if err := deliverAs(target, c.meta, "", c.header, "reply+a@mall.example"); err != nil || len(f.said) != 0 {
+			t.Errorf("%s, from a machine: %v, said %q", name, err, f.said)
+		}
 	}
 }

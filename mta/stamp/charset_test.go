@@ -24,7 +24,8 @@ func TestCharsetNames(t *testing.T) {
 		for _, charset := range []string{name, `"` + name + `"`, name + " (what the program calls it)"} {
 			msg := "From: a@b.example\r\nContent-Type: text/plain; charset=" + charset + "\r\n\r\nHello\r\n"
 			out, plan := stampIt(t, msg, sample)
-			if plan.Reason() != "" || !strings.Contains(out, "Hello\r\n\r\n____") || !strings.Contains(out, "\r\n"+link) {
+			if plan.Reason() != "" || !strings.Contains(out, "Hello\r\n\r\n____") ||
+				!strings.Contains(out, "\r\n"+link) {
 				t.Errorf("%s: %s", charset, plan.Reason())
 			}
 		}
@@ -46,7 +47,8 @@ func TestFiles(t *testing.T) {
 		"Content-Type: text/plain; name*=utf-8''b%C3%BC.txt",
 		"Content-Disposition: attachment", "Content-Disposition: Attachment (as a file)",
 		"Content-Disposition: inline; filename=a.txt", "Content-Disposition: inline; filename*=utf-8''a.txt",
-		"Content-Disposition: inline; filename*0=a; filename*1=.txt", "Content-Disposition: inline; filename=my file.txt",
+		"Content-Disposition: inline; filename*0=a; filename*1=.txt",
+		"Content-Disposition: inline; filename=my file.txt",
 		"Content-Disposition: form-data; name=x", "Content-Disposition: something-new",
 	} {
 		for _, msg := range []string{

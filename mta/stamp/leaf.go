@@ -108,7 +108,16 @@ func newLeaf(isHTML bool, enc, charset string, at int64) *leaf {
 
 // write takes the next raw bytes of the part.
 func (l *leaf) write(b []byte) {
-	for _, c := range b {
+	for len(b) > 0 {
+		if n := l.dull(b); n > 0 {
+			l.last = b[n-1]
+			l.at += int64(n)
+			l.col += n
+			b = b[n:]
+			continue
+		}
+		c := b[0]
+		b = b[1:]
 		switch l.enc {
 		case quoted:
 			l.quoted(c)
@@ -124,6 +133,24 @@ func (l *leaf) write(b []byte) {
 			l.col = 0
 		}
 	}
+}
+
+// dull returns how many bytes at the front of b are words of the text that end
+// nothing and begin nothing: most of them. It only makes writing them quicker.
+func (l *leaf) dull(b []byte) (n int) {
+	switch {
+	case l.enc == base64ed || l.iso2022 || l.state != text:
+		return 0
+	case l.html && l.page.in != inText, !l.html && l.pgp >= 0:
+		return 0
+	}
+	for n < len(b) && b[n] > ' ' && b[n] != '<' && b[n] != '=' && b[n] != 0x7f || n > 0 && n < len(b) && b[n] == ' ' {
+		n++
+	}
+	if n > 0 && l.page.hider == "" {
+		l.page.words = true
+	}
+	return n
 }
 
 func (l *leaf) quoted(c byte) {

@@ -79,19 +79,32 @@ func Scan(h textproto.Header, open Source) (*Plan, error) {
 	return s.plan(), nil
 }
 
-// Growth is by how many bytes the body of a stamped copy is longer. It is the
-// same for stamps whose fields are equally long and of the same characters.
-func (p *Plan) Growth(s Stamp) int64 {
-	var n int64
-	for _, e := range p.edits {
-		n += int64(len(e.p.render(s))) - e.del
+// Copy is the body of one recipient's copy.
+type Copy struct {
+	edits []edit
+	texts [][]byte // what each edit inserts
+}
+
+// Copy makes the edits for a stamp.
+func (p *Plan) Copy(s Stamp) *Copy {
+	c := &Copy{edits: p.edits, texts: make([][]byte, len(p.edits))}
+	for i, e := range p.edits {
+		c.texts[i] = e.p.render(s)
+	}
+	return c
+}
+
+// Growth is by how many bytes the body is longer than it was.
+func (c *Copy) Growth() (n int64) {
+	for i, e := range c.edits {
+		n += int64(len(c.texts[i])) - e.del
 	}
 	return n
 }
 
 // Reader reads the stamped body from raw, which it closes.
-func (p *Plan) Reader(raw io.ReadCloser, s Stamp) io.ReadCloser {
-	return &reader{raw: raw, edits: p.edits, stamp: s}
+func (c *Copy) Reader(raw io.ReadCloser) io.ReadCloser {
+	return &reader{raw: raw, edits: c.edits, texts: c.texts}
 }
 
 // Write is both passes at once: it writes the stamped body to w and returns
@@ -105,7 +118,7 @@ func Write(w io.Writer, h textproto.Header, open Source, s Stamp) (textproto.Hea
 	if err != nil {
 		return h, err
 	}
-	r := p.Reader(raw, s)
+	r := p.Copy(s).Reader(raw)
 	defer r.Close()
 	if _, err := io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, bufferSize)); err != nil {
 		return h, err
@@ -121,8 +134,8 @@ type reader struct {
 	raw   io.ReadCloser
 	at    int64 // offset in raw
 	edits []edit
-	stamp Stamp
-	text  []byte // rendered and not read yet
+	texts [][]byte // of the edits
+	text  []byte   // of the one that is made, not read yet
 }
 
 func (r *reader) Read(b []byte) (int, error) {
@@ -135,8 +148,8 @@ func (r *reader) Read(b []byte) (int, error) {
 			return 0, short(err)
 		}
 		r.at += e.del
-		r.edits = r.edits[1:]
-		r.text = e.p.render(r.stamp)
+		r.text = r.texts[0]
+		r.edits, r.texts = r.edits[1:], r.texts[1:]
 	}
 	if len(r.text) > 0 {
 		n := copy(b, r.text)

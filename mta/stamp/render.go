@@ -154,7 +154,8 @@ func ascii(b []byte) bool {
 // encodeQuoted encodes text that ends in eol (RFC 2045 section 6.7). A hyphen
 // that begins a line is encoded, so that no line looks like a boundary.
 func encodeQuoted(text []byte, eol, rawEOL string) []byte {
-	var out []byte
+	const upper = "0123456789ABCDEF"
+	out := make([]byte, 0, len(text)+len(text)/4)
 	for line := range bytes.SplitSeq(bytes.TrimSuffix(text, []byte(eol)), []byte(eol)) {
 		col := 0
 		for i, c := range line {
@@ -167,7 +168,7 @@ func encodeQuoted(text []byte, eol, rawEOL string) []byte {
 				col = 0
 			}
 			if n == 3 || c == '-' && col == 0 {
-				out = fmt.Appendf(out, "=%02X", c)
+				out = append(out, '=', upper[c>>4], upper[c&15])
 				n = 3
 			} else {
 				out = append(out, c)

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/emersion/go-message/textproto"
 )
@@ -167,11 +168,18 @@ func (s *scanner) multipart(boundary, enc string) {
 	s.open = append(s.open, delimiter)
 }
 
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferSize) }}
+
 // scan reads the body to its end, or to where it is known that nothing may be
 // edited.
 func (s *scanner) scan(r io.Reader) error {
 	single := len(s.open) == 0
-	br := bufio.NewReaderSize(r, bufferSize)
+	br := readers.Get().(*bufio.Reader)
+	br.Reset(r)
+	defer func() {
+		br.Reset(nil)
+		readers.Put(br)
+	}()
 	begins := true
 	for s.reason == "" {
 		piece, err := br.ReadSlice('\n')

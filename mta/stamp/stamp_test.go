@@ -58,7 +58,7 @@ func stampIt(t testing.TB, msg string, s Stamp) (string, *Plan) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := int64(out.Len()), int64(len(body))+plan.Growth(s); got != want {
+	if got, want := int64(out.Len()), int64(len(body))+plan.Copy(s).Growth(); got != want {
 		t.Fatalf("the body has %d bytes, Growth says %d", got, want)
 	}
 	if back := unstamp(t, out.String(), body, plan, s); back != body {
