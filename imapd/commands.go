@@ -110,24 +110,12 @@ func (c *conn) whole(args []byte) (_ []byte, ok bool, err error) {
 			}
 			return nil, false, c.bye("Too long a literal")
 		}
-		args = append(args, "\r\n"...)
-		if sync {
-			if err := c.respond([]byte("+ Ready for literal data\r\n")); err != nil {
-				return nil, false, err
-			}
-		}
 		c.inside = true
-		for size > 0 {
-			if len(c.in) == 0 {
-				if err := c.fill(); err != nil {
-					return nil, false, err
-				}
-			}
-			n := min(size, int64(len(c.in)))
-			args = append(args, c.in[:n]...)
-			c.in = c.in[n:]
-			size -= n
+		literal, err := c.collect(size, sync)
+		if err != nil {
+			return nil, false, err
 		}
+		args = append(append(args, "\r\n"...), literal...)
 		line, err := c.line()
 		c.inside = false
 		if err != nil {

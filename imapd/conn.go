@@ -51,8 +51,9 @@ type conn struct {
 	ready   []byte // lines for the library
 	long    []byte // a line that did not fit into buf, and what was read behind it
 	literal int64  // octets of a literal that are to be passed on
-	pending int64  // octets of one that the library has not asked for; -1: it is empty
-	sync    bool   // the client waits to be asked for it
+	pending int64  // octets of one that the library has not asked the client for
+	held    []byte // a literal that the library has not asked for
+	holds   bool   // there is one
 	inside  bool   // a command: what comes is its rest
 	depth   int    // of its parentheses
 	append  bool   // it is APPEND
@@ -100,7 +101,7 @@ func (c *conn) Read(p []byte) (int, error) {
 // next finds the next line for the library.
 func (c *conn) next() error {
 	for {
-		if c.pending != 0 { // the library has answered the command without its literal
+		if c.holds || c.pending > 0 { // the library has answered the command without its literal
 			if err := c.drop(); err != nil {
 				return err
 			}
@@ -132,7 +133,8 @@ func (c *conn) next() error {
 	}
 }
 
-// pass gives the library a line of a command, within its bounds.
+// pass gives the library a line of a command, within its bounds. A literal at its
+// end is read first: the library has much memory in hand while it waits for one.
 func (c *conn) pass(line []byte) error {
 	c.inside = false
 	size, sync, ok := announced(line)
@@ -144,52 +146,62 @@ func (c *conn) pass(line []byte) error {
 		return nil
 	}
 	c.inside = true
-	// The library compares a message with the append limit.
-	if size > maxLiteral && !(sync && c.append && c.session.account != nil) {
-		return c.bye("Too long a literal")
+	switch {
+	case size <= maxLiteral:
+		c.ready = append(bytes.TrimRight(bytes.Clone(line), "+}\r\n"), "}\r\n"...)
+		var err error
+		c.holds = true
+		c.held, err = c.collect(size, sync)
+		return err
+	case sync && c.append && c.session.account != nil: // the library compares it with the append limit
+		c.pending = size
+		return nil
 	}
-	c.pending, c.sync = size, sync
-	if !sync { // the library asks for it, and is not heard
-		c.ready = append(bytes.TrimRight(line, "+}\r\n"), "}\r\n"...)
+	return c.bye("Too long a literal")
+}
+
+// collect reads a literal, and asks the client for it where it waits to be asked.
+func (c *conn) collect(size int64, sync bool) ([]byte, error) {
+	if sync {
+		if err := c.respond([]byte("+ Ready for literal data\r\n")); err != nil {
+			return nil, err
+		}
 	}
-	if size == 0 {
-		c.pending = -1
+	literal := make([]byte, 0, size)
+	for int64(len(literal)) < size {
+		if len(c.in) == 0 {
+			if err := c.fill(); err != nil {
+				return nil, err
+			}
+		}
+		n := min(int(size)-len(literal), len(c.in))
+		literal = append(literal, c.in[:n]...)
+		c.in = c.in[n:]
 	}
-	return nil
+	return literal, nil
 }
 
 // drop reads over what is left of a command that the library has refused.
 func (c *conn) drop() error {
-	c.inside = false
-	if c.sync { // never asked for, so it does not come
-		c.pending = 0
-		return nil
-	}
-	for {
-		for n := c.pending; n > 0; {
-			if len(c.in) == 0 {
-				if err := c.fill(); err != nil {
-					return err
-				}
-			}
-			used := min(n, int64(len(c.in)))
-			c.in = c.in[used:]
-			n -= used
-		}
+	refused := c.holds
+	c.inside, c.holds, c.held, c.pending = false, false, nil, 0
+	for refused { // else the client was not asked for the literal, and says nothing of it
 		line, err := c.line()
 		if err != nil {
 			return err
 		}
 		size, sync, ok := announced(line)
 		if !ok || sync {
-			c.pending = 0
 			return nil
 		}
 		if size > maxLiteral {
 			return c.bye("Too long a literal")
 		}
-		c.pending = size
+		if _, err := c.collect(size, false); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // announced reads the announcement of a literal at the end of a line (RFC 3501
@@ -352,15 +364,18 @@ func (c *conn) Write(p []byte) (int, error) {
 	return len(p), c.put(c.rewrite(p))
 }
 
-// asks notes that the library waits for more from the client, and reports whether
-// the client has sent it without being asked.
-func (c *conn) asks() (sent bool) {
-	if c.pending == 0 {
+// asks notes that the library waits for more, and reports whether it is there.
+func (c *conn) asks() (there bool) {
+	switch {
+	case c.holds:
+		c.ready, c.held, c.holds = c.held, nil, false
+		return true
+	case c.pending > 0:
+		c.literal, c.pending = c.pending, 0
+	default:
 		c.raw = true // SASL, or IDLE
-		return false
 	}
-	c.literal, c.pending = max(c.pending, 0), 0
-	return !c.sync
+	return false
 }
 
 // rewrite mends two things of the library's responses: capabilities are those of

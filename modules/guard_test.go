@@ -55,6 +55,9 @@ func TestGuard(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := made.(*Guard)
+	if err := own.CreateUser(alice, password); err != nil {
+		t.Fatal(err)
+	}
 	s, err := m.SignIn(t.Context(), signin.Attempt{Door: signin.IMAP, Token: "a token"})
 	if err != nil || s.Login != alice || !m.Tokens() {
 		t.Fatal(s, err)
