@@ -60,7 +60,7 @@ func TestSignals(t *testing.T) {
 	start := time.Now()
 	s.stop(t)
 	t.Logf("ended %v after SIGTERM", time.Since(start))
-	if !logs("ending all the same") {
+	if !logs("smtpd: ending connections") {
 		t.Error("the log does not say that clients were cut off")
 	}
 }

@@ -51,7 +51,7 @@ const smtpShutdown = 5 * time.Second
 //	    max_recipients         1000            # of a message
 //	    buffer                 128K            # memory for a message on its way; a larger one is in a file
 //	    max_connections        10000
-//	    max_connections_per_ip 50              # of one IPv4 address or IPv6 /64
+//	    max_connections_per_ip 100             # of one IPv4 address or IPv6 /64
 //	    limits                 { … }           # maddy's, besides; default: none
 //	    debug                  no
 //	}

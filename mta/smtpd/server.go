@@ -63,7 +63,7 @@ const (
 	DefaultMaxRecipients  = 1000
 	DefaultMemory         = 128 << 10
 	DefaultConnections    = 10_000
-	DefaultPerPrefix      = 50
+	DefaultPerPrefix      = 100
 	DefaultTransactions   = 600
 	DefaultSentMails      = 600
 	DefaultSentRecipients = 3000
