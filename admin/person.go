@@ -15,6 +15,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/files"
+	"github.com/chmail/chmail/guard/apppassword"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -60,6 +61,8 @@ type personJSON struct {
 	Seen     *presence.Address `json:"seen,omitempty"` // newest address
 	Devices  []presence.Device `json:"devices"`        // connected now
 	Port     int               `json:"port,omitempty"` // granted
+	// AppPasswords are the devices that have a password of the account.
+	AppPasswords []apppassword.Password `json:"app_passwords,omitempty"`
 }
 
 type roomJSON struct {
@@ -98,10 +101,26 @@ func (e *exporter) write(ctx context.Context) error {
 		p.Rooms = append(p.Rooms, r)
 		e.sum.Rooms++
 	}
+	if p.AppPasswords, err = e.devices(ctx); err != nil {
+		e.sum.Left = append(e.sum.Left, fmt.Sprintf("devices with app passwords were left out: %v", err))
+	}
 	if err := e.presence(ctx, &p); err != nil {
 		e.sum.Left = append(e.sum.Left, fmt.Sprintf("presence was left out: %v", err))
 	}
 	return writeJSON(filepath.Join(e.dir, "person.json"), p)
+}
+
+// devices are those that have a password of the person's account, if there is one.
+func (e *exporter) devices(ctx context.Context) ([]apppassword.Password, error) {
+	there, err := e.has(ctx, e.who)
+	if err != nil || !there {
+		return nil, err
+	}
+	list, err := e.AppPasswords(ctx, e.who)
+	if errors.Is(err, apppassword.ErrNone) {
+		return nil, nil
+	}
+	return list, err
 }
 
 // presence adds where the person was seen last.

@@ -12,7 +12,7 @@
 # out. Environment: COUNT (messages a round, 5000), BOXES (mailboxes, 100), FILL
 # (messages in a mailbox that POP3 reads, 1000, or COUNT where that is less),
 # STORED (messages of the store that is opened, 1000000), ONLY (a regular
-# expression of the parts to run: smtp flat pop3 signin memory open), CHMAILD (a
+# expression of the parts to run: smtp submit flat pop3 signin memory open), CHMAILD (a
 # program that was built before).
 set -eu
 cd "$(dirname "$0")/.."
@@ -21,7 +21,7 @@ COUNT=${COUNT:-5000}
 BOXES=${BOXES:-100}
 FILL=${FILL:-$((COUNT < 1000 ? COUNT : 1000))}
 STORED=${STORED:-1000000}
-ONLY=${ONLY:-smtp|flat|pop3|signin|memory|open}
+ONLY=${ONLY:-smtp|submit|flat|pop3|signin|memory|open}
 WORK=${WORK:-$(mktemp -d /var/tmp/chmail-bench-XXXXXX)}
 BIN=$WORK/bin
 HERE=$PWD
@@ -43,6 +43,8 @@ go build -o "$BIN/load" ./bench/mail
 # Every login has the password `bench`, with the cheapest of hashes, so that
 # sign-ins measure the server and not bcrypt.
 HASH=$("$BIN/load" -mode hash)
+# Submission is measured with the hash that accounts have.
+BCRYPT=$("$BIN/load" -mode bcrypt)
 # One certificate for all, with its key in the same file.
 CERT=$WORK/cert.pem
 (umask 077 && "$BIN/load" -mode cert > "$CERT")
@@ -97,6 +99,79 @@ chmail_start() {
 	"$BIN/load" -mode logins -addr "127.0.0.1:$POP3" -conns 10 -count "$BOXES" -boxes "$BOXES" > /dev/null
 }
 
+# A whole server as the quickstart writes it, with the hash that accounts have.
+submit_start() {
+	SMTP=$((PORT + 1)) POP3=$((PORT + 2))
+	mkdir -p "$1/run"
+	cat > "$1/conf" <<-CONF
+	state_dir $1
+	runtime_dir $1/run
+	hostname bench.test
+	tls file $CERT $CERT
+	log $1/log
+	auth.pass_table accounts {
+	    table regexp "(.+)" "bcrypt:$(sed 's/\$/$$/g' <<< "$BCRYPT")"
+	}
+	auth.guard sign_in {
+	    auth &accounts
+	}
+	storage.maildrop mailboxes { }
+	presence.local presence {
+	    path presence.db
+	    ports 20000-29999
+	}
+	chat.rooms rooms {
+	    database sqlite:rooms.db
+	    local_domains bench.test
+	}
+	chmail.submission tcp://127.0.0.1:$SMTP {
+	    max_connections_per_ip 10000
+	    sent_messages 100000000
+	    sent_recipients 100000000
+	    auth &sign_in
+	    default_destination {
+	        deliver_to &stamp
+	    }
+	}
+	target.chmail stamp {
+	    presence &presence
+	    rooms &rooms
+	    link https://bench.test
+	    copies_at_once 8
+	    deliver_to &outgoing
+	}
+	msgpipeline outgoing {
+	    modify {
+	        dkim {
+	            domains bench.test
+	            selector default
+	            oversign_fields Subject Sender To Cc From Date MIME-Version Content-Type Content-Transfer-Encoding Reply-To In-Reply-To Message-Id References Autocrypt Openpgp CHmail-Login CHmail-Host CHmail-Port CHmail-Chat
+	        }
+	    }
+	    destination bench.test {
+	        deliver_to &mailboxes
+	    }
+	    default_destination {
+	        reject 550 5.1.1 "No such address here"
+	    }
+	}
+	pop3 tcp://127.0.0.1:$POP3 {
+	    insecure_auth yes
+	    max_connections_per_ip 10000
+	    auth &easy
+	    storage &mailboxes
+	}
+	auth.pass_table easy {
+	    table regexp "(.+)" "$HASH"
+	}
+	CONF
+	"$BIN/chmaild" --config "$1/conf" run >/dev/null 2>&1 &
+	SERVER=$!
+	PIDS+=("$SERVER")
+	until_up $SMTP
+	"$BIN/load" -mode logins -addr "127.0.0.1:$POP3" -conns 10 -count "$BOXES" -boxes "$BOXES" > /dev/null
+}
+
 maddy_start() {
 	SMTP=$((PORT + 1))
 	mkdir -p "$1/run"
@@ -144,8 +219,17 @@ peer_start() {
 	first_valid_uid = 1
 	auth_username_format = %Lu
 	passdb {
+	  driver = passwd-file
+	  args = scheme=BLF-CRYPT $d/users
+	}
+	passdb {
 	  driver = static
 	  args = password=bench
+	}
+	service auth {
+	  unix_listener bench-auth {
+	    mode = 0666
+	  }
 	}
 	userdb {
 	  driver = static
@@ -181,6 +265,9 @@ peer_start() {
 	  mail_max_userip_connections = 0
 	}
 	CONF
+	# With a hash of its own, a login is not asked for in the static passdb first.
+	for ((i = 0; i < ${HASHED:-0}; i++)); do echo "u$i@bench.test:{BLF-CRYPT}$BCRYPT"; done > "$d/users"
+	chmod 644 "$d/users"
 	dovecot -c "$d/dovecot.conf"
 	ln -sf "$d/run/master.pid" "$d/dovecot.pid"
 	sed -e "s/^smtp  *inet.*/127.0.0.1:$SMTP inet n - n - - smtpd/" -e 's/^\(lmtp .* unix .* .* \)y /\1n /' \
@@ -203,6 +290,12 @@ peer_start() {
 	smtpd_error_sleep_time = 0
 	default_process_limit = 100
 	local_recipient_maps =
+	smtpd_tls_security_level = may
+	smtpd_tls_cert_file = $CERT
+	smtpd_tls_key_file = $CERT
+	smtpd_sasl_auth_enable = yes
+	smtpd_sasl_type = dovecot
+	smtpd_sasl_path = $d/run/bench-auth
 	CONF
 	postfix -c "$p" start 2>/dev/null
 	until_up $SMTP
@@ -296,6 +389,54 @@ if [[ smtp =~ ^($ONLY)$ ]]; then
 		k=$WORK/out/smtp-$peer
 		echo "| $(title "$peer") | $(sum_up "$k-4096-10-rate") | $(sum_up "$k-4096-50-rate") | $(sum_up "$k-4096-50-p99") | $(sum_up "$k-65536-10-rate") | $(cat "$k"-*-errors | paste -sd+ | bc) |"
 	done
+fi
+
+# Submission over STARTTLS with a sign-in; each message is delivered to mailboxes
+# here. Postfix signs nothing, CHmail signs every copy (DKIM, RSA with 2048 bits).
+if [[ submit =~ ^($ONLY)$ ]]; then
+	submitted() { # KEY COUNT RCPTS ARGS: one measurement
+		local key=submit-$1 n=$2 k=$3 out before start; shift 3
+		[[ $key == *peer* ]] && before=$(peer_arrived "$WORK/peer") && start=$(date +%s.%N)
+		out=$(load -mode submit -addr "127.0.0.1:$SMTP" -conns 10 -count "$n" -boxes "$BOXES" -rcpts "$k" "$@")
+		if [[ $key == *peer* ]]; then
+			while [ $(($(peer_arrived "$WORK/peer") - before)) -lt $((n * k)) ]; do sleep 0.2; done
+			note "$key" "$(echo "$n / ($(date +%s.%N) - $start)" | bc -l)"
+		else
+			note "$key" "$(echo "$out" | field rate)"
+		fi
+		note "submit-errors" "$(echo "$out" | field errors)"
+	}
+	for ((round = 1; round <= ROUNDS; round++)); do
+		fresh submit
+		load -mode submit -addr "127.0.0.1:$SMTP" -conns 10 -count 200 -boxes "$BOXES" > /dev/null # warms up
+		for k in 1 3; do
+			for twice in 1 2; do
+				submitted "yes-$k" $((COUNT / 2)) $k
+				submitted "no-$k" $((COUNT / 2)) $k -stamped=false
+			done
+		done
+		# The first sign-in of each login hashes its password, the others do not.
+		load -mode submit -addr "127.0.0.1:$SMTP" -conns 10 -count "$BOXES" -boxes "$BOXES" -anew > /dev/null
+		submitted yes-anew $((COUNT / 5)) 1 -anew
+		submitted no-anew $((COUNT / 5)) 1 -anew -stamped=false
+		stop submit
+		if have_peer; then
+			HASHED=$BOXES fresh peer
+			for k in 1 3; do submitted "peer-$k" $((COUNT / 4)) $k; done
+			submitted peer-anew $((COUNT / 20)) 1 -anew
+			stop peer
+		fi
+	done
+	echo
+	echo "Submission of 4 KiB over STARTTLS, 10 connections, messages a second: median (range)"
+	echo
+	echo "| | one recipient | three recipients | one, a new connection and sign-in each |"
+	echo "|---|---|---|---|"
+	echo "| CHmail, stamped | $(sum_up "$WORK/out/submit-yes-1") | $(sum_up "$WORK/out/submit-yes-3") | $(sum_up "$WORK/out/submit-yes-anew") |"
+	echo "| CHmail, unstamped | $(sum_up "$WORK/out/submit-no-1") | $(sum_up "$WORK/out/submit-no-3") | $(sum_up "$WORK/out/submit-no-anew") |"
+	have_peer && echo "| Postfix + Dovecot | $(sum_up "$WORK/out/submit-peer-1") | $(sum_up "$WORK/out/submit-peer-3") | $(sum_up "$WORK/out/submit-peer-anew") |"
+	echo
+	echo "Errors: $(paste -sd+ "$WORK/out/submit-errors" | bc)"
 fi
 
 if [[ flat =~ ^($ONLY)$ ]]; then

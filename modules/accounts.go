@@ -37,6 +37,7 @@ var (
 	_ module.Module      = (*Accounts)(nil)
 	_ module.PlainUserDB = (*Accounts)(nil)
 	_ signin.Accounts    = (*Accounts)(nil)
+	_ signin.Existing    = (*Accounts)(nil)
 	_ signin.Devices     = devices{}
 	_ admin.AppPasswords = (*Accounts)(nil)
 )
@@ -115,6 +116,12 @@ func (m *Accounts) Verify(ctx context.Context, login, given string) error {
 		return fmt.Errorf("checking the password of %s: %w", login, err)
 	}
 	return nil
+}
+
+// Exists implements signin.Existing.
+func (m *Accounts) Exists(ctx context.Context, login string) (bool, error) {
+	_, _, there, err := m.lookup(ctx, login)
+	return there, err
 }
 
 // AuthPlain implements module.PlainAuth.

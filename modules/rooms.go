@@ -63,7 +63,6 @@ var (
 	_ module.Module   = (*Rooms)(nil)
 	_ io.Closer       = (*Rooms)(nil)
 	_ mta.Rooms       = (*Rooms)(nil)
-	_ mta.Preferences = (*Rooms)(nil)
 	_ chatrelay.Store = (*store.Store)(nil)
 )
 
@@ -190,15 +189,6 @@ func (m *Rooms) OpenFromMail(ctx context.Context, mail chat.Mail) (chat.Opened, 
 		return chat.Opened{}, errRoomsAway
 	}
 	return rooms.OpenFromMail(ctx, mail)
-}
-
-// Stamps implements mta.Preferences.
-func (m *Rooms) Stamps(ctx context.Context, login string) (bool, error) {
-	rooms := m.Store()
-	if rooms == nil {
-		return false, errRoomsAway
-	}
-	return rooms.Stamps(ctx, login)
 }
 
 // SignOut implements admin.Sessions.

@@ -90,8 +90,8 @@ func TestSMTP(t *testing.T) {
 
 	port := func() string { return fmt.Sprintf("127.0.0.1:%d", testpart.FreePort(t)) }
 	outside := port()
-	if _, err := begin("chmail.smtp", "tls self_signed\nlimits {\n all concurrency 1\n}\ndmarc no\ncheck {\n dkim\n}\n"+deliver,
-		"tcp://"+outside); err != nil {
+	const checks = "limits {\n all concurrency 1\n}\ndmarc no\ncheck {\n dkim\n}\n"
+	if _, err := begin("chmail.smtp", "tls self_signed\n"+checks+deliver, "tcp://"+outside); err != nil {
 		t.Fatal(err)
 	}
 	got := dialog(t, outside, "EHLO c.example", "MAIL FROM:<bob@far.example>", "RCPT TO:<"+alice+">", "DATA",
@@ -99,11 +99,13 @@ func TestSMTP(t *testing.T) {
 	if !strings.Contains(got, "250 2.0.0 OK") || strings.Contains(got, "AUTH") || !strings.Contains(got, "STARTTLS") {
 		t.Fatalf("from outside: %q", got)
 	}
-	if v := keep.header.Values("Authentication-Results"); len(v) != 1 || !strings.HasPrefix(v[0], "mx.example; dkim=none") {
+	v := keep.header.Values("Authentication-Results")
+	if len(v) != 1 || !strings.HasPrefix(v[0], "mx.example; dkim=none") {
 		t.Errorf("whose verdict is it? %q", v)
 	}
 	if v := keep.header.Get("Received"); !strings.HasPrefix(v, "from c.example (") ||
-		!strings.Contains(v, "[127.0.0.1]) by mx.example (envelope-sender <bob@far.example>) with ESMTP id "+keep.meta.ID) {
+		!strings.Contains(v, "[127.0.0.1]) by mx.example (envelope-sender <bob@far.example>) with ESMTP id "+
+			keep.meta.ID) {
 		t.Errorf("Received: %q", v)
 	}
 	if c := keep.meta.Conn; c.Hostname != "c.example" || c.RemoteAddr.(*net.TCPAddr).IP.String() != "127.0.0.1" ||
@@ -112,15 +114,16 @@ func TestSMTP(t *testing.T) {
 	}
 
 	inside, implicit := port(), port()
-	if _, err := begin("chmail.submission", "tls self_signed\ninsecure_auth yes\naliases static {\n entry sales@example.org "+alice+
-		"\n}\n"+accounts+deliver, "tcp://"+inside, "tls://"+implicit); err != nil {
+	const aliases = "aliases static {\n entry sales@example.org " + alice + "\n}\n"
+	if _, err := begin("chmail.submission", "tls self_signed\ninsecure_auth yes\n"+aliases+accounts+deliver,
+		"tcp://"+inside, "tls://"+implicit); err != nil {
 		t.Fatal(err)
 	}
 	plain := func(p string) string {
 		return "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00ALICE@example.org\x00"+p))
 	}
-	got = dialog(t, inside, "EHLO c", plain(password), "MAIL FROM:<sales@example.org>", "RCPT TO:<bob@far.example>", "DATA",
-		"From: Sales <SALES@example.org>", "", "hi", ".", "MAIL FROM:<boss@example.org>")
+	got = dialog(t, inside, "EHLO c", plain(password), "MAIL FROM:<sales@example.org>", "RCPT TO:<bob@far.example>",
+		"DATA", "From: Sales <SALES@example.org>", "", "hi", ".", "MAIL FROM:<boss@example.org>")
 	if !strings.Contains(got, "250 2.0.0 OK") || !strings.Contains(got, "553 5.7.1") {
 		t.Errorf("submitted: %q", got)
 	}
@@ -132,7 +135,8 @@ func TestSMTP(t *testing.T) {
 			t.Errorf("password %s: %q", given, got)
 		}
 	}
-	if _, err := tls.Dial("tcp", implicit, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11}); err == nil {
+	old := &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11}
+	if _, err := tls.Dial("tcp", implicit, old); err == nil {
 		t.Error("TLS 1.1 is spoken")
 	}
 	c, err := tls.Dial("tcp", implicit, &tls.Config{InsecureSkipVerify: true})
@@ -143,7 +147,8 @@ func TestSMTP(t *testing.T) {
 	if n, err := c.Read(make([]byte, 3)); n != 3 || err != nil {
 		t.Errorf("at tls:// there is no greeting: %v", err)
 	}
-	if _, err := begin("chmail.smtp", "tls off\n"+deliver, "tcp://"+outside); err == nil || !strings.Contains(err.Error(), outside) {
+	_, err = begin("chmail.smtp", "tls off\n"+deliver, "tcp://"+outside)
+	if err == nil || !strings.Contains(err.Error(), outside) {
 		t.Errorf("a port that is taken: %v", err)
 	}
 }

@@ -23,12 +23,16 @@ import (
 //	    host mx.example.org         # CHmail-Host; default: the global hostname
 //	    link https://mx.example.org # base of the links; default: https:// and host
 //	    require_stamp no            # yes: 451 while the rooms do not answer
+//	    aliases TABLE               # address -> logins, as in chmail.submission; default: none
+//	    copies_at_once 1            # of one message; storage.maildrop takes many, storage.imapsql on SQLite one
 //	    debug no                    # default: the global debug
 //	}
 type Stamp struct {
 	base
 	mta.Target
 }
+
+const maxCopiesAtOnce = 100
 
 var (
 	_ module.Module         = (*Stamp)(nil)
@@ -42,11 +46,14 @@ func init() {
 // Init implements module.Module.
 func (m *Stamp) Init(cfg *config.Map) error {
 	var hostname string
+	var aliases module.Table
 	m.debug(cfg)
 	cfg.String("hostname", true, false, "", &hostname)
 	cfg.String("host", false, false, "", &m.Host)
 	cfg.String("link", false, false, "", &m.Link)
 	cfg.Bool("require_stamp", false, false, &m.Require)
+	modconfig.Table(cfg, "aliases", false, false, nil, &aliases)
+	cfg.Int("copies_at_once", false, false, 1, &m.AtOnce)
 	cfg.Custom("deliver_to", false, true, nil, modconfig.DeliveryDirective, &m.Next)
 	cfg.Callback("rooms", func(c *config.Map, node config.Node) error {
 		return modconfig.ModuleFromNode("chat", node.Args, node, c.Globals, &m.Rooms)
@@ -58,6 +65,12 @@ func (m *Stamp) Init(cfg *config.Map) error {
 		return err
 	}
 	m.Log = m.log()
+	if aliases != nil {
+		m.Aliases = mayUse(aliases)
+	}
+	if m.AtOnce < 1 || m.AtOnce > maxCopiesAtOnce {
+		return config.NodeErr(cfg.Block, "%s: copies_at_once must be from 1 to %d", m.name, maxCopiesAtOnce)
+	}
 	if m.Rooms == nil {
 		return config.NodeErr(cfg.Block, "%s: rooms is required", m.name)
 	}

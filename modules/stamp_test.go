@@ -12,7 +12,8 @@ func TestStamp(t *testing.T) {
 	const good = "deliver_to &mta_test\nrooms &mta_test\npresence &mta_test\n"
 	for block, want := range map[string]string{
 		good: "",
-		good + "host chat.example\nlink https://chat.example/\nrequire_stamp yes\n": "",
+		good + "host chat.example\nlink https://chat.example/\nrequire_stamp yes\ncopies_at_once 8\n": "",
+		good + "copies_at_once 0\n":                  "copies_at_once",
 		"deliver_to &mta_test\n":                     "rooms is required",
 		"rooms &mta_test\n":                          "deliver_to",
 		good + "host http://x\n":                     "not a host name",

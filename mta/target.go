@@ -6,11 +6,11 @@
 // Target stands before another delivery target. Each RCPT starts a delivery
 // of its own there, so that an unknown recipient is refused at once. Body asks
 // presence for the port and the rooms for the links, and plans where the link
-// goes (package stamp). Commit then delivers copy after copy, each body
-// committed before the next begins: a store may hold a transaction from Body
-// to Commit (storage.imapsql on SQLite does), and two at once would wait for
-// each other for ever. So the buffer given to Body must live until Commit
-// returns, as maddy's SMTP endpoint keeps it.
+// goes (package stamp). Commit then delivers the copies, the first one alone and
+// as many of the others at a time as the next target can take: where a store holds a
+// transaction from Body to Commit (storage.imapsql on SQLite does), two at once would
+// wait for each other for ever. So the buffer given to Body must live until Commit
+// returns, as SMTP endpoints keep it.
 package mta
 
 import (
@@ -22,6 +22,8 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +36,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/internal/safely"
 	"github.com/chmail/chmail/mta/stamp"
 	"github.com/chmail/chmail/presence"
 )
@@ -42,7 +45,7 @@ import (
 const (
 	presenceTimeout = 50 * time.Millisecond // all that presence may delay a mail by
 	rdnsTimeout     = 5 * time.Millisecond  // of it, for a reverse name that is still being looked up
-	roomsTimeout    = 2 * time.Second       // for each of the two questions to the rooms
+	roomsTimeout    = 2 * time.Second       // for the rooms
 	roomsBriefly    = 25 * time.Millisecond // the same, when they have just been silent for roomsTimeout
 	roomsPause      = 5 * time.Second       // until a mail waits for roomsTimeout again
 	maxRecipients   = 1000                  // a message; more are answered 452
@@ -77,7 +80,7 @@ type Presence interface {
 	Grant(ctx context.Context, login string) (presence.Grant, error)
 }
 
-// Rooms finds or opens the room of a mail.
+// Rooms finds or opens the room of a mail. chat.ErrUnwanted: the sender wants no links.
 type Rooms interface {
 	OpenFromMail(ctx context.Context, m chat.Mail) (chat.Opened, error)
 }
@@ -90,7 +93,10 @@ type Target struct {
 	Host     string // CHmail-Host of a mail without a granted port
 	Link     string // base of the links, without a slash at its end
 	Require  bool   // defer a message whose room cannot be opened
+	AtOnce   int    // copies of a message that are delivered at a time; 0: one
 	Log      *slog.Logger
+	// Aliases says whether an address is another one of a login; may be nil.
+	Aliases func(ctx context.Context, login, addr string) (bool, error)
 
 	waiting  atomic.Int64 // calls into presence
 	lastLog  atomic.Int64 // Unix nanoseconds
@@ -113,7 +119,7 @@ type delivery struct {
 	meta   *module.MsgMetadata // the caller's: checks may still set its flags
 	from   string
 	copies []*outgoing
-	begun  int // copies started, for their IDs
+	begun  atomic.Int64 // copies started, for their IDs
 
 	header textproto.Header
 	body   buffer.Buffer
@@ -128,6 +134,7 @@ type outgoing struct {
 	opts smtp.RcptOptions
 	meta *module.MsgMetadata
 	next module.Delivery // nil when committed or aborted
+	out  bool            // it is delivered
 }
 
 func (d *delivery) AddRcpt(ctx context.Context, rcpt string, opts smtp.RcptOptions) error {
@@ -152,9 +159,8 @@ func (d *delivery) AddRcpt(ctx context.Context, rcpt string, opts smtp.RcptOptio
 
 // start begins a copy's delivery at the next target.
 func (d *delivery) start(ctx context.Context, c *outgoing) error {
-	d.begun++
 	c.meta = d.meta.DeepCopy()
-	c.meta.ID = d.meta.ID + "-" + strconv.Itoa(d.begun)
+	c.meta.ID = d.meta.ID + "-" + strconv.FormatInt(d.begun.Add(1), 10)
 	c.meta.OriginalRcpts = maps.Clone(d.meta.OriginalRcpts) // DeepCopy shares it
 	next, err := d.t.Next.Start(ctx, c.meta, d.from)
 	if err != nil {
@@ -177,13 +183,19 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 		return nil
 	}
 	login := d.meta.Conn.AuthUser
-	if !d.t.wantsStamp(ctx, login) {
+	mail := mailOf(header, login, d.recipients())
+	if from := mail.Sender.Addr; d.t.Aliases != nil && from != strings.ToLower(login) {
+		var err error
+		if mail.Alias, err = d.t.Aliases(ctx, login, from); err != nil {
+			d.t.Log.Error("asking whose address it is", "err", err, "msg", d.meta.ID, "addr", from)
+		}
+	}
+	opened, err := d.open(ctx, mail)
+	if errors.Is(err, chat.ErrUnwanted) {
 		messagesTotal.WithLabelValues("unwanted").Inc()
 		return nil
 	}
 	granted := d.t.grant(ctx, d.meta.Conn)
-	mail := mailOf(header, login, d.recipients())
-	opened, err := d.open(ctx, mail)
 	if err != nil {
 		d.t.Log.Error("opening the room of a mail", "err", err, "msg", d.meta.ID, "login", login)
 		if d.t.Require {
@@ -235,36 +247,78 @@ func (d *delivery) recipients() []string {
 	return all
 }
 
-// Commit delivers the copies in turn. While none is out, a failure stops the
-// message as a whole, with the next target's own answer. After that a copy is
-// tried again a few times; if it still fails, the client is told to send the
-// message again: some recipients may then get it twice, but none gets nothing.
+// Commit delivers the first copy, then the others, AtOnce of them at a time. While
+// none is out, a failure stops the message as a whole, with the next target's own
+// answer. After that a copy is tried again a few times; if it still fails, no other
+// is begun and the client is told to send the message again: some recipients may
+// then get it twice, but none gets nothing.
 func (d *delivery) Commit(ctx context.Context) error {
+	var working sync.WaitGroup
+	var failed atomic.Pointer[error]
+	slots := make(chan struct{}, max(1, d.t.AtOnce))
 	for i, c := range d.copies {
-		err := d.deliver(ctx, c)
-		for _, pause := range retryPauses {
-			if err == nil || i == 0 || !exterrors.IsTemporaryOrUnspec(err) || !wait(ctx, pause) {
-				break
+		if i == 0 {
+			if err := d.deliver(ctx, c); err != nil {
+				copiesTotal.WithLabelValues("failed").Inc()
+				_ = d.Abort(ctx) // each failure to abort is logged there
+				return unspecified(err)
 			}
-			copiesTotal.WithLabelValues("retried").Inc()
-			if err = d.start(ctx, c); err == nil {
-				err = d.deliver(ctx, c)
-			}
-		}
-		if err == nil {
+			c.out = true
 			copiesTotal.WithLabelValues("delivered").Inc()
 			continue
 		}
-		copiesTotal.WithLabelValues("failed").Inc()
-		all := d.recipients()
-		_ = d.Abort(ctx) // each failure to abort is logged there
-		if i == 0 {
-			return unspecified(err)
-		}
-		d.t.Log.Error("a message went to some of its recipients only", "err", err,
-			"msg", d.meta.ID, "delivered", all[:i], "undelivered", all[i:])
-		return temporary("Not delivered to every recipient, try again later", err)
+		slots <- struct{}{}
+		working.Go(func() {
+			err := errors.New("mta: delivering a copy panicked") // unless it comes back
+			defer func() {
+				if !c.out {
+					failed.CompareAndSwap(nil, &err)
+				}
+				<-slots
+			}()
+			defer safely.Recover(d.t.Log, "delivering a copy")
+			if failed.Load() == nil {
+				err = d.persist(ctx, c)
+				c.out = err == nil
+			}
+		})
 	}
+	working.Wait()
+	err := failed.Load()
+	if err == nil {
+		return nil
+	}
+	var delivered, undelivered []string
+	for _, c := range d.copies {
+		if c.out {
+			delivered = append(delivered, c.rcpt)
+		} else {
+			undelivered = append(undelivered, c.rcpt)
+		}
+	}
+	_ = d.Abort(ctx)
+	d.t.Log.Error("a message went to some of its recipients only", "err", *err,
+		"msg", d.meta.ID, "delivered", delivered, "undelivered", undelivered)
+	return temporary("Not delivered to every recipient, try again later", *err)
+}
+
+// persist delivers a copy, and tries it again a few times.
+func (d *delivery) persist(ctx context.Context, c *outgoing) error {
+	err := d.deliver(ctx, c)
+	for _, pause := range retryPauses {
+		if err == nil || !exterrors.IsTemporaryOrUnspec(err) || !wait(ctx, pause) {
+			break
+		}
+		copiesTotal.WithLabelValues("retried").Inc()
+		if err = d.start(ctx, c); err == nil {
+			err = d.deliver(ctx, c)
+		}
+	}
+	if err != nil {
+		copiesTotal.WithLabelValues("failed").Inc()
+		return err
+	}
+	copiesTotal.WithLabelValues("delivered").Inc()
 	return nil
 }
 

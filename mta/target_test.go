@@ -157,7 +157,7 @@ type fakeRooms struct {
 func (r *fakeRooms) OpenFromMail(_ context.Context, m chat.Mail) (chat.Opened, error) {
 	r.mail = m
 	o := chat.Opened{Room: "r", Sender: m.Sender, Invites: map[string]string{}}
-	if m.Sender.Addr != m.Sender.Login {
+	if m.Sender.Addr != m.Sender.Login && !m.Alias {
 		o.Sender = chat.Person{Login: m.Sender.Login, Addr: m.Sender.Login}
 	}
 	for i, p := range m.Recipients {
@@ -294,6 +294,26 @@ func TestOthersName(t *testing.T) {
 	}
 }
 
+// TestAlias: the name beside an alias of the login is the login's.
+func TestAlias(t *testing.T) {
+	t.Parallel()
+	s := &sink{}
+	target, rooms := target(s)
+	target.Aliases = func(_ context.Context, login, addr string) (bool, error) {
+		return login == "host@mall.example" && addr == "orders@mall.example", nil
+	}
+	for from, want := range map[string]string{"orders": "Orders", "other": login} {
+		s.ids, s.mails = nil, nil
+		header := "From: Orders <" + from + "@mall.example>\r\nTo: customer@mall.example\r\n\r\n"
+		if err := sendRaw(target, header, login, login, customer); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(s.mails[0].body, "\r\nChat with "+want+":\r\n") || rooms.mail.Sender.Login != login {
+			t.Errorf("%s: %+v\n%s", from, rooms.mail.Sender, s.mails[0])
+		}
+	}
+}
+
 func TestUnknownRecipient(t *testing.T) {
 	t.Parallel()
 	s := &sink{}
@@ -322,13 +342,6 @@ func TestRoomsDown(t *testing.T) {
 type hangingRooms struct {
 	fakeRooms
 	hang bool
-}
-
-func (r *hangingRooms) Stamps(ctx context.Context, _ string) (bool, error) {
-	if r.hang {
-		<-ctx.Done()
-	}
-	return true, ctx.Err()
 }
 
 func (r *hangingRooms) OpenFromMail(ctx context.Context, m chat.Mail) (chat.Opened, error) {
@@ -476,5 +489,89 @@ func TestDKIM(t *testing.T) {
 	}
 	if verify(strings.Replace(signed.String(), "20017", "20018", 1)) == nil {
 		t.Error("a changed port verifies")
+	}
+}
+
+// broad is a next target that takes bodies side by side, as long as one lasts.
+type broad struct {
+	mu        sync.Mutex
+	now, most int
+	delivered map[string]int
+	fail      string // this recipient's copy
+	panics    string // and this one's
+}
+
+type broadDelivery struct {
+	b    *broad
+	rcpt string
+}
+
+func (b *broad) Start(context.Context, *module.MsgMetadata, string) (module.Delivery, error) {
+	return &broadDelivery{b: b}, nil
+}
+
+func (d *broadDelivery) AddRcpt(_ context.Context, rcpt string, _ smtp.RcptOptions) error {
+	d.rcpt = rcpt
+	return nil
+}
+
+func (d *broadDelivery) Body(_ context.Context, _ textproto.Header, body buffer.Buffer) error {
+	d.b.mu.Lock()
+	d.b.now++
+	d.b.most = max(d.b.most, d.b.now)
+	d.b.mu.Unlock()
+	time.Sleep(time.Second / 2) // of the bubble
+	switch d.rcpt {
+	case d.b.panics:
+		panic("a fault")
+	case d.b.fail:
+		return &exterrors.SMTPError{Code: 552, EnhancedCode: exterrors.EnhancedCode{5, 2, 2}, Message: "full"}
+	}
+	time.Sleep(time.Second / 2)
+	d.b.mu.Lock()
+	defer d.b.mu.Unlock()
+	d.b.now--
+	return nil
+}
+
+func (d *broadDelivery) Abort(context.Context) error { return nil }
+func (d *broadDelivery) Commit(context.Context) error {
+	d.b.mu.Lock()
+	defer d.b.mu.Unlock()
+	d.b.delivered[d.rcpt]++
+	return nil
+}
+
+// TestAtOnce: after the first copy as many as are allowed go side by side; one that
+// fails, or panics, leaves the message to be sent again, and the process alive.
+func TestAtOnce(t *testing.T) {
+	t.Parallel()
+	rcpts := []string{"a@x", "b@x", "c@x", "d@x", "e@x", "f@x", "g@x", "h@x", "i@x"}
+	for name, c := range map[string]struct {
+		atOnce, most    int
+		took            time.Duration
+		fail, panics    string
+		code, delivered int
+	}{
+		"one by one":           {atOnce: 0, most: 1, took: 9 * time.Second, delivered: 9},
+		"four":                 {atOnce: 4, most: 4, took: 3 * time.Second, delivered: 9},
+		"all":                  {atOnce: 100, most: 8, took: 2 * time.Second, delivered: 9},
+		"one fails":            {atOnce: 4, most: 4, took: 2 * time.Second, fail: "c@x", code: 451, delivered: 4},
+		"one fails, by itself": {atOnce: 1, most: 1, took: 5 * time.Second / 2, fail: "c@x", code: 451, delivered: 2},
+		"one panics":           {atOnce: 4, most: 4, took: 2 * time.Second, panics: "d@x", code: 451, delivered: 4},
+		"the first":            {atOnce: 4, most: 1, took: time.Second / 2, fail: "a@x", code: 552},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := &broad{delivered: map[string]int{}, fail: c.fail, panics: c.panics}
+			target, _ := target(&sink{})
+			target.Next, target.AtOnce = b, c.atOnce
+			began := time.Now()
+			err := send(target, "", login, login, rcpts...)
+			if code(err) != c.code || b.most != c.most || len(b.delivered) != c.delivered ||
+				time.Since(began) != c.took {
+				t.Errorf("%s: %v, %d at once, %d delivered after %v",
+					name, err, b.most, len(b.delivered), time.Since(began))
+			}
+		})
 	}
 }

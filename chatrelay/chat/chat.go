@@ -30,6 +30,8 @@ var (
 	ErrCode = errors.New("room: the code is wrong or too old")
 	// ErrFull: the room has reached a limit of this package.
 	ErrFull = errors.New("room: full")
+	// ErrUnwanted: the sender wants no links in their mails.
+	ErrUnwanted = errors.New("room: the sender wants no links")
 	// ErrForbidden: not one's own message, none that can be changed, or deleted.
 	ErrForbidden = errors.New("room: this message cannot be changed")
 	// ErrLate: the message is older than EditFor.
@@ -65,6 +67,7 @@ type Mail struct {
 	MessageID  string   // without angle brackets
 	References []string // In-Reply-To and References, newest last, without angle brackets
 	Sender     Person   // Login set: who authenticated; the rest is what From says
+	Alias      bool     // Sender.Addr is known to be another address of the login
 	Recipients []Person // the envelope's recipients, one invite each
 	Subject    string   // decoded
 	Date       time.Time

@@ -26,8 +26,9 @@ import (
 // stranger who forges References opens a room of his own. Of several rooms
 // the oldest wins, so a forged message id draws nobody elsewhere. Sender.Addr
 // and Sender.Name are what the From field says; they are believed when the
-// address is the login's own or that of a group of which it is a member, and
-// Opened.Sender is who is left. ErrFull: too many recipients or participants.
+// address is the login's own or that of a group of which it is a member, the name
+// also beside an alias of the login, and Opened.Sender is who is left. ErrUnwanted: the login wants no links in its mails.
+// ErrFull: too many recipients or participants.
 func (s *Store) OpenFromMail(ctx context.Context, m chat.Mail) (chat.Opened, error) {
 	m, err := s.tidy(m)
 	if err != nil {
@@ -101,12 +102,15 @@ func (s *Store) normal(p chat.Person) chat.Person {
 // sender returns who wrote a mail: the login that submitted it, or a group of
 // which it is a member. Another address in the From field, and the name beside it,
 // say nothing about the login.
-func (s *Store) sender(ctx context.Context, tx querier, p chat.Person) (chat.Person, error) {
-	p, err := grouped(ctx, tx, s.normal(p), true)
+func (s *Store) sender(ctx context.Context, tx querier, m chat.Mail) (chat.Person, error) {
+	p, err := grouped(ctx, tx, s.normal(m.Sender), true)
 	if err != nil || s.owns(p.Login, p.Addr) {
 		return p, err
 	}
-	p = chat.Person{Login: p.Login}
+	p.Addr = ""
+	if !m.Alias {
+		p.Name = ""
+	}
 	if strings.Contains(p.Login, "@") {
 		p.Addr = p.Login
 	}
@@ -118,12 +122,15 @@ func (s *Store) owns(login, addr string) bool {
 	return login != "" && addr != "" && (login == addr || fold(s.opts.LoginOf(addr)) == login)
 }
 
-// enter does the work of OpenFromMail within a transaction. ErrFull comes before
-// anything is changed.
+// enter does the work of OpenFromMail within a transaction. ErrUnwanted and ErrFull
+// come before anything is changed.
 func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[string]string) (
 	roomID string, sender chat.Person, err error,
 ) {
-	if sender, err = s.sender(ctx, tx, m.Sender); err != nil {
+	if wanted, err := stamps(ctx, tx, fold(m.Sender.Login)); err != nil || !wanted {
+		return "", sender, cmp.Or(err, chat.ErrUnwanted)
+	}
+	if sender, err = s.sender(ctx, tx, m); err != nil {
 		return "", sender, err
 	}
 	if roomID, err = find(ctx, tx, sender, append([]string{m.MessageID}, m.References...)); err != nil {

@@ -46,9 +46,8 @@ func TestSettings(t *testing.T) {
 			len(got.Canned) != 8 || got.Stamp {
 			t.Fatalf("settings %+v", got)
 		}
-		if stamps := must(s.Stamps(ctx, "alice@here.test"))(t); stamps {
-			t.Error("stamps")
-		}
+		_, err := s.OpenFromMail(ctx, hello("unwanted@x"))
+		is(t, err, chat.ErrUnwanted)
 		for field, spoil := range map[string]func(*chat.Settings){
 			"availability": func(s *chat.Settings) { s.Availability = chat.QuietHours },
 			"until":        func(s *chat.Settings) { far := time.Now().AddDate(9, 0, 0); s.Until = &far },

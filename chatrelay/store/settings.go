@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -76,7 +77,7 @@ func (s *Store) ChangeSettings(
 			return err
 		}
 		var text string
-		if err := tx.QueryRowContext(ctx, "SELECT settings FROM logins WHERE login = $1"+s.forUpdate,
+		if err := tx.QueryRowContext(ctx, settingsOf+s.forUpdate,
 			fold(login)).Scan(&text); err != nil {
 			return err
 		}
@@ -102,8 +103,18 @@ func (s *Store) ChangeSettings(
 	return kept, nil
 }
 
-// Stamps says whether the mails of a login carry chat links.
-func (s *Store) Stamps(ctx context.Context, login string) (bool, error) {
-	of, err := s.Settings(ctx, login)
-	return of[login].Stamp, err
+const settingsOf = "SELECT settings FROM logins WHERE login = $1"
+
+// stamps says whether the mails of a login carry chat links.
+func stamps(ctx context.Context, tx querier, login string) (bool, error) {
+	var text string
+	err := tx.QueryRowContext(ctx, settingsOf, login).Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return chat.DefaultSettings().Stamp, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	kept, err := decode(text)
+	return kept.Stamp, err
 }

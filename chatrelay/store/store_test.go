@@ -242,6 +242,16 @@ func TestTakeover(t *testing.T) {
 			(chat.Person{Login: mallory.Login, Addr: mallory.Login}) {
 			t.Errorf("a stranger as a group: %+v", o.Sender)
 		}
+		// An alias is the login, with the name beside it; but a group stays one.
+		for addr, want := range map[string]chat.Person{
+			"orders@here.test": {Login: alice.Login, Addr: alice.Login, Name: "Orders"},
+			"sales@here.test":  {Login: "sales@here.test", Addr: "sales@here.test", Name: "Orders"},
+		} {
+			m.Sender, m.Alias = chat.Person{Login: alice.Login, Addr: addr, Name: "Orders"}, true
+			if o := must(s.OpenFromMail(ctx, m))(t); o.Sender != want {
+				t.Errorf("an alias %s: %+v", addr, o.Sender)
+			}
+		}
 	})
 }
 

@@ -19,9 +19,8 @@ import (
 type entry struct {
 	ctx  context.Context
 	room string
-	// do may run more than once. It returns ErrUnknown, ErrFull or ErrMoved
-	// only before it has changed anything; every other error undoes the whole
-	// transaction.
+	// do may run more than once. It returns one of harmless only before it has
+	// changed anything; every other error undoes the whole transaction.
 	do   func(ctx context.Context, tx querier) error
 	then func(error) // is told the outcome
 	err  error       // the outcome, before it is told
@@ -149,6 +148,9 @@ func busy(err error) bool {
 	return errors.As(err, &lite) && lite.Code == sqlite3.ErrBusy
 }
 
+// harmless are the errors of an entry that leave those beside it as they are.
+var harmless = []error{chat.ErrUnknown, chat.ErrFull, chat.ErrMoved, chat.ErrUnwanted}
+
 // together runs entries in one transaction. The error of an entry is in the entry.
 func (s *Store) together(ctx context.Context, batch []*entry) error {
 	if len(batch) == 0 {
@@ -158,8 +160,7 @@ func (s *Store) together(ctx context.Context, batch []*entry) error {
 	err := s.tx(ctx, func(tx querier) error {
 		for _, e := range batch {
 			e.err = e.do(ctx, tx)
-			if e.err != nil && !errors.Is(e.err, chat.ErrUnknown) && !errors.Is(e.err, chat.ErrFull) &&
-				!errors.Is(e.err, chat.ErrMoved) {
+			if e.err != nil && !slices.ContainsFunc(harmless, func(err error) bool { return errors.Is(e.err, err) }) {
 				return e.err
 			}
 		}

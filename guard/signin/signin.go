@@ -11,6 +11,7 @@
 package signin
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -80,6 +81,11 @@ type Attempt struct {
 // login should take as long as a wrong password.
 type Accounts interface {
 	Verify(ctx context.Context, login, password string) error
+}
+
+// Existing is what Accounts may be as well: a token opens no account that is not there.
+type Existing interface {
+	Exists(ctx context.Context, login string) (bool, error)
 }
 
 // Devices know the passwords of devices, which open every door but the desk. They
@@ -412,6 +418,11 @@ func (c *Check) verifyToken(ctx context.Context, v *verification) (login string,
 	login, err = c.normal(login)
 	if err != nil || v.login != "" && login != v.login {
 		return v.login, time.Time{}, errors.Join(ErrWrong, err)
+	}
+	if accounts, ok := c.opts.Accounts.(Existing); ok {
+		if there, err := accounts.Exists(ctx, login); err != nil || !there {
+			return v.login, time.Time{}, cmp.Or(err, ErrWrong)
+		}
 	}
 	return login, until, nil
 }

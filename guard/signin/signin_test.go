@@ -50,6 +50,14 @@ func (b *book) Verify(_ context.Context, login, password string) error {
 	return nil
 }
 
+// Exists implements Existing.
+func (b *book) Exists(_ context.Context, login string) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, ok := b.passwords[login]
+	return ok, b.down
+}
+
 func (b *book) set(login, password string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -528,8 +536,9 @@ func TestDevices(t *testing.T) {
 	})
 }
 
-// oneToken is mina's for an hour.
+// oneToken is somebody's for a time.
 type oneToken struct {
+	of    string
 	calls int
 	until time.Time
 }
@@ -539,13 +548,13 @@ func (o *oneToken) Verify(_ context.Context, token string) (string, time.Time, e
 	if token != "a token" || time.Now().After(o.until) {
 		return "", time.Time{}, ErrWrong
 	}
-	return "Mina", o.until, nil
+	return o.of, o.until, nil
 }
 
 func TestTokens(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		o := &oneToken{until: time.Now().Add(5 * time.Minute)}
+		o := &oneToken{of: "Mina", until: time.Now().Add(5 * time.Minute)}
 		c := New(Options{Accounts: newBook("mina"), Tokens: o})
 		if !c.Tokens() {
 			t.Error("it takes no tokens")
@@ -565,6 +574,10 @@ func TestTokens(t *testing.T) {
 			if _, err := try(t, c, a); !errors.Is(err, ErrWrong) {
 				t.Errorf("%+v: %v", a, err)
 			}
+		}
+		o.of = "removed"
+		if _, err := try(t, c, Attempt{Login: "removed", Token: "a token"}); !errors.Is(err, ErrWrong) {
+			t.Errorf("a token of who has no account: %v", err)
 		}
 		time.Sleep(5 * time.Minute)
 		if _, err := try(t, c, Attempt{Door: IMAP, Token: "a token", Addr: at(1)}); !errors.Is(err, ErrWrong) {

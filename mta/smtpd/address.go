@@ -140,9 +140,23 @@ func decoded(name string) string {
 // ends an address.
 func plausible(addr string) bool {
 	i := strings.LastIndexByte(addr, '@')
-	return i > 0 && i < len(addr)-1 &&
+	return i > 0 && isDomain(addr[i+1:]) &&
 		!strings.ContainsFunc(addr, func(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError }) &&
 		!strings.ContainsAny(addr, `<>,;()"`) && !strings.Contains(addr[:i], "@")
+}
+
+// isDomain says whether s can be a domain, or is an address in brackets.
+func isDomain(s string) bool {
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		return strings.HasSuffix(inner, "]") && strings.Trim(inner, "0123456789abcdefABCDEF.:IPv]") == ""
+	}
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '.', r == '_':
+			return false
+		}
+		return r < 0x80 || r == utf8.RuneError
+	})
 }
 
 // scanner reads the elements of a list.

@@ -58,6 +58,7 @@ type conn struct {
 	lingers  atomic.Bool  // the client may still be sending
 	idle     atomic.Int32 // commands since something came of one
 	signedIn atomic.Bool
+	expected atomic.Bool  // a message: there is a recipient
 	progress atomic.Int64 // when the last message was taken, or the sign-in; Unix nanoseconds
 	draining atomic.Bool
 	last     atomic.Pointer[string] // reply after which the connection ends
@@ -125,8 +126,10 @@ func (c *conn) patience() time.Time {
 	if limit := time.Unix(0, c.progress.Load()).Add(maxFruitless); limit.Before(until) {
 		until = limit
 	}
-	if limit := c.opened.Add(c.srv.opts.SignInTime); c.srv.opts.Submission && !c.signedIn.Load() && limit.Before(until) {
-		until = limit
+	if c.srv.opts.Submission && !c.signedIn.Load() {
+		if limit := c.opened.Add(c.srv.opts.SignInTime); limit.Before(until) {
+			until = limit
+		}
 	}
 	return until
 }
@@ -164,7 +167,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 // next finds what go-smtp reads next.
 func (c *conn) next() error {
 	switch {
-	case c.ended:
+	case c.ended || c.isClosed(): // go-smtp goes on after QUIT, and has no session then
 		return io.EOF
 	case c.message != nil:
 		c.endMessage()
@@ -180,6 +183,8 @@ func (c *conn) next() error {
 	switch {
 	case errors.Is(err, errShutdown):
 		return c.end("421 4.3.2 The server shuts down")
+	case errors.Is(err, errLineEndless):
+		return c.end("500 5.5.2 Line too long")
 	case errors.Is(err, errLineTooLong):
 		return c.refuse("500 5.5.2 Line too long")
 	case errors.Is(err, errLineEnd):
@@ -222,18 +227,25 @@ func (c *conn) count() error {
 
 var (
 	errLineTooLong = errors.New("smtpd: line too long")
+	errLineEndless = errors.New("smtpd: line without an end")
 	errLineEnd     = errors.New("smtpd: line without CR LF")
 )
 
 // readLine reads a command with its CR LF. A line that is too long is read to its end.
 func (c *conn) readLine() ([]byte, error) {
 	line, err := c.in.ReadSlice('\n')
+	octets, max := len(line), maxLine
+	if c.sasl || len(line) > 5 && strings.EqualFold(string(line[:5]), "AUTH ") {
+		max = maxAuthLine
+	}
 	if errors.Is(err, bufio.ErrBufferFull) {
 		long := bytes.Clone(line)
 		for errors.Is(err, bufio.ErrBufferFull) {
-			line, err = c.in.ReadSlice('\n')
-			if len(long) <= maxLine {
+			if line, err = c.in.ReadSlice('\n'); len(long) <= max {
 				long = append(long, line...)
+			}
+			if octets += len(line); octets > maxSkipped {
+				return nil, errLineEndless
 			}
 		}
 		line = long
@@ -241,7 +253,7 @@ func (c *conn) readLine() ([]byte, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case len(line) > maxLine:
+	case octets > max:
 		return nil, errLineTooLong
 	case len(line) < 2 || line[len(line)-2] != '\r' || bytes.IndexByte(line, '\r') != len(line)-2:
 		return nil, errLineEnd
@@ -258,8 +270,20 @@ func (c *conn) command(line []byte) error {
 	case "STARTTLS":
 		c.input = nil
 		return c.startTLS()
+	case "EHLO", "HELO":
+		if len(arg) > maxDomain {
+			c.input = nil
+			return c.refuse("501 5.5.4 The name is too long")
+		}
+		if err := c.count(); err != nil {
+			c.input = nil
+			return err
+		}
 	case "BDAT":
 		c.chunk = chunkSize(arg)
+		if !c.expected.Load() && c.chunk > 0 {
+			return c.skipChunk()
+		}
 	case "MAIL":
 		if err := c.count(); err != nil {
 			c.input = nil
@@ -311,6 +335,21 @@ func fullPostmaster(text string) string {
 		return text
 	}
 	return text[:i] + "<" + postmasterHere + ">" + text[i+len(path):]
+}
+
+// skipChunk answers a chunk that nobody asked for. It follows all the same (RFC 3030
+// section 2).
+func (c *conn) skipChunk() error {
+	n := c.chunk
+	c.chunk, c.input = 0, nil
+	const answer = "503 5.5.1 Missing RCPT TO command."
+	if n > maxSkipped {
+		return c.end(answer)
+	}
+	if _, err := c.in.Discard(int(n)); err != nil {
+		return err
+	}
+	return c.refuse(answer)
 }
 
 func (c *conn) nextOfChunk() error {
@@ -460,6 +499,12 @@ func (c *conn) flush() error {
 		c.out = nil
 	}
 	return err
+}
+
+func (c *conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }
 
 // Close sends what is left to say, and closes the connection.

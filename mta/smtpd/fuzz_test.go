@@ -39,12 +39,16 @@ func (p panics) WithGroup(string) slog.Handler      { return p }
 func FuzzConnection(f *testing.F) {
 	auth := "AUTH PLAIN " + plainText(kim, password) + "\r\n"
 	begin := "MAIL FROM:<" + kim + ">\r\nRCPT TO:<a@far.test>\r\n"
-	for _, s := range []string{"", "EHLO a\r\n", "EHLO a\r\nSTARTTLS\r\n\x16\x03\x01\x02\x00\x01", "NOOP\nRSET\r\r\n\r\n",
+	for _, s := range []string{"", "EHLO a\r\n", "EHLO a\r\nSTARTTLS\r\n\x16\x03\x01\x02\x00\x01",
+		"NOOP\nRSET\r\r\n\r\n",
 		"EHLO a\r\n" + begin + "DATA\r\nFrom: a@b\r\n\r\nx\r\r\n.\r\nQUIT\r\n",
-		"EHLO a\r\n" + begin + "DATA\r\nFrom a@b\r\n>From x\r\nno colon\r\nFrom: =?gb2312?B?1cXI/Q==?=, x <kim@mall.test>\r\n\r\n..\r\n.\n.\r\n",
-		"EHLO a\r\n" + begin + "BDAT 4\r\nFromRSET\r\n" + begin + "BDAT 25 LAST\r\nFrom: a@b\r\nTo: x, y <\r\n\r\n.\nQUIT\r\n",
+		"EHLO a\r\n" + begin + "DATA\r\nFrom a@b\r\n>From x\r\nno colon\r\n" +
+			"From: =?gb2312?B?1cXI/Q==?=, x <kim@mall.test>\r\n\r\n..\r\n.\n.\r\n",
+		"EHLO a\r\n" + begin + "BDAT 4\r\nFromRSET\r\n" + begin +
+			"BDAT 25 LAST\r\nFrom: a@b\r\nTo: x, y <\r\n\r\n.\nQUIT\r\n",
 		"EHLO a\r\nAUTH LOGIN\r\na2lt\r\n*\r\nAUTH LOGIN\r\n=\r\n?\r\nAUTH XOAUTH2 dXNlcj1h\r\n",
-		"HELO a\r\nMAIL FROM:<@a,@b:\"x y\"@c> SIZE=99999999999 RET=HDRS ENVID=+\r\nRCPT TO:<postmaster> NOTIFY=NEVER,DELAY ORCPT=x;y\r\n",
+		"HELO a\r\nMAIL FROM:<@a,@b:\"x y\"@c> SIZE=99999999999 RET=HDRS ENVID=+\r\n" +
+			"RCPT TO:<postmaster> NOTIFY=NEVER,DELAY ORCPT=x;y\r\n",
 		"EHLO a\r\n" + begin + "DATA\r\n" + strings.Repeat("\r", 5000) + "\n" + strings.Repeat("x", 5000) + "\r\n.\r\n",
 	} {
 		f.Add(false, []byte(s))
@@ -110,7 +114,8 @@ func FuzzConnection(f *testing.F) {
 // FuzzMessage reads a message of any octets: as lines of CR LF, and its header and
 // body without a panic.
 func FuzzMessage(f *testing.F) {
-	for _, s := range []string{"a\r\n.\r\n", "From a\r\n\r\n", "A : b\r\nc\r\n d\r\n", "\r\r\n.\n.\r\n", "From: \"a, <b@c>\r\n\r\n"} {
+	for _, s := range []string{"a\r\n.\r\n", "From a\r\n\r\n", "A : b\r\nc\r\n d\r\n", "\r\r\n.\n.\r\n",
+		"From: \"a, <b@c>\r\n\r\n"} {
 		f.Add([]byte(s), true)
 		f.Add([]byte(s), false)
 	}

@@ -184,10 +184,12 @@ func TestLines(t *testing.T) {
 	t.Parallel()
 	_, dial := start(t, submission(&sink{}), false)
 	c := dial().hello()
-	c.send("NOOP " + strings.Repeat("x", 1<<20) + "\r\n")
-	c.want("a long line", "500 5.5.2 Line too long")
 	c.send("NOOP " + strings.Repeat("x", 12000) + "\r\n")
+	c.want("a long line", "500 5.5.2 Line too long")
+	c.send("NOOP " + strings.Repeat("x", 1990) + "\r\n")
 	c.want("a line that may be so long", "250")
+	c.send("EHLO " + strings.Repeat("x", 300) + "\r\n")
+	c.want("a long name", "501")
 	for _, line := range []string{"NOOP\n", "NO\rOP\r\n", "NOOP\r\r\n"} {
 		c.send(line)
 		c.want(line, "500 5.5.2 Lines end")
@@ -195,7 +197,37 @@ func TestLines(t *testing.T) {
 	c.ask("AUTH PLAIN", "334")
 	c.send(strings.Repeat("x", 13000) + "\r\n")
 	c.want("a long answer", "501")
+	c.ask("AUTH PLAIN "+plainText(strings.Repeat("x", 8000), password), "535")
 	c.ask("AUTH PLAIN "+plainText(kim, password), "235")
+	c.send("NOOP " + strings.Repeat("x", 1<<20) + "\r\n")
+	c.want("a line without an end", "500 5.5.2 Line too long")
+	if got := c.read(); got != "" {
+		t.Errorf("after it comes %q", got)
+	}
+}
+
+// TestChunksNobodyAskedFor: a chunk without a recipient is skipped, a large one ends
+// the connection.
+func TestChunksNobodyAskedFor(t *testing.T) {
+	t.Parallel()
+	_, dial := start(t, Options{}, false)
+	c := dial().hello()
+	c.send("BDAT 6\r\nQUIT\r\nNOOP\r\n")
+	c.want("BDAT", "503")
+	c.want("NOOP", "250")
+	c.ask("MAIL FROM:<a@far.test>", "250")
+	c.send("RCPT TO:<nobody@mall.test>\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n")
+	for _, want := range []string{"550", "503", "250"} {
+		c.want("", want)
+	}
+	c.ask("RCPT TO:<"+kim+">", "250")
+	c.ask("DATA", "354")
+	c.send("From: a@far.test\r\n\r\nx\r\n.\r\nBDAT 1000000 LAST\r\n")
+	c.want("DATA", "250")
+	c.want("BDAT", "503")
+	if got := c.read(); got != "" {
+		t.Errorf("after it comes %q", got)
+	}
 }
 
 // TestSentByALogin: a login may send so much an hour. Who sends more is told when to
@@ -498,6 +530,13 @@ func TestPipelining(t *testing.T) {
 	c.send("From: a@far.test\r\n\r\nx\r\n.\r\nNOOP\r\nQUIT\r\n")
 	for _, want := range []string{"250", "250", "221", ""} {
 		c.want("", want)
+	}
+	// What follows an end is not read, as by go-smtp, which has no session any more.
+	c = dial().hello()
+	c.send("QUIT\r\nMAIL FROM:<a@far.test>\r\nNOOP\r\n")
+	c.want("", "221")
+	if got := c.read(); got != "" {
+		t.Errorf("after QUIT it says %q", got)
 	}
 }
 

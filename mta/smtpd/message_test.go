@@ -69,7 +69,8 @@ func TestMessageBounds(t *testing.T) {
 	if _, err := io.ReadAll(newMessage(br, true, 100)); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Error("a message without an end:", err)
 	}
-	for _, lines := range []string{strings.Repeat("a\r\n", 40), strings.Repeat("\r", 200) + "\r\n", strings.Repeat("b", 101) + "\r\n"} {
+	for _, lines := range []string{strings.Repeat("a\r\n", 40), strings.Repeat("\r", 200) + "\r\n",
+		strings.Repeat("b", 101) + "\r\n"} {
 		br := bufio.NewReader(strings.NewReader(lines + ".\r\nQUIT\r\n"))
 		m := newMessage(br, true, 100)
 		if _, err := io.ReadAll(m); !errors.Is(err, errTooLarge) {
@@ -94,18 +95,22 @@ func TestHeader(t *testing.T) {
 		"only a body":     {"\nx\n", "", "x\n"},
 		"no header":       {"Only a text\n", "", "Only a text\n"},
 		"no header, more": {"Only a text\nA: b\n\nx\n", "", "Only a text\nA: b\n\nx\n"},
-		"of an mbox":      {"From a@b Tue Nov 24 10:00:00 2026\nA: b\n\nx\n", "X-Mailbox-Line: From a@b Tue Nov 24 10:00:00 2026\nA: b\n", "x\n"},
+		"of an mbox": {"From a@b Tue Nov 24 10:00:00 2026\nA: b\n\nx\n",
+			"X-Mailbox-Line: From a@b Tue Nov 24 10:00:00 2026\nA: b\n", "x\n"},
 		"quoted of an mbox": {"A: b\n>>From a@b Tue\n>From c\nC: d\n\nx\n",
 			"A: b\nX-Mailbox-Line: >>From a@b Tue\nX-Mailbox-Line: >From c\nC: d\n", "x\n"},
-		"space in a name":              {"A: b\nX Foo: bar\nC: d\n\nx\n", "A: b\nX-Malformed-Header: X Foo: bar\nC: d\n", "x\n"},
-		"no colon":                     {"A: b\nwhat is this\nC: d\n\nx\n", "A: b\nX-Malformed-Header: what is this\nC: d\n", "x\n"},
-		"no empty line":                {"A: b\nHello Kim,\nhow are you?\n", "A: b\n", "Hello Kim,\nhow are you?\n"},
-		"no empty line, but one later": {"A: b\nHello Kim,\n\nhow are you?\n", "A: b\n", "Hello Kim,\n\nhow are you?\n"},
-		"the last line":                {"A: b\nHello", "A: b\n", "Hello\n"},
-		"space before a colon":         {"A : b\nSubject\t: c\n d\n\nx\n", "A: b\nSubject: c\n d\n", "x\n"},
-		"letters":                      {"A: b\nÄ: c\nD: e\n\n", "A: b\nX-Malformed-Header: Ä: c\nD: e\n", ""},
-		"a space first":                {" A: b\nC: d\n\nx\n", "", " A: b\nC: d\n\nx\n"},
-		"a space alone":                {"A: b\n \nC: d\n\nx\n", "A: b\n \nC: d\n", "x\n"},
+		"space in a name": {"A: b\nX Foo: bar\nC: d\n\nx\n",
+			"A: b\nX-Malformed-Header: X Foo: bar\nC: d\n", "x\n"},
+		"no colon": {"A: b\nwhat is this\nC: d\n\nx\n",
+			"A: b\nX-Malformed-Header: what is this\nC: d\n", "x\n"},
+		"no empty line": {"A: b\nHello Kim,\nhow are you?\n", "A: b\n", "Hello Kim,\nhow are you?\n"},
+		"no empty line, but one later": {"A: b\nHello Kim,\n\nhow are you?\n", "A: b\n",
+			"Hello Kim,\n\nhow are you?\n"},
+		"the last line":        {"A: b\nHello", "A: b\n", "Hello\n"},
+		"space before a colon": {"A : b\nSubject\t: c\n d\n\nx\n", "A: b\nSubject: c\n d\n", "x\n"},
+		"letters":              {"A: b\nÄ: c\nD: e\n\n", "A: b\nX-Malformed-Header: Ä: c\nD: e\n", ""},
+		"a space first":        {" A: b\nC: d\n\nx\n", "", " A: b\nC: d\n\nx\n"},
+		"a space alone":        {"A: b\n \nC: d\n\nx\n", "A: b\n \nC: d\n", "x\n"},
 	} {
 		sent := newChunkedMessage(strings.NewReader(strings.ReplaceAll(c.sent, "\n", "\r\n")), 1<<20)
 		h, rest, err := readHeader(sent, 1<<20)
@@ -125,7 +130,8 @@ func TestHeader(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		for what, pair := range map[string][2]string{"header": {got.String(), c.header}, "body": {string(body), c.body}} {
+		for what, pair := range map[string][2]string{"header": {got.String(), c.header},
+			"body": {string(body), c.body}} {
 			if want := strings.ReplaceAll(pair[1], "\n", "\r\n"); pair[0] != want {
 				t.Errorf("%s: its %s is %q, not %q", name, what, pair[0], want)
 			}
@@ -136,10 +142,12 @@ func TestHeader(t *testing.T) {
 // TestHeaderBounds: a header has so many octets, and so many fields.
 func TestHeaderBounds(t *testing.T) {
 	t.Parallel()
-	if _, _, err := readHeader(strings.NewReader("A: "+strings.Repeat("b", 2000)+"\r\n\r\n"), 1000); err != errHeaderTooLarge {
+	_, _, err := readHeader(strings.NewReader("A: "+strings.Repeat("b", 2000)+"\r\n\r\n"), 1000)
+	if err != errHeaderTooLarge {
 		t.Error("a header that is too large:", err)
 	}
-	if _, _, err := readHeader(strings.NewReader(strings.Repeat("A:\r\n", maxFields+1)), 1<<20); err != errTooManyFields {
+	_, _, err = readHeader(strings.NewReader(strings.Repeat("A:\r\n", maxFields+1)), 1<<20)
+	if err != errTooManyFields {
 		t.Error("a header with too many fields:", err)
 	}
 }

@@ -95,7 +95,8 @@ func (s *Server) tellPostmaster(login, what string, bound int) error {
 	for _, f := range [][2]string{
 		{"Content-Type", "text/plain; charset=utf-8"}, {"MIME-Version", "1.0"}, {"Auto-Submitted", "auto-generated"},
 		{"Message-Id", "<" + id + "." + strconv.FormatInt(time.Now().UnixNano(), 36) + "@" + s.opts.Hostname + ">"},
-		{"Date", time.Now().Format(time.RFC1123Z)}, {"Subject", oneLine(login) + " has sent as many " + what + " as it may"},
+		{"Date", time.Now().Format(time.RFC1123Z)},
+		{"Subject", oneLine(login) + " has sent as many " + what + " as it may"},
 		{"To", to}, {"From", "Mail server <" + to + ">"},
 	} {
 		header.Add(f[0], f[1]) // each goes on top

@@ -3,6 +3,7 @@
 package smtpd
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -114,7 +115,7 @@ func repairList(h *textproto.Header, key, charset string) {
 // nothing that only this server may say.
 func (s *session) inspect(h *textproto.Header, tx *transaction, body buffer.Buffer) error {
 	if !h.Has("From") && tx.from != "" { // as a scanner sends; nobody else can have written it
-		h.Add("From", "<"+tx.from+">")
+		h.Add("From", (&mail.Address{Address: tx.from}).String())
 	}
 	from, exact, err := oneFrom(h, charsetIn(h))
 	if err != nil {
@@ -149,23 +150,36 @@ func readAs(h *textproto.Header, key, addr string) error {
 	}
 	*h = textproto.Header{}
 	for _, raw := range slices.Backward(fields) { // each is added on top
-		name, _, _ := strings.Cut(string(raw), ":")
-		value := name + ": <" + addr + ">"
-		if !strings.EqualFold(name, key) {
+		name, old, _ := bytes.Cut(raw, []byte(":"))
+		if !strings.EqualFold(string(name), key) {
 			h.AddRaw(raw)
 			continue
 		}
-		if len(value)+len(crlf) > len(raw) {
+		room := len(old) - len(crlf)
+		value := asRead(addr, room)
+		if value == "" {
 			return refusal(550, 5, 6, 0, "From: its address cannot be read")
 		}
 		// The value is taken from the octets when they are added, and the octets are
 		// written as they are later.
-		field := append([]byte(value), strings.Repeat(" ", len(raw)-len(value)-len(crlf))...)
-		field = append(field, crlf...)
+		field := fmt.Appendf(nil, "%s:%s%s\r\n", name, value, strings.Repeat(" ", room-len(value)))
 		h.AddRaw(field)
 		copy(field, raw)
 	}
 	return nil
+}
+
+// asRead is an address in a form of at most so many octets that net/mail reads; where
+// that has no room for its local part, which DMARC does not look at, without it.
+func asRead(addr string, octets int) string {
+	domain := addr[strings.LastIndexByte(addr, '@'):]
+	quoted := (&mail.Address{Address: addr}).String()
+	for _, v := range []string{"<" + addr + ">", quoted, "<x" + domain + ">", "x" + domain} {
+		if _, err := mail.ParseAddress(v); err == nil && len(v) <= octets {
+			return v
+		}
+	}
+	return ""
 }
 
 // removeResults removes what claims to be this server's own verdict (RFC 8601 section 5).
@@ -238,9 +252,11 @@ func (s *session) vouched(h textproto.Header, body buffer.Buffer, claims []strin
 		s.log.Debug("verifying who wrote CHmail-* fields", "err", err)
 	}
 	return slices.ContainsFunc(verified, func(v *dkim.Verification) bool {
+		unsigned := func(key string) bool {
+			is := func(signed string) bool { return strings.EqualFold(signed, key) }
+			return !slices.ContainsFunc(v.HeaderKeys, is)
+		}
 		return v.Err == nil && strings.EqualFold(v.Domain, strings.TrimSpace(domain)) &&
-			!slices.ContainsFunc(claims, func(key string) bool {
-				return !slices.ContainsFunc(v.HeaderKeys, func(signed string) bool { return strings.EqualFold(signed, key) })
-			})
+			!slices.ContainsFunc(claims, unsigned)
 	})
 }

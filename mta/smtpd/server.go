@@ -35,7 +35,10 @@ import (
 // Limits and timeouts.
 const (
 	bufferSize      = 4096             // of a connection, for each direction
-	maxLine         = 12288 + 2        // octets of a command (RFC 4954 section 4 has the longest)
+	maxLine         = 2000             // octets of a command
+	maxAuthLine     = 12288 + 2        // octets of AUTH and what follows it (RFC 4954 section 4)
+	maxSkipped      = 64 << 10         // octets that are skipped of what nobody asked for, before the end
+	maxDomain       = 255              // octets of what EHLO says (RFC 5321 section 4.5.3.1.2)
 	maxIdleCommands = 100              // commands without a message
 	maxWrong        = 3                // refused sign-ins of a connection
 	maxUnknown      = 20               // unknown recipients of a connection

@@ -248,6 +248,9 @@ func cleanAddress(addr string) (string, error) {
 	if strings.ContainsFunc(addr, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' }) {
 		return "", errors.New("smtpd: a control character in an address")
 	}
+	if i := strings.LastIndexByte(addr, '@'); i >= 0 && !isDomain(addr[i+1:]) {
+		return "", errors.New("smtpd: an address whose domain is none")
+	}
 	return address.CleanDomain(addr)
 }
 
@@ -300,6 +303,7 @@ func (s *session) rcpt(to string, utf8 bool, opts *gosmtp.RcptOptions) error {
 		return err
 	}
 	s.tx.rcpts[key] = struct{}{}
+	s.conn.expected.Store(true)
 	return nil
 }
 
@@ -389,6 +393,7 @@ func (s *session) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.abort()
+	s.conn.expected.Store(false)
 	for s.chunks != nil {
 		if _, err := s.chunks.Read(nil); errors.Is(err, io.ErrClosedPipe) {
 			s.chunks = nil

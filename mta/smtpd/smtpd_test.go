@@ -93,7 +93,8 @@ type sinkDelivery struct {
 
 func (d *sinkDelivery) AddRcpt(_ context.Context, to string, o forksmtp.RcptOptions) error {
 	if strings.HasPrefix(to, "nobody") {
-		return &exterrors.SMTPError{Code: 550, EnhancedCode: exterrors.EnhancedCode{5, 1, 1}, Message: "No such user here"}
+		return &exterrors.SMTPError{Code: 550, EnhancedCode: exterrors.EnhancedCode{5, 1, 1},
+			Message: "No such user here"}
 	}
 	d.m.to, d.m.opts = append(d.m.to, to), append(d.m.opts, o)
 	return nil
@@ -165,7 +166,8 @@ func certificate(t testing.TB) tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"mx.test"}}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"mx.test"}}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -399,8 +401,8 @@ func TestTLS(t *testing.T) {
 	c.want("STARTTLS", "220")
 	secure := newClient(t, tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true}))
 	secure.ask("MAIL FROM:<"+kim+">", "503")
-	if caps := secure.ask("EHLO c", "250"); strings.Contains(caps, "STARTTLS") || !strings.Contains(caps, "AUTH PLAIN LOGIN") ||
-		!strings.Contains(caps, "REQUIRETLS") {
+	if caps := secure.ask("EHLO c", "250"); strings.Contains(caps, "STARTTLS") ||
+		!strings.Contains(caps, "AUTH PLAIN LOGIN") || !strings.Contains(caps, "REQUIRETLS") {
 		t.Errorf("with TLS: %q", caps)
 	}
 	secure.ask("STARTTLS", "503")

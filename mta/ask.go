@@ -8,30 +8,6 @@ import (
 	"time"
 )
 
-// Preferences is what Rooms may know besides: whether a login's mails are to be
-// stamped at all.
-type Preferences interface {
-	Stamps(ctx context.Context, login string) (bool, error)
-}
-
-// wantsStamp says whether a login wants its mails stamped; who cannot be asked does.
-func (t *Target) wantsStamp(ctx context.Context, login string) bool {
-	p, ok := t.Rooms.(Preferences)
-	if !ok {
-		return true
-	}
-	var stamps bool
-	err := t.ask(ctx, func(ctx context.Context) (err error) {
-		stamps, err = p.Stamps(ctx, login)
-		return err
-	})
-	if err != nil {
-		t.Log.Error("reading whether mails are to be stamped", "err", err, "login", login)
-		return true
-	}
-	return stamps
-}
-
 // ask asks the rooms. When they have been silent for roomsTimeout, mails wait
 // only briefly for them, until after roomsPause one mail waits long again.
 func (t *Target) ask(ctx context.Context, question func(context.Context) error) error {
