@@ -53,7 +53,13 @@ func Read(path string) (*File, error) {
 func (f *File) check() error {
 	var problems []error
 	shared := make(map[string]bool) // names of the storage.imapsql blocks
+	drops := make(map[string]bool)  // and of the storage.maildrop blocks
 	for _, n := range f.Nodes {
+		if n.Name == "storage.maildrop" {
+			for _, name := range append([]string{n.Name}, n.Args...) {
+				drops[name] = true
+			}
+		}
 		if n.Name == "storage.imapsql" {
 			for _, name := range append([]string{n.Name}, n.Args...) {
 				shared[name] = true
@@ -69,6 +75,10 @@ func (f *File) check() error {
 			}
 		}
 		problems = append(problems, checkBlock(n)...)
+		if storage := value(n, "storage"); n.Name == "imap" && drops[strings.TrimPrefix(storage, "&")] {
+			problems = append(problems, config.NodeErr(n, "imap cannot serve storage %s, a storage.maildrop:"+
+				" write chmail.imap in its place", storage))
+		}
 	}
 	return errors.Join(problems...)
 }

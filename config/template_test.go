@@ -70,6 +70,10 @@ func TestRead(t *testing.T) {
 			"storage.imapsql m {\n driver postgres\n dsn host=x\n msg_store fs /m\n}\n", "c.conf:3: deliver_to &m: "},
 		"451": {"smtp tcp://127.0.0.1:1 {\n deliver_to deferring &m\n}\n" +
 			"storage.imapsql m {\n driver postgres\n dsn host=x\n msg_store fs /m\n}\n", ""},
+		"imap": {"imap tcp://127.0.0.1:1 {\n auth &a\n storage &m\n}\nstorage.maildrop m { }\n",
+			"c.conf:1: imap cannot serve storage &m"},
+		"other imap": {"imap tcp://127.0.0.1:1 {\n auth &a\n storage &m\n}\nchmail.imap tcp://127.0.0.1:2 {\n" +
+			" auth &a\n storage &n\n}\nstorage.maildrop n { }\n", ""},
 		"syntax": {"a {\n", "c.conf"},
 	} {
 		t.Run(name, func(t *testing.T) {

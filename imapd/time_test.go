@@ -5,6 +5,7 @@ package imapd_test
 import (
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,25 +80,30 @@ func inTime(t *testing.T, test func(t *testing.T, told renewals, dial func() *cl
 // TestLoginTime: a connection has three minutes to sign in, however it spends them.
 func TestLoginTime(t *testing.T) {
 	inTime(t, func(t *testing.T, _ renewals, dial func() *client) {
+		var writing sync.WaitGroup
 		for _, name := range []string{"silent", "busy"} {
 			c, began := dial(), time.Now()
-			for ended := false; !ended; {
-				if name == "busy" {
-					time.Sleep(20 * time.Second)
-					go c.Write([]byte("a NOOP\r\n")) // the last one finds nobody
-				}
-				_ = c.SetReadDeadline(time.Time{})
-				line, err := c.r.ReadString('\n')
-				if err != nil {
+			if name == "busy" {
+				writing.Go(func() { // ends with the connection
+					for err := error(nil); err == nil; {
+						time.Sleep(19 * time.Second)
+						_, err = c.Write([]byte("a NOOP\r\n"))
+					}
+				})
+			}
+			_ = c.SetReadDeadline(time.Time{})
+			for line := ""; !strings.HasPrefix(line, "* BYE Autologout"); {
+				var err error
+				if line, err = c.r.ReadString('\n'); err != nil {
 					t.Fatal(name, err)
 				}
-				ended = strings.HasPrefix(line, "* BYE Autologout")
 			}
 			if took := time.Since(began); took != 3*time.Minute {
 				t.Errorf("%s: it ended after %v", name, took)
 			}
 			c.Close()
 		}
+		writing.Wait()
 	})
 }
 
