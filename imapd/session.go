@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,17 +134,16 @@ func (s *session) refuse(login string, err error) error {
 // AuthenticateMechanisms implements imapserver.SessionSASL.
 func (s *session) AuthenticateMechanisms() []string {
 	if s.c.srv.SignIn.Tokens() {
-		return []string{"PLAIN", "OAUTHBEARER", "XOAUTH2"}
+		return []string{signin.Plain, signin.OAuthBearer, signin.XOAuth2}
 	}
-	return []string{"PLAIN"}
+	return []string{signin.Plain}
 }
 
 // mechanism is a SASL mechanism whose client says everything in one response.
 type mechanism struct {
 	s      *session
-	parse  func(response []byte) (signin.Attempt, bool)
-	bearer bool  // a refusal is a challenge first (RFC 7628 section 3.2.3)
-	failed error // what comes after that challenge
+	name   string
+	failed error // of a token: it comes after a challenge (RFC 7628 section 3.2.3)
 }
 
 // Authenticate implements imapserver.SessionSASL.
@@ -151,16 +151,10 @@ func (s *session) Authenticate(name string) (sasl.Server, error) {
 	if !s.c.maySignIn() {
 		return nil, no(imap.ResponseCodePrivacyRequired, "Begin TLS first")
 	}
-	bearer := s.c.srv.SignIn.Tokens()
-	switch {
-	case name == "PLAIN":
-		return &mechanism{s: s, parse: parsePlain}, nil
-	case name == "OAUTHBEARER" && bearer:
-		return &mechanism{s: s, parse: parseOAuthBearer, bearer: true}, nil
-	case name == "XOAUTH2" && bearer:
-		return &mechanism{s: s, parse: parseXOAuth2, bearer: true}, nil
+	if !slices.Contains(s.AuthenticateMechanisms(), name) {
+		return nil, no("", "Unknown mechanism")
 	}
-	return nil, no("", "Unknown mechanism")
+	return &mechanism{s: s, name: name}, nil
 }
 
 // Next implements sasl.Server.
@@ -171,56 +165,15 @@ func (m *mechanism) Next(response []byte) (challenge []byte, done bool, err erro
 	case response == nil:
 		return nil, false, nil // an empty challenge
 	}
-	a, ok := m.parse(response)
+	a, ok := signin.Parse(m.name, response)
 	if !ok {
 		return nil, false, bad("Not a response of this mechanism")
 	}
-	if err = m.s.signIn(a); err != nil && m.bearer {
+	if err = m.s.signIn(a); err != nil && a.Token != "" {
 		m.failed = err
-		return []byte(`{"status":"invalid_token","schemes":"bearer"}`), false, nil
+		return []byte(signin.BearerRefused), false, nil
 	}
 	return nil, err == nil, err
-}
-
-// parsePlain reads authzid NUL authcid NUL password (RFC 4616). Acting for someone
-// else is not offered: an authzid must be the login itself.
-func parsePlain(response []byte) (a signin.Attempt, ok bool) {
-	parts := strings.Split(string(response), "\x00")
-	if len(parts) != 3 || parts[1] == "" || parts[2] == "" || parts[0] != "" && parts[0] != parts[1] {
-		return a, false
-	}
-	return signin.Attempt{Login: parts[1], Password: parts[2]}, true
-}
-
-// parseOAuthBearer reads "n,a=LOGIN,^Ahost=…^Aauth=Bearer TOKEN^A^A" (RFC 7628).
-func parseOAuthBearer(response []byte) (a signin.Attempt, ok bool) {
-	parts := strings.SplitN(string(response), ",", 3)
-	if len(parts) != 3 || parts[0] != "n" {
-		return a, false
-	}
-	a.Login = strings.NewReplacer("=2C", ",", "=3D", "=").Replace(strings.TrimPrefix(parts[1], "a="))
-	a.Token, ok = bearerToken(parts[2])
-	return a, ok
-}
-
-// parseXOAuth2 reads "user=LOGIN^Aauth=Bearer TOKEN^A^A", which older clients say.
-func parseXOAuth2(response []byte) (a signin.Attempt, ok bool) {
-	user, rest, _ := strings.Cut(string(response), "\x01")
-	if a.Login, ok = strings.CutPrefix(user, "user="); !ok {
-		return a, false
-	}
-	a.Token, ok = bearerToken(rest)
-	return a, ok
-}
-
-func bearerToken(fields string) (string, bool) {
-	for field := range strings.SplitSeq(fields, "\x01") {
-		if kind, token, ok := strings.Cut(strings.TrimPrefix(field, "auth="), " "); ok &&
-			strings.HasPrefix(field, "auth=") && strings.EqualFold(kind, "bearer") && token != "" {
-			return token, true
-		}
-	}
-	return "", false
 }
 
 // seen notes that the session is in use.

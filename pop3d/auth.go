@@ -3,7 +3,6 @@
 package pop3d
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -79,10 +78,9 @@ func (s *session) auth(arg string) error {
 		s.fail(refusePlaintext)
 		return nil
 	}
-	plain := mechanism == "PLAIN"
 	if !initial {
 		limit := maxTokenLine
-		if plain {
+		if mechanism == signin.Plain {
 			limit = maxAuthLine
 		}
 		line, err := s.ask("", limit)
@@ -99,21 +97,13 @@ func (s *session) auth(arg string) error {
 		s.fail("cancelled")
 		return nil
 	}
-	if plain {
-		login, password, ok := parsePlain(response)
-		if !ok {
-			s.fail("not a PLAIN response")
-			return nil
-		}
-		return s.signIn(signin.Attempt{Login: login, Password: password})
-	}
 	decoded, err := base64.StdEncoding.DecodeString(response)
-	login, token, ok := signin.ParseBearer(mechanism, string(decoded))
+	a, ok := signin.Parse(mechanism, decoded)
 	if err != nil || !ok {
-		s.fail("not a response of " + mechanism)
+		s.fail("not a " + mechanism + " response")
 		return nil
 	}
-	return s.signIn(signin.Attempt{Login: login, Token: token})
+	return s.signIn(a)
 }
 
 // ask sends a challenge and reads the answer.
@@ -121,23 +111,6 @@ func (s *session) ask(challenge string, limit int) (string, error) {
 	s.reply("+ ", base64.StdEncoding.EncodeToString([]byte(challenge)))
 	line, err := s.timedLine(limit)
 	return string(line), err
-}
-
-// parsePlain reads authzid NUL authcid NUL password in base64. Acting for
-// someone else is not offered: an authzid must be the login itself.
-func parsePlain(response string) (login, password string, ok bool) {
-	decoded, err := base64.StdEncoding.DecodeString(response)
-	if err != nil {
-		return "", "", false
-	}
-	parts := bytes.Split(decoded, []byte{0})
-	if len(parts) != 3 || len(parts[1]) == 0 || len(parts[2]) == 0 {
-		return "", "", false
-	}
-	if len(parts[0]) > 0 && !bytes.Equal(parts[0], parts[1]) {
-		return "", "", false
-	}
-	return string(parts[1]), string(parts[2]), true
 }
 
 // signIn checks the password or token, locks and opens the maildrop, and renews

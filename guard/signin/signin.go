@@ -71,6 +71,7 @@ func (e *BusyError) Error() string {
 type Attempt struct {
 	Door     string
 	Login    string     // as it was typed; may be empty where there is a token
+	As       string     // whom the client wants to be; nobody else than Login, or empty
 	Password string     // the account's, or one of a device
 	Token    string     // an OAuth 2.0 bearer token instead of a password (RFC 7628)
 	Addr     netip.Addr // of the client; the zero Addr where it is not known
@@ -236,7 +237,7 @@ func (c *Check) login(a Attempt) (string, error) {
 	switch {
 	case a.Token != "" && a.Login == "" && len(a.Token) <= maxToken:
 		return "", nil
-	case a.Token == "" && a.Password == "", len(a.Password) > maxPassword, len(a.Token) > maxToken,
+	case a.As != "" && a.As != a.Login, a.Token == "" && a.Password == "", len(a.Password) > maxPassword, len(a.Token) > maxToken,
 		a.Token != "" && c.opts.Tokens == nil:
 		return "", ErrWrong
 	}

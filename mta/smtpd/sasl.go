@@ -3,11 +3,9 @@
 package smtpd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	gosmtp "github.com/chmail/go-smtp"
 	"github.com/emersion/go-sasl"
@@ -20,9 +18,9 @@ func (s *session) AuthMechanisms() []string {
 	if s.srv.opts.SignIn == nil || !s.conn.secure && !s.srv.opts.InsecureAuth {
 		return nil
 	}
-	mechanisms := []string{"PLAIN", "LOGIN"}
+	mechanisms := []string{signin.Plain, "LOGIN"}
 	if s.srv.opts.SignIn.Tokens() {
-		mechanisms = append(mechanisms, "OAUTHBEARER", "XOAUTH2")
+		mechanisms = append(mechanisms, signin.OAuthBearer, signin.XOAuth2)
 	}
 	return mechanisms
 }
@@ -43,32 +41,13 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	case !slices.Contains(s.AuthMechanisms(), mechanism):
 		return nil, refusal(504, 5, 5, 4, "Unknown way to sign in")
 	}
-	switch mechanism {
-	case "PLAIN":
-		return &plain{s}, nil
-	case "LOGIN":
+	if mechanism == "LOGIN" {
 		return &login{session: s}, nil
-	default:
-		return &bearer{session: s, x: mechanism == "XOAUTH2"}, nil
 	}
+	return &response{session: s, mechanism: mechanism}, nil
 }
 
 var errMalformed = refusal(501, 5, 5, 2, "The sign-in is malformed")
-
-// plain is PLAIN (RFC 4616).
-type plain struct{ *session }
-
-// Next implements sasl.Server.
-func (p *plain) Next(response []byte) ([]byte, bool, error) {
-	if response == nil {
-		return nil, false, nil
-	}
-	parts := bytes.Split(response, []byte{0})
-	if len(parts) != 3 {
-		return nil, false, errMalformed
-	}
-	return nil, true, p.signIn(string(parts[0]), signin.Attempt{Login: string(parts[1]), Password: string(parts[2])})
-}
 
 // login is LOGIN (draft-murchison-sasl-login), which old mail programs have alone.
 type login struct {
@@ -88,73 +67,39 @@ func (l *login) Next(response []byte) ([]byte, bool, error) {
 		l.name = &name
 		return []byte("Password:"), false, nil
 	}
-	return nil, true, l.signIn("", signin.Attempt{Login: *l.name, Password: string(response)})
+	return nil, true, l.signIn(signin.Attempt{Login: *l.name, Password: string(response)})
 }
 
-// bearer is OAUTHBEARER (RFC 7628), or XOAUTH2, which mail programs had before.
-type bearer struct {
+// response is a mechanism whose client says everything in one response.
+type response struct {
 	*session
-	x      bool
-	failed error
+	mechanism string
+	failed    error // of a token: it comes after a challenge (RFC 7628 section 3.2.3)
 }
 
 // Next implements sasl.Server.
-func (b *bearer) Next(response []byte) ([]byte, bool, error) {
-	if b.failed != nil {
-		return nil, false, b.failed // whatever the client says to the reason
+func (r *response) Next(said []byte) ([]byte, bool, error) {
+	if r.failed != nil {
+		return nil, false, r.failed // whatever the client says to the reason
 	}
-	if response == nil {
+	if said == nil {
 		return nil, false, nil
 	}
-	name, token, ok := bearerOf(string(response), b.x)
+	a, ok := signin.Parse(r.mechanism, said)
 	if !ok {
 		return nil, false, errMalformed
 	}
-	if err := b.signIn("", signin.Attempt{Login: name, Token: token}); err != nil {
-		if refused, ok := errors.AsType[*gosmtp.SMTPError](err); ok && refused.Code == 535 {
-			b.failed = err
-			return []byte(`{"status":"invalid_token","schemes":"bearer"}`), false, nil
-		}
-		return nil, false, err
+	err := r.signIn(a)
+	if refused, is := errors.AsType[*gosmtp.SMTPError](err); is && refused.Code == 535 && a.Token != "" {
+		r.failed = err
+		return []byte(signin.BearerRefused), false, nil
 	}
-	return nil, true, nil
+	return nil, err == nil, err
 }
 
-// bearerOf reads the one message of a client.
-func bearerOf(s string, x bool) (login, token string, ok bool) {
-	fields := strings.Split(s, "\x01")
-	if x {
-		login, ok = strings.CutPrefix(fields[0], "user=")
-	} else {
-		gs2 := strings.Split(fields[0], ",")
-		if len(gs2) != 3 || gs2[0] != "n" || gs2[2] != "" {
-			return "", "", false
-		}
-		login, ok = strings.CutPrefix(gs2[1], "a=")
-		login = strings.NewReplacer("=2C", ",", "=3D", "=").Replace(login)
-		ok = ok || gs2[1] == ""
-	}
-	if !ok {
-		return "", "", false
-	}
-	for _, f := range fields[1:] {
-		if value, found := strings.CutPrefix(f, "auth="); found {
-			kind, rest, _ := strings.Cut(value, " ")
-			if !strings.EqualFold(kind, "Bearer") {
-				return "", "", false
-			}
-			token = strings.TrimSpace(rest)
-		}
-	}
-	return login, token, token != ""
-}
-
-// signIn checks an attempt. as is whom the client wants to be: nobody else but itself.
-func (s *session) signIn(as string, a signin.Attempt) error {
+// signIn checks an attempt.
+func (s *session) signIn(a signin.Attempt) error {
 	a.Door, a.Addr = signin.Submission, s.conn.ip
-	if as != "" && !strings.EqualFold(as, a.Login) {
-		return s.wrongSignIn(a.Login, refusal(535, 5, 7, 8, "One cannot sign in as somebody else"))
-	}
 	access, err := s.srv.opts.SignIn.SignIn(s.conn.ctx, a)
 	if err != nil {
 		if errors.Is(err, signin.ErrWrong) {

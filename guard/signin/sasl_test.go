@@ -4,7 +4,7 @@ package signin
 
 import "testing"
 
-func TestParseBearer(t *testing.T) {
+func TestParse(t *testing.T) {
 	t.Parallel()
 	type parsed struct {
 		login, token string
@@ -31,10 +31,26 @@ func TestParseBearer(t *testing.T) {
 		{XOAuth2, "user=x\x01auth=Bearer \x01\x01", parsed{login: "x"}},
 		{XOAuth2, "n,a=x,\x01auth=Bearer vF9\x01\x01", parsed{}},
 	} {
-		var got parsed
-		got.login, got.token, got.ok = ParseBearer(test.mechanism, test.response)
-		if got != test.want {
+		a, ok := Parse(test.mechanism, []byte(test.response))
+		if got := (parsed{a.Login, a.Token, ok}); got != test.want {
 			t.Errorf("%s %q: %+v", test.mechanism, test.response, got)
+		}
+	}
+}
+
+func TestParsePlain(t *testing.T) {
+	t.Parallel()
+	for response, want := range map[string]Attempt{
+		"\x00tim\x00tanstaaftanstaaf":     {Login: "tim", Password: "tanstaaftanstaaf"}, // the example of RFC 4616
+		"Ursel\x00Kurt\x00xipj3plmq":      {As: "Ursel", Login: "Kurt", Password: "xipj3plmq"},
+		"":                                {},
+		"tim":                             {},
+		"\x00tim\x00":                     {},
+		"\x00\x00tanstaaftanstaaf":        {},
+		"\x00tim\x00tanstaaf\x00tanstaaf": {},
+	} {
+		if got, ok := Parse(Plain, []byte(response)); got != want || ok != (want.Login != "") {
+			t.Errorf("%q: %+v", response, got)
 		}
 	}
 }

@@ -2,12 +2,11 @@
 
 package signin
 
-import (
-	"strings"
-)
+import "strings"
 
-// The SASL mechanisms that carry a bearer token.
+// The SASL mechanisms whose client says everything in one response.
 const (
+	Plain       = "PLAIN"       // RFC 4616
 	OAuthBearer = "OAUTHBEARER" // RFC 7628
 	XOAuth2     = "XOAUTH2"     // as Google and Microsoft have it
 )
@@ -16,9 +15,21 @@ const (
 // client answers and the exchange fails (RFC 7628 section 3.2.2).
 const BearerRefused = `{"status":"invalid_token","schemes":"bearer"}`
 
-// ParseBearer reads the login, which may be empty, and the token of a client's
-// response in one of those mechanisms.
-func ParseBearer(mechanism, response string) (login, token string, ok bool) {
+// Parse reads a client's response in one of those mechanisms.
+func Parse(mechanism string, response []byte) (a Attempt, ok bool) {
+	if mechanism == Plain {
+		parts := strings.Split(string(response), "\x00")
+		if len(parts) != 3 || parts[1] == "" || parts[2] == "" {
+			return a, false
+		}
+		return Attempt{As: parts[0], Login: parts[1], Password: parts[2]}, true
+	}
+	a.Login, a.Token, ok = bearer(mechanism, string(response))
+	return a, ok
+}
+
+// bearer reads the login, which may be empty, and the token.
+func bearer(mechanism, response string) (login, token string, ok bool) {
 	head, rest, _ := strings.Cut(response, "\x01")
 	if mechanism == XOAuth2 {
 		if login, ok = strings.CutPrefix(head, "user="); !ok {
