@@ -31,7 +31,8 @@ func BenchmarkFetch(b *testing.B) {
 	c.ask("OK …", "SELECT INBOX")
 	_ = c.SetReadDeadline(time.Time{})
 	for _, items := range []string{
-		"FLAGS", "(FLAGS ENVELOPE)", "(UID FLAGS BODY.PEEK[HEADER.FIELDS (FROM SUBJECT)])", "BODYSTRUCTURE", "BODY.PEEK[]",
+		"FLAGS", "(FLAGS ENVELOPE)", "(UID FLAGS BODY.PEEK[HEADER.FIELDS (FROM SUBJECT)])", "BODYSTRUCTURE",
+		"BODY.PEEK[]",
 	} {
 		b.Run(items, func(b *testing.B) {
 			for b.Loop() {
@@ -56,7 +57,8 @@ func BenchmarkUnauthenticated(b *testing.B) {
 	srv.MaxConnectionsPerIP = 100_000
 	address := start(b, srv)
 	for name, say := range map[string]string{
-		"silent": "", "line": "a LOGIN " + strings.Repeat("x", 4000), "literal": "a LOGIN {4096}\r\n" + strings.Repeat("x", 4000),
+		"silent": "", "line": "a LOGIN " + strings.Repeat("x", 4000),
+		"literal":         "a LOGIN {4096}\r\n" + strings.Repeat("x", 4000),
 		"too long a line": strings.Repeat("(", 1<<20),
 	} {
 		b.Run(name, func(b *testing.B) {

@@ -240,8 +240,9 @@ func dovecot(t *testing.T) *client {
 	uid, _ := strconv.Atoi(who.Uid)
 	gid, _ := strconv.Atoi(who.Gid)
 	conf := filepath.Join(dir, "conf")
-	text := fmt.Sprintf("protocols = imap\nbase_dir = %s/run\nmail_location = maildir:%[1]s/mail\nlog_path = %[1]s/log\n"+
-		"ssl = no\nmail_uid = %d\nmail_gid = %d\nfirst_valid_uid = 1\nfirst_valid_gid = 1\n", dir, uid, gid)
+	text := fmt.Sprintf("protocols = imap\nbase_dir = %s/run\nmail_location = maildir:%[1]s/mail\n"+
+		"log_path = %[1]s/log\nssl = no\n"+
+		"mail_uid = %d\nmail_gid = %d\nfirst_valid_uid = 1\nfirst_valid_gid = 1\n", dir, uid, gid)
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,8 @@ func boolInt(b bool) int {
 // List implements imapserver.Session: LIST (RFC 5258, RFC 5819, RFC 6154) and LSUB.
 func (s *session) List(w *imapserver.ListWriter, ref string, patterns []string, o *imap.ListOptions) error {
 	if len(patterns) == 0 { // what is between levels (RFC 3501 section 6.3.8)
-		return w.WriteList(&imap.ListData{Attrs: []imap.MailboxAttr{imap.MailboxAttrNoSelect}, Delim: rune(Separator[0])})
+		noSelect := []imap.MailboxAttr{imap.MailboxAttrNoSelect}
+		return w.WriteList(&imap.ListData{Attrs: noSelect, Delim: rune(Separator[0])})
 	}
 	if o.ReturnStatus != nil && (o.ReturnStatus.NumDeleted || o.ReturnStatus.DeletedStorage) {
 		return bad("Unknown STATUS data item")

@@ -24,9 +24,10 @@ func TestWalkBounds(t *testing.T) {
 		text         string
 		depth, parts int
 	}{
-		"multiparts":     {nested.String() + "\r\nx", maxNesting, maxNesting},
-		"messages":       {messages.String() + "x", maxNesting, maxNesting},
-		"parts":          {"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\nx\r\n", 30_000), 2, maxParts},
+		"multiparts": {nested.String() + "\r\nx", maxNesting, maxNesting},
+		"messages":   {messages.String() + "x", maxNesting, maxNesting},
+		"parts": {"Content-Type: multipart/mixed; boundary=b\r\n\r\n" +
+			strings.Repeat("--b\r\n\r\nx\r\n", 30_000), 2, maxParts},
 		"fields":         {strings.Repeat("To: a@x.example\r\n", 200_000) + "\r\nx", 1, 1},
 		"one long field": {"To: " + strings.Repeat("a@x.example, ", 200_000) + "\r\n\r\nx", 1, 1},
 		"parameters":     {"Content-Type: text/plain" + strings.Repeat("; a=b", 50_000) + "\r\n\r\nx", 1, 1},

@@ -310,7 +310,7 @@ func TestTokens(t *testing.T) {
 		"XOAUTH2":     "user=" + login + "\x01auth=bearer %s\x01\x01",
 	} {
 		c := dial(t, address)
-		if got := c.ask("OK …", "CAPABILITY"); !strings.HasSuffix(got[0], " AUTH=PLAIN AUTH=OAUTHBEARER AUTH=XOAUTH2") {
+		if got := c.ask("OK …", "CAPABILITY"); !strings.HasSuffix(got[0], "=PLAIN AUTH=OAUTHBEARER AUTH=XOAUTH2") {
 			t.Error("capabilities:", got)
 		}
 		say := func(token string) string {
