@@ -383,6 +383,42 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
+// tokens has one of kim's.
+type tokens struct{}
+
+func (tokens) Verify(_ context.Context, token string) (string, time.Time, error) {
+	if token != "good" {
+		return "", time.Time{}, signin.ErrWrong
+	}
+	return kim, time.Now().Add(time.Hour), nil
+}
+
+// TestTokens: a bearer token signs its login in, and nobody else.
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	o := submission(&sink{})
+	o.SignIn = signin.New(signin.Options{Accounts: accounts{}, Tokens: tokens{}, First: time.Millisecond,
+		Longest: time.Millisecond})
+	_, dial := start(t, o, false)
+	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	c := dial()
+	c.want("", "220")
+	if caps := c.ask("EHLO c", "250"); !strings.Contains(caps, "AUTH PLAIN LOGIN OAUTHBEARER XOAUTH2") {
+		t.Errorf("it says of AUTH: %q", caps)
+	}
+	for _, wrong := range []string{
+		"OAUTHBEARER " + b64("n,a="+kim+",\x01auth=Bearer bad\x01\x01"),
+		"XOAUTH2 " + b64("user=boss@mall.test\x01auth=Bearer good\x01\x01"),
+	} {
+		c.ask("AUTH "+wrong, "334 "+b64(signin.BearerRefused))
+		c.ask("AQ==", "535 5.7.8") // RFC 7628 section 3.2.3
+	}
+	c.ask("AUTH XOAUTH2 "+b64("user="+kim), "501")
+	c.ask("AUTH OAUTHBEARER "+b64("n,a="+kim+",\x01auth=Bearer good\x01\x01"), "235")
+	c.ask("MAIL FROM:<"+kim+">", "250")
+	dial().hello().ask("AUTH XOAUTH2 "+b64("user="+kim+"\x01auth=Bearer good\x01\x01"), "235")
+}
+
 // TestTLS: passwords go over TLS only, by STARTTLS and from the first octet, and
 // what was said before STARTTLS counts not.
 func TestTLS(t *testing.T) {
