@@ -100,7 +100,7 @@ func (s *session) auth(arg string) error {
 	decoded, err := base64.StdEncoding.DecodeString(response)
 	a, ok := signin.Parse(mechanism, decoded)
 	if err != nil || !ok {
-		s.fail("not a " + mechanism + " response")
+		s.fail("not a response of " + mechanism)
 		return nil
 	}
 	return s.signIn(a)
