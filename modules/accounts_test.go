@@ -18,7 +18,8 @@ import (
 func newAccounts(t *testing.T) *Accounts {
 	t.Helper()
 	table := func(name string) string {
-		return "sql_table {\n driver sqlite3\n dsn " + filepath.Join(t.TempDir(), "c.db") + "\n table_name " + name + "\n}\n"
+		return "sql_table {\n driver sqlite3\n dsn " + filepath.Join(t.TempDir(), "c.db") +
+			"\n table_name " + name + "\n}\n"
 	}
 	m, err := initModule(t, "auth.accounts", "table "+table("passwords")+"app_passwords "+table("app_passwords"))
 	if err != nil {
@@ -150,7 +151,9 @@ func TestAccountsElsewhere(t *testing.T) {
 	if err := m.Verify(t.Context(), alice, "password"); err != nil {
 		t.Error(err)
 	}
-	for _, err := range []error{m.CreateUser(alice, password), m.SetUserPassword(alice, password), m.DeleteUser(alice)} {
+	for _, err := range []error{
+		m.CreateUser(alice, password), m.SetUserPassword(alice, password), m.DeleteUser(alice),
+	} {
 		if !errors.Is(err, errReadOnly) {
 			t.Error(err)
 		}

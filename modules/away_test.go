@@ -77,7 +77,8 @@ func TestRoomsAway(t *testing.T) { // not parallel: it reads globals of maddy's
 		case <-time.After(45 * time.Second):
 			t.Fatalf("hangs: %v: the rooms did not open", hangs)
 		}
-		if _, err := rooms.OpenFromMail(t.Context(), chat.Mail{Sender: chat.Person{Login: "host@mall.example"}}); err != nil {
+		mail := chat.Mail{Sender: chat.Person{Login: "host@mall.example"}}
+		if _, err := rooms.OpenFromMail(t.Context(), mail); err != nil {
 			t.Error(err)
 		}
 	}

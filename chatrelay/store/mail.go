@@ -27,7 +27,8 @@ import (
 // the oldest wins, so a forged message id draws nobody elsewhere. Sender.Addr
 // and Sender.Name are what the From field says; they are believed when the
 // address is the login's own or that of a group of which it is a member, the name
-// also beside an alias of the login, and Opened.Sender is who is left. ErrUnwanted: the login wants no links in its mails.
+// also beside an alias of the login, and Opened.Sender is who is left. ErrUnwanted:
+// the login wants no links in its mails.
 // ErrFull: too many recipients or participants.
 func (s *Store) OpenFromMail(ctx context.Context, m chat.Mail) (chat.Opened, error) {
 	m, err := s.tidy(m)

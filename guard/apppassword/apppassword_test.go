@@ -58,7 +58,8 @@ func TestStore(t *testing.T) {
 		if err != nil || laptop == phone || len(phone) != length+length/4-1 {
 			t.Fatal(phone, laptop, err)
 		}
-		if strings.Contains(m.rows["mina"], phone) || strings.Contains(m.rows["mina"], strings.ReplaceAll(phone, "-", "")) {
+		row := m.rows["mina"]
+		if strings.Contains(row, phone) || strings.Contains(row, strings.ReplaceAll(phone, "-", "")) {
 			t.Error("the table has the password itself")
 		}
 		if list, err := s.List(ctx, "mina"); err != nil || len(list) != 2 || list[1].Name != "Phone" ||

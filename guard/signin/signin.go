@@ -237,7 +237,8 @@ func (c *Check) login(a Attempt) (string, error) {
 	switch {
 	case a.Token != "" && a.Login == "" && len(a.Token) <= maxToken:
 		return "", nil
-	case a.As != "" && a.As != a.Login, a.Token == "" && a.Password == "", len(a.Password) > maxPassword, len(a.Token) > maxToken,
+	case a.As != "" && a.As != a.Login,
+		a.Token == "" && a.Password == "", len(a.Password) > maxPassword, len(a.Token) > maxToken,
 		a.Token != "" && c.opts.Tokens == nil:
 		return "", ErrWrong
 	}

@@ -387,7 +387,8 @@ func TestProxyNobodyNamed(t *testing.T) {
 		c := New(Options{Accounts: newBook("mina")})
 		here := netip.MustParseAddr("::1")
 		for i := range 2 * prefixBound.burst {
-			if _, err := try(t, c, Attempt{Login: fmt.Sprint(i), Password: "x", Addr: here}); !errors.Is(err, ErrWrong) {
+			_, err := try(t, c, Attempt{Login: fmt.Sprint(i), Password: "x", Addr: here})
+			if !errors.Is(err, ErrWrong) {
 				t.Fatal(err)
 			}
 		}
@@ -406,7 +407,8 @@ func TestThisMachine(t *testing.T) {
 		if _, err := try(t, c, own); err != nil {
 			t.Fatal(err)
 		}
-		if guess(t, c, 100, func(int) Attempt { return Attempt{Login: "mina", Addr: netip.MustParseAddr("127.0.0.2")} }) {
+		other := netip.MustParseAddr("127.0.0.2")
+		if guess(t, c, 100, func(int) Attempt { return Attempt{Login: "mina", Addr: other} }) {
 			t.Error("the password was found")
 		}
 		if _, err := try(t, c, own); err != nil {
@@ -460,7 +462,8 @@ func TestQueueIsFair(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 100 {
 			all.Go(func() {
-				if _, err := try(t, c, Attempt{Login: fmt.Sprint("many", i), Password: "right", Addr: at(2)}); err != nil {
+				_, err := try(t, c, Attempt{Login: fmt.Sprint("many", i), Password: "right", Addr: at(2)})
+				if err != nil {
 					t.Error(err)
 				}
 			})
@@ -523,10 +526,12 @@ func TestDevices(t *testing.T) {
 		b := newBook("mina")
 		c := New(Options{Accounts: b, Devices: onePhone{}})
 		for range 2 {
-			if took, err := try(t, c, Attempt{Door: IMAP, Login: "mina", Password: "of the phone"}); err != nil || took > 0 {
+			took, err := try(t, c, Attempt{Door: IMAP, Login: "mina", Password: "of the phone"})
+			if err != nil || took > 0 {
 				t.Errorf("the phone came in after %v, %v", took, err)
 			}
-			if _, err := try(t, c, Attempt{Door: Desk, Login: "mina", Password: "of the phone"}); !errors.Is(err, ErrWrong) {
+			_, err = try(t, c, Attempt{Door: Desk, Login: "mina", Password: "of the phone"})
+			if !errors.Is(err, ErrWrong) {
 				t.Errorf("with the phone's password at the desk: %v", err)
 			}
 			if _, err := try(t, c, Attempt{Door: IMAP, Login: "mina", Password: "right"}); err != nil {
