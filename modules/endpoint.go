@@ -3,43 +3,90 @@
 package modules
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"sync"
+	"time"
 
 	"github.com/foxcpp/maddy/framework/config"
 )
 
-// openListeners takes every address of an endpoint, tcp:// or tls://, or none.
-func openListeners(addresses []string, setup *tls.Config) (listeners []net.Listener, err error) {
-	for _, given := range addresses {
-		l, err := openListener(given, setup)
+// lastWords is how long clients may finish the command or message they are in when
+// the server ends.
+const lastWords = 5 * time.Second
+
+// mailEndpoint is what the endpoints of mail have in common: addresses, tcp:// and
+// tls://, and what listens there.
+type mailEndpoint struct {
+	base
+	given     []string // as in the configuration
+	addresses []config.Endpoint
+	serving   sync.WaitGroup
+}
+
+// parse reads the addresses.
+func (e *mailEndpoint) parse(cfg *config.Map, hasTLS bool) error {
+	for _, given := range e.given {
+		a, err := config.ParseEndpoint(given)
+		if err == nil && a.IsTLS() && !hasTLS {
+			err = errors.New("tls:// without a TLS configuration")
+		}
+		if err != nil {
+			return config.NodeErr(cfg.Block, "%s: %s: %v", e.name, given, err)
+		}
+		e.addresses = append(e.addresses, a)
+	}
+	return nil
+}
+
+// listen takes every address before it serves any, so that a failure leaves nothing
+// open. serve returns closed once its server is shut down; overTLS is a tls:// address.
+func (e *mailEndpoint) listen(
+	cfg *config.Map, serve func(l net.Listener, overTLS bool) error, closed error,
+) error {
+	var listeners []net.Listener
+	for _, a := range e.addresses {
+		l, err := net.Listen(a.Network(), a.Address())
 		if err != nil {
 			for _, open := range listeners {
 				_ = open.Close()
 			}
-			return nil, fmt.Errorf("listening on %s: %w", given, err)
+			return config.NodeErr(cfg.Block, "%s: listening on %s: %v", e.name, a, err)
 		}
 		listeners = append(listeners, l)
 	}
-	return listeners, nil
+	for i, l := range listeners {
+		e.out.Printf("listening on %v", l.Addr())
+		e.serving.Go(func() {
+			if err := serve(l, e.addresses[i].IsTLS()); !errors.Is(err, closed) {
+				e.out.Error("serving", err)
+			}
+		})
+	}
+	return nil
 }
 
-func openListener(given string, setup *tls.Config) (net.Listener, error) {
-	endpoint, err := config.ParseEndpoint(given)
+// withTLS is a server's Serve whose listeners bring TLS along.
+func withTLS(setup *tls.Config, serve func(net.Listener) error) func(net.Listener, bool) error {
+	return func(l net.Listener, overTLS bool) error {
+		if overTLS {
+			l = tls.NewListener(l, setup)
+		}
+		return serve(l)
+	}
+}
+
+// shutdown ends the sessions of a server, after what they are in.
+func (e *mailEndpoint) shutdown(server interface{ Shutdown(context.Context) error }) error {
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	e.serving.Wait()
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("%s: shutting down: %w", e.name, err)
 	}
-	if endpoint.IsTLS() && setup == nil {
-		return nil, errors.New("tls:// without a TLS configuration")
-	}
-	l, err := net.Listen(endpoint.Network(), endpoint.Address())
-	if err != nil {
-		return nil, err
-	}
-	if endpoint.IsTLS() {
-		l = tls.NewListener(l, setup)
-	}
-	return l, nil
+	return nil
 }

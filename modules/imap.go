@@ -3,13 +3,7 @@
 package modules
 
 import (
-	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
-	"net"
-	"sync"
-	"time"
 
 	"github.com/chmail/chmail/imapd"
 	"github.com/foxcpp/maddy/framework/config"
@@ -17,9 +11,6 @@ import (
 	tlsconfig "github.com/foxcpp/maddy/framework/config/tls"
 	"github.com/foxcpp/maddy/framework/module"
 )
-
-// imapShutdown is how long sessions may finish the command they are in.
-const imapShutdown = 5 * time.Second
 
 // IMAP is the endpoint `chmail.imap`. One block may have several addresses, tcp://
 // (plaintext with STARTTLS) and tls:// (RFC 8314).
@@ -44,17 +35,15 @@ const imapShutdown = 5 * time.Second
 //	    debug no
 //	}
 type IMAP struct {
-	base
-	addresses []string
-	server    *imapd.Server
-	serving   sync.WaitGroup
+	mailEndpoint
+	server *imapd.Server
 }
 
 var _ module.Module = (*IMAP)(nil)
 
 func init() {
 	registerEndpoint("chmail.imap", func(b base, addrs []string) module.Module {
-		return &IMAP{base: b, addresses: addrs}
+		return &IMAP{mailEndpoint: mailEndpoint{base: b, given: addrs}}
 	})
 }
 
@@ -98,31 +87,16 @@ func (m *IMAP) Init(cfg *config.Map) error {
 		srv.Store = storage.IMAP()
 	}
 	m.server = srv
+	if err := m.parse(cfg, tlsSetup != nil); err != nil {
+		return err
+	}
 	if srv.InsecureAuth {
 		m.out.Println("passwords are taken over unencrypted connections: insecure, for tests only")
 	}
 	if module.NoRun {
 		return nil
 	}
-	return m.listen(cfg)
-}
-
-func (m *IMAP) listen(cfg *config.Map) error {
-	listeners, err := openListeners(m.addresses, m.server.TLS)
-	if err != nil {
-		return config.NodeErr(cfg.Block, "chmail.imap: %v", err)
-	}
-	for _, l := range listeners {
-		m.out.Printf("listening on %v", l.Addr())
-		m.serving.Go(func() { m.serve(l) })
-	}
-	return nil
-}
-
-func (m *IMAP) serve(l net.Listener) {
-	if err := m.server.Serve(l); !errors.Is(err, imapd.ErrServerClosed) {
-		m.out.Error("imap: serving", err)
-	}
+	return m.listen(cfg, withTLS(tlsSetup, srv.Serve), imapd.ErrServerClosed)
 }
 
 // Close ends the sessions, after the command they are in.
@@ -130,12 +104,5 @@ func (m *IMAP) Close() error {
 	if m.server == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), imapShutdown)
-	defer cancel()
-	err := m.server.Shutdown(ctx)
-	m.serving.Wait()
-	if err != nil {
-		return fmt.Errorf("imap: shutting down: %w", err)
-	}
-	return nil
+	return m.shutdown(m.server)
 }

@@ -3,12 +3,7 @@
 package modules
 
 import (
-	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
-	"sync"
-	"time"
 
 	"github.com/chmail/chmail/pop3d"
 	"github.com/foxcpp/maddy/framework/config"
@@ -16,9 +11,6 @@ import (
 	tlsconfig "github.com/foxcpp/maddy/framework/config/tls"
 	"github.com/foxcpp/maddy/framework/module"
 )
-
-// pop3Shutdown is how long sessions may finish the command they are in.
-const pop3Shutdown = 5 * time.Second
 
 // POP3 is the endpoint `pop3`. One block may have several addresses,
 // tcp:// (plaintext with STLS) and tls:// (RFC 8314); the maildrop lock is
@@ -45,10 +37,8 @@ const pop3Shutdown = 5 * time.Second
 //	    debug no
 //	}
 type POP3 struct {
-	base
-	addresses []string
-	server    *pop3d.Server
-	serving   sync.WaitGroup
+	mailEndpoint
+	server *pop3d.Server
 }
 
 // Init reads the block and begins to listen.
@@ -99,29 +89,16 @@ func (m *POP3) Init(cfg *config.Map) error {
 	}
 	srv.SignIns = guardOf(auth)
 	m.server = srv
+	if err := m.parse(cfg, tlsSetup != nil); err != nil {
+		return err
+	}
 	if srv.InsecureAuth {
 		m.out.Println("passwords are taken over unencrypted connections: insecure, for tests only")
 	}
 	if module.NoRun {
 		return nil
 	}
-	return m.listen(cfg)
-}
-
-func (m *POP3) listen(cfg *config.Map) error {
-	listeners, err := openListeners(m.addresses, m.server.TLS)
-	if err != nil {
-		return config.NodeErr(cfg.Block, "pop3: %v", err)
-	}
-	for _, l := range listeners {
-		m.out.Printf("listening on %v", l.Addr())
-		m.serving.Go(func() {
-			if err := m.server.Serve(l); !errors.Is(err, pop3d.ErrServerClosed) {
-				m.out.Error("pop3: serving", err)
-			}
-		})
-	}
-	return nil
+	return m.listen(cfg, withTLS(tlsSetup, srv.Serve), pop3d.ErrServerClosed)
 }
 
 // Close ends the sessions, after the command they are in.
@@ -129,18 +106,13 @@ func (m *POP3) Close() error {
 	if m.server == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), pop3Shutdown)
-	defer cancel()
-	err := m.server.Shutdown(ctx)
-	m.serving.Wait()
-	if err != nil {
-		return fmt.Errorf("pop3: shutting down: %w", err)
-	}
-	return nil
+	return m.shutdown(m.server)
 }
 
 func init() {
-	registerEndpoint("pop3", func(b base, addrs []string) module.Module { return &POP3{base: b, addresses: addrs} })
+	registerEndpoint("pop3", func(b base, addrs []string) module.Module {
+		return &POP3{mailEndpoint: mailEndpoint{base: b, given: addrs}}
+	})
 }
 
 var (

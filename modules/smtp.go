@@ -8,13 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/foxcpp/maddy/framework/address"
 	"github.com/foxcpp/maddy/framework/config"
@@ -26,9 +23,6 @@ import (
 
 	"github.com/chmail/chmail/mta/smtpd"
 )
-
-// smtpShutdown is how long clients may finish the message they are sending.
-const smtpShutdown = 5 * time.Second
 
 // SMTP is an smtpd.Server as a block of the configuration: `chmail.smtp` takes mail
 // from other servers, `chmail.submission` from people who sign in.
@@ -56,12 +50,9 @@ const smtpShutdown = 5 * time.Second
 //	    debug                  no
 //	}
 type SMTP struct {
-	base
-	addrs      []string
+	mailEndpoint
 	submission bool
 	server     *smtpd.Server
-	listeners  []net.Listener
-	serving    sync.WaitGroup
 }
 
 var (
@@ -70,9 +61,11 @@ var (
 )
 
 func init() {
-	registerEndpoint("chmail.smtp", func(b base, addrs []string) module.Module { return &SMTP{base: b, addrs: addrs} })
+	registerEndpoint("chmail.smtp", func(b base, addrs []string) module.Module {
+		return &SMTP{mailEndpoint: mailEndpoint{base: b, given: addrs}}
+	})
 	registerEndpoint("chmail.submission", func(b base, addrs []string) module.Module {
-		return &SMTP{base: b, addrs: addrs, submission: true}
+		return &SMTP{mailEndpoint: mailEndpoint{base: b, given: addrs}, submission: true}
 	})
 }
 
@@ -152,9 +145,8 @@ func (m *SMTP) Init(cfg *config.Map) error {
 	if aliases != nil {
 		o.MayUse = mayUse(aliases)
 	}
-	endpoints, err := m.endpoints(o.TLS != nil)
-	if err != nil {
-		return fail("%v", err)
+	if err := m.parse(cfg, o.TLS != nil); err != nil {
+		return err
 	}
 	if o.InsecureAuth {
 		m.out.Println("passwords are taken over unencrypted connections: insecure, for tests only")
@@ -167,43 +159,8 @@ func (m *SMTP) Init(cfg *config.Map) error {
 		return err
 	}
 	m.server = smtpd.New(o)
-	return m.listen(endpoints, fail)
-}
-
-func (m *SMTP) endpoints(hasTLS bool) ([]config.Endpoint, error) {
-	var all []config.Endpoint
-	for _, given := range m.addrs {
-		e, err := config.ParseEndpoint(given)
-		if err != nil {
-			return nil, err
-		}
-		if e.IsTLS() && !hasTLS {
-			return nil, errors.New("tls:// without a TLS configuration")
-		}
-		all = append(all, e)
-	}
-	return all, nil
-}
-
-// listen takes every address before it serves any, so that a failure leaves nothing open.
-func (m *SMTP) listen(endpoints []config.Endpoint, fail func(string, ...any) error) error {
-	for _, e := range endpoints {
-		l, err := net.Listen(e.Network(), e.Address())
-		if err != nil {
-			for _, open := range m.listeners {
-				_ = open.Close()
-			}
-			return errors.Join(fail("listening on %s: %v", e, err), m.Close())
-		}
-		m.listeners = append(m.listeners, l)
-	}
-	for i, l := range m.listeners {
-		m.out.Printf("listening on %v", l.Addr())
-		m.serving.Go(func() {
-			if err := m.server.Serve(l, endpoints[i].IsTLS()); !errors.Is(err, smtpd.ErrServerClosed) {
-				m.out.Error("serving", err)
-			}
-		})
+	if err := m.listen(cfg, m.server.Serve, smtpd.ErrServerClosed); err != nil {
+		return errors.Join(err, m.Close())
 	}
 	return nil
 }
@@ -213,11 +170,7 @@ func (m *SMTP) Close() error {
 	if m.server == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), smtpShutdown)
-	defer cancel()
-	err := m.server.Shutdown(ctx)
-	m.serving.Wait()
-	return err
+	return m.shutdown(m.server)
 }
 
 // pipeline makes a maddy pipeline of the directives that are not the endpoint's,

@@ -3,18 +3,11 @@
 package pop3d
 
 import (
-	"net/netip"
 	"sync"
-
-	"github.com/chmail/chmail/guard/limit"
 )
 
 // maxFailures is how many refused sign-ins a connection survives.
 const maxFailures = 5
-
-// network is what counts as one client: an IPv4 address, or an IPv6 /64,
-// which one customer commonly has.
-func network(ip netip.Addr) netip.Addr { return limit.Prefix(ip).Addr() }
 
 // locks is the set of logins whose maildrop is open (RFC 1939 section 4).
 type locks struct {

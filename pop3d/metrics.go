@@ -13,7 +13,7 @@ var (
 	})
 	metricConnections = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_pop3_connections_total",
-		Help: "POP3 connections by result: accepted, limit, limit_ip.",
+		Help: "POP3 connections by result: accepted, limit.",
 	}, []string{"result"})
 	metricLogins = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_pop3_logins_total",

@@ -13,6 +13,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/chmail/chmail/guard/limit"
 )
 
 const (
@@ -66,13 +68,13 @@ type Server struct {
 	cancel  context.CancelFunc
 	closing context.Context // ends when Shutdown begins
 	close   context.CancelFunc
+	bounds  limit.Conns
 	locks   locks
 
 	mu        sync.Mutex
 	down      bool
 	listeners map[net.Listener]struct{}
 	sessions  map[*session]struct{}
-	perIP     map[netip.Addr]int
 	running   sync.WaitGroup
 }
 
@@ -82,7 +84,6 @@ func (srv *Server) setUp() {
 		srv.closing, srv.close = context.WithCancel(srv.ctx)
 		srv.listeners = make(map[net.Listener]struct{})
 		srv.sessions = make(map[*session]struct{})
-		srv.perIP = make(map[netip.Addr]int)
 		if srv.Log == nil {
 			srv.Log = slog.New(slog.DiscardHandler)
 		}
@@ -92,6 +93,8 @@ func (srv *Server) setUp() {
 		if srv.MaxConnectionsPerIP == 0 {
 			srv.MaxConnectionsPerIP = DefaultMaxConnectionsPerIP
 		}
+		srv.bounds.Total, srv.bounds.PerPrefix = srv.MaxConnections, srv.MaxConnectionsPerIP
+		srv.bounds.Free = func(ip netip.Addr) bool { return !ip.IsValid() } // no TCP, as in tests
 		if srv.IdleTimeout == 0 {
 			srv.IdleTimeout = DefaultIdleTimeout
 		}
@@ -155,8 +158,12 @@ func (srv *Server) start(conn net.Conn) {
 	if addr, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		s.remote = addr.AddrPort().Addr().Unmap()
 	}
-	if result := srv.add(s); result != "accepted" {
-		metricConnections.WithLabelValues(result).Inc()
+	leave, ok := srv.bounds.Enter(s.remote)
+	if !ok || !srv.add(s) {
+		if ok {
+			leave()
+		}
+		metricConnections.WithLabelValues("limit").Inc()
 		if _, encrypted := conn.(*tls.Conn); !encrypted {
 			s.fail("[SYS/TEMP] too many connections, come again later")
 			_ = s.flush()
@@ -169,6 +176,7 @@ func (srv *Server) start(conn net.Conn) {
 	go func() {
 		defer srv.running.Done()
 		defer metricOpen.Dec()
+		defer leave()
 		defer srv.remove(s)
 		defer func() {
 			if p := recover(); p != nil {
@@ -182,31 +190,22 @@ func (srv *Server) start(conn net.Conn) {
 	}()
 }
 
-// add takes s in and returns "accepted", or which limit is reached.
-func (srv *Server) add(s *session) string {
-	from := network(s.remote)
+// add takes s in, unless the server closes.
+func (srv *Server) add(s *session) bool {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
-	switch {
-	case srv.down || len(srv.sessions) >= srv.MaxConnections:
-		return "limit"
-	case from.IsValid() && srv.perIP[from] >= srv.MaxConnectionsPerIP:
-		return "limit_ip"
+	if srv.down {
+		return false
 	}
 	srv.sessions[s] = struct{}{}
-	srv.perIP[from]++
 	srv.running.Add(1)
-	return "accepted"
+	return true
 }
 
 func (srv *Server) remove(s *session) {
-	from := network(s.remote)
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	delete(srv.sessions, s)
-	if srv.perIP[from]--; srv.perIP[from] == 0 {
-		delete(srv.perIP, from)
-	}
 }
 
 // Shutdown stops accepting, ends sessions that wait for a command, lets the

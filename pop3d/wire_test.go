@@ -8,28 +8,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
 )
-
-func TestNetwork(t *testing.T) {
-	t.Parallel()
-	for given, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1",
-		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::", "fe80::1%eth0": "fe80::",
-	} {
-		if got := network(netip.MustParseAddr(given)); got.String() != want {
-			t.Errorf("network(%s) = %s, want %s", given, got, want)
-		}
-	}
-	if network(netip.Addr{}).IsValid() {
-		t.Error("no address became one")
-	}
-}
 
 // What a client reads back from a stuffed message is the message with CRLF.
 func FuzzDotWriter(f *testing.F) {
