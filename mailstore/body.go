@@ -34,7 +34,6 @@ type Reader struct {
 	start   int64            // of piece in the body, a multiple of chunkSize
 	piece   []byte           // in buf
 	file    vfs.File
-	fault   error // the first one
 }
 
 func (s *Store) reader(mailbox uint64, uid uint32, m *message) *Reader {
@@ -46,10 +45,6 @@ func (r *Reader) Len() int { return int(r.m.size() - r.at) }
 
 // Skip goes n octets on without reading them.
 func (r *Reader) Skip(n int64) { r.at = min(r.at+n, r.m.size()) }
-
-// Fault is the first error of reading, which who reads through others' code
-// may not be told.
-func (r *Reader) Fault() error { return r.fault }
 
 // Check reads what is to be sent before its first octet is sent: all of the
 // body, which is compared with its checksum, or the octets at the position.
@@ -70,7 +65,7 @@ func (r *Reader) Check(whole bool) error {
 		sum = crc32.Update(sum, castagnoli, b)
 	}
 	if sum != r.m.crc {
-		return r.fail(fmt.Errorf("%w: the checksum of body %x differs", ErrDamaged, r.m.body))
+		return fmt.Errorf("%w: the checksum of body %x differs", ErrDamaged, r.m.body)
 	}
 	if r.m.octets > chunkSize {
 		_ = r.Close() // what is not read after all leaves nothing open
@@ -96,7 +91,7 @@ func (r *Reader) next() ([]byte, error) {
 func (r *Reader) body(at int64) ([]byte, error) {
 	if r.piece == nil || at < r.start || at >= r.start+int64(len(r.piece)) {
 		if err := r.load(at - at%chunkSize); err != nil {
-			return nil, r.fail(err)
+			return nil, err
 		}
 	}
 	return r.piece[at-r.start:], nil
@@ -167,13 +162,6 @@ func (r *Reader) gone(damage string) error {
 		return err
 	}
 	return fmt.Errorf("%w: "+damage, ErrDamaged, r.m.body)
-}
-
-func (r *Reader) fail(err error) error {
-	if r.fault == nil {
-		r.fault = err
-	}
-	return err
 }
 
 // passed notes that n octets of what next returned were used.

@@ -41,7 +41,4 @@ var (
 	metricPresenceFailures = promauto.NewCounter(prometheus.CounterOpts{
 		Name: "chmail_pop3_presence_failures_total", Help: "Sign-ins whose address could not be renewed in time.",
 	})
-	metricPanics = promauto.NewCounter(prometheus.CounterOpts{
-		Name: "chmail_pop3_panics_total", Help: "Panics recovered in a connection.",
-	})
 )

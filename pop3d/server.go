@@ -10,11 +10,11 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/internal/safely"
 )
 
 const (
@@ -178,13 +178,7 @@ func (srv *Server) start(conn net.Conn) {
 		defer metricOpen.Dec()
 		defer leave()
 		defer srv.remove(s)
-		defer func() {
-			if p := recover(); p != nil {
-				metricPanics.Inc()
-				srv.Log.Error("pop3d: session panicked", "err", fmt.Errorf("%v", p),
-					"addr", s.remote, "stack", string(debug.Stack()))
-			}
-		}()
+		defer safely.Recover(srv.Log, "pop3 session")
 		defer s.end()
 		s.run()
 	}()

@@ -101,7 +101,7 @@ func FuzzParseCommand(f *testing.F) {
 type panicLog struct{ panicked atomic.Bool }
 
 func (l *panicLog) Write(line []byte) (int, error) {
-	if bytes.Contains(line, []byte("panicked")) {
+	if bytes.Contains(line, []byte("panic")) {
 		l.panicked.Store(true)
 	}
 	return len(line), nil

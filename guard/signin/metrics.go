@@ -27,10 +27,6 @@ var (
 		Name: "chmail_password_checks_waiting",
 		Help: "Passwords that wait to be checked.",
 	})
-	metricPanics = promauto.NewCounter(prometheus.CounterOpts{
-		Name: "chmail_sign_in_panics_total",
-		Help: "Checks of a password that ended in a panic, which was recovered.",
-	})
 )
 
 // result is what a sign-in is counted as.

@@ -22,12 +22,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/internal/safely"
 )
 
 // Doors, as they are called in logs and figures.
@@ -377,16 +377,13 @@ func (c *Check) personOf(login string) (id uint64) {
 	return id
 }
 
+// errPanic: who knows had a panic, which was logged.
+var errPanic = errors.New("checking a password: a panic, which was logged")
+
 // verify asks who knows.
 func (c *Check) verify(ctx context.Context, v *verification) (login string, until time.Time, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			metricPanics.Inc()
-			err = fmt.Errorf("checking a password: panic: %v", p)
-			c.opts.Log.Error("checking a password panicked", "err", err, "login", v.login,
-				"stack", string(debug.Stack()))
-		}
-	}()
+	err = errPanic // unless it comes back
+	defer safely.Recover(c.opts.Log, "checking a password")
 	if v.Token != "" {
 		return c.verifyToken(ctx, v)
 	}
