@@ -216,13 +216,7 @@ func (c *client) value() any {
 // dovecot is a session of Dovecot's IMAP server, which runs for it alone.
 func dovecot(t *testing.T) *client {
 	t.Helper()
-	program := "/usr/lib/dovecot/imap"
-	if testing.Short() {
-		t.Skip("a short test needs no Dovecot")
-	}
-	if _, err := os.Stat(program); err != nil {
-		testpart.Missing(t, "Dovecot: `make test` installs it from Debian")
-	}
+	program := testpart.Need(t, "/usr/lib/dovecot/imap")
 	dir, err := os.MkdirTemp("", "dovecot") // outside of the test's folder, which others may not enter
 	if err != nil {
 		t.Fatal(err)

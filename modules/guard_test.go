@@ -42,8 +42,9 @@ func TestGuard(t *testing.T) {
 		"no places":            "auth &guarded\nhashes -1",
 		"no secret":            "auth &guarded\noauth2 https://sso.example/ {\nclient_id chmail\n}",
 		"a missing secret":     "auth &guarded\noauth2 https://sso.example/ {\nclient_id c\nsecret_file /nowhere\n}",
-		"without encryption":   "auth &guarded\noauth2 http://sso.example/ {\nclient_id c\nsecret_file " + secret + "\n}",
-		"no address":           "auth &guarded\noauth2 {\nclient_id c\nsecret_file " + secret + "\n}",
+		"without encryption": "auth &guarded\noauth2 http://sso.example/ {\nclient_id c\nsecret_file " +
+			secret + "\n}",
+		"no address": "auth &guarded\noauth2 {\nclient_id c\nsecret_file " + secret + "\n}",
 	} {
 		if _, err := initModule(t, "auth.guard", wrong); err == nil {
 			t.Errorf("%s: no error", name)

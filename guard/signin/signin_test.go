@@ -291,6 +291,7 @@ func guess(t *testing.T, c *Check, n int, attempt func(i int) Attempt) bool {
 func TestGuessing(t *testing.T) {
 	t.Parallel()
 	from := func(a Attempt) func(int) Attempt { return func(int) Attempt { return a } }
+	here := netip.MustParseAddr("127.0.0.1")
 	for name, test := range map[string]struct {
 		attempt   func(i int) Attempt
 		remember  bool // the right password was used a moment ago, elsewhere
@@ -298,9 +299,10 @@ func TestGuessing(t *testing.T) {
 	}{
 		"from one address":      {from(Attempt{Login: "mina", Addr: at(1)}), false, pairBound.burst},
 		"a remembered password": {from(Attempt{Login: "mina", Addr: at(1)}), true, pairBound.burst},
-		"from this machine":     {from(Attempt{Login: "mina", Addr: netip.MustParseAddr("127.0.0.1")}), false, pairBound.burst},
+		"from this machine":     {from(Attempt{Login: "mina", Addr: here}), false, pairBound.burst},
 		"from nowhere":          {from(Attempt{Login: "mina"}), false, pairBound.burst},
-		"from many addresses":   {func(i int) Attempt { return Attempt{Login: "mina", Addr: at(i)} }, false, loginBound.burst},
+		"from many addresses": {func(i int) Attempt { return Attempt{Login: "mina", Addr: at(i)} },
+			false, loginBound.burst},
 		"many logins": {func(i int) Attempt { return Attempt{Login: fmt.Sprint("login", i), Addr: at(1)} },
 			false, prefixBound.burst + 1},
 	} {
