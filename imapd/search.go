@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
-	"mime"
 	"mime/quotedprintable"
 	"net/mail"
 	"slices"
@@ -16,9 +15,8 @@ import (
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
-	"golang.org/x/text/encoding"
-	"golang.org/x/text/encoding/htmlindex"
-	"golang.org/x/text/encoding/ianaindex"
+
+	"github.com/chmail/chmail/internal/charsets"
 )
 
 const (
@@ -293,39 +291,12 @@ func unfold(value []byte) string {
 	return strings.TrimSpace(strings.NewReplacer("\r\n", "", "\n", "", "\t", " ").Replace(string(value)))
 }
 
-var words = mime.WordDecoder{CharsetReader: func(charset string, r io.Reader) (io.Reader, error) {
-	e := charsetOf(charset)
-	if e == nil {
-		return nil, errors.New("unknown charset")
-	}
-	return e.NewDecoder().Reader(r), nil
-}}
-
 // decodeWords decodes the encoded words of a field (RFC 2047), where it can.
 func decodeWords(value string) string {
-	if text, err := words.DecodeHeader(value); err == nil {
+	if text, err := charsets.Words.DecodeHeader(value); err == nil {
 		return text
 	}
 	return value
-}
-
-// charsetOf finds a charset by the names that mail uses; nil if it is not known.
-func charsetOf(name string) encoding.Encoding {
-	name = strings.ToLower(strings.TrimSpace(name))
-	if e, err := htmlindex.Get(name); err == nil {
-		return e
-	}
-	for _, index := range []*ianaindex.Index{ianaindex.MIME, ianaindex.IANA} {
-		if e, err := index.Encoding(name); err == nil && e != nil {
-			return e
-		}
-	}
-	if number, ok := strings.CutPrefix(name, "cp"); ok { // cp1252 is windows-1252
-		if e, err := htmlindex.Get("windows-" + number); err == nil {
-			return e
-		}
-	}
-	return nil
 }
 
 func (c *candidate) bodyHas(word string) bool {
@@ -391,7 +362,7 @@ func decoded(r io.Reader, p *part) io.Reader {
 	}
 	for _, param := range p.params {
 		if param.name == "charset" {
-			if e := charsetOf(param.value); e != nil {
+			if e := charsets.ForReading(param.value); e != nil {
 				return e.NewDecoder().Reader(r)
 			}
 		}

@@ -4,9 +4,7 @@ package mta
 
 import (
 	"bytes"
-	"fmt"
 	"io"
-	"mime"
 	"net/mail"
 	"slices"
 	"strings"
@@ -15,6 +13,7 @@ import (
 	"github.com/foxcpp/maddy/framework/buffer"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/internal/charsets"
 	"github.com/chmail/chmail/mta/stamp"
 )
 
@@ -126,19 +125,10 @@ func first(ids []string) string {
 	return ids[0]
 }
 
-// words decodes RFC 2047 words of every charset that stamp knows.
-var words = &mime.WordDecoder{CharsetReader: func(charset string, r io.Reader) (io.Reader, error) {
-	enc := stamp.Encoding(charset)
-	if enc == nil {
-		return nil, fmt.Errorf("mta: charset %q is unknown", charset)
-	}
-	return enc.NewDecoder().Reader(r), nil
-}}
-
 // decodeText returns a field as a person reads it, or as it is if it cannot
 // be decoded.
 func decodeText(v string) string {
-	if decoded, err := words.DecodeHeader(v); err == nil {
+	if decoded, err := charsets.Words.DecodeHeader(v); err == nil {
 		v = decoded
 	}
 	return strings.ToValidUTF8(strings.TrimSpace(v), "\uFFFD")
@@ -146,7 +136,7 @@ func decodeText(v string) string {
 
 // addresses of every field named key; a list that cannot be read is none.
 func addresses(h textproto.Header, key string) []*mail.Address {
-	parser := mail.AddressParser{WordDecoder: words}
+	parser := mail.AddressParser{WordDecoder: charsets.Words}
 	var all []*mail.Address
 	for _, v := range h.Values(key) {
 		if list, err := parser.ParseList(v); err == nil {

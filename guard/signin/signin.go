@@ -13,9 +13,7 @@ package signin
 import (
 	"cmp"
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,6 +26,7 @@ import (
 
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/internal/safely"
+	"github.com/chmail/chmail/internal/seal"
 )
 
 // Doors, as they are called in logs and figures.
@@ -118,7 +117,7 @@ type Options struct {
 // Check checks sign-ins. Its methods may be called from any goroutine.
 type Check struct {
 	opts     Options
-	key      [32]byte        // of this process: what is remembered reveals no password
+	key      seal.Key        // of this process: what is remembered reveals no password
 	refusals *limit.Refusals // by login and by prefix
 	hashes   *queue
 
@@ -194,7 +193,8 @@ func New(o Options) *Check {
 		wrong:    limit.NewTable[time.Time](maxTracked),
 		running:  make(map[string]*verification),
 	}
-	_, _ = rand.Read(c.key[:]) // it never fails
+	c.key = make(seal.Key, 32)
+	_, _ = rand.Read(c.key) // it never fails
 	return c
 }
 
@@ -269,14 +269,12 @@ func (c *Check) secret(a Attempt, login string) string {
 	case a.Door == Desk: // the passwords of devices are not good there
 		kind = "desk"
 	}
-	h := hmac.New(sha256.New, c.key[:])
+	var body []byte
 	for _, part := range []string{kind, login, proof} {
-		var size [8]byte
-		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
-		h.Write(size[:])
-		h.Write([]byte(part))
+		body = binary.BigEndian.AppendUint64(body, uint64(len(part)))
+		body = append(body, part...)
 	}
-	return string(h.Sum(nil))
+	return string(c.key.Sum(body))
 }
 
 // check answers an attempt, without the delay of refusals.

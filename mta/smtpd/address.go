@@ -5,43 +5,17 @@ package smtpd
 import (
 	"bytes"
 	"errors"
-	"fmt"
-	"io"
-	"mime"
 	"net/mail"
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/charmap"
-	"golang.org/x/text/encoding/htmlindex"
-	"golang.org/x/text/encoding/ianaindex"
 	"golang.org/x/text/encoding/japanese"
+
+	"github.com/chmail/chmail/internal/charsets"
 )
 
-// charsetOf finds a charset by any name that mail programs give it; nil where
-// nobody knows it.
-func charsetOf(name string) encoding.Encoding {
-	name = strings.Trim(name, " \t\"")
-	if e, err := htmlindex.Get(name); err == nil {
-		return e
-	}
-	if e, err := ianaindex.MIME.Encoding(name); err == nil {
-		return e
-	}
-	return nil
-}
-
-// words decodes RFC 2047 words. One of an unknown charset stays as it is.
-var words = &mime.WordDecoder{CharsetReader: func(charset string, r io.Reader) (io.Reader, error) {
-	e := charsetOf(charset)
-	if e == nil {
-		return nil, fmt.Errorf("smtpd: charset %q is unknown", charset)
-	}
-	return e.NewDecoder().Reader(r), nil
-}}
-
-var strict = mail.AddressParser{WordDecoder: words}
+var strict = mail.AddressParser{WordDecoder: charsets.Words}
 
 // toUTF8 reads a field's value that is not in ASCII. Mail programs of old wrote such
 // in the charset of the text.
@@ -54,7 +28,7 @@ func toUTF8(v, charset string) string {
 	if utf8.ValidString(v) {
 		return v
 	}
-	if e := charsetOf(charset); e != nil {
+	if e := charsets.ForReading(charset); e != nil {
 		if s, err := e.NewDecoder().String(v); err == nil && !strings.ContainsRune(s, utf8.RuneError) {
 			return s
 		}
@@ -125,7 +99,7 @@ func lenient(v string) ([]*mail.Address, error) {
 
 // decoded is a name with its RFC 2047 words read, those that can be.
 func decoded(name string) string {
-	if s, err := words.DecodeHeader(name); err == nil {
+	if s, err := charsets.Words.DecodeHeader(name); err == nil {
 		name = s
 	}
 	return strings.Map(func(r rune) rune {

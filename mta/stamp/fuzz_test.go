@@ -13,7 +13,7 @@ import (
 // FuzzStamp: without its edits the body is what it was; it parses if it
 // parsed; every part but the edited ones is the same, and those keep their text.
 func FuzzStamp(f *testing.F) {
-	for charset, text := range charsets {
+	for charset, text := range encodings {
 		for _, enc := range []string{"8bit", "quoted-printable", "base64"} {
 			for _, msg := range structures(leafOf("plain", enc, charset, "", text),
 				leafOf("html", enc, charset, "", "<p>"+text+"</body>")) {

@@ -5,6 +5,8 @@ package stamp
 import (
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/japanese"
+
+	"github.com/chmail/chmail/internal/charsets"
 )
 
 // leaf follows the text of one part, decoding it as it comes, and knows in
@@ -98,7 +100,7 @@ func newLeaf(isHTML bool, enc, charset string, at int64) *leaf {
 	if charset == "" {
 		charset = "us-ascii"
 	}
-	if l.charset = Encoding(charset); l.charset == nil || !holdsASCII(l.charset) {
+	if l.charset = charsets.Exact(charset); l.charset == nil || !holdsASCII(l.charset) {
 		return nil
 	}
 	l.iso2022 = l.charset == japanese.ISO2022JP

@@ -154,7 +154,7 @@ func multi(kind, boundary string, parts ...string) string {
 	return b + "--" + boundary + "--\r\nepilogue\r\n"
 }
 
-var charsets = map[string]string{
+var encodings = map[string]string{
 	"us-ascii": "Hello = you", "utf-8": "Grüße 안녕 こんにちは", "iso-8859-1": "Grüße", "iso-2022-jp": "こんにちは",
 	"euc-kr": "안녕하세요", "windows-1252": "Preis: 5 €",
 }
@@ -174,7 +174,7 @@ func structures(plain, page string) map[string]string {
 // TestStructures tries every structure, encoding, charset and end of text.
 func TestStructures(t *testing.T) {
 	t.Parallel()
-	for charset, text := range charsets {
+	for charset, text := range encodings {
 		for _, enc := range []string{"7bit", "8bit", "binary", "quoted-printable", "base64"} {
 			if enc == "7bit" && charset != "us-ascii" && charset != "iso-2022-jp" {
 				continue
@@ -259,7 +259,7 @@ for m in sys.stdin.buffer.read().split(b"\0"):
     assert n >= 1, m
 print("good")
 `
-	for charset, text := range charsets {
+	for charset, text := range encodings {
 		var all []string
 		for _, enc := range []string{"8bit", "quoted-printable", "base64"} {
 			for _, msg := range structures(leafOf("plain", enc, charset, "", text),
