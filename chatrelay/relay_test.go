@@ -389,6 +389,7 @@ func TestCatchUpAgain(t *testing.T) {
 	w := newWorld(t, nil)
 	kim := w.in(w.chat(w.token, 1), frame.Frame{})
 	kim.typ(frame.TWelcome)
+	kim.settle() // the history was read
 	w.store.failReads(1)
 	if _, err := w.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "m2@mall.example",
 		References: []string{"m1@mall.example"},

@@ -16,8 +16,6 @@ import (
 	cdpage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
-
-	"github.com/chmail/chmail/internal/testpart"
 )
 
 // signIn signs in at the desk with the mouse, in English.
@@ -320,7 +318,7 @@ func (p *page) tab(name string, options ...chromedp.KeyOption) {
 // TestWrittenWhileLost: what was written while the server was gone is there
 // exactly once, in its order, also when the page was loaded again meanwhile.
 func TestWrittenWhileLost(t *testing.T) {
-	state, port := t.TempDir(), strconv.Itoa(testpart.FreePort(t))
+	state, port := t.TempDir(), strconv.Itoa(freeBase(t))
 	start := func() *server { return startServer(t, state, "--base-port", port) }
 	s := start()
 	chromium := browser(t)

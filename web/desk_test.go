@@ -172,7 +172,8 @@ func TestSignInRefusalsAreTheSame(t *testing.T) {
 		"192.0.2.3": `{"login":"","password":""}`,
 	} {
 		o := try(ip, body)
-		if o.body != first.body || o.took < firstRefusal || (o.took-first.took).Abs() > 250*time.Millisecond {
+		// That it takes no longer is tested in guard/signin, with a clock of its own.
+		if o.body != first.body || o.took < firstRefusal {
 			t.Errorf("%s: %v, the first %v", body, o, first)
 		}
 	}

@@ -119,6 +119,9 @@ func TestRefusals(t *testing.T) {
 		if took, _ := try(t, c, Attempt{Login: "nobody", Password: "wrong"}); took != time.Second {
 			t.Errorf("a forgotten refusal still counts: %v", took)
 		}
+		if took, err := try(t, c, Attempt{}); !errors.Is(err, ErrWrong) || took != time.Second {
+			t.Errorf("what cannot be a login: %v after %v", err, took)
+		}
 		for _, a := range []Attempt{{}, {Login: "mina"}, {Login: "mina", Token: "t"}, {Password: "right"},
 			{Login: "mina", Password: string(make([]byte, maxPassword+1))}} {
 			if took, err := try(t, c, a); !errors.Is(err, ErrWrong) || took < time.Second {
