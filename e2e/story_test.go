@@ -333,12 +333,12 @@ func TestRedisGone(t *testing.T) {
 
 // TestBadStart: what cannot start says in one line which, where and why.
 func TestBadStart(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	port := freeBase(t) + 1
+	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	port := taken.Addr().(*net.TCPAddr).Port
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	os.WriteFile(file, nil, 0o600)
