@@ -4,8 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,7 +21,7 @@ func TestSeveral(t *testing.T) {
 	redis, database := testpart.Redis(t), testpart.Postgres(t)
 	stateA, stateB := t.TempDir(), t.TempDir()
 	shared := []string{"--presence", redis.URL(), "--database", database}
-	sharedA := append([]string{"--base-port", strconv.Itoa(freeBase(t))}, shared...)
+	sharedA := append([]string{"--base-port", strconv.Itoa(testpart.FreePorts(t, 6))}, shared...)
 	a, b := startServer(t, stateA, sharedA...), startServer(t, stateB, shared...)
 	chromium := browser(t)
 
@@ -95,26 +93,6 @@ func TestSeveral(t *testing.T) {
 			t.Errorf("%s has the lines %v, the host %v, of %d", p.name, lines, order, n)
 		}
 	}
-}
-
-// freeBase is the first of six ports in a row that nobody listens on, so that a
-// server can be started again at the same place. The system gives them to nobody.
-func freeBase(t *testing.T) int {
-	t.Helper()
-	for range 50 {
-		base, free := 10_000+10*rand.IntN(990), true
-		for i := range 6 {
-			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+i))
-			if free = free && err == nil; err == nil {
-				l.Close()
-			}
-		}
-		if free {
-			return base
-		}
-	}
-	t.Fatal("no six free ports in a row")
-	return 0
 }
 
 // lines are the numbers of the lines in a page's conversation.

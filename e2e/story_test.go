@@ -333,7 +333,7 @@ func TestRedisGone(t *testing.T) {
 
 // TestBadStart: what cannot start says in one line which, where and why.
 func TestBadStart(t *testing.T) {
-	port := freeBase(t) + 1
+	port := testpart.FreePorts(t, 6) + 1
 	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chromedp/cdproto/input"
 	cdpage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
@@ -318,7 +319,7 @@ func (p *page) tab(name string, options ...chromedp.KeyOption) {
 // TestWrittenWhileLost: what was written while the server was gone is there
 // exactly once, in its order, also when the page was loaded again meanwhile.
 func TestWrittenWhileLost(t *testing.T) {
-	state, port := t.TempDir(), strconv.Itoa(freeBase(t))
+	state, port := t.TempDir(), strconv.Itoa(testpart.FreePorts(t, 6))
 	start := func() *server { return startServer(t, state, "--base-port", port) }
 	s := start()
 	chromium := browser(t)

@@ -9,6 +9,7 @@ package testpart
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -63,13 +64,32 @@ func executable(path string) bool {
 	return err == nil && info.Mode()&0o111 != 0
 }
 
-// FreePort returns a TCP port of 127.0.0.1 that nobody listened on just now.
+// FreePort returns a TCP port of 127.0.0.1 that nobody listens on; see FreePorts.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	return FreePorts(t, 1)
+}
+
+// FreePorts returns the first of n TCP ports in a row of 127.0.0.1 that nobody
+// listens on. They lie below those that the system gives to whoever connects
+// (32768 and up), so a server that comes back finds its port free; so do those
+// 10,000 above, which a node of a Redis cluster takes too.
+func FreePorts(t testing.TB, n int) int {
+	t.Helper()
+	for range 100 {
+		first, free := 10_000+rand.IntN(9_900-n), true
+		for i := range n {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+i))
+			if err != nil {
+				free = false
+				break
+			}
+			l.Close()
+		}
+		if free {
+			return first
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatalf("no %d free ports in a row", n)
+	return 0
 }
