@@ -10,7 +10,7 @@
 
 STATE ?= $(HOME)/.local/state/chmail-demo
 ESBUILD = go tool esbuild --log-level=warning --bundle --minify --target=es2022
-UI = $(wildcard web/ui/*.ts web/ui/*.css web/ui/messages/*.json)
+UI = $(wildcard web/ui/*/*.ts web/ui/*/*.css internal/words/*.json)
 ASSETS = web/assets/app.js web/assets/app.css web/assets/sw.js
 TSC = web/ui/node_modules/.package-lock.json
 
@@ -33,13 +33,13 @@ tools:
 	@[ -e bin/chmaild ] || echo 'make: the first build loads 550 MB of Go modules and takes about 5 minutes'
 
 web/assets/app.js: $(UI) go.mod | tools
-	$(ESBUILD) --format=esm --outfile=$@ web/ui/app.ts
+	$(ESBUILD) --format=esm --outfile=$@ web/ui/page/app.ts
 
 web/assets/sw.js: $(UI) go.mod | tools
-	$(ESBUILD) --format=iife --outfile=$@ web/ui/sw.ts
+	$(ESBUILD) --format=iife --outfile=$@ web/ui/page/sw.ts
 
 web/assets/app.css: $(UI) go.mod | tools
-	$(ESBUILD) --outfile=$@ web/ui/app.css
+	$(ESBUILD) --outfile=$@ web/ui/style/app.css
 
 test: parts build
 	go test -race -shuffle=on -timeout 14m ./...

@@ -68,10 +68,10 @@ func looks() []look {
 	return []look{{360, 740, true, "ko"}, {1440, 900, false, "en"}}
 }
 
-// words are the messages of a language, by the keys of web/ui/messages.
+// words are the messages of a language, by the keys of internal/words.
 func words(t *testing.T, lang string) func(key string, values ...string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("../web/ui/messages", lang+".json"))
+	b, err := os.ReadFile(filepath.Join("../internal/words", lang+".json"))
 	if err != nil {
 		t.Fatal(err)
 	}

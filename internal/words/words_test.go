@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package words
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// messages reads a catalogue, each plural category as a message of its own; a
+// key that is there twice is an error, because the second would hide the first.
+func messages(t *testing.T, lang string) map[string]string {
+	t.Helper()
+	b, err := os.ReadFile(lang + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var raw map[string]message
+	if err := json.Unmarshal(b, &raw); err != nil {
+		t.Fatalf("%s: %v", lang, err)
+	}
+	if keys := bytes.Count(b, []byte("\n  \"")); keys != len(raw) {
+		t.Errorf("%s: %d lines of keys and %d messages: one is there twice", lang, keys, len(raw))
+	}
+	all := make(map[string]string)
+	for key, m := range raw {
+		all[key] = m["other"]
+	}
+	return all
+}
+
+// TestSay: values, plurals, languages.
+func TestSay(t *testing.T) {
+	t.Parallel()
+	for prefer, want := range map[string]string{"": "en", "ko": "ko", "ko-KR,en;q=0.5": "ko", "fr, ko;q=0.8": "ko", "de": "en"} {
+		if got := In(prefer).Lang; got != want {
+			t.Errorf("%q: %s, want %s", prefer, got, want)
+		}
+	}
+	tongue := Tongue{messages: map[string]message{"a": {"other": "{n} seconds, {name}", "one": "{n} second, {name}"}}}
+	for n, want := range []string{"0 seconds, Mina", "1 second, Mina", "2 seconds, Mina"} {
+		if got := tongue.Say("a", "n", n, "name", "Mina"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+var placeholder = regexp.MustCompile(`\{\w+\}`)
+
+// TestMessages: every language says everything, with the same values in it.
+func TestMessages(t *testing.T) {
+	t.Parallel()
+	values := func(text string) []string {
+		found := placeholder.FindAllString(text, -1)
+		slices.Sort(found)
+		return slices.Compact(found)
+	}
+	en := messages(t, "en")
+	for _, lang := range Languages[1:] {
+		other := messages(t, lang)
+		for key, text := range en {
+			switch said, ok := other[key]; {
+			case !ok:
+				t.Errorf("%s does not say %s", lang, key)
+			case strings.TrimSpace(said) == "" || strings.TrimSpace(text) == "":
+				t.Errorf("%s: %s is empty", lang, key)
+			case !slices.Equal(values(text), values(said)):
+				t.Errorf("%s: %s has %v, en has %v", lang, key, values(said), values(text))
+			}
+		}
+		for key := range other {
+			if _, ok := en[key]; !ok {
+				t.Errorf("en does not say %s", key)
+			}
+		}
+	}
+}
+
+// TestStatusWords: browser checks, and people who listen to a page, know how
+// things stand by the first word.
+func TestStatusWords(t *testing.T) {
+	t.Parallel()
+	known := []string{"Available", "Away", "Off", "Connecting", "Ringing", "Connected",
+		"Declined", "No answer", "Alerted", "Ended"}
+	for key, text := range messages(t, "en") {
+		// status.back is the end of such a line.
+		if !strings.HasPrefix(key, "status.") || key == "status.back" {
+			continue
+		}
+		if !slices.ContainsFunc(known, func(word string) bool { return strings.HasPrefix(text, word) }) {
+			t.Errorf("%s begins otherwise: %q", key, text)
+		}
+	}
+}

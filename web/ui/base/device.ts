@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// The desk as a device: while this connection lives, its login can be rung here.
+
+import { Connection, type Phase } from '../wire/connection';
+import { heardAt } from './now';
+import type { Ring, Status } from '../wire/wire';
+
+export interface DeviceOwner {
+  ring(r: Ring): void;
+  /** name: who took it, when it was a member of a group. */
+  ended(attempt: string, code: string, name: string): void;
+  changed(): void;
+  /** Settings, blocks or mutes changed, here or elsewhere. */
+  settings(): void;
+  /** One's own availability as others see it. */
+  status(s: Status): void;
+  phase(p: Phase): void;
+}
+
+export class Device {
+  private readonly connection: Connection;
+
+  constructor(owner: DeviceOwner) {
+    const url = location.origin.replace(/^http/, 'ws') + '/desk/ws';
+    this.connection = new Connection({
+      enter: async () => ({ endpoints: [{ carrier: 'websocket', url }] }),
+      hello: () => ({ t: 'hello' }),
+      frame: (f) => {
+        switch (f.t) {
+          case 'welcome':
+            heardAt(f.at);
+            if (f.status) owner.status(f.status);
+            owner.changed();
+            owner.settings();
+            break;
+          case 'ring': return f.ring && owner.ring(f.ring);
+          case 'ring-end': return owner.ended(f.attempt_id ?? '', f.code ?? '', f.name ?? '');
+          case 'room': return owner.changed();
+          case 'settings': return owner.settings();
+          case 'status': return f.status && owner.status(f.status);
+        }
+      },
+      phase: (p) => owner.phase(p),
+      over: () => owner.phase('lost'),
+    });
+  }
+
+  answer(attempt: string): void {
+    this.connection.send({ t: 'answer', attempt_id: attempt });
+  }
+
+  decline(attempt: string, words: string): void {
+    this.connection.send(words ? { t: 'decline', attempt_id: attempt, text: words }
+      : { t: 'decline', attempt_id: attempt });
+  }
+
+  close(): void {
+    this.connection.stop();
+  }
+}

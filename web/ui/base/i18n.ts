@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// The words of the interface. Messages are templates with {names}; the page
+// data say which language is used.
+
+import en from '../../../internal/words/en.json';
+import ko from '../../../internal/words/ko.json';
+import { bdi } from './dom';
+import { now } from './now';
+
+export type Key = keyof typeof en;
+
+const languages: Record<string, Record<Key, string>> = { en, ko };
+
+let lang = 'en';
+let words: Record<Key, string> = en;
+
+/** useLanguage takes a BCP 47 tag; an unknown language falls back to English. */
+export function useLanguage(tag: string): void {
+  const base = tag.toLowerCase().split('-')[0] ?? 'en';
+  lang = base in languages ? base : 'en';
+  words = languages[lang] ?? en;
+  // The service worker has words too, and no document.
+  if (typeof document !== 'undefined') document.documentElement.lang = lang;
+}
+
+/** language is the one in use: "en" or "ko". */
+export const language = () => lang;
+
+/** zone is the reader's time zone, an IANA name. */
+export const zone = () => new Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+export type Values = Record<string, string | number>;
+
+/** t gives a message as plain text, for attributes and titles. */
+export function t(key: Key, values: Values = {}): string {
+  return words[key].replace(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ''));
+}
+
+/** tr gives a message as nodes, with every value that is a string isolated. */
+export function tr(key: Key, values: Record<string, string | number | Node> = {}): (Node | string)[] {
+  return words[key].split(/\{(\w+)\}/).map((part, i) => {
+    if (i % 2 === 0) return part;
+    const v = values[part] ?? '';
+    return typeof v === 'string' ? bdi(v) : v instanceof Node ? v : String(v);
+  });
+}
+
+/** list joins names the way the language does: "Mina, Kim and Lee". */
+export function list(names: string[]): string {
+  return new Intl.ListFormat(lang, { type: 'conjunction' }).format(names);
+}
+
+const formats = new Map<string, Intl.DateTimeFormat>();
+
+function format(options: Intl.DateTimeFormatOptions, d: Date): string {
+  const key = lang + JSON.stringify(options);
+  let f = formats.get(key);
+  if (!f) formats.set(key, (f = new Intl.DateTimeFormat(lang, options)));
+  return f.format(d);
+}
+
+const sameDay = (a: Date, b: Date) => a.toDateString() === b.toDateString();
+
+/** clockTime: "14:05" as the language writes it. */
+export const clockTime = (d: Date) => format({ hour: 'numeric', minute: '2-digit' }, d);
+
+/** fullTime: date and time, for tooltips and old events. */
+export const fullTime = (d: Date) => format({ dateStyle: 'medium', timeStyle: 'short' }, d);
+
+/** moment: the time when it was today, otherwise the date and time. */
+export const moment = (d: Date) => (sameDay(d, now()) ? clockTime(d) : fullTime(d));
+
+/** shortMoment: the time when it was today, otherwise the date. */
+export const shortMoment = (d: Date) =>
+  sameDay(d, now()) ? clockTime(d) : format({ month: 'short', day: 'numeric' }, d);
+
+/** dayName: "Today", "Yesterday", or the date in words. */
+export function dayName(d: Date): string {
+  const day = now();
+  if (sameDay(d, day)) return t('day.today');
+  day.setDate(day.getDate() - 1);
+  if (sameDay(d, day)) return t('day.yesterday');
+  return format({ dateStyle: 'full' }, d);
+}
+
+/** span: minutes in the largest unit that fits: "5 minutes", "1 hour". */
+export function span(minutes: number): string {
+  const [n, unit] = minutes >= 1440 ? [minutes / 1440, 'day']
+    : minutes >= 60 ? [minutes / 60, 'hour'] : [minutes, 'minute'];
+  return new Intl.NumberFormat(lang, { style: 'unit', unit: unit as string, unitDisplay: 'long',
+    maximumFractionDigits: 1 }).format(n as number);
+}
+
+/** size: octets as people say them: "1.2 MB". */
+export function size(octets: number): string {
+  const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte'];
+  let i = 0;
+  let n = octets;
+  while (n >= 1000 && i < units.length - 1) {
+    n /= 1000;
+    i++;
+  }
+  return new Intl.NumberFormat(lang, {
+    style: 'unit', unit: units[i]!, unitDisplay: i ? 'short' : 'long', maximumFractionDigits: n < 10 && i ? 1 : 0,
+  }).format(n);
+}
+
+/** weekday names a day of the week, 0 being Sunday. */
+export const weekday = (n: number) => format({ weekday: 'short' }, new Date(2023, 0, 1 + n));

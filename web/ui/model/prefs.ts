@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// The settings of the login that is signed in, as the server keeps them.
+
+import { ApiError, get, put } from '../wire/api';
+import { zone } from '../base/i18n';
+import type { Canned, Settings } from '../wire/wire';
+
+export class Prefs {
+  /** undefined until they have been read. */
+  now: Settings | undefined;
+  private reading: Promise<void> | undefined;
+
+  constructor(private readonly changed: () => void, private readonly expired: () => void) {}
+
+  get canned(): Canned[] {
+    return this.now?.canned ?? [];
+  }
+
+  /** read gets them; when that fails the desk goes on with what it has. */
+  read(): Promise<void> {
+    return this.reading ??= (async () => {
+      try {
+        this.take(await get<Settings>('/desk/settings'));
+      } catch (err) {
+        if (err instanceof ApiError && err.status === 401) this.expired();
+      }
+      this.reading = undefined;
+    })();
+  }
+
+  /** save changes some of them; an ApiError says what was wrong. */
+  async save(some: Partial<Settings>): Promise<void> {
+    // Quiet hours and "until" mean nothing without a zone.
+    this.take(await put<Settings>('/desk/settings', { zone: this.now?.zone || zone(), ...some }));
+  }
+
+  private take(s: Settings): void {
+    this.now = s;
+    this.changed();
+  }
+}

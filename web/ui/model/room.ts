@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// A room is the state of one conversation as this browser knows it. It owns
+// its connection; views read it and are told when it changed.
+
+import type { Why } from '../wire/carrier';
+import { after } from '../base/clock';
+import { Changes } from './changes';
+import { Comings, Typists, type Coming } from './company';
+import { Connection, type Phase } from '../wire/connection';
+import { language, zone } from '../base/i18n';
+import { heardAt, now } from '../base/now';
+import { History } from './history';
+import type { Pending } from './outbox';
+import { Sending } from './sending';
+import { nameAmong } from '../base/text';
+import { Uploads } from './uploads';
+import type { Attempt, Entry, Frame, Message, Participant, Status } from '../wire/wire';
+
+const typingEvery = 2500;     // ms between two typing frames
+const answeredFor = 15_000;   // ms from "answered" until the person should be here
+const callWait = 10_000;      // ms until an attempt nobody heard of counts as not made
+
+export interface Options {
+  /** The first time with what is at hand, later with a new ticket. */
+  enter(): Promise<Entry>;
+  /** Who the conversation's mail came from: an address or a participant ID. */
+  callee: string | number;
+  /** Where files are sent to and fetched from. */
+  files: string;
+  changed(): void;
+  /** After each welcome; first is true once. */
+  welcomed?(first: boolean): void;
+  heard?(m: Message): void;
+  /** Somebody came in while one is here. */
+  came?(p: Participant): void;
+  over(reason: unknown): void;
+}
+
+export class Room {
+  id = '';
+  me = 0;
+  subject = '';
+  phase: Phase = 'connecting';
+  why: Why | undefined;
+  carrier = '';
+  port = 0;
+  people = new Map<number, Participant>();
+  here = new Set<number>();
+  attempt: Attempt | undefined;
+  status: Status | undefined;
+  trouble = '';             // code of the last error frame, until something works again
+  refused = '';             // code of why the last edit or deletion was not made
+  waitUntil = 0;            // ms since 1970: ringing again is too often before
+  transcript = false;       // one's wish for a mail with all that was said
+  maxFile = 0;              // octets; 0: no files here
+  editFor = 0;              // s in which a message may be changed
+  readonly uploads: Uploads;
+  metCallee = false;        // the callee was here while we were
+  met = false;              // somebody was
+
+  private epoch = '';
+  private readonly history = new History();
+  private readonly coming = new Comings();
+  private readonly typists = new Typists(() => this.options.changed());
+  private readonly changes = new Changes((f) => this.connection.send(f));
+  private calledAt = 0;
+  private seenBy = new Map<number, number>();
+  private seenSent = 0;
+  private typingSent = 0;
+  private readonly sending = new Sending((f) => this.epoch !== '' && this.connection.send(f),
+    () => this.options.changed());
+  private answeredAt = 0;
+  private begun = '';        // the attempt that began while we were on the way in
+  private stale = '';        // the attempt that was answered already when we were welcomed
+  private wish = false;      // to be told when the callee is back, for the attempts to come too
+  private asked = '';        // the attempt for which the wish was last sent
+  private granted = '';      // the attempt for which the relay has taken it up
+  private first = true;
+  private readonly connection: Connection;
+
+  constructor(private readonly options: Options) {
+    this.uploads = new Uploads(options.files, () => options.changed(), (m) => {
+      this.insert(m);
+      options.changed();
+    });
+    this.connection = new Connection({
+      enter: async () => {
+        const entry = await options.enter();
+        this.id = entry.room;
+        this.me = entry.me;
+        this.begun = entry.attempt ?? this.begun;
+        this.sending.open(`${entry.room}.${entry.me}`);
+        return { endpoints: entry.endpoints, ticket: entry.ticket };
+      },
+      hello: (ticket) => this.epoch
+        ? { t: 'hello', ticket, epoch: this.epoch, after: this.history.last }
+        : { t: 'hello', ticket },
+      frame: (f) => this.frame(f),
+      phase: (p, why) => {
+        this.phase = p;
+        if (why) this.why = why;
+        if (p !== 'open') this.sending.lost();
+        this.options.changed();
+      },
+      over: (reason) => options.over(reason),
+    });
+  }
+
+  // What the views ask.
+
+  get messages(): Message[] {
+    return this.history.messages;
+  }
+
+  get callee(): Participant | undefined {
+    const c = this.options.callee;
+    if (typeof c === 'number') return this.people.get(c);
+    return [...this.people.values()].find((p) => p.addr === c && !p.guest);
+  }
+
+  get calleeHere(): boolean {
+    const c = this.callee;
+    // Of a group, the member who answered stands for it.
+    return !!c && (this.here.has(c.id) || this.here.has(this.attempt?.by ?? 0));
+  }
+
+  get amCallee(): boolean {
+    return !!this.me && this.callee?.id === this.me;
+  }
+
+  /** A ring was asked for, and the relay has not said yet what came of it. */
+  get calling(): boolean {
+    return !this.attempt && Date.now() - this.calledAt < callWait && this.waitUntil < Date.now();
+  }
+
+  /** Where a file of this room is fetched from. */
+  fileURL(id: string): string {
+    return `${this.options.files}/${encodeURIComponent(id)}`;
+  }
+
+  /** mayEdit: one's own words, for a while. */
+  mayEdit(m: Message): boolean {
+    return this.mayDelete(m) && m.kind === 'text'
+      && now().getTime() - Date.parse(m.at) < this.editFor * 1000;
+  }
+
+  mayDelete(m: Message): boolean {
+    // What has no offset of its own is not kept, see History.free.
+    return m.from === this.me && (m.kind === 'text' || m.kind === 'file') && !m.deleted && !m.via && this.editFor > 0
+      && Number.isInteger(m.offset);
+  }
+
+  /** The others who are here now. */
+  get others(): Participant[] {
+    return [...this.here].filter((id) => id !== this.me).flatMap((id) => this.people.get(id) ?? []);
+  }
+
+  /** What somebody is called here: with the address where two go by the same name. */
+  name(p: Participant | undefined): string {
+    return nameAmong(p, this.people.values());
+  }
+
+  get typing(): Participant[] {
+    return this.typists.ids.flatMap((id) => this.people.get(id) ?? []);
+  }
+
+  get comings(): Coming[] {
+    return this.coming.all;
+  }
+
+  get pending(): Pending[] {
+    return this.sending.pending;
+  }
+
+  /** failed: the messages that were refused, and the code of why. */
+  get failed(): ReadonlyMap<string, string> {
+    return this.sending.failed;
+  }
+
+  /** Answered, and on the way into the room. */
+  get arriving(): boolean {
+    return this.attempt?.state === 'answered' && Date.now() - this.answeredAt < answeredFor && !this.metCallee;
+  }
+
+  /** Who of the others has seen the message at offset. */
+  seers(offset: number): Participant[] {
+    return [...this.seenBy].filter(([id, o]) => id !== this.me && o >= offset)
+      .flatMap(([id]) => this.people.get(id) ?? []);
+  }
+
+  /** calleeIs names the callee when it was not known at first. */
+  calleeIs(id: number | undefined): void {
+    if (id && this.options.callee === 0) this.options.callee = id;
+  }
+
+  // What the person does.
+
+  say(text: string): boolean {
+    if (!this.sending.add(text)) return false;
+    this.typingSent = 0;
+    this.options.changed();
+    return true;
+  }
+
+  /** change edits or deletes one's own message; it shows when the relay has it. */
+  change(kind: 'edit' | 'delete', m: Message, text = ''): void {
+    this.refused = '';
+    this.changes.add(kind, m.offset, text);
+  }
+
+  /** drop gives up a message that was refused. */
+  drop(id: string): void {
+    this.sending.settle(id);
+    this.uploads.settle(id);
+    this.options.changed();
+  }
+
+  wantTranscript(on: boolean): void {
+    this.transcript = on;
+    this.connection.send({ t: 'transcript', on, lang: language(), zone: zone() });
+  }
+
+  again(id: string): void {
+    this.sending.again(id);
+    this.options.changed();
+  }
+
+  type(): void {
+    if (Date.now() - this.typingSent < typingEvery) return;
+    this.typingSent = Date.now();
+    this.connection.send({ t: 'typing' });
+  }
+
+  /** see says that all there is has been seen. */
+  see(): void {
+    const offset = Math.floor(this.messages.at(-1)?.offset ?? 0);
+    if (offset <= this.seenSent || this.phase !== 'open') return;
+    if (this.connection.send({ t: 'seen', offset })) this.seenSent = offset;
+  }
+
+  call(): void {
+    this.waitUntil = 0;
+    this.calledAt = Date.now();
+    after(callWait, () => this.options.changed());
+    if (!this.calleeHere) {
+      this.metCallee = false;
+      this.answeredAt = 0;
+      this.attempt = undefined;
+    }
+    this.connection.send({ t: 'attempt' });
+    this.options.changed();
+  }
+
+  cancel(): void {
+    this.connection.send({ t: 'cancel' });
+  }
+
+  tell(on: boolean): void {
+    this.wish = on;
+    if (this.attempt) {
+      this.attempt.tell = on;
+      this.asked = this.attempt.id;
+    }
+    this.connection.send({ t: 'tell', on });
+  }
+
+  leave(): void {
+    this.connection.send({ t: 'leave' });
+    this.close();
+  }
+
+  close(): void {
+    this.connection.stop();
+    this.uploads.close();
+    this.typists.close();
+  }
+
+  // What the relay says.
+
+  private frame(f: Frame): void {
+    switch (f.t) {
+      case 'reset':
+        this.history.clear();
+        this.coming.all = [];
+        this.seenSent = 0;
+        this.seenBy.clear();
+        break;
+      case 'welcome':
+        this.welcome(f);
+        break;
+      case 'msg':
+        if (f.msg) this.insert(f.msg);
+        break;
+      case 'ack':
+        this.ack(f);
+        break;
+      case 'transcript':
+        this.transcript = f.on === true;
+        break;
+      case 'people':
+        this.compare(f.here);
+        this.greet(f);
+        break;
+      case 'typing':
+        if (f.from && f.from !== this.me) this.typists.heard(f.from);
+        break;
+      case 'seen':
+        if (f.from) this.seenBy.set(f.from, Math.max(f.offset ?? 0, this.seenBy.get(f.from) ?? 0));
+        break;
+      case 'state':
+        this.progress(f.attempt);
+        break;
+      case 'status':
+        this.status = f.status;
+        break;
+      case 'error':
+        this.error(f);
+        break;
+    }
+    this.options.changed();
+  }
+
+  private welcome(f: Frame): void {
+    this.id = f.room ?? this.id;
+    this.epoch = f.epoch ?? '';
+    this.me = f.me ?? this.me;
+    this.subject = f.subject ?? '';
+    this.carrier = f.carrier ?? '';
+    this.port = f.port ?? 0;
+    this.status = f.status ?? this.status;
+    this.trouble = '';
+    heardAt(f.at);
+    this.transcript = f.transcript === true;
+    this.maxFile = f.max_file ?? 0;
+    this.editFor = f.edit_for ?? 0;
+    if (!this.first) this.compare(f.here);
+    this.meet(f.people, f.here ?? []);
+    for (const [id, offset] of Object.entries(f.seen_by ?? {})) this.seenBy.set(Number(id), offset);
+    this.seenSent = Math.max(this.seenSent, this.seenBy.get(this.me) ?? 0);
+    if (f.attempt?.state === 'answered' && f.attempt.id !== this.begun) {
+      this.stale = f.attempt.id;
+    }
+    this.progress(f.attempt);
+    this.sending.flush();
+    this.changes.resume();
+    this.uploads.resume();
+    const first = this.first;
+    this.first = false;
+    this.options.welcomed?.(first);
+  }
+
+  private meet(people: Participant[] | undefined, here: number[] | undefined): void {
+    for (const p of people ?? []) this.people.set(p.id, p);
+    const was = this.calleeHere;
+    if (here) this.here = new Set(here);
+    // An attempt while the callee was here came to nothing that would be told.
+    if (was && !this.calleeHere) this.calledAt = 0;
+    if (this.calleeHere) {
+      this.metCallee = true;
+      this.wish = false; // it has come true
+    }
+    if (this.others.length) this.met = true;
+  }
+
+  /** greet meets them, and tells of each who was not here. */
+  private greet(f: Frame): void {
+    const before = this.here;
+    this.meet(f.people, f.here);
+    for (const p of this.others) if (!before.has(p.id)) this.options.came?.(p);
+  }
+
+  private compare(here: number[] = []): void {
+    this.coming.compare(this.here, here, this.me, this.messages.at(-1)?.offset ?? 0);
+  }
+
+  private progress(a: Attempt | undefined): void {
+    if (a?.state === 'answered' && a.id !== this.stale && this.attempt?.state !== 'answered') {
+      this.answeredAt = Date.now();
+      this.metCallee = this.calleeHere;
+      after(answeredFor, () => this.options.changed());
+    }
+    this.attempt = a;
+    this.remind();
+  }
+
+  /** remind asks again, for a new attempt without response, for what was asked for the one before. */
+  private remind(): void {
+    const a = this.attempt;
+    if (!a || a.caller !== this.me) return;
+    if (a.tell) {
+      this.wish = true;
+      this.granted = a.id;
+    } else if (this.granted === a.id) this.wish = false; // the mail has gone out
+    else if (this.wish && this.asked !== a.id && (a.state === 'unanswered' || a.state === 'alarmed')) this.tell(true);
+  }
+
+  private insert(m: Message): void {
+    if (!this.history.insert(m) || m.kind === 'edit' || m.kind === 'delete') return;
+    if (m.from === this.me) {
+      this.sending.settle(m.id);
+      this.uploads.settle(m.id);
+    }
+    if (m.kind !== 'note') this.typists.stopped(m.from);
+    this.options.heard?.(m);
+  }
+
+  private ack(f: Frame): void {
+    this.trouble = '';
+    const change = this.changes.acked(f, this.me);
+    if (change) return this.insert(change);
+    const p = this.sending.settle(f.id ?? '');
+    if (p && f.offset) {
+      this.insert({ offset: this.history.free(f.offset), id: p.id, from: this.me,
+        kind: 'text', text: p.text, at: f.at ?? p.at });
+    }
+    this.sending.flush();
+  }
+
+  private error(f: Frame): void {
+    const code = f.code ?? '';
+    const refused = this.changes.refused(f);
+    if (refused !== undefined) {
+      this.refused = refused;
+      return;
+    }
+    if (code === 'too-fast' && !f.fatal && !f.id) {
+      // A ring is the person's to repeat.
+      if (Date.now() - this.calledAt > callWait) return;
+      const wait = (f.wait || 1) * 1000;
+      this.waitUntil = Date.now() + wait;
+      after(wait, () => this.options.changed());
+      return;
+    }
+    if (code !== 'too-fast' || f.fatal) this.trouble = code;
+    if (!f.fatal || code !== 'too-fast') this.sending.refused(f);
+  }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// The one line that says how things stand, and the sentence behind it.
+
+import { list, moment, span, t, tr, type Key } from '../base/i18n';
+import type { Room } from './room';
+import { nameOf } from '../base/text';
+import type { Attempt, Status } from '../wire/wire';
+
+export type Words = (Node | string)[];
+
+export interface Line {
+  /** Chooses the colour of the dot; the words say the same. */
+  mood: 'good' | 'busy' | 'quiet' | 'bad';
+  nodes: Words;
+}
+
+/** cardLine: before anything happened, whether the person is there. */
+export function cardLine(s: Status): Line {
+  if (s.state === 'available') return { mood: 'good', nodes: tr(s.busy ? 'status.availableBusy' : 'status.available') };
+  const mood = s.state === 'off' ? 'quiet' : 'busy';
+  const bound = s.state === 'off' ? s.since : s.until;
+  const key: Key = s.state === 'off' ? (bound ? 'status.offSince' : 'status.off')
+    : bound ? `status.${s.state}Until` : `status.${s.state}`;
+  const nodes = tr(key, bound ? { time: moment(new Date(bound)) } : {});
+  if (s.back) nodes.push(...tr('status.back', { time: span(s.back) }));
+  return { mood, nodes };
+}
+
+/** roomLine: in the room. Its first word is one of a fixed set (in English). */
+export function roomLine(room: Room): Line {
+  const name = nameOf(room.callee);
+  if (room.phase === 'connecting') return { mood: 'busy', nodes: tr('status.connecting') };
+  if (room.phase === 'lost') return { mood: 'busy', nodes: tr('status.reconnecting') };
+  if (room.phase === 'closed') return { mood: 'quiet', nodes: tr('status.left') };
+
+  const others = room.others.map((p) => room.name(p));
+  if (room.amCallee || room.calleeHere) {
+    if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: list(others) }) };
+    return { mood: 'quiet', nodes: tr(room.met ? 'status.allLeft' : 'status.nobody') };
+  }
+  const a = room.attempt;
+  switch (a?.state) {
+    case 'ringing':
+      if (a.busy) return { mood: 'busy', nodes: tr('status.ringingBusy', { name }) };
+      if (a.ring > 0) return { mood: 'busy', nodes: tr('status.ringing', { name, n: a.ring, of: a.of }) };
+      return { mood: 'busy', nodes: tr('status.ringingFirst', { name }) };
+    case 'busy': return { mood: 'busy', nodes: tr('status.busy', { name }) };
+    case 'declined': return { mood: 'bad', nodes: tr('status.declined', { name }) };
+    case 'unanswered': return { mood: 'quiet', nodes: tr('status.unanswered', { name }) };
+    case 'alarmed': return { mood: 'quiet', nodes: tr('status.alerted', { name }) };
+    case 'answered':
+      if (room.arriving) {
+        return {
+          mood: 'busy', nodes: tr('status.answered', { name: room.name(room.people.get(a.by ?? 0) ?? room.callee) }),
+        };
+      }
+  }
+  if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: list(others) }) };
+  if (a?.state === 'cancelled') return { mood: 'quiet', nodes: tr('status.cancelled') };
+  if (room.metCallee || a?.state === 'answered') return { mood: 'quiet', nodes: tr('status.calleeLeft', { name }) };
+  if (room.calling) return { mood: 'busy', nodes: tr('status.ringingFirst', { name }) };
+  return room.status ? cardLine(room.status) : { mood: 'quiet', nodes: tr('status.nobody') };
+}
+
+/** outcome says what came of an attempt and what was done about it, for the panel under the status. */
+export function outcome(a: Attempt, name: string, status?: Status): Words {
+  switch (a.state) {
+    case 'declined': return tr('outcome.declined', { name });
+    case 'cancelled': return tr('outcome.cancelled', { name });
+    case 'busy': return tr('outcome.busyNow', { name });
+    case 'unanswered':
+    case 'alarmed': {
+      const why = a.why || (a.on ? 'rang' : 'off');
+      const words = [...tr(`outcome.${why}`, { name }), ' ', ...raised(a, name)];
+      if (status?.back && status.state !== 'available') {
+        words.push(' ', ...tr('outcome.usually', { time: span(status.back) }));
+      }
+      return words;
+    }
+    default: return tr('outcome.left', { name });
+  }
+}
+
+/** raised: which alarm went out, and when. */
+function raised(a: Attempt, name: string): Words {
+  const mail = a.mailed && moment(new Date(a.mailed));
+  const push = a.pushed && moment(new Date(a.pushed));
+  if (mail && push) return mail === push ? tr('raised.both', { time: mail }) : tr('raised.each', { mail, push });
+  if (mail) return tr('raised.mail', { time: mail });
+  if (push) return tr('raised.push', { time: push });
+  return tr('raised.desk', { name });
+}
+
+/** devices names what is being rung: "desk and computer". */
+export function devices(a: Attempt): string {
+  const known: Record<string, Key> = {
+    desk: 'device.desk', agent: 'device.agent', phone: 'device.phone', terminal: 'device.terminal', push: 'device.push',
+  };
+  const words = (a.devices ?? []).map((d) => (known[d] ? t(known[d]) : d));
+  return list([...new Set(words)]);
+}

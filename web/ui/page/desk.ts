@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// The desk: the conversations of a login on the left, the open one on the
+// right, and the place where its owner is rung.
+
+import { ApiError, fetchPage, post } from '../wire/api';
+import { Availability } from '../view/availability';
+import { badge } from '../base/badge';
+import { after } from '../base/clock';
+import type { Phase } from '../wire/connection';
+import { DeskRoom } from '../view/deskroom';
+import { DeskRooms } from '../view/deskrooms';
+import { Device } from '../base/device';
+import { bdi, fill, h, icon } from '../base/dom';
+import { explain } from '../view/gate';
+import { t, tr, type Key } from '../base/i18n';
+import { Incoming } from '../view/incoming';
+import { Missed } from '../view/missed';
+import { forgetAll } from '../model/outbox';
+import { Prefs } from '../model/prefs';
+import { onPressed, registration, unsubscribe } from '../wire/push';
+import { Ready } from '../view/ready';
+import { notify, plink } from '../view/ringer';
+import { preview, RoomList } from '../view/roomlist';
+import { Search } from '../view/search';
+import { SettingsPage } from './settings';
+import { signIn } from './signin';
+import { avatar, cleanLine, nameOf } from '../base/text';
+import type { DeskPage, Participant, Ring } from '../wire/wire';
+
+const readPause = 250;    // ms in which several changes are one reading
+const noticeFor = 6000;   // ms a passing word stays
+
+export function desk(page: DeskPage, root: HTMLElement): void {
+  void registration();
+  const start = (p: DeskPage): Desk => new Desk(root, p, () => signIn(root, true, () => void enter()),
+    () => start(p).say('account.changed'));
+  const enter = async () => {
+    const fresh = await fetchPage('/desk').catch(() => null);
+    if (fresh?.page === 'desk' && fresh.login) start(fresh);
+    else signIn(root, true, () => void enter());
+  };
+  if (page.login) start(page);
+  else signIn(root, false, () => void enter());
+}
+
+class Desk {
+  private readonly open = new DeskRooms();
+  private ended = false;
+  private reading: (() => void) | undefined;
+  private readonly listeners = new AbortController();
+  private readonly device: Device;
+  private readonly incoming: Incoming;
+  private readonly prefs: Prefs;
+  private readonly avail: Availability;
+  private readonly ready: Ready;
+  private readonly list: RoomList;
+  private readonly missed: Missed;
+  private settings: SettingsPage | undefined;
+
+  private readonly problem = h('p', { class: 'problem', role: 'alert' });
+  private readonly toast = h('p', { class: 'toast', 'aria-live': 'polite' });
+  private readonly pane = h('section', { class: 'pane', 'aria-label': t('desk.pane') });
+  private readonly el: HTMLElement;
+
+  /** renewed: the desk begins anew, after a change of the password. */
+  constructor(root: HTMLElement, private readonly page: DeskPage, private readonly expired: () => void,
+    private readonly renewed: () => void) {
+    const me = { addr: page.login!, name: page.name ?? '' };
+    this.prefs = new Prefs(() => this.configured(), () => this.end(this.expired));
+    this.avail = new Availability(this.prefs, (err) => this.tell(explain(err)), () => void this.signOut());
+    this.ready = new Ready(() => this.prefs.now?.push ?? true);
+    this.list = new RoomList(me, (id) => this.looking(id), () => this.open.shown?.id ?? '', () => void this.read(true));
+    this.missed = new Missed((r) => this.answer(r));
+    const search = new Search((on) => { this.list.el.hidden = on; });
+    this.incoming = new Incoming({
+      answer: (r) => this.answer(r),
+      decline: (r, words) => this.decline(r, words),
+      talking: () => (this.open.shown?.inTalk ?? false) && !document.hidden,
+      canned: () => this.prefs.canned,
+    });
+    this.el = h('div', { class: 'desk' },
+      h('aside', { class: 'side', 'aria-label': t('desk.side') },
+        h('header', { class: 'side-head' },
+          h('h1', { class: 'sr' }, t('desk.side')),
+          avatar(me),
+          h('div', { class: 'side-who' }, h('p', { class: 'strong' }, bdi(nameOf(me))), this.avail.el),
+          h('a', { class: 'button round', href: '#settings', 'aria-label': t('settings.title'),
+            title: t('settings.title') }, icon('settings'))),
+        this.ready.el, this.missed.el, this.problem, search.el, search.found, this.list.el),
+      this.pane, this.toast);
+    fill(root, this.el);
+
+    this.device = new Device({
+      ring: (r) => this.rung(r),
+      ended: (attempt, code, who) => this.ringEnded(attempt, code, who),
+      changed: () => this.changed(),
+      settings: () => void this.prefs.read(),
+      status: (s) => this.avail.shows(s),
+      phase: (p) => this.phaseIs(p),
+    });
+    const { signal } = this.listeners;
+    addEventListener('hashchange', () => this.follow(), { signal });
+    document.addEventListener('visibilitychange', () => this.looked(), { signal });
+    // Any press lets the tab sound; the button also asks for notifications.
+    addEventListener('pointerdown', () => this.ready.pressed(), { signal });
+    addEventListener('keydown', () => this.ready.pressed(), { signal });
+    onPressed((p) => {
+      const r = this.incoming.get(p.attempt);
+      if (p.action === 'decline') r && this.decline(r, '');
+      else if (r) this.answer(r);
+      else this.show(p.room);
+    }, signal);
+    void this.read();
+    this.follow();
+  }
+
+  // The list.
+
+  private changed(): void {
+    this.reading ??= after(readPause, () => {
+      this.reading = undefined;
+      void this.read();
+    });
+  }
+
+  private async read(older = false): Promise<void> {
+    if (this.ended) return;
+    const unread = this.list.loaded ? this.list.unread() : Infinity;
+    try {
+      await this.list.read(older);
+      if (this.ended) return;
+      this.problem.textContent = '';
+      if (this.list.unread() > unread && document.hidden) this.announce();
+      this.drawList();
+    } catch (err) {
+      if (err instanceof ApiError && err.status === 401) return this.end(this.expired);
+      this.problem.textContent = explain(err);
+    }
+  }
+
+  private looking(room: string): boolean {
+    return this.open.shown?.id === room && !document.hidden;
+  }
+
+  private announce(): void {
+    const r = this.list.rooms.find((x) => x.unread > 0 && !x.muted && !this.looking(x.id));
+    if (!r?.last) return;
+    plink();
+    const from = nameOf(r.participants.find((p) => p.id === r.last!.from));
+    notify({ title: from, body: h('p', null, preview(r)).textContent, room: r.id,
+      onclick: () => { location.hash = r.id; } });
+  }
+
+  private drawList(): void {
+    const unread = this.list.unread();
+    document.title = (unread ? `(${unread}) ` : '') + t('desk.title');
+    badge(unread);
+    this.list.draw();
+    if (!this.open.shown && !this.settings) this.drawEmpty();
+  }
+
+  private drawEmpty(): void {
+    if (!this.list.loaded) return;
+    const first = this.list.rooms.length === 0;
+    fill(this.pane, h('div', { class: 'empty' },
+      h('span', { class: 'emblem' }, icon(first ? 'mail' : 'chat')),
+      h('h2', null, t(first ? 'empty.title' : 'desk.choose')),
+      first ? h('ol', { class: 'teach' },
+        h('li', null, t('empty.one')), h('li', null, t('empty.two')), h('li', null, t('empty.three')))
+        : h('p', { class: 'muted' }, t('desk.chooseWhy'))));
+  }
+
+  // The open conversation.
+
+  /** follow shows what the address names: "#ROOM", "#ROOM/OFFSET" of a search, "#settings", or nothing. */
+  private follow(): void {
+    const [id = '', offset] = location.hash.slice(1).split('/');
+    this.el.classList.toggle('has-room', id !== '');
+    if (id === 'settings') {
+      if (this.settings) return;
+      this.open.show('', () => { throw new Error('no room'); });
+      this.settings = new SettingsPage(this.pane, this.prefs, () => { location.hash = ''; }, () => void this.signOut(),
+        () => void this.signOutEverywhere(), this.page.account ? () => this.end(this.renewed) : undefined);
+      this.list.draw();
+      return;
+    }
+    this.settings = undefined;
+    if (this.open.shown?.id !== id) {
+      this.open.show(id, () => this.room(id));
+      if (!id) fill(this.pane);
+      this.missed.forget(id);
+      this.drawList();
+    }
+    if (offset) this.open.shown?.reveal(Number(offset));
+  }
+
+  private room(id: string): DeskRoom {
+    return new DeskRoom(id, this.pane, () => this.list.find(id), {
+      back: () => { location.hash = ''; },
+      came: (p) => this.came(id, p),
+      news: () => this.changed(),
+      gone: () => this.open.drop(id),
+      rings: () => this.incoming.has(id),
+      expired: () => this.end(this.expired),
+      canned: () => this.prefs.canned,
+      mute: (on) => void this.mute(id, on),
+      block: (p) => void this.block(id, p),
+    });
+  }
+
+  /** came tells of somebody who does not ring, since this desk is in their conversation, unseen. */
+  private came(room: string, p: Participant): void {
+    const r = this.list.find(room);
+    if (r?.muted) return;
+    const [name, subject] = [nameOf(p), cleanLine(r?.subject ?? '')];
+    this.tell(tr('toast.came', { name, subject }));
+    plink();
+    notify({ title: t('coming.in', { name }), body: subject, room, onclick: () => this.show(room) });
+  }
+
+  private async mute(id: string, on: boolean): Promise<void> {
+    try {
+      await post('/desk/mute', { room: id, on });
+      const r = this.list.find(id);
+      if (r) r.muted = on;
+      this.say(on ? 'toast.muted' : 'toast.unmuted');
+    } catch (err) {
+      this.tell(explain(err));
+    }
+    this.drawList();
+    this.open.shown?.redraw();
+  }
+
+  private async block(room: string, p: Participant): Promise<void> {
+    try {
+      await post('/desk/block', { room, participant: p.id, on: true });
+      this.say('toast.blocked', nameOf(p));
+      void this.prefs.read();
+    } catch (err) {
+      this.tell(explain(err));
+    }
+  }
+
+  private looked(): void {
+    this.open.shown?.looked();
+    this.ready.draw();
+    if (!document.hidden) this.changed();
+  }
+
+  // Rings.
+
+  private rung(r: Ring): void {
+    if (r.waiting || r.muted) this.missed.add(r);
+    else this.incoming.show(r);
+  }
+
+  private ringEnded(attempt: string, code: string, who: string): void {
+    this.missed.unmuted(attempt);
+    const r = this.incoming.end(attempt);
+    if (!r) return;
+    const name = nameOf(r.from);
+    if (code === 'elsewhere') {
+      if (who) this.say('toast.taken', name, who);
+      else this.say('toast.elsewhere', name);
+    } else if (code === 'declined') this.say('toast.declined', name);
+    else if (code === 'cancelled' || code === 'unanswered') {
+      if (code === 'cancelled') this.say('toast.cancelled', name);
+      this.missed.add({ ...r, muted: false });
+    } else if (code === 'answered') this.show(r.room);
+    this.drawList();
+    this.changed();
+  }
+
+  private answer(r: Ring): void {
+    this.device.answer(r.attempt);
+    this.incoming.end(r.attempt);
+    this.show(r.room);
+  }
+
+  private show(room: string): void {
+    if (this.open.shown?.id === room) this.open.shown.wake();
+    location.hash = room;
+    this.follow(); // now, not when the change of the hash is told: the focus goes to the right room
+    this.open.shown?.focus();
+    this.drawList();
+  }
+
+  private decline(r: Ring, words: string): void {
+    this.device.decline(r.attempt, words);
+    this.incoming.end(r.attempt);
+    this.drawList();
+  }
+
+  say(key: Key, name = '', who = ''): void {
+    this.tell(tr(key, { name, who }));
+  }
+
+  private tell(words: (Node | string)[] | string): void {
+    fill(this.toast, words);
+    const said = this.toast.textContent;
+    after(noticeFor, () => this.toast.textContent === said && fill(this.toast));
+  }
+
+  // The top.
+
+  private phaseIs(p: Phase): void {
+    this.avail.phaseIs(p);
+    this.ready.phaseIs(p);
+    // A refused connection may be a session that ended: the list knows.
+    if (p === 'lost') this.changed();
+  }
+
+  private configured(): void {
+    this.avail.draw();
+    this.ready.draw();
+    this.settings?.draw();
+    this.open.shown?.redraw();
+  }
+
+  // The end.
+
+  private async signOut(): Promise<void> {
+    await unsubscribe(); // whoever signs in next is not told of these rings
+    await post('/desk/sign-out').catch(() => {});
+    forgetAll();
+    this.end(() => location.replace('/desk'));
+  }
+
+  private async signOutEverywhere(): Promise<void> {
+    try {
+      await post('/desk/sign-out/everywhere');
+    } catch (err) {
+      return this.tell(explain(err));
+    }
+    forgetAll();
+    this.end(() => void unsubscribe().then(() => location.replace('/desk')));
+  }
+
+  private end(then: () => void): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.listeners.abort();
+    this.reading?.();
+    this.incoming.clear();
+    this.open.close();
+    this.device.close();
+    badge(0);
+    then();
+  }
+}
+

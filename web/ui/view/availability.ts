@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// One's own availability, at the top of the desk: what others see, and the
+// choice of it.
+
+import type { Phase } from '../wire/connection';
+import { fill, h, icon } from '../base/dom';
+import { moment, span, t, type Key } from '../base/i18n';
+import { menu, type Item } from './menu';
+import { now } from '../base/now';
+import type { Prefs } from '../model/prefs';
+import type { Settings, Status } from '../wire/wire';
+
+type Choice = Settings['availability'];
+
+export class Availability {
+  readonly el = h('button', { class: 'avail', type: 'button' });
+  private status: Status | undefined;
+  private phase: Phase = 'connecting';
+
+  constructor(private readonly prefs: Prefs, private readonly failed: (err: unknown) => void,
+    private readonly signOut: () => void) {
+    menu(this.el, t('avail.name'), () => this.items());
+    this.draw();
+  }
+
+  shows(s: Status): void {
+    this.status = s;
+    this.draw();
+  }
+
+  phaseIs(p: Phase): void {
+    this.phase = p;
+    this.draw();
+  }
+
+  draw(): void {
+    const s = this.prefs.now;
+    // While this desk is open the relay's word counts; quiet hours begin by themselves.
+    const state = this.status && this.status.state !== 'off' ? this.status.state : s?.availability ?? 'available';
+    const until = this.status?.until ?? (s?.availability === state ? s?.until : undefined);
+    const key: Key = this.phase === 'connecting' ? 'avail.connecting' : this.phase !== 'open' ? 'avail.lost'
+      : until && state !== 'available' ? `avail.${state}Until` : `avail.${state}`;
+    this.el.dataset.mood = this.phase === 'open' && state === 'available' ? 'good' : 'busy';
+    fill(this.el, h('span', { class: 'sr' }, t('avail.name'), ': '),
+      h('span', { class: 'avail-words' }, t(key, { time: until ? moment(new Date(until)) : '' })), icon('down'));
+  }
+
+  private items(): Item[] {
+    const s = this.prefs.now;
+    const choice = (what: Choice, minutes: number, words: string): Item => ({
+      words, checked: s?.availability === what && !!s.until === minutes > 0 && minutes === 0,
+      press: () => void this.choose(what, minutes),
+    });
+    const morning = () => {
+      const d = now();
+      if (d.getHours() >= 5) d.setDate(d.getDate() + 1);
+      d.setHours(8, 0, 0, 0);
+      return (d.getTime() - now().getTime()) / 60_000;
+    };
+    return [
+      choice('available', 0, t('avail.available')),
+      choice('away', 0, t('avail.away')),
+      ...[30, 60, 240].map((m) => choice('away', m, t('avail.awayFor', { time: span(m) }))),
+      choice('dnd', 0, t('avail.dnd')),
+      choice('dnd', 60, t('avail.dndFor', { time: span(60) })),
+      choice('dnd', morning(), t('avail.dndMorning')),
+      { words: t('avail.more'), press: () => { location.hash = 'settings'; } },
+      { words: t('desk.signOut'), press: this.signOut },
+    ];
+  }
+
+  private async choose(availability: Choice, minutes: number): Promise<void> {
+    const until = minutes ? new Date(now().getTime() + minutes * 60_000).toISOString() : null;
+    await this.prefs.save({ availability, until }).catch(this.failed);
+  }
+}

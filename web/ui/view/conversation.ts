@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// The view of a room: the log, who is typing, and the box to write in.
+
+import { ask } from './ask';
+import { after } from '../base/clock';
+import { Compose } from './compose';
+import { fill, h, icon, soon } from '../base/dom';
+import { dayName, list, t, tr, type Key } from '../base/i18n';
+import { comingLine, line, mailLine, noteLine, pendingLine, uploadLine } from './lines';
+import type { Room } from '../model/room';
+import type { Canned, Message } from '../wire/wire';
+
+const groupGap = 5 * 60_000; // ms of silence that begin a new group
+const nearEnd = 80;          // px from the end that still count as the end
+const nearStart = 120;       // px from the start at which earlier messages are drawn
+const drawnAtOnce = 120;     // messages drawn; earlier ones as one scrolls to them
+
+interface Row { key: string; print: string; make(): HTMLElement }
+
+export class Conversation {
+  readonly el: HTMLElement;
+  private readonly rows = new Map<string, { print: string; el: HTMLElement }>();
+  private readonly list = h('ol', { class: 'lines' });
+  private readonly log: HTMLElement;
+  private readonly bar = h('p', { class: 'bar', 'aria-live': 'polite', hidden: true });
+  private readonly typing = h('p', { class: 'typing', 'aria-live': 'off' });
+  private readonly newer: HTMLElement;
+  private readonly compose: Compose;
+  private following = true;
+  private skipped = 0;  // messages before those that are drawn
+  private wanting = 0;  // the offset to be shown, of a search
+
+  constructor(private readonly room: Room, canned?: () => Canned[]) {
+    this.log = h('div', {
+      class: 'log', role: 'log', 'aria-label': t('log.name'), 'aria-busy': 'true', tabindex: '0',
+      onscroll: () => this.scrolled(),
+    }, this.list);
+    this.newer = h('button', { class: 'newer', type: 'button', hidden: true, onclick: () => this.toEnd() },
+      icon('down'), t('log.newer'));
+    this.compose = new Compose(room, {
+      canned,
+      sent: () => {
+        this.following = true;
+        soon(() => this.update());
+      },
+    });
+    this.el = h('div', {
+      class: 'conversation',
+      ondragover: (ev: DragEvent) => this.dragged(ev, true), ondragleave: (ev: DragEvent) => this.dragged(ev, false),
+      ondrop: (ev: DragEvent) => this.dropped(ev),
+    },
+      this.bar,
+      h('div', { class: 'log-frame' }, this.log, this.newer,
+        h('p', { class: 'drop', 'aria-hidden': 'true' }, t('file.drop'))),
+      this.typing,
+      this.compose.el);
+    this.list.addEventListener('keydown', (ev) => this.arrow(ev), true);
+    new ResizeObserver(() => this.following && this.toEnd()).observe(this.log);
+    // A picture that arrives late must not push the end out of view.
+    this.list.addEventListener('load', () => this.following && this.toEnd(), true);
+    // A replay is not news: a screen reader hears what comes after it.
+    after(1000, () => this.log.removeAttribute('aria-busy'));
+  }
+
+  focus(): void {
+    this.compose.focus();
+  }
+
+  ask(hint: (Node | string)[], placeholder: string): void {
+    this.compose.ask(hint, placeholder);
+  }
+
+  /** reveal shows the message at an offset, as soon as it is here. */
+  reveal(offset: number): void {
+    this.wanting = offset;
+    this.update();
+  }
+
+  /** update draws what changed; the rest of the log stays untouched. */
+  update(): void {
+    const room = this.room;
+    this.compose.update();
+    this.drawBar();
+    const who = room.typing.map((p) => room.name(p));
+    fill(this.typing, who.length ? [
+      h('span', { class: 'dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i')),
+      h('span', null, tr(who.length > 1 ? 'typing.many' : 'typing.one', { names: list(who) })),
+    ] : []);
+
+    const found = this.find();
+    const before = this.list.childElementCount;
+    const wanted = this.wanted();
+    const keys = new Set(wanted.map((r) => r.key));
+    for (const [key, row] of this.rows) {
+      if (keys.has(key)) continue;
+      row.el.remove();
+      this.rows.delete(key);
+    }
+    let cursor: Element | null = this.list.firstElementChild;
+    for (const w of wanted) {
+      let row = this.rows.get(w.key);
+      if (row?.print !== w.print) {
+        const el = w.make();
+        if (row) {
+          if (cursor === row.el) cursor = el;
+          row.el.replaceWith(el);
+        }
+        this.rows.set(w.key, (row = { print: w.print, el }));
+      }
+      if (cursor === row.el) cursor = cursor.nextElementSibling;
+      else this.list.insertBefore(row.el, cursor);
+    }
+    for (const u of room.uploads.all) {
+      const bar = this.rows.get('u' + u.id)?.el.querySelector('progress');
+      if (bar) bar.value = u.sent;
+    }
+    this.rove();
+    if (this.following) this.toEnd();
+    else if (this.list.childElementCount > before && room.messages.at(-1)?.from !== room.me) this.newer.hidden = false;
+    if (found) this.point(found);
+    this.look();
+  }
+
+  /** rove: Tab reaches the buttons of the lines once; the arrows lead from one to the next. */
+  private rove(): void {
+    const buttons = [...this.list.querySelectorAll<HTMLElement>('.line-more')];
+    const stop = buttons.includes(document.activeElement as HTMLElement) ? document.activeElement : buttons.at(-1);
+    for (const b of buttons) b.tabIndex = b === stop ? 0 : -1;
+  }
+
+  private arrow(ev: KeyboardEvent): void {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[ev.key];
+    const buttons = [...this.list.querySelectorAll<HTMLElement>('.line-more')];
+    const i = buttons.indexOf(ev.target as HTMLElement);
+    if (!step || i < 0) return;
+    ev.preventDefault();
+    ev.stopPropagation(); // the button itself opens its menu with an arrow
+    buttons[i + step]?.focus();
+    this.rove();
+  }
+
+  /** shown draws it at its end, when it has been out of the page. */
+  shown(): void {
+    this.following = true;
+    this.update();
+  }
+
+  /** look tells the others that all was seen, when it can have been. */
+  look(): void {
+    if (document.visibilityState === 'visible' && this.following && this.el.isConnected) this.room.see();
+  }
+
+  private drawBar(): void {
+    const key: Key | null = this.room.phase === 'lost' ? 'bar.lost'
+      : this.room.trouble === 'store' ? 'bar.store'
+        : this.room.trouble === 'too-fast' ? 'bar.tooFast' : null;
+    const words = key ? t(key) : '';
+    if (this.bar.textContent !== words) this.bar.textContent = words;
+    this.bar.hidden = !key;
+  }
+
+  /** find reports the message that is wanted when it has come, and sees to it that it is drawn. */
+  private find(): Message | undefined {
+    if (!this.wanting) return undefined;
+    const i = this.room.messages.findIndex((m) => m.offset === this.wanting);
+    if (i < 0) return undefined;
+    this.wanting = 0;
+    this.following = false;
+    this.skipped = Math.max(0, Math.min(i - 20, this.room.messages.length - drawnAtOnce));
+    return this.room.messages[i];
+  }
+
+  private point(m: Message): void {
+    const el = this.rows.get('m' + m.offset)?.el;
+    if (!el) return;
+    el.scrollIntoView({ block: 'center' });
+    el.classList.add('found');
+    after(3000, () => el.classList.remove('found'));
+  }
+
+  private wanted(): Row[] {
+    const { room } = this;
+    const all = room.messages;
+    if (this.following) this.skipped = Math.max(0, all.length - drawnAtOnce);
+    const out: Row[] = [];
+    let day = '';
+    const between = (at: string) => {
+      const d = new Date(at);
+      const key = d.toDateString();
+      if (key === day) return;
+      day = key;
+      const words = dayName(d);
+      out.push({ key: 'day ' + key, print: words, make: () => h('li', { class: 'day' }, h('span', null, words)) });
+    };
+    // Seen marks stand under the last of one's own messages that somebody saw.
+    const seen = all.findLast((m) => m.from === room.me && said(m) && !m.deleted && room.seers(m.offset).length > 0);
+    const waits = room.pending;
+    const uploads = room.uploads.all;
+    const shown = this.skipped ? all.slice(this.skipped) : all;
+    if (this.skipped) {
+      const first = all[0]!;
+      if (first.kind === 'mail') out.push(this.row(first, false, false, []));
+      out.push({
+        key: 'earlier', print: String(this.skipped), make: () => h('li', { class: 'note' },
+          h('button', { class: 'secondary', type: 'button', onclick: () => this.earlier() },
+            t('log.earlier', { n: this.skipped }))),
+      });
+    }
+    let coming = 0;
+    const comings = (offset: number) => {
+      for (let c = room.comings[coming]; c && c.after < offset; c = room.comings[++coming]) {
+        const what = c;
+        if (what.after < (shown[0]?.offset ?? 0)) continue;
+        between(what.at);
+        out.push({ key: `c${what.id} ${what.at}`, print: room.name(room.people.get(what.id)),
+          make: () => comingLine(room, what) });
+      }
+    };
+    shown.forEach((m, i) => {
+      comings(m.offset);
+      between(m.at);
+      const next = shown[i + 1];
+      const tail = next ? !joins(m, next) : !(m.from === room.me && waits.length + uploads.length);
+      out.push(this.row(m, !joins(shown[i - 1], m), tail,
+        m === seen ? room.seers(m.offset).map((p) => room.name(p)) : []));
+    });
+    comings(Infinity);
+    const last = all.at(-1);
+    const joined = !!last && said(last) && last.from === room.me;
+    waits.forEach((p, i) => {
+      between(p.at);
+      const state = room.failed.has(p.id) ? 'failed' : room.phase === 'open' ? 'sending' : 'waiting';
+      const head = i === 0 && !joined;
+      out.push({ key: 'p' + p.id, print: state + head + room.failed.get(p.id),
+        make: () => pendingLine(room, p, state, head) });
+    });
+    uploads.forEach((u, i) => {
+      between(u.at);
+      const head = i === 0 && !joined && !waits.length;
+      out.push({ key: 'u' + u.id, print: u.state + u.code + head, make: () => uploadLine(room, u, head) });
+    });
+    if (out.length === 0 && room.phase === 'open') {
+      out.push({ key: 'empty', print: '', make: () => h('li', { class: 'note' }, h('p', null, t('log.empty'))) });
+    }
+    return out;
+  }
+
+  private row(m: Message, head: boolean, tail: boolean, seenBy: string[]): Row {
+    const { room } = this;
+    const key = 'm' + m.offset;
+    if (!said(m)) {
+      const who = room.name(room.people.get(m.from)) + room.name(room.callee);
+      return { key, print: who + (room.amCallee ? 1 : 0),
+        make: () => (m.kind === 'mail' ? mailLine(room, m) : noteLine(room, m)) };
+    }
+    const print = JSON.stringify([head, tail, m.text, m.edited, m.deleted, room.me === m.from && room.editFor,
+      room.name(room.people.get(m.from)),
+      room.people.size > 2, ...seenBy]);
+    return {
+      key, print, make: () => line(room, m, head, tail, seenBy, {
+        edit: (x) => this.compose.edit(x),
+        remove: (x) => void ask(t('line.deleteAsk'), t('line.delete')).then((yes) => yes && room.change('delete', x)),
+      }),
+    };
+  }
+
+  /** earlier draws more, and leaves what one was reading where it was. */
+  private earlier(): void {
+    if (!this.skipped) return;
+    this.following = false;
+    const height = this.log.scrollHeight;
+    const { scrollTop } = this.log;
+    const held = this.list.contains(document.activeElement);
+    this.skipped = Math.max(0, this.skipped - drawnAtOnce);
+    this.update();
+    this.log.scrollTop = scrollTop + this.log.scrollHeight - height;
+    if (held && document.activeElement === document.body) this.log.focus();
+  }
+
+  private scrolled(): void {
+    this.following = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < nearEnd;
+    if (this.log.scrollTop < nearStart && !this.following) this.earlier();
+    if (!this.following) return;
+    this.newer.hidden = true;
+    this.look();
+  }
+
+  private toEnd(): void {
+    this.following = true;
+    this.newer.hidden = true;
+    this.log.scrollTop = this.log.scrollHeight;
+  }
+
+  private dragged(ev: DragEvent, over: boolean): void {
+    if (!this.room.maxFile || !ev.dataTransfer?.types.includes('Files')) return;
+    ev.preventDefault();
+    const left = !over && !this.el.contains(ev.relatedTarget as Node | null);
+    if (over || left) this.el.classList.toggle('dropping', over);
+  }
+
+  private dropped(ev: DragEvent): void {
+    this.el.classList.remove('dropping');
+    const files = [...(ev.dataTransfer?.files ?? [])];
+    if (!files.length) return;
+    ev.preventDefault(); // else the browser leaves the page for the file
+    this.compose.files(files);
+  }
+}
+
+const said = (m: Message) => m.kind === 'text' || m.kind === 'file';
+
+/** joins: b belongs to the group of a. */
+function joins(a: Message | undefined, b: Message): boolean {
+  return !!a && said(a) && said(b) && a.from === b.from && Date.parse(b.at) - Date.parse(a.at) < groupGap
+    && new Date(a.at).toDateString() === new Date(b.at).toDateString();
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// The gate: a link that another browser claimed lets one in with a code from
+// the mailbox it was sent to, or as a guest where the sender allows it.
+
+import { ApiError } from '../wire/api';
+import { fill, h } from '../base/dom';
+import { t, tr } from '../base/i18n';
+
+export interface How { code?: string; guest?: string }
+
+export interface GateOptions {
+  to: string;       // the masked address
+  guest: boolean;
+  mail(): Promise<{ to?: string }>;
+  enter(how: How): Promise<void>;
+  back(): void;
+}
+
+export function gate(o: GateOptions): HTMLElement {
+  const problem = h('p', { class: 'problem', role: 'alert' });
+  const told = h('p', { class: 'muted', 'aria-live': 'polite' });
+  const code = h('input', {
+    id: 'code', inputmode: 'numeric', autocomplete: 'one-time-code', maxlength: 6, pattern: '[0-9]{6}', required: true,
+  });
+  const guest = h('input', { id: 'guest', autocomplete: 'name', maxlength: 60, required: true });
+
+  const attempt = async (how: How) => {
+    problem.textContent = '';
+    try {
+      await o.enter(how);
+    } catch (err) {
+      problem.textContent = err instanceof ApiError && (err.code === 'code' || err.status === 401)
+        ? t('gate.wrong') : explain(err);
+    }
+  };
+  const mail = async (ev: Event) => {
+    const button = ev.currentTarget as HTMLButtonElement;
+    problem.textContent = '';
+    button.disabled = true;
+    try {
+      const answer = await o.mail();
+      fill(told, tr('gate.sent', { to: answer.to || o.to }));
+      entry.hidden = false;
+      code.focus();
+    } catch (err) {
+      problem.textContent = explain(err);
+    }
+    button.disabled = false;
+  };
+  const entry = h('form', {
+    class: 'field-row', hidden: true,
+    onsubmit: (ev: Event) => { ev.preventDefault(); void attempt({ code: code.value.trim() }); },
+  }, h('div', { class: 'field' }, h('label', { for: 'code' }, t('gate.code')), code),
+    h('button', { class: 'primary', type: 'submit' }, t('gate.continue')));
+
+  return h('div', { class: 'gate' },
+    h('h1', { tabindex: '-1' }, t('gate.title')),
+    h('p', null, t('gate.why')),
+    h('button', { class: 'secondary', type: 'button', onclick: mail }, h('span', null, tr('gate.send', { to: o.to }))),
+    told, entry,
+    o.guest && h('form', {
+      class: 'field-row',
+      onsubmit: (ev: Event) => { ev.preventDefault(); void attempt({ guest: guest.value.trim() }); },
+    }, h('div', { class: 'field' }, h('label', { for: 'guest' }, t('gate.name')), guest),
+      h('button', { class: 'secondary', type: 'submit' }, t('gate.asGuest'))),
+    problem,
+    h('button', { class: 'link', type: 'button', onclick: () => o.back() }, t('gate.back')));
+}
+
+/** explain says in words what an answer of the front door means. */
+export function explain(err: unknown): string {
+  if (!(err instanceof ApiError)) return t('error.other');
+  if (err.status === 0) return t('error.network');
+  if (err.status === 429) {
+    if (err.retryAfter > 90) return t('error.tooOftenMinutes', { n: Math.ceil(err.retryAfter / 60) });
+    return err.retryAfter ? t('error.tooOftenFor', { n: Math.ceil(err.retryAfter) }) : t('error.tooOften');
+  }
+  return err.status >= 500 ? t('error.server') : t('error.other');
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// The top of a conversation: with whom, how it stands, who is here, and the
+// details of the connection.
+
+import type { Why } from '../wire/carrier';
+import { fill, h, type Child } from '../base/dom';
+import { ask } from './ask';
+import { list, t, tr, type Key } from '../base/i18n';
+import type { Room } from '../model/room';
+import { roomLine, type Line } from '../model/status';
+import { avatar, cleanLine, nameOf } from '../base/text';
+import type { Participant, Person } from '../wire/wire';
+
+/** StatusLine is the page's one role=status; it speaks only when its words change. */
+export class StatusLine {
+  readonly el = h('p', { class: 'status', role: 'status', 'aria-live': 'polite' });
+
+  show(line: Line): void {
+    const words = h('span', null, line.nodes);
+    if (this.el.dataset.mood === line.mood && this.el.textContent === words.textContent) return;
+    this.el.dataset.mood = line.mood;
+    fill(this.el, words);
+  }
+}
+
+const whys: Record<Why, Key> = {
+  quic: 'why.quic', absent: 'why.absent', unoffered: 'why.unoffered',
+  failed: 'why.failed', slow: 'why.slow', avoided: 'why.avoided',
+};
+
+/** What a desk can do about a conversation. */
+export interface Powers {
+  muted(): boolean;
+  mute(on: boolean): void;
+  block(p: Participant): void;
+}
+
+export class RoomHead {
+  readonly el: HTMLElement;
+  private readonly face = h('span', { class: 'face' });
+  private readonly title = h('h1', { dir: 'auto' });
+  private readonly people = h('p', { class: 'people' });
+  private readonly everyone = h('ul', { class: 'everyone' });
+  private readonly wishes = h('div', { class: 'wishes' });
+  private readonly details = h('dl');
+  private drawn = '';
+
+  constructor(private readonly room: Room, private readonly status: StatusLine, before: Child, actions: Child,
+    private readonly powers?: Powers) {
+    const fold = h('details', {
+      class: 'details',
+      onkeydown: (ev: KeyboardEvent) => {
+        if (ev.key !== 'Escape' || !fold.open) return;
+        fold.open = false;
+        fold.querySelector('summary')!.focus();
+      },
+    }, h('summary', null, t('details.name')), h('div', { class: 'sheet' },
+      this.people, this.everyone, this.wishes, this.details));
+    this.el = h('header', { class: 'room-head' }, before, this.face,
+      h('div', { class: 'room-title' }, this.title, status.el),
+      h('div', { class: 'room-actions' }, fold, actions));
+  }
+
+  /** update names the conversation, and shows the face of who. */
+  update(title: string, who: Person | undefined): void {
+    const { room } = this;
+    this.status.show(roomLine(room));
+    const print = [title, who?.addr, who?.name, room.carrier, room.port, room.why, room.phase, [...room.here],
+      room.transcript, this.powers?.muted(), [...room.people.values()].map((p) => room.name(p))].join('|');
+    if (print === this.drawn) return;
+    this.drawn = print;
+    this.title.textContent = title;
+    fill(this.face, avatar(who));
+    const here = [...room.here].flatMap((id) => room.people.get(id) ?? []);
+    fill(this.people, here.length ? tr('people.here', {
+      names: list(here.map((p) => (p.id === room.me ? t('people.you') : room.name(p)))),
+    }) : t('people.nobody'));
+    const quic = room.carrier === 'webtransport' || room.carrier === 'quic';
+    this.details.dataset.carrier = room.carrier;
+    this.details.dataset.port = String(room.port);
+    const row = (key: Key, value: Child) => [h('dt', null, t(key)), h('dd', null, value)];
+    fill(this.details,
+      row('details.carrier', room.carrier === '' ? t('details.none') : quic ? 'WebTransport (QUIC)' : 'WebSocket'),
+      row('details.port', room.port ? t('details.udp', { port: room.port }) : t('details.tcp')),
+      room.why && row('details.why', t(whys[room.why], { port: room.port })));
+    this.drawPeople();
+    this.drawWishes();
+  }
+
+  private drawPeople(): void {
+    const { room, powers } = this;
+    fill(this.everyone, [...room.people.values()].map((p) => h('li', null,
+      avatar(p, 'small'),
+      h('span', { class: 'everyone-who' },
+        h('bdi', null, nameOf(p)), p.id === room.me && ` (${t('people.you')})`,
+        p.guest && h('span', { class: 'tag' }, t('people.guest')),
+        // Two people may have the same name.
+        cleanLine(p.addr) !== nameOf(p) && h('span', { class: 'muted' }, h('bdi', null, cleanLine(p.addr)))),
+      room.here.has(p.id) && h('span', { class: 'here' }, t('people.isHere')),
+      powers && p.id !== room.me && h('button', {
+        class: 'link', type: 'button', 'aria-label': t('block.whom', { name: room.name(p) }),
+        onclick: () => void ask(tr('block.ask', { name: room.name(p) }), t('block.block'))
+          .then((yes) => yes && powers.block(p)),
+      }, t('block.block')))));
+  }
+
+  private drawWishes(): void {
+    const { room, powers } = this;
+    const held = this.wishes.contains(document.activeElement) ? document.activeElement!.id : '';
+    const tick = (id: string, key: Key, on: boolean, change: (on: boolean) => void) => {
+      const box = h('input', { type: 'checkbox', id, checked: on, onchange: () => change(box.checked) });
+      return h('label', { class: 'tick' }, box, h('span', null, t(key)));
+    };
+    fill(this.wishes,
+      room.editFor > 0 && tick('wish-transcript', 'details.transcript',
+        room.transcript, (on) => room.wantTranscript(on)),
+      powers && tick('wish-mute', 'details.mute', powers.muted(), (on) => powers.mute(on)));
+    if (held) document.getElementById(held)?.focus();
+  }
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Requests to the front door.
+
+import { heardAt } from '../base/now';
+import type { Page } from './wire';
+
+/** ApiError is an answer that is not a success; status 0 means there was none. */
+export class ApiError extends Error {
+  constructor(readonly status: number, readonly code: string, readonly body: Record<string, unknown>,
+    readonly retryAfter: number) {
+    super(`${status} ${code}`);
+  }
+}
+
+async function call<T>(url: string, init: RequestInit): Promise<T> {
+  let res: Response;
+  try {
+    res = await fetch(url, { credentials: 'same-origin', cache: 'no-store', ...init });
+  } catch {
+    throw new ApiError(0, 'network', {}, 0);
+  }
+  heardAt(res.headers.get('Date'));
+  const text = await res.text().catch(() => '');
+  let body: any = {};
+  try {
+    body = text ? JSON.parse(text) : {};
+  } catch {
+    // A proxy's error page is not JSON; the status says enough.
+  }
+  if (!res.ok) {
+    throw new ApiError(res.status, String(body?.error ?? ''), body ?? {}, Number(res.headers.get('Retry-After')) || 0);
+  }
+  return body as T;
+}
+
+export const get = <T>(url: string) => call<T>(url, { method: 'GET' });
+
+const send = (method: string) => <T>(url: string, body: unknown = {}) =>
+  call<T>(url, { method, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
+
+export const post = send('POST');
+export const put = send('PUT');
+export const del = send('DELETE');
+
+/** readPage reads the data of a page from its document. */
+export function readPage(doc: Document): Page {
+  return JSON.parse(doc.getElementById('page')?.textContent ?? '') as Page;
+}
+
+/** fetchPage gets a page again for its data alone: a fresh nonce, a fresh status. */
+export async function fetchPage(url: string): Promise<Page> {
+  const res = await fetch(url, { credentials: 'same-origin', cache: 'no-store' });
+  heardAt(res.headers.get('Date'));
+  return readPage(new DOMParser().parseFromString(await res.text(), 'text/html'));
+}
