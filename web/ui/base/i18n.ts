@@ -6,7 +6,7 @@
 import en from '../../../internal/words/en.json';
 import ko from '../../../internal/words/ko.json';
 import { bdi } from './dom';
-import { now } from './now';
+import { now } from './time';
 
 export type Key = keyof typeof en;
 

@@ -3,14 +3,14 @@
 // The pages of CHmail. One bundle serves them all: the data in the document's
 // #page say which page this is.
 
-import { readPage } from '../wire/api';
+import { useLanguage } from '../base/i18n';
+import { serveClock } from '../base/time';
 import { chat } from './chat';
-import { serveClock } from '../base/clock';
 import { desk } from './desk';
 import { gone } from './gone';
-import { useLanguage } from '../base/i18n';
 import { landing } from './landing';
 import { offline } from './offline';
+import { readPage } from '../wire/api';
 
 function mount(): void {
   const page = readPage(document);

@@ -3,7 +3,7 @@
 // A link that does not lead anywhere: what happened, what it means, what to do.
 
 import { fill, h, icon } from '../base/dom';
-import { t, tr, type Key } from '../base/i18n';
+import { type Key, t, tr } from '../base/i18n';
 import { cleanLine, nameOf } from '../base/text';
 import type { GonePage } from '../wire/wire';
 

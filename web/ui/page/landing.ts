@@ -3,8 +3,8 @@
 // The front page: of the demo, what to try in three steps with its real
 // addresses; otherwise the way to the desk.
 
-import { fill, h, icon, type Child } from '../base/dom';
-import { t, tr, type Key } from '../base/i18n';
+import { type Child, fill, h, icon } from '../base/dom';
+import { type Key, t, tr } from '../base/i18n';
 import type { Account, Demo, LandingPage } from '../wire/wire';
 
 const copiedFor = 1600; // ms "Copied" is shown

@@ -3,9 +3,9 @@
 // What the installed desk shows when the server cannot be reached. The service
 // worker keeps this page; it tries again by itself.
 
-import { every } from '../base/clock';
 import { fill, h, icon } from '../base/dom';
 import { t } from '../base/i18n';
+import { every } from '../base/time';
 
 const tryEvery = 5000; // ms
 

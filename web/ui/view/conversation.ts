@@ -2,13 +2,13 @@
 
 // The view of a room: the log, who is typing, and the box to write in.
 
-import { ask } from './ask';
-import { after } from '../base/clock';
-import { Compose } from './compose';
-import { fill, h, icon, soon } from '../base/dom';
-import { dayName, list, t, tr, type Key } from '../base/i18n';
-import { comingLine, line, mailLine, noteLine, pendingLine, uploadLine } from './lines';
+import { fill, h, icon } from '../base/dom';
+import { dayName, type Key, list, t, tr } from '../base/i18n';
+import { after, soon } from '../base/time';
 import type { Room } from '../model/room';
+import { Compose } from './compose';
+import { ask } from './dialog';
+import { comingLine, line, mailLine, noteLine, pendingLine, uploadLine } from './messageview';
 import type { Canned, Message } from '../wire/wire';
 
 const groupGap = 5 * 60_000; // ms of silence that begin a new group
@@ -115,15 +115,15 @@ export class Conversation {
       const bar = this.rows.get('u' + u.id)?.el.querySelector('progress');
       if (bar) bar.value = u.sent;
     }
-    this.rove();
+    this.keepOneTabStop();
     if (this.following) this.toEnd();
     else if (this.list.childElementCount > before && room.messages.at(-1)?.from !== room.me) this.newer.hidden = false;
     if (found) this.point(found);
     this.look();
   }
 
-  /** rove: Tab reaches the buttons of the lines once; the arrows lead from one to the next. */
-  private rove(): void {
+  /** keepOneTabStop: Tab reaches the buttons of the lines once; the arrows lead from one to the next. */
+  private keepOneTabStop(): void {
     const buttons = [...this.list.querySelectorAll<HTMLElement>('.line-more')];
     const stop = buttons.includes(document.activeElement as HTMLElement) ? document.activeElement : buttons.at(-1);
     for (const b of buttons) b.tabIndex = b === stop ? 0 : -1;
@@ -137,7 +137,7 @@ export class Conversation {
     ev.preventDefault();
     ev.stopPropagation(); // the button itself opens its menu with an arrow
     buttons[i + step]?.focus();
-    this.rove();
+    this.keepOneTabStop();
   }
 
   /** shown draws it at its end, when it has been out of the page. */

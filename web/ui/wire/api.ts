@@ -2,16 +2,9 @@
 
 // Requests to the front door.
 
-import { heardAt } from '../base/now';
+import { ApiError } from '../base/errors';
+import { heardAt } from '../base/time';
 import type { Page } from './wire';
-
-/** ApiError is an answer that is not a success; status 0 means there was none. */
-export class ApiError extends Error {
-  constructor(readonly status: number, readonly code: string, readonly body: Record<string, unknown>,
-    readonly retryAfter: number) {
-    super(`${status} ${code}`);
-  }
-}
 
 async function call<T>(url: string, init: RequestInit): Promise<T> {
   let res: Response;

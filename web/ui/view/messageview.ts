@@ -3,16 +3,18 @@
 // The lines of a conversation as elements: what was said, files, notes, the
 // mail it began with, and what is still on its way.
 
-import { picture } from './ask';
-import { bdi, h, icon, type Child } from '../base/dom';
-import { clockTime, fullTime, list, size, t, tr, type Key } from '../base/i18n';
-import type { Coming } from '../model/company';
-import { menu } from './menu';
-import { noteWords } from './note';
+import { bdi, type Child, h, icon } from '../base/dom';
+import { clockTime, fullTime, type Key, list, size, t, tr } from '../base/i18n';
+import { cleanLine, fileName, cleanText, nameOf } from '../base/text';
 import type { Pending } from '../model/outbox';
+import type { Coming } from '../model/presence';
 import type { Room } from '../model/room';
-import { avatar, cleanLine, cleanText, linkify, nameOf } from '../base/text';
 import type { Upload } from '../model/uploads';
+import { avatar } from './avatar';
+import { noteWords } from './callnote';
+import { picture } from './lightbox';
+import { linkify } from './links';
+import { menu } from './menu';
 import type { FileInfo, Message } from '../wire/wire';
 
 const pictureMost = 320; // px a picture is wide at most
@@ -27,12 +29,6 @@ export function bubble(text: string): HTMLElement {
   const clean = cleanText(text);
   const emoji = /^(\p{Extended_Pictographic}[\u200d\ufe0f\p{Emoji_Modifier}]*){1,3}$/u.test(clean.trim());
   return h('p', { class: emoji ? 'bubble emoji' : 'bubble', dir: 'auto' }, linkify(clean));
-}
-
-/** fileName is one line, and keeps its end, which says what kind of file it is. */
-export function fileName(name: string): string {
-  const line = cleanLine(name) || t('file.unnamed');
-  return line.length > 60 ? line.slice(0, 40) + '…' + line.slice(-16) : line;
 }
 
 function fileBody(room: Room, f: FileInfo): HTMLElement {

@@ -57,3 +57,36 @@ export function every(ms: number, fn: () => void): () => void {
   });
   return () => stop();
 }
+
+// The time as the relay has it, so that a clock which is wrong by hours does
+// not put today's messages into yesterday. Zones are the reader's own.
+
+let ahead = 0; // ms the relay's clock is ahead of this computer's
+
+/** heardAt takes the time of an answer that has just come. */
+export function heardAt(time: string | null | undefined): void {
+  const at = Date.parse(time ?? '');
+  if (!Number.isNaN(at)) ahead = at - Date.now();
+}
+
+export const now = (): Date => new Date(Date.now() + ahead);
+
+let pending = new Set<() => void>();
+let scheduled = false;
+
+function flush(): void {
+  if (!scheduled) return;
+  scheduled = false;
+  const due = pending;
+  pending = new Set();
+  for (const fn of due) fn();
+}
+
+/** soon runs fn once before the next paint, or shortly after in a hidden tab. */
+export function soon(fn: () => void): void {
+  pending.add(fn);
+  if (scheduled) return;
+  scheduled = true;
+  requestAnimationFrame(flush);
+  setTimeout(flush, 80); // a hidden tab gets no animation frames
+}
