@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Timers that keep time in a hidden tab. Browsers slow a hidden page's timers
-// to one a minute, which would end every heartbeat; a worker's they leave
-// alone. The worker is this same bundle, started again (see app.ts).
+// Time: timers that keep it in a hidden tab, what it is, and what waits for
+// the next paint.
 
-type Job = { id: number; ms: number };
-
-/** serveClock is what the worker does: it answers each number after its time. */
-export function serveClock(): void {
-  self.onmessage = (ev: MessageEvent<Job>) => {
-    setTimeout(() => self.postMessage(ev.data.id), ev.data.ms);
-  };
-}
+// Browsers slow a hidden page's timers to one a minute, which would end every
+// heartbeat; a worker's they leave alone. The worker is assets/static/clock.js,
+// which answers each number after its time.
 
 const jobs = new Map<number, () => void>();
 let last = 0;
@@ -19,7 +13,7 @@ let worker: Worker | null | undefined;
 
 function start(): Worker | null {
   try {
-    const w = new Worker(import.meta.url, { type: 'module' });
+    const w = new Worker('/clock.js');
     w.onmessage = (ev: MessageEvent<number>) => run(ev.data);
     w.onerror = () => { worker = null; };
     return w;

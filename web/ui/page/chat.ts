@@ -11,18 +11,17 @@ import { cleanLine, nameOf } from '../base/text';
 import { every, heardAt, soon } from '../base/time';
 import { Room } from '../model/room';
 import { cardLine } from '../model/status';
-import { goneCard } from './gone';
 import { avatar } from '../view/avatar';
 import { Conversation } from '../view/conversation';
 import { gate, type How } from '../view/gate';
 import { Panel } from '../view/panel';
 import { RoomHead, StatusLine } from '../view/roomheader';
-import { fetchPage, post } from '../wire/api';
+import { fetchPage, post, readPage } from '../wire/api';
 import type { ChatPage, Entry } from '../wire/wire';
 
 const refreshEvery = 60_000; // ms between two looks at whether the person is there
 
-export function chat(page: ChatPage, root: HTMLElement): void {
+function chat(page: ChatPage, root: HTMLElement): void {
   const { token } = page;
   heardAt(page.at);
   const callee = page.card.callee;
@@ -51,11 +50,10 @@ export function chat(page: ChatPage, root: HTMLElement): void {
     return true;
   }
 
+  /** lost: the link leads nowhere any more, and the page as the server has it now says so. */
   function lost(err: ApiError): boolean {
     if (err.status !== 404 && err.status !== 410) return false;
-    onCard = false;
-    const reason = err.status === 404 ? 'unknown' : err.code === 'revoked' ? 'revoked' : 'expired';
-    fill(root, goneCard({ page: 'gone', lang: page.lang, reason, from: callee, reply: page.reply }));
+    location.reload();
     return true;
   }
 
@@ -221,3 +219,5 @@ export function chat(page: ChatPage, root: HTMLElement): void {
   every(refreshEvery, () => void look());
   document.addEventListener('visibilitychange', () => void look());
 }
+
+chat(readPage<ChatPage>(document), document.getElementById('app')!);

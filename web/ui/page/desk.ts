@@ -24,7 +24,7 @@ import { Missed } from '../view/missed';
 import { notify, messageSound } from '../view/ringer';
 import { preview, RoomList } from '../view/roomlist';
 import { Search } from '../view/search';
-import { fetchPage, post } from '../wire/api';
+import { fetchPage, post, readPage } from '../wire/api';
 import type { Phase } from '../wire/connection';
 import { onPressed, registration, unsubscribe } from '../wire/push';
 import type { DeskPage, Participant, Ring } from '../wire/wire';
@@ -32,7 +32,7 @@ import type { DeskPage, Participant, Ring } from '../wire/wire';
 const readPause = 250;    // ms in which several changes are one reading
 const noticeFor = 6000;   // ms a passing word stays
 
-export function desk(page: DeskPage, root: HTMLElement): void {
+function desk(page: DeskPage, root: HTMLElement): void {
   void registration();
   const start = (p: DeskPage): Desk => new Desk(root, p, () => signIn(root, true, () => void enter()),
     () => start(p).say('account.changed'));
@@ -351,3 +351,4 @@ class Desk {
   }
 }
 
+desk(readPage<DeskPage>(document), document.getElementById('app')!);

@@ -5,6 +5,7 @@
 
 import { type Child, fill, h, icon } from '../base/dom';
 import { type Key, t, tr } from '../base/i18n';
+import { readPage } from '../wire/api';
 import type { Account, Demo, LandingPage } from '../wire/wire';
 
 const copiedFor = 1600; // ms "Copied" is shown
@@ -116,7 +117,7 @@ function demo(d: Demo): Child {
   ];
 }
 
-export function landing(page: LandingPage, root: HTMLElement): void {
+function landing(page: LandingPage, root: HTMLElement): void {
   document.title = 'CHmail';
   if (page.demo) {
     fill(root, h('div', { class: 'landing' }, demo(page.demo)));
@@ -128,3 +129,5 @@ export function landing(page: LandingPage, root: HTMLElement): void {
     h('p', null, t('landing.what')),
     h('a', { class: 'button primary', href: '/desk' }, t('landing.signIn')))));
 }
+
+landing(readPage<LandingPage>(document), document.getElementById('app')!);

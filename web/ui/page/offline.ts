@@ -9,7 +9,7 @@ import { every } from '../base/time';
 
 const tryEvery = 5000; // ms
 
-export function offline(root: HTMLElement): void {
+function offline(root: HTMLElement): void {
   document.title = t('desk.title');
   const told = h('p', { class: 'muted', role: 'status' });
   async function again(): Promise<void> {
@@ -28,3 +28,5 @@ export function offline(root: HTMLElement): void {
   addEventListener('online', () => void again());
   every(tryEvery, () => void again());
 }
+
+offline(document.getElementById('app')!);

@@ -37,8 +37,8 @@ export const put = send('PUT');
 export const del = send('DELETE');
 
 /** readPage reads the data of a page from its document. */
-export function readPage(doc: Document): Page {
-  return JSON.parse(doc.getElementById('page')?.textContent ?? '') as Page;
+export function readPage<P extends Page>(doc: Document): P {
+  return JSON.parse(doc.getElementById('page')?.textContent ?? '') as P;
 }
 
 /** fetchPage gets a page again for its data alone: a fresh nonce, a fresh status. */
