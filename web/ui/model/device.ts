@@ -34,11 +34,11 @@ export class Device {
             owner.changed();
             owner.settings();
             break;
-          case 'ring': return f.ring && owner.ring(f.ring);
-          case 'ring-end': return owner.ended(f.attempt_id ?? '', f.code ?? '', f.name ?? '');
+          case 'ring': return owner.ring(f.ring);
+          case 'ring-end': return owner.ended(f.attempt_id, f.code, f.name ?? '');
           case 'room': return owner.changed();
           case 'settings': return owner.settings();
-          case 'status': return f.status && owner.status(f.status);
+          case 'status': return owner.status(f.status);
         }
       },
       phase: (p) => owner.phase(p),
