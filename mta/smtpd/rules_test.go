@@ -98,7 +98,7 @@ func TestWhoWrites(t *testing.T) {
 		"From: Kim <KIM@mall.TEST>":                                         "250",
 		"From: Sales <Sales@mall.test>":                                     "250",
 		"From: All: " + kim + ";":                                           "250",
-		"From: boss@mall.test":                                              "550 5.7.1 From: You are signed in as kim@mall.test, which",
+		"From: boss@mall.test":                                              "550 5.7.1 From: You are signed in as kim@mall.test",
 		"From: boss@mall.test\r\nSender: " + kim:                            "550 5.7.1",
 		"From: \"" + kim + "\" <boss@mall.test>":                            "550 5.7.1",
 		"From: " + kim + " <boss@mall.test>":                                "550 5.7.1",
