@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/guard/signin"
+	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -211,11 +213,18 @@ func (p *fakePresence) Renew(_ context.Context, a presence.Address) error {
 }
 
 var testAssets = fstest.MapFS{
-	"app.js":                      {Data: []byte("console.log('" + strings.Repeat("chat ", 200) + "')")},
 	"app.css":                     {Data: []byte("body{}")},
-	"sw.js":                       {Data: []byte("self.addEventListener('push', () => {})")},
 	"static/favicon.svg":          {Data: []byte("<svg xmlns='http://www.w3.org/2000/svg'/>")},
 	"static/manifest.webmanifest": {Data: []byte("{}")},
+}
+
+func init() {
+	for _, page := range append(slices.Clone(scripts), "sw") {
+		for _, lang := range words.Languages {
+			words := strings.Repeat("'"+page+" in "+lang+"',", 100)
+			testAssets[page+"."+lang+".js"] = &fstest.MapFile{Data: []byte("const words=[" + words + "]")}
+		}
+	}
 }
 
 // site is a server under test and a browser that looks at it.

@@ -2,8 +2,9 @@
 
 // The settings of the login that is signed in, as the server keeps them.
 
-import { ApiError, get, put } from '../wire/api';
+import { ApiError } from '../base/errors';
 import { zone } from '../base/i18n';
+import { get, put } from '../wire/api';
 import type { Canned, Settings } from '../wire/wire';
 
 export class Prefs {

@@ -3,25 +3,25 @@
 // The page behind a chat link: the card, the ringing, the conversation.
 // Nothing happens until "Chat now" is pressed.
 
-import { ApiError, fetchPage, post } from '../wire/api';
 import { badge } from '../base/badge';
-import { every } from '../base/clock';
-import { Conversation } from '../view/conversation';
-import { bdi, fill, h, icon, soon } from '../base/dom';
-import { explain, gate, type How } from '../view/gate';
-import { goneCard } from './gone';
-import { RoomHead, StatusLine } from '../view/head';
+import { bdi, fill, h, icon } from '../base/dom';
+import { ApiError, explain } from '../base/errors';
 import { fullTime, t, tr } from '../base/i18n';
-import { heardAt } from '../base/now';
-import { Panel } from '../view/panel';
+import { cleanLine, nameOf } from '../base/text';
+import { every, heardAt, soon } from '../base/time';
 import { Room } from '../model/room';
 import { cardLine } from '../model/status';
-import { avatar, cleanLine, nameOf } from '../base/text';
+import { avatar } from '../view/avatar';
+import { Conversation } from '../view/conversation';
+import { gate, type How } from '../view/gate';
+import { Panel } from '../view/panel';
+import { RoomHead, StatusLine } from '../view/roomheader';
+import { fetchPage, post, readPage } from '../wire/api';
 import type { ChatPage, Entry } from '../wire/wire';
 
 const refreshEvery = 60_000; // ms between two looks at whether the person is there
 
-export function chat(page: ChatPage, root: HTMLElement): void {
+function chat(page: ChatPage, root: HTMLElement): void {
   const { token } = page;
   heardAt(page.at);
   const callee = page.card.callee;
@@ -50,11 +50,10 @@ export function chat(page: ChatPage, root: HTMLElement): void {
     return true;
   }
 
+  /** lost: the link leads nowhere any more, and the page as the server has it now says so. */
   function lost(err: ApiError): boolean {
     if (err.status !== 404 && err.status !== 410) return false;
-    onCard = false;
-    const reason = err.status === 404 ? 'unknown' : err.code === 'revoked' ? 'revoked' : 'expired';
-    fill(root, goneCard({ page: 'gone', lang: page.lang, reason, from: callee, reply: page.reply }));
+    location.reload();
     return true;
   }
 
@@ -220,3 +219,5 @@ export function chat(page: ChatPage, root: HTMLElement): void {
   every(refreshEvery, () => void look());
   document.addEventListener('visibilitychange', () => void look());
 }
+
+chat(readPage<ChatPage>(document), document.getElementById('app')!);

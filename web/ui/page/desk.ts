@@ -3,35 +3,36 @@
 // The desk: the conversations of a login on the left, the open one on the
 // right, and the place where its owner is rung.
 
-import { ApiError, fetchPage, post } from '../wire/api';
-import { Availability } from '../view/availability';
 import { badge } from '../base/badge';
-import { after } from '../base/clock';
-import type { Phase } from '../wire/connection';
-import { DeskRoom } from '../view/deskroom';
-import { DeskRooms } from '../view/deskrooms';
-import { Device } from '../base/device';
 import { bdi, fill, h, icon } from '../base/dom';
-import { explain } from '../view/gate';
-import { t, tr, type Key } from '../base/i18n';
-import { Incoming } from '../view/incoming';
-import { Missed } from '../view/missed';
+import { ApiError, explain } from '../base/errors';
+import { type Key, t, tr } from '../base/i18n';
+import { cleanLine, nameOf } from '../base/text';
+import { after } from '../base/time';
+import { Device } from '../model/device';
 import { forgetAll } from '../model/outbox';
 import { Prefs } from '../model/prefs';
-import { onPressed, registration, unsubscribe } from '../wire/push';
-import { Ready } from '../view/ready';
-import { notify, plink } from '../view/ringer';
-import { preview, RoomList } from '../view/roomlist';
-import { Search } from '../view/search';
 import { SettingsPage } from './settings';
 import { signIn } from './signin';
-import { avatar, cleanLine, nameOf } from '../base/text';
+import { Availability } from '../view/availability';
+import { avatar } from '../view/avatar';
+import { Bell } from '../view/bell';
+import { DeskRoom } from '../view/deskroom';
+import { DeskRooms } from '../view/deskrooms';
+import { Incoming } from '../view/incoming';
+import { Missed } from '../view/missed';
+import { notify, messageSound } from '../view/ringer';
+import { preview, RoomList } from '../view/roomlist';
+import { Search } from '../view/search';
+import { fetchPage, post, readPage } from '../wire/api';
+import type { Phase } from '../wire/connection';
+import { onPressed, registration, unsubscribe } from '../wire/push';
 import type { DeskPage, Participant, Ring } from '../wire/wire';
 
 const readPause = 250;    // ms in which several changes are one reading
 const noticeFor = 6000;   // ms a passing word stays
 
-export function desk(page: DeskPage, root: HTMLElement): void {
+function desk(page: DeskPage, root: HTMLElement): void {
   void registration();
   const start = (p: DeskPage): Desk => new Desk(root, p, () => signIn(root, true, () => void enter()),
     () => start(p).say('account.changed'));
@@ -53,7 +54,7 @@ class Desk {
   private readonly incoming: Incoming;
   private readonly prefs: Prefs;
   private readonly avail: Availability;
-  private readonly ready: Ready;
+  private readonly bell: Bell;
   private readonly list: RoomList;
   private readonly missed: Missed;
   private settings: SettingsPage | undefined;
@@ -69,7 +70,7 @@ class Desk {
     const me = { addr: page.login!, name: page.name ?? '' };
     this.prefs = new Prefs(() => this.configured(), () => this.end(this.expired));
     this.avail = new Availability(this.prefs, (err) => this.tell(explain(err)), () => void this.signOut());
-    this.ready = new Ready(() => this.prefs.now?.push ?? true);
+    this.bell = new Bell(() => this.prefs.now?.push ?? true);
     this.list = new RoomList(me, (id) => this.looking(id), () => this.open.shown?.id ?? '', () => void this.read(true));
     this.missed = new Missed((r) => this.answer(r));
     const search = new Search((on) => { this.list.el.hidden = on; });
@@ -87,7 +88,7 @@ class Desk {
           h('div', { class: 'side-who' }, h('p', { class: 'strong' }, bdi(nameOf(me))), this.avail.el),
           h('a', { class: 'button round', href: '#settings', 'aria-label': t('settings.title'),
             title: t('settings.title') }, icon('settings'))),
-        this.ready.el, this.missed.el, this.problem, search.el, search.found, this.list.el),
+        this.bell.el, this.missed.el, this.problem, search.el, search.found, this.list.el),
       this.pane, this.toast);
     fill(root, this.el);
 
@@ -103,8 +104,8 @@ class Desk {
     addEventListener('hashchange', () => this.follow(), { signal });
     document.addEventListener('visibilitychange', () => this.looked(), { signal });
     // Any press lets the tab sound; the button also asks for notifications.
-    addEventListener('pointerdown', () => this.ready.pressed(), { signal });
-    addEventListener('keydown', () => this.ready.pressed(), { signal });
+    addEventListener('pointerdown', () => this.bell.pressed(), { signal });
+    addEventListener('keydown', () => this.bell.pressed(), { signal });
     onPressed((p) => {
       const r = this.incoming.get(p.attempt);
       if (p.action === 'decline') r && this.decline(r, '');
@@ -146,7 +147,7 @@ class Desk {
   private announce(): void {
     const r = this.list.rooms.find((x) => x.unread > 0 && !x.muted && !this.looking(x.id));
     if (!r?.last) return;
-    plink();
+    messageSound();
     const from = nameOf(r.participants.find((p) => p.id === r.last!.from));
     notify({ title: from, body: h('p', null, preview(r)).textContent, room: r.id,
       onclick: () => { location.hash = r.id; } });
@@ -215,7 +216,7 @@ class Desk {
     if (r?.muted) return;
     const [name, subject] = [nameOf(p), cleanLine(r?.subject ?? '')];
     this.tell(tr('toast.came', { name, subject }));
-    plink();
+    messageSound();
     notify({ title: t('coming.in', { name }), body: subject, room, onclick: () => this.show(room) });
   }
 
@@ -244,7 +245,7 @@ class Desk {
 
   private looked(): void {
     this.open.shown?.looked();
-    this.ready.draw();
+    this.bell.draw();
     if (!document.hidden) this.changed();
   }
 
@@ -306,14 +307,14 @@ class Desk {
 
   private phaseIs(p: Phase): void {
     this.avail.phaseIs(p);
-    this.ready.phaseIs(p);
+    this.bell.phaseIs(p);
     // A refused connection may be a session that ended: the list knows.
     if (p === 'lost') this.changed();
   }
 
   private configured(): void {
     this.avail.draw();
-    this.ready.draw();
+    this.bell.draw();
     this.settings?.draw();
     this.open.shown?.redraw();
   }
@@ -350,3 +351,4 @@ class Desk {
   }
 }
 
+desk(readPage<DeskPage>(document), document.getElementById('app')!);

@@ -2,11 +2,11 @@
 
 // Signing in to the desk.
 
-import { ApiError, post } from '../wire/api';
 import { fill, h, icon } from '../base/dom';
-import { explain } from '../view/gate';
+import { ApiError, explain } from '../base/errors';
 import { t } from '../base/i18n';
 import { unlock } from '../view/ringer';
+import { post } from '../wire/api';
 
 export function signIn(root: HTMLElement, expired: boolean, done: () => void): void {
   const problem = h('p', { class: 'problem', role: 'alert', id: 'sign-in-problem' },

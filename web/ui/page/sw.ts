@@ -4,7 +4,7 @@
 // presses in notifications, and has a page for when the server is away. It is
 // a script of its own (web/assets/sw.js) and keeps nothing of anybody's talk.
 
-import { t, useLanguage } from '../base/i18n';
+import { t } from '../base/i18n';
 import { cleanLine } from '../base/text';
 
 // TypeScript knows either documents or workers; these are the few things used.
@@ -34,8 +34,6 @@ const worker = self as unknown as Worker;
 const cacheName = 'chmail-shell';
 const shell = '/offline';
 const socketWait = 8000; // ms to say no over a connection of one's own
-
-useLanguage(navigator.language);
 
 // The page for when the server is away.
 

@@ -2,18 +2,17 @@
 
 // One conversation opened on the desk.
 
-import { ApiError, post } from '../wire/api';
-import { after } from '../base/clock';
-import { Conversation } from './conversation';
-import { fill, h, icon, soon } from '../base/dom';
-import { explain } from './gate';
-import { RoomHead, StatusLine } from './head';
+import { fill, h, icon } from '../base/dom';
+import { ApiError, explain } from '../base/errors';
 import { list, t, tr } from '../base/i18n';
-import { now } from '../base/now';
-import { Panel } from './panel';
-import { plink } from './ringer';
-import { Room } from '../model/room';
 import { cleanLine, nameAmong } from '../base/text';
+import { after, now, soon } from '../base/time';
+import { Room } from '../model/room';
+import { Conversation } from './conversation';
+import { Panel } from './panel';
+import { messageSound } from './ringer';
+import { RoomHead, StatusLine } from './roomheader';
+import { post } from '../wire/api';
 import type { Canned, Entry, Participant, Summary } from '../wire/wire';
 
 // Whoever is in a room is not rung. A desk that does not show a room, or that
@@ -160,7 +159,7 @@ export class DeskRoom {
       },
       heard: (m) => {
         if (m.from !== room.me && !this.behind && document.hidden && !this.summary()?.muted
-          && now().getTime() - Date.parse(m.at) < 10_000) plink();
+          && now().getTime() - Date.parse(m.at) < 10_000) messageSound();
         if (this.behind || !document.hidden) this.callbacks.news();
       },
       over: (err) => this.over(err),

@@ -3,9 +3,9 @@
 // What makes a tab ring: a tone made here, the title that flashes, and a
 // notification of the system. A browser lets a page sound only after a press.
 
-import { after, every } from '../base/clock';
 import { badge } from '../base/badge';
 import { t } from '../base/i18n';
+import { after, every } from '../base/time';
 import { registration } from '../wire/push';
 
 const phrase = 2600; // ms from one chime to the next
@@ -55,8 +55,8 @@ function chime(): void {
   for (const [at, hz] of notes) tone(sound!.currentTime + at, hz, 0.22);
 }
 
-/** plink announces a message in a tab that is not looked at. */
-export function plink(): void {
+/** messageSound announces a message in a tab that is not looked at. */
+export function messageSound(): void {
   if (!canSound()) return;
   tone(sound!.currentTime, 880, 0.1);
 }
@@ -114,7 +114,7 @@ export type Loudness = 'loud' | 'gentle';
 export function ring(who: string, how: Loudness): () => void {
   const title = document.title;
   const words = t('ring.title', { name: who });
-  const sounds = how === 'loud' ? chime : plink;
+  const sounds = how === 'loud' ? chime : messageSound;
   sounds();
   document.title = words;
   badge(1);

@@ -2,12 +2,12 @@
 
 // The list of conversations, newest first, unread ones bold with a count.
 
-import { get } from '../wire/api';
-import { fill, h, icon, type Child } from '../base/dom';
+import { type Child, fill, h, icon } from '../base/dom';
 import { list, shortMoment, t } from '../base/i18n';
-import { fileName } from './lines';
-import { noteWords } from './note';
-import { avatar, cleanLine, nameAmong, nameOf } from '../base/text';
+import { cleanLine, fileName, nameAmong, nameOf } from '../base/text';
+import { avatar } from './avatar';
+import { noteWords } from './callnote';
+import { get } from '../wire/api';
 import type { Person, Summary } from '../wire/wire';
 
 const pageSize = 50; // conversations read at a time

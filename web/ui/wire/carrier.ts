@@ -4,8 +4,8 @@
 // granted port) is tried first, WebSocket after a head start or at once when
 // QUIC fails; the loser is closed.
 
-import { after } from '../base/clock';
-import { headStart, maxFrame, type Endpoint, type Frame } from './wire';
+import { after } from '../base/time';
+import { type Endpoint, type Frame, headStart, maxFrame } from './wire';
 
 export interface Wire {
   readonly carrier: string;

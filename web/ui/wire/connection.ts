@@ -6,11 +6,11 @@
 // was and the other relays, with the ticket that it got for that, and the
 // front door. The first welcome counts.
 
-import { ApiError } from './api';
-import { arrive, Mute, place, Refusal, type Way } from '../base/arrive';
+import { ApiError } from '../base/errors';
+import { after, every } from '../base/time';
+import { arrive, Mute, place, Refusal, type Way } from './arrive';
 import { aborted, type Why, type Wire } from './carrier';
-import { after, every } from '../base/clock';
-import { lostAfter, pingEvery, type Frame } from './wire';
+import { type Frame, lostAfter, pingEvery } from './wire';
 
 export type Phase = 'connecting' | 'open' | 'lost' | 'closed';
 

@@ -3,7 +3,8 @@
 // Push: this browser is woken for a ring when no page of the desk is open. The
 // service worker (sw.ts) shows what comes; here it is registered and subscribed.
 
-import { ApiError, del, get, post } from './api';
+import { ApiError } from '../base/errors';
+import { del, get, post } from './api';
 
 export type PushState = 'on' | 'off' | 'absent';
 

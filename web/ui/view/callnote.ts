@@ -3,7 +3,7 @@
 // The words of a note: what happened to a call, and to whom.
 
 import { bdi } from '../base/dom';
-import { tr, type Key } from '../base/i18n';
+import { type Key, tr } from '../base/i18n';
 import { cleanLine, nameAmong } from '../base/text';
 import type { Message, Participant } from '../wire/wire';
 

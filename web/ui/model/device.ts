@@ -2,8 +2,8 @@
 
 // The desk as a device: while this connection lives, its login can be rung here.
 
+import { heardAt } from '../base/time';
 import { Connection, type Phase } from '../wire/connection';
-import { heardAt } from './now';
 import type { Ring, Status } from '../wire/wire';
 
 export interface DeviceOwner {
