@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -68,7 +69,7 @@ func (s *Server) openSession(value string, now time.Time) (who session, err erro
 	return who, nil
 }
 
-// loginHeader names the login whose desk a page shows. Another tab of the browser may have
+// loginHeader names, percent-encoded, the login whose desk a page shows. Another tab of the browser may have
 // signed in with another login since: the cookie is the browser's, the page is a tab's.
 const loginHeader = "CHmail-Login"
 
@@ -76,7 +77,7 @@ const loginHeader = "CHmail-Login"
 // that names another login than the session's is refused, so that it acts for nobody else.
 func (s *Server) member(w http.ResponseWriter, r *http.Request) (chat.Session, bool) {
 	who, err := s.session(r)
-	page := r.Header.Get(loginHeader)
+	page, _ := url.PathUnescape(r.Header.Get(loginHeader))
 	if page == "" && isSocket(r) { // a WebSocket of a page has no headers
 		page = r.URL.Query().Get("login")
 	}
