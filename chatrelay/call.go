@@ -345,6 +345,7 @@ func (h *liveRoom) keep(c *call) error {
 	ctx, cancel := h.store()
 	defer cancel()
 	err := h.r.opt.Rooms.PutAttempt(ctx, h.r.home(), c.a)
+	h.r.news.add(h.id)
 	switch {
 	case errors.Is(err, chat.ErrMoved):
 		h.moved()

@@ -207,6 +207,7 @@ func (r *Relay) declineWaiting(ctx context.Context, login string, a chat.Attempt
 	info, err := r.opt.Rooms.Info(ctx, a.Room)
 	if err == nil && info.Participant(a.Callee).Login == login {
 		err = r.opt.Rooms.AckWaiting(ctx, login, a.Room)
+		r.news.add(a.Room, login)
 	}
 	if err != nil {
 		r.log.Warn("acknowledging waiting rings", "room", a.Room, "err", err)

@@ -29,7 +29,10 @@ type EntryStore interface {
 	Participant(ctx context.Context, token, claim string) (chat.Participant, chat.Invite, error)
 	Member(ctx context.Context, login, roomID string) (chat.Participant, error)
 	Join(ctx context.Context, login, roomID string) (chat.Participant, error)
-	ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
+	Rooms(ctx context.Context, login string, q chat.RoomQuery) ([]chat.Summary, error)
+	Summary(ctx context.Context, login, roomID string) (chat.Summary, error)
+	Desks(ctx context.Context, roomID string) ([]string, error)
+	Dismiss(ctx context.Context, login, roomID string) ([]string, error)
 	Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error)
 }
 
@@ -304,13 +307,4 @@ func (r *Relay) Search(
 	ctx context.Context, login, q, after string, limit int,
 ) (hits []chat.Hit, more string, err error) {
 	return r.opt.Rooms.Search(ctx, login, q, after, limit)
-}
-
-// Rooms lists the conversations of a login, the newest first.
-func (r *Relay) Rooms(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error) {
-	list, err := r.opt.Rooms.ByLogin(ctx, login, limit, before)
-	for i := range list {
-		list[i].Participants = chat.Listed(list[i].Participants, list[i].Me)
-	}
-	return list, err
 }

@@ -55,8 +55,6 @@ type liveRoom struct {
 	transcripts map[int64]bool  // who gets a transcript by mail
 	call        *call           // the newest attempt; nil when there was none
 	pending     *pendingAttempt // an attempt that was not made, since the callee seemed to be here
-	told        time.Time       // when other relays were told of news
-	telling     bool            // they will be soon
 	newsAt      time.Time       // when browsers were told of news
 	chats       map[string]bool // logins that are here with somebody else
 	behind      bool            // messages could not be read, and will be tried again
@@ -398,10 +396,7 @@ func (h *liveRoom) pass(m chat.Message) {
 			s.out.Put(b)
 		}
 	}
-	for _, login := range h.absent() {
-		h.r.devices.tell(login, &frame.Frame{T: frame.TRoom, Room: h.id})
-	}
-	h.tellRelays()
+	h.r.news.add(h.id)
 	h.pushNews(m)
 	if next, ok := h.early[h.last+1]; ok {
 		h.pass(next)
@@ -416,23 +411,6 @@ func (h *liveRoom) absent() (logins []string) {
 		}
 	}
 	return logins
-}
-
-// tellRelays lets the devices at other relays know that there is something
-// new, at most once in newsEvery.
-func (h *liveRoom) tellRelays() {
-	if h.telling || h.r.cluster.Alone() {
-		return
-	}
-	h.telling = true
-	time.AfterFunc(max(0, newsEvery-time.Since(h.told)), func() {
-		h.post(func() {
-			h.telling, h.told = false, time.Now()
-			if logins := h.absent(); len(logins) > 0 {
-				h.r.publish("", note{T: noteRoom, Room: h.id, Logins: logins})
-			}
-		})
-	})
 }
 
 // note appends one of the server's own lines.

@@ -140,6 +140,7 @@ type Relay struct {
 	limiters     limiters
 	sessions     map[*carrier.Queue]chat.Session // all connections, with the session of those of the desk
 	chats        *activeChats
+	news         *roomNews
 	statusTimers map[string]*time.Timer // login → when its availability changes by itself
 	turned       atomic.Int64           // how often somebody's availability changed
 }
@@ -190,6 +191,7 @@ func New(opt Options) (*Relay, error) {
 		statusTimers: map[string]*time.Timer{},
 		limiters:     newLimiters(),
 	}
+	r.news = newNews()
 	r.cluster = cluster.New(r.clusterOptions())
 	r.chats = newActiveChats(func(relay string) bool {
 		_, alive := r.cluster.Peer(relay)
@@ -219,6 +221,7 @@ func (r *Relay) start() error {
 		return err
 	}
 	r.owned.Go(r.waits)
+	r.owned.Go(r.tellNews)
 	if err := r.cluster.Start(); err != nil {
 		return err
 	}

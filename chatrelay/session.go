@@ -259,6 +259,7 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 		if err := s.r.opt.Rooms.AckWaiting(ctx, me.Login, s.room.id); err != nil {
 			s.r.log.Warn("acknowledging waiting rings", "room", s.room.id, "err", err)
 		}
+		s.r.news.add(s.room.id) // nobody has missed these calls any more
 	}
 	return nil
 }
@@ -426,6 +427,11 @@ func (h *liveRoom) saveSeen() {
 				h.log("noting what was seen", err)
 			}
 			cancel()
+			h.do(func() {
+				if p := h.info.Participant(participant); p.Login != "" && !p.Guest {
+					h.r.news.add(h.id, p.Login)
+				}
+			})
 		}
 		more := false
 		if !h.do(func() { more = len(h.unsaved) > 0; h.saving = more }) || !more {

@@ -179,12 +179,56 @@ const (
 const ViaMail = "mail"
 
 // Summary is a conversation as the desk lists it.
+//
+// Of many participants it has MaxListed, and the text of Last is cut.
 type Summary struct {
 	Info
-	Last   *Message `json:"last,omitempty"`
-	Unread int64    `json:"unread"`          // messages after the login's seen mark, one's own not counted
-	Me     int64    `json:"me"`              // the login's participant ID
-	Muted  bool     `json:"muted,omitempty"` // its rings have no sound
+	People  int       `json:"people"` // how many participants there are
+	Touched time.Time `json:"touched"`
+	Talked  bool      `json:"talked"` // somebody said something in it or tried to reach somebody: not only mails
+	Last    *Message  `json:"last,omitempty"`
+	// Unread are the messages after the login's seen mark, one's own not counted. A
+	// room that a colleague looks after has none.
+	Unread int64    `json:"unread"`
+	Me     int64    `json:"me"`               // the login's participant ID, or its group's
+	Muted  bool     `json:"muted,omitempty"`  // its rings have no sound
+	Missed *Missed  `json:"missed,omitempty"` // the newest call that the login missed and has not dismissed
+	Teams  []Team   `json:"teams,omitempty"`  // groups of the login that are in it
+	Labels []string `json:"labels,omitempty"` // the login's and its groups'
+	Notes  int64    `json:"notes,omitempty"`  // how many notes colleagues wrote
+}
+
+// Missed are the calls in a room that a login missed.
+type Missed struct {
+	Count   int       `json:"count"`
+	Attempt string    `json:"attempt"` // the newest
+	From    int64     `json:"from"`    // its caller
+	At      time.Time `json:"at"`
+}
+
+// Team is a group in a room.
+type Team struct {
+	Group    string `json:"group"` // its address
+	Name     string `json:"name,omitempty"`
+	Assignee string `json:"assignee,omitempty"` // login of the member whose room it is; empty: nobody's yet
+}
+
+// The lists of the desk.
+const (
+	ListChats      = "chats"      // conversations, but for those that a colleague looks after
+	ListMine       = "mine"       // without a group, or one's own of a group's
+	ListUnassigned = "unassigned" // of a group, and nobody's yet
+	ListAll        = "all"        // conversations, those of colleagues too
+	ListMails      = "mails"      // mails without a conversation
+	ListMissed     = "missed"     // with missed calls
+)
+
+// RoomQuery asks for a list of rooms.
+type RoomQuery struct {
+	List   string    // ListChats and the others
+	Label  string    // instead of List: rooms with that label
+	Limit  int       // 0: as many as one call gives
+	Before time.Time // rooms that were touched before; zero: from the newest on
 }
 
 // Attempt is one try to reach somebody, from Chat now to its outcome.
@@ -302,6 +346,7 @@ const (
 	MaxText      = 16 << 10         // octets of a message's Text
 	MaxMessageID = 128              // octets of the ID that a client makes for its message, and of an attempt's
 	MaxMembers   = 100              // of one group
+	MaxListed    = 50               // participants in a Summary
 	EditFor      = 15 * time.Minute // a person may change what they said; deleting it they may at any time
 	Silence      = time.Hour        // without a message it ends a part of a conversation
 	RelayTTL     = 4 * time.Second  // a relay host counts as alive after a heartbeat; then others may take its rooms

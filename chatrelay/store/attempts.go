@@ -58,6 +58,10 @@ func (s *Store) putAttempt(ctx context.Context, home string, a chat.Attempt) (er
 			" words = excluded.words, taker = excluded.taker, mailed = excluded.mailed, pushed = excluded.pushed",
 			a.ID, a.Room, a.Caller, a.Callee, a.State, a.Rings, micros(a.Started), micros(a.Ended), a.Tell, a.Silent,
 			a.Why, a.Words, a.Taker, micros(a.Mailed), micros(a.Pushed))
+		if err == nil {
+			_, err = tx.ExecContext(ctx, "UPDATE rooms SET talked = $1 WHERE id = $2 AND talked < $1",
+				micros(a.Started), a.Room)
+		}
 		return err
 	})
 }
@@ -95,10 +99,11 @@ func (s *Store) OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt,
 
 // WaitingFor returns the rings waiting for a login's next sign-on, or for a
 // group's of which it is a member, oldest first: attempts that ended alarmed or
-// unanswered and that AckWaiting has not acknowledged.
+// unanswered, that AckWaiting has not acknowledged and the login not dismissed.
 func (s *Store) WaitingFor(ctx context.Context, login string) ([]chat.Attempt, error) {
 	return s.attempts(ctx, "JOIN participants p ON p.id = a.callee WHERE "+theirs("$1")+
-		" AND a.ended <> 0 AND NOT a.acked AND a.state IN ('alarmed', 'unanswered') ORDER BY a.started, a.id LIMIT $2",
+		" AND a.ended <> 0 AND NOT a.acked AND a.state IN ('alarmed', 'unanswered') AND "+undismissed("$1")+
+		" ORDER BY a.started, a.id LIMIT $2",
 		fold(login), maxPage)
 }
 

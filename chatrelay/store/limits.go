@@ -25,6 +25,7 @@ const (
 	maxReferences   = 100  // of one mail; the newest are looked up
 	maxClaims       = 32   // browsers of one invite, guests included
 	maxPage         = 1000 // rows one call reads
+	maxPreview      = 500  // of the newest message's text in a list; cut
 
 	codeTTL      = 10 * time.Minute
 	codeTries    = 5

@@ -46,7 +46,7 @@ func TestChanges(t *testing.T) {
 			t.Fatalf("an older edit says %+v", list)
 		}
 		// A change is no news to count, and no last line.
-		c := must(s.ByLogin(ctx, alice.Login, 1, time.Time{}))(t)[0]
+		c := must(s.Rooms(ctx, alice.Login, chat.RoomQuery{List: chat.ListChats}))(t)[0]
 		if c.Last.Offset != said.Offset || c.Last.Text != "hello!" || c.Unread != 0 {
 			t.Fatalf("summary %+v, last %+v", c, c.Last)
 		}
@@ -112,7 +112,7 @@ func TestFiles(t *testing.T) {
 		if sent.Offset != 2 || again.Offset != 2 || again.File == nil || *again.File != *m.File {
 			t.Fatalf("%+v, then %+v", sent, again)
 		}
-		c := must(s.ByLogin(ctx, alice.Login, 1, time.Time{}))(t)[0]
+		c := must(s.Rooms(ctx, alice.Login, chat.RoomQuery{List: chat.ListChats}))(t)[0]
 		if c.Last.File == nil || *c.Last.File != *m.File || c.Last.Text != "look" || c.Unread != 1 {
 			t.Fatalf("summary %+v", c.Last)
 		}
