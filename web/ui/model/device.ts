@@ -21,8 +21,8 @@ export interface DeviceOwner {
 export class Device {
   private readonly connection: Connection;
 
-  constructor(owner: DeviceOwner) {
-    const url = location.origin.replace(/^http/, 'ws') + '/desk/ws';
+  constructor(login: string, owner: DeviceOwner) {
+    const url = `${location.origin.replace(/^http/, 'ws')}/desk/ws?login=${encodeURIComponent(login)}`;
     this.connection = new Connection({
       enter: async () => ({ endpoints: [{ carrier: 'websocket', url }] }),
       hello: () => ({ t: 'hello' }),
