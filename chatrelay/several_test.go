@@ -114,7 +114,7 @@ func TestLinkLeadsHomeFromAnyRelay(t *testing.T) {
 	o, err := other.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "m2@mall.example",
 		References: []string{"m1@mall.example"},
 		Sender:     chat.Person{Login: home.host, Addr: home.host},
-		Recipients: []chat.Person{{Addr: "kim@far.example"}},
+		Recipients: []chat.Person{{Addr: "kim@far.example"}, {Addr: "lee@far.example"}},
 		Subject:    "Order 7 again"})
 	if err != nil || o.Room != home.room {
 		t.Fatal(o, err)

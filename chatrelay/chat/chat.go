@@ -175,6 +175,11 @@ const (
 	KindDelete = "delete" // the message at Ref is gone
 )
 
+// NoteFrom begins the note of a room that a mail opened out of an older
+// conversation, among other people. The older mail's date follows on a line of its
+// own (RFC 3339), then its subject if the new mail has it too.
+const NoteFrom = "from"
+
 // ViaMail is the Via of an answer by mail.
 const ViaMail = "mail"
 

@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,6 +59,19 @@ func grouped(ctx context.Context, tx querier, p chat.Person, sender bool) (chat.
 		p.Login = p.Addr
 	}
 	return p, nil
+}
+
+// membersIn are the logins that may answer in a room for a group.
+func membersIn(ctx context.Context, tx querier, roomID string) (map[string]bool, error) {
+	list, err := collect(ctx, tx, func(rows *sql.Rows) (login string, err error) {
+		err = rows.Scan(&login)
+		return login, err
+	}, "SELECT m.login FROM members m JOIN participants p ON p.login = m.addr WHERE p.room = $1 AND NOT p.guest", roomID)
+	members := make(map[string]bool, len(list))
+	for _, login := range list {
+		members[login] = true
+	}
+	return members, err
 }
 
 // Join makes a login a participant of a room in which one of its groups is a

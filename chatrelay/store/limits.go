@@ -23,6 +23,7 @@ const (
 	maxParticipants = 1000 // in a room, guests included
 	maxRecipients   = 1000 // of one mail
 	maxReferences   = 100  // of one mail; the newest are looked up
+	maxThreadRooms  = 20   // of one thread, that are looked at for a mail
 	maxClaims       = 32   // browsers of one invite, guests included
 	maxPage         = 1000 // rows one call reads
 	maxPreview      = 500  // of the newest message's text in a list; cut

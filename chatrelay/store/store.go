@@ -144,7 +144,7 @@ func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
 	}
 	s.prepared = map[string]*sql.Stmt{}
 	for _, query := range []string{nextOffset, raiseOffset, raiseTalked, insertMessage,
-		settingsOf, findRoom, insertRoom, setOwner, insertMail, insertParticipant, insertInvite} {
+		settingsOf, findRooms, insertRoom, setOwner, insertMail, insertParticipant, insertInvite} {
 		if s.prepared[query], err = s.write.PrepareContext(ctx, query); err != nil {
 			return err
 		}
