@@ -142,6 +142,7 @@ type Relay struct {
 	chats        *activeChats
 	statusTimers map[string]*time.Timer // login → when its availability changes by itself
 	turned       atomic.Int64           // how often somebody's availability changed
+	attendedFor  time.Duration          // the constant, but in tests
 }
 
 // New starts a relay. Attempts that were under way when the process before
@@ -189,6 +190,7 @@ func New(opt Options) (*Relay, error) {
 		sessions:     map[*carrier.Queue]chat.Session{},
 		statusTimers: map[string]*time.Timer{},
 		limiters:     newLimiters(),
+		attendedFor:  attendedFor,
 	}
 	r.cluster = cluster.New(r.clusterOptions())
 	r.chats = newActiveChats(func(relay string) bool {

@@ -64,7 +64,9 @@ func lineOf(m chat.Message, names map[int64]string, lang string) (l Line, ok boo
 // noteWords are the texts of notes, in Korean or English, as the pages have them.
 var noteWords = map[bool]map[string]string{
 	false: {"answered": "%s answered", "declined": "%s could not talk", "cancelled": "%s cancelled the call",
-		"unanswered": "%s did not answer", "alarmed": "%s was alerted", "mail": "%s wrote a mail: %s"},
+		"unanswered": "%s did not answer", "alarmed": "%s was alerted", "mail": "%s wrote a mail: %s",
+		"gone": "%s had left before the answer"},
 	true: {"answered": "%s님이 받았습니다", "declined": "%s님이 대화할 수 없었습니다", "cancelled": "%s님이 호출을 취소했습니다",
-		"unanswered": "%s님이 받지 않았습니다", "alarmed": "%s님에게 알림을 보냈습니다", "mail": "%s님이 메일을 보냈습니다: %s"},
+		"unanswered": "%s님이 받지 않았습니다", "alarmed": "%s님에게 알림을 보냈습니다", "mail": "%s님이 메일을 보냈습니다: %s",
+		"gone": "%s님이 응답 전에 나갔습니다"},
 }
