@@ -18,7 +18,7 @@ import (
 
 // device is a connection on which its login can be rung.
 type device struct {
-	presence.Device // Away is under Relay.mu
+	presence.Device // Away is under devices.mu
 	session         chat.Session
 	out             *carrier.Queue
 }
@@ -82,9 +82,10 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c carrier.Conn) erro
 			}
 			d.out.Put(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
 		case frame.TAway:
-			r.devices.away(d, f.On)
-			r.heartbeat(ctx, d)
-			r.statusChanged(d.Login)
+			if r.devices.away(d, f.On) {
+				r.heartbeat(ctx, d)
+				r.statusChanged(d.Login)
+			}
 		case frame.TAnswer, frame.TDecline:
 			r.respond(ctx, d, f)
 		case frame.TLeave:
@@ -197,6 +198,9 @@ func (r *Relay) respond(ctx context.Context, d *device, f *frame.Frame) {
 		}
 		if end = code; code == frame.EndDeclined {
 			r.declineWaiting(ctx, d.Login, a)
+		} else if h := r.use(a.Room, nil); h != nil {
+			h.do(func() { h.answerHere(a.ID, d.Login) })
+			h.leave()
 		}
 	}
 	d.out.Put(frame.Encode(&frame.Frame{T: frame.TRingEnd, AttemptID: f.AttemptID, Code: end}))

@@ -140,7 +140,7 @@ func (r *Relay) dial(ctx context.Context, e Entry, callee chat.Participant, from
 		}
 		id = h.call.a.ID
 		if !h.isHere(e.Me) {
-			h.call.callerGone(h)
+			h.call.callerGone(h, comeWait)
 		}
 	})
 	return id

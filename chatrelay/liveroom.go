@@ -281,10 +281,12 @@ func (h *liveRoom) join(s *session, after int64) (joined bool) {
 		h.redirect(s)
 		return true
 	}
+	h.attend(s, s.fresh)
 	h.reveal(s.me)
 	h.people()
 	if h.call != nil {
-		if h.standsFor(s.me, h.call.a.Callee) {
+		// A page that comes back by itself says nothing of who sits before it.
+		if s.fresh && h.standsFor(s.me, h.call.a.Callee) {
 			h.calleeEntered(s.me)
 		}
 		if h.call.a.Caller == s.me {
@@ -308,7 +310,7 @@ func (h *liveRoom) part(s *session) {
 	}
 	h.people()
 	if h.call != nil && h.call.a.Caller == s.me {
-		h.call.callerGone(h)
+		h.call.callerGone(h, callerGrace)
 	}
 	h.attemptPending(s)
 }
@@ -316,6 +318,7 @@ func (h *liveRoom) part(s *session) {
 // posted passes on a message that a session has committed, and acknowledges
 // it. The messages of lower offsets are passed on first.
 func (h *liveRoom) posted(s *session, m chat.Message) {
+	h.spoke(s)
 	if m.Offset == h.last+1 {
 		h.pass(m)
 	} else if m.Offset > h.last {

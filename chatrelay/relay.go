@@ -143,6 +143,7 @@ type Relay struct {
 	news         *roomNews
 	statusTimers map[string]*time.Timer // login → when its availability changes by itself
 	turned       atomic.Int64           // how often somebody's availability changed
+	attendedFor  time.Duration          // the constant, but in tests
 }
 
 // New starts a relay. Attempts that were under way when the process before
@@ -190,6 +191,7 @@ func New(opt Options) (*Relay, error) {
 		sessions:     map[*carrier.Queue]chat.Session{},
 		statusTimers: map[string]*time.Timer{},
 		limiters:     newLimiters(),
+		attendedFor:  attendedFor,
 	}
 	r.news = newNews()
 	r.cluster = cluster.New(r.clusterOptions())

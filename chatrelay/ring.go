@@ -101,7 +101,7 @@ func (h *liveRoom) ringFrame(c *call, login string) *frame.Frame {
 func (h *liveRoom) stopRings(c *call, why string) {
 	c.turn++
 	stopTimer(c.timer)
-	stopTimer(c.grace)
+	c.stopGrace(h)
 	if why == frame.EndAnswered {
 		why = frame.EndElsewhere
 	}
@@ -203,13 +203,13 @@ func (h *liveRoom) resume() {
 		c.resumed = true
 		h.holdCall(c)
 		h.ring(c, false)
-		c.callerGone(h)
+		c.callerGone(h, comeWait)
 	case c.a.State == attempt.Ringing:
 		c.m.Of = c.m.Ring
 		h.event(attempt.Event{Kind: attempt.Tick})
 	case c.a.State == attempt.Busy && young:
 		h.holdCall(c)
-		c.callerGone(h)
+		c.callerGone(h, comeWait)
 	case c.a.State == attempt.Busy:
 		h.event(attempt.Event{Kind: attempt.CallerGone})
 	default:

@@ -38,6 +38,11 @@ type session struct {
 	peers   atomic.Int64  // Cluster.Changes then
 	refused atomic.Bool   // the callee has blocked them
 	heard   atomic.Int64  // when the last frame came, in Unix nanoseconds
+
+	// Of the room's functions:
+	fresh  bool      // it came in by itself, not again after a lost connection
+	active time.Time // the person was seen at it: they came in, pressed something, or said something
+	away   bool      // they are away from it
 }
 
 // fault is why the relay ends a connection: an error frame.
@@ -130,6 +135,7 @@ func (s *session) serve(ctx context.Context) error {
 		}
 	}
 	s.me = t.Me
+	s.heard.Store(time.Now().UnixNano())
 	if err := s.enter(ctx, hello, t.Callee); err != nil {
 		return err
 	}
@@ -218,6 +224,7 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 	if welcome == nil || me.ID == 0 {
 		return &fault{frame.ErrRoom, "you are not in this conversation"}
 	}
+	s.fresh = hello.Epoch == ""
 	welcome.Transcript = s.usualTranscript(ctx, me, welcome.Transcript)
 	after := max(hello.After, 0)
 	if hello.Epoch != welcome.Epoch || after > s.newest() {
@@ -283,8 +290,13 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 	case frame.TTyping:
 		if now := time.Now(); now.Sub(s.written) >= typingEvery {
 			s.written = now
-			h.do(func() { h.broadcast(&frame.Frame{T: frame.TTyping, From: s.me}, s) })
+			h.do(func() {
+				h.spoke(s)
+				h.broadcast(&frame.Frame{T: frame.TTyping, From: s.me}, s)
+			})
 		}
+	case frame.TAway:
+		h.do(func() { h.attend(s, !f.On) })
 	case frame.TEdit, frame.TDelete:
 		return s.change(ctx, f)
 	case frame.TTranscript:
