@@ -110,8 +110,9 @@ func (r *Relay) arrived(ctx context.Context, d *device) {
 		if err != nil || rung[a.ID] {
 			continue
 		}
-		ring := &frame.Ring{Attempt: a.ID, Room: a.Room, From: info.Participant(a.Caller).Person, Subject: info.Subject,
-			Ring: a.Rings, Of: r.opt.Rings, Waiting: true, At: a.Started}
+		ring := &frame.Ring{Attempt: a.ID, Room: a.Room, From: info.Participant(a.Caller).Person, Proven: !a.Unproven,
+			Subject: info.Subject,
+			Ring:    a.Rings, Of: r.opt.Rings, Waiting: true, At: a.Started}
 		if callee := info.Participant(a.Callee); callee.Login != d.Login {
 			ring.Group = callee.DisplayName()
 		}

@@ -59,6 +59,7 @@ type Presence interface {
 // store.Store, which documents each method. Each part stands beside its user.
 type Store interface {
 	EntryStore
+	AccessStore
 	MessageStore
 	AttemptStore
 	SettingsStore
@@ -99,6 +100,9 @@ type Options struct {
 	// SignedOut is told of a login all of whose sessions end, also when they end at
 	// another relay; nil: nobody is.
 	SignedOut func(login string)
+
+	// Exists reports whether a login has an account; nil: that is not known.
+	Exists func(ctx context.Context, login string) (bool, error)
 
 	Files    string // folder of people's files, shared by relays that share the store; empty: no files
 	MaxFile  int64  // octets of one; 0: 25 MiB
@@ -228,6 +232,7 @@ func (r *Relay) start() error {
 		return err
 	}
 	r.opt.Rooms.OnMail(r.announce)
+	r.opt.Rooms.OnAccess(r.accessChanged)
 	r.takeUp()
 	return nil
 }

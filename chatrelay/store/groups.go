@@ -76,7 +76,7 @@ func membersIn(ctx context.Context, tx querier, roomID string) (map[string]bool,
 
 // Join makes a login a participant of a room in which one of its groups is a
 // participant. A login that is in the room already keeps its participant.
-// ErrUnknown: no group of the login is in the room.
+// ErrUnknown: no group of the login is in the room, or the login was put out of it.
 func (s *Store) Join(ctx context.Context, login, roomID string) (p chat.Participant, err error) {
 	err = s.tx(ctx, func(tx querier) error {
 		if err := s.lockRoom(ctx, tx, roomID); err != nil {
@@ -92,6 +92,9 @@ func (s *Store) Join(ctx context.Context, login, roomID string) (p chat.Particip
 		}); i >= 0 {
 			p = c.people[i]
 			return nil
+		}
+		if slices.ContainsFunc(c.people, func(p chat.Participant) bool { return p.Removed && p.Addr == login }) {
+			return chat.ErrUnknown
 		}
 		var n int
 		err = tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM members m JOIN participants p ON p.login = m.addr"+

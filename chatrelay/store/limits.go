@@ -31,6 +31,7 @@ const (
 	codeTTL      = 10 * time.Minute
 	codeTries    = 5
 	codesAnHour  = 3
+	returnWithin = time.Minute         // a browser that came in through a link is expected, and expected back, for so long
 	defaultTTL   = 90 * 24 * time.Hour // of an invite
 	inviteRest   = 30 * 24 * time.Hour // an expired invite is known for so long
 	sweepEvery   = time.Hour
