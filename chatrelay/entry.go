@@ -29,10 +29,6 @@ type EntryStore interface {
 	Participant(ctx context.Context, token, claim string) (chat.Access, chat.Invite, error)
 	Member(ctx context.Context, login, roomID string) (chat.Participant, error)
 	Join(ctx context.Context, login, roomID string) (chat.Participant, error)
-	Rooms(ctx context.Context, login string, q chat.RoomQuery) ([]chat.Summary, error)
-	Summary(ctx context.Context, login, roomID string) (chat.Summary, error)
-	Desks(ctx context.Context, roomID string) ([]string, error)
-	Dismiss(ctx context.Context, login, roomID string) ([]string, error)
 	Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error)
 }
 

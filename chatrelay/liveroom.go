@@ -417,6 +417,9 @@ func (h *liveRoom) pass(m chat.Message) {
 		}
 	}
 	h.r.news.add(h.id)
+	if p := h.info.Participant(m.From); p.Login != "" && !p.Guest && (m.Kind == chat.KindText || m.Kind == chat.KindFile) {
+		h.take(p.Login)
+	}
 	h.pushNews(m)
 	if next, ok := h.early[h.last+1]; ok {
 		h.pass(next)

@@ -42,6 +42,8 @@ var (
 	ErrLate = errors.New("room: too late to change the message")
 	// ErrMoved: another relay host serves the room.
 	ErrMoved = errors.New("room: another relay serves the room")
+	// ErrTaken: a colleague looks after the room already.
+	ErrTaken = errors.New("room: a colleague looks after it")
 	// ErrQuery: there is nothing to search for, or too much.
 	ErrQuery = errors.New("room: not something to search for")
 )
@@ -242,6 +244,24 @@ type Team struct {
 	Assignee string `json:"assignee,omitempty"` // login of the member whose room it is; empty: nobody's yet
 }
 
+// TeamNote is what somebody noted about a room for colleagues. It is no message:
+// nobody else ever gets it.
+type TeamNote struct {
+	Group  string    `json:"group"` // of whom it is: a group's address, or the login that wrote it
+	Pos    int64     `json:"pos"`   // rises by one in a room and group
+	ID     string    `json:"id"`    // made by the client; adding it again is harmless
+	Login  string    `json:"login"` // who wrote it
+	Text   string    `json:"text"`
+	Behind int64     `json:"behind"` // offset of the room's newest message when it was written
+	At     time.Time `json:"at"`
+}
+
+// Label is a label and how many rooms have it.
+type Label struct {
+	Label string `json:"label"`
+	Rooms int64  `json:"rooms"`
+}
+
 // The lists of the desk.
 const (
 	ListChats      = "chats"      // conversations, but for those that a colleague looks after
@@ -375,6 +395,7 @@ type Relay struct {
 // Limits and times.
 const (
 	MaxText      = 16 << 10         // octets of a message's Text
+	MaxTeamNote  = 4 << 10          // octets of a TeamNote's Text
 	MaxMessageID = 128              // octets of the ID that a client makes for its message, and of an attempt's
 	MaxMembers   = 100              // of one group
 	MaxListed    = 50               // participants in a Summary
