@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/internal/clean"
@@ -25,6 +26,7 @@ type TeamStore interface {
 	TeamNotes(ctx context.Context, login, roomID string) ([]chat.TeamNote, error)
 	Label(ctx context.Context, login, roomID, group, label string, on bool) error
 	Labels(ctx context.Context, login string) ([]chat.Label, error)
+	Figures(ctx context.Context, login string, from, until time.Time, zone *time.Location) (chat.Figures, error)
 }
 
 // Rooms lists the conversations of a login and its groups; store.Store documents it.
@@ -174,4 +176,28 @@ func (r *Relay) Colleagues(ctx context.Context, login string) []Colleagues {
 		list = append(list, c)
 	}
 	return list
+}
+
+// Figures count how a login and its groups were asked for in so many days, until
+// a day like "2026-11-20"; empty: today. Days are those of the login's time zone.
+// chat.ErrQuery: too many days or none, or no day.
+func (r *Relay) Figures(ctx context.Context, login string, days int, until string) (chat.Figures, error) {
+	of, err := r.opt.Rooms.Settings(ctx, login)
+	if err != nil {
+		return chat.Figures{}, err
+	}
+	zone, failed := time.LoadLocation(of[login].Zone)
+	if failed != nil {
+		zone = time.UTC
+	}
+	last := time.Now().In(zone)
+	if until != "" {
+		last, err = time.ParseInLocation(time.DateOnly, until, zone)
+	}
+	if err != nil || days < 1 || days > chat.MaxFigureDays {
+		return chat.Figures{}, fmt.Errorf("counting attempts: %w: %d days until %q", chat.ErrQuery, days, until)
+	}
+	end := time.Date(last.Year(), last.Month(), last.Day()+1, 0, 0, 0, 0, zone)
+	begin := time.Date(last.Year(), last.Month(), last.Day()+1-days, 0, 0, 0, 0, zone)
+	return r.opt.Rooms.Figures(ctx, login, begin, end, zone)
 }

@@ -4,9 +4,12 @@ package chatrelay
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 )
@@ -75,6 +78,34 @@ func TestTakeover(t *testing.T) {
 	for _, m := range home.mail.all() {
 		if strings.Contains(m.Text+m.HTML+m.Subject, "secret") {
 			t.Errorf("mail %+v", m)
+		}
+	}
+}
+
+// The figures are of whole days of the login's time zone.
+func TestFigures(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	kim := w.in(w.chat(w.token, 1), frame.Frame{})
+	kim.send(frame.Frame{T: frame.TAttempt})
+	kim.state(attempt.Alarmed)
+	w.set(func(s *chat.Settings) { s.Zone = "Pacific/Kiritimati" }) // 14 hours ahead
+	zone, err := time.LoadLocation("Pacific/Kiritimati")
+	if err != nil {
+		t.Fatal(err)
+	}
+	today := time.Now().In(zone).Format(time.DateOnly)
+	f, err := w.relay.Figures(t.Context(), w.host, 3, "")
+	if err != nil || len(f.Days) != 3 || f.Days[2] != (chat.Figure{Name: today, Asked: 1, Missed: 1}) {
+		t.Errorf("figures %+v, %v", f, err)
+	}
+	if f, err := w.relay.Figures(t.Context(), w.host, 1, "2026-02-01"); err != nil || len(f.Days) != 1 ||
+		f.Days[0].Name != "2026-02-01" {
+		t.Errorf("figures %+v, %v", f, err)
+	}
+	for until, days := range map[string]int{"": 0, "yesterday": 7, "2026-02-30": 7, "2026-02-01": 101} {
+		if _, err := w.relay.Figures(t.Context(), w.host, days, until); !errors.Is(err, chat.ErrQuery) {
+			t.Errorf("%d days until %q: %v", days, until, err)
 		}
 	}
 }

@@ -26,6 +26,7 @@ type Team interface {
 	Label(ctx context.Context, login, roomID, group, label string, on bool) error
 	Labels(ctx context.Context, login string) ([]chat.Label, error)
 	Colleagues(ctx context.Context, login string) []chatrelay.Colleagues
+	Figures(ctx context.Context, login string, days int, until string) (chat.Figures, error)
 }
 
 // teamRoutes are the paths of the desk's lists and of what a team does in them.
@@ -40,6 +41,7 @@ func (s *Server) teamRoutes(mux *http.ServeMux) {
 		"POST /desk/rooms/{room}/notes":  s.addTeamNote,
 		"POST /desk/rooms/{room}/labels": s.label,
 		"GET /desk/labels":               s.labels,
+		"GET /desk/figures":              s.figures,
 	})
 }
 
@@ -183,6 +185,29 @@ func (s *Server) labels(ctx context.Context, login string, w http.ResponseWriter
 	list, err := s.opts.Relay.Labels(ctx, login)
 	if err == nil {
 		answer(w, http.StatusOK, map[string]any{"labels": append([]chat.Label{}, list...)})
+	}
+	return err
+}
+
+// figures answers how often a login and its groups were asked for, in so many days
+// until today or another day.
+func (s *Server) figures(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	if wait := s.limits.search.Wait(login); wait > 0 {
+		tooOften(w, wait)
+		return errAnswered
+	}
+	days := 7
+	if given := r.FormValue("days"); given != "" {
+		days, _ = strconv.Atoi(given) // 0 is refused
+	}
+	f, err := s.opts.Relay.Figures(ctx, login, days, r.FormValue("until"))
+	if errors.Is(err, chat.ErrQuery) {
+		refuse(w, http.StatusBadRequest, "bad-request", "days is a number up to 100, until a day like 2026-11-20.")
+		return errAnswered
+	}
+	if err == nil {
+		f.Days, f.Of = append([]chat.Figure{}, f.Days...), append([]chat.Figure{}, f.Of...)
+		answer(w, http.StatusOK, f)
 	}
 	return err
 }

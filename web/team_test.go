@@ -185,3 +185,24 @@ func TestTeam(t *testing.T) {
 		st.want(st.do("POST", "/desk/rooms/R1/"+path, `{}`), 401, "sign-in")
 	}
 }
+
+func (f *fakeTeam) Figures(_ context.Context, login string, days int, until string) (chat.Figures, error) {
+	f.done = []any{login, days, until}
+	return chat.Figures{Total: chat.Figure{Asked: 3, Answered: 2, Missed: 1, Median: 12.5}}, f.err
+}
+
+func TestFigures(t *testing.T) {
+	t.Parallel()
+	st, team := teamSite(t)
+	r := st.do("GET", "/desk/figures?days=30&until=2026-11-20", "")
+	st.want(r, 200)
+	if want := `{"total":{"asked":3,"answered":2,"missed":1,"median":12.5},"days":[],"of":[]}`; strings.TrimSpace(
+		r.body) != want || !slices.Equal(team.done, []any{"host@mall.example", 30, "2026-11-20"}) {
+		t.Errorf("%v: %s", team.done, r.body)
+	}
+	team.err = chat.ErrQuery
+	st.want(st.do("GET", "/desk/figures?days=many", ""), 400, "bad-request")
+	if !slices.Equal(team.done, []any{"host@mall.example", 0, ""}) {
+		t.Error(team.done)
+	}
+}

@@ -262,6 +262,24 @@ type Label struct {
 	Rooms int64  `json:"rooms"`
 }
 
+// Figures say how often a login and its groups were asked for.
+type Figures struct {
+	Total Figure   `json:"total"`
+	Days  []Figure `json:"days"` // each day of the range, named like 2026-11-20
+	// Of are those who were asked for, groups among them, and members who answered
+	// for a group.
+	Of []Figure `json:"of"`
+}
+
+// Figure counts attempts.
+type Figure struct {
+	Name     string  `json:"name,omitempty"`
+	Asked    int64   `json:"asked"`
+	Answered int64   `json:"answered"`         // at once or later
+	Missed   int64   `json:"missed"`           // all others
+	Median   float64 `json:"median,omitempty"` // seconds until half of those answered were
+}
+
 // The lists of the desk.
 const (
 	ListChats      = "chats"      // conversations, but for those that a colleague looks after
@@ -394,13 +412,15 @@ type Relay struct {
 
 // Limits and times.
 const (
-	MaxText      = 16 << 10         // octets of a message's Text
-	MaxTeamNote  = 4 << 10          // octets of a TeamNote's Text
-	MaxMessageID = 128              // octets of the ID that a client makes for its message, and of an attempt's
-	MaxMembers   = 100              // of one group
-	MaxListed    = 50               // participants in a Summary
-	EditFor      = 15 * time.Minute // a person may change what they said; deleting it they may at any time
-	Silence      = time.Hour        // without a message it ends a part of a conversation
-	RelayTTL     = 4 * time.Second  // a relay host counts as alive after a heartbeat; then others may take its rooms
-	ErasedName   = "erased"         // stands for the name and the address of a person who was erased
+	MaxText      = 16 << 10 // octets of a message's Text
+	MaxTeamNote  = 4 << 10  // octets of a TeamNote's Text
+	MaxMessageID = 128      // octets of the ID that a client makes for its message, and of an attempt's
+	MaxMembers   = 100      // of one group
+	MaxListed    = 50       // participants in a Summary
+
+	MaxFigureDays = 100              // of Figures
+	EditFor       = 15 * time.Minute // a person may change what they said; deleting it they may at any time
+	Silence       = time.Hour        // without a message it ends a part of a conversation
+	RelayTTL      = 4 * time.Second  // a relay host counts as alive after a heartbeat; then others may take its rooms
+	ErasedName    = "erased"         // stands for the name and the address of a person who was erased
 )
