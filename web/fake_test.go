@@ -47,6 +47,7 @@ const (
 // sessions end as in the store.
 type fakeRelay struct {
 	Preferences // nil unless a test needs them
+	Team
 	Conversations
 	mu      sync.Mutex
 	out     map[string]time.Time // when a login was signed out
@@ -58,6 +59,8 @@ type fakeRelay struct {
 	session chat.Session
 	subject string
 	peer    chat.Relay
+	rooms   []chat.Summary
+	asked   chat.RoomQuery
 }
 
 func (f *fakeRelay) called(what string) {
@@ -172,9 +175,12 @@ func (f *fakeRelay) Enter(_ context.Context, session chat.Session, roomID string
 	return chatrelay.Entry{Ticket: "T3", Room: roomID, Me: 1}, nil
 }
 
-func (f *fakeRelay) Rooms(context.Context, string, int, time.Time) ([]chat.Summary, error) {
+func (f *fakeRelay) Rooms(_ context.Context, _ string, q chat.RoomQuery) ([]chat.Summary, error) {
 	f.called("Rooms")
-	return nil, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = q
+	return f.rooms, nil
 }
 
 func (f *fakeRelay) ServeRoom(ctx context.Context, c carrier.Conn) {

@@ -28,7 +28,8 @@ func main() {
 }
 
 // kinds are the types that frames have in them.
-var kinds = []any{chat.Person{}, chat.Participant{}, chat.File{}, chat.Message{}, frame.Status{}, frame.Attempt{},
+var kinds = []any{chat.Person{}, chat.Participant{}, chat.File{}, chat.Message{}, chat.Missed{}, chat.Team{}, chat.Summary{},
+	frame.Status{}, frame.Attempt{},
 	frame.Ring{}, frame.Endpoint{}}
 
 // names are those that differ in TypeScript, where File is a file of the disk.

@@ -2,7 +2,7 @@
 
 // What went wrong, and the words for it.
 
-import { t } from './i18n';
+import { type Key, t } from './i18n';
 
 /** ApiError is an answer that is not a success; status 0 means there was none. */
 export class ApiError extends Error {
@@ -10,6 +10,12 @@ export class ApiError extends Error {
     readonly retryAfter: number) {
     super(`${status} ${code}`);
   }
+}
+
+/** sessionOver says in which way an answer of the front door means that this page's session is over. */
+export function sessionOver(err: unknown): Key | undefined {
+  if (!(err instanceof ApiError)) return undefined;
+  return err.status === 401 ? 'signin.expired' : err.code === 'other-login' ? 'signin.other' : undefined;
 }
 
 /** explain says in words what an answer of the front door means. */

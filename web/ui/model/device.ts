@@ -3,6 +3,7 @@
 // The desk as a device: while this connection lives, its login can be rung here.
 
 import { heardAt } from '../base/time';
+import { atIt, watchActivity } from '../base/activity';
 import { Connection, type Phase } from '../wire/connection';
 import type { Ring, Status } from '../wire/wire';
 
@@ -20,9 +21,15 @@ export interface DeviceOwner {
 
 export class Device {
   private readonly connection: Connection;
+  private readonly unwatch: () => void;
 
-  constructor(owner: DeviceOwner) {
-    const url = location.origin.replace(/^http/, 'ws') + '/desk/ws';
+  constructor(login: string, owner: DeviceOwner) {
+    let away = false; // as the relay knows it
+    const tell = () => {
+      if (away === atIt() && this.connection.send({ t: 'away', on: !atIt() })) away = !away;
+    };
+    this.unwatch = watchActivity(tell);
+    const url = `${location.origin.replace(/^http/, 'ws')}/desk/ws?login=${encodeURIComponent(login)}`;
     this.connection = new Connection({
       enter: async () => ({ endpoints: [{ carrier: 'websocket', url }] }),
       hello: () => ({ t: 'hello' }),
@@ -30,6 +37,8 @@ export class Device {
         switch (f.t) {
           case 'welcome':
             heardAt(f.at);
+            away = false;
+            tell();
             if (f.status) owner.status(f.status);
             owner.changed();
             owner.settings();
@@ -56,6 +65,7 @@ export class Device {
   }
 
   close(): void {
+    this.unwatch();
     this.connection.stop();
   }
 }

@@ -3,10 +3,10 @@
 // The page behind a chat link: the card, the ringing, the conversation.
 // Nothing happens until "Chat now" is pressed.
 
-import { badge } from '../base/badge';
 import { bdi, fill, h, icon } from '../base/dom';
 import { ApiError, explain } from '../base/errors';
 import { fullTime, t, tr } from '../base/i18n';
+import { tabTitle } from '../base/tabtitle';
 import { cleanLine, nameOf } from '../base/text';
 import { every, heardAt, soon } from '../base/time';
 import { Room } from '../model/room';
@@ -27,7 +27,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
   const callee = page.card.callee;
   const name = nameOf(callee);
   const status = new StatusLine();
-  document.title = t('chat.title', { name });
+  tabTitle(t('chat.title', { name }));
   let onCard = false;
 
   /** guarded posts with the page's nonce, and once more with a new one when it was refused. */
@@ -140,8 +140,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
       },
       heard: (m) => {
         if (m.from !== room.me && document.hidden) {
-          document.title = t('chat.titleNew', { name });
-          badge(1);
+          tabTitle(t('chat.titleNew', { name }), 1);
         }
       },
       over: (err) => {
@@ -160,8 +159,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
     const panel = new Panel(room, () => view.focus());
     const seen = () => {
       if (document.hidden) return;
-      document.title = t('chat.title', { name });
-      badge(0);
+      tabTitle(t('chat.title', { name }));
       view.look();
     };
     document.addEventListener('visibilitychange', seen);

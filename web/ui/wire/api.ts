@@ -6,10 +6,21 @@ import { ApiError } from '../base/errors';
 import { heardAt } from '../base/time';
 import type { Page } from './wire';
 
+let desk: Record<string, string> = {};
+
+/** actAs names the login whose desk this page shows: with another one's session the server does nothing. */
+export function actAs(login: string): void {
+  desk = login ? { 'CHmail-Login': encodeURIComponent(login) } : {};
+}
+
+/** deskHeaders go with each request of the desk. */
+export const deskHeaders = () => desk;
+
 async function call<T>(url: string, init: RequestInit): Promise<T> {
   let res: Response;
   try {
-    res = await fetch(url, { credentials: 'same-origin', cache: 'no-store', ...init });
+    res = await fetch(url, { credentials: 'same-origin', cache: 'no-store', ...init,
+      headers: { ...init.headers, ...desk } });
   } catch {
     throw new ApiError(0, 'network', {}, 0);
   }

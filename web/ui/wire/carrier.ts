@@ -11,7 +11,8 @@ import { type ClientFrame, type Endpoint, headStart, type RelayFrame } from './w
 export interface Wire {
   readonly carrier: string;
   send(f: ClientFrame): void;
-  close(): void;
+  /** now: without time for what was written last, since the page goes away. */
+  close(now?: boolean): void;
   /** Set by the owner before anything can arrive. */
   onframe: (f: RelayFrame) => void;
   onclose: () => void;
@@ -57,9 +58,10 @@ async function webTransport(e: Endpoint, signal: AbortSignal): Promise<Wire> {
       both.set(body, head.length);
       writer.write(both).catch(end);
     },
-    close() {
+    close(now = false) {
       // What was written last (leave) is given the time to go out.
-      writer.close().catch(() => {}).finally(() => after(200, abort));
+      if (now) abort();
+      else writer.close().catch(() => {}).finally(() => after(200, abort));
       end();
     },
   };

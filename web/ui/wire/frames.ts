@@ -15,6 +15,8 @@ export interface Participant {
   addr: string;
   name?: string;
   guest?: boolean;
+  removed?: boolean;
+  proven?: boolean;
 }
 
 export interface FileInfo {
@@ -39,6 +41,40 @@ export interface Message {
   deleted?: boolean;
   via?: string;
   file?: FileInfo;
+}
+
+export interface Missed {
+  count: number;
+  attempt: string;
+  from: number;
+  at: string;
+}
+
+export interface Team {
+  group: string;
+  name?: string;
+  assignee?: string;
+}
+
+export interface Summary {
+  id: string;
+  epoch: string;
+  next: number;
+  subject: string;
+  created: string;
+  owner: number;
+  participants: Participant[];
+  people: number;
+  touched: string;
+  talked: boolean;
+  last?: Message;
+  unread: number;
+  me: number;
+  muted?: boolean;
+  missed?: Missed;
+  teams?: Team[];
+  labels?: string[];
+  notes?: number;
 }
 
 export interface Status {
@@ -72,6 +108,7 @@ export interface Ring {
   attempt: string;
   room: string;
   from: Person;
+  proven: boolean;
   subject: string;
   ring: number;
   of: number;
@@ -221,6 +258,7 @@ export type RelayFrame =
   | {
     t: 'room';
     room?: string;
+    summary?: Summary;
   }
   | {
     t: 'settings';

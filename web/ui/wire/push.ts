@@ -65,6 +65,9 @@ export async function unsubscribe(): Promise<void> {
   await sub.unsubscribe().catch(() => {});
 }
 
+/** noticeTag: notifications of one tag replace each other. The service worker uses the same. */
+export const noticeTag = (room: string, attempt?: string): string => (attempt ? `ring-${attempt}` : room);
+
 /** Pressed in a notification. */
 export interface Pressed { chmail: 'pressed'; action: string; room: string; attempt: string }
 

@@ -2,16 +2,11 @@
 
 // The answers of the front door, as types, and what the wire is held to.
 
-import type { Endpoint, FileInfo, Message, Participant, Person, Status } from './frames';
+import type { Endpoint, FileInfo, Person, Status } from './frames';
 
 export * from './frames';
 
 export interface Entry { ticket: string; room: string; me: number; endpoints: Endpoint[]; attempt?: string }
-
-export interface Summary {
-  id: string; epoch: string; next: number; subject: string; created: string; owner: number;
-  participants: Participant[]; last?: Message; unread: number; me: number; muted?: boolean;
-}
 
 export interface Hit {
   room: string; subject: string; offset: number; from: number; name: string; at: string; kind: string; snippet: string;
