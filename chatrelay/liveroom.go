@@ -311,7 +311,6 @@ func (h *liveRoom) part(s *session) {
 		return
 	}
 	delete(h.sessions, s)
-	s.went()
 	if h.isHere(s.me) {
 		if !s.access.Proven {
 			h.people() // who is left may have proven who they are
