@@ -84,6 +84,10 @@ type Opened struct {
 	Room    string            // room ID
 	Sender  Person            // as far as the mail's From field is believed
 	Invites map[string]string // recipient address as given → token (22 characters of base64url)
+
+	// Of the sender's settings.
+	Lang      string // empty: not known
+	StampText string // words on the link; empty: the usual ones
 }
 
 // Participant is a person within a room.
