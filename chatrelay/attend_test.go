@@ -13,7 +13,9 @@ import (
 )
 
 func noteSays(text string) func(*frame.Frame) bool {
-	return func(f *frame.Frame) bool { return f.T == frame.TMsg && f.Msg.Kind == chat.KindNote && f.Msg.Text == text }
+	return func(f *frame.Frame) bool {
+		return f.T == frame.TMsg && f.Msg.Kind == chat.KindNote && f.Msg.Text == text
+	}
 }
 
 // A page of the host shows the room, and nobody sits before it: who comes back rings every device.

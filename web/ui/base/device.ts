@@ -3,7 +3,7 @@
 // The desk as a device: while this connection lives, its login can be rung here.
 
 import { atIt, watchActivity } from './activity';
-import { Connection, type Phase } from '../wire/connection';
+import { Connection, streamOf, type Phase } from '../wire/connection';
 import { heardAt } from './now';
 import type { Ring, Status } from '../wire/wire';
 
@@ -31,7 +31,7 @@ export class Device {
     this.unwatch = watchActivity(tell);
     const url = location.origin.replace(/^http/, 'ws') + '/desk/ws';
     this.connection = new Connection({
-      enter: async () => ({ endpoints: [{ carrier: 'websocket', url }] }),
+      enter: async () => ({ endpoints: [{ carrier: 'websocket', url }, { carrier: 'http', url: streamOf(url) }] }),
       hello: () => ({ t: 'hello' }),
       frame: (f) => {
         switch (f.t) {
