@@ -34,6 +34,7 @@ type call struct {
 	came    bool                       // the caller was in the room since it began
 	resumed bool                       // taken up from a relay that ended; its caller has not come back
 	held    bool                       // while it rings or waits it is a user of the room
+	from    int64                      // offset of the first message after it began; 0: it was read from the store
 }
 
 // taker is a device that answers, perhaps at another relay.
@@ -138,13 +139,14 @@ func (h *liveRoom) attempt(s *session) {
 	if h.attends(s.callee.ID) {
 		h.attemptUnlessSeen(s)
 	}
-	if !h.dial(s.me, s.callee.ID) && h.call != nil {
-		s.out.Put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
+	if !h.dial(s.me, s.callee.ID, s.access.Proven) && h.call != nil {
+		s.out.Put(frame.Encode(s.cut(&frame.Frame{T: frame.TState, Attempt: h.call.frame()})))
 	}
 }
 
 // dial begins a call, unless one is under way or the callee is here, before the page.
-func (h *liveRoom) dial(caller, callee int64) bool {
+// proven: the caller has proven who they are.
+func (h *liveRoom) dial(caller, callee int64, proven bool) bool {
 	if c := h.call; c != nil && c.silent && c.a.Caller != caller {
 		h.drop(c) // it stands in nobody's way
 	}
@@ -156,8 +158,10 @@ func (h *liveRoom) dial(caller, callee int64) bool {
 	}
 	c := &call{
 		came: h.isHere(caller),
-		a:    chat.Attempt{ID: rand.Text(), Room: h.id, Caller: caller, Callee: callee, Started: time.Now().UTC()},
+		a: chat.Attempt{ID: rand.Text(), Room: h.id, Caller: caller, Callee: callee, Started: time.Now().UTC(),
+			Unproven: !proven},
 		m:    attempt.Attempt{Of: h.r.opt.Rings},
+		from: h.last + 1,
 	}
 	h.call = c
 	h.screen(c)
@@ -354,6 +358,7 @@ func (h *liveRoom) noteOf(c *call, what string) {
 		about = c.a.Caller
 	case what == attempt.Answered && c.a.Taker != 0:
 		about = c.a.Taker
+		h.take(h.info.Participant(about).Login)
 	case what == attempt.Declined && c.m.Words != "":
 		text += "\n" + c.m.Words
 	}
@@ -365,6 +370,7 @@ func (h *liveRoom) keep(c *call) error {
 	ctx, cancel := h.store()
 	defer cancel()
 	err := h.r.opt.Rooms.PutAttempt(ctx, h.r.home(), c.a)
+	h.r.news.add(h.id)
 	switch {
 	case errors.Is(err, chat.ErrMoved):
 		h.moved()

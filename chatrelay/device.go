@@ -110,8 +110,9 @@ func (r *Relay) arrived(ctx context.Context, d *device) {
 		if err != nil || rung[a.ID] {
 			continue
 		}
-		ring := &frame.Ring{Attempt: a.ID, Room: a.Room, From: info.Participant(a.Caller).Person, Subject: info.Subject,
-			Ring: a.Rings, Of: r.opt.Rings, Waiting: true, At: a.Started}
+		ring := &frame.Ring{Attempt: a.ID, Room: a.Room, From: info.Participant(a.Caller).Person, Proven: !a.Unproven,
+			Subject: info.Subject,
+			Ring:    a.Rings, Of: r.opt.Rings, Waiting: true, At: a.Started}
 		if callee := info.Participant(a.Callee); callee.Login != d.Login {
 			ring.Group = callee.DisplayName()
 		}
@@ -211,6 +212,7 @@ func (r *Relay) declineWaiting(ctx context.Context, login string, a chat.Attempt
 	info, err := r.opt.Rooms.Info(ctx, a.Room)
 	if err == nil && info.Participant(a.Callee).Login == login {
 		err = r.opt.Rooms.AckWaiting(ctx, login, a.Room)
+		r.news.add(a.Room, login)
 	}
 	if err != nil {
 		r.log.Warn("acknowledging waiting rings", "room", a.Room, "err", err)

@@ -88,6 +88,13 @@ func (ds *devices) connected(login string) (on, away bool) {
 	return on, on && away
 }
 
+// any says whether some login has a device.
+func (ds *devices) any() bool {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	return len(ds.of) > 0
+}
+
 // kinds are those of a login's devices, such as "desk".
 func (ds *devices) kinds(login string) (kinds []string) {
 	ds.mu.Lock()

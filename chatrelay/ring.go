@@ -88,8 +88,9 @@ func (h *liveRoom) ringFrame(c *call, login string) *frame.Frame {
 		h.log("looking whether a room is muted", err)
 	}
 	callee := h.info.Participant(c.a.Callee)
-	f := &frame.Ring{Attempt: c.a.ID, Room: h.id, From: h.info.Participant(c.a.Caller).Person, Subject: h.info.Subject,
-		Ring: c.m.Ring, Of: c.m.Of, Muted: muted, Busy: h.r.chats.count(login, h.id) > 0, At: time.Now().UTC()}
+	f := &frame.Ring{Attempt: c.a.ID, Room: h.id, From: h.info.Participant(c.a.Caller).Person, Proven: !c.a.Unproven,
+		Subject: h.info.Subject,
+		Ring:    c.m.Ring, Of: c.m.Of, Muted: muted, Busy: h.r.chats.count(login, h.id) > 0, At: time.Now().UTC()}
 	if login != callee.Login {
 		f.Group = callee.DisplayName()
 	}

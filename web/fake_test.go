@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/guard/signin"
+	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -45,6 +47,7 @@ const (
 // sessions end as in the store.
 type fakeRelay struct {
 	Preferences // nil unless a test needs them
+	Team
 	Conversations
 	mu      sync.Mutex
 	out     map[string]time.Time // when a login was signed out
@@ -56,6 +59,8 @@ type fakeRelay struct {
 	session chat.Session
 	subject string
 	peer    chat.Relay
+	rooms   []chat.Summary
+	asked   chat.RoomQuery
 }
 
 func (f *fakeRelay) called(what string) {
@@ -170,9 +175,12 @@ func (f *fakeRelay) Enter(_ context.Context, session chat.Session, roomID string
 	return chatrelay.Entry{Ticket: "T3", Room: roomID, Me: 1}, nil
 }
 
-func (f *fakeRelay) Rooms(context.Context, string, int, time.Time) ([]chat.Summary, error) {
+func (f *fakeRelay) Rooms(_ context.Context, _ string, q chat.RoomQuery) ([]chat.Summary, error) {
 	f.called("Rooms")
-	return nil, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = q
+	return f.rooms, nil
 }
 
 func (f *fakeRelay) ServeRoom(ctx context.Context, c carrier.Conn) {
@@ -211,11 +219,18 @@ func (p *fakePresence) Renew(_ context.Context, a presence.Address) error {
 }
 
 var testAssets = fstest.MapFS{
-	"app.js":                      {Data: []byte("console.log('" + strings.Repeat("chat ", 200) + "')")},
 	"app.css":                     {Data: []byte("body{}")},
-	"sw.js":                       {Data: []byte("self.addEventListener('push', () => {})")},
 	"static/favicon.svg":          {Data: []byte("<svg xmlns='http://www.w3.org/2000/svg'/>")},
 	"static/manifest.webmanifest": {Data: []byte("{}")},
+}
+
+func init() {
+	for _, page := range append(slices.Clone(scripts), "sw") {
+		for _, lang := range words.Languages {
+			words := strings.Repeat("'"+page+" in "+lang+"',", 100)
+			testAssets[page+"."+lang+".js"] = &fstest.MapFile{Data: []byte("const words=[" + words + "]")}
+		}
+	}
 }
 
 // site is a server under test and a browser that looks at it.

@@ -28,14 +28,16 @@ var shell = template.Must(template.New("shell").Parse(shellHTML))
 // view is what the shell shows: data for the script and, for those without
 // it, the same in words.
 type view struct {
-	Lang  string
-	Links pageLinks
-	Data  template.JS // JSON that html/template need not escape again; empty: a page without script
-	Title string
-	Head  string
-	Lines []string
-	Link  string // where the one link of the page leads
-	Label string
+	Lang   string
+	Style  string
+	Page   string // which page this is: "chat"; empty: one without script
+	Script string
+	Data   template.JS // JSON that html/template need not escape again
+	Title  string
+	Head   string
+	Lines  []string
+	Link   string // where the one link of the page leads
+	Label  string
 }
 
 // person is somebody on a card.
@@ -112,7 +114,7 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Robots-Tag", "noindex")
 	token, lang := r.PathValue("token"), s.language(r)
-	say := words[lang]
+	say := spoken[lang]
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
 	card, err := chatrelay.Card{}, chat.ErrUnknown
@@ -122,7 +124,7 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	from, reply := personOf(card.Invite.Callee), replyTo(card.Invite)
 	gone := func(status int, reason string, data goneData) {
 		data.Page, data.Lang, data.Reason = "gone", lang, reason
-		v := view{Title: say.gone[reason], Head: say.gone[reason], Lines: []string{say.goneHint[reason]}}
+		v := view{Page: "gone", Title: say.gone[reason], Head: say.gone[reason], Lines: []string{say.goneHint[reason]}}
 		if data.From != nil {
 			v.Lines = append(v.Lines, fmt.Sprintf(say.from, from))
 			v.Link, v.Label = reply, say.answer
@@ -140,7 +142,7 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 		if !card.Invite.Date.IsZero() {
 			data.Card.Date = &card.Invite.Date
 		}
-		s.page(w, r, http.StatusOK, view{
+		s.page(w, r, http.StatusOK, view{Page: "chat",
 			Title: fmt.Sprintf(say.chatTitle, from), Head: fmt.Sprintf(say.from, from),
 			Lines: []string{fmt.Sprintf(say.subject, card.Invite.Subject), say.needsScript},
 			Link:  reply, Label: say.answer,
@@ -181,8 +183,8 @@ func replyTo(inv chat.Invite) string {
 // offlinePage is fetched by the service worker, which keeps it.
 func (s *Server) offlinePage(w http.ResponseWriter, r *http.Request) {
 	lang := s.language(r)
-	say := words[lang]
-	s.page(w, r, http.StatusOK, view{Title: say.desk, Head: say.plain["offline"][0], Lines: say.plain["offline"][1:]},
+	say := spoken[lang]
+	s.page(w, r, http.StatusOK, view{Page: "offline", Title: say.desk, Head: say.plain["offline"][0], Lines: say.plain["offline"][1:]},
 		offlineData{Page: "offline", Lang: lang})
 }
 
@@ -200,8 +202,8 @@ func (s *Server) deskPage(w http.ResponseWriter, r *http.Request) {
 		s.plainPage(w, r, http.StatusServiceUnavailable, "down")
 		return
 	}
-	say := words[lang]
-	s.page(w, r, http.StatusOK, view{Title: say.desk, Head: say.desk, Lines: []string{say.needsScript}}, data)
+	say := spoken[lang]
+	s.page(w, r, http.StatusOK, view{Page: "desk", Title: say.desk, Head: say.desk, Lines: []string{say.needsScript}}, data)
 }
 
 func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
@@ -218,22 +220,23 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 			data.Demo = demo
 		}
 	}
-	say := words[lang]
-	s.page(w, r, http.StatusOK, view{Title: "CHmail", Head: "CHmail", Lines: []string{say.landing},
+	say := spoken[lang]
+	s.page(w, r, http.StatusOK, view{Page: "landing", Title: "CHmail", Head: "CHmail", Lines: []string{say.landing},
 		Link: "/desk", Label: say.desk}, data)
 }
 
 // plainPage is a page without script: an address that leads nowhere, or
 // trouble on this side.
 func (s *Server) plainPage(w http.ResponseWriter, r *http.Request, status int, what string) {
-	say := words[s.language(r)]
+	say := spoken[s.language(r)]
 	s.page(w, r, status, view{Title: say.plain[what][0], Head: say.plain[what][0], Lines: say.plain[what][1:]}, nil)
 }
 
 // page answers with the shell. json.Marshal escapes <, >, & and the line
 // separators of JavaScript, so data cannot end the script element it is in.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, v view, data any) {
-	v.Lang, v.Links = s.language(r), s.links
+	v.Lang, v.Style = s.language(r), s.links.style
+	v.Script = s.links.scripts[v.Page+"."+v.Lang]
 	if data != nil {
 		b, err := json.Marshal(data)
 		if err != nil { // raw data was checked, the rest cannot fail

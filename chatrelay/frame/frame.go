@@ -58,7 +58,7 @@ const (
 	TStatus   = "status"   // the callee's availability: Status
 	TRing     = "ring"     // device: somebody rings: Ring
 	TRingEnd  = "ring-end" // device: the ring Attempt is over: Code says why
-	TRoom     = "room"     // device: a conversation changed: Room
+	TRoom     = "room"     // device: a conversation changed: Room, and Summary as the desk lists it
 	TSettings = "settings" // device: one's settings, blocks or mutes changed: read them again
 	TTicket   = "ticket"   // for coming back without asking a page: Ticket, Peers
 	TMoved    = "moved"    // another relay has the room: Ticket, Endpoints; the connection closes
@@ -127,6 +127,8 @@ type Frame struct {
 	Peers     []string   `json:"peers,omitempty"`
 	Endpoints []Endpoint `json:"endpoints,omitempty"` // moved
 
+	Summary *chat.Summary `json:"summary,omitempty"` // room; without it the room is none of the login's any more
+
 	Lang       string `json:"lang,omitempty"`       // transcript: "ko", "en"
 	Zone       string `json:"zone,omitempty"`       // transcript: IANA name of the reader's zone
 	Transcript bool   `json:"transcript,omitempty"` // welcome: one gets transcripts by mail
@@ -170,6 +172,7 @@ type Ring struct {
 	Attempt string      `json:"attempt"`
 	Room    string      `json:"room"`
 	From    chat.Person `json:"from"`
+	Proven  bool        `json:"proven"` // From has proven to be who they are: they did not only press a link
 	Subject string      `json:"subject"`
 	Ring    int         `json:"ring"`
 	Of      int         `json:"of"`

@@ -3,7 +3,7 @@
 // Whether somebody sits before this page: when they last pressed, typed or
 // scrolled. A page that is merely visible says nothing of that.
 
-import { after } from './clock';
+import { after } from './time';
 
 const idleAfter = 120_000; // ms without a press until nobody is there
 const tellEvery = 3000;    // ms between two words of it

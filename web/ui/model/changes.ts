@@ -3,7 +3,7 @@
 // Edits and deletions on their way to the relay. They keep their ids, so that
 // sending one again after a lost connection changes nothing twice.
 
-import { after } from '../base/clock';
+import { after } from '../base/time';
 import { newID } from './outbox';
 import type { Frame, Message } from '../wire/wire';
 

@@ -3,19 +3,18 @@
 // A room is the state of one conversation as this browser knows it. It owns
 // its connection; views read it and are told when it changed.
 
-import type { Why } from '../wire/carrier';
 import { atIt, watchActivity } from '../base/activity';
-import { after } from '../base/clock';
-import { Changes } from './changes';
-import { Comings, Typists, type Coming } from './company';
-import { Connection, type Phase } from '../wire/connection';
 import { language, zone } from '../base/i18n';
-import { heardAt, now } from '../base/now';
+import { nameAmong } from '../base/text';
+import { after, heardAt, now } from '../base/time';
+import { Changes } from './changes';
 import { History } from './history';
 import type { Pending } from './outbox';
+import { type Coming, Comings, Typists } from './presence';
 import { Sending } from './sending';
-import { nameAmong } from '../base/text';
 import { Uploads } from './uploads';
+import type { Why } from '../wire/carrier';
+import { Connection, type Phase } from '../wire/connection';
 import type { Attempt, Entry, Frame, Message, Participant, Status } from '../wire/wire';
 
 const typingEvery = 2500;     // ms between two typing frames

@@ -3,7 +3,7 @@
 // What one writes, on its way: out of the outbox, a few messages at a time, and
 // again after a lost connection, until each is acknowledged or refused.
 
-import { after } from '../base/clock';
+import { after } from '../base/time';
 import { Outbox, type Pending } from './outbox';
 import type { Frame } from '../wire/wire';
 

@@ -2,9 +2,9 @@
 
 // The one line that says how things stand, and the sentence behind it.
 
-import { list, moment, span, t, tr, type Key } from '../base/i18n';
-import type { Room } from './room';
+import { type Key, list, moment, span, t, tr } from '../base/i18n';
 import { nameOf } from '../base/text';
+import type { Room } from './room';
 import type { Attempt, Status } from '../wire/wire';
 
 export type Words = (Node | string)[];

@@ -2,12 +2,13 @@
 
 // The panel between the head and the log: the ringing, and what came of it.
 
-import { every } from '../base/clock';
-import { fill, h, icon, type Child } from '../base/dom';
+import { type Child, fill, h, icon } from '../base/dom';
 import { t, tr } from '../base/i18n';
+import { cleanLine, nameOf } from '../base/text';
+import { every } from '../base/time';
 import type { Room } from '../model/room';
 import { devices, outcome } from '../model/status';
-import { avatar, cleanLine, nameOf } from '../base/text';
+import { avatar } from './avatar';
 
 export type PanelState = 'none' | 'ringing' | 'busy' | 'ended';
 

@@ -4,8 +4,8 @@
 // granted port) is tried first, then WebSocket, then HTTP, each after a head
 // start of the one before it or at once when that fails; the losers are closed.
 
-import { after } from '../base/clock';
-import { headStart, maxFrame, type Endpoint, type Frame } from './wire';
+import { after } from '../base/time';
+import { type Endpoint, type Frame, headStart, maxFrame } from './wire';
 
 export interface Wire {
   readonly carrier: string;
@@ -170,7 +170,10 @@ async function httpStream(e: Endpoint, signal: AbortSignal): Promise<Wire> {
     if (posting || !queue.length) return;
     posting = true;
     const body = queue.splice(0).join('\n');
-    const res = await fetch(`${e.url}?c=${id}&n=${++sent}`, { method: 'POST', body, cache: 'no-store',
+    const to = new URL(e.url);
+    to.searchParams.set('c', id);
+    to.searchParams.set('n', String(++sent));
+    const res = await fetch(to, { method: 'POST', body, cache: 'no-store',
       headers: { 'Content-Type': 'text/plain' }, keepalive: body.length < 16_000 }).catch(() => null);
     posting = false;
     if (!res?.ok) return wire.close(true);

@@ -6,11 +6,11 @@
 // was and the other relays, with the ticket that it got for that, and the
 // front door. The first welcome counts.
 
-import { ApiError } from './api';
-import { arrive, Mute, place, Refusal, type Way } from '../base/arrive';
+import { ApiError } from '../base/errors';
+import { after, every } from '../base/time';
+import { arrive, Mute, place, Refusal, type Way } from './arrive';
 import { aborted, type Why, type Wire } from './carrier';
-import { after, every } from '../base/clock';
-import { lostAfter, pingEvery, type Frame } from './wire';
+import { type Frame, lostAfter, pingEvery } from './wire';
 
 export type Phase = 'connecting' | 'open' | 'lost' | 'closed';
 
@@ -301,7 +301,11 @@ export class Connection {
 }
 
 /** streamOf is the HTTP endpoint beside a WebSocket endpoint. */
-export const streamOf = (socket: string) => socket.replace(/^ws/, 'http') + '/stream';
+export function streamOf(socket: string): string {
+  const url = new URL(socket.replace(/^ws/, 'http'));
+  url.pathname += '/stream';
+  return url.href;
+}
 
 /** network tells of a change from one network to another, where the browser does. */
 function network(): EventTarget | undefined {

@@ -2,8 +2,8 @@
 
 // Arriving: from the opening of a carrier to the relay's welcome.
 
-import { race, type Why, type Wire } from '../wire/carrier';
-import type { Endpoint, Frame } from '../wire/wire';
+import { race, type Why, type Wire } from './carrier';
+import type { Endpoint, Frame } from './wire';
 
 /** A way in. */
 export interface Way { endpoints: Endpoint[]; ticket?: string }

@@ -2,9 +2,9 @@
 
 // The desk as a device: while this connection lives, its login can be rung here.
 
-import { atIt, watchActivity } from './activity';
+import { heardAt } from '../base/time';
+import { atIt, watchActivity } from '../base/activity';
 import { Connection, streamOf, type Phase } from '../wire/connection';
-import { heardAt } from './now';
 import type { Ring, Status } from '../wire/wire';
 
 export interface DeviceOwner {
@@ -23,13 +23,13 @@ export class Device {
   private readonly connection: Connection;
   private readonly unwatch: () => void;
 
-  constructor(owner: DeviceOwner) {
+  constructor(login: string, owner: DeviceOwner) {
     let away = false; // as the relay knows it
     const tell = () => {
       if (away === atIt() && this.connection.send({ t: 'away', on: !atIt() })) away = !away;
     };
     this.unwatch = watchActivity(tell);
-    const url = location.origin.replace(/^http/, 'ws') + '/desk/ws';
+    const url = `${location.origin.replace(/^http/, 'ws')}/desk/ws?login=${encodeURIComponent(login)}`;
     this.connection = new Connection({
       enter: async () => ({ endpoints: [{ carrier: 'websocket', url }, { carrier: 'http', url: streamOf(url) }] }),
       hello: () => ({ t: 'hello' }),
