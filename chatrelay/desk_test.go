@@ -109,3 +109,23 @@ func TestFigures(t *testing.T) {
 		}
 	}
 }
+
+// An answer to a message comes with where that is, but not when whoever answers may
+// not read that.
+func TestQuoteReply(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	host := w.in(w.desk(), frame.Frame{})
+	host.send(frame.Frame{T: frame.TSay, ID: "a", Text: "red or blue?"})
+	asked := host.typ(frame.TAck).Offset
+	kim := w.in(w.chat(w.token, 1), frame.Frame{}) // unproven: what was said before is not theirs to read
+	kim.typ(frame.TWelcome)
+	host.send(frame.Frame{T: frame.TSay, ID: "b", Text: "or green?"})
+	later := kim.text("or green?").Msg.Offset
+	for text, ref := range map[string]int64{"blue": later, "neither": asked, "nothing": 99} {
+		kim.send(frame.Frame{T: frame.TSay, ID: text, Text: text, Ref: ref})
+		if got := host.text(text).Msg.Ref; got != ref && text == "blue" || got != 0 && text != "blue" {
+			t.Errorf("%s answers %d", text, got)
+		}
+	}
+}

@@ -162,7 +162,9 @@ type Message struct {
 	Text   string    `json:"text"`
 	At     time.Time `json:"at"`
 
-	Ref     int64     `json:"ref,omitempty"`     // of KindEdit and KindDelete: offset of the message that changed
+	// Ref is the offset of the message that changed, of KindEdit and KindDelete, or that
+	// the person answers, of KindText.
+	Ref     int64     `json:"ref,omitempty"`
 	Edited  time.Time `json:"edited,omitzero"`   // when the text was changed last
 	Deleted bool      `json:"deleted,omitempty"` // text and file are gone
 	Via     string    `json:"via,omitempty"`     // ViaMail, ViaLink, or empty: said in the chat
