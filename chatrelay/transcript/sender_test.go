@@ -260,7 +260,7 @@ func TestQuotes(t *testing.T) {
 		t.Fatal(sent, err)
 	}
 	text := d.mails[0].Text
-	for _, want := range []string{"    > Kim: red or blue? very", "very…\n    blue <b>\n",
+	for _, want := range []string{"    > Kim: red or blue? very", "ve…\n    blue <b>\n",
 		"    > Kim: This message was deleted.\n    pardon?\n", "\n    too late\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in %s", want, text)
