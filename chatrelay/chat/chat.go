@@ -10,6 +10,7 @@ package chat
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,6 +153,21 @@ type ServerMail struct {
 	Subject, Text, HTML string
 	ReplyTo             string // address; may be empty
 }
+
+// Letter is a mail that a login writes at the desk.
+type Letter struct {
+	Login     string
+	IP        netip.Addr // of the client
+	From, To  Person
+	Subject   string
+	Text      string
+	MessageID string // without angle brackets
+}
+
+// RefusedError: the mail system does not take a mail. Text is its answer.
+type RefusedError struct{ Text string }
+
+func (e *RefusedError) Error() string { return "room: the mail was refused: " + e.Text }
 
 // Message is one line of a conversation.
 type Message struct {
