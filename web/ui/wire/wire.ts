@@ -54,6 +54,7 @@ export interface Frame {
   code?: string; fatal?: boolean;
   me?: number; subject?: string; people?: Participant[]; here?: number[]; seen_by?: Record<string, number>;
   msg?: Message; attempt?: Attempt; attempt_id?: string; ring?: Ring; status?: Status;
+  summary?: Summary;
   carrier?: string; port?: number; wait?: number; name?: string; lang?: string; zone?: string;
   transcript?: boolean; max_file?: number; edit_for?: number;
   peers?: string[]; endpoints?: Endpoint[];
@@ -65,6 +66,9 @@ export interface Entry { ticket: string; room: string; me: number; endpoints: En
 export interface Summary {
   id: string; epoch: string; next: number; subject: string; created: string; owner: number;
   participants: Participant[]; last?: Message; unread: number; me: number; muted?: boolean;
+  people: number; touched: string; talked: boolean; labels?: string[]; notes?: number;
+  missed?: { count: number; attempt: string; from: number; at: string };
+  teams?: { group: string; name?: string; assignee?: string }[];
 }
 
 export interface Hit {
