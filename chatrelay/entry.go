@@ -22,11 +22,11 @@ import (
 // EntryStore has the links and who may come in.
 type EntryStore interface {
 	Invite(ctx context.Context, token string) (chat.Invite, error)
-	Claim(ctx context.Context, token, claim string) (chat.Invite, error)
+	Claim(ctx context.Context, token, claim string, proven bool) (chat.Invite, error)
 	NewCode(ctx context.Context, token string) (string, chat.Participant, error)
 	ClaimWithCode(ctx context.Context, token, claim, code string) (chat.Invite, error)
 	ClaimAsGuest(ctx context.Context, token, claim, name string) (chat.Invite, chat.Participant, error)
-	Participant(ctx context.Context, token, claim string) (chat.Participant, chat.Invite, error)
+	Participant(ctx context.Context, token, claim string) (chat.Access, chat.Invite, error)
 	Member(ctx context.Context, login, roomID string) (chat.Participant, error)
 	Join(ctx context.Context, login, roomID string) (chat.Participant, error)
 	Rooms(ctx context.Context, login string, q chat.RoomQuery) ([]chat.Summary, error)
@@ -49,11 +49,15 @@ type Entry struct {
 type Card struct {
 	Invite chat.Invite
 	Status frame.Status // of the callee
+	Gone   bool         // the callee has no account here any more
+	// Others, for a recipient in Bcc, are those who learn of them when they come in.
+	Others []chat.Participant
 }
 
 // Claim is how a browser comes in through a link.
 type Claim struct {
 	Code, Guest string // where another browser has claimed it: the code from a mail, or a guest's name
+	Proven      bool   // the browser is signed in as the link's recipient
 	// Ring begins an attempt at once, so that the devices ring while the client
 	// opens its carrier. Whatever speaks against it, the client learns from the
 	// answer to its own attempt frame.
@@ -69,62 +73,110 @@ func (r *Relay) Card(ctx context.Context, token string) (Card, error) {
 		return Card{Invite: i}, err
 	}
 	status, _ := r.statusIn(ctx, i.Callee.Login, i.Room)
-	return Card{Invite: i, Status: status}, nil
+	card := Card{Invite: i, Status: status, Gone: r.gone(ctx, i.Callee)}
+	if i.Recipient.Hidden {
+		info, err := r.opt.Rooms.Info(ctx, i.Room)
+		if err != nil {
+			return Card{}, err
+		}
+		card.Others = slices.DeleteFunc(chat.Listed(info.Participants, 0), func(p chat.Participant) bool {
+			return p.ID == i.Callee.ID || p.Removed
+		})
+	}
+	return card, nil
 }
 
 // Chat claims a link for a browser and lets it in. Errors are those of
-// store.Store's Claim, ClaimWithCode and ClaimAsGuest.
+// store.Store's Claim, ClaimWithCode and ClaimAsGuest, and chat.ErrProve.
 func (r *Relay) Chat(ctx context.Context, token, claim string, how Claim) (Entry, error) {
+	if how.Code == "" && !how.Proven {
+		if err := r.mayPress(ctx, token, claim); err != nil {
+			return Entry{}, err
+		}
+	}
 	var err error
 	switch {
 	case how.Code != "":
 		_, err = r.opt.Rooms.ClaimWithCode(ctx, token, claim, how.Code)
-	case how.Guest != "":
+	case how.Guest != "" && !how.Proven:
 		_, _, err = r.opt.Rooms.ClaimAsGuest(ctx, token, claim, how.Guest)
 	default:
-		_, err = r.opt.Rooms.Claim(ctx, token, claim)
+		_, err = r.opt.Rooms.Claim(ctx, token, claim, how.Proven)
 	}
 	// A guest, and whoever confirmed with a code, is in already: it comes back.
 	if err != nil && !errors.Is(err, chat.ErrClaimed) {
 		return Entry{}, err
 	}
-	e, callee, known := r.back(ctx, token, claim)
+	e, w, known := r.back(ctx, token, claim)
 	if err != nil && errors.Is(known, chat.ErrUnknown) {
 		return Entry{}, err
 	}
 	if known == nil && how.Ring {
-		e.Attempt = r.dial(ctx, e, callee, how.From)
+		e.Attempt = r.dial(ctx, e, w, how.From)
 	}
 	return e, known
 }
 
-// Ticket lets a browser that has claimed a link in again; chat.ErrUnknown if
-// it has not.
-func (r *Relay) Ticket(ctx context.Context, token, claim string) (Entry, error) {
-	e, _, err := r.back(ctx, token, claim)
-	return e, err
+// mayPress returns chat.ErrProve where a browser must prove first that the link is
+// its owner's.
+func (r *Relay) mayPress(ctx context.Context, token, claim string) error {
+	i, err := r.opt.Rooms.Invite(ctx, token)
+	if err == nil {
+		err = r.letsIn(ctx, i)
+	}
+	if errors.Is(err, chat.ErrProve) {
+		if a, _, known := r.opt.Rooms.Participant(ctx, token, claim); known == nil && a.Proven {
+			return nil
+		}
+	}
+	return err
 }
 
-// back does the work of Ticket, and returns the callee of the link too.
-func (r *Relay) back(ctx context.Context, token, claim string) (Entry, chat.Participant, error) {
-	me, i, err := r.opt.Rooms.Participant(ctx, token, claim)
-	if err != nil {
-		return Entry{}, chat.Participant{}, err
+// Ticket lets a browser that has claimed a link in again; chat.ErrUnknown if
+// it has not, chat.ErrProve if it has to prove by now that the link is its owner's.
+func (r *Relay) Ticket(ctx context.Context, token, claim string) (Entry, error) {
+	e, w, err := r.back(ctx, token, claim)
+	if err == nil && !w.me.Proven {
+		err = r.letsIn(ctx, w.invite)
 	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return e, nil
+}
+
+// wayBack is who comes back through which link.
+type wayBack struct {
+	me     chat.Access
+	invite chat.Invite
+	callee chat.Participant // ID 0: nobody can be rung
+}
+
+// back lets a browser that has claimed a link in again.
+func (r *Relay) back(ctx context.Context, token, claim string) (e Entry, w wayBack, err error) {
+	if w.me, w.invite, err = r.opt.Rooms.Participant(ctx, token, claim); err != nil {
+		return e, w, err
+	}
+	i := w.invite
 	port := i.Callee.Login
 	if port == "" { // the link of an alarm mail: the callee is a stranger, the room's owner is not
 		info, err := r.opt.Rooms.Info(ctx, i.Room)
 		if err != nil {
-			return Entry{}, chat.Participant{}, err
+			return e, w, err
 		}
 		port = info.Participant(info.Owner).Login
 	}
-	return r.entry(ctx, ticket{Room: i.Room, Me: me.ID, Callee: i.Callee.ID, Login: port}), i.Callee, nil
+	if !r.gone(ctx, i.Callee) {
+		w.callee = i.Callee
+	}
+	t := ticket{Room: i.Room, Me: w.me.ID, Callee: w.callee.ID, Login: port, Key: w.me.Key}
+	return r.entry(ctx, t), w, nil
 }
 
 // dial makes the attempt of a person who is about to connect to a room of this
 // relay, and returns its ID. It ends when the person does not connect soon.
-func (r *Relay) dial(ctx context.Context, e Entry, callee chat.Participant, from netip.Addr) (id string) {
+func (r *Relay) dial(ctx context.Context, e Entry, w wayBack, from netip.Addr) (id string) {
+	callee := w.callee
 	if callee.ID == 0 || callee.ID == e.Me || r.limiters.mayCall(e.Me, from, callee.Login) > 0 {
 		return ""
 	}
@@ -135,12 +187,12 @@ func (r *Relay) dial(ctx context.Context, e Entry, callee chat.Participant, from
 	defer h.leave()
 	h.do(func() {
 		h.refresh(e.Me)
-		if !h.dial(e.Me, callee.ID) {
+		if !h.dial(e.Me, callee.ID, w.me.Proven) {
 			return
 		}
 		id = h.call.a.ID
 		if !h.isHere(e.Me) {
-			h.call.callerGone(h)
+			h.call.callerGone(h, comeWait)
 		}
 	})
 	return id

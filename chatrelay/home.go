@@ -180,7 +180,7 @@ func (h *liveRoom) end() {
 	if c := h.call; c != nil {
 		c.turn++
 		stopTimer(c.timer)
-		stopTimer(c.grace)
+		c.stopGrace(h)
 		h.r.setCall(c.a.ID, nil)
 		if c.held {
 			c.held = false

@@ -144,7 +144,7 @@ func TestRingOnTheWay(t *testing.T) {
 		t.Fatalf("ring %+v", r)
 	}
 	for range 4 { // a device that is silent counts as gone
-		time.Sleep(callerGrace / 5)
+		time.Sleep(comeWait / 5)
 		desk.send(frame.Frame{T: frame.TPing})
 	}
 	for range 4 {

@@ -21,6 +21,7 @@ const (
 	noteStatus   = "status"   // devices of Login came (On) or went
 	noteRoom     = "room"     // the conversation Room changed: tell the desks of Logins; of everybody if it has none
 	noteMail     = "mail"     // a mail came into Room
+	noteAccess   = "access"   // somebody may have to leave Room
 	noteSettings = "settings" // Login changed its settings, blocks or mutes
 	noteSignOut  = "sign-out" // the sessions of Login have ended, or that with the ID
 	noteChats    = "chats"    // the logins of Chats are in a chat with somebody (On), or not any more
@@ -95,6 +96,11 @@ func (r *Relay) heed(from string, n note) {
 		r.heedChats(from, n)
 	case noteRoom:
 		r.news.heard(n.Room, n.Logins)
+	case noteAccess:
+		if h := r.use(n.Room, nil); h != nil {
+			h.post(h.checkAll)
+			h.leave()
+		}
 	case noteMail:
 		r.news.heard(n.Room, nil)
 		if h := r.use(n.Room, nil); h != nil {

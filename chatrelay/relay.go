@@ -59,6 +59,7 @@ type Presence interface {
 // store.Store, which documents each method. Each part stands beside its user.
 type Store interface {
 	EntryStore
+	AccessStore
 	MessageStore
 	AttemptStore
 	SettingsStore
@@ -99,6 +100,9 @@ type Options struct {
 	// SignedOut is told of a login all of whose sessions end, also when they end at
 	// another relay; nil: nobody is.
 	SignedOut func(login string)
+
+	// Exists reports whether a login has an account; nil: that is not known.
+	Exists func(ctx context.Context, login string) (bool, error)
 
 	Files    string // folder of people's files, shared by relays that share the store; empty: no files
 	MaxFile  int64  // octets of one; 0: 25 MiB
@@ -143,6 +147,7 @@ type Relay struct {
 	news         *roomNews
 	statusTimers map[string]*time.Timer // login → when its availability changes by itself
 	turned       atomic.Int64           // how often somebody's availability changed
+	attendedFor  time.Duration          // the constant, but in tests
 }
 
 // New starts a relay. Attempts that were under way when the process before
@@ -190,6 +195,7 @@ func New(opt Options) (*Relay, error) {
 		sessions:     map[*carrier.Queue]chat.Session{},
 		statusTimers: map[string]*time.Timer{},
 		limiters:     newLimiters(),
+		attendedFor:  attendedFor,
 	}
 	r.news = newNews()
 	r.cluster = cluster.New(r.clusterOptions())
@@ -226,6 +232,7 @@ func (r *Relay) start() error {
 		return err
 	}
 	r.opt.Rooms.OnMail(r.announce)
+	r.opt.Rooms.OnAccess(r.accessChanged)
 	r.takeUp()
 	return nil
 }

@@ -393,8 +393,9 @@ func TestCatchUpAgain(t *testing.T) {
 	w.store.failReads(1)
 	if _, err := w.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "m2@mall.example",
 		References: []string{"m1@mall.example"},
-		Sender:     chat.Person{Login: w.host, Addr: w.host}, Recipients: []chat.Person{{Addr: "kim@far.example"}},
-		Subject: "Order 7 again"}); err != nil {
+		Sender:     chat.Person{Login: w.host, Addr: w.host},
+		Recipients: []chat.Person{{Addr: "kim@far.example"}, {Addr: "lee@far.example"}},
+		Subject:    "Order 7 again"}); err != nil {
 		t.Fatal(err)
 	}
 	kim.text("Order 7 again")

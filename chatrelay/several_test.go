@@ -114,7 +114,7 @@ func TestLinkLeadsHomeFromAnyRelay(t *testing.T) {
 	o, err := other.rooms.OpenFromMail(t.Context(), chat.Mail{MessageID: "m2@mall.example",
 		References: []string{"m1@mall.example"},
 		Sender:     chat.Person{Login: home.host, Addr: home.host},
-		Recipients: []chat.Person{{Addr: "kim@far.example"}},
+		Recipients: []chat.Person{{Addr: "kim@far.example"}, {Addr: "lee@far.example"}},
 		Subject:    "Order 7 again"})
 	if err != nil || o.Room != home.room {
 		t.Fatal(o, err)
@@ -319,7 +319,7 @@ func TestSeveralWithoutRedis(t *testing.T) {
 	home.redis.Kill()
 	kim.send(frame.Frame{T: frame.TSay, ID: "1", Text: "one"})
 	kim.typ(frame.TAck)
-	e := other.chat(other.cc, 2)
+	e := other.proven(other.cc, 2)
 	if len(e.Endpoints) != 1 || e.Endpoints[0].URL != home.relay.opt.Socket {
 		t.Fatalf("endpoints %+v without Redis", e.Endpoints)
 	}

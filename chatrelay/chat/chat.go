@@ -24,6 +24,10 @@ var (
 	ErrExpired = errors.New("room: the link has expired")
 	// ErrRevoked: the invite was taken back by its sender.
 	ErrRevoked = errors.New("room: the link was taken back")
+	// ErrProve: the sender lets nobody in who has not proven who they are.
+	ErrProve = errors.New("room: the link must be proven")
+	// ErrRemoved: the person was put out of the room.
+	ErrRemoved = errors.New("room: the person was put out")
 	// ErrClaimed: another browser claimed the invite first.
 	ErrClaimed = errors.New("room: the link is in use in another browser")
 	// ErrCode: the confirmation code is wrong, spent or too old.
@@ -84,8 +88,24 @@ type Opened struct {
 type Participant struct {
 	ID int64 `json:"id"` // unique within the store
 	Person
-	Guest bool `json:"guest,omitempty"` // came in through somebody else's link
+	Guest   bool `json:"guest,omitempty"`   // came in through somebody else's link
+	Removed bool `json:"removed,omitempty"` // was put out of the room
+	// Proven, of somebody who is here or comes in: they have proven to be who the
+	// participant is. Whoever only pressed a link has not.
+	Proven bool `json:"proven,omitempty"`
 }
+
+// Access is what a browser has that came in through a link.
+type Access struct {
+	Participant           // whom it stands for
+	Key         string    // names the link and the browser to the store
+	Since       int64     // offset of the first message that it may read; 0: of all
+	Expires     time.Time // when the link does
+	Idle        bool      // the store counts it as gone
+}
+
+// Guards reports whether the browser may not read a message of that offset.
+func (a Access) Guards(offset int64) bool { return offset < a.Since }
 
 // Invite is one recipient's link.
 type Invite struct {
@@ -139,7 +159,7 @@ type Message struct {
 	Ref     int64     `json:"ref,omitempty"`     // of KindEdit and KindDelete: offset of the message that changed
 	Edited  time.Time `json:"edited,omitzero"`   // when the text was changed last
 	Deleted bool      `json:"deleted,omitempty"` // text and file are gone
-	Via     string    `json:"via,omitempty"`     // ViaMail, or empty: said in the chat
+	Via     string    `json:"via,omitempty"`     // ViaMail, ViaLink, or empty: said in the chat
 	File    *File     `json:"file,omitempty"`    // of KindFile
 }
 
@@ -175,8 +195,17 @@ const (
 	KindDelete = "delete" // the message at Ref is gone
 )
 
-// ViaMail is the Via of an answer by mail.
-const ViaMail = "mail"
+// NoteFrom begins the note of a room that a mail opened out of an older
+// conversation, among other people. The older mail's date follows on a line of its
+// own (RFC 3339), then its subject if the new mail has it too.
+const NoteFrom = "from"
+
+// ViaMail is the Via of an answer by mail, ViaLink that of what was said by whoever
+// pressed a link and had not proven to be its owner.
+const (
+	ViaMail = "mail"
+	ViaLink = "link"
+)
 
 // Summary is a conversation as the desk lists it.
 //
@@ -248,6 +277,8 @@ type Attempt struct {
 	Mailed  time.Time `json:"mailed,omitzero"` // the alarm mail went out
 	Pushed  time.Time `json:"pushed,omitzero"` // a notification was taken
 	Silent  bool      `json:"-"`               // when it is stored first: it does not wait for the callee's sign-on
+	// Unproven: whoever rang had not proven who they are.
+	Unproven bool `json:"unproven,omitempty"`
 }
 
 // Listed returns the participants that one of them, me, may know of.

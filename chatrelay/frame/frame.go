@@ -172,6 +172,7 @@ type Ring struct {
 	Attempt string      `json:"attempt"`
 	Room    string      `json:"room"`
 	From    chat.Person `json:"from"`
+	Proven  bool        `json:"proven"` // From has proven to be who they are: they did not only press a link
 	Subject string      `json:"subject"`
 	Ring    int         `json:"ring"`
 	Of      int         `json:"of"`

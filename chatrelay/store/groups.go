@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,9 +61,22 @@ func grouped(ctx context.Context, tx querier, p chat.Person, sender bool) (chat.
 	return p, nil
 }
 
+// membersIn are the logins that may answer in a room for a group.
+func membersIn(ctx context.Context, tx querier, roomID string) (map[string]bool, error) {
+	list, err := collect(ctx, tx, func(rows *sql.Rows) (login string, err error) {
+		err = rows.Scan(&login)
+		return login, err
+	}, "SELECT m.login FROM members m JOIN participants p ON p.login = m.addr WHERE p.room = $1 AND NOT p.guest", roomID)
+	members := make(map[string]bool, len(list))
+	for _, login := range list {
+		members[login] = true
+	}
+	return members, err
+}
+
 // Join makes a login a participant of a room in which one of its groups is a
 // participant. A login that is in the room already keeps its participant.
-// ErrUnknown: no group of the login is in the room.
+// ErrUnknown: no group of the login is in the room, or the login was put out of it.
 func (s *Store) Join(ctx context.Context, login, roomID string) (p chat.Participant, err error) {
 	err = s.tx(ctx, func(tx querier) error {
 		if err := s.lockRoom(ctx, tx, roomID); err != nil {
@@ -78,6 +92,9 @@ func (s *Store) Join(ctx context.Context, login, roomID string) (p chat.Particip
 		}); i >= 0 {
 			p = c.people[i]
 			return nil
+		}
+		if slices.ContainsFunc(c.people, func(p chat.Participant) bool { return p.Removed && p.Addr == login }) {
+			return chat.ErrUnknown
 		}
 		var n int
 		err = tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM members m JOIN participants p ON p.login = m.addr"+

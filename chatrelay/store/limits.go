@@ -23,6 +23,7 @@ const (
 	maxParticipants = 1000 // in a room, guests included
 	maxRecipients   = 1000 // of one mail
 	maxReferences   = 100  // of one mail; the newest are looked up
+	maxThreadRooms  = 20   // of one thread, that are looked at for a mail
 	maxClaims       = 32   // browsers of one invite, guests included
 	maxPage         = 1000 // rows one call reads
 	maxPreview      = 500  // of the newest message's text in a list; cut
@@ -30,6 +31,7 @@ const (
 	codeTTL      = 10 * time.Minute
 	codeTries    = 5
 	codesAnHour  = 3
+	returnWithin = time.Minute         // a browser that came in through a link is expected, and expected back, for so long
 	defaultTTL   = 90 * 24 * time.Hour // of an invite
 	inviteRest   = 30 * 24 * time.Hour // an expired invite is known for so long
 	sweepEvery   = time.Hour

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -17,10 +18,14 @@ import (
 	tidy "github.com/chmail/chmail/internal/clean"
 )
 
-// OpenFromMail finds the room of a mail's thread or creates it, brings its
-// people in, and makes one invite a recipient, with the sender as callee. The
-// mail becomes a message of KindMail; submitting the same mail again adds
-// only invites.
+// OpenFromMail finds the room of a mail or creates it, and makes one invite a
+// recipient, with the sender as callee. The mail becomes a message of KindMail;
+// submitting the same mail again adds only invites.
+//
+// A mail goes into a room of its thread whose people are its own: the sender and
+// the recipients, nobody else. Whoever was in Bcc there need not be named again.
+// A mail of the thread to other people opens another room, and a note there says
+// where it came from; nobody reads what was said before they were written to.
 //
 // Message ids are looked up only in rooms the sender is in already, so a
 // stranger who forges References opens a room of his own. Of several rooms
@@ -134,21 +139,8 @@ func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[s
 	if sender, err = s.sender(ctx, tx, m); err != nil {
 		return "", sender, err
 	}
-	if roomID, err = find(ctx, tx, sender, append([]string{m.MessageID}, m.References...)); err != nil {
-		return "", sender, err
-	}
-	c := crowd{s: s}
-	known := roomID != ""
-	if known {
-		if err = s.lockRoom(ctx, tx, roomID); err == nil {
-			c.people, err = participants(ctx, tx, roomID)
-		}
-		if err != nil {
-			return "", sender, err
-		}
-	}
-	from := c.admit(sender)
-	places := make(map[string]int, len(m.Recipients)) // in c.people, by address as given
+	people := []chat.Person{sender}
+	places := make(map[string]int, len(m.Recipients)) // in people, by address as given
 	for _, r := range m.Recipients {
 		if _, twice := places[r.Addr]; twice {
 			continue
@@ -157,7 +149,23 @@ func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[s
 		if err != nil {
 			return "", sender, err
 		}
-		places[r.Addr] = c.admit(who)
+		places[r.Addr] = len(people)
+		people = append(people, who)
+	}
+	roomID, origin, err := s.find(ctx, tx, people, append([]string{m.MessageID}, m.References...))
+	if err != nil {
+		return "", sender, err
+	}
+	c := crowd{s: s}
+	known := roomID != ""
+	if known {
+		if c.people, err = participants(ctx, tx, roomID); err != nil {
+			return "", sender, err
+		}
+	}
+	var among []int // places of people in c.people
+	for _, who := range people {
+		among = append(among, c.admit(who))
 	}
 	if err := c.fits(); err != nil {
 		return "", sender, err
@@ -172,15 +180,21 @@ func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[s
 	if err := c.store(ctx, tx, roomID); err != nil {
 		return "", sender, err
 	}
-	me := c.people[from].ID
+	me := c.people[among[0]].ID
 	if !known {
 		if _, err := tx.ExecContext(ctx, setOwner, me, roomID); err != nil {
 			return "", sender, err
 		}
 	}
+	if origin.ID != "" {
+		note := chat.Message{ID: secret(16), From: me, Kind: chat.KindNote, Text: noteFrom(origin, m.Subject)}
+		if _, _, err := s.put(ctx, tx, "", roomID, note); err != nil {
+			return "", sender, err
+		}
+	}
 	message := chat.Message{ID: "mail:" + secret(16), From: me, Kind: chat.KindMail, Text: m.Subject}
 	if m.MessageID != "" {
-		message.ID = "mail:" + base64.RawURLEncoding.EncodeToString(hash(m.MessageID))
+		message.ID = mailMessage(m.MessageID)
 		if _, err := tx.ExecContext(ctx, insertMail, m.MessageID, roomID); err != nil {
 			return "", sender, err
 		}
@@ -188,7 +202,7 @@ func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[s
 	for _, r := range m.Recipients {
 		if i, ok := places[r.Addr]; ok {
 			delete(places, r.Addr)
-			err := s.invite(ctx, tx, tokens[r.Addr], roomID, c.people[i].ID, me, m.Subject, m.Date)
+			err := s.invite(ctx, tx, tokens[r.Addr], roomID, c.people[among[i]].ID, me, m.Subject, m.Date)
 			if err != nil {
 				return "", sender, err
 			}
@@ -204,10 +218,10 @@ const (
 		" VALUES ($1, $2, 1, $3, $4, $5, 0)"
 	setOwner   = "UPDATE rooms SET owner = $1 WHERE id = $2"
 	insertMail = "INSERT INTO mails (message_id, room) VALUES ($1, $2) ON CONFLICT DO NOTHING"
-	findRoom   = "SELECT m.room FROM mails m JOIN participants p ON p.room = m.room JOIN rooms r ON r.id = m.room" +
+	findRooms  = "SELECT m.room FROM mails m JOIN participants p ON p.room = m.room JOIN rooms r ON r.id = m.room" +
 		" WHERE m.message_id = $1 AND NOT p.guest" +
 		" AND (p.login <> '' AND p.login = $2 OR p.login = '' AND p.addr = $3)" +
-		" ORDER BY r.created, r.id LIMIT 1"
+		" ORDER BY r.created, r.id LIMIT $4"
 	insertParticipant = "INSERT INTO participants (room, login, addr, name, guest, hidden)" +
 		" VALUES ($1, $2, $3, $4, $5, $6) RETURNING id"
 )
@@ -227,21 +241,92 @@ func known(err error) error {
 	return err
 }
 
-// find returns the room of the first of ids that is known in a room of the
-// sender's: the mail's own id, then its references, the newest first. It
-// returns an empty string if there is none.
-func find(ctx context.Context, tx querier, sender chat.Person, ids []string) (room string, err error) {
+// find returns the room of people, the first of whom is the sender, that knows one
+// of ids: the mail's own id, then its references, the newest first. It locks the
+// room. Where the sender has rooms of the thread, but none of these people, the
+// room is empty and origin is the newest mail of the thread there.
+func (s *Store) find(
+	ctx context.Context, tx querier, people []chat.Person, ids []string,
+) (room string, origin chat.Message, err error) {
 	slices.Reverse(ids[1:])
-	for _, id := range ids {
-		if id == "" {
+	looked := make(map[string]bool)
+	for i, id := range ids {
+		if id == "" || len(looked) >= maxThreadRooms {
 			continue
 		}
-		err := tx.QueryRowContext(ctx, findRoom, id, sender.Login, sender.Addr).Scan(&room)
-		if !errors.Is(err, sql.ErrNoRows) {
+		rooms, err := collect(ctx, tx, func(rows *sql.Rows) (room string, err error) {
+			err = rows.Scan(&room)
 			return room, err
+		}, findRooms, id, people[0].Login, people[0].Addr, maxThreadRooms)
+		if err != nil {
+			return "", origin, err
+		}
+		for _, room := range rooms {
+			if looked[room] {
+				continue
+			}
+			looked[room] = true
+			if same, err := s.holds(ctx, tx, room, people); err != nil || same {
+				return room, chat.Message{}, err
+			}
+			if i > 0 && origin.ID == "" { // a mail is no origin of itself
+				if origin, err = mailIn(ctx, tx, room, id); err != nil {
+					return "", origin, err
+				}
+			}
 		}
 	}
-	return "", nil
+	return "", origin, nil
+}
+
+// holds says whether a room is that of people, and locks it if it is.
+func (s *Store) holds(ctx context.Context, tx querier, room string, people []chat.Person) (bool, error) {
+	same := func() (bool, error) {
+		c := crowd{s: s}
+		var err error
+		if c.people, err = participants(ctx, tx, room); err != nil {
+			return false, err
+		}
+		members, err := membersIn(ctx, tx, room)
+		return err == nil && c.are(people, members), err
+	}
+	if same, err := same(); err != nil || !same {
+		return false, err
+	}
+	if err := s.lockRoom(ctx, tx, room); err != nil {
+		return false, err
+	}
+	return same() // somebody may have come in before the lock
+}
+
+// mailIn is the message of a mail in a room.
+func mailIn(ctx context.Context, tx querier, room, id string) (chat.Message, error) {
+	m := chat.Message{ID: mailMessage(id)}
+	var at int64
+	err := tx.QueryRowContext(ctx, "SELECT m.body, m.at FROM messages m WHERE m.room = $1 AND m.id = $2"+
+		" AND m.kind = 'mail' ORDER BY m.pos LIMIT 1", room, m.ID).Scan(&m.Text, &at)
+	if errors.Is(err, sql.ErrNoRows) {
+		return chat.Message{}, nil
+	}
+	m.At = moment(at)
+	return m, err
+}
+
+// mailMessage is the message ID of a mail in its room.
+func mailMessage(id string) string { return "mail:" + base64.RawURLEncoding.EncodeToString(hash(id)) }
+
+// answers are what mail programs put before the subject of an answer or a forward.
+var answers = regexp.MustCompile(`^(?:\s*\p{L}{1,5}(?:\[\d+\])?\s*[:：]\s*)+`)
+
+// noteFrom is the text of the note that says where a room came from. The older
+// mail's subject is in it only if the new one repeats it: whoever is written to
+// anew need not know what the thread was about.
+func noteFrom(origin chat.Message, subject string) string {
+	text := chat.NoteFrom + "\n" + origin.At.UTC().Format(time.RFC3339)
+	if old := answers.ReplaceAllString(origin.Text, ""); old != "" && strings.Contains(fold(subject), fold(old)) {
+		text += "\n" + old
+	}
+	return text
 }
 
 // crowd is the people of a locked room, with those who come in.
@@ -252,19 +337,45 @@ type crowd struct {
 	fresh   int                // how many are not stored yet
 }
 
-// admit returns the place of a person among the people, and brings the person in
-// if need be. People are one if their logins are the same or, where one of the two
-// has no login, their addresses: but a login is nobody whose address is not its own.
-func (c *crowd) admit(who chat.Person) int {
+// place is where a person is among the people, or -1. People are one if their logins
+// are the same or, where one of the two has no login, their addresses: but a login
+// is nobody whose address is not its own. Whoever was put out is not among them.
+func (c *crowd) place(who chat.Person) int {
 	i := slices.IndexFunc(c.people, func(p chat.Participant) bool {
-		return !p.Guest && p.Login != "" && p.Login == who.Login
+		return !p.Guest && !p.Removed && p.Login != "" && p.Login == who.Login
 	})
-	if i < 0 {
-		i = slices.IndexFunc(c.people, func(p chat.Participant) bool {
-			return !p.Guest && (p.Login == "" || who.Login == "") && p.Addr != "" && p.Addr == who.Addr &&
-				(p.Login == who.Login || c.s.owns(cmp.Or(p.Login, who.Login), p.Addr))
-		})
+	if i >= 0 {
+		return i
 	}
+	return slices.IndexFunc(c.people, func(p chat.Participant) bool {
+		return !p.Guest && !p.Removed && (p.Login == "" || who.Login == "") && p.Addr != "" && p.Addr == who.Addr &&
+			(p.Login == who.Login || c.s.owns(cmp.Or(p.Login, who.Login), p.Addr))
+	})
+}
+
+// are says whether the people are those of a mail. Guests, people who were erased or
+// put out, whoever was in Bcc and members who answer for a group need not be named.
+func (c *crowd) are(people []chat.Person, members map[string]bool) bool {
+	named := make(map[int]bool, len(people))
+	for _, who := range people {
+		i := c.place(who)
+		if i < 0 {
+			return false
+		}
+		named[i] = true
+	}
+	for i, p := range c.people {
+		if !named[i] && !p.Guest && !p.Removed && !p.Hidden && p.Addr != chat.ErasedName && !members[p.Login] {
+			return false
+		}
+	}
+	return true
+}
+
+// admit returns the place of a person among the people, and brings the person in
+// if need be.
+func (c *crowd) admit(who chat.Person) int {
+	i := c.place(who)
 	if i < 0 {
 		c.people = append(c.people, chat.Participant{Person: who})
 		c.fresh++
@@ -305,6 +416,48 @@ func (c *crowd) store(ctx context.Context, tx querier, roomID string) error {
 		}
 	}
 	return nil
+}
+
+// InviteInto brings somebody into a room without a mail and makes their link,
+// which rings callee. Somebody who is in the room keeps their place. ErrUnknown:
+// callee is not in the room. ErrFull: too many participants.
+func (s *Store) InviteInto(
+	ctx context.Context, roomID string, callee int64, who chat.Person,
+) (token string, p chat.Participant, err error) {
+	token = secret(16)
+	err = s.tx(ctx, func(tx querier) error {
+		if err := s.lockRoom(ctx, tx, roomID); err != nil {
+			return err
+		}
+		if err := belongs(ctx, tx, roomID, callee); err != nil {
+			return err
+		}
+		c := crowd{s: s}
+		if c.people, err = participants(ctx, tx, roomID); err != nil {
+			return err
+		}
+		who, err := grouped(ctx, tx, s.normal(who), false)
+		if err != nil {
+			return err
+		}
+		i := c.admit(who)
+		if err := c.fits(); err != nil {
+			return err
+		}
+		if err := c.store(ctx, tx, roomID); err != nil {
+			return err
+		}
+		p = c.people[i]
+		var subject string
+		if err := tx.QueryRowContext(ctx, "SELECT subject FROM rooms WHERE id = $1", roomID).Scan(&subject); err != nil {
+			return err
+		}
+		return s.invite(ctx, tx, token, roomID, p.ID, callee, subject, time.Now())
+	})
+	if err != nil {
+		return "", chat.Participant{}, fmt.Errorf("inviting somebody into a room: %w", err)
+	}
+	return token, p, nil
 }
 
 // add stores a new participant of a room that has count already.

@@ -10,10 +10,10 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 )
 
-const participantColumns = "p.id, p.login, p.addr, p.name, p.guest, p.hidden"
+const participantColumns = "p.id, p.login, p.addr, p.name, p.guest, p.hidden, p.removed"
 
 func participantFields(p *chat.Participant) []any {
-	return []any{&p.ID, &p.Login, &p.Addr, &p.Name, &p.Guest, &p.Hidden}
+	return []any{&p.ID, &p.Login, &p.Addr, &p.Name, &p.Guest, &p.Hidden, &p.Removed}
 }
 
 // participants returns a room's participants in the order they came.

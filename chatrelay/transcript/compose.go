@@ -8,6 +8,8 @@ import (
 	"html/template"
 	"strings"
 	"time"
+
+	"github.com/chmail/chmail/internal/words"
 )
 
 // Transcript is a conversation as one of its people gets it by mail. Names,
@@ -39,43 +41,42 @@ type File struct {
 	Size int64 // octets
 }
 
-// words are the texts of one language.
-type words struct {
-	tag, subject, heading, with, zone, earlier, open, edited, deleted, day, clock string
+// weekdays are the days in Korean, of which Go knows none.
+var weekdays = [...]string{"일", "월", "화", "수", "목", "금", "토"}
+
+// dateOf writes a date in a language, and dayOf with its weekday.
+func dateOf(lang string, t time.Time) string {
+	if lang != "ko" {
+		return t.Format("2 January 2006")
+	}
+	return fmt.Sprintf("%d년 %d월 %d일", t.Year(), t.Month(), t.Day())
 }
 
-var (
-	english = words{
-		tag: "en", subject: "Transcript: %s", heading: "Your conversation about “%s”",
-		with: "With: %s", zone: "Times are those of %s.",
-		earlier: "%d earlier messages are in the conversation.", open: "Open the conversation",
-		edited: "edited", deleted: "This message was deleted.", day: "Monday, 2 January 2006", clock: "15:04",
+func dayOf(lang string, t time.Time) string {
+	if lang != "ko" {
+		return t.Format("Monday, 2 January 2006")
 	}
-	koreanWords = words{
-		tag: "ko", subject: "대화 기록: %s", heading: "“%s”에 관한 대화", with: "함께한 사람: %s", zone: "시각은 %s 기준입니다.",
-		earlier: "이전 메시지 %d개는 대화에 있습니다.", open: "대화 열기",
-		edited: "수정됨", deleted: "삭제된 메시지입니다.",
-	}
-	weekdays = [...]string{"일", "월", "화", "수", "목", "금", "토"}
-)
-
-// dayOf and clockOf write a time; Go's layouts know no Korean.
-func (w words) dayOf(t time.Time) string {
-	if w.tag != "ko" {
-		return t.Format(w.day)
-	}
-	return fmt.Sprintf("%d년 %d월 %d일 %s요일", t.Year(), t.Month(), t.Day(), weekdays[t.Weekday()])
+	return dateOf(lang, t) + " " + weekdays[t.Weekday()] + "요일"
 }
 
-func (w words) clockOf(t time.Time) string {
-	if w.tag != "ko" {
-		return t.Format(w.clock)
+// clockOf writes a time of the day, of twelve hours as the pages do.
+func clockOf(lang string, t time.Time) string {
+	if lang != "ko" {
+		return t.Format("3:04 PM")
 	}
 	half := "오전"
 	if t.Hour() >= 12 {
 		half = "오후"
 	}
 	return fmt.Sprintf("%s %d:%02d", half, (t.Hour()+11)%12+1, t.Minute())
+}
+
+// zone is the reader's, or UTC.
+func (t Transcript) zone() *time.Location {
+	if t.Zone == nil {
+		return time.UTC
+	}
+	return t.Zone
 }
 
 // page is a transcript in words, for the template and the text alike.
@@ -102,23 +103,17 @@ type attached struct {
 // Compose returns the mail's subject and its bodies. Both bodies begin with
 // the marker line.
 func (t Transcript) Compose() (subject, text, html string, err error) {
-	w := english
-	if t.Lang == "ko" {
-		w = koreanWords
-	}
+	w := words.In(t.Lang)
 	p := t.page(w)
 	var b bytes.Buffer
 	if err := htmlBody.Execute(&b, p); err != nil {
 		return "", "", "", fmt.Errorf("composing a transcript: %w", err)
 	}
-	return fmt.Sprintf(w.subject, t.Subject), p.text(), b.String(), nil
+	return w.Say("transcript.subject", "subject", t.Subject), p.text(), b.String(), nil
 }
 
-func (t Transcript) page(w words) page {
-	zone := t.Zone
-	if zone == nil {
-		zone = time.UTC
-	}
+func (t Transcript) page(w words.Tongue) page {
+	zone := t.zone()
 	lines, earlier := t.Lines, t.Earlier
 	size, first := 0, len(lines)
 	for first > 0 && len(lines)-first < maxLines && size+cost(lines[first-1]) <= maxWritten {
@@ -127,25 +122,25 @@ func (t Transcript) page(w words) page {
 	}
 	lines, earlier = lines[first:], earlier+first
 	p := page{
-		Lang: w.tag, Marker: markers[w.tag], Heading: fmt.Sprintf(w.heading, t.Subject),
-		Zone: fmt.Sprintf(w.zone, zone),
-		Open: w.open, Edited: w.edited, Deleted: w.deleted,
+		Lang: w.Lang, Marker: markers[w.Lang], Heading: w.Say("transcript.heading", "subject", t.Subject),
+		Zone: w.Say("transcript.zone", "zone", zone),
+		Open: w.Say("transcript.open"), Edited: w.Say("transcript.edited"), Deleted: w.Say("transcript.deleted"),
 	}
 	if web(t.Link) {
 		p.Link = t.Link
 	}
 	if len(t.People) > 0 {
-		p.With = fmt.Sprintf(w.with, strings.Join(t.People, ", "))
+		p.With = w.Say("transcript.with", "names", strings.Join(t.People, ", "))
 	}
 	if earlier > 0 {
-		p.Earlier = fmt.Sprintf(w.earlier, earlier)
+		p.Earlier = w.Say("transcript.earlier", "n", earlier)
 	}
 	for _, l := range lines {
 		l.At = l.At.In(zone)
-		if name := w.dayOf(l.At); len(p.Days) == 0 || p.Days[len(p.Days)-1].Name != name {
+		if name := dayOf(w.Lang, l.At); len(p.Days) == 0 || p.Days[len(p.Days)-1].Name != name {
 			p.Days = append(p.Days, day{Name: name})
 		}
-		e := entry{Line: l, Clock: w.clockOf(l.At)}
+		e := entry{Line: l, Clock: clockOf(w.Lang, l.At)}
 		if !l.Deleted {
 			for _, f := range l.Files {
 				a := attached{Name: f.Name, Size: octets(f.Size)}

@@ -39,8 +39,8 @@ func sample(t *testing.T, lang string) Transcript {
 func TestCompose(t *testing.T) {
 	t.Parallel()
 	for lang, want := range map[string][]string{
-		"en": {"Transcript: Order 17 <b>", "Monday, 5 January 2026", "Tuesday, 6 January 2026", "23:58  미나 & Co",
-			"00:01  Jun (edited)", "This message was deleted.", "3 earlier messages", "Asia/Seoul"},
+		"en": {"Transcript: Order 17 <b>", "Monday, 5 January 2026", "Tuesday, 6 January 2026", "11:58 PM  미나 & Co",
+			"12:01 AM  Jun (edited)", "This message was deleted.", "3 earlier messages", "Asia/Seoul"},
 		"ko": {"대화 기록: Order 17 <b>", "2026년 1월 5일 월요일", "2026년 1월 6일 화요일", "오후 11:58  미나 & Co", "오전 12:01  Jun (수정됨)",
 			"삭제된 메시지입니다.", "이전 메시지 3개", "Asia/Seoul"},
 	} {

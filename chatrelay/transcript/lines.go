@@ -3,11 +3,12 @@
 package transcript
 
 import (
-	"fmt"
 	"strings"
+	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/internal/clean"
+	"github.com/chmail/chmail/internal/words"
 )
 
 // namesOf are the names of a room's people. Who share a name get their
@@ -32,8 +33,9 @@ func namesOf(info chat.Info) map[int64]string {
 }
 
 // lineOf is the line of a message; false: it has none.
-func lineOf(m chat.Message, names map[int64]string, lang string) (l Line, ok bool) {
+func (t Transcript) lineOf(m chat.Message, names map[int64]string) (l Line, ok bool) {
 	l = Line{At: m.At, Text: m.Text, Edited: !m.Edited.IsZero(), Deleted: m.Deleted}
+	w := words.In(t.Lang)
 	switch m.Kind {
 	case chat.KindText, chat.KindFile:
 		if l.Name = names[m.From]; l.Name == "" {
@@ -44,27 +46,36 @@ func lineOf(m chat.Message, names map[int64]string, lang string) (l Line, ok boo
 		}
 		return l, true
 	case chat.KindMail:
-		l.Text = fmt.Sprintf(noteWords[lang == "ko"]["mail"], names[m.From], m.Text)
+		l.Text = w.Say("note.mail", "name", names[m.From], "subject", m.Text)
 		return l, true
 	case chat.KindNote:
-		key, words, _ := strings.Cut(m.Text, "\n")
-		format, known := noteWords[lang == "ko"][key]
-		if !known || key == "mail" {
-			return l, false
+		l.Text = ""
+		key, said, _ := strings.Cut(m.Text, "\n")
+		switch key {
+		case chat.NoteFrom:
+			l.Text = t.origin(said)
+		case "answered", "declined", "cancelled", "unanswered", "alarmed", "gone":
+			l.Text = w.Say("note."+key, "name", names[m.From])
+			if said != "" {
+				l.Text += ": " + strings.Join(strings.Fields(said), " ")
+			}
 		}
-		l.Text = fmt.Sprintf(format, names[m.From])
-		if words != "" {
-			l.Text += ": " + strings.Join(strings.Fields(words), " ")
-		}
-		return l, true
+		return l, l.Text != ""
 	}
 	return l, false
 }
 
-// noteWords are the texts of notes, in Korean or English, as the pages have them.
-var noteWords = map[bool]map[string]string{
-	false: {"answered": "%s answered", "declined": "%s could not talk", "cancelled": "%s cancelled the call",
-		"unanswered": "%s did not answer", "alarmed": "%s was alerted", "mail": "%s wrote a mail: %s"},
-	true: {"answered": "%s님이 받았습니다", "declined": "%s님이 대화할 수 없었습니다", "cancelled": "%s님이 호출을 취소했습니다",
-		"unanswered": "%s님이 받지 않았습니다", "alarmed": "%s님에게 알림을 보냈습니다", "mail": "%s님이 메일을 보냈습니다: %s"},
+// origin says out of which older conversation a mail opened this one.
+func (t Transcript) origin(said string) string {
+	when, subject, _ := strings.Cut(said, "\n")
+	at, err := time.Parse(time.RFC3339, when)
+	if err != nil {
+		return ""
+	}
+	w := words.In(t.Lang)
+	date := dateOf(w.Lang, at.In(t.zone()))
+	if subject == "" {
+		return w.Say("note.from", "date", date)
+	}
+	return w.Say("note.fromSubject", "date", date, "subject", subject)
 }

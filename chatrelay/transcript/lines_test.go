@@ -33,9 +33,15 @@ func TestTranscriptWords(t *testing.T) {
 		{chat.Message{Kind: chat.KindMail, From: 4, Text: "Order %s"}, "", "c@far.example wrote a mail: Order %s"},
 		{chat.Message{Kind: chat.KindNote, From: 4, Text: "unheard of"}, "en", ""},
 		{chat.Message{Kind: chat.KindNote, From: 4, Text: "mail"}, "en", ""},
+		{chat.Message{Kind: chat.KindNote, From: 4, Text: "from\n2026-03-09T23:30:00Z"}, "en",
+			"This conversation comes from an earlier one of 9 March 2026, with other people." +
+				" What was said there is not shown here."},
+		{chat.Message{Kind: chat.KindNote, From: 4, Text: "from\n2026-03-09T23:30:00Z\nOffer"}, "ko",
+			"2026년 3월 9일의 “Offer” 대화에서 갈라져 나온 대화입니다. 참여자가 달라 이전 내용은 여기에 보이지 않습니다."},
+		{chat.Message{Kind: chat.KindNote, From: 4, Text: "from\nsoon"}, "en", ""},
 		{chat.Message{Kind: chat.KindEdit, From: 4, Text: "x", Ref: 1}, "en", ""},
 	} {
-		if l, ok := lineOf(c.m, names, c.lang); l.Text != c.want && ok || ok != (c.want != "") {
+		if l, ok := (Transcript{Lang: c.lang}).lineOf(c.m, names); l.Text != c.want && ok || ok != (c.want != "") {
 			t.Errorf("%+v: %q, %v", c.m, l.Text, ok)
 		}
 	}

@@ -94,7 +94,8 @@ var (
 	machineSubject = regexp.MustCompile(`(?i)^\s*\[?\s*(auto(matic|mated)?[- ]?(reply|response|answer)\b|auto:|` +
 		`out of (the )?office\b|automatische (antwort|reaktion)|abwesen|réponse automatique|absence du bureau|` +
 		`respuesta automática|fuera de (la )?oficina|risposta automatica|fuori sede|resposta automática|` +
-		`automatisch antwoord|afwezig|autosvar|automatiskt svar|odpowiedź automatyczna|автоответ|` +
+		`automatisch antwoord|afwezig|autosvar|automatiskt svar|automatyczna odpowiedź|odpowiedź automatyczna|автоответ|` +
+		`автоматический ответ|вне офиса|otomatik yanıt|automatická odpověď|automaattinen vastaus|automatikus válasz|` +
 		`자동 ?(회신|응답|답장)|부재중?|自動(応答|返信|回覆|回复)|自动(回复|答复)|不在(通知|の))`)
 )
 
@@ -111,7 +112,7 @@ func automatic(h message.Header) bool {
 	}
 	for f := h.Fields(); f.Next(); {
 		key := strings.ToLower(f.Key())
-		if key == "list-id" || key == "x-failed-recipients" || key == "x-auto-response-suppress" ||
+		if strings.HasPrefix(key, "list-") || key == "x-failed-recipients" || key == "x-auto-response-suppress" ||
 			strings.HasPrefix(key, "x-") && machineField.MatchString(key) {
 			return true
 		}

@@ -65,22 +65,24 @@ func TestHeader(t *testing.T) {
 func TestAutomatic(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]error{
-		"Auto-Submitted: auto-replied":              ErrAuto,
-		"Auto-Submitted: auto-generated (vacation)": ErrAuto,
-		"Auto-Submitted: no":                        nil,
-		"Precedence: bulk":                          ErrAuto,
-		"Precedence: normal":                        nil,
-		"X-Autoreply: yes":                          ErrAuto,
-		"List-Id: <x.example>":                      ErrAuto,
-		"Return-Path: <>":                           ErrAuto,
-		"Return-Path: <hong@example.com>":           nil,
-		"X-Mail-Autoreply: vacation":                ErrAuto,
-		"X-Naver-AutoReply: 1":                      ErrAuto,
-		"X-Autoresponder: y":                        ErrAuto,
-		"X-Vacation: y":                             ErrAuto,
-		"X-Auto-Response-Suppress: All":             ErrAuto,
-		"X-Failed-Recipients: a@b.example":          ErrAuto,
-		"X-Automobile: y":                           nil,
+		"Auto-Submitted: auto-replied":                                ErrAuto,
+		"Auto-Submitted: auto-generated (vacation)":                   ErrAuto,
+		"Auto-Submitted: no":                                          nil,
+		"Precedence: bulk":                                            ErrAuto,
+		"Precedence: normal":                                          nil,
+		"X-Autoreply: yes":                                            ErrAuto,
+		"List-Id: <x.example>":                                        ErrAuto,
+		"List-Post: <mailto:x@y.example>":                             ErrAuto,
+		"List-Unsubscribe: <mailto:x@y.example>":                      ErrAuto,
+		"Return-Path: <>":                                             ErrAuto,
+		"Return-Path: <hong@example.com>":                             nil,
+		"X-Mail-Autoreply: vacation":                                  ErrAuto,
+		"X-Naver-AutoReply: 1":                                        ErrAuto,
+		"X-Autoresponder: y":                                          ErrAuto,
+		"X-Vacation: y":                                               ErrAuto,
+		"X-Auto-Response-Suppress: All":                               ErrAuto,
+		"X-Failed-Recipients: a@b.example":                            ErrAuto,
+		"X-Automobile: y":                                             nil,
 		"Content-Type: multipart/report; report-type=x; boundary=b":   ErrAuto,
 		"Content-Type: text/plain; charset=utf-8\r\nX-Priority: high": nil,
 	} {
@@ -104,6 +106,9 @@ func TestAutomaticSubject(t *testing.T) {
 		"Automatische Antwort: x":                               ErrAuto,
 		"Réponse automatique : x":                               ErrAuto,
 		"[자동응답] 휴가중입니다":                                         ErrAuto,
+		"Автоматический ответ: x":                               ErrAuto,
+		"Automatyczna odpowiedź: x":                             ErrAuto,
+		"Odpowiedź: x":                                          nil,
 		"자동 회신: 대화":                                             ErrAuto,
 		"自動返信":                                                  ErrAuto,
 		"=?utf-8?B?7J6Q64+ZIO2ajOyLoDog64yA7ZmU?=":              ErrAuto,
@@ -116,6 +121,28 @@ func TestAutomaticSubject(t *testing.T) {
 			"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nI am away.\r\n"))
 		if !errors.Is(err, want) {
 			t.Errorf("%s: %v", subject, err)
+		}
+	}
+}
+
+// TestLanguages: what programs that speak other languages quote is cut.
+func TestLanguages(t *testing.T) {
+	t.Parallel()
+	for name, quotation := range map[string]string{
+		"Outlook de":  "Von: Shop <r@mall.example>\nGesendet: Donnerstag, 26. November 2026 08:06\nAn: k\nBetreff: x\n\nold",
+		"Outlook fr":  "De : Shop <r@mall.example>\nEnvoyé : jeudi 26 novembre 2026 08:06\nÀ : k\nObjet : x\n\nold",
+		"Outlook ja":  "差出人: Shop <r@mall.example>\n送信日時: 2026年11月26日 8:06\n宛先: k\n件名: x\n\nold",
+		"Outlook zh":  "发件人: Shop <r@mall.example>\n发送时间: 2026年11月26日 8:06\n收件人: k\n主题: x\n\nold",
+		"Gmail zh":    "Shop <r@mall.example> 于2026年11月26日周四 08:06写道：\n\n> old",
+		"Gmail nl":    "Op do 26 nov 2026 om 08:06 schreef Shop <r@mall.example>:\n\n> old",
+		"GMX":         "-----Ursprüngliche Nachricht-----\nold",
+		"iPhone de":   "Von meinem iPhone gesendet\n\nAm 26.11.2026 um 08:06 schrieb Shop <r@mall.example>:\n\n> old",
+		"a rule only": "________________________________\nНаправил: S <r@mall.example>\nКад: 26.11.2026 08:06\nКоме: k\n\nold",
+	} {
+		p, err := Parse(strings.NewReader(head + "Content-Type: text/plain; charset=utf-8\r\n\r\n" +
+			strings.ReplaceAll("Yes.\n\n"+quotation, "\n", "\r\n")))
+		if err != nil || p.Text != "Yes." {
+			t.Errorf("%s: %q, %v", name, p.Text, err)
 		}
 	}
 }

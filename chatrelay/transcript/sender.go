@@ -276,7 +276,7 @@ func (s *Sender) read(ctx context.Context, t *Transcript, roomID string, reader 
 			if (m.Kind == chat.KindText || m.Kind == chat.KindFile) && !m.Deleted && !answered {
 				said++
 			}
-			if l, ok := lineOf(m, names, t.Lang); ok {
+			if l, ok := t.lineOf(m, names); ok {
 				t.Lines = append(t.Lines, l)
 			}
 		}

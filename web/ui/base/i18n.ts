@@ -66,6 +66,9 @@ export const clockTime = (d: Date) => format({ hour: 'numeric', minute: '2-digit
 /** fullTime: date and time, for tooltips and old events. */
 export const fullTime = (d: Date) => format({ dateStyle: 'medium', timeStyle: 'short' }, d);
 
+/** fullDate: the date in words, or nothing of no date. */
+export const fullDate = (d: Date) => (isNaN(d.getTime()) ? '' : format({ dateStyle: 'long' }, d));
+
 /** moment: the time when it was today, otherwise the date and time. */
 export const moment = (d: Date) => (sameDay(d, now()) ? clockTime(d) : fullTime(d));
 

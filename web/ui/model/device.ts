@@ -3,6 +3,7 @@
 // The desk as a device: while this connection lives, its login can be rung here.
 
 import { heardAt } from '../base/time';
+import { atIt, watchActivity } from '../base/activity';
 import { Connection, type Phase } from '../wire/connection';
 import type { Ring, Status, Summary } from '../wire/wire';
 
@@ -23,8 +24,14 @@ export interface DeviceOwner {
 
 export class Device {
   private readonly connection: Connection;
+  private readonly unwatch: () => void;
 
   constructor(login: string, owner: DeviceOwner) {
+    let away = false; // as the relay knows it
+    const tell = () => {
+      if (away === atIt() && this.connection.send({ t: 'away', on: !atIt() })) away = !away;
+    };
+    this.unwatch = watchActivity(tell);
     const url = `${location.origin.replace(/^http/, 'ws')}/desk/ws?login=${encodeURIComponent(login)}`;
     this.connection = new Connection({
       enter: async () => ({ endpoints: [{ carrier: 'websocket', url }] }),
@@ -33,6 +40,8 @@ export class Device {
         switch (f.t) {
           case 'welcome':
             heardAt(f.at);
+            away = false;
+            tell();
             if (f.status) owner.status(f.status);
             owner.welcomed();
             owner.settings();
@@ -59,6 +68,7 @@ export class Device {
   }
 
   close(): void {
+    this.unwatch();
     this.connection.stop();
   }
 }

@@ -3,6 +3,7 @@
 // A room is the state of one conversation as this browser knows it. It owns
 // its connection; views read it and are told when it changed.
 
+import { atIt, watchActivity } from '../base/activity';
 import { language, zone } from '../base/i18n';
 import { nameAmong } from '../base/text';
 import { after, heardAt, now } from '../base/time';
@@ -77,12 +78,14 @@ export class Room {
   private granted = '';      // the attempt for which the relay has taken it up
   private first = true;
   private readonly connection: Connection;
+  private readonly unwatch: () => void;
 
   constructor(private readonly options: Options) {
     this.uploads = new Uploads(options.files, () => options.changed(), (m) => {
       this.insert(m);
       options.changed();
     });
+    this.unwatch = watchActivity((here) => this.connection.send({ t: 'away', on: !here }));
     this.connection = new Connection({
       enter: async () => {
         const entry = await options.enter();
@@ -121,7 +124,15 @@ export class Room {
   get calleeHere(): boolean {
     const c = this.callee;
     // Of a group, the member who answered stands for it.
-    return !!c && (this.here.has(c.id) || this.here.has(this.attempt?.by ?? 0));
+    return !!c && (this.here.has(c.id) || this.here.has(this.attempt?.by ?? 0)) && !this.unattended(c.id);
+  }
+
+  /** unattended: a page of the callee is here, and the attempt to reach them says that nobody sits before it. */
+  private unattended(callee: number): boolean {
+    const a = this.attempt;
+    if (!a || a.callee !== callee || ['answered', 'cancelled'].includes(a.state)) return false;
+    const said = this.messages.findLast((m) => m.from === callee && m.kind === 'text');
+    return !said || Date.parse(said.at) < Date.parse(a.started);
   }
 
   get amCallee(): boolean {
@@ -270,6 +281,7 @@ export class Room {
   }
 
   close(): void {
+    this.unwatch();
     this.connection.stop();
     this.uploads.close();
     this.typists.close();
@@ -341,6 +353,7 @@ export class Room {
       this.stale = f.attempt.id;
     }
     this.progress(f.attempt);
+    if (!atIt()) this.connection.send({ t: 'away', on: true });
     this.sending.flush();
     this.changes.resume();
     this.uploads.resume();

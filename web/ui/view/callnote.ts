@@ -3,11 +3,11 @@
 // The words of a note: what happened to a call, and to whom.
 
 import { bdi } from '../base/dom';
-import { type Key, tr } from '../base/i18n';
+import { fullDate, tr, type Key } from '../base/i18n';
 import { cleanLine, nameAmong } from '../base/text';
 import type { Message, Participant } from '../wire/wire';
 
-const known = new Set(['answered', 'declined', 'cancelled', 'unanswered', 'alarmed']);
+const known = new Set(['answered', 'declined', 'cancelled', 'unanswered', 'alarmed', 'gone']);
 
 /**
  * noteWords says a note in the reader's language. It is about its sender: who
@@ -19,6 +19,7 @@ export function noteWords(m: Message, me: number, people: Iterable<Participant>,
   owner: number | undefined): (Node | string)[] {
   const all = [...people];
   const [what, ...rest] = m.text.split('\n');
+  if (what === 'from') return origin(rest);
   if (!known.has(what!)) return [bdi(cleanLine(m.text))];
   if (!m.from && what === 'cancelled') return tr('note.cancelled.unknown');
   const about = m.from || owner;
@@ -26,4 +27,10 @@ export function noteWords(m: Message, me: number, people: Iterable<Participant>,
   const said = tr(key, { name: nameAmong(all.find((p) => p.id === about), all) });
   const words = cleanLine(rest.join(' '));
   return words ? [...said, ': ', bdi(words)] : said;
+}
+
+/** origin says out of which older conversation a mail opened this one. */
+function origin([at, subject]: string[]): (Node | string)[] {
+  const date = fullDate(new Date(at ?? ''));
+  return subject ? tr('note.fromSubject', { subject: bdi(cleanLine(subject)), date }) : tr('note.from', { date });
 }

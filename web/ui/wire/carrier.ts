@@ -10,7 +10,8 @@ import { type Endpoint, type Frame, headStart, maxFrame } from './wire';
 export interface Wire {
   readonly carrier: string;
   send(f: Frame): void;
-  close(): void;
+  /** now: without time for what was written last, since the page goes away. */
+  close(now?: boolean): void;
   /** Set by the owner before anything can arrive. */
   onframe: (f: Frame) => void;
   onclose: () => void;
@@ -77,9 +78,10 @@ async function webTransport(e: Endpoint, signal: AbortSignal): Promise<Wire> {
       both.set(body, head.length);
       writer.write(both).catch(end);
     },
-    close() {
+    close(now = false) {
       // What was written last (leave) is given the time to go out.
-      writer.close().catch(() => {}).finally(() => after(200, abort));
+      if (now) abort();
+      else writer.close().catch(() => {}).finally(() => after(200, abort));
       end();
     },
   };

@@ -56,6 +56,7 @@ export class Connection {
   private heard = 0;
   private pinged = 0;
   private resume: (() => void) | undefined;
+  private unloading = false;
 
   private last: Way | undefined;      // the way that led in
   private pass: { ticket: string; at: number } | undefined;
@@ -63,11 +64,22 @@ export class Connection {
   private moved: Way | undefined;     // where the relay has sent us
   private lost: (() => void) | undefined;
 
-  private readonly wake = () => this.check();
+  private readonly wake = (ev: Event) => {
+    if (ev.type === 'pageshow') this.unloading = false;
+    this.check();
+  };
+
+  /** leave: the page goes away, perhaps to be loaded again. The relay learns it now, not from the silence. */
+  private readonly leave = () => {
+    this.unloading = true;
+    this.abandon();
+    this.wire?.close(true);
+  };
 
   constructor(private readonly owner: Owner) {
     addEventListener('online', this.wake);
     addEventListener('pageshow', this.wake);
+    addEventListener('pagehide', this.leave);
     document.addEventListener('visibilitychange', this.wake);
     document.addEventListener('resume', this.wake); // of a page that was frozen
     network()?.addEventListener('change', this.wake);
@@ -86,6 +98,7 @@ export class Connection {
     this.stopped = true;
     removeEventListener('online', this.wake);
     removeEventListener('pageshow', this.wake);
+    removeEventListener('pagehide', this.leave);
     document.removeEventListener('visibilitychange', this.wake);
     document.removeEventListener('resume', this.wake);
     network()?.removeEventListener('change', this.wake);
@@ -124,6 +137,10 @@ export class Connection {
   private async search(): Promise<void> {
     this.since = Date.now();
     for (let round = 0; !this.stopped && !this.wire; round++) {
+      if (this.unloading) {
+        await this.sleep(passLife);
+        continue;
+      }
       this.hops = 0;
       const ways = this.ways();
       for (const way of ways) this.ask(place(way), async () => way);
