@@ -152,11 +152,48 @@ func TestDeskAtADaysLoad(t *testing.T) {
 	}
 	mouse(input.DispatchMouseEventTypeMousePressed)
 	callers[0].say("I am the first one again")
-	desk.has("1 unread message", 10*time.Second)
+	desk.wait("the message in the title", 10*time.Second,
+		func() bool { return desk.eval("document.title") == "(1) Desk" })
 	mouse(input.DispatchMouseEventTypeMouseReleased)
 	desk.wait("the conversation that was pressed", 10*time.Second, func() bool {
 		return desk.eval(`document.querySelector(".room[aria-current] .room-subject")?.textContent ?? ""`) ==
 			"Third question"
 	})
 	listed("First question,Third question,Second question")
+}
+
+// TestRingWhileWriting: a ring takes no word of what somebody writes, and fits into
+// a small window that is zoomed in.
+func TestRingWhileWriting(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	desk := open(t, browser(t), "host", s.Web+"/desk")
+	s.signIn(desk, "host")
+	first := s.caller(t, desk, "First question")
+	first.press("Chat now")
+	desk.waitFor("alertdialog", "Incoming chat", 10*time.Second)
+	// In a window of 320 by 256, as at 400 % zoom, all of it can be scrolled to, and the buttons are in view.
+	desk.run(chromedp.EmulateViewport(320, 256))
+	if wrong := desk.eval(`(() => {
+		const inner = [...document.querySelectorAll(".incoming *")].filter((e) => e.scrollHeight > e.clientHeight + 1 &&
+			/auto|scroll/.test(getComputedStyle(e).overflowY)).map((e) => e.className);
+		const seen = [...document.querySelectorAll(".ring-answers button")]
+			.every((e) => e.getBoundingClientRect().bottom <= innerHeight);
+		return inner.join() + (seen ? "" : " the buttons are out of sight");
+	})()`); wrong != "" {
+		t.Errorf("zoomed in: %s", wrong)
+	}
+	desk.run(chromedp.EmulateViewport(1100, 800))
+	desk.press("Answer")
+	first.statusBegins(10*time.Second, "Connected")
+	first.press("Leave")
+	desk.fill("Message", "I am in the mid")
+	second := s.caller(t, desk, "Second question")
+	second.press("Chat now")
+	desk.waitFor("alertdialog", "Incoming chat", 10*time.Second)
+	desk.run(chromedp.KeyEvent("dle of it"))
+	if got := desk.eval(`document.querySelector("textarea").value`); got != "I am in the middle of it" {
+		t.Errorf("the box has %q", got)
+	}
+	desk.press("Decline")
+	second.statusBegins(10*time.Second, "Declined")
 }

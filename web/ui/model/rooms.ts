@@ -49,7 +49,8 @@ export class Rooms {
       // What is in the list no more is not among its newest. Without more this is the whole list.
       const still = new Set(rooms.map((r) => r.id));
       for (const r of this.known.values()) {
-        if (!still.has(r.id) && !newer(r.id) && this.in(list, r) && (!more || r.touched > oldest)) this.known.delete(r.id);
+        const missing = this.in(list, r) && !still.has(r.id) && !newer(r.id);
+        if (missing && (!more || r.touched > oldest)) this.known.delete(r.id);
       }
     }
     if (!again) this.read.set(list, { before: oldest, more });

@@ -87,7 +87,7 @@ class Desk {
       decline: (r, words) => this.decline(r, words),
       talking: () => (this.open.shown?.inTalk ?? false) && !document.hidden,
       canned: () => this.prefs.canned,
-    });
+    }, this.listeners.signal);
     this.el = h('div', { class: 'desk' },
       h('aside', { class: 'side', 'aria-label': t('desk.side') },
         h('header', { class: 'side-head' },
