@@ -358,6 +358,7 @@ func (h *liveRoom) noteOf(c *call, what string) {
 		about = c.a.Caller
 	case what == attempt.Answered && c.a.Taker != 0:
 		about = c.a.Taker
+		h.take(h.info.Participant(about).Login)
 	case what == attempt.Declined && c.m.Words != "":
 		text += "\n" + c.m.Words
 	}

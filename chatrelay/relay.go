@@ -60,6 +60,7 @@ type Presence interface {
 type Store interface {
 	EntryStore
 	AccessStore
+	TeamStore
 	MessageStore
 	AttemptStore
 	SettingsStore

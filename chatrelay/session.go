@@ -144,6 +144,7 @@ func (s *session) serve(ctx context.Context) error {
 	if err := s.enter(ctx, hello, t.Callee); err != nil {
 		return err
 	}
+	defer s.went()
 	defer s.room.post(func() { s.room.part(s) })
 	defer s.r.unwatch(s)
 	defer s.frames.Wait() // what they said before they left counts

@@ -42,6 +42,8 @@ var (
 	ErrLate = errors.New("room: too late to change the message")
 	// ErrMoved: another relay host serves the room.
 	ErrMoved = errors.New("room: another relay serves the room")
+	// ErrTaken: a colleague looks after the room already.
+	ErrTaken = errors.New("room: a colleague looks after it")
 	// ErrQuery: there is nothing to search for, or too much.
 	ErrQuery = errors.New("room: not something to search for")
 )
@@ -82,6 +84,10 @@ type Opened struct {
 	Room    string            // room ID
 	Sender  Person            // as far as the mail's From field is believed
 	Invites map[string]string // recipient address as given → token (22 characters of base64url)
+
+	// Of the sender's settings.
+	Lang      string // empty: not known
+	StampText string // words on the link; empty: the usual ones
 }
 
 // Participant is a person within a room.
@@ -242,6 +248,42 @@ type Team struct {
 	Assignee string `json:"assignee,omitempty"` // login of the member whose room it is; empty: nobody's yet
 }
 
+// TeamNote is what somebody noted about a room for colleagues. It is no message:
+// nobody else ever gets it.
+type TeamNote struct {
+	Group  string    `json:"group"` // of whom it is: a group's address, or the login that wrote it
+	Pos    int64     `json:"pos"`   // rises by one in a room and group
+	ID     string    `json:"id"`    // made by the client; adding it again is harmless
+	Login  string    `json:"login"` // who wrote it
+	Text   string    `json:"text"`
+	Behind int64     `json:"behind"` // offset of the room's newest message when it was written
+	At     time.Time `json:"at"`
+}
+
+// Label is a label and how many rooms have it.
+type Label struct {
+	Label string `json:"label"`
+	Rooms int64  `json:"rooms"`
+}
+
+// Figures say how often a login and its groups were asked for.
+type Figures struct {
+	Total Figure   `json:"total"`
+	Days  []Figure `json:"days"` // each day of the range, named like 2026-11-20
+	// Of are those who were asked for, groups among them, and members who answered
+	// for a group.
+	Of []Figure `json:"of"`
+}
+
+// Figure counts attempts.
+type Figure struct {
+	Name     string  `json:"name,omitempty"`
+	Asked    int64   `json:"asked"`
+	Answered int64   `json:"answered"`         // at once or later
+	Missed   int64   `json:"missed"`           // all others
+	Median   float64 `json:"median,omitempty"` // seconds until half of those answered were
+}
+
 // The lists of the desk.
 const (
 	ListChats      = "chats"      // conversations, but for those that a colleague looks after
@@ -374,12 +416,15 @@ type Relay struct {
 
 // Limits and times.
 const (
-	MaxText      = 16 << 10         // octets of a message's Text
-	MaxMessageID = 128              // octets of the ID that a client makes for its message, and of an attempt's
-	MaxMembers   = 100              // of one group
-	MaxListed    = 50               // participants in a Summary
-	EditFor      = 15 * time.Minute // a person may change what they said; deleting it they may at any time
-	Silence      = time.Hour        // without a message it ends a part of a conversation
-	RelayTTL     = 4 * time.Second  // a relay host counts as alive after a heartbeat; then others may take its rooms
-	ErasedName   = "erased"         // stands for the name and the address of a person who was erased
+	MaxText      = 16 << 10 // octets of a message's Text
+	MaxTeamNote  = 4 << 10  // octets of a TeamNote's Text
+	MaxMessageID = 128      // octets of the ID that a client makes for its message, and of an attempt's
+	MaxMembers   = 100      // of one group
+	MaxListed    = 50       // participants in a Summary
+
+	MaxFigureDays = 100              // of Figures
+	EditFor       = 15 * time.Minute // a person may change what they said; deleting it they may at any time
+	Silence       = time.Hour        // without a message it ends a part of a conversation
+	RelayTTL      = 4 * time.Second  // a relay host counts as alive after a heartbeat; then others may take its rooms
+	ErasedName    = "erased"         // stands for the name and the address of a person who was erased
 )

@@ -169,6 +169,9 @@ func (s *Store) Post(ctx context.Context, home, roomID string, m chat.Message) (
 			if m.File != nil {
 				err = putFile(ctx, tx, roomID, stored.Offset, *m.File)
 			}
+			if err == nil {
+				err = takeFor(ctx, tx, roomID, m.From)
+			}
 			return err
 		})
 	}

@@ -15,7 +15,8 @@ import (
 // A group is an address whose members share its mails and rings. The address is
 // the login of the group's participant in a room; nobody signs in with it.
 
-// SetGroups replaces all groups: address → logins of its members.
+// SetGroups replaces all groups: address → logins of its members. Nobody looks
+// after the rooms of those who are members no more.
 func (s *Store) SetGroups(ctx context.Context, groups map[string][]string) error {
 	err := s.tx(ctx, func(tx querier) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM members"); err != nil {
@@ -33,7 +34,9 @@ func (s *Store) SetGroups(ctx context.Context, groups map[string][]string) error
 				}
 			}
 		}
-		return nil
+		_, err := tx.ExecContext(ctx, "UPDATE participants SET assignee = '' WHERE assignee <> '' AND NOT EXISTS"+
+			" (SELECT 1 FROM members m WHERE m.addr = participants.login AND m.login = participants.assignee)")
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("storing the groups: %w", err)

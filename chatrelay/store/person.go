@@ -47,7 +47,10 @@ func (s *Store) Erase(ctx context.Context, who string) (e chat.Erased, err error
 				"UPDATE logins SET settings = '{}' WHERE login = $1",
 				"DELETE FROM logins WHERE login = $1 AND signed_out = 0",
 				"DELETE FROM subscriptions WHERE login = $1",
-				"DELETE FROM blocks WHERE login = $1 OR who = $1", "DELETE FROM members WHERE login = $1"} {
+				"DELETE FROM blocks WHERE login = $1 OR who = $1", "DELETE FROM members WHERE login = $1",
+				"DELETE FROM team_notes WHERE login = $1", "DELETE FROM labels WHERE owner = $1",
+				"DELETE FROM dismissals WHERE login = $1",
+				"UPDATE participants SET assignee = '' WHERE assignee = $1"} {
 				if _, err := tx.ExecContext(ctx, query, fold(who)); err != nil {
 					return err
 				}

@@ -46,11 +46,11 @@ export class Device {
             owner.welcomed();
             owner.settings();
             break;
-          case 'ring': return f.ring && owner.ring(f.ring);
-          case 'ring-end': return owner.ended(f.attempt_id ?? '', f.code ?? '', f.name ?? '');
+          case 'ring': return owner.ring(f.ring);
+          case 'ring-end': return owner.ended(f.attempt_id, f.code, f.name ?? '');
           case 'room': return owner.changed(f.room ?? '', f.summary);
           case 'settings': return owner.settings();
-          case 'status': return f.status && owner.status(f.status);
+          case 'status': return owner.status(f.status);
         }
       },
       phase: (p) => owner.phase(p),

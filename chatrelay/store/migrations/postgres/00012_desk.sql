@@ -6,6 +6,7 @@ UPDATE rooms SET talked = COALESCE((SELECT MAX(m.at) FROM messages m
 UPDATE rooms SET talked = COALESCE((SELECT MAX(a.started) FROM attempts a WHERE a.room = rooms.id), 0)
     WHERE talked = 0;
 ALTER TABLE participants ADD COLUMN assignee TEXT NOT NULL DEFAULT ''; -- of a group: login of the member whose room it is
+CREATE INDEX participants_assignee ON participants (assignee) WHERE assignee <> '';
 UPDATE attempts SET acked = TRUE WHERE state = 'cancelled';
 CREATE INDEX attempts_started ON attempts (started);
 CREATE TABLE dismissals (               -- missed calls that a login does not want to see any more
@@ -41,5 +42,6 @@ DROP TABLE team_notes;
 DROP TABLE labels;
 DROP TABLE dismissals;
 DROP INDEX attempts_started;
+DROP INDEX participants_assignee;
 ALTER TABLE participants DROP COLUMN assignee;
 ALTER TABLE rooms DROP COLUMN talked;
