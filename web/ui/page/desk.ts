@@ -75,7 +75,7 @@ class Desk {
     private readonly renewed: () => void) {
     const me = { addr: page.login!, name: page.name ?? '' };
     this.prefs = new Prefs(() => this.configured(), (why) => this.lost(why));
-    this.avail = new Availability(this.prefs, (err) => this.tell(explain(err)), () => void this.signOut());
+    this.avail = new Availability(this.prefs, (err) => this.tell(explain(err)));
     this.bell = new Bell(() => this.prefs.now?.push ?? true);
     this.rooms = new Rooms(page.login!, (id) => this.looking(id));
     this.list = new RoomList(me, this.rooms, {
@@ -222,11 +222,16 @@ class Desk {
     if (id === 'settings') {
       if (this.settings) return;
       this.open.show('', () => { throw new Error('no room'); });
-      this.settings = new SettingsPage(this.pane, this.prefs, () => { location.hash = ''; }, () => void this.signOut(),
-        () => void this.signOutEverywhere(), this.page.account ? () => this.end(this.renewed) : undefined);
+      this.settings = new SettingsPage(this.pane, this.prefs, {
+        back: () => { location.hash = ''; },
+        signOut: () => void this.signOut(),
+        signOutEverywhere: () => void this.signOutEverywhere(),
+        renewed: this.page.account ? () => this.end(this.renewed) : undefined,
+      });
       this.list.draw();
       return;
     }
+    this.settings?.close();
     this.settings = undefined;
     if (id === 'write' || id === 'figures') {
       if (this.other === id) return;

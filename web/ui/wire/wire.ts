@@ -25,6 +25,7 @@ export interface Settings {
   back: number;      // minutes; 0: computed
   chats: number;     // at once; 0: any number
   push: boolean; transcript: boolean; stamp: boolean;
+  unproven: 'yes' | 'no'; // whoever presses one's links may come in unproven
   canned: Canned[];
   // Only in answers:
   status?: Status; usually?: number; browsers?: number;
