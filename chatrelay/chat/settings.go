@@ -49,8 +49,8 @@ type Settings struct {
 	Transcript   bool       `json:"transcript"`   // by mail at the end of a conversation
 	Canned       []Canned   `json:"canned"`       // replies to choose from
 	Stamp        bool       `json:"stamp"`        // one's mails carry chat links
-	StampText    string     `json:"stamp_text"`   // words on them, with {name} for one's name; empty: the usual ones
-	Lang         string     `json:"lang"`         // "en" or "ko": of mails to oneself, and of one's links; empty: not set
+	StampText    string     `json:"stamp_text"`   // words on them; {name} is one's name; empty: the usual
+	Lang         string     `json:"lang"`         // "en" or "ko": of one's links and mails; empty: not set
 }
 
 // Quiet are the hours of each day in which nothing rings, in the zone of the

@@ -23,8 +23,9 @@ func TestRoomOfPeople(t *testing.T) {
 			first, next []chat.Person // recipients of Alice's mails
 			same        bool
 		}{
-			"the same":               {[]chat.Person{bob, carol}, []chat.Person{carol, bob}, true},
-			"written otherwise":      {[]chat.Person{bob}, []chat.Person{{Addr: "bob@THERE.test", Name: "Robert"}}, true},
+			"the same": {[]chat.Person{bob, carol}, []chat.Person{carol, bob}, true},
+			"written otherwise": {[]chat.Person{bob}, []chat.Person{{Addr: "bob@THERE.test", Name: "Robert"}},
+				true},
 			"oneself in Cc":          {[]chat.Person{bob}, []chat.Person{bob, alice}, true},
 			"a tag of a login":       {[]chat.Person{carol}, []chat.Person{{Addr: "carol+shop@here.test"}}, true},
 			"somebody new":           {[]chat.Person{bob}, []chat.Person{bob, dave}, false},
