@@ -9,9 +9,8 @@
 # make bench   benchmarks; make bench-relay runs only those of the relay beside nats-server
 
 STATE ?= $(HOME)/.local/state/chmail-demo
-ESBUILD = go tool esbuild --log-level=warning --bundle --minify --target=es2022
-UI = $(wildcard web/ui/*/*.ts web/ui/*/*.css internal/words/*.json)
-ASSETS = web/assets/app.js web/assets/app.css web/assets/sw.js
+UI = $(wildcard web/ui/*/*.ts web/ui/*/*.css internal/words/*.json web/bundle/*.go)
+ASSETS = web/assets/app.css
 TSC = web/ui/node_modules/.package-lock.json
 
 .PHONY: help run test check build bench bench-relay lint types fmt parts tools
@@ -32,14 +31,9 @@ tools:
 		'make: SQLite needs a C compiler: apt-get install gcc libc6-dev, and leave CGO_ENABLED alone' >&2; exit 1; }
 	@[ -e bin/chmaild ] || echo 'make: the first build loads 550 MB of Go modules and takes about 5 minutes'
 
-web/assets/app.js: $(UI) go.mod | tools
-	$(ESBUILD) --format=esm --outfile=$@ web/ui/page/app.ts
-
-web/assets/sw.js: $(UI) go.mod | tools
-	$(ESBUILD) --format=iife --outfile=$@ web/ui/page/sw.ts
-
-web/assets/app.css: $(UI) go.mod | tools
-	$(ESBUILD) --outfile=$@ web/ui/style/app.css
+# The scripts are written with the stylesheet.
+$(ASSETS): $(UI) go.mod | tools
+	go run ./web/bundle
 
 test: parts build
 	go test -race -shuffle=on -timeout 14m ./...

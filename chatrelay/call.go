@@ -31,8 +31,10 @@ type call struct {
 	timer   *time.Timer                // the next Tick
 	grace   *time.Timer                // until the caller counts as gone
 	turn    int                        // rises with each ring: a late Tick of an earlier one means nothing
+	came    bool                       // the caller was in the room since it began
 	resumed bool                       // taken up from a relay that ended; its caller has not come back
 	held    bool                       // while it rings or waits it is a user of the room
+	from    int64                      // offset of the first message after it began; 0: it was read from the store
 }
 
 // taker is a device that answers, perhaps at another relay.
@@ -64,29 +66,50 @@ func (c *call) open() bool {
 		c.m.State == attempt.Unanswered && c.a.Ended.IsZero()
 }
 
-// callerGone waits a little: a page that is loaded again is not gone.
-func (c *call) callerGone(h *liveRoom) {
-	if c.m.State == attempt.Ringing || c.m.State == attempt.Busy {
-		c.grace = time.AfterFunc(callerGrace, func() {
-			h.post(func() {
-				switch {
-				case h.call != c || h.isHere(c.a.Caller):
-				case c.resumed && c.m.State == attempt.Ringing: // nobody took it back: it is unanswered
-					c.m.Of = c.m.Ring
-					h.event(attempt.Event{Kind: attempt.Tick})
-				default:
-					h.event(attempt.Event{Kind: attempt.CallerGone})
-				}
-			})
-		})
+// callerGone waits for a caller who is not here: a page that is loaded again is not gone. Who comes back in time goes
+// on with the call. Of one who does not, the rings end, or whoever answered meanwhile is told.
+func (c *call) callerGone(h *liveRoom, wait time.Duration) {
+	if c.m.State != attempt.Ringing && c.m.State != attempt.Busy && c.m.State != attempt.Answered {
+		return
 	}
+	c.stopGrace(h)
+	if !h.hold() {
+		return // unreachable: the running function of the room holds it
+	}
+	c.grace = time.AfterFunc(wait, func() {
+		defer h.leave()
+		h.do(func() {
+			switch {
+			case h.call != c || h.isHere(c.a.Caller):
+			case !h.r.cluster.Steady(): // perhaps this relay is gone, and the caller comes to another
+				c.callerGone(h, wait)
+			case c.m.State == attempt.Answered:
+				h.note(c.a.Caller, noteGone)
+			case c.resumed && c.m.State == attempt.Ringing: // nobody took it back: it is unanswered
+				c.m.Of = c.m.Ring
+				h.event(attempt.Event{Kind: attempt.Tick})
+			default:
+				h.event(attempt.Event{Kind: attempt.CallerGone})
+			}
+		})
+	})
 }
+
+// noteGone is the note of a caller who had gone before somebody answered.
+const noteGone = "gone"
 
 // callerBack goes on with the call of a caller who has come back.
 func (h *liveRoom) callerBack() {
-	stopTimer(h.call.grace)
-	h.call.resumed = false
+	h.call.stopGrace(h)
+	h.call.resumed, h.call.came = false, true
 	h.reconsider(changed)
+}
+
+// stopGrace stops waiting for a caller who is not here.
+func (c *call) stopGrace(h *liveRoom) {
+	if c.grace != nil && c.grace.Stop() {
+		h.leave() // the running function of the room holds it too
+	}
 }
 
 func stopTimer(t *time.Timer) {
@@ -112,28 +135,33 @@ func (h *liveRoom) calleeHere(callee int64) bool {
 
 // attempt begins the call of a session.
 func (h *liveRoom) attempt(s *session) {
-	if h.calleeHere(s.callee.ID) {
-		h.pending = &pendingAttempt{s, time.Now()}
+	h.pending = nil
+	if h.attends(s.callee.ID) {
+		h.attemptUnlessSeen(s)
 	}
-	if !h.dial(s.me, s.callee.ID) && h.call != nil {
-		s.out.Put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
+	if !h.dial(s.me, s.callee.ID, s.access.Proven) && h.call != nil {
+		s.out.Put(frame.Encode(s.cut(&frame.Frame{T: frame.TState, Attempt: h.call.frame()})))
 	}
 }
 
-// dial begins a call, unless one is under way or the callee is here.
-func (h *liveRoom) dial(caller, callee int64) bool {
+// dial begins a call, unless one is under way or the callee is here, before the page.
+// proven: the caller has proven who they are.
+func (h *liveRoom) dial(caller, callee int64, proven bool) bool {
 	if c := h.call; c != nil && c.silent && c.a.Caller != caller {
 		h.drop(c) // it stands in nobody's way
 	}
-	if h.calleeHere(callee) || h.call != nil && h.call.open() {
+	if h.call != nil && h.call.open() || h.attends(callee) {
 		return false
 	}
 	if h.call != nil {
-		stopTimer(h.call.grace)
+		h.call.stopGrace(h)
 	}
 	c := &call{
-		a: chat.Attempt{ID: rand.Text(), Room: h.id, Caller: caller, Callee: callee, Started: time.Now().UTC()},
-		m: attempt.Attempt{Of: h.r.opt.Rings},
+		came: h.isHere(caller),
+		a: chat.Attempt{ID: rand.Text(), Room: h.id, Caller: caller, Callee: callee, Started: time.Now().UTC(),
+			Unproven: !proven},
+		m:    attempt.Attempt{Of: h.r.opt.Rings},
+		from: h.last + 1,
 	}
 	h.call = c
 	h.screen(c)
@@ -191,7 +219,17 @@ const (
 // waits for that.
 func (h *liveRoom) reconsider(what news) {
 	c := h.call
-	if c == nil || h.gone || !h.isHere(c.a.Caller) && what != went || h.calleeHere(c.a.Callee) {
+	if c == nil || h.gone || !h.isHere(c.a.Caller) && what != went || h.attends(c.a.Callee) {
+		return
+	}
+	if what == came && !h.hears(c.a.Caller) { // perhaps they have gone: nobody is rung before they are heard of
+		time.AfterFunc(frame.PingEvery, func() {
+			h.post(func() {
+				if h.call == c && h.hears(c.a.Caller) {
+					h.reconsider(came)
+				}
+			})
+		})
 		return
 	}
 	now, rings := h.reach(c), c.m.State == attempt.Ringing
@@ -203,27 +241,6 @@ func (h *liveRoom) reconsider(what news) {
 		h.event(attempt.Event{Kind: attempt.Unreachable, Why: now.why, On: now.on})
 	case what == came || c.m.State == attempt.Busy || !rings && c.m.Why != "":
 		h.event(attempt.Event{Kind: attempt.Reachable, On: true})
-	}
-}
-
-// pendingAttempt is an attempt to reach a person who seems to be in the room. A
-// page can vanish without closing its connection. The attempt begins when that
-// connection counts as gone.
-type pendingAttempt struct {
-	by *session
-	at time.Time
-}
-
-// attemptPending makes the attempt that was wished for, now that s has left: if it
-// had not been heard of since, it was the callee's ghost.
-func (h *liveRoom) attemptPending(s *session) {
-	w := h.pending
-	if w == nil || !h.standsFor(s.me, w.by.callee.ID) {
-		return
-	}
-	h.pending = nil
-	if h.sessions[w.by] && time.Unix(0, s.heard.Load()).Before(w.at) {
-		h.attempt(w.by)
 	}
 }
 
@@ -286,6 +303,13 @@ func (h *liveRoom) event(e attempt.Event) {
 		}
 	}
 	h.broadcast(&frame.Frame{T: frame.TState, Attempt: c.frame()}, nil)
+	if c.m.State == attempt.Answered && before.State != attempt.Answered && !h.isHere(c.a.Caller) {
+		wait := callerGrace
+		if !c.came {
+			wait = comeWait
+		}
+		c.callerGone(h, wait)
+	}
 	for _, f := range effects {
 		switch f.Do {
 		case attempt.Note:
@@ -334,6 +358,7 @@ func (h *liveRoom) noteOf(c *call, what string) {
 		about = c.a.Caller
 	case what == attempt.Answered && c.a.Taker != 0:
 		about = c.a.Taker
+		h.take(h.info.Participant(about).Login)
 	case what == attempt.Declined && c.m.Words != "":
 		text += "\n" + c.m.Words
 	}
@@ -345,6 +370,7 @@ func (h *liveRoom) keep(c *call) error {
 	ctx, cancel := h.store()
 	defer cancel()
 	err := h.r.opt.Rooms.PutAttempt(ctx, h.r.home(), c.a)
+	h.r.news.add(h.id)
 	switch {
 	case errors.Is(err, chat.ErrMoved):
 		h.moved()

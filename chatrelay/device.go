@@ -18,7 +18,7 @@ import (
 
 // device is a connection on which its login can be rung.
 type device struct {
-	presence.Device // Away is under Relay.mu
+	presence.Device // Away is under devices.mu
 	session         chat.Session
 	out             *carrier.Queue
 }
@@ -82,9 +82,10 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c carrier.Conn) erro
 			}
 			d.out.Put(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
 		case frame.TAway:
-			r.devices.away(d, f.On)
-			r.heartbeat(ctx, d)
-			r.statusChanged(d.Login)
+			if r.devices.away(d, f.On) {
+				r.heartbeat(ctx, d)
+				r.statusChanged(d.Login)
+			}
 		case frame.TAnswer, frame.TDecline:
 			r.respond(ctx, d, f)
 		case frame.TLeave:
@@ -109,8 +110,9 @@ func (r *Relay) arrived(ctx context.Context, d *device) {
 		if err != nil || rung[a.ID] {
 			continue
 		}
-		ring := &frame.Ring{Attempt: a.ID, Room: a.Room, From: info.Participant(a.Caller).Person, Subject: info.Subject,
-			Ring: a.Rings, Of: r.opt.Rings, Waiting: true, At: a.Started}
+		ring := &frame.Ring{Attempt: a.ID, Room: a.Room, From: info.Participant(a.Caller).Person, Proven: !a.Unproven,
+			Subject: info.Subject,
+			Ring:    a.Rings, Of: r.opt.Rings, Waiting: true, At: a.Started}
 		if callee := info.Participant(a.Callee); callee.Login != d.Login {
 			ring.Group = callee.DisplayName()
 		}
@@ -197,6 +199,9 @@ func (r *Relay) respond(ctx context.Context, d *device, f *frame.Frame) {
 		}
 		if end = code; code == frame.EndDeclined {
 			r.declineWaiting(ctx, d.Login, a)
+		} else if h := r.use(a.Room, nil); h != nil {
+			h.do(func() { h.answerHere(a.ID, d.Login) })
+			h.leave()
 		}
 	}
 	d.out.Put(frame.Encode(&frame.Frame{T: frame.TRingEnd, AttemptID: f.AttemptID, Code: end}))
@@ -207,6 +212,7 @@ func (r *Relay) declineWaiting(ctx context.Context, login string, a chat.Attempt
 	info, err := r.opt.Rooms.Info(ctx, a.Room)
 	if err == nil && info.Participant(a.Callee).Login == login {
 		err = r.opt.Rooms.AckWaiting(ctx, login, a.Room)
+		r.news.add(a.Room, login)
 	}
 	if err != nil {
 		r.log.Warn("acknowledging waiting rings", "room", a.Room, "err", err)

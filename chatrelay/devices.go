@@ -68,11 +68,13 @@ func (ds *devices) remove(d *device) (removed, last bool) {
 	return true, len(of) == 0
 }
 
-// away notes whether the person is away from a device.
-func (ds *devices) away(d *device, away bool) {
+// away notes whether the person is away from a device; false: that was known.
+func (ds *devices) away(d *device, away bool) (changed bool) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
+	changed = d.Away != away
 	d.Away = away
+	return changed
 }
 
 // connected says whether a login has a device, and is away from all of them.
@@ -84,6 +86,13 @@ func (ds *devices) connected(login string) (on, away bool) {
 		on, away = true, away && d.Away
 	}
 	return on, on && away
+}
+
+// any says whether some login has a device.
+func (ds *devices) any() bool {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	return len(ds.of) > 0
 }
 
 // kinds are those of a login's devices, such as "desk".

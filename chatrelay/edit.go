@@ -37,7 +37,7 @@ func (s *session) refuse(id, code, text string) {
 // change commits an edit or a delete of one's own message. It is a message
 // itself, so that everybody learns of it exactly once.
 func (s *session) change(ctx context.Context, f *frame.Frame) error {
-	m := chat.Message{ID: f.ID, From: s.me, Kind: chat.KindDelete, Ref: f.Offset}
+	m := chat.Message{ID: f.ID, From: s.me, Kind: chat.KindDelete, Ref: f.Offset, Via: s.via()}
 	if f.T == frame.TEdit {
 		text, err := s.words(f)
 		if text == "" {
@@ -54,7 +54,7 @@ func (s *session) change(ctx context.Context, f *frame.Frame) error {
 	s.own.add(f.ID)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	m, err := s.r.opt.Rooms.Change(ctx, s.r.home(), s.room.id, m)
+	m, err := s.r.opt.Rooms.Change(ctx, s.r.home(), s.room.id, m, s.access.Since)
 	if err == nil {
 		s.room.do(func() { s.room.posted(s, m) })
 		return nil

@@ -22,14 +22,13 @@ import (
 // EntryStore has the links and who may come in.
 type EntryStore interface {
 	Invite(ctx context.Context, token string) (chat.Invite, error)
-	Claim(ctx context.Context, token, claim string) (chat.Invite, error)
+	Claim(ctx context.Context, token, claim string, proven bool) (chat.Invite, error)
 	NewCode(ctx context.Context, token string) (string, chat.Participant, error)
 	ClaimWithCode(ctx context.Context, token, claim, code string) (chat.Invite, error)
 	ClaimAsGuest(ctx context.Context, token, claim, name string) (chat.Invite, chat.Participant, error)
-	Participant(ctx context.Context, token, claim string) (chat.Participant, chat.Invite, error)
+	Participant(ctx context.Context, token, claim string) (chat.Access, chat.Invite, error)
 	Member(ctx context.Context, login, roomID string) (chat.Participant, error)
 	Join(ctx context.Context, login, roomID string) (chat.Participant, error)
-	ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
 	Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error)
 }
 
@@ -46,11 +45,20 @@ type Entry struct {
 type Card struct {
 	Invite chat.Invite
 	Status frame.Status // of the callee
+	Gone   bool         // the callee has no account here any more
+	// Account: the recipient has one here, and can prove by it that the link is theirs.
+	Account bool
+	Prove   bool // the callee lets nobody in who has not proven it
+	// Others, for a recipient in Bcc, are those who learn of them when they come in.
+	Others []chat.Participant
 }
 
 // Claim is how a browser comes in through a link.
 type Claim struct {
 	Code, Guest string // where another browser has claimed it: the code from a mail, or a guest's name
+	// Login is who is signed in at the browser, or knows the password of; that proves
+	// a link to be theirs.
+	Login string
 	// Ring begins an attempt at once, so that the devices ring while the client
 	// opens its carrier. Whatever speaks against it, the client learns from the
 	// answer to its own attempt frame.
@@ -66,62 +74,123 @@ func (r *Relay) Card(ctx context.Context, token string) (Card, error) {
 		return Card{Invite: i}, err
 	}
 	status, _ := r.statusIn(ctx, i.Callee.Login, i.Room)
-	return Card{Invite: i, Status: status}, nil
+	card := Card{Invite: i, Status: status, Gone: r.gone(ctx, i.Callee),
+		Account: i.Recipient.Login != "" && !r.gone(ctx, i.Recipient)}
+	switch err := r.letsIn(ctx, i); {
+	case errors.Is(err, chat.ErrProve):
+		card.Prove = true
+	case err != nil:
+		return Card{}, err
+	}
+	if i.Recipient.Hidden {
+		info, err := r.opt.Rooms.Info(ctx, i.Room)
+		if err != nil {
+			return Card{}, err
+		}
+		card.Others = slices.DeleteFunc(chat.Listed(info.Participants, 0), func(p chat.Participant) bool {
+			return p.ID == i.Callee.ID || p.Removed
+		})
+	}
+	return card, nil
 }
 
 // Chat claims a link for a browser and lets it in. Errors are those of
-// store.Store's Claim, ClaimWithCode and ClaimAsGuest.
+// store.Store's Claim, ClaimWithCode and ClaimAsGuest, and chat.ErrProve.
 func (r *Relay) Chat(ctx context.Context, token, claim string, how Claim) (Entry, error) {
-	var err error
+	i, err := r.opt.Rooms.Invite(ctx, token)
+	if err != nil {
+		return Entry{}, err
+	}
+	proven := r.owns(i, how.Login)
+	if how.Code == "" && !proven {
+		if err := r.mayPress(ctx, token, claim, i); err != nil {
+			return Entry{}, err
+		}
+	}
 	switch {
 	case how.Code != "":
 		_, err = r.opt.Rooms.ClaimWithCode(ctx, token, claim, how.Code)
-	case how.Guest != "":
+	case how.Guest != "" && !proven:
 		_, _, err = r.opt.Rooms.ClaimAsGuest(ctx, token, claim, how.Guest)
 	default:
-		_, err = r.opt.Rooms.Claim(ctx, token, claim)
+		_, err = r.opt.Rooms.Claim(ctx, token, claim, proven)
 	}
 	// A guest, and whoever confirmed with a code, is in already: it comes back.
 	if err != nil && !errors.Is(err, chat.ErrClaimed) {
 		return Entry{}, err
 	}
-	e, callee, known := r.back(ctx, token, claim)
+	e, w, known := r.back(ctx, token, claim)
 	if err != nil && errors.Is(known, chat.ErrUnknown) {
 		return Entry{}, err
 	}
 	if known == nil && how.Ring {
-		e.Attempt = r.dial(ctx, e, callee, how.From)
+		e.Attempt = r.dial(ctx, e, w, how.From)
 	}
 	return e, known
 }
 
-// Ticket lets a browser that has claimed a link in again; chat.ErrUnknown if
-// it has not.
-func (r *Relay) Ticket(ctx context.Context, token, claim string) (Entry, error) {
-	e, _, err := r.back(ctx, token, claim)
-	return e, err
+// owns says whether a link is a login's, or that of a group of which it is a member.
+func (r *Relay) owns(i chat.Invite, login string) bool {
+	return login != "" && slices.Contains(r.members(i.Recipient.Login), strings.ToLower(login))
 }
 
-// back does the work of Ticket, and returns the callee of the link too.
-func (r *Relay) back(ctx context.Context, token, claim string) (Entry, chat.Participant, error) {
-	me, i, err := r.opt.Rooms.Participant(ctx, token, claim)
-	if err != nil {
-		return Entry{}, chat.Participant{}, err
+// mayPress returns chat.ErrProve where a browser must prove first that the link is
+// its owner's.
+func (r *Relay) mayPress(ctx context.Context, token, claim string, i chat.Invite) error {
+	err := r.letsIn(ctx, i)
+	if errors.Is(err, chat.ErrProve) {
+		if a, _, known := r.opt.Rooms.Participant(ctx, token, claim); known == nil && a.Proven {
+			return nil
+		}
 	}
+	return err
+}
+
+// Ticket lets a browser that has claimed a link in again; chat.ErrUnknown if
+// it has not, chat.ErrProve if it has to prove by now that the link is its owner's.
+func (r *Relay) Ticket(ctx context.Context, token, claim string) (Entry, error) {
+	e, w, err := r.back(ctx, token, claim)
+	if err == nil && !w.me.Proven {
+		err = r.letsIn(ctx, w.invite)
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return e, nil
+}
+
+// wayBack is who comes back through which link.
+type wayBack struct {
+	me     chat.Access
+	invite chat.Invite
+	callee chat.Participant // ID 0: nobody can be rung
+}
+
+// back lets a browser that has claimed a link in again.
+func (r *Relay) back(ctx context.Context, token, claim string) (e Entry, w wayBack, err error) {
+	if w.me, w.invite, err = r.opt.Rooms.Participant(ctx, token, claim); err != nil {
+		return e, w, err
+	}
+	i := w.invite
 	port := i.Callee.Login
 	if port == "" { // the link of an alarm mail: the callee is a stranger, the room's owner is not
 		info, err := r.opt.Rooms.Info(ctx, i.Room)
 		if err != nil {
-			return Entry{}, chat.Participant{}, err
+			return e, w, err
 		}
 		port = info.Participant(info.Owner).Login
 	}
-	return r.entry(ctx, ticket{Room: i.Room, Me: me.ID, Callee: i.Callee.ID, Login: port}), i.Callee, nil
+	if !r.gone(ctx, i.Callee) {
+		w.callee = i.Callee
+	}
+	t := ticket{Room: i.Room, Me: w.me.ID, Callee: w.callee.ID, Login: port, Key: w.me.Key}
+	return r.entry(ctx, t), w, nil
 }
 
 // dial makes the attempt of a person who is about to connect to a room of this
 // relay, and returns its ID. It ends when the person does not connect soon.
-func (r *Relay) dial(ctx context.Context, e Entry, callee chat.Participant, from netip.Addr) (id string) {
+func (r *Relay) dial(ctx context.Context, e Entry, w wayBack, from netip.Addr) (id string) {
+	callee := w.callee
 	if callee.ID == 0 || callee.ID == e.Me || r.limiters.mayCall(e.Me, from, callee.Login) > 0 {
 		return ""
 	}
@@ -132,12 +201,12 @@ func (r *Relay) dial(ctx context.Context, e Entry, callee chat.Participant, from
 	defer h.leave()
 	h.do(func() {
 		h.refresh(e.Me)
-		if !h.dial(e.Me, callee.ID) {
+		if !h.dial(e.Me, callee.ID, w.me.Proven) {
 			return
 		}
 		id = h.call.a.ID
 		if !h.isHere(e.Me) {
-			h.call.callerGone(h)
+			h.call.callerGone(h, comeWait)
 		}
 	})
 	return id
@@ -304,13 +373,4 @@ func (r *Relay) Search(
 	ctx context.Context, login, q, after string, limit int,
 ) (hits []chat.Hit, more string, err error) {
 	return r.opt.Rooms.Search(ctx, login, q, after, limit)
-}
-
-// Rooms lists the conversations of a login, the newest first.
-func (r *Relay) Rooms(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error) {
-	list, err := r.opt.Rooms.ByLogin(ctx, login, limit, before)
-	for i := range list {
-		list[i].Participants = chat.Listed(list[i].Participants, list[i].Me)
-	}
-	return list, err
 }

@@ -52,13 +52,14 @@ func (r *Relay) startFiles() (err error) {
 // visitor is who a Visitor is and in which room; callee is the login that may
 // have blocked them. chat.ErrUnknown, or, of a link, ErrStranger,
 // chat.ErrExpired and chat.ErrRevoked.
-func (r *Relay) visitor(ctx context.Context, v Visitor) (roomID string, me chat.Participant, callee string, err error) {
+func (r *Relay) visitor(ctx context.Context, v Visitor) (roomID string, me chat.Access, callee string, err error) {
 	if v.Login != "" {
-		if me, err = r.opt.Rooms.Member(ctx, v.Login, v.Room); err != nil {
+		if me.Participant, err = r.opt.Rooms.Member(ctx, v.Login, v.Room); err != nil {
 			return v.Room, me, "", err
 		}
 		info, err := r.opt.Rooms.Info(ctx, v.Room)
-		return v.Room, me, r.calleeOf(info, me).Login, err
+		me.Proven = true
+		return v.Room, me, r.calleeOf(info, me.Participant).Login, err
 	}
 	me, i, err := r.opt.Rooms.Participant(ctx, v.Token, v.Claim)
 	if errors.Is(err, chat.ErrUnknown) && i.Room != "" {
@@ -87,7 +88,7 @@ func (r *Relay) Upload(ctx context.Context, v Visitor, in Incoming) (chat.Messag
 		return chat.Message{}, err
 	}
 	defer done()
-	m := chat.Message{ID: in.ID, From: me.ID, Kind: chat.KindFile, Text: text}
+	m := chat.Message{ID: in.ID, From: me.ID, Kind: chat.KindFile, Text: text, Via: viaOf(me)}
 	refused, err := r.Refuses(ctx, roomID, me.ID, callee)
 	if err != nil {
 		return chat.Message{}, err
@@ -127,10 +128,10 @@ func (r *Relay) discard(ctx context.Context, roomID string, m chat.Message, in I
 // files.Service.
 func (r *Relay) ServeFile(w http.ResponseWriter, req *http.Request, v Visitor, id string, thumb bool) error {
 	ctx, cancel := context.WithTimeout(req.Context(), callTimeout)
-	roomID, _, _, err := r.visitor(ctx, v)
+	roomID, me, _, err := r.visitor(ctx, v)
 	cancel()
 	if err != nil {
 		return err
 	}
-	return r.files.Serve(w, req, roomID, id, thumb)
+	return r.files.Serve(w, req, roomID, id, me.Since, thumb)
 }

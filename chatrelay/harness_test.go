@@ -297,6 +297,20 @@ func (w *world) chat(token string, n byte) Entry {
 	return e
 }
 
+// proven lets a browser in that has proven whose link it is.
+func (w *world) proven(token string, n byte) Entry {
+	w.t.Helper()
+	code, _, err := w.rooms.NewCode(w.t.Context(), token)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	e, err := w.relay.Chat(w.t.Context(), token, claimOf(n), Claim{Code: code})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return e
+}
+
 func (w *world) desk() Entry {
 	w.t.Helper()
 	e, err := w.relay.Enter(w.t.Context(), signedIn(w.host, ""), w.room)

@@ -25,7 +25,6 @@ const (
 	retryHome  = time.Second / 4 // between tries to claim a room whose home may be dead
 	adoptEvery = 3               // heartbeats between looks for rings of a relay that has died
 	movers     = 16              // rooms moved at once
-	newsEvery  = time.Second     // devices at other relays are told of news in a room
 	passLife   = 10 * time.Minute
 	passEvery  = 3 * time.Minute // a connection gets a new ticket for coming back
 )
@@ -181,7 +180,7 @@ func (h *liveRoom) end() {
 	if c := h.call; c != nil {
 		c.turn++
 		stopTimer(c.timer)
-		stopTimer(c.grace)
+		c.stopGrace(h)
 		h.r.setCall(c.a.ID, nil)
 		if c.held {
 			c.held = false

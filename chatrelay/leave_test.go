@@ -36,7 +36,7 @@ func TestBccIsUnknownUntilTheyComeIn(t *testing.T) {
 	if got := names(kim.typ(frame.TWelcome).People); strings.Contains(got, "secret") {
 		t.Errorf("the recipient sees %s", got)
 	}
-	list, err := w.relay.Rooms(t.Context(), w.host, 10, time.Time{})
+	list, err := w.relay.Rooms(t.Context(), w.host, chat.RoomQuery{List: chat.ListMails})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestRingOnTheWay(t *testing.T) {
 		t.Fatalf("ring %+v", r)
 	}
 	for range 4 { // a device that is silent counts as gone
-		time.Sleep(callerGrace / 5)
+		time.Sleep(comeWait / 5)
 		desk.send(frame.Frame{T: frame.TPing})
 	}
 	for range 4 {

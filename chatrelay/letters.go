@@ -19,8 +19,9 @@ const (
 	noteEnd      = "ring-end" // the ring Attempt is over: Code; to Device it was answered
 	noteRespond  = "respond"  // Device of Login takes or refuses (Code) the ring Attempt
 	noteStatus   = "status"   // devices of Login came (On) or went
-	noteRoom     = "room"     // the conversation Room changed: tell the devices of Logins
+	noteRoom     = "room"     // the conversation Room changed: tell the desks of Logins; of everybody if it has none
 	noteMail     = "mail"     // a mail came into Room
+	noteAccess   = "access"   // somebody may have to leave Room
 	noteSettings = "settings" // Login changed its settings, blocks or mutes
 	noteSignOut  = "sign-out" // the sessions of Login have ended, or that with the ID
 	noteChats    = "chats"    // the logins of Chats are in a chat with somebody (On), or not any more
@@ -94,10 +95,14 @@ func (r *Relay) heed(from string, n note) {
 	case noteChats:
 		r.heedChats(from, n)
 	case noteRoom:
-		for _, login := range n.Logins {
-			r.devices.tell(login, &frame.Frame{T: frame.TRoom, Room: n.Room})
+		r.news.heard(n.Room, n.Logins)
+	case noteAccess:
+		if h := r.use(n.Room, nil); h != nil {
+			h.post(h.checkAll)
+			h.leave()
 		}
 	case noteMail:
+		r.news.heard(n.Room, nil)
 		if h := r.use(n.Room, nil); h != nil {
 			h.post(h.catchUp)
 			h.leave()

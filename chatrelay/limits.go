@@ -37,15 +37,22 @@ const (
 	signOffGrace = 2 * time.Second // the last device is gone for so long: the computer is off
 	sessionWait  = 2 * time.Second // for the store to say whether a session is good, when a client comes in
 	sessionCheck = time.Minute     // between two looks whether a device's session has ended
-	callerGrace  = 10 * time.Second
-	collapse     = 10 * time.Minute      // one alarm mail a room, caller and callee
-	lookBack     = 20                    // attempts of a room among which an earlier alarm is looked for
-	missedEvery  = 15 * time.Second      // looks for callees who can be rung again
-	turnSlack    = 20 * time.Millisecond // after the time at which an availability changes
-	maxRooms     = 20000                 // live at once; the next is refused
-	maxDevices   = 32                    // of one login; the next is refused
-	maxSessions  = 20000                 // connections at once; the next is refused
-	maxWords     = 500                   // octets of a decline's words
+	// callerGrace is how long a caller whose connection has ended may take to come back: the time in which a page
+	// is loaded again. comeWait is how long one may take to come in at all, after Chat now or after a restart.
+	callerGrace = 4 * time.Second
+	comeWait    = 8 * time.Second
+	// attendedFor is how long after their last press or key in a room people count as looking at it, where a device
+	// of theirs can be rung instead; a page tells of presses every 3 s at most. Elsewhere it is idleAfter.
+	attendedFor = 6 * time.Second
+	idleAfter   = 2 * time.Minute
+	collapse    = 10 * time.Minute      // one alarm mail a room, caller and callee
+	lookBack    = 20                    // attempts of a room among which an earlier alarm is looked for
+	missedEvery = 15 * time.Second      // looks for callees who can be rung again
+	turnSlack   = 20 * time.Millisecond // after the time at which an availability changes
+	maxRooms    = 20000                 // live at once; the next is refused
+	maxDevices  = 32                    // of one login; the next is refused
+	maxSessions = 20000                 // connections at once; the next is refused
+	maxWords    = 500                   // octets of a decline's words
 
 	portTries = 3 // ports tried when another program has one
 )

@@ -27,7 +27,7 @@ type MessageStore interface {
 	Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error)
 	Append(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
 	AppendThen(ctx context.Context, home, roomID string, m chat.Message, then func(chat.Message, error))
-	Change(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
+	Change(ctx context.Context, home, roomID string, m chat.Message, since int64) (chat.Message, error)
 	Post(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
 	Reveal(ctx context.Context, home, roomID string, participant int64) error
 	Seen(ctx context.Context, home, roomID string, participant, offset int64) error
@@ -55,12 +55,11 @@ type liveRoom struct {
 	transcripts map[int64]bool  // who gets a transcript by mail
 	call        *call           // the newest attempt; nil when there was none
 	pending     *pendingAttempt // an attempt that was not made, since the callee seemed to be here
-	told        time.Time       // when other relays were told of news
-	telling     bool            // they will be soon
 	newsAt      time.Time       // when browsers were told of news
 	chats       map[string]bool // logins that are here with somebody else
 	behind      bool            // messages could not be read, and will be tried again
 	gone        bool            // another relay serves the room
+	checks      int             // how often it was looked who may be in the room
 }
 
 // enter returns the live room, for whose use leave must be called. A
@@ -173,7 +172,12 @@ func (h *liveRoom) log(doing string, err error) {
 func (h *liveRoom) broadcast(f *frame.Frame, but *session) {
 	b := frame.Encode(f)
 	for s := range h.sessions {
-		if s != but {
+		if s == but {
+			continue
+		}
+		if own := s.cut(f); own != f {
+			s.out.Put(frame.Encode(own))
+		} else {
 			s.out.Put(b)
 		}
 	}
@@ -218,7 +222,7 @@ func (h *liveRoom) refresh(id int64) {
 
 // people tells who is in the room.
 func (h *liveRoom) people() {
-	f := &frame.Frame{T: frame.TPeople, People: chat.Listed(h.info.Participants, 0), Here: h.here()}
+	f := &frame.Frame{T: frame.TPeople, People: h.listed(0), Here: h.here()}
 	h.broadcast(f, nil) // nobody here is hidden: whoever comes in is revealed
 	h.company()
 }
@@ -227,8 +231,8 @@ func (h *liveRoom) people() {
 func (h *liveRoom) welcome(s *session) *frame.Frame {
 	h.refresh(s.me)
 	now := time.Now().UTC()
-	f := &frame.Frame{T: frame.TWelcome, Room: h.id, Epoch: h.info.Epoch, Me: s.me, Subject: h.info.Subject,
-		People: chat.Listed(h.info.Participants, s.me), Here: append(h.here(), s.me),
+	f := &frame.Frame{T: frame.TWelcome, Room: h.id, Epoch: s.epoch(h.info.Epoch), Me: s.me, Subject: h.info.Subject,
+		People: h.listed(s.me, s), Here: append(h.here(), s.me),
 		SeenBy: maps.Clone(h.seen), At: &now,
 		Carrier: s.conn.Carrier(), Port: s.conn.Port(), Ticket: s.pass(now), Peers: h.r.cluster.Sockets(),
 		Transcript: h.transcripts[s.me], MaxFile: h.r.files.MaxFile(), EditFor: int(chat.EditFor / time.Second)}
@@ -238,7 +242,7 @@ func (h *liveRoom) welcome(s *session) *frame.Frame {
 	if h.call != nil {
 		f.Attempt = h.call.frame()
 	}
-	return f
+	return s.cut(f)
 }
 
 // reveal makes somebody from Bcc known to the others, now that they came in.
@@ -274,25 +278,30 @@ func (h *liveRoom) join(s *session, after int64) (joined bool) {
 		}
 		for i := range rest {
 			if rest[i].Offset <= h.last {
-				s.out.Put(frame.Message(&rest[i]))
+				s.out.Put(s.message(&rest[i]))
 			}
 		}
 	}
 	h.sessions[s] = true
+	if s.checked != h.checks {
+		s.checkSoon() // what has changed since it looked
+	}
 	if h.gone {
 		h.redirect(s)
 		return true
 	}
+	h.attend(s, s.fresh)
 	h.reveal(s.me)
 	h.people()
 	if h.call != nil {
-		if h.standsFor(s.me, h.call.a.Callee) {
+		// A page that comes back by itself says nothing of who sits before it.
+		if s.fresh && h.standsFor(s.me, h.call.a.Callee) {
 			h.calleeEntered(s.me)
 		}
 		if h.call.a.Caller == s.me {
 			h.callerBack()
 		}
-		s.out.Put(frame.Encode(&frame.Frame{T: frame.TState, Attempt: h.call.frame()}))
+		s.out.Put(frame.Encode(s.cut(&frame.Frame{T: frame.TState, Attempt: h.call.frame()})))
 	}
 	return true
 }
@@ -303,6 +312,9 @@ func (h *liveRoom) part(s *session) {
 	}
 	delete(h.sessions, s)
 	if h.isHere(s.me) {
+		if !s.access.Proven {
+			h.people() // who is left may have proven who they are
+		}
 		return
 	}
 	if len(h.sessions) == 0 {
@@ -310,7 +322,7 @@ func (h *liveRoom) part(s *session) {
 	}
 	h.people()
 	if h.call != nil && h.call.a.Caller == s.me {
-		h.call.callerGone(h)
+		h.call.callerGone(h, callerGrace)
 	}
 	h.attemptPending(s)
 }
@@ -318,6 +330,7 @@ func (h *liveRoom) part(s *session) {
 // posted passes on a message that a session has committed, and acknowledges
 // it. The messages of lower offsets are passed on first.
 func (h *liveRoom) posted(s *session, m chat.Message) {
+	h.spoke(s)
 	if m.Offset == h.last+1 {
 		h.pass(m)
 	} else if m.Offset > h.last {
@@ -390,6 +403,10 @@ func (h *liveRoom) pass(m chat.Message) {
 	h.refresh(m.From)
 	b := frame.Message(&m)
 	for s := range h.sessions {
+		b := b
+		if m.Kind == chat.KindEdit {
+			b = s.message(&m)
+		}
 		if s.me == m.From && s.own.take(m.ID) {
 			s.ack(m)
 		} else if len(h.sessions) <= inlineWrites {
@@ -398,10 +415,10 @@ func (h *liveRoom) pass(m chat.Message) {
 			s.out.Put(b)
 		}
 	}
-	for _, login := range h.absent() {
-		h.r.devices.tell(login, &frame.Frame{T: frame.TRoom, Room: h.id})
+	h.r.news.add(h.id)
+	if p := h.info.Participant(m.From); p.Login != "" && !p.Guest && (m.Kind == chat.KindText || m.Kind == chat.KindFile) {
+		h.take(p.Login)
 	}
-	h.tellRelays()
 	h.pushNews(m)
 	if next, ok := h.early[h.last+1]; ok {
 		h.pass(next)
@@ -416,23 +433,6 @@ func (h *liveRoom) absent() (logins []string) {
 		}
 	}
 	return logins
-}
-
-// tellRelays lets the devices at other relays know that there is something
-// new, at most once in newsEvery.
-func (h *liveRoom) tellRelays() {
-	if h.telling || h.r.cluster.Alone() {
-		return
-	}
-	h.telling = true
-	time.AfterFunc(max(0, newsEvery-time.Since(h.told)), func() {
-		h.post(func() {
-			h.telling, h.told = false, time.Now()
-			if logins := h.absent(); len(logins) > 0 {
-				h.r.publish("", note{T: noteRoom, Room: h.id, Logins: logins})
-			}
-		})
-	})
 }
 
 // note appends one of the server's own lines.

@@ -10,7 +10,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/notify"
 )
 
-const newsPause = 10 * time.Second // between pushes of news in one room
+const pushPause = 10 * time.Second // between pushes of news in one room
 
 func (r *Relay) startNotifier() (err error) {
 	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
@@ -54,7 +54,7 @@ func (r *Relay) alarmTaken(ctx context.Context, n notify.Note, at time.Time) {
 // in the room and have no device on.
 func (h *liveRoom) pushNews(m chat.Message) {
 	if !h.r.notifier.Pushes() || m.Kind != chat.KindText && m.Kind != chat.KindFile ||
-		time.Since(h.newsAt) < newsPause {
+		time.Since(h.newsAt) < pushPause {
 		return
 	}
 	var logins []string

@@ -59,6 +59,8 @@ type Presence interface {
 // store.Store, which documents each method. Each part stands beside its user.
 type Store interface {
 	EntryStore
+	AccessStore
+	TeamStore
 	MessageStore
 	AttemptStore
 	SettingsStore
@@ -100,6 +102,9 @@ type Options struct {
 	// another relay; nil: nobody is.
 	SignedOut func(login string)
 
+	// Exists reports whether a login has an account; nil: that is not known.
+	Exists func(ctx context.Context, login string) (bool, error)
+
 	Files    string // folder of people's files, shared by relays that share the store; empty: no files
 	MaxFile  int64  // octets of one; 0: 25 MiB
 	MaxRoom  int64  // octets of a room's files; 0: 500 MiB
@@ -140,8 +145,10 @@ type Relay struct {
 	limiters     limiters
 	sessions     map[*carrier.Queue]chat.Session // all connections, with the session of those of the desk
 	chats        *activeChats
+	news         *roomNews
 	statusTimers map[string]*time.Timer // login → when its availability changes by itself
 	turned       atomic.Int64           // how often somebody's availability changed
+	attendedFor  time.Duration          // the constant, but in tests
 }
 
 // New starts a relay. Attempts that were under way when the process before
@@ -189,7 +196,9 @@ func New(opt Options) (*Relay, error) {
 		sessions:     map[*carrier.Queue]chat.Session{},
 		statusTimers: map[string]*time.Timer{},
 		limiters:     newLimiters(),
+		attendedFor:  attendedFor,
 	}
+	r.news = newNews()
 	r.cluster = cluster.New(r.clusterOptions())
 	r.chats = newActiveChats(func(relay string) bool {
 		_, alive := r.cluster.Peer(relay)
@@ -219,10 +228,12 @@ func (r *Relay) start() error {
 		return err
 	}
 	r.owned.Go(r.waits)
+	r.owned.Go(r.tellNews)
 	if err := r.cluster.Start(); err != nil {
 		return err
 	}
 	r.opt.Rooms.OnMail(r.announce)
+	r.opt.Rooms.OnAccess(r.accessChanged)
 	r.takeUp()
 	return nil
 }

@@ -88,8 +88,9 @@ func (h *liveRoom) ringFrame(c *call, login string) *frame.Frame {
 		h.log("looking whether a room is muted", err)
 	}
 	callee := h.info.Participant(c.a.Callee)
-	f := &frame.Ring{Attempt: c.a.ID, Room: h.id, From: h.info.Participant(c.a.Caller).Person, Subject: h.info.Subject,
-		Ring: c.m.Ring, Of: c.m.Of, Muted: muted, Busy: h.r.chats.count(login, h.id) > 0, At: time.Now().UTC()}
+	f := &frame.Ring{Attempt: c.a.ID, Room: h.id, From: h.info.Participant(c.a.Caller).Person, Proven: !c.a.Unproven,
+		Subject: h.info.Subject,
+		Ring:    c.m.Ring, Of: c.m.Of, Muted: muted, Busy: h.r.chats.count(login, h.id) > 0, At: time.Now().UTC()}
 	if login != callee.Login {
 		f.Group = callee.DisplayName()
 	}
@@ -101,7 +102,7 @@ func (h *liveRoom) ringFrame(c *call, login string) *frame.Frame {
 func (h *liveRoom) stopRings(c *call, why string) {
 	c.turn++
 	stopTimer(c.timer)
-	stopTimer(c.grace)
+	c.stopGrace(h)
 	if why == frame.EndAnswered {
 		why = frame.EndElsewhere
 	}
@@ -203,13 +204,13 @@ func (h *liveRoom) resume() {
 		c.resumed = true
 		h.holdCall(c)
 		h.ring(c, false)
-		c.callerGone(h)
+		c.callerGone(h, comeWait)
 	case c.a.State == attempt.Ringing:
 		c.m.Of = c.m.Ring
 		h.event(attempt.Event{Kind: attempt.Tick})
 	case c.a.State == attempt.Busy && young:
 		h.holdCall(c)
-		c.callerGone(h)
+		c.callerGone(h, comeWait)
 	case c.a.State == attempt.Busy:
 		h.event(attempt.Event{Kind: attempt.CallerGone})
 	default:

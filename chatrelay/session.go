@@ -20,13 +20,15 @@ import (
 
 // session is one connection in a room.
 type session struct {
-	r      *Relay
-	conn   carrier.Conn
-	out    *carrier.Queue
-	room   *liveRoom
-	ticket ticket // with which it came
-	me     int64
-	callee chat.Participant // whom attempt rings; ID 0: nobody
+	r       *Relay
+	conn    carrier.Conn
+	out     *carrier.Queue
+	room    *liveRoom
+	ticket  ticket      // with which it came
+	access  chat.Access // what it may do; does not change while it lasts
+	checked int         // liveRoom.checks when that was read
+	me      int64
+	callee  chat.Participant // whom attempt rings; ID 0: nobody
 
 	frames  serial.Queue    // what it sent, one frame after the other
 	own     ids             // messages on their way to the store
@@ -38,6 +40,11 @@ type session struct {
 	peers   atomic.Int64  // Cluster.Changes then
 	refused atomic.Bool   // the callee has blocked them
 	heard   atomic.Int64  // when the last frame came, in Unix nanoseconds
+
+	// Of the room's functions:
+	fresh  bool      // it came in by itself, not again after a lost connection
+	active time.Time // the person was seen at it: they came in, pressed something, or said something
+	away   bool      // they are away from it
 }
 
 // fault is why the relay ends a connection: an error frame.
@@ -130,9 +137,14 @@ func (s *session) serve(ctx context.Context) error {
 		}
 	}
 	s.me = t.Me
+	s.heard.Store(time.Now().UnixNano())
+	if err := s.admit(ctx); err != nil {
+		return err
+	}
 	if err := s.enter(ctx, hello, t.Callee); err != nil {
 		return err
 	}
+	defer s.went()
 	defer s.room.post(func() { s.room.part(s) })
 	defer s.r.unwatch(s)
 	defer s.frames.Wait() // what they said before they left counts
@@ -193,12 +205,37 @@ func (s *session) take(ctx context.Context, f *frame.Frame) {
 // pong answers a ping, and brings a new ticket from time to time.
 func (s *session) pong(f *frame.Frame) {
 	s.out.Send(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
-	if now := time.Now(); now.Sub(s.passed) > passEvery || s.peers.Load() != s.r.cluster.Changes() {
+	now := time.Now()
+	if s.expired(now) {
+		s.out.End(errExpired.code, errExpired.text)
+	}
+	if now.Sub(s.passed) > passEvery || s.peers.Load() != s.r.cluster.Changes() {
 		if s.ticket.Session != nil {
 			s.r.check(*s.ticket.Session, s.out)
 		}
+		s.checkSoon() // the letter about it may have been lost
 		s.out.Put(frame.Encode(&frame.Frame{T: frame.TTicket, Ticket: s.pass(now), Peers: s.r.cluster.Sockets()}))
 	}
+}
+
+// admit looks what the session may do in the room.
+func (s *session) admit(ctx context.Context) error {
+	s.room.do(func() { s.checked = s.room.checks })
+	a, wrong, err := s.look(ctx)
+	switch {
+	case wrong != nil:
+		return wrong
+	case err != nil:
+		s.r.log.Warn("looking what a client may do", "room", s.room.id, "err", err)
+		return &fault{frame.ErrStore, "the conversation cannot be read at the moment"}
+	}
+	s.access = a
+	return nil
+}
+
+// message is a message's frame, as the session may read it.
+func (s *session) message(m *chat.Message) []byte {
+	return frame.Encode(s.cut(&frame.Frame{T: frame.TMsg, Msg: m}))
 }
 
 // errShutdown: the relay ended meanwhile; the client comes back to another.
@@ -216,8 +253,9 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 		return errShutdown
 	}
 	if welcome == nil || me.ID == 0 {
-		return &fault{frame.ErrRoom, "you are not in this conversation"}
+		return errOut
 	}
+	s.fresh = hello.Epoch == ""
 	welcome.Transcript = s.usualTranscript(ctx, me, welcome.Transcript)
 	after := max(hello.After, 0)
 	if hello.Epoch != welcome.Epoch || after > s.newest() {
@@ -226,6 +264,7 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 		}
 		after = 0
 	}
+	after = max(after, s.access.Since-1)
 	turned := s.r.turned.Load()
 	status, next := s.r.statusIn(ctx, s.callee.Login, s.room.id)
 	welcome.Status = &status
@@ -243,22 +282,24 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 			return &fault{frame.ErrStore, "the conversation cannot be read at the moment"}
 		}
 		for i := range page {
-			if err := s.out.PutSlowly(ctx, frame.Message(&page[i])); err != nil {
+			if err := s.out.PutSlowly(ctx, s.message(&page[i])); err != nil {
 				return err
 			}
 		}
 		after = page[len(page)-1].Offset
 	}
+	s.came()
 	s.r.watch(s, next)
 	if s.r.turned.Load() != turned { // perhaps that of the callee, while nobody watched it
 		status, next := s.r.statusIn(ctx, s.callee.Login, s.room.id)
 		s.r.statusChangesAt(s.callee.Login, next) // watch had the time of before
 		s.out.Put(frame.Encode(&frame.Frame{T: frame.TStatus, Status: &status}))
 	}
-	if me.Login != "" && !me.Guest {
+	if me.Login != "" && !me.Guest && s.access.Proven {
 		if err := s.r.opt.Rooms.AckWaiting(ctx, me.Login, s.room.id); err != nil {
 			s.r.log.Warn("acknowledging waiting rings", "room", s.room.id, "err", err)
 		}
+		s.r.news.add(s.room.id) // nobody has missed these calls any more
 	}
 	return nil
 }
@@ -282,8 +323,13 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 	case frame.TTyping:
 		if now := time.Now(); now.Sub(s.written) >= typingEvery {
 			s.written = now
-			h.do(func() { h.broadcast(&frame.Frame{T: frame.TTyping, From: s.me}, s) })
+			h.do(func() {
+				h.spoke(s)
+				h.broadcast(&frame.Frame{T: frame.TTyping, From: s.me}, s)
+			})
 		}
+	case frame.TAway:
+		h.do(func() { h.attend(s, !f.On) })
 	case frame.TEdit, frame.TDelete:
 		return s.change(ctx, f)
 	case frame.TTranscript:
@@ -331,7 +377,7 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 	h := s.room
 	h.hold() // others are to learn of the message, also if this session leaves now
 	h.r.opt.Rooms.AppendThen(s.storing, h.r.home(), h.id,
-		chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text},
+		chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text, Via: s.via()},
 		func(m chat.Message, err error) {
 			defer h.leave()
 			<-s.flying
@@ -426,6 +472,11 @@ func (h *liveRoom) saveSeen() {
 				h.log("noting what was seen", err)
 			}
 			cancel()
+			h.do(func() {
+				if p := h.info.Participant(participant); p.Login != "" && !p.Guest {
+					h.r.news.add(h.id, p.Login)
+				}
+			})
 		}
 		more := false
 		if !h.do(func() { more = len(h.unsaved) > 0; h.saving = more }) || !more {

@@ -319,7 +319,7 @@ func TestSeveralWithoutRedis(t *testing.T) {
 	home.redis.Kill()
 	kim.send(frame.Frame{T: frame.TSay, ID: "1", Text: "one"})
 	kim.typ(frame.TAck)
-	e := other.chat(other.cc, 2)
+	e := other.proven(other.cc, 2)
 	if len(e.Endpoints) != 1 || e.Endpoints[0].URL != home.relay.opt.Socket {
 		t.Fatalf("endpoints %+v without Redis", e.Endpoints)
 	}

@@ -88,7 +88,7 @@ func TestTranscriptAndReply(t *testing.T) {
 		}
 	}
 	m := host.kind(chat.KindText).Msg
-	for m.Via == "" {
+	for m.Via != chat.ViaMail {
 		m = host.kind(chat.KindText).Msg
 	}
 	if m.Text != "By all means!" || m.Via != chat.ViaMail || time.Since(m.At) > time.Hour {

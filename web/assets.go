@@ -14,8 +14,11 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/chmail/chmail/internal/words"
 )
 
 // The bundles are made from web/ui by `make build`; what is in assets/static
@@ -34,6 +37,8 @@ func embedded() fs.FS {
 
 // asset is a file as it travels.
 type asset struct {
+	lang    string // of a script with words in it
+	other   *asset // the same script in the next language, at the same address
 	kind    string // Content-Type
 	etag    string // without quotes
 	caching string
@@ -42,14 +47,20 @@ type asset struct {
 }
 
 // pageLinks are the addresses a page refers to.
-type pageLinks struct{ Script, Style string }
+type pageLinks struct {
+	style   string
+	scripts map[string]string // by page and language: "chat.ko"
+}
+
+// scripts are the pages that have one.
+var scripts = []string{"chat", "desk", "gone", "landing", "offline"}
 
 // loadAssets gives the bundles names that change with their content, so that
-// browsers keep them for ever; files of static/ and the service worker keep
-// their names, at the root.
+// browsers keep them for ever. Files of static/ and the service worker keep
+// their names, at the root; the service worker is there once in each language.
 func loadAssets(files fs.FS) (map[string]*asset, pageLinks, error) {
 	all := make(map[string]*asset)
-	var links pageLinks
+	links := pageLinks{scripts: make(map[string]string)}
 	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || strings.HasPrefix(path.Base(name), ".") {
 			return err
@@ -64,34 +75,42 @@ func loadAssets(files fs.FS) (map[string]*asset, pageLinks, error) {
 		switch {
 		case path.Dir(name) == "static":
 			a.caching = "public, max-age=86400"
-		case name == "sw.js":
+		case strings.HasPrefix(name, "sw."):
 			// A service worker keeps its address, and browsers look for a newer one.
-			a.caching = "no-cache"
+			url, a.caching = "/sw.js", "no-cache"
+			a.lang, a.other = langOf(name), all[url]
 		default:
 			ext := path.Ext(name)
 			url = "/assets/" + strings.TrimSuffix(path.Base(name), ext) + "-" + a.etag + ext
 			a.caching = "public, max-age=31536000, immutable"
 		}
-		switch name {
-		case "app.js":
-			links.Script = url
-		case "app.css":
-			links.Style = url
+		if page := strings.TrimSuffix(name, ".js"); page != name {
+			links.scripts[page] = url
+		} else if name == "app.css" {
+			links.style = url
 		}
 		all[url] = a
 		return nil
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, links, fmt.Errorf("web: reading the assets: %w", err)
-	case links.Script == "":
-		return nil, links, errors.New("web: assets/app.js is missing: run make build")
-	case all["/sw.js"] == nil:
-		return nil, links, errors.New("web: assets/sw.js is missing: run make build")
-	case links.Style == "":
+	}
+	for _, name := range append(slices.Clone(scripts), "sw") {
+		for _, lang := range words.Languages {
+			if file := name + "." + lang; links.scripts[file] == "" {
+				return nil, links, fmt.Errorf("web: assets/%s.js is missing: run make build", file)
+			}
+		}
+	}
+	if links.style == "" {
 		return nil, links, errors.New("web: assets/app.css is missing: run make build")
 	}
 	return all, links, nil
+}
+
+// langOf is the language of a bundle: "ko" of "sw.ko.js".
+func langOf(name string) string {
+	return strings.TrimPrefix(path.Ext(strings.TrimSuffix(name, ".js")), ".")
 }
 
 func kindOf(name string) string {
@@ -129,9 +148,15 @@ func (s *Server) asset(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
+	if a.other != nil {
+		h.Add("Vary", "Accept-Language")
+		for lang := words.In(r.Header.Get("Accept-Language")).Lang; a.lang != lang && a.other != nil; {
+			a = a.other
+		}
+	}
 	content, etag := a.plain, `"`+a.etag+`"`
 	if a.zipped != nil {
-		h.Set("Vary", "Accept-Encoding")
+		h.Add("Vary", "Accept-Encoding")
 		if acceptsGzip(r.Header.Get("Accept-Encoding")) {
 			content, etag = a.zipped, `"`+a.etag+`-gz"`
 			h.Set("Content-Encoding", "gzip")

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay"
@@ -18,7 +17,6 @@ import (
 // Conversations is what the desk, and a browser that came in through a link,
 // read of conversations and bring into them; chatrelay.Relay documents each.
 type Conversations interface {
-	Rooms(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error)
 	Enter(ctx context.Context, session chat.Session, roomID string) (chatrelay.Entry, error)
 	Search(ctx context.Context, login, q, after string, limit int) (hits []chat.Hit, more string, err error)
 	Upload(ctx context.Context, v chatrelay.Visitor, in chatrelay.Incoming) (chat.Message, error)
@@ -93,40 +91,6 @@ func (s *Server) renew(ctx context.Context, a presence.Address) {
 	if err := s.opts.Presence.Renew(ctx, a); err != nil {
 		s.log.Warn("renewing presence at a sign-in", "login", a.Login, "err", err)
 	}
-}
-
-// rooms lists the conversations of a login, newest first.
-func (s *Server) rooms(w http.ResponseWriter, r *http.Request) {
-	who, ok := s.member(w, r)
-	if !ok {
-		return
-	}
-	limit, before := 50, time.Time{}
-	var err error
-	if given := r.FormValue("limit"); given != "" {
-		limit, err = strconv.Atoi(given)
-	}
-	if given := r.FormValue("before"); given != "" && err == nil {
-		before, err = time.Parse(time.RFC3339Nano, given)
-	}
-	if err != nil || limit < 1 {
-		refuse(w, http.StatusBadRequest, "bad-request", "limit is a positive number, before a time of RFC 3339.")
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
-	defer cancel()
-	list, err := s.opts.Relay.Rooms(ctx, who.Login, min(limit, maxRooms), before)
-	if err != nil {
-		s.failed(w, err)
-		return
-	}
-	if list == nil {
-		list = []chat.Summary{}
-	}
-	answer(w, http.StatusOK, struct {
-		Me    string         `json:"me"`
-		Rooms []chat.Summary `json:"rooms"`
-	}{who.Login, list})
 }
 
 // roomTicket is a member's way into a room.

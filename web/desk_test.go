@@ -114,6 +114,29 @@ func TestSignOutEverywhere(t *testing.T) {
 	other.want(other.do("GET", "/desk/rooms", ""), 200)
 }
 
+// A page of one login does nothing with the session of another one that has
+// signed in since, in another tab of the same browser.
+func TestPageOfAnotherLogin(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.signIn()
+	for login, status := range map[string]int{"host@mall.example": 200, "HOST%40mall.example": 200, "": 200,
+		"friend%40mall.example": 409} {
+		for method, path := range map[string]string{"GET": "/desk/rooms", "POST": "/desk/rooms/R1/ticket"} {
+			r := st.do(method, path, "", "CHmail-Login", login)
+			if r.StatusCode != status || status == 409 && !strings.Contains(r.body, `"other-login"`) {
+				t.Errorf("%s %s of the page of %q: %d %s", method, path, login, r.StatusCode, r.body)
+			}
+		}
+	}
+	upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13",
+		"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Origin", st.url}
+	st.want(st.do("GET", "/desk/ws?login=friend%40mall.example", "", upgrade...), 409, "other-login")
+	if st.relay.calls["ServeDevice"] != 0 {
+		t.Error("the page of another login is a device of this one")
+	}
+}
+
 // changedMeanwhile has the login signed out while its password is checked.
 type changedMeanwhile struct {
 	SignIns

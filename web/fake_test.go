@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/guard/signin"
+	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/presence"
 )
 
@@ -45,6 +47,7 @@ const (
 // sessions end as in the store.
 type fakeRelay struct {
 	Preferences // nil unless a test needs them
+	Team
 	Conversations
 	mu      sync.Mutex
 	out     map[string]time.Time // when a login was signed out
@@ -52,10 +55,16 @@ type fakeRelay struct {
 	down    error                // what SignedIn answers instead
 	calls   map[string]int
 	holder  string // claim that holds linkGood
+	lost    bool   // it was proven to be another browser's
+	card    func(*chatrelay.Card)
+	how     chatrelay.Claim // the last
+	refuses error           // what Chat answers instead
 	device  presence.Device
 	session chat.Session
 	subject string
 	peer    chat.Relay
+	rooms   []chat.Summary
+	asked   chat.RoomQuery
 }
 
 func (f *fakeRelay) called(what string) {
@@ -89,6 +98,9 @@ func (f *fakeRelay) Card(_ context.Context, token string) (chatrelay.Card, error
 		},
 		Status: frame.Status{State: frame.Available},
 	}
+	if f.card != nil {
+		f.card(&card)
+	}
 	switch token {
 	case linkGood:
 		return card, nil
@@ -109,7 +121,10 @@ func (f *fakeRelay) Chat(ctx context.Context, token, claim string, how chatrelay
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.how = how
 	switch {
+	case f.refuses != nil:
+		return chatrelay.Entry{}, f.refuses
 	case how.Code != "" && how.Code != "123456":
 		return chatrelay.Entry{}, chat.ErrCode
 	case how.Code == "" && how.Guest == "" && f.holder != "" && f.holder != claim:
@@ -128,7 +143,7 @@ func (f *fakeRelay) Ticket(_ context.Context, _, claim string) (chatrelay.Entry,
 	f.called("Ticket")
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if claim != f.holder {
+	if claim != f.holder || f.lost {
 		return chatrelay.Entry{}, chat.ErrUnknown
 	}
 	return chatrelay.Entry{Ticket: "T2", Room: "R1", Me: 3}, nil
@@ -170,9 +185,12 @@ func (f *fakeRelay) Enter(_ context.Context, session chat.Session, roomID string
 	return chatrelay.Entry{Ticket: "T3", Room: roomID, Me: 1}, nil
 }
 
-func (f *fakeRelay) Rooms(context.Context, string, int, time.Time) ([]chat.Summary, error) {
+func (f *fakeRelay) Rooms(_ context.Context, _ string, q chat.RoomQuery) ([]chat.Summary, error) {
 	f.called("Rooms")
-	return nil, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = q
+	return f.rooms, nil
 }
 
 func (f *fakeRelay) ServeRoom(ctx context.Context, c carrier.Conn) {
@@ -211,11 +229,18 @@ func (p *fakePresence) Renew(_ context.Context, a presence.Address) error {
 }
 
 var testAssets = fstest.MapFS{
-	"app.js":                      {Data: []byte("console.log('" + strings.Repeat("chat ", 200) + "')")},
 	"app.css":                     {Data: []byte("body{}")},
-	"sw.js":                       {Data: []byte("self.addEventListener('push', () => {})")},
 	"static/favicon.svg":          {Data: []byte("<svg xmlns='http://www.w3.org/2000/svg'/>")},
 	"static/manifest.webmanifest": {Data: []byte("{}")},
+}
+
+func init() {
+	for _, page := range append(slices.Clone(scripts), "sw") {
+		for _, lang := range words.Languages {
+			words := strings.Repeat("'"+page+" in "+lang+"',", 100)
+			testAssets[page+"."+lang+".js"] = &fstest.MapFile{Data: []byte("const words=[" + words + "]")}
+		}
+	}
 }
 
 // site is a server under test and a browser that looks at it.

@@ -32,8 +32,8 @@ func TestServiceWorker(t *testing.T) {
 			t.Errorf("%s: %+v in %s", lang, d, r.body)
 		}
 		// The worker finds what the page needs by these.
-		if !strings.Contains(r.body, `href="`+st.server.links.Style+`"`) ||
-			!strings.Contains(r.body, `src="`+st.server.links.Script+`"`) {
+		if !strings.Contains(r.body, `href="`+st.server.links.style+`"`) ||
+			!strings.Contains(r.body, `src="`+st.server.links.scripts["offline."+lang]+`"`) {
 			t.Errorf("the bundles are not in %s", r.body)
 		}
 	}

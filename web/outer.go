@@ -3,6 +3,7 @@
 package web
 
 import (
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ import (
 // and the end of a panic. peers are the other relays.
 func (s *Server) outer(routes http.Handler, peers func() []chat.Relay) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := &recorder{ResponseWriter: w}
+		rec := &recorder{ResponseWriter: w, zips: acceptsGzip(r.Header.Get("Accept-Encoding"))}
 		began := time.Now()
 		defer func() {
 			if p := recover(); p != nil && p != http.ErrAbortHandler {
@@ -81,10 +82,11 @@ func route(r *http.Request) string {
 	return r.Pattern
 }
 
-// recorder remembers the status code.
+// recorder remembers the status code, and whether the client takes gzip.
 type recorder struct {
 	http.ResponseWriter
 	status int
+	zips   bool
 }
 
 func (rec *recorder) WriteHeader(status int) {
@@ -171,6 +173,8 @@ type refusal struct {
 	Text  string `json:"text"`
 	To    string `json:"to,omitempty"`    // claimed: where a code can be sent
 	Guest *bool  `json:"guest,omitempty"` // claimed: whether one may come in as a guest
+	// Account, of claimed and prove: the recipient's password shows whose link it is, too.
+	Account bool `json:"account,omitempty"`
 }
 
 func refuse(w http.ResponseWriter, status int, code, text string) {
@@ -192,7 +196,19 @@ func answer(w http.ResponseWriter, status int, body any) {
 	if err != nil { // nothing that is answered can fail to marshal
 		panic(fmt.Sprintf("encoding an answer: %v", err))
 	}
-	w.Header().Set("Content-Type", "application/json")
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	if rec, ok := w.(*recorder); ok && len(b) >= minZipped {
+		h.Set("Vary", "Accept-Encoding")
+		if rec.zips {
+			h.Set("Content-Encoding", "gzip")
+			w.WriteHeader(status)
+			zip := gzip.NewWriter(w) // an error of the client's connection is nobody's to read
+			zip.Write(append(b, '\n'))
+			zip.Close()
+			return
+		}
+	}
 	w.WriteHeader(status)
 	w.Write(append(b, '\n'))
 }

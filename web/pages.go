@@ -18,6 +18,7 @@ import (
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/internal/words"
 )
 
 //go:embed shell.html
@@ -28,14 +29,16 @@ var shell = template.Must(template.New("shell").Parse(shellHTML))
 // view is what the shell shows: data for the script and, for those without
 // it, the same in words.
 type view struct {
-	Lang  string
-	Links pageLinks
-	Data  template.JS // JSON that html/template need not escape again; empty: a page without script
-	Title string
-	Head  string
-	Lines []string
-	Link  string // where the one link of the page leads
-	Label string
+	Lang   string
+	Style  string
+	Page   string // which page this is: "chat"; empty: one without script
+	Script string
+	Data   template.JS // JSON that html/template need not escape again
+	Title  string
+	Head   string
+	Lines  []string
+	Link   string // where the one link of the page leads
+	Label  string
 }
 
 // person is somebody on a card.
@@ -60,8 +63,10 @@ type chatData struct {
 	Nonce string   `json:"nonce"`
 	Lang  string   `json:"lang"`
 	Card  cardData `json:"card"`
-	Mine  bool     `json:"mine"`  // this browser has claimed the link
-	Reply string   `json:"reply"` // mailto: to answer by mail
+	Mine  bool     `json:"mine"` // this browser has claimed the link
+	// SignedIn: this browser is signed in as the recipient, which proves the link.
+	SignedIn bool   `json:"signed_in,omitempty"`
+	Reply    string `json:"reply"` // mailto: to answer by mail
 
 	At time.Time `json:"at"` // now, for readers whose clock is wrong
 }
@@ -72,6 +77,16 @@ type cardData struct {
 	Subject   string       `json:"subject"`
 	Date      *time.Time   `json:"date,omitempty"`
 	Status    frame.Status `json:"status"`
+	Account   bool         `json:"account"`       // the recipient has one here, whose password proves the link
+	Prove     bool         `json:"prove"`         // one must prove it before one may come in
+	Gone      bool         `json:"gone"`          // the callee has no account here any more
+	Bcc       *bccData     `json:"bcc,omitempty"` // the recipient was in Bcc
+}
+
+// bccData says who learns that a recipient in Bcc is there.
+type bccData struct {
+	Name   string `json:"name"`
+	Others int    `json:"others"` // besides that one
 }
 
 // goneData is the page of a link that does not work (any more).
@@ -112,7 +127,11 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Robots-Tag", "noindex")
 	token, lang := r.PathValue("token"), s.language(r)
-	say := words[lang]
+	if clean, ok := tokenBefore(token); ok {
+		http.Redirect(w, r, "/c/"+clean, http.StatusFound)
+		return
+	}
+	say := spoken[lang]
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
 	card, err := chatrelay.Card{}, chat.ErrUnknown
@@ -122,7 +141,7 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	from, reply := personOf(card.Invite.Callee), replyTo(card.Invite)
 	gone := func(status int, reason string, data goneData) {
 		data.Page, data.Lang, data.Reason = "gone", lang, reason
-		v := view{Title: say.gone[reason], Head: say.gone[reason], Lines: []string{say.goneHint[reason]}}
+		v := view{Page: "gone", Title: say.gone[reason], Head: say.gone[reason], Lines: []string{say.goneHint[reason]}}
 		if data.From != nil {
 			v.Lines = append(v.Lines, fmt.Sprintf(say.from, from))
 			v.Link, v.Label = reply, say.answer
@@ -135,14 +154,22 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 			Page: "chat", Token: token, Nonce: s.nonce(token, time.Now()), Lang: lang, Reply: reply,
 			Mine: s.mine(r, token), At: time.Now().UTC(),
 			Card: cardData{Callee: from, Recipient: personOf(card.Invite.Recipient),
-				Subject: card.Invite.Subject, Status: card.Status},
+				Subject: card.Invite.Subject, Status: card.Status,
+				Account: card.Account, Prove: card.Prove, Gone: card.Gone, Bcc: bccOf(card)},
+		}
+		if who, err := s.session(r); err == nil && card.Account {
+			data.SignedIn = strings.EqualFold(who.Login, card.Invite.Recipient.Login)
 		}
 		if !card.Invite.Date.IsZero() {
 			data.Card.Date = &card.Invite.Date
 		}
-		s.page(w, r, http.StatusOK, view{
+		lines := []string{fmt.Sprintf(say.subject, card.Invite.Subject)}
+		if card.Gone {
+			lines = append(lines, words.In(lang).Say("card.gone", "name", from))
+		}
+		s.page(w, r, http.StatusOK, view{Page: "chat",
 			Title: fmt.Sprintf(say.chatTitle, from), Head: fmt.Sprintf(say.from, from),
-			Lines: []string{fmt.Sprintf(say.subject, card.Invite.Subject), say.needsScript},
+			Lines: append(lines, say.needsScript),
 			Link:  reply, Label: say.answer,
 		}, data)
 	case errors.Is(err, chat.ErrExpired), errors.Is(err, chat.ErrRevoked):
@@ -164,6 +191,14 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// bccOf says who learns of a recipient in Bcc that they are there; nil: nobody.
+func bccOf(card chatrelay.Card) *bccData {
+	if len(card.Others) == 0 {
+		return nil
+	}
+	return &bccData{Name: personOf(card.Others[0]).String(), Others: len(card.Others) - 1}
+}
+
 // replyTo is a mailto link (RFC 6068) that answers the mail of an invite.
 func replyTo(inv chat.Invite) string {
 	if inv.Callee.Addr == "" {
@@ -181,8 +216,8 @@ func replyTo(inv chat.Invite) string {
 // offlinePage is fetched by the service worker, which keeps it.
 func (s *Server) offlinePage(w http.ResponseWriter, r *http.Request) {
 	lang := s.language(r)
-	say := words[lang]
-	s.page(w, r, http.StatusOK, view{Title: say.desk, Head: say.plain["offline"][0], Lines: say.plain["offline"][1:]},
+	say := spoken[lang]
+	s.page(w, r, http.StatusOK, view{Page: "offline", Title: say.desk, Head: say.plain["offline"][0], Lines: say.plain["offline"][1:]},
 		offlineData{Page: "offline", Lang: lang})
 }
 
@@ -200,8 +235,8 @@ func (s *Server) deskPage(w http.ResponseWriter, r *http.Request) {
 		s.plainPage(w, r, http.StatusServiceUnavailable, "down")
 		return
 	}
-	say := words[lang]
-	s.page(w, r, http.StatusOK, view{Title: say.desk, Head: say.desk, Lines: []string{say.needsScript}}, data)
+	say := spoken[lang]
+	s.page(w, r, http.StatusOK, view{Page: "desk", Title: say.desk, Head: say.desk, Lines: []string{say.needsScript}}, data)
 }
 
 func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
@@ -218,22 +253,23 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 			data.Demo = demo
 		}
 	}
-	say := words[lang]
-	s.page(w, r, http.StatusOK, view{Title: "CHmail", Head: "CHmail", Lines: []string{say.landing},
+	say := spoken[lang]
+	s.page(w, r, http.StatusOK, view{Page: "landing", Title: "CHmail", Head: "CHmail", Lines: []string{say.landing},
 		Link: "/desk", Label: say.desk}, data)
 }
 
 // plainPage is a page without script: an address that leads nowhere, or
 // trouble on this side.
 func (s *Server) plainPage(w http.ResponseWriter, r *http.Request, status int, what string) {
-	say := words[s.language(r)]
+	say := spoken[s.language(r)]
 	s.page(w, r, status, view{Title: say.plain[what][0], Head: say.plain[what][0], Lines: say.plain[what][1:]}, nil)
 }
 
 // page answers with the shell. json.Marshal escapes <, >, & and the line
 // separators of JavaScript, so data cannot end the script element it is in.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, v view, data any) {
-	v.Lang, v.Links = s.language(r), s.links
+	v.Lang, v.Style = s.language(r), s.links.style
+	v.Script = s.links.scripts[v.Page+"."+v.Lang]
 	if data != nil {
 		b, err := json.Marshal(data)
 		if err != nil { // raw data was checked, the rest cannot fail

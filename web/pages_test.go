@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -19,7 +20,7 @@ func TestEveryAnswerHasItsHeaders(t *testing.T) {
 	st := newSite(t)
 	for path, status := range map[string]int{
 		"/": 200, "/c/" + linkGood: 200, "/c/" + linkUnknown: 404, "/desk": 200, "/desk/rooms": 401,
-		"/healthz": 200, "/nowhere": 404, "/favicon.svg": 200, st.server.links.Script: 200,
+		"/healthz": 200, "/nowhere": 404, "/favicon.svg": 200, st.server.links.scripts["desk.en"]: 200,
 	} {
 		r := st.do("GET", path, "")
 		st.want(r, status)
@@ -92,7 +93,7 @@ func TestLinkPage(t *testing.T) {
 		t.Errorf("the subject broke out: %s", r.body)
 	}
 	for _, part := range []string{`<html lang="ko">`, "<noscript>", "Mina &lt;3님이 보낸 메일", "메일로 답장하기",
-		st.server.links.Script, st.server.links.Style} {
+		st.server.links.scripts["chat.ko"], st.server.links.style} {
 		if !strings.Contains(r.body, part) {
 			t.Errorf("%q is not in %s", part, r.body)
 		}
@@ -179,10 +180,10 @@ func TestLanding(t *testing.T) {
 func TestAssets(t *testing.T) {
 	t.Parallel()
 	st := newSite(t)
-	script := st.server.links.Script
+	script := st.server.links.scripts["chat.en"]
 	plain := st.do("GET", script, "", "Accept-Encoding", "identity")
 	zipped := st.do("GET", script, "", "Accept-Encoding", "br;q=1, gzip;q=0.5")
-	if plain.body != string(testAssets["app.js"].Data) || len(zipped.body) >= len(plain.body) ||
+	if plain.body != string(testAssets["chat.en.js"].Data) || len(zipped.body) >= len(plain.body) ||
 		zipped.Header.Get("Content-Encoding") != "gzip" ||
 		plain.Header.Get("ETag") == zipped.Header.Get("ETag") ||
 		plain.Header.Get("Content-Type") != "text/javascript; charset=utf-8" {
@@ -190,10 +191,17 @@ func TestAssets(t *testing.T) {
 	}
 	st.want(st.do("GET", script, "", "Accept-Encoding", "gzip", "If-None-Match", zipped.Header.Get("ETag")), 304)
 	st.want(st.do("GET", script, "", "Accept-Encoding", "gzip;q=0", "If-None-Match", zipped.Header.Get("ETag")), 200)
-	st.want(st.do("GET", "/assets/app.js", ""), 404)
-	for missing, line := range map[string]string{"app.js": "web: assets/app.js is missing: run make build",
-		"app.css": "web: assets/app.css is missing: run make build",
-		"sw.js":   "web: assets/sw.js is missing: run make build"} {
+	st.want(st.do("GET", "/assets/chat.en.js", ""), 404)
+	for prefer, lang := range map[string]string{"": "en", "ko-KR, en;q=0.5": "ko", "en": "en"} {
+		r := st.do("GET", "/sw.js", "", "Accept-Language", prefer, "Accept-Encoding", "identity")
+		if r.body != string(testAssets["sw."+lang+".js"].Data) || r.Header.Get("Cache-Control") != "no-cache" ||
+			!slices.Equal(r.Header.Values("Vary"), []string{"Accept-Language", "Accept-Encoding"}) {
+			t.Errorf("the service worker in %q: %v %s", prefer, r.Header, r.body)
+		}
+	}
+	for missing, line := range map[string]string{"chat.ko.js": "web: assets/chat.ko.js is missing: run make build",
+		"app.css":  "web: assets/app.css is missing: run make build",
+		"sw.en.js": "web: assets/sw.en.js is missing: run make build"} {
 		some := fstest.MapFS{}
 		for name, f := range testAssets {
 			if name != missing {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -68,18 +69,29 @@ func (s *Server) openSession(value string, now time.Time) (who session, err erro
 	return who, nil
 }
 
-// member is the session of the request; otherwise it has answered 401, or 503.
+// loginHeader names, percent-encoded, the login whose desk a page shows. Another tab of the browser may have
+// signed in with another login since: the cookie is the browser's, the page is a tab's.
+const loginHeader = "CHmail-Login"
+
+// member is the session of the request; otherwise it has answered 401, 409 or 503. A page
+// that names another login than the session's is refused, so that it acts for nobody else.
 func (s *Server) member(w http.ResponseWriter, r *http.Request) (chat.Session, bool) {
 	who, err := s.session(r)
+	page, _ := url.PathUnescape(r.Header.Get(loginHeader))
+	if page == "" && isSocket(r) { // a WebSocket of a page has no headers
+		page = r.URL.Query().Get("login")
+	}
 	switch {
 	case errors.Is(err, errNoSession):
 		refuse(w, http.StatusUnauthorized, "sign-in", "Sign in first.")
-		return chat.Session{}, false
 	case err != nil:
 		s.failed(w, err)
-		return chat.Session{}, false
+	case page != "" && !strings.EqualFold(page, who.Login):
+		refuse(w, http.StatusConflict, "other-login", "This browser is signed in with another login.")
+	default:
+		return who.Session, true
 	}
-	return who.Session, true
+	return chat.Session{}, false
 }
 
 // signedIn begins a session. It began before its password was checked: with

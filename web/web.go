@@ -44,6 +44,7 @@ const (
 	linger        = 3 * time.Second // how long Shutdown waits for requests and WebSockets to end
 
 	maxHeader      = 16 << 10 // octets
+	minZipped      = 1 << 10  // octets of an answer's JSON, from which on it is compressed
 	maxBody        = 4 << 10  // octets; beyond it 413
 	MaxLanding     = 64 << 10 // octets of the landing page's data
 	maxConns       = 16384    // connections, WebSockets among them; further ones are closed
@@ -67,6 +68,7 @@ type Relay interface {
 	Sessions      // session.go
 	Conversations // desk.go
 	Preferences   // settings.go
+	Team          // team.go
 }
 
 var _ Relay = (*chatrelay.Relay)(nil)
@@ -223,12 +225,12 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /desk/sign-in", s.signIn)
 	mux.HandleFunc("POST /desk/sign-out", s.signOut)
 	mux.HandleFunc("POST /desk/sign-out/everywhere", s.signOutEverywhere)
-	mux.HandleFunc("GET /desk/rooms", s.rooms)
 	mux.HandleFunc("POST /desk/rooms/{room}/ticket", s.roomTicket)
 	mux.HandleFunc("GET /desk/ws", s.deskSocket)
 	mux.HandleFunc("GET /desk/search", s.search)
 	s.fileRoutes(mux)
 	s.preferenceRoutes(mux)
+	s.teamRoutes(mux)
 	s.accountRoutes(mux)
 	for path := range s.assets {
 		mux.HandleFunc("GET "+path, s.asset)

@@ -16,7 +16,7 @@ type phrases struct {
 	plain                              map[string][]string // by kind: heading, lines
 }
 
-var words = map[string]phrases{
+var spoken = map[string]phrases{
 	"en": {
 		from:        "A mail from %s",
 		subject:     "Subject: %s",

@@ -24,6 +24,10 @@ var (
 	ErrExpired = errors.New("room: the link has expired")
 	// ErrRevoked: the invite was taken back by its sender.
 	ErrRevoked = errors.New("room: the link was taken back")
+	// ErrProve: the sender lets nobody in who has not proven who they are.
+	ErrProve = errors.New("room: the link must be proven")
+	// ErrRemoved: the person was put out of the room.
+	ErrRemoved = errors.New("room: the person was put out")
 	// ErrClaimed: another browser claimed the invite first.
 	ErrClaimed = errors.New("room: the link is in use in another browser")
 	// ErrCode: the confirmation code is wrong, spent or too old.
@@ -38,6 +42,8 @@ var (
 	ErrLate = errors.New("room: too late to change the message")
 	// ErrMoved: another relay host serves the room.
 	ErrMoved = errors.New("room: another relay serves the room")
+	// ErrTaken: a colleague looks after the room already.
+	ErrTaken = errors.New("room: a colleague looks after it")
 	// ErrQuery: there is nothing to search for, or too much.
 	ErrQuery = errors.New("room: not something to search for")
 )
@@ -88,8 +94,24 @@ type Opened struct {
 type Participant struct {
 	ID int64 `json:"id"` // unique within the store
 	Person
-	Guest bool `json:"guest,omitempty"` // came in through somebody else's link
+	Guest   bool `json:"guest,omitempty"`   // came in through somebody else's link
+	Removed bool `json:"removed,omitempty"` // was put out of the room
+	// Proven, of somebody who is here or comes in: they have proven to be who the
+	// participant is. Whoever only pressed a link has not.
+	Proven bool `json:"proven,omitempty"`
 }
+
+// Access is what a browser has that came in through a link.
+type Access struct {
+	Participant           // whom it stands for
+	Key         string    // names the link and the browser to the store
+	Since       int64     // offset of the first message that it may read; 0: of all
+	Expires     time.Time // when the link does
+	Idle        bool      // the store counts it as gone
+}
+
+// Guards reports whether the browser may not read a message of that offset.
+func (a Access) Guards(offset int64) bool { return offset < a.Since }
 
 // Invite is one recipient's link.
 type Invite struct {
@@ -143,7 +165,7 @@ type Message struct {
 	Ref     int64     `json:"ref,omitempty"`     // of KindEdit and KindDelete: offset of the message that changed
 	Edited  time.Time `json:"edited,omitzero"`   // when the text was changed last
 	Deleted bool      `json:"deleted,omitempty"` // text and file are gone
-	Via     string    `json:"via,omitempty"`     // ViaMail, or empty: said in the chat
+	Via     string    `json:"via,omitempty"`     // ViaMail, ViaLink, or empty: said in the chat
 	File    *File     `json:"file,omitempty"`    // of KindFile
 }
 
@@ -184,16 +206,100 @@ const (
 // own (RFC 3339), then its subject if the new mail has it too.
 const NoteFrom = "from"
 
-// ViaMail is the Via of an answer by mail.
-const ViaMail = "mail"
+// ViaMail is the Via of an answer by mail, ViaLink that of what was said by whoever
+// pressed a link and had not proven to be its owner.
+const (
+	ViaMail = "mail"
+	ViaLink = "link"
+)
 
 // Summary is a conversation as the desk lists it.
+//
+// Of many participants it has MaxListed, and the text of Last is cut.
 type Summary struct {
 	Info
-	Last   *Message `json:"last,omitempty"`
-	Unread int64    `json:"unread"`          // messages after the login's seen mark, one's own not counted
-	Me     int64    `json:"me"`              // the login's participant ID
-	Muted  bool     `json:"muted,omitempty"` // its rings have no sound
+	People  int       `json:"people"` // how many participants there are
+	Touched time.Time `json:"touched"`
+	Talked  bool      `json:"talked"` // somebody said something in it or tried to reach somebody: not only mails
+	Last    *Message  `json:"last,omitempty"`
+	// Unread are the messages after the login's seen mark, one's own not counted. A
+	// room that a colleague looks after has none.
+	Unread int64    `json:"unread"`
+	Me     int64    `json:"me"`               // the login's participant ID, or its group's
+	Muted  bool     `json:"muted,omitempty"`  // its rings have no sound
+	Missed *Missed  `json:"missed,omitempty"` // the newest call that the login missed and has not dismissed
+	Teams  []Team   `json:"teams,omitempty"`  // groups of the login that are in it
+	Labels []string `json:"labels,omitempty"` // the login's and its groups'
+	Notes  int64    `json:"notes,omitempty"`  // how many notes colleagues wrote
+}
+
+// Missed are the calls in a room that a login missed.
+type Missed struct {
+	Count   int       `json:"count"`
+	Attempt string    `json:"attempt"` // the newest
+	From    int64     `json:"from"`    // its caller
+	At      time.Time `json:"at"`
+}
+
+// Team is a group in a room.
+type Team struct {
+	Group    string `json:"group"` // its address
+	Name     string `json:"name,omitempty"`
+	Assignee string `json:"assignee,omitempty"` // login of the member whose room it is; empty: nobody's yet
+}
+
+// TeamNote is what somebody noted about a room for colleagues. It is no message:
+// nobody else ever gets it.
+type TeamNote struct {
+	Group  string    `json:"group"` // of whom it is: a group's address, or the login that wrote it
+	Pos    int64     `json:"pos"`   // rises by one in a room and group
+	ID     string    `json:"id"`    // made by the client; adding it again is harmless
+	Login  string    `json:"login"` // who wrote it
+	Text   string    `json:"text"`
+	Behind int64     `json:"behind"` // offset of the room's newest message when it was written
+	At     time.Time `json:"at"`
+}
+
+// Label is a label and how many rooms have it.
+type Label struct {
+	Label string `json:"label"`
+	Rooms int64  `json:"rooms"`
+}
+
+// Figures say how often a login and its groups were asked for.
+type Figures struct {
+	Total Figure   `json:"total"`
+	Days  []Figure `json:"days"` // each day of the range, named like 2026-11-20
+	// Of are those who were asked for, groups among them, and members who answered
+	// for a group.
+	Of []Figure `json:"of"`
+}
+
+// Figure counts attempts.
+type Figure struct {
+	Name     string  `json:"name,omitempty"`
+	Asked    int64   `json:"asked"`
+	Answered int64   `json:"answered"`         // at once or later
+	Missed   int64   `json:"missed"`           // all others
+	Median   float64 `json:"median,omitempty"` // seconds until half of those answered were
+}
+
+// The lists of the desk.
+const (
+	ListChats      = "chats"      // conversations, but for those that a colleague looks after
+	ListMine       = "mine"       // without a group, or one's own of a group's
+	ListUnassigned = "unassigned" // of a group, and nobody's yet
+	ListAll        = "all"        // conversations, those of colleagues too
+	ListMails      = "mails"      // mails without a conversation
+	ListMissed     = "missed"     // with missed calls
+)
+
+// RoomQuery asks for a list of rooms.
+type RoomQuery struct {
+	List   string    // ListChats and the others
+	Label  string    // instead of List: rooms with that label
+	Limit  int       // 0: as many as one call gives
+	Before time.Time // rooms that were touched before; zero: from the newest on
 }
 
 // Attempt is one try to reach somebody, from Chat now to its outcome.
@@ -213,6 +319,8 @@ type Attempt struct {
 	Mailed  time.Time `json:"mailed,omitzero"` // the alarm mail went out
 	Pushed  time.Time `json:"pushed,omitzero"` // a notification was taken
 	Silent  bool      `json:"-"`               // when it is stored first: it does not wait for the callee's sign-on
+	// Unproven: whoever rang had not proven who they are.
+	Unproven bool `json:"unproven,omitempty"`
 }
 
 // Listed returns the participants that one of them, me, may know of.
@@ -308,11 +416,15 @@ type Relay struct {
 
 // Limits and times.
 const (
-	MaxText      = 16 << 10         // octets of a message's Text
-	MaxMessageID = 128              // octets of the ID that a client makes for its message, and of an attempt's
-	MaxMembers   = 100              // of one group
-	EditFor      = 15 * time.Minute // a person may change what they said; deleting it they may at any time
-	Silence      = time.Hour        // without a message it ends a part of a conversation
-	RelayTTL     = 4 * time.Second  // a relay host counts as alive after a heartbeat; then others may take its rooms
-	ErasedName   = "erased"         // stands for the name and the address of a person who was erased
+	MaxText      = 16 << 10 // octets of a message's Text
+	MaxTeamNote  = 4 << 10  // octets of a TeamNote's Text
+	MaxMessageID = 128      // octets of the ID that a client makes for its message, and of an attempt's
+	MaxMembers   = 100      // of one group
+	MaxListed    = 50       // participants in a Summary
+
+	MaxFigureDays = 100              // of Figures
+	EditFor       = 15 * time.Minute // a person may change what they said; deleting it they may at any time
+	Silence       = time.Hour        // without a message it ends a part of a conversation
+	RelayTTL      = 4 * time.Second  // a relay host counts as alive after a heartbeat; then others may take its rooms
+	ErasedName    = "erased"         // stands for the name and the address of a person who was erased
 )

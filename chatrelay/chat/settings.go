@@ -51,7 +51,14 @@ type Settings struct {
 	Stamp        bool       `json:"stamp"`        // one's mails carry chat links
 	StampText    string     `json:"stamp_text"`   // words on them; {name} is one's name; empty: the usual
 	Lang         string     `json:"lang"`         // "en" or "ko": of one's links and mails; empty: not set
+	Unproven     string     `json:"unproven"`     // Yes or No: whoever presses one's links may come in unproven
 }
+
+// The values of Settings.Unproven.
+const (
+	Yes = "yes"
+	No  = "no"
+)
 
 // Quiet are the hours of each day in which nothing rings, in the zone of the
 // settings. They may go over midnight; if both times are the same they are
@@ -75,7 +82,7 @@ func (e *SettingError) Error() string { return "room: setting " + e.Field + ": "
 
 // DefaultSettings are those of a login that has set nothing.
 func DefaultSettings() Settings {
-	return Settings{Availability: Available, Push: true, Canned: []Canned{}, Stamp: true}
+	return Settings{Availability: Available, Push: true, Canned: []Canned{}, Stamp: true, Unproven: Yes}
 }
 
 // Check returns a *SettingError if a setting is not possible.
@@ -86,6 +93,8 @@ func (s Settings) Check(now time.Time) error {
 	switch {
 	case !slices.Contains([]string{Available, Away, DoNotDisturb}, s.Availability):
 		return wrong("availability", "it is available, away or dnd")
+	case s.Unproven != Yes && s.Unproven != No:
+		return wrong("unproven", "it is yes or no")
 	case s.Until != nil && s.Until.Sub(now) > maxAhead:
 		return wrong("until", "it is too far ahead")
 	case s.Back < 0 || s.Back > maxBack:

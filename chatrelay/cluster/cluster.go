@@ -222,6 +222,10 @@ func (c *Cluster) heartbeat() {
 // overdue says whether others may count this host as dead.
 func (c *Cluster) overdue() bool { return c.sinceBeat() > chat.RelayTTL }
 
+// Steady says whether this host has renewed its heartbeat of late. One that has not
+// may be cut off from everybody, whose loss is then none of the clients'.
+func (c *Cluster) Steady() bool { return !c.Shared() || c.sinceBeat() < chat.RelayTTL*3/4 }
+
 // sinceBeat is how long ago the last heartbeat that went well began.
 func (c *Cluster) sinceBeat() time.Duration {
 	c.mu.Lock()

@@ -50,8 +50,9 @@ func (e *MissingError) Error() string { return fmt.Sprintf("the folder %q does n
 
 // Rooms is what a Service uses of the rooms' database.
 type Rooms interface {
-	// File returns a file of a room; chat.ErrUnknown: the room has none of the ID.
-	File(ctx context.Context, roomID, id string) (chat.File, error)
+	// File returns a file of a room, of a message from an offset on; chat.ErrUnknown:
+	// there is none of the ID.
+	File(ctx context.Context, roomID, id string, since int64) (chat.File, error)
 	// FileOctets is how many octets a room's files take.
 	FileOctets(ctx context.Context, roomID string) (int64, error)
 	// HasFile says whether a room has a file of a folder.
@@ -174,14 +175,17 @@ func (s *Service) Discard(name string, body io.Reader) (chat.File, error) {
 	return chat.File{ID: strings.Repeat("0", 64), Name: Name(name), Type: octetStream, Size: n}, nil
 }
 
-// Serve answers a GET or HEAD of a file of a room, or of its thumbnail. On an
-// error nothing has been answered: ErrNoFiles, chat.ErrUnknown, *MissingError.
-func (s *Service) Serve(w http.ResponseWriter, req *http.Request, roomID, id string, thumb bool) error {
+// Serve answers a GET or HEAD of a file of a room, or of its thumbnail, that came
+// with a message from the offset since on. On an error nothing has been answered:
+// ErrNoFiles, chat.ErrUnknown, *MissingError.
+func (s *Service) Serve(
+	w http.ResponseWriter, req *http.Request, roomID, id string, since int64, thumb bool,
+) error {
 	if s == nil {
 		return ErrNoFiles
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), databaseWithin)
-	f, err := s.opt.Rooms.File(ctx, roomID, id)
+	f, err := s.opt.Rooms.File(ctx, roomID, id, since)
 	cancel()
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ func (k *kept) keep(room string) func(context.Context, chat.File) error {
 	}
 }
 
-func (k *kept) File(_ context.Context, room, id string) (chat.File, error) {
+func (k *kept) File(_ context.Context, room, id string, _ int64) (chat.File, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if f, ok := k.files[room+"/"+id]; ok {
@@ -94,11 +94,11 @@ func TestServiceServesOtherFolders(t *testing.T) {
 	}
 	for _, s := range both {
 		rec := httptest.NewRecorder()
-		if err := s.Serve(rec, httptest.NewRequest("GET", "/", nil), "room", f.ID, false); err != nil ||
+		if err := s.Serve(rec, httptest.NewRequest("GET", "/", nil), "room", f.ID, 0, false); err != nil ||
 			rec.Body.String() != "words" {
 			t.Errorf("%q, %v", rec.Body, err)
 		}
-		if err := s.Serve(rec, httptest.NewRequest("GET", "/", nil), "another", f.ID,
+		if err := s.Serve(rec, httptest.NewRequest("GET", "/", nil), "another", f.ID, 0,
 			false); !errors.Is(err, chat.ErrUnknown) {
 			t.Errorf("another room: %v", err)
 		}
@@ -107,12 +107,12 @@ func TestServiceServesOtherFolders(t *testing.T) {
 	f.Folder = "c.example"
 	rooms.keep("room")(t.Context(), f)
 	if err := both[0].Serve(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), "room",
-		f.ID, false); !errors.As(err, &missing) {
+		f.ID, 0, false); !errors.As(err, &missing) {
 		t.Errorf("a folder that is not there: %v", err)
 	}
 	f.Folder = filepath.Join("..", "c.example")
 	rooms.keep("room")(t.Context(), f)
-	if err := both[0].Serve(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), "room", f.ID,
+	if err := both[0].Serve(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), "room", f.ID, 0,
 		false); !errors.Is(err, chat.ErrUnknown) {
 		t.Errorf("a folder elsewhere: %v", err)
 	}
@@ -143,7 +143,7 @@ func TestServiceCollects(t *testing.T) {
 	}
 	for id := range rooms.files {
 		if err := s.Serve(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), "room",
-			strings.TrimPrefix(id, "room/"), false); err != nil {
+			strings.TrimPrefix(id, "room/"), 0, false); err != nil {
 			t.Error(err)
 		}
 	}

@@ -13,12 +13,12 @@ import (
 )
 
 const attemptColumns = "a.id, a.room, a.caller, a.callee, a.state, a.rings, a.started, a.ended, a.tell," +
-	" a.why, a.words, a.taker, a.mailed, a.pushed"
+	" a.why, a.words, a.taker, a.mailed, a.pushed, a.unproven"
 
 func scanAttempt(rows *sql.Rows) (a chat.Attempt, err error) {
 	var started, ended, mailed, pushed int64
 	err = rows.Scan(&a.ID, &a.Room, &a.Caller, &a.Callee, &a.State, &a.Rings, &started, &ended, &a.Tell,
-		&a.Why, &a.Words, &a.Taker, &mailed, &pushed)
+		&a.Why, &a.Words, &a.Taker, &mailed, &pushed, &a.Unproven)
 	a.Started, a.Ended, a.Mailed, a.Pushed = moment(started), moment(ended), moment(mailed), moment(pushed)
 	return a, err
 }
@@ -51,13 +51,17 @@ func (s *Store) putAttempt(ctx context.Context, home string, a chat.Attempt) (er
 			}
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO attempts (id, room, caller, callee, state, rings, started, ended,"+
-			" tell, acked, why, words, taker, mailed, pushed)"+
-			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT (id) DO UPDATE SET"+
+			" tell, acked, why, words, taker, mailed, pushed, unproven)"+
+			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT (id) DO UPDATE SET"+
 			" state = excluded.state, rings = excluded.rings, ended = excluded.ended,"+
 			" tell = excluded.tell, why = excluded.why,"+
 			" words = excluded.words, taker = excluded.taker, mailed = excluded.mailed, pushed = excluded.pushed",
 			a.ID, a.Room, a.Caller, a.Callee, a.State, a.Rings, micros(a.Started), micros(a.Ended), a.Tell, a.Silent,
-			a.Why, a.Words, a.Taker, micros(a.Mailed), micros(a.Pushed))
+			a.Why, a.Words, a.Taker, micros(a.Mailed), micros(a.Pushed), a.Unproven)
+		if err == nil {
+			_, err = tx.ExecContext(ctx, "UPDATE rooms SET talked = $1 WHERE id = $2 AND talked < $1",
+				micros(a.Started), a.Room)
+		}
 		return err
 	})
 }
@@ -95,10 +99,11 @@ func (s *Store) OpenAttempts(ctx context.Context, relay string) ([]chat.Attempt,
 
 // WaitingFor returns the rings waiting for a login's next sign-on, or for a
 // group's of which it is a member, oldest first: attempts that ended alarmed or
-// unanswered and that AckWaiting has not acknowledged.
+// unanswered, that AckWaiting has not acknowledged and the login not dismissed.
 func (s *Store) WaitingFor(ctx context.Context, login string) ([]chat.Attempt, error) {
 	return s.attempts(ctx, "JOIN participants p ON p.id = a.callee WHERE "+theirs("$1")+
-		" AND a.ended <> 0 AND NOT a.acked AND a.state IN ('alarmed', 'unanswered') ORDER BY a.started, a.id LIMIT $2",
+		" AND a.ended <> 0 AND NOT a.acked AND a.state IN ('alarmed', 'unanswered') AND "+undismissed("$1")+
+		" ORDER BY a.started, a.id LIMIT $2",
 		fold(login), maxPage)
 }
 

@@ -70,16 +70,19 @@ func (s *Store) fold(ctx context.Context, roomID string, list []chat.Message) er
 }
 
 // Change stores an edit or a delete, m.Kind says which, of the message at
-// m.Ref, and returns it once it is committed. Sent again with the same ID it
+// m.Ref, and returns it once it is committed. With ViaLink only what was said via
+// link from the offset since on can be changed. Sent again with the same ID it
 // changes nothing. ErrForbidden: the message is not m.From's, is none that can
 // be changed so, or has been deleted. ErrLate: it is too old to be edited.
 // ErrUnknown, ErrFull and ErrMoved are as of Append.
-func (s *Store) Change(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error) {
+func (s *Store) Change(
+	ctx context.Context, home, roomID string, m chat.Message, since int64,
+) (chat.Message, error) {
 	m, err := ready(m)
 	var refused error
 	if err == nil {
 		err = s.share(ctx, roomID, func(ctx context.Context, tx querier) (err error) {
-			m.Offset, m.At, refused, err = s.alter(ctx, tx, home, roomID, m)
+			m.Offset, m.At, refused, err = s.alter(ctx, tx, home, roomID, m, since)
 			return err
 		})
 	}
@@ -98,7 +101,7 @@ func (s *Store) Change(ctx context.Context, home, roomID string, m chat.Message)
 // alter does the work of Change in a transaction. What it refuses it has not
 // begun, so that others' writes of the same commit stay.
 func (s *Store) alter(
-	ctx context.Context, tx querier, home, roomID string, m chat.Message,
+	ctx context.Context, tx querier, home, roomID string, m chat.Message, since int64,
 ) (offset int64, at time.Time, refused, err error) {
 	var here bool
 	err = tx.QueryRowContext(ctx, "SELECT $1 IN ('', home) FROM rooms WHERE id = $2"+
@@ -115,17 +118,18 @@ func (s *Store) alter(
 		return 0, at, nil, chat.ErrMoved
 	}
 	var sender, said int64
-	var kind string
+	var kind, via string
 	var deleted bool
-	err = tx.QueryRowContext(ctx, "SELECT sender, kind, deleted, at FROM messages"+
+	err = tx.QueryRowContext(ctx, "SELECT sender, kind, deleted, at, via FROM messages"+
 		" WHERE room = $1 AND pos = $2", roomID, m.Ref).
-		Scan(&sender, &kind, &deleted, &said)
+		Scan(&sender, &kind, &deleted, &said, &via)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, at, nil, err
 	}
 	now := time.Now()
 	switch {
 	case err != nil, sender != m.From, sender == 0, deleted,
+		m.Via == chat.ViaLink && (via != m.Via || m.Ref < since),
 		kind != chat.KindText && (kind != chat.KindFile || m.Kind != chat.KindDelete):
 		return 0, at, chat.ErrForbidden, nil
 	case m.Kind == chat.KindEdit && now.Sub(moment(said)) > chat.EditFor:
@@ -134,9 +138,9 @@ func (s *Store) alter(
 	err = tx.QueryRowContext(ctx, "UPDATE rooms SET next = next + 1 WHERE id = $1 RETURNING next - 1",
 		roomID).Scan(&offset)
 	if err == nil {
-		_, err = tx.ExecContext(ctx, "INSERT INTO messages (room, pos, id, sender, kind, body, at, ref)"+
-			" VALUES ($1, $2, $3, $4, $5, '', $6, $7)",
-			roomID, offset, m.ID, m.From, m.Kind, micros(now), m.Ref)
+		_, err = tx.ExecContext(ctx, "INSERT INTO messages (room, pos, id, sender, kind, body, at, ref, via)"+
+			" VALUES ($1, $2, $3, $4, $5, '', $6, $7, $8)",
+			roomID, offset, m.ID, m.From, m.Kind, micros(now), m.Ref, m.Via)
 	}
 	if err == nil && m.Kind == chat.KindEdit {
 		_, err = tx.ExecContext(ctx, "UPDATE messages SET body = $1, edited = $2 WHERE room = $3 AND pos = $4",
@@ -151,7 +155,7 @@ func (s *Store) alter(
 	return offset, moment(micros(now)), nil, err
 }
 
-// Post stores a message that has a File or a Via, as Append stores others.
+// Post stores a message that may have a File, as Append stores others.
 func (s *Store) Post(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error) {
 	m, err := ready(m)
 	var stored chat.Message
@@ -162,12 +166,11 @@ func (s *Store) Post(ctx context.Context, home, roomID string, m chat.Message) (
 			if err != nil || repeated {
 				return err
 			}
-			if m.Via != "" {
-				_, err = tx.ExecContext(ctx, "UPDATE messages SET via = $1 WHERE room = $2 AND pos = $3",
-					m.Via, roomID, stored.Offset)
-			}
-			if err == nil && m.File != nil {
+			if m.File != nil {
 				err = putFile(ctx, tx, roomID, stored.Offset, *m.File)
+			}
+			if err == nil {
+				err = takeFor(ctx, tx, roomID, m.From)
 			}
 			return err
 		})

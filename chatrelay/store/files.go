@@ -26,10 +26,10 @@ func putFile(ctx context.Context, tx querier, roomID string, offset int64, f cha
 	return err
 }
 
-// File returns the newest file of a room that has this ID. ErrUnknown: there
-// is none, or it was deleted.
-func (s *Store) File(ctx context.Context, roomID, id string) (chat.File, error) {
-	return s.file(ctx, "f.id = $2", roomID, id)
+// File returns the newest file of a room that has this ID and came with a message
+// of an offset from since on. ErrUnknown: there is none, or it was deleted.
+func (s *Store) File(ctx context.Context, roomID, id string, since int64) (chat.File, error) {
+	return s.file(ctx, "f.id = $2 AND f.pos >= $3", roomID, id, since)
 }
 
 // fileAt is the file of one message; nil: it has been deleted.

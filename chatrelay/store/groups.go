@@ -15,7 +15,8 @@ import (
 // A group is an address whose members share its mails and rings. The address is
 // the login of the group's participant in a room; nobody signs in with it.
 
-// SetGroups replaces all groups: address → logins of its members.
+// SetGroups replaces all groups: address → logins of its members. Nobody looks
+// after the rooms of those who are members no more.
 func (s *Store) SetGroups(ctx context.Context, groups map[string][]string) error {
 	err := s.tx(ctx, func(tx querier) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM members"); err != nil {
@@ -33,7 +34,9 @@ func (s *Store) SetGroups(ctx context.Context, groups map[string][]string) error
 				}
 			}
 		}
-		return nil
+		_, err := tx.ExecContext(ctx, "UPDATE participants SET assignee = '' WHERE assignee <> '' AND NOT EXISTS"+
+			" (SELECT 1 FROM members m WHERE m.addr = participants.login AND m.login = participants.assignee)")
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("storing the groups: %w", err)
@@ -77,7 +80,7 @@ func membersIn(ctx context.Context, tx querier, roomID string) (map[string]bool,
 
 // Join makes a login a participant of a room in which one of its groups is a
 // participant. A login that is in the room already keeps its participant.
-// ErrUnknown: no group of the login is in the room.
+// ErrUnknown: no group of the login is in the room, or the login was put out of it.
 func (s *Store) Join(ctx context.Context, login, roomID string) (p chat.Participant, err error) {
 	err = s.tx(ctx, func(tx querier) error {
 		if err := s.lockRoom(ctx, tx, roomID); err != nil {
@@ -93,6 +96,9 @@ func (s *Store) Join(ctx context.Context, login, roomID string) (p chat.Particip
 		}); i >= 0 {
 			p = c.people[i]
 			return nil
+		}
+		if slices.ContainsFunc(c.people, func(p chat.Participant) bool { return p.Removed && p.Addr == login }) {
+			return chat.ErrUnknown
 		}
 		var n int
 		err = tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM members m JOIN participants p ON p.login = m.addr"+

@@ -99,7 +99,7 @@ func TestFence(t *testing.T) {
 			},
 			"an edit": func() error {
 				_, err := s.Change(ctx, "stopped", o.Room, chat.Message{ID: "e", From: me, Kind: chat.KindEdit,
-					Ref: said.Offset, Text: "late"})
+					Ref: said.Offset, Text: "late"}, 0)
 				return err
 			},
 			"an attempt":    func() error { return s.PutAttempt(ctx, "stopped", ringing) },

@@ -23,9 +23,9 @@ func TestClaims(t *testing.T) {
 		s := open(t, dsn)
 		o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
 		token := o.Invites[bob.Addr]
-		_, err := s.Claim(ctx, "no such token", secret(16))
+		_, err := s.Claim(ctx, "no such token", secret(16), false)
 		is(t, err, chat.ErrUnknown)
-		_, err = s.Claim(ctx, token, "short")
+		_, err = s.Claim(ctx, token, "short", false)
 		is(t, err, chat.ErrUnknown)
 
 		// Of browsers that press at once, one gets the invite.
@@ -35,7 +35,7 @@ func TestClaims(t *testing.T) {
 		for range 10 {
 			wg.Go(func() {
 				claim := secret(16)
-				i, err := s.Claim(ctx, token, claim)
+				i, err := s.Claim(ctx, token, claim, false)
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {
@@ -49,7 +49,7 @@ func TestClaims(t *testing.T) {
 		if len(won) != 1 {
 			t.Fatalf("%d browsers claimed", len(won))
 		}
-		if i := must(s.Claim(ctx, token, won[0]))(t); !i.Claimed {
+		if i := must(s.Claim(ctx, token, won[0], false))(t); !i.Claimed {
 			t.Fatal("not claimed")
 		}
 		who, i, err := s.Participant(ctx, token, won[0])
@@ -68,10 +68,10 @@ func TestClaims(t *testing.T) {
 		if _, again, err := s.ClaimAsGuest(ctx, token, visitor, "Other"); err != nil || again != guest {
 			t.Fatalf("guest again %+v, %v", again, err)
 		}
-		if p, _, err := s.Participant(ctx, token, visitor); err != nil || p != guest {
+		if p, _, err := s.Participant(ctx, token, visitor); err != nil || p.Participant != guest {
 			t.Fatalf("%+v, %v", p, err)
 		}
-		_, err = s.Claim(ctx, token, visitor)
+		_, err = s.Claim(ctx, token, visitor, false)
 		is(t, err, chat.ErrClaimed)
 		if _, p, err := s.ClaimAsGuest(ctx, token, won[0], "Gus"); err != nil || p.ID != who.ID {
 			t.Fatalf("the recipient became %+v, %v", p, err)
@@ -87,7 +87,7 @@ func TestCodes(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
 		token := must(s.OpenFromMail(ctx, hello("1@x")))(t).Invites[bob.Addr]
-		must(s.Claim(ctx, token, secret(16)))(t)
+		must(s.Claim(ctx, token, secret(16), false))(t)
 		phone := secret(16)
 		_, err := s.ClaimWithCode(ctx, token, phone, "")
 		is(t, err, chat.ErrCode)
@@ -101,7 +101,7 @@ func TestCodes(t *testing.T) {
 		if p, _, err := s.Participant(ctx, token, phone); err != nil || p.ID != to.ID {
 			t.Fatalf("%+v, %v", p, err)
 		}
-		must(s.Claim(ctx, token, phone))(t)
+		must(s.Claim(ctx, token, phone, false))(t)
 		_, err = s.ClaimWithCode(ctx, token, secret(16), code)
 		is(t, err, chat.ErrCode) // used
 
@@ -134,7 +134,7 @@ func TestInviteEnds(t *testing.T) {
 		people := must(s.Info(ctx, o.Room))(t).Participants
 		claim := secret(16)
 		token := o.Invites[bob.Addr]
-		must(s.Claim(ctx, token, claim))(t)
+		must(s.Claim(ctx, token, claim, false))(t)
 		refused := func(token string, want error) {
 			t.Helper()
 			i, err := s.Invite(ctx, token)
@@ -142,7 +142,7 @@ func TestInviteEnds(t *testing.T) {
 			if i.Callee.Addr != alice.Addr {
 				t.Fatalf("whose link it was is lost: %+v", i)
 			}
-			_, err = s.Claim(ctx, token, claim)
+			_, err = s.Claim(ctx, token, claim, false)
 			is(t, err, want)
 			_, _, err = s.Participant(ctx, token, claim)
 			is(t, err, want)
@@ -161,13 +161,16 @@ func TestInviteEnds(t *testing.T) {
 		back := must(s.NewInvite(ctx, o.Room, people[0].ID, people[1].ID, "Alarm"))(t)
 		_, err := s.NewInvite(ctx, "nowhere", people[1].ID, people[0].ID, "")
 		is(t, err, chat.ErrUnknown)
-		is(t, s.RevokeRoom(ctx, "eve@here.test", o.Room), chat.ErrUnknown)
-		ok(t, s.RevokeRoom(ctx, alice.Login, o.Room))
+		_, err = s.RevokeRoom(ctx, "eve@here.test", o.Room, 0)
+		is(t, err, chat.ErrUnknown)
+		if n := must(s.RevokeRoom(ctx, alice.Login, o.Room, 0))(t); n != 1 {
+			t.Fatalf("%d links were taken back", n)
+		}
 		refused(fresh, chat.ErrRevoked)
 		must(s.Invite(ctx, back))(t) // it rings Bob: not Alice's to take back
 
 		late := must(s.NewInvite(ctx, o.Room, people[1].ID, people[0].ID, "Late"))(t)
-		must(s.Claim(ctx, late, claim))(t)
+		must(s.Claim(ctx, late, claim, false))(t)
 		age(t, s, "invites", "expires", s.opts.InviteTTL)
 		refused(late, chat.ErrExpired)
 		ok(t, s.Sweep(ctx))

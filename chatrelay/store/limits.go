@@ -26,10 +26,12 @@ const (
 	maxThreadRooms  = 20   // of one thread, that are looked at for a mail
 	maxClaims       = 32   // browsers of one invite, guests included
 	maxPage         = 1000 // rows one call reads
+	maxPreview      = 500  // of the newest message's text in a list; cut
 
 	codeTTL      = 10 * time.Minute
 	codeTries    = 5
 	codesAnHour  = 3
+	returnWithin = time.Minute         // a browser that came in through a link is expected, and expected back, for so long
 	defaultTTL   = 90 * 24 * time.Hour // of an invite
 	inviteRest   = 30 * 24 * time.Hour // an expired invite is known for so long
 	sweepEvery   = time.Hour

@@ -338,22 +338,22 @@ type crowd struct {
 
 // place is where a person is among the people, or -1. People are one if their logins
 // are the same or, where one of the two has no login, their addresses: but a login
-// is nobody whose address is not its own.
+// is nobody whose address is not its own. Whoever was put out is not among them.
 func (c *crowd) place(who chat.Person) int {
 	i := slices.IndexFunc(c.people, func(p chat.Participant) bool {
-		return !p.Guest && p.Login != "" && p.Login == who.Login
+		return !p.Guest && !p.Removed && p.Login != "" && p.Login == who.Login
 	})
 	if i >= 0 {
 		return i
 	}
 	return slices.IndexFunc(c.people, func(p chat.Participant) bool {
-		return !p.Guest && (p.Login == "" || who.Login == "") && p.Addr != "" && p.Addr == who.Addr &&
+		return !p.Guest && !p.Removed && (p.Login == "" || who.Login == "") && p.Addr != "" && p.Addr == who.Addr &&
 			(p.Login == who.Login || c.s.owns(cmp.Or(p.Login, who.Login), p.Addr))
 	})
 }
 
-// are says whether the people are those of a mail. Guests, erased people, whoever
-// was in Bcc and members who answer for a group need not be named.
+// are says whether the people are those of a mail. Guests, people who were erased or
+// put out, whoever was in Bcc and members who answer for a group need not be named.
 func (c *crowd) are(people []chat.Person, members map[string]bool) bool {
 	named := make(map[int]bool, len(people))
 	for _, who := range people {
@@ -364,7 +364,7 @@ func (c *crowd) are(people []chat.Person, members map[string]bool) bool {
 		named[i] = true
 	}
 	for i, p := range c.people {
-		if !named[i] && !p.Guest && !p.Hidden && p.Addr != chat.ErasedName && !members[p.Login] {
+		if !named[i] && !p.Guest && !p.Removed && !p.Hidden && p.Addr != chat.ErasedName && !members[p.Login] {
 			return false
 		}
 	}

@@ -105,7 +105,9 @@ const (
 		" AND (CAST($3 AS BIGINT) = 0 OR EXISTS (SELECT 1 FROM participants p WHERE p.id = $3 AND p.room = $1))" +
 		" AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.room = $1 AND m.sender = $3 AND m.id = $4)"
 	raiseOffset   = "UPDATE rooms SET next = $1, touched = $2 WHERE id = $3"
-	insertMessage = "INSERT INTO messages (room, pos, id, sender, kind, body, at) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+	raiseTalked   = "UPDATE rooms SET next = $1, touched = $2, talked = $2 WHERE id = $3"
+	insertMessage = "INSERT INTO messages (room, pos, id, sender, kind, body, at, via)" +
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 )
 
 // put stores a ready message.
@@ -121,10 +123,14 @@ func (s *Store) put(
 	if err != nil {
 		return m, false, err
 	}
-	if _, err = tx.ExecContext(ctx, raiseOffset, m.Offset+1, now, roomID); err != nil {
+	raise := raiseOffset
+	if m.Kind == chat.KindText || m.Kind == chat.KindFile {
+		raise = raiseTalked
+	}
+	if _, err = tx.ExecContext(ctx, raise, m.Offset+1, now, roomID); err != nil {
 		return m, false, err
 	}
-	_, err = tx.ExecContext(ctx, insertMessage, roomID, m.Offset, m.ID, m.From, m.Kind, m.Text, now)
+	_, err = tx.ExecContext(ctx, insertMessage, roomID, m.Offset, m.ID, m.From, m.Kind, m.Text, now, m.Via)
 	return m, false, err
 }
 

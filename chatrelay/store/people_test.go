@@ -192,7 +192,7 @@ func TestBlocksAndMutes(t *testing.T) {
 		if !must(s.Muted(ctx, alice.Login, o.Room))(t) || must(s.Muted(ctx, alice.Login, elsewhere.Room))(t) {
 			t.Error("the wrong room is muted")
 		}
-		for _, sum := range must(s.ByLogin(ctx, alice.Login, 0, time.Time{}))(t) {
+		for _, sum := range must(s.Rooms(ctx, alice.Login, chat.RoomQuery{List: chat.ListMails}))(t) {
 			if sum.Muted != (sum.ID == o.Room) {
 				t.Errorf("room %s: muted %v", sum.ID, sum.Muted)
 			}

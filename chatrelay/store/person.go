@@ -29,13 +29,16 @@ func (s *Store) Memberships(ctx context.Context, who string) ([]chat.Membership,
 // ErasedName, and their links, settings and browsers are forgotten. The store still
 // knows that the login was signed out. The messages of others stay. Each room gets
 // a new epoch, so that clients that come back forget their copies; a room that is
-// live meanwhile shows the old messages until everybody has left. A file goes from
+// live meanwhile shows the others the old messages until they have left. A file goes from
 // the relay's folder within two hours.
 func (s *Store) Erase(ctx context.Context, who string) (e chat.Erased, err error) {
 	list, err := s.Memberships(ctx, who)
 	for _, m := range list {
 		if err == nil {
 			err = s.tx(ctx, func(tx querier) error { return s.eraseFrom(ctx, tx, m, &e) })
+		}
+		if err == nil {
+			s.accessChanged(m.Room)
 		}
 	}
 	if err == nil {
@@ -44,7 +47,10 @@ func (s *Store) Erase(ctx context.Context, who string) (e chat.Erased, err error
 				"UPDATE logins SET settings = '{}' WHERE login = $1",
 				"DELETE FROM logins WHERE login = $1 AND signed_out = 0",
 				"DELETE FROM subscriptions WHERE login = $1",
-				"DELETE FROM blocks WHERE login = $1 OR who = $1", "DELETE FROM members WHERE login = $1"} {
+				"DELETE FROM blocks WHERE login = $1 OR who = $1", "DELETE FROM members WHERE login = $1",
+				"DELETE FROM team_notes WHERE login = $1", "DELETE FROM labels WHERE owner = $1",
+				"DELETE FROM dismissals WHERE login = $1",
+				"UPDATE participants SET assignee = '' WHERE assignee = $1"} {
 				if _, err := tx.ExecContext(ctx, query, fold(who)); err != nil {
 					return err
 				}

@@ -6,15 +6,14 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
 )
 
-const participantColumns = "p.id, p.login, p.addr, p.name, p.guest, p.hidden"
+const participantColumns = "p.id, p.login, p.addr, p.name, p.guest, p.hidden, p.removed"
 
 func participantFields(p *chat.Participant) []any {
-	return []any{&p.ID, &p.Login, &p.Addr, &p.Name, &p.Guest, &p.Hidden}
+	return []any{&p.ID, &p.Login, &p.Addr, &p.Name, &p.Guest, &p.Hidden, &p.Removed}
 }
 
 // participants returns a room's participants in the order they came.
@@ -74,53 +73,4 @@ func member(ctx context.Context, q querier, login, roomID string) (p chat.Partic
 		" WHERE p.login = $1 AND p.login <> '' AND p.room = $2 AND NOT p.guest",
 		fold(login), roomID).Scan(participantFields(&p)...)
 	return p, known(err)
-}
-
-// ByLogin returns up to limit of a login's conversations, the one with the
-// newest message first. To read on, before is the time of the last one's
-// newest message; the zero time begins at the newest.
-func (s *Store) ByLogin(ctx context.Context, login string, limit int, before time.Time) ([]chat.Summary, error) {
-	until := before
-	if until.IsZero() {
-		until = time.Now().AddDate(1, 0, 0)
-	}
-	list, err := collect(ctx, s.read, summary,
-		"SELECT r.id, r.epoch, r.next, r.subject, r.created, r.owner, p.id, p.muted,"+
-			" (SELECT COUNT(*) FROM messages u WHERE u.room = r.id AND u.pos > p.seen AND u.sender <> p.id AND "+
-			isLine("u")+" AND NOT u.deleted),"+
-			" m.pos, m.id, m.sender, m.kind, m.body, m.at, m.edited, m.deleted, m.via"+
-			" FROM participants p JOIN rooms r ON r.id = p.room LEFT JOIN messages m ON m.room = r.id AND m.pos ="+
-			" (SELECT l.pos FROM messages l WHERE l.room = r.id AND "+isLine("l")+" ORDER BY l.pos DESC LIMIT 1)"+
-			" WHERE p.login = $1 AND p.login <> '' AND NOT p.guest AND r.touched < $2"+
-			" ORDER BY r.touched DESC, r.id LIMIT $3",
-		fold(login), micros(until), page(limit))
-	for i := range list {
-		if err == nil {
-			list[i].Participants, err = participants(ctx, s.read, list[i].ID)
-		}
-		if m := list[i].Last; err == nil && m != nil && m.Kind == chat.KindFile {
-			m.File, err = s.fileAt(ctx, list[i].ID, m.Offset)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the conversations of a login: %w", err)
-	}
-	return list, nil
-}
-
-// summary scans a row of ByLogin.
-func summary(rows *sql.Rows) (c chat.Summary, err error) {
-	var created int64
-	var offset, from, at, edited sql.NullInt64
-	var id, kind, text, via sql.NullString
-	var deleted sql.NullBool
-	err = rows.Scan(&c.ID, &c.Epoch, &c.Next, &c.Subject, &created, &c.Owner, &c.Me, &c.Muted, &c.Unread,
-		&offset, &id, &from, &kind, &text, &at, &edited, &deleted, &via)
-	c.Created = moment(created)
-	if offset.Valid {
-		c.Last = &chat.Message{Offset: offset.Int64, ID: id.String, From: from.Int64, Kind: kind.String,
-			Text: text.String, At: moment(at.Int64),
-			Edited: moment(edited.Int64), Deleted: deleted.Bool, Via: via.String}
-	}
-	return c, err
 }

@@ -109,8 +109,8 @@ func (s *Store) searchable(ctx context.Context, login string, c cursor) ([]searc
 	return collect(ctx, s.read, func(rows *sql.Rows) (r searchRoom, err error) {
 		err = rows.Scan(&r.id, &r.subject, &r.touched)
 		return r, err
-	}, "SELECT r.id, r.subject, r.touched FROM participants p JOIN rooms r ON r.id = p.room"+
-		" WHERE p.login = $1 AND p.login <> '' AND NOT p.guest AND (r.touched < $2 OR r.touched = $2 AND (r.id > $3"+
+	}, "SELECT r.id, r.subject, r.touched FROM rooms r WHERE r.id IN (SELECT p.room FROM participants p WHERE "+
+		theirs("$1")+") AND (r.touched < $2 OR r.touched = $2 AND (r.id > $3"+
 		" OR r.id = $3 AND CAST($4 AS BIGINT) > 0))"+
 		" ORDER BY r.touched DESC, r.id LIMIT $5", fold(login), c.touched, c.room, c.pos, searchRooms)
 }

@@ -58,6 +58,8 @@ type Store struct {
 	clock       string // its clock, in microseconds
 	mailed      func(roomID string)
 
+	accessChanged func(roomID string) // people or links of the room, or what these may read
+
 	queue   chan *entry     // of the writer
 	senders sync.RWMutex    // held for reading while an entry is queued
 	open    context.Context // ends when Close begins
@@ -84,10 +86,12 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		opts:    opts,
-		mailed:  func(string) {},
-		queue:   make(chan *entry, queueLength),
-		written: make(chan struct{}),
+		opts:   opts,
+		mailed: func(string) {},
+
+		accessChanged: func(string) {},
+		queue:         make(chan *entry, queueLength),
+		written:       make(chan struct{}),
 	}
 	s.open, s.shut = context.WithCancel(context.Background())
 	s.work, s.abort = context.WithCancel(context.Background())
@@ -143,7 +147,7 @@ func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
 		return err
 	}
 	s.prepared = map[string]*sql.Stmt{}
-	for _, query := range []string{nextOffset, raiseOffset, insertMessage,
+	for _, query := range []string{nextOffset, raiseOffset, raiseTalked, insertMessage,
 		settingsOf, findRooms, insertRoom, setOwner, insertMail, insertParticipant, insertInvite} {
 		if s.prepared[query], err = s.write.PrepareContext(ctx, query); err != nil {
 			return err

@@ -383,15 +383,20 @@ func TestSummaries(t *testing.T) {
 		for _, text := range []string{"one", "two"} {
 			must(s.Append(ctx, "", rooms[0], chat.Message{From: him, Kind: chat.KindText, Text: text}))(t)
 		}
-		list := must(s.ByLogin(ctx, alice.Login, 2, time.Time{}))(t)
-		if len(list) != 2 || list[0].ID != rooms[0] || list[1].ID != rooms[2] {
+		list := must(s.Rooms(ctx, alice.Login, chat.RoomQuery{List: chat.ListChats}))(t)
+		if len(list) != 1 || list[0].ID != rooms[0] {
 			t.Fatalf("list %+v", list)
 		}
 		if c := list[0]; c.Unread != 2 || c.Me != me || c.Last == nil ||
 			c.Last.Text != "two" || len(c.Participants) != 2 {
 			t.Fatalf("summary %+v", c)
 		}
-		if rest := must(s.ByLogin(ctx, alice.Login, 2, list[1].Last.At))(t); len(rest) != 1 || rest[0].ID != rooms[1] {
+		mails := chat.RoomQuery{List: chat.ListMails, Limit: 1}
+		if list = must(s.Rooms(ctx, alice.Login, mails))(t); len(list) != 1 || list[0].ID != rooms[2] {
+			t.Fatalf("mails %+v", list)
+		}
+		mails.Before = list[0].Touched
+		if rest := must(s.Rooms(ctx, alice.Login, mails))(t); len(rest) != 1 || rest[0].ID != rooms[1] {
 			t.Fatalf("rest %+v", rest)
 		}
 		ok(t, s.Seen(ctx, "", rooms[0], me, 3))
@@ -401,10 +406,10 @@ func TestSummaries(t *testing.T) {
 		if seen := must(s.SeenBy(ctx, rooms[0]))(t); seen[me] != 3 || seen[him] != 0 {
 			t.Fatalf("seen %v", seen)
 		}
-		if c := must(s.ByLogin(ctx, alice.Login, 1, time.Time{}))(t); c[0].Unread != 0 {
+		if c := must(s.Rooms(ctx, alice.Login, chat.RoomQuery{List: chat.ListChats}))(t); c[0].Unread != 0 {
 			t.Fatalf("unread %d", c[0].Unread)
 		}
-		if none := must(s.ByLogin(ctx, "", 9, time.Time{}))(t); len(none) != 0 {
+		if none := must(s.Rooms(ctx, "", chat.RoomQuery{List: chat.ListMails}))(t); len(none) != 0 {
 			t.Fatal("the empty login has conversations")
 		}
 	})

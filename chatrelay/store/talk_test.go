@@ -28,11 +28,11 @@ func TestChanges(t *testing.T) {
 		me, him := people[0].ID, people[1].ID
 		said := must(s.Append(ctx, "", o.Room, chat.Message{ID: "a", From: me, Kind: chat.KindText, Text: "helo"}))(t)
 		edit := chat.Message{ID: "e1", From: me, Kind: chat.KindEdit, Ref: said.Offset, Text: "hello"}
-		first := must(s.Change(ctx, "", o.Room, edit))(t)
+		first := must(s.Change(ctx, "", o.Room, edit, 0))(t)
 		if first.Offset != 3 || first.Ref != said.Offset || first.Text != "hello" || first.At.IsZero() {
 			t.Fatalf("edit %+v", first)
 		}
-		if again := must(s.Change(ctx, "", o.Room, edit))(t); again.Offset != first.Offset || again.Text != "hello" {
+		if again := must(s.Change(ctx, "", o.Room, edit, 0))(t); again.Offset != first.Offset || again.Text != "hello" {
 			t.Fatalf("sent again %+v", again)
 		}
 		list := must(s.Messages(ctx, o.Room, 1, 0))(t)
@@ -40,13 +40,13 @@ func TestChanges(t *testing.T) {
 			t.Fatalf("history %+v", list)
 		}
 		second := must(s.Change(ctx, "", o.Room, chat.Message{ID: "e2", From: me, Kind: chat.KindEdit,
-			Ref: said.Offset, Text: "hello!"}))(t)
+			Ref: said.Offset, Text: "hello!"}, 0))(t)
 		if list = must(s.Messages(ctx, o.Room, first.Offset-1, 0))(t); list[0].Text != "hello!" ||
 			list[1].Offset != second.Offset {
 			t.Fatalf("an older edit says %+v", list)
 		}
 		// A change is no news to count, and no last line.
-		c := must(s.ByLogin(ctx, alice.Login, 1, time.Time{}))(t)[0]
+		c := must(s.Rooms(ctx, alice.Login, chat.RoomQuery{List: chat.ListChats}))(t)[0]
 		if c.Last.Offset != said.Offset || c.Last.Text != "hello!" || c.Unread != 0 {
 			t.Fatalf("summary %+v, last %+v", c, c.Last)
 		}
@@ -58,30 +58,30 @@ func TestChanges(t *testing.T) {
 			"a change":   {ID: "x", From: me, Kind: chat.KindDelete, Ref: first.Offset},
 			"everyone's": {ID: "x", From: 0, Kind: chat.KindDelete, Ref: said.Offset},
 		} {
-			if _, err := s.Change(ctx, "", o.Room, m); err == nil {
+			if _, err := s.Change(ctx, "", o.Room, m, 0); err == nil {
 				t.Errorf("%s was changed", name)
 			} else {
 				is(t, err, chat.ErrForbidden)
 			}
 		}
 		_, err := s.Change(ctx, "elsewhere", o.Room,
-			chat.Message{ID: "x", From: me, Kind: chat.KindDelete, Ref: said.Offset})
+			chat.Message{ID: "x", From: me, Kind: chat.KindDelete, Ref: said.Offset}, 0)
 		is(t, err, chat.ErrMoved)
-		_, err = s.Change(ctx, "", "nowhere", chat.Message{ID: "x", From: me, Kind: chat.KindDelete, Ref: said.Offset})
+		_, err = s.Change(ctx, "", "nowhere", chat.Message{ID: "x", From: me, Kind: chat.KindDelete, Ref: said.Offset}, 0)
 		is(t, err, chat.ErrUnknown)
 
 		older(t, s, o.Room, chat.EditFor+time.Minute)
 		_, err = s.Change(ctx, "", o.Room, chat.Message{ID: "late", From: me,
-			Kind: chat.KindEdit, Ref: said.Offset, Text: "x"})
+			Kind: chat.KindEdit, Ref: said.Offset, Text: "x"}, 0)
 		is(t, err, chat.ErrLate)
 		gone := must(s.Change(ctx, "", o.Room,
-			chat.Message{ID: "d", From: me, Kind: chat.KindDelete, Ref: said.Offset}))(t)
+			chat.Message{ID: "d", From: me, Kind: chat.KindDelete, Ref: said.Offset}, 0))(t)
 		list = must(s.Messages(ctx, o.Room, 1, 0))(t)
 		if !list[0].Deleted || list[0].Text != "" || !list[1].Deleted ||
 			list[1].Text != "" || list[3].Offset != gone.Offset {
 			t.Fatalf("deleted %+v", list)
 		}
-		_, err = s.Change(ctx, "", o.Room, chat.Message{ID: "d2", From: me, Kind: chat.KindDelete, Ref: said.Offset})
+		_, err = s.Change(ctx, "", o.Room, chat.Message{ID: "d2", From: me, Kind: chat.KindDelete, Ref: said.Offset}, 0)
 		is(t, err, chat.ErrForbidden)
 		if next := must(s.Info(ctx, o.Room))(t).Next; next != gone.Offset+1 {
 			t.Fatalf("a refused change took an offset: next %d", next)
@@ -112,14 +112,14 @@ func TestFiles(t *testing.T) {
 		if sent.Offset != 2 || again.Offset != 2 || again.File == nil || *again.File != *m.File {
 			t.Fatalf("%+v, then %+v", sent, again)
 		}
-		c := must(s.ByLogin(ctx, alice.Login, 1, time.Time{}))(t)[0]
+		c := must(s.Rooms(ctx, alice.Login, chat.RoomQuery{List: chat.ListChats}))(t)[0]
 		if c.Last.File == nil || *c.Last.File != *m.File || c.Last.Text != "look" || c.Unread != 1 {
 			t.Fatalf("summary %+v", c.Last)
 		}
-		if f := must(s.File(ctx, o.Room, "abc"))(t); f != *m.File {
+		if f := must(s.File(ctx, o.Room, "abc", 0))(t); f != *m.File {
 			t.Fatalf("file %+v", f)
 		}
-		_, err := s.File(ctx, other.Room, "abc")
+		_, err := s.File(ctx, other.Room, "abc", 0)
 		is(t, err, chat.ErrUnknown)
 		if n := must(s.FileOctets(ctx, o.Room))(t); n != 9 {
 			t.Fatalf("%d octets", n)
@@ -127,10 +127,10 @@ func TestFiles(t *testing.T) {
 		if !must(s.HasFile(ctx, "one", "abc"))(t) || must(s.HasFile(ctx, "two", "abc"))(t) {
 			t.Fatal("whose the file is")
 		}
-		_, err = s.Change(ctx, "", o.Room, chat.Message{ID: "e", From: me, Kind: chat.KindEdit, Ref: 2, Text: "x"})
+		_, err = s.Change(ctx, "", o.Room, chat.Message{ID: "e", From: me, Kind: chat.KindEdit, Ref: 2, Text: "x"}, 0)
 		is(t, err, chat.ErrForbidden)
-		must(s.Change(ctx, "", o.Room, chat.Message{ID: "d", From: me, Kind: chat.KindDelete, Ref: 2}))(t)
-		_, err = s.File(ctx, o.Room, "abc")
+		must(s.Change(ctx, "", o.Room, chat.Message{ID: "d", From: me, Kind: chat.KindDelete, Ref: 2}, 0))(t)
+		_, err = s.File(ctx, o.Room, "abc", 0)
 		is(t, err, chat.ErrUnknown)
 		if must(s.HasFile(ctx, "one", "abc"))(t) {
 			t.Fatal("the file of a deleted message is kept")

@@ -54,7 +54,7 @@ func (t Transcript) lineOf(m chat.Message, names map[int64]string) (l Line, ok b
 		switch key {
 		case chat.NoteFrom:
 			l.Text = t.origin(said)
-		case "answered", "declined", "cancelled", "unanswered", "alarmed":
+		case "answered", "declined", "cancelled", "unanswered", "alarmed", "gone":
 			l.Text = w.Say("note."+key, "name", names[m.From])
 			if said != "" {
 				l.Text += ": " + strings.Join(strings.Fields(said), " ")

@@ -104,6 +104,16 @@ func (t Tongue) Say(key string, values ...any) string {
 	return value.ReplaceAllStringFunc(text, func(found string) string { return by[found[1:len(found)-1]] })
 }
 
+// Message is a message as the files have it: a string, or a map of strings by
+// plural category.
+func (t Tongue) Message(key string) any {
+	m := t.messages[key]
+	if len(m) == 1 {
+		return m["other"]
+	}
+	return map[string]string(m)
+}
+
 // Keys are those of all messages, in no order.
 func (t Tongue) Keys() []string {
 	keys := make([]string, 0, len(t.messages))

@@ -30,11 +30,19 @@ func (s *session) repair(h *textproto.Header, meta *module.MsgMetadata) error {
 	if err != nil {
 		return err
 	}
-	if err := s.mayUse(from.Address); err != nil {
-		if refused, ok := err.(*gosmtp.SMTPError); ok {
-			return refusal(550, 5, 7, 1, "From: "+refused.Message)
-		}
+	if err := s.mayWrite("From", from); err != nil {
 		return err
+	}
+	for _, key := range []string{"Resent-From", "Resent-Sender"} { // who sends a mail again, RFC 5322 section 3.6.6
+		for _, v := range h.Values(key) {
+			list, _, err := mailboxes(v, charset)
+			if err != nil {
+				return refusal(550, 5, 6, 0, key+" has no address that can be read: "+err.Error())
+			}
+			if err := s.mayWrite(key, list...); err != nil {
+				return err
+			}
+		}
 	}
 	if !exact {
 		h.Set("From", format([]*mail.Address{from}))
@@ -53,6 +61,20 @@ func (s *session) repair(h *textproto.Header, meta *module.MsgMetadata) error {
 		h.Del("Message-Id")
 		h.AddRaw([]byte("Message-ID: <" + meta.ID + "." + strconv.FormatInt(time.Now().UnixNano(), 36) + "@" +
 			s.srv.opts.Hostname + ">\r\n"))
+	}
+	return nil
+}
+
+// mayWrite says whether the login may write from the addresses of a field.
+func (s *session) mayWrite(key string, list ...*mail.Address) error {
+	for _, a := range list {
+		err := s.mayUse(a.Address)
+		if refused, ok := err.(*gosmtp.SMTPError); ok {
+			return refusal(550, 5, 7, 1, key+": "+refused.Message)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

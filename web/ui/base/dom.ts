@@ -83,23 +83,3 @@ export function icon(name: Icon): SVGElement {
   svg.appendChild(path);
   return svg;
 }
-
-let pending = new Set<() => void>();
-let scheduled = false;
-
-function flush(): void {
-  if (!scheduled) return;
-  scheduled = false;
-  const due = pending;
-  pending = new Set();
-  for (const fn of due) fn();
-}
-
-/** soon runs fn once before the next paint, or shortly after in a hidden tab. */
-export function soon(fn: () => void): void {
-  pending.add(fn);
-  if (scheduled) return;
-  scheduled = true;
-  requestAnimationFrame(flush);
-  setTimeout(flush, 80); // a hidden tab gets no animation frames
-}

@@ -1,45 +1,43 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// The words of the interface. Messages are templates with {names}; the page
-// data say which language is used.
+// The words of the interface, in the one language that a bundle has. The
+// catalogue is internal/words; web/bundle puts before each script what that
+// script says of it.
 
-import en from '../../../internal/words/en.json';
-import ko from '../../../internal/words/ko.json';
+import type en from '../../../internal/words/en.json';
 import { bdi } from './dom';
-import { now } from './now';
+import { now } from './time';
 
 export type Key = keyof typeof en;
 
-const languages: Record<string, Record<Key, string>> = { en, ko };
+/** A text with {names} in it, or one by plural category, which the value n chooses. */
+type Message = string | { one?: string; other: string };
 
-let lang = 'en';
-let words: Record<Key, string> = en;
+declare const LANG: 'en' | 'ko';
+declare const WORDS: Partial<Record<Key, Message>>;
 
-/** useLanguage takes a BCP 47 tag; an unknown language falls back to English. */
-export function useLanguage(tag: string): void {
-  const base = tag.toLowerCase().split('-')[0] ?? 'en';
-  lang = base in languages ? base : 'en';
-  words = languages[lang] ?? en;
-  // The service worker has words too, and no document.
-  if (typeof document !== 'undefined') document.documentElement.lang = lang;
-}
-
-/** language is the one in use: "en" or "ko". */
-export const language = () => lang;
+/** language is the one in use. */
+export const language = () => LANG;
 
 /** zone is the reader's time zone, an IANA name. */
 export const zone = () => new Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 export type Values = Record<string, string | number>;
 
+function message(key: Key, n: unknown): string {
+  const m = WORDS[key] ?? key;
+  if (typeof m === 'string') return m;
+  return (new Intl.PluralRules(LANG).select(Number(n)) === 'one' && m.one) || m.other;
+}
+
 /** t gives a message as plain text, for attributes and titles. */
 export function t(key: Key, values: Values = {}): string {
-  return words[key].replace(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ''));
+  return message(key, values.n).replace(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ''));
 }
 
 /** tr gives a message as nodes, with every value that is a string isolated. */
 export function tr(key: Key, values: Record<string, string | number | Node> = {}): (Node | string)[] {
-  return words[key].split(/\{(\w+)\}/).map((part, i) => {
+  return message(key, values.n).split(/\{(\w+)\}/).map((part, i) => {
     if (i % 2 === 0) return part;
     const v = values[part] ?? '';
     return typeof v === 'string' ? bdi(v) : v instanceof Node ? v : String(v);
@@ -48,15 +46,15 @@ export function tr(key: Key, values: Record<string, string | number | Node> = {}
 
 /** list joins names the way the language does: "Mina, Kim and Lee". */
 export function list(names: string[]): string {
-  return new Intl.ListFormat(lang, { type: 'conjunction' }).format(names);
+  return new Intl.ListFormat(LANG, { type: 'conjunction' }).format(names);
 }
 
 const formats = new Map<string, Intl.DateTimeFormat>();
 
 function format(options: Intl.DateTimeFormatOptions, d: Date): string {
-  const key = lang + JSON.stringify(options);
+  const key = JSON.stringify(options);
   let f = formats.get(key);
-  if (!f) formats.set(key, (f = new Intl.DateTimeFormat(lang, options)));
+  if (!f) formats.set(key, (f = new Intl.DateTimeFormat(LANG, options)));
   return f.format(d);
 }
 
@@ -91,7 +89,7 @@ export function dayName(d: Date): string {
 export function span(minutes: number): string {
   const [n, unit] = minutes >= 1440 ? [minutes / 1440, 'day']
     : minutes >= 60 ? [minutes / 60, 'hour'] : [minutes, 'minute'];
-  return new Intl.NumberFormat(lang, { style: 'unit', unit: unit as string, unitDisplay: 'long',
+  return new Intl.NumberFormat(LANG, { style: 'unit', unit: unit as string, unitDisplay: 'long',
     maximumFractionDigits: 1 }).format(n as number);
 }
 
@@ -104,7 +102,7 @@ export function size(octets: number): string {
     n /= 1000;
     i++;
   }
-  return new Intl.NumberFormat(lang, {
+  return new Intl.NumberFormat(LANG, {
     style: 'unit', unit: units[i]!, unitDisplay: i ? 'short' : 'long', maximumFractionDigits: n < 10 && i ? 1 : 0,
   }).format(n);
 }

@@ -4,7 +4,7 @@
 // and lost connections. A message keeps its id, so sending it again is
 // harmless, in two tabs too.
 
-import { now } from '../base/now';
+import { now } from '../base/time';
 
 export interface Pending { id: string; text: string; at: string }
 

@@ -2,8 +2,9 @@
 
 // The settings of the login that is signed in, as the server keeps them.
 
-import { ApiError, get, put } from '../wire/api';
-import { zone } from '../base/i18n';
+import { sessionOver } from '../base/errors';
+import { type Key, zone } from '../base/i18n';
+import { get, put } from '../wire/api';
 import type { Canned, Settings } from '../wire/wire';
 
 export class Prefs {
@@ -11,7 +12,7 @@ export class Prefs {
   now: Settings | undefined;
   private reading: Promise<void> | undefined;
 
-  constructor(private readonly changed: () => void, private readonly expired: () => void) {}
+  constructor(private readonly changed: () => void, private readonly over: (why: Key) => void) {}
 
   get canned(): Canned[] {
     return this.now?.canned ?? [];
@@ -23,7 +24,8 @@ export class Prefs {
       try {
         this.take(await get<Settings>('/desk/settings'));
       } catch (err) {
-        if (err instanceof ApiError && err.status === 401) this.expired();
+        const why = sessionOver(err);
+        if (why) this.over(why);
       }
       this.reading = undefined;
     })();

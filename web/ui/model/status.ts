@@ -2,9 +2,9 @@
 
 // The one line that says how things stand, and the sentence behind it.
 
-import { list, moment, span, t, tr, type Key } from '../base/i18n';
-import type { Room } from './room';
+import { type Key, list, moment, span, t, tr } from '../base/i18n';
 import { nameOf } from '../base/text';
+import type { Room } from './room';
 import type { Attempt, Status } from '../wire/wire';
 
 export type Words = (Node | string)[];
@@ -39,7 +39,7 @@ export function roomLine(room: Room): Line {
     if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: list(others) }) };
     return { mood: 'quiet', nodes: tr(room.met ? 'status.allLeft' : 'status.nobody') };
   }
-  const a = room.attempt;
+  const a = room.call.attempt;
   switch (a?.state) {
     case 'ringing':
       if (a.busy) return { mood: 'busy', nodes: tr('status.ringingBusy', { name }) };
@@ -58,7 +58,7 @@ export function roomLine(room: Room): Line {
   }
   if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: list(others) }) };
   if (a?.state === 'cancelled') return { mood: 'quiet', nodes: tr('status.cancelled') };
-  if (room.metCallee || a?.state === 'answered') return { mood: 'quiet', nodes: tr('status.calleeLeft', { name }) };
+  if (room.call.met || a?.state === 'answered') return { mood: 'quiet', nodes: tr('status.calleeLeft', { name }) };
   if (room.calling) return { mood: 'busy', nodes: tr('status.ringingFirst', { name }) };
   return room.status ? cardLine(room.status) : { mood: 'quiet', nodes: tr('status.nobody') };
 }

@@ -5,6 +5,7 @@
 // back, so that a file is never there twice.
 
 import { newID } from './outbox';
+import { deskHeaders } from '../wire/api';
 import type { Message } from '../wire/wire';
 
 export type UploadState = 'waiting' | 'sending' | 'failed';
@@ -96,6 +97,7 @@ export class Uploads {
     const query = new URLSearchParams({ name: u.file.name, id: u.id });
     request.open('POST', `${this.base}?${query}`);
     request.setRequestHeader('Content-Type', 'application/octet-stream');
+    for (const [name, value] of Object.entries(deskHeaders())) request.setRequestHeader(name, value);
     request.upload.onprogress = (ev) => {
       if (ev.lengthComputable) u.sent = ev.loaded / ev.total;
       this.changed();

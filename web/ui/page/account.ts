@@ -2,11 +2,11 @@
 
 // The account, among the settings: its password, and those of devices.
 
-import { ApiError, del, get, post } from '../wire/api';
-import { fill, h, icon, type Child } from '../base/dom';
-import { explain } from '../view/gate';
-import { fullTime, moment, t, tr, type Key } from '../base/i18n';
+import { type Child, fill, h, icon } from '../base/dom';
+import { ApiError, explain } from '../base/errors';
+import { fullTime, type Key, moment, t, tr } from '../base/i18n';
 import { cleanLine } from '../base/text';
+import { del, get, post } from '../wire/api';
 import type { AppPassword } from '../wire/wire';
 
 const shortest = 8; // characters of a password

@@ -3,31 +3,31 @@
 // The page behind a chat link: the card, the ringing, the conversation.
 // Nothing happens until "Chat now" is pressed.
 
-import { ApiError, fetchPage, post } from '../wire/api';
-import { badge } from '../base/badge';
-import { every } from '../base/clock';
-import { Conversation } from '../view/conversation';
-import { bdi, fill, h, icon, soon } from '../base/dom';
-import { explain, gate, type How } from '../view/gate';
-import { goneCard } from './gone';
-import { RoomHead, StatusLine } from '../view/head';
+import { bdi, fill, h, icon } from '../base/dom';
+import { ApiError, explain } from '../base/errors';
 import { fullTime, t, tr } from '../base/i18n';
-import { heardAt } from '../base/now';
-import { Panel } from '../view/panel';
+import { tabTitle } from '../base/tabtitle';
+import { cleanLine, nameOf } from '../base/text';
+import { every, heardAt, soon } from '../base/time';
 import { Room } from '../model/room';
 import { cardLine } from '../model/status';
-import { avatar, cleanLine, nameOf } from '../base/text';
+import { avatar } from '../view/avatar';
+import { Conversation } from '../view/conversation';
+import { gate, type How } from '../view/gate';
+import { Panel } from '../view/panel';
+import { RoomHead, StatusLine } from '../view/roomheader';
+import { fetchPage, post, readPage } from '../wire/api';
 import type { ChatPage, Entry } from '../wire/wire';
 
 const refreshEvery = 60_000; // ms between two looks at whether the person is there
 
-export function chat(page: ChatPage, root: HTMLElement): void {
+function chat(page: ChatPage, root: HTMLElement): void {
   const { token } = page;
   heardAt(page.at);
   const callee = page.card.callee;
   const name = nameOf(callee);
   const status = new StatusLine();
-  document.title = t('chat.title', { name });
+  tabTitle(t('chat.title', { name }));
   let onCard = false;
 
   /** guarded posts with the page's nonce, and once more with a new one when it was refused. */
@@ -50,11 +50,10 @@ export function chat(page: ChatPage, root: HTMLElement): void {
     return true;
   }
 
+  /** lost: the link leads nowhere any more, and the page as the server has it now says so. */
   function lost(err: ApiError): boolean {
     if (err.status !== 404 && err.status !== 410) return false;
-    onCard = false;
-    const reason = err.status === 404 ? 'unknown' : err.code === 'revoked' ? 'revoked' : 'expired';
-    fill(root, goneCard({ page: 'gone', lang: page.lang, reason, from: callee, reply: page.reply }));
+    location.reload();
     return true;
   }
 
@@ -134,15 +133,14 @@ export function chat(page: ChatPage, root: HTMLElement): void {
       changed: () => soon(update),
       welcomed: (isFirst) => {
         if (!rings || !isFirst || room.amCallee) return;
-        const a = room.attempt;
+        const a = room.call.attempt;
         if (a && a.id === entry.attempt) return; // it rings since the button was pressed
         // Also when the callee seems to be here: the relay knows a page that has vanished from one that is there.
-        if (a?.state !== 'ringing' && a?.state !== 'busy') room.call();
+        if (a?.state !== 'ringing' && a?.state !== 'busy') room.ring();
       },
       heard: (m) => {
         if (m.from !== room.me && document.hidden) {
-          document.title = t('chat.titleNew', { name });
-          badge(1);
+          tabTitle(t('chat.titleNew', { name }), 1);
         }
       },
       over: (err) => {
@@ -161,8 +159,7 @@ export function chat(page: ChatPage, root: HTMLElement): void {
     const panel = new Panel(room, () => view.focus());
     const seen = () => {
       if (document.hidden) return;
-      document.title = t('chat.title', { name });
-      badge(0);
+      tabTitle(t('chat.title', { name }));
       view.look();
     };
     document.addEventListener('visibilitychange', seen);
@@ -220,3 +217,5 @@ export function chat(page: ChatPage, root: HTMLElement): void {
   every(refreshEvery, () => void look());
   document.addEventListener('visibilitychange', () => void look());
 }
+
+chat(readPage<ChatPage>(document), document.getElementById('app')!);

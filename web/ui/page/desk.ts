@@ -3,45 +3,50 @@
 // The desk: the conversations of a login on the left, the open one on the
 // right, and the place where its owner is rung.
 
-import { ApiError, fetchPage, post } from '../wire/api';
-import { Availability } from '../view/availability';
-import { badge } from '../base/badge';
-import { after } from '../base/clock';
-import type { Phase } from '../wire/connection';
-import { DeskRoom } from '../view/deskroom';
-import { DeskRooms } from '../view/deskrooms';
-import { Device } from '../base/device';
 import { bdi, fill, h, icon } from '../base/dom';
-import { explain } from '../view/gate';
-import { t, tr, type Key } from '../base/i18n';
-import { Incoming } from '../view/incoming';
-import { Missed } from '../view/missed';
+import { explain, sessionOver } from '../base/errors';
+import { type Key, t, tr } from '../base/i18n';
+import { tabTitle } from '../base/tabtitle';
+import { cleanLine, nameOf } from '../base/text';
+import { after } from '../base/time';
+import { Device } from '../model/device';
 import { forgetAll } from '../model/outbox';
 import { Prefs } from '../model/prefs';
-import { onPressed, registration, unsubscribe } from '../wire/push';
-import { Ready } from '../view/ready';
-import { notify, plink } from '../view/ringer';
-import { preview, RoomList } from '../view/roomlist';
-import { Search } from '../view/search';
+import { Rooms } from '../model/rooms';
+import { onTabs, shareSound, soundHere, tellTabs } from '../model/tabs';
 import { SettingsPage } from './settings';
 import { signIn } from './signin';
-import { avatar, cleanLine, nameOf } from '../base/text';
-import type { DeskPage, Participant, Ring } from '../wire/wire';
+import { Availability } from '../view/availability';
+import { avatar } from '../view/avatar';
+import { Bell } from '../view/bell';
+import { DeskRoom } from '../view/deskroom';
+import { DeskRooms } from '../view/deskrooms';
+import { Incoming } from '../view/incoming';
+import { Missed } from '../view/missed';
+import { notify, messageSound } from '../view/ringer';
+import { preview, RoomList } from '../view/roomlist';
+import { Search } from '../view/search';
+import { Toast } from '../view/toast';
+import { actAs, fetchPage, post, readPage } from '../wire/api';
+import type { Phase } from '../wire/connection';
+import { onPressed, registration, unsubscribe } from '../wire/push';
+import type { DeskPage, Participant, Ring, Summary } from '../wire/wire';
 
 const readPause = 250;    // ms in which several changes are one reading
-const noticeFor = 6000;   // ms a passing word stays
 
-export function desk(page: DeskPage, root: HTMLElement): void {
+function desk(page: DeskPage, root: HTMLElement): void {
   void registration();
-  const start = (p: DeskPage): Desk => new Desk(root, p, () => signIn(root, true, () => void enter()),
-    () => start(p).say('account.changed'));
+  const start = (p: DeskPage): Desk => {
+    tellTabs(p.login!);
+    return new Desk(root, p, (why) => signIn(root, why, () => void enter()), () => start(p).say('account.changed'));
+  };
   const enter = async () => {
     const fresh = await fetchPage('/desk').catch(() => null);
     if (fresh?.page === 'desk' && fresh.login) start(fresh);
-    else signIn(root, true, () => void enter());
+    else signIn(root, 'signin.expired', () => void enter());
   };
   if (page.login) start(page);
-  else signIn(root, false, () => void enter());
+  else signIn(root, '', () => void enter());
 }
 
 class Desk {
@@ -53,24 +58,25 @@ class Desk {
   private readonly incoming: Incoming;
   private readonly prefs: Prefs;
   private readonly avail: Availability;
-  private readonly ready: Ready;
+  private readonly bell: Bell;
+  private readonly rooms = new Rooms((id) => this.looking(id));
   private readonly list: RoomList;
   private readonly missed: Missed;
   private settings: SettingsPage | undefined;
 
   private readonly problem = h('p', { class: 'problem', role: 'alert' });
-  private readonly toast = h('p', { class: 'toast', 'aria-live': 'polite' });
+  private readonly toast = new Toast();
   private readonly pane = h('section', { class: 'pane', 'aria-label': t('desk.pane') });
   private readonly el: HTMLElement;
 
   /** renewed: the desk begins anew, after a change of the password. */
-  constructor(root: HTMLElement, private readonly page: DeskPage, private readonly expired: () => void,
+  constructor(root: HTMLElement, private readonly page: DeskPage, private readonly over: (why: Key) => void,
     private readonly renewed: () => void) {
     const me = { addr: page.login!, name: page.name ?? '' };
-    this.prefs = new Prefs(() => this.configured(), () => this.end(this.expired));
+    this.prefs = new Prefs(() => this.configured(), (why) => this.lost(why));
     this.avail = new Availability(this.prefs, (err) => this.tell(explain(err)), () => void this.signOut());
-    this.ready = new Ready(() => this.prefs.now?.push ?? true);
-    this.list = new RoomList(me, (id) => this.looking(id), () => this.open.shown?.id ?? '', () => void this.read(true));
+    this.bell = new Bell(() => this.prefs.now?.push ?? true);
+    this.list = new RoomList(me, this.rooms, () => this.open.shown?.id ?? '', () => void this.read(true));
     this.missed = new Missed((r) => this.answer(r));
     const search = new Search((on) => { this.list.el.hidden = on; });
     this.incoming = new Incoming({
@@ -87,11 +93,13 @@ class Desk {
           h('div', { class: 'side-who' }, h('p', { class: 'strong' }, bdi(nameOf(me))), this.avail.el),
           h('a', { class: 'button round', href: '#settings', 'aria-label': t('settings.title'),
             title: t('settings.title') }, icon('settings'))),
-        this.ready.el, this.missed.el, this.problem, search.el, search.found, this.list.el),
-      this.pane, this.toast);
+        this.bell.el, this.missed.el, this.problem, search.el, search.found, this.list.el),
+      this.pane, this.toast.el);
     fill(root, this.el);
 
-    this.device = new Device({
+    actAs(page.login!);
+    shareSound();
+    this.device = new Device(page.login!, {
       ring: (r) => this.rung(r),
       ended: (attempt, code, who) => this.ringEnded(attempt, code, who),
       changed: () => this.changed(),
@@ -103,8 +111,16 @@ class Desk {
     addEventListener('hashchange', () => this.follow(), { signal });
     document.addEventListener('visibilitychange', () => this.looked(), { signal });
     // Any press lets the tab sound; the button also asks for notifications.
-    addEventListener('pointerdown', () => this.ready.pressed(), { signal });
-    addEventListener('keydown', () => this.ready.pressed(), { signal });
+    for (const press of ['pointerdown', 'keydown']) {
+      addEventListener(press, () => {
+        soundHere();
+        this.bell.pressed();
+      }, { signal });
+    }
+    onTabs((login) => {
+      if (!login) this.lost('signin.expired');
+      else if (login !== page.login) this.lost('signin.other');
+    }, signal);
     onPressed((p) => {
       const r = this.incoming.get(p.attempt);
       if (p.action === 'decline') r && this.decline(r, '');
@@ -126,15 +142,15 @@ class Desk {
 
   private async read(older = false): Promise<void> {
     if (this.ended) return;
-    const unread = this.list.loaded ? this.list.unread() : Infinity;
     try {
-      await this.list.read(older);
+      const news = await this.list.read(older);
       if (this.ended) return;
       this.problem.textContent = '';
-      if (this.list.unread() > unread && document.hidden) this.announce();
+      this.announce(news.find((r) => r.last));
       this.drawList();
     } catch (err) {
-      if (err instanceof ApiError && err.status === 401) return this.end(this.expired);
+      const why = sessionOver(err);
+      if (why) return this.lost(why);
       this.problem.textContent = explain(err);
     }
   }
@@ -143,26 +159,25 @@ class Desk {
     return this.open.shown?.id === room && !document.hidden;
   }
 
-  private announce(): void {
-    const r = this.list.rooms.find((x) => x.unread > 0 && !x.muted && !this.looking(x.id));
+  /** announce sounds for a message in a conversation that is not before one's eyes. */
+  private announce(r: Summary | undefined): void {
     if (!r?.last) return;
-    plink();
+    messageSound();
     const from = nameOf(r.participants.find((p) => p.id === r.last!.from));
     notify({ title: from, body: h('p', null, preview(r)).textContent, room: r.id,
       onclick: () => { location.hash = r.id; } });
   }
 
   private drawList(): void {
-    const unread = this.list.unread();
-    document.title = (unread ? `(${unread}) ` : '') + t('desk.title');
-    badge(unread);
+    const unread = this.rooms.unread();
+    tabTitle((unread ? `(${unread}) ` : '') + t('desk.title'), unread);
     this.list.draw();
     if (!this.open.shown && !this.settings) this.drawEmpty();
   }
 
   private drawEmpty(): void {
-    if (!this.list.loaded) return;
-    const first = this.list.rooms.length === 0;
+    if (!this.rooms.loaded) return;
+    const first = this.rooms.all.length === 0;
     fill(this.pane, h('div', { class: 'empty' },
       h('span', { class: 'emblem' }, icon(first ? 'mail' : 'chat')),
       h('h2', null, t(first ? 'empty.title' : 'desk.choose')),
@@ -196,13 +211,13 @@ class Desk {
   }
 
   private room(id: string): DeskRoom {
-    return new DeskRoom(id, this.pane, () => this.list.find(id), {
+    return new DeskRoom(id, this.pane, () => this.rooms.find(id), {
       back: () => { location.hash = ''; },
       came: (p) => this.came(id, p),
       news: () => this.changed(),
       gone: () => this.open.drop(id),
       rings: () => this.incoming.has(id),
-      expired: () => this.end(this.expired),
+      over: (why) => this.lost(why),
       canned: () => this.prefs.canned,
       mute: (on) => void this.mute(id, on),
       block: (p) => void this.block(id, p),
@@ -211,18 +226,18 @@ class Desk {
 
   /** came tells of somebody who does not ring, since this desk is in their conversation, unseen. */
   private came(room: string, p: Participant): void {
-    const r = this.list.find(room);
+    const r = this.rooms.find(room);
     if (r?.muted) return;
     const [name, subject] = [nameOf(p), cleanLine(r?.subject ?? '')];
     this.tell(tr('toast.came', { name, subject }));
-    plink();
+    messageSound();
     notify({ title: t('coming.in', { name }), body: subject, room, onclick: () => this.show(room) });
   }
 
   private async mute(id: string, on: boolean): Promise<void> {
     try {
       await post('/desk/mute', { room: id, on });
-      const r = this.list.find(id);
+      const r = this.rooms.find(id);
       if (r) r.muted = on;
       this.say(on ? 'toast.muted' : 'toast.unmuted');
     } catch (err) {
@@ -244,7 +259,7 @@ class Desk {
 
   private looked(): void {
     this.open.shown?.looked();
-    this.ready.draw();
+    this.bell.draw();
     if (!document.hidden) this.changed();
   }
 
@@ -297,23 +312,21 @@ class Desk {
   }
 
   private tell(words: (Node | string)[] | string): void {
-    fill(this.toast, words);
-    const said = this.toast.textContent;
-    after(noticeFor, () => this.toast.textContent === said && fill(this.toast));
+    this.toast.tell(words);
   }
 
   // The top.
 
   private phaseIs(p: Phase): void {
     this.avail.phaseIs(p);
-    this.ready.phaseIs(p);
+    this.bell.phaseIs(p);
     // A refused connection may be a session that ended: the list knows.
     if (p === 'lost') this.changed();
   }
 
   private configured(): void {
     this.avail.draw();
-    this.ready.draw();
+    this.bell.draw();
     this.settings?.draw();
     this.open.shown?.redraw();
   }
@@ -322,7 +335,12 @@ class Desk {
 
   private async signOut(): Promise<void> {
     await unsubscribe(); // whoever signs in next is not told of these rings
-    await post('/desk/sign-out').catch(() => {});
+    try {
+      await post('/desk/sign-out');
+    } catch (err) {
+      return this.tell(explain(err));
+    }
+    tellTabs('');
     forgetAll();
     this.end(() => location.replace('/desk'));
   }
@@ -333,8 +351,14 @@ class Desk {
     } catch (err) {
       return this.tell(explain(err));
     }
+    tellTabs('');
     forgetAll();
     this.end(() => void unsubscribe().then(() => location.replace('/desk')));
+  }
+
+  /** lost: the session is over, or is another login's now. */
+  private lost(why: Key): void {
+    this.end(() => this.over(why));
   }
 
   private end(then: () => void): void {
@@ -345,8 +369,9 @@ class Desk {
     this.incoming.clear();
     this.open.close();
     this.device.close();
-    badge(0);
+    tabTitle(t('desk.title'));
     then();
   }
 }
 
+desk(readPage<DeskPage>(document), document.getElementById('app')!);

@@ -3,11 +3,12 @@
 // A link that does not lead anywhere: what happened, what it means, what to do.
 
 import { fill, h, icon } from '../base/dom';
-import { t, tr, type Key } from '../base/i18n';
+import { type Key, t, tr } from '../base/i18n';
 import { cleanLine, nameOf } from '../base/text';
+import { readPage } from '../wire/api';
 import type { GonePage } from '../wire/wire';
 
-export function goneCard(page: GonePage): HTMLElement {
+function goneCard(page: GonePage): HTMLElement {
   const { reason } = page;
   const name = page.from ? nameOf(page.from) : '';
   const whose = cleanLine(page.whose ?? '');
@@ -24,6 +25,8 @@ export function goneCard(page: GonePage): HTMLElement {
     whose && h('p', { class: 'fine' }, tr('gone.whose', { name: whose }))));
 }
 
-export function gone(page: GonePage, root: HTMLElement): void {
+function gone(page: GonePage, root: HTMLElement): void {
   fill(root, goneCard(page));
 }
+
+gone(readPage<GonePage>(document), document.getElementById('app')!);

@@ -3,8 +3,9 @@
 // The front page: of the demo, what to try in three steps with its real
 // addresses; otherwise the way to the desk.
 
-import { fill, h, icon, type Child } from '../base/dom';
-import { t, tr, type Key } from '../base/i18n';
+import { type Child, fill, h, icon } from '../base/dom';
+import { type Key, t, tr } from '../base/i18n';
+import { readPage } from '../wire/api';
 import type { Account, Demo, LandingPage } from '../wire/wire';
 
 const copiedFor = 1600; // ms "Copied" is shown
@@ -116,7 +117,7 @@ function demo(d: Demo): Child {
   ];
 }
 
-export function landing(page: LandingPage, root: HTMLElement): void {
+function landing(page: LandingPage, root: HTMLElement): void {
   document.title = 'CHmail';
   if (page.demo) {
     fill(root, h('div', { class: 'landing' }, demo(page.demo)));
@@ -128,3 +129,5 @@ export function landing(page: LandingPage, root: HTMLElement): void {
     h('p', null, t('landing.what')),
     h('a', { class: 'button primary', href: '/desk' }, t('landing.signIn')))));
 }
+
+landing(readPage<LandingPage>(document), document.getElementById('app')!);

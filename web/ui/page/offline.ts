@@ -3,13 +3,13 @@
 // What the installed desk shows when the server cannot be reached. The service
 // worker keeps this page; it tries again by itself.
 
-import { every } from '../base/clock';
 import { fill, h, icon } from '../base/dom';
 import { t } from '../base/i18n';
+import { every } from '../base/time';
 
 const tryEvery = 5000; // ms
 
-export function offline(root: HTMLElement): void {
+function offline(root: HTMLElement): void {
   document.title = t('desk.title');
   const told = h('p', { class: 'muted', role: 'status' });
   async function again(): Promise<void> {
@@ -28,3 +28,5 @@ export function offline(root: HTMLElement): void {
   addEventListener('online', () => void again());
   every(tryEvery, () => void again());
 }
+
+offline(document.getElementById('app')!);

@@ -3,13 +3,13 @@
 // The settings of the desk: availability, quiet hours, canned replies, mail,
 // the people one has blocked, the account, and the end of all sessions.
 
-import { DevicesPart, PasswordPart } from './account';
-import { ApiError, post } from '../wire/api';
-import { fill, h, icon, type Child } from '../base/dom';
-import { explain } from '../view/gate';
-import { fullTime, moment, span, t, tr, weekday, zone, type Key } from '../base/i18n';
-import type { Prefs } from '../model/prefs';
+import { type Child, fill, h, icon } from '../base/dom';
+import { ApiError, explain } from '../base/errors';
+import { fullTime, type Key, moment, span, t, tr, weekday, zone } from '../base/i18n';
 import { cleanLine } from '../base/text';
+import type { Prefs } from '../model/prefs';
+import { DevicesPart, PasswordPart } from './account';
+import { post } from '../wire/api';
 import type { Canned, Settings } from '../wire/wire';
 
 const cannedMost = 50;

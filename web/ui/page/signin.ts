@@ -2,15 +2,18 @@
 
 // Signing in to the desk.
 
-import { ApiError, post } from '../wire/api';
 import { fill, h, icon } from '../base/dom';
-import { explain } from '../view/gate';
-import { t } from '../base/i18n';
+import { ApiError, explain } from '../base/errors';
+import { type Key, t } from '../base/i18n';
+import { tabTitle } from '../base/tabtitle';
+import { soundHere } from '../model/tabs';
 import { unlock } from '../view/ringer';
+import { actAs, post } from '../wire/api';
 
-export function signIn(root: HTMLElement, expired: boolean, done: () => void): void {
+/** signIn asks for login and password; why says what happened to the desk that was here. */
+export function signIn(root: HTMLElement, why: Key | '', done: () => void): void {
   const problem = h('p', { class: 'problem', role: 'alert', id: 'sign-in-problem' },
-    expired ? t('signin.expired') : '');
+    why && t(why));
   const login = h('input', {
     id: 'login', name: 'login', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false',
     inputmode: 'email', required: true, 'aria-describedby': 'sign-in-problem',
@@ -22,19 +25,30 @@ export function signIn(root: HTMLElement, expired: boolean, done: () => void): v
   async function go(ev: Event): Promise<void> {
     ev.preventDefault();
     problem.textContent = '';
+    const wrong = (is: boolean) => {
+      for (const input of [login, password]) input.setAttribute('aria-invalid', String(is));
+    };
+    wrong(false);
+    // A refusal takes its time, on purpose.
     submit.disabled = true;
+    submit.textContent = t('signin.checking');
+    soundHere();
     void unlock(); // this press also lets the tab ring
     try {
+      actAs('');
       await post('/desk/sign-in', { login: login.value.trim(), password: password.value });
       done();
     } catch (err) {
-      submit.disabled = false;
-      problem.textContent = err instanceof ApiError && err.status === 401 ? t('signin.wrong') : explain(err);
+      const refused = err instanceof ApiError && err.status === 401;
+      wrong(refused);
+      problem.textContent = refused ? t('signin.wrong') : explain(err);
       password.select();
     }
+    submit.disabled = false;
+    submit.textContent = t('signin.button');
   }
 
-  document.title = t('desk.title');
+  tabTitle(t('desk.title'));
   fill(root, h('div', { class: 'stage' }, h('form', { class: 'card sign-in', onsubmit: (ev: Event) => void go(ev) },
     h('span', { class: 'emblem' }, icon('chat')),
     h('h1', null, t('signin.title')),

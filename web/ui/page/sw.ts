@@ -4,8 +4,9 @@
 // presses in notifications, and has a page for when the server is away. It is
 // a script of its own (web/assets/sw.js) and keeps nothing of anybody's talk.
 
-import { t, useLanguage } from '../base/i18n';
+import { t } from '../base/i18n';
 import { cleanLine } from '../base/text';
+import { noticeTag } from '../wire/push';
 
 // TypeScript knows either documents or workers; these are the few things used.
 interface Waits extends Event { waitUntil(p: Promise<unknown>): void }
@@ -34,8 +35,6 @@ const worker = self as unknown as Worker;
 const cacheName = 'chmail-shell';
 const shell = '/offline';
 const socketWait = 8000; // ms to say no over a connection of one's own
-
-useLanguage(navigator.language);
 
 // The page for when the server is away.
 
@@ -77,7 +76,7 @@ const desks = async () => (await worker.clients.matchAll({ type: 'window', inclu
 async function told(d: Told): Promise<void> {
   if (d.kind === 'end') {
     // Asked for only here: while one notification is being shown, asking can make Chromium forget it.
-    for (const n of await worker.registration.getNotifications({ tag: d.room })) if (n.data?.kind === 'ring') n.close();
+    for (const n of await worker.registration.getNotifications({ tag: noticeTag(d.room, d.attempt) })) n.close();
     return;
   }
   // A desk before somebody's eyes shows it itself.
@@ -86,7 +85,7 @@ async function told(d: Told): Promise<void> {
   const titles = { ring: 'ring.title', alarm: 'push.alarm', message: 'push.message' } as const;
   const ring = d.kind === 'ring';
   const options = {
-    body: cleanLine(d.subject), tag: d.room, data: d, renotify: true, requireInteraction: ring,
+    body: cleanLine(d.subject), tag: noticeTag(d.room, ring ? d.attempt : ''), data: d, renotify: true, requireInteraction: ring,
     timestamp: Date.parse(d.at) || Date.now(),
     icon: '/icon-192.png', badge: '/badge-96.png', vibrate: ring ? [300, 150, 300, 150, 300] : [150],
     actions: ring

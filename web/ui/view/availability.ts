@@ -3,12 +3,12 @@
 // One's own availability, at the top of the desk: what others see, and the
 // choice of it.
 
-import type { Phase } from '../wire/connection';
 import { fill, h, icon } from '../base/dom';
-import { moment, span, t, type Key } from '../base/i18n';
-import { menu, type Item } from './menu';
-import { now } from '../base/now';
+import { type Key, moment, span, t } from '../base/i18n';
+import { now } from '../base/time';
 import type { Prefs } from '../model/prefs';
+import { type Item, menu } from './menu';
+import type { Phase } from '../wire/connection';
 import type { Settings, Status } from '../wire/wire';
 
 type Choice = Settings['availability'];

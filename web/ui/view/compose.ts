@@ -2,13 +2,13 @@
 
 // The box to write in: messages, files and pictures, and one's own words again.
 
-import { fill, h, icon, soon, type Child } from '../base/dom';
-import { size, t, type Key } from '../base/i18n';
-import { menu } from './menu';
-import { now } from '../base/now';
-import type { Room } from '../model/room';
+import { type Child, fill, h, icon } from '../base/dom';
+import { type Key, size, t } from '../base/i18n';
 import { cleanLine } from '../base/text';
-import { maxText, type Canned, type Message } from '../wire/wire';
+import { now, soon } from '../base/time';
+import type { Room } from '../model/room';
+import { menu } from './menu';
+import { type Canned, maxText, type Message } from '../wire/wire';
 
 export interface ComposeOptions {
   /** Something was sent: the end of the log is of interest. */

@@ -2,13 +2,16 @@
 
 // The view of a room: the log, who is typing, and the box to write in.
 
-import { ask } from './ask';
-import { after } from '../base/clock';
-import { Compose } from './compose';
-import { fill, h, icon, soon } from '../base/dom';
-import { dayName, list, t, tr, type Key } from '../base/i18n';
-import { comingLine, line, mailLine, noteLine, pendingLine, uploadLine } from './lines';
+import { fill, h, icon } from '../base/dom';
+import { dayName, type Key, list, t, tr } from '../base/i18n';
+import { after, soon } from '../base/time';
 import type { Room } from '../model/room';
+import { Compose } from './compose';
+import { ask } from './dialog';
+import { KeyedList, type View } from './list';
+import {
+  AsideView, comingContent, type Aside, type Line, mailContent, MessageView, noteContent,
+} from './messageview';
 import type { Canned, Message } from '../wire/wire';
 
 const groupGap = 5 * 60_000; // ms of silence that begin a new group
@@ -16,12 +19,12 @@ const nearEnd = 80;          // px from the end that still count as the end
 const nearStart = 120;       // px from the start at which earlier messages are drawn
 const drawnAtOnce = 120;     // messages drawn; earlier ones as one scrolls to them
 
-interface Row { key: string; print: string; make(): HTMLElement }
+type Row = Line | Aside;
 
 export class Conversation {
   readonly el: HTMLElement;
-  private readonly rows = new Map<string, { print: string; el: HTMLElement }>();
   private readonly list = h('ol', { class: 'lines' });
+  private readonly rows: KeyedList<Row>;
   private readonly log: HTMLElement;
   private readonly bar = h('p', { class: 'bar', 'aria-live': 'polite', hidden: true });
   private readonly typing = h('p', { class: 'typing', 'aria-live': 'off' });
@@ -36,6 +39,13 @@ export class Conversation {
       class: 'log', role: 'log', 'aria-label': t('log.name'), 'aria-busy': 'true', tabindex: '0',
       onscroll: () => this.scrolled(),
     }, this.list);
+    const actions = {
+      edit: (m: Message) => this.compose.edit(m),
+      remove: (m: Message) => void ask(t('line.deleteAsk'), t('line.delete'))
+        .then((yes) => yes && room.change('delete', m)),
+    };
+    this.rows = new KeyedList<Row>(this.list, (r) => r.key, (r): View<Row> =>
+      ('kind' in r ? new AsideView(r) : new MessageView(room, actions, r)) as View<Row>);
     this.newer = h('button', { class: 'newer', type: 'button', hidden: true, onclick: () => this.toEnd() },
       icon('down'), t('log.newer'));
     this.compose = new Compose(room, {
@@ -90,54 +100,30 @@ export class Conversation {
 
     const found = this.find();
     const before = this.list.childElementCount;
-    const wanted = this.wanted();
-    const keys = new Set(wanted.map((r) => r.key));
-    for (const [key, row] of this.rows) {
-      if (keys.has(key)) continue;
-      row.el.remove();
-      this.rows.delete(key);
-    }
-    let cursor: Element | null = this.list.firstElementChild;
-    for (const w of wanted) {
-      let row = this.rows.get(w.key);
-      if (row?.print !== w.print) {
-        const el = w.make();
-        if (row) {
-          if (cursor === row.el) cursor = el;
-          row.el.replaceWith(el);
-        }
-        this.rows.set(w.key, (row = { print: w.print, el }));
-      }
-      if (cursor === row.el) cursor = cursor.nextElementSibling;
-      else this.list.insertBefore(row.el, cursor);
-    }
-    for (const u of room.uploads.all) {
-      const bar = this.rows.get('u' + u.id)?.el.querySelector('progress');
-      if (bar) bar.value = u.sent;
-    }
-    this.rove();
+    this.rows.update(this.wanted());
+    this.keepOneTabStop();
     if (this.following) this.toEnd();
     else if (this.list.childElementCount > before && room.messages.at(-1)?.from !== room.me) this.newer.hidden = false;
     if (found) this.point(found);
     this.look();
   }
 
-  /** rove: Tab reaches the buttons of the lines once; the arrows lead from one to the next. */
-  private rove(): void {
-    const buttons = [...this.list.querySelectorAll<HTMLElement>('.line-more')];
+  /** keepOneTabStop: Tab reaches the buttons of the lines once; the arrows lead from one to the next. */
+  private keepOneTabStop(): void {
+    const buttons = [...this.list.querySelectorAll<HTMLElement>('.line-more:not([hidden])')];
     const stop = buttons.includes(document.activeElement as HTMLElement) ? document.activeElement : buttons.at(-1);
     for (const b of buttons) b.tabIndex = b === stop ? 0 : -1;
   }
 
   private arrow(ev: KeyboardEvent): void {
     const step = { ArrowUp: -1, ArrowDown: 1 }[ev.key];
-    const buttons = [...this.list.querySelectorAll<HTMLElement>('.line-more')];
+    const buttons = [...this.list.querySelectorAll<HTMLElement>('.line-more:not([hidden])')];
     const i = buttons.indexOf(ev.target as HTMLElement);
     if (!step || i < 0) return;
     ev.preventDefault();
     ev.stopPropagation(); // the button itself opens its menu with an arrow
     buttons[i + step]?.focus();
-    this.rove();
+    this.keepOneTabStop();
   }
 
   /** shown draws it at its end, when it has been out of the page. */
@@ -172,7 +158,7 @@ export class Conversation {
   }
 
   private point(m: Message): void {
-    const el = this.rows.get('m' + m.offset)?.el;
+    const el = this.list.querySelector(`[data-offset="${m.offset}"]`);
     if (!el) return;
     el.scrollIntoView({ block: 'center' });
     el.classList.add('found');
@@ -191,7 +177,7 @@ export class Conversation {
       if (key === day) return;
       day = key;
       const words = dayName(d);
-      out.push({ key: 'day ' + key, print: words, make: () => h('li', { class: 'day' }, h('span', null, words)) });
+      out.push({ key: 'day ' + key, kind: 'day', print: words, content: () => h('span', null, words) });
     };
     // Seen marks stand under the last of one's own messages that somebody saw.
     const seen = all.findLast((m) => m.from === room.me && said(m) && !m.deleted && room.seers(m.offset).length > 0);
@@ -202,9 +188,9 @@ export class Conversation {
       const first = all[0]!;
       if (first.kind === 'mail') out.push(this.row(first, false, false, []));
       out.push({
-        key: 'earlier', print: String(this.skipped), make: () => h('li', { class: 'note' },
+        key: 'earlier', kind: 'note', print: String(this.skipped), content: () =>
           h('button', { class: 'secondary', type: 'button', onclick: () => this.earlier() },
-            t('log.earlier', { n: this.skipped }))),
+            t('log.earlier', { n: this.skipped })),
       });
     }
     let coming = 0;
@@ -213,8 +199,8 @@ export class Conversation {
         const what = c;
         if (what.after < (shown[0]?.offset ?? 0)) continue;
         between(what.at);
-        out.push({ key: `c${what.id} ${what.at}`, print: room.name(room.people.get(what.id)),
-          make: () => comingLine(room, what) });
+        out.push({ key: `c${what.id} ${what.at}`, kind: 'note coming', print: room.name(room.people.get(what.id)),
+          content: () => comingContent(room, what) });
       }
     };
     shown.forEach((m, i) => {
@@ -230,38 +216,33 @@ export class Conversation {
     const joined = !!last && said(last) && last.from === room.me;
     waits.forEach((p, i) => {
       between(p.at);
-      const state = room.failed.has(p.id) ? 'failed' : room.phase === 'open' ? 'sending' : 'waiting';
-      const head = i === 0 && !joined;
-      out.push({ key: 'p' + p.id, print: state + head + room.failed.get(p.id),
-        make: () => pendingLine(room, p, state, head) });
+      out.push({
+        key: 'own ' + p.id, pending: p, head: i === 0 && !joined, tail: true, seenBy: [],
+        state: room.failed.has(p.id) ? 'failed' : room.phase === 'open' ? 'sending' : 'waiting',
+      });
     });
     uploads.forEach((u, i) => {
       between(u.at);
-      const head = i === 0 && !joined && !waits.length;
-      out.push({ key: 'u' + u.id, print: u.state + u.code + head, make: () => uploadLine(room, u, head) });
+      out.push({ key: 'own ' + u.id, upload: u, head: i === 0 && !joined && !waits.length, tail: true, seenBy: [],
+        state: u.state });
     });
     if (out.length === 0 && room.phase === 'open') {
-      out.push({ key: 'empty', print: '', make: () => h('li', { class: 'note' }, h('p', null, t('log.empty'))) });
+      out.push({ key: 'empty', kind: 'note', print: '', content: () => h('p', null, t('log.empty')) });
     }
     return out;
   }
 
   private row(m: Message, head: boolean, tail: boolean, seenBy: string[]): Row {
     const { room } = this;
-    const key = 'm' + m.offset;
-    if (!said(m)) {
-      const who = room.name(room.people.get(m.from)) + room.name(room.callee);
-      return { key, print: who + (room.amCallee ? 1 : 0),
-        make: () => (m.kind === 'mail' ? mailLine(room, m) : noteLine(room, m)) };
+    if (said(m)) {
+      // One's own keep the key that they had on their way.
+      const key = m.from === room.me && m.id ? 'own ' + m.id : 'm' + m.offset;
+      return { key, message: m, head, tail, seenBy, state: 'said' };
     }
-    const print = JSON.stringify([head, tail, m.text, m.edited, m.deleted, room.me === m.from && room.editFor,
-      room.name(room.people.get(m.from)),
-      room.people.size > 2, ...seenBy]);
     return {
-      key, print, make: () => line(room, m, head, tail, seenBy, {
-        edit: (x) => this.compose.edit(x),
-        remove: (x) => void ask(t('line.deleteAsk'), t('line.delete')).then((yes) => yes && room.change('delete', x)),
-      }),
+      key: 'm' + m.offset, kind: m.kind === 'mail' ? 'mail' : 'note',
+      print: room.name(room.people.get(m.from)) + room.name(room.callee) + (room.amCallee ? 1 : 0),
+      content: () => (m.kind === 'mail' ? mailContent(room, m) : noteContent(room, m)),
     };
   }
 

@@ -2,18 +2,16 @@
 
 // One conversation opened on the desk.
 
-import { ApiError, post } from '../wire/api';
-import { after } from '../base/clock';
-import { Conversation } from './conversation';
-import { fill, h, icon, soon } from '../base/dom';
-import { explain } from './gate';
-import { RoomHead, StatusLine } from './head';
-import { list, t, tr } from '../base/i18n';
-import { now } from '../base/now';
-import { Panel } from './panel';
-import { plink } from './ringer';
-import { Room } from '../model/room';
+import { fill, h, icon } from '../base/dom';
+import { ApiError, explain, sessionOver } from '../base/errors';
+import { type Key, list, t, tr } from '../base/i18n';
 import { cleanLine, nameAmong } from '../base/text';
+import { after, soon } from '../base/time';
+import { Room } from '../model/room';
+import { Conversation } from './conversation';
+import { Panel } from './panel';
+import { RoomHead, StatusLine } from './roomheader';
+import { post } from '../wire/api';
 import type { Canned, Entry, Participant, Summary } from '../wire/wire';
 
 // Whoever is in a room is not rung. A desk that does not show a room, or that
@@ -30,7 +28,7 @@ export interface Callbacks {
   /** It left the room while it was not shown. */
   gone(): void;
   rings(): boolean;
-  expired(): void;
+  over(why: Key): void;
   canned(): Canned[];
   mute(on: boolean): void;
   block(p: Participant): void;
@@ -158,11 +156,7 @@ export class DeskRoom {
       came: (p) => {
         if (this.behind || document.hidden) this.callbacks.came(p);
       },
-      heard: (m) => {
-        if (m.from !== room.me && !this.behind && document.hidden && !this.summary()?.muted
-          && now().getTime() - Date.parse(m.at) < 10_000) plink();
-        if (this.behind || !document.hidden) this.callbacks.news();
-      },
+      heard: () => this.callbacks.news(),
       over: (err) => this.over(err),
     });
     this.room = room;
@@ -185,7 +179,8 @@ export class DeskRoom {
 
   private over(err: unknown): void {
     this.close();
-    if (err instanceof ApiError && err.status === 401) return this.callbacks.expired();
+    const why = sessionOver(err);
+    if (why) return this.callbacks.over(why);
     if (this.behind) return this.callbacks.gone();
     const missing = !(err instanceof ApiError) || err.status === 404 || err.status === 403;
     fill(this.pane, h('div', { class: 'empty' },

@@ -3,8 +3,8 @@
 // The gate: a link that another browser claimed lets one in with a code from
 // the mailbox it was sent to, or as a guest where the sender allows it.
 
-import { ApiError } from '../wire/api';
 import { fill, h } from '../base/dom';
+import { ApiError, explain } from '../base/errors';
 import { t, tr } from '../base/i18n';
 
 export interface How { code?: string; guest?: string }
@@ -68,13 +68,3 @@ export function gate(o: GateOptions): HTMLElement {
     h('button', { class: 'link', type: 'button', onclick: () => o.back() }, t('gate.back')));
 }
 
-/** explain says in words what an answer of the front door means. */
-export function explain(err: unknown): string {
-  if (!(err instanceof ApiError)) return t('error.other');
-  if (err.status === 0) return t('error.network');
-  if (err.status === 429) {
-    if (err.retryAfter > 90) return t('error.tooOftenMinutes', { n: Math.ceil(err.retryAfter / 60) });
-    return err.retryAfter ? t('error.tooOftenFor', { n: Math.ceil(err.retryAfter) }) : t('error.tooOften');
-  }
-  return err.status >= 500 ? t('error.server') : t('error.other');
-}

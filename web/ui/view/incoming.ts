@@ -5,8 +5,9 @@
 
 import { fill, h, icon } from '../base/dom';
 import { list, t, tr } from '../base/i18n';
+import { cleanLine, nameOf } from '../base/text';
+import { avatar, breakable } from './avatar';
 import { notify, ring as startRinging } from './ringer';
-import { avatar, breakable, cleanLine, nameOf } from '../base/text';
 import type { Canned, Ring } from '../wire/wire';
 
 const quickMost = 6;      // words offered with a decline

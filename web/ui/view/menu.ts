@@ -2,7 +2,7 @@
 
 // A button that opens a list of things to do, by mouse, touch and keyboard.
 
-import { fill, h, type Child } from '../base/dom';
+import { type Child, fill, h } from '../base/dom';
 
 export interface Item {
   words: Child;

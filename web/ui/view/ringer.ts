@@ -3,10 +3,11 @@
 // What makes a tab ring: a tone made here, the title that flashes, and a
 // notification of the system. A browser lets a page sound only after a press.
 
-import { after, every } from '../base/clock';
-import { badge } from '../base/badge';
 import { t } from '../base/i18n';
-import { registration } from '../wire/push';
+import { tabRings } from '../base/tabtitle';
+import { after, every } from '../base/time';
+import { soundsHere } from '../model/tabs';
+import { noticeTag, registration } from '../wire/push';
 
 const phrase = 2600; // ms from one chime to the next
 // A rising figure and its answer: [start in s, Hz].
@@ -50,27 +51,30 @@ function tone(at: number, hz: number, loud: number): void {
   }
 }
 
-function chime(): void {
+/** sample lets one hear the ring. */
+export function sample(): void {
   if (!canSound()) return;
   for (const [at, hz] of notes) tone(sound!.currentTime + at, hz, 0.22);
 }
 
-/** plink announces a message in a tab that is not looked at. */
-export function plink(): void {
-  if (!canSound()) return;
+const chime = () => soundsHere() && sample();
+
+/** messageSound announces a message that is not before one's eyes. */
+export function messageSound(): void {
+  if (!canSound() || !soundsHere()) return;
   tone(sound!.currentTime, 880, 0.1);
 }
 
 export interface Notice {
   title: string; body: string;
-  room: string;      // one notification a conversation: they replace each other
+  room: string;
   attempt?: string;  // of a ring: with Answer and Decline where the browser has buttons
   onclick(): void;
 }
 
 /** notify shows a notification of the system while the page is not looked at, and returns what takes it away. */
 export function notify(n: Notice): () => void {
-  if (mayNotify() !== 'granted' || !document.hidden) return () => {};
+  if (mayNotify() !== 'granted' || !document.hidden || !soundsHere()) return () => {};
   let gone = false;
   let close = () => {};
   void show(n).then((stop) => {
@@ -84,7 +88,9 @@ export function notify(n: Notice): () => void {
 }
 
 async function show(n: Notice): Promise<() => void> {
-  const options = { body: n.body, tag: n.room, requireInteraction: !!n.attempt,
+  // A ring keeps a notification of its own, with its buttons, whatever else comes in its conversation.
+  const tag = noticeTag(n.room, n.attempt);
+  const options = { body: n.body, tag, renotify: true, requireInteraction: !!n.attempt,
     icon: '/icon-192.png', badge: '/badge-96.png' };
   const reg = await registration();
   if (reg?.active) {
@@ -92,7 +98,7 @@ async function show(n: Notice): Promise<() => void> {
       ? [{ action: 'answer', title: t('ring.answer') }, { action: 'decline', title: t('ring.decline') }] : [];
     const more = { actions, data: { room: n.room, attempt: n.attempt ?? '', url: '/desk#' + n.room } };
     await reg.showNotification(n.title, { ...options, ...more }).catch(() => {});
-    return () => void reg.getNotifications({ tag: n.room }).then((all) => all.forEach((x) => x.close()));
+    return () => void reg.getNotifications({ tag }).then((all) => all.forEach((x) => x.close()));
   }
   try {
     const shown = new Notification(n.title, options);
@@ -112,24 +118,13 @@ export type Loudness = 'loud' | 'gentle';
 
 /** ring sounds and flashes until the returned function is called. */
 export function ring(who: string, how: Loudness): () => void {
-  const title = document.title;
-  const words = t('ring.title', { name: who });
-  const sounds = how === 'loud' ? chime : plink;
+  const sounds = how === 'loud' ? chime : messageSound;
   sounds();
-  document.title = words;
-  badge(1);
+  tabRings(t('ring.title', { name: who }));
   if (how === 'loud') navigator.vibrate?.([300, 150, 300]);
   const stopSound = every(phrase, sounds);
-  const stopTitle = matchMedia('(prefers-reduced-motion: reduce)').matches ? () => {} : every(1000, () => {
-    document.title = document.title === words ? title : words;
-  });
   return () => {
     stopSound();
-    stopTitle();
-    document.title = title;
-    badge(0);
+    tabRings('');
   };
 }
-
-/** sample lets one hear the ring. */
-export const sample = chime;

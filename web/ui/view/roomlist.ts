@@ -2,65 +2,47 @@
 
 // The list of conversations, newest first, unread ones bold with a count.
 
-import { get } from '../wire/api';
-import { fill, h, icon, type Child } from '../base/dom';
+import { type Child, fill, h, icon } from '../base/dom';
 import { list, shortMoment, t } from '../base/i18n';
-import { fileName } from './lines';
-import { noteWords } from './note';
-import { avatar, cleanLine, nameAmong, nameOf } from '../base/text';
+import { cleanLine, fileName, nameAmong, nameOf } from '../base/text';
+import { avatar } from './avatar';
+import { noteWords } from './callnote';
+import { type Rooms, when } from '../model/rooms';
+import { get } from '../wire/api';
 import type { Person, Summary } from '../wire/wire';
 
 const pageSize = 50; // conversations read at a time
 
 export class RoomList {
-  rooms: Summary[] = [];
-  loaded = false;
   readonly el: HTMLElement;
-  private more = false;
   private readonly items = h('ul', { class: 'rooms' });
   private readonly older: HTMLElement;
 
-  /** looking: whether a room is before one's eyes; then nothing in it is unread. */
-  constructor(private readonly me: Person, private readonly looking: (room: string) => boolean,
-    private readonly open: () => string,
+  constructor(private readonly me: Person, private readonly rooms: Rooms, private readonly open: () => string,
     readMore: () => void) {
     this.older = h('button', { class: 'link', type: 'button', hidden: true, onclick: readMore }, t('desk.older'));
     this.el = h('nav', { 'aria-label': t('desk.list') }, this.items, this.older);
   }
 
-  /** read gets the newest, or the next older ones. */
-  async read(older: boolean): Promise<void> {
-    const last = this.rooms.at(-1);
+  /** read gets the newest, or the next older ones, and returns those in which more is unread. */
+  async read(older: boolean): Promise<Summary[]> {
+    const last = this.rooms.all.at(-1);
     const before = older && last ? `&before=${encodeURIComponent(when(last))}` : '';
     const answer = await get<{ rooms: Summary[] | null }>(`/desk/rooms?limit=${pageSize}${before}`);
     const rooms = answer.rooms ?? [];
-    if (older || !this.loaded) this.more = rooms.length >= pageSize;
-    const fresh = new Set(rooms.map((r) => r.id));
-    const kept = this.rooms.filter((r) => !fresh.has(r.id));
-    // What changed is among the newest; those read before stay below them.
-    this.rooms = older ? [...kept, ...rooms] : [...rooms, ...kept];
-    this.loaded = true;
-  }
-
-  find(id: string): Summary | undefined {
-    return this.rooms.find((r) => r.id === id);
-  }
-
-  /** unread counts what was not seen; muted conversations do not call for attention. */
-  unread(): number {
-    return this.rooms.reduce((sum, r) => sum + (this.looking(r.id) || r.muted ? 0 : r.unread), 0);
+    return this.rooms.take(rooms, older, rooms.length >= pageSize);
   }
 
   draw(): void {
     const focused = document.activeElement?.getAttribute('href');
-    fill(this.items, this.rooms.map((r) => this.item(r)));
+    fill(this.items, this.rooms.all.map((r) => this.item(r)));
     if (focused) this.items.querySelector<HTMLElement>(`a[href="${CSS.escape(focused)}"]`)?.focus();
-    this.older.hidden = !this.more;
+    this.older.hidden = !this.rooms.more;
   }
 
   private item(r: Summary): HTMLElement {
     const others = r.participants.filter((p) => p.id !== r.me);
-    const unread = this.looking(r.id) ? 0 : r.unread;
+    const unread = this.rooms.unreadIn(r);
     const at = new Date(when(r));
     return h('li', null, h('a', {
       href: '#' + r.id, class: `room ${unread ? 'unread' : ''} ${r.muted ? 'muted-room' : ''}`,
@@ -80,8 +62,6 @@ export class RoomList {
             h('span', { class: 'sr' }, ' ', t('desk.unread')))))));
   }
 }
-
-const when = (r: Summary) => r.last?.at ?? r.created;
 
 /** preview: the last that happened, in one line. */
 export function preview(r: Summary): Child {

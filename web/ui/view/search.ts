@@ -3,12 +3,12 @@
 // Search over all conversations of the desk. What is found stands where the
 // list of conversations stands otherwise.
 
-import { get } from '../wire/api';
-import { after } from '../base/clock';
-import { bdi, fill, h, icon, type Child } from '../base/dom';
-import { explain } from './gate';
+import { bdi, type Child, fill, h, icon } from '../base/dom';
+import { explain } from '../base/errors';
 import { shortMoment, t } from '../base/i18n';
 import { cleanLine } from '../base/text';
+import { after } from '../base/time';
+import { get } from '../wire/api';
 import type { Hit } from '../wire/wire';
 
 const pause = 250;     // ms after the last letter

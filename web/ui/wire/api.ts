@@ -2,21 +2,25 @@
 
 // Requests to the front door.
 
-import { heardAt } from '../base/now';
+import { ApiError } from '../base/errors';
+import { heardAt } from '../base/time';
 import type { Page } from './wire';
 
-/** ApiError is an answer that is not a success; status 0 means there was none. */
-export class ApiError extends Error {
-  constructor(readonly status: number, readonly code: string, readonly body: Record<string, unknown>,
-    readonly retryAfter: number) {
-    super(`${status} ${code}`);
-  }
+let desk: Record<string, string> = {};
+
+/** actAs names the login whose desk this page shows: with another one's session the server does nothing. */
+export function actAs(login: string): void {
+  desk = login ? { 'CHmail-Login': encodeURIComponent(login) } : {};
 }
+
+/** deskHeaders go with each request of the desk. */
+export const deskHeaders = () => desk;
 
 async function call<T>(url: string, init: RequestInit): Promise<T> {
   let res: Response;
   try {
-    res = await fetch(url, { credentials: 'same-origin', cache: 'no-store', ...init });
+    res = await fetch(url, { credentials: 'same-origin', cache: 'no-store', ...init,
+      headers: { ...init.headers, ...desk } });
   } catch {
     throw new ApiError(0, 'network', {}, 0);
   }
@@ -44,8 +48,8 @@ export const put = send('PUT');
 export const del = send('DELETE');
 
 /** readPage reads the data of a page from its document. */
-export function readPage(doc: Document): Page {
-  return JSON.parse(doc.getElementById('page')?.textContent ?? '') as Page;
+export function readPage<P extends Page>(doc: Document): P {
+  return JSON.parse(doc.getElementById('page')?.textContent ?? '') as P;
 }
 
 /** fetchPage gets a page again for its data alone: a fresh nonce, a fresh status. */

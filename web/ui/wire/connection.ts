@@ -6,19 +6,19 @@
 // was and the other relays, with the ticket that it got for that, and the
 // front door. The first welcome counts.
 
-import { ApiError } from './api';
-import { arrive, Mute, place, Refusal, type Way } from '../base/arrive';
+import { ApiError } from '../base/errors';
+import { after, every } from '../base/time';
+import { arrive, Mute, place, Refusal, type Way } from './arrive';
 import { aborted, type Why, type Wire } from './carrier';
-import { after, every } from '../base/clock';
-import { lostAfter, pingEvery, type Frame } from './wire';
+import { type ClientFrame, type FromRelay, lostAfter, pingEvery, type RelayFrame } from './wire';
 
 export type Phase = 'connecting' | 'open' | 'lost' | 'closed';
 
 export interface Owner {
   /** A new way in. An ApiError of 401, 403, 404, 409 or 410 ends the connection. */
   enter(): Promise<Way>;
-  hello(ticket?: string): Frame;
-  frame(f: Frame): void;
+  hello(ticket?: string): ClientFrame;
+  frame(f: RelayFrame): void;
   phase(p: Phase, why?: Why): void;
   /** It is over and does not come back; the reason is an answer's or an error frame's. */
   over(reason: unknown): void;
@@ -56,6 +56,7 @@ export class Connection {
   private heard = 0;
   private pinged = 0;
   private resume: (() => void) | undefined;
+  private unloading = false;
 
   private last: Way | undefined;      // the way that led in
   private pass: { ticket: string; at: number } | undefined;
@@ -63,11 +64,22 @@ export class Connection {
   private moved: Way | undefined;     // where the relay has sent us
   private lost: (() => void) | undefined;
 
-  private readonly wake = () => this.check();
+  private readonly wake = (ev: Event) => {
+    if (ev.type === 'pageshow') this.unloading = false;
+    this.check();
+  };
+
+  /** leave: the page goes away, perhaps to be loaded again. The relay learns it now, not from the silence. */
+  private readonly leave = () => {
+    this.unloading = true;
+    this.abandon();
+    this.wire?.close(true);
+  };
 
   constructor(private readonly owner: Owner) {
     addEventListener('online', this.wake);
     addEventListener('pageshow', this.wake);
+    addEventListener('pagehide', this.leave);
     document.addEventListener('visibilitychange', this.wake);
     document.addEventListener('resume', this.wake); // of a page that was frozen
     network()?.addEventListener('change', this.wake);
@@ -75,7 +87,7 @@ export class Connection {
   }
 
   /** send reports whether there was a connection to send on. */
-  send(f: Frame): boolean {
+  send(f: ClientFrame): boolean {
     if (!this.wire) return false;
     this.wire.send(f);
     return true;
@@ -86,6 +98,7 @@ export class Connection {
     this.stopped = true;
     removeEventListener('online', this.wake);
     removeEventListener('pageshow', this.wake);
+    removeEventListener('pagehide', this.leave);
     document.removeEventListener('visibilitychange', this.wake);
     document.removeEventListener('resume', this.wake);
     network()?.removeEventListener('change', this.wake);
@@ -124,6 +137,10 @@ export class Connection {
   private async search(): Promise<void> {
     this.since = Date.now();
     for (let round = 0; !this.stopped && !this.wire; round++) {
+      if (this.unloading) {
+        await this.sleep(passLife);
+        continue;
+      }
       this.hops = 0;
       const ways = this.ways();
       for (const way of ways) this.ask(place(way), async () => way);
@@ -180,12 +197,12 @@ export class Connection {
     if (!(err instanceof Refusal)) return;
     const f = err.frame;
     if (f.t !== 'moved') return this.wrong(f);
-    const way = { endpoints: f.endpoints ?? [], ticket: f.ticket };
+    const way = { endpoints: f.endpoints, ticket: f.ticket };
     if (this.hops++ < mostHops) this.ask(place(way), async () => way);
   }
 
   /** wrong takes an error frame. */
-  private wrong(f: Frame): void {
+  private wrong(f: FromRelay<'error'>): void {
     if (f.code === 'too-fast') this.resting = Date.now() + hastyPause;
     if (f.code === 'ticket') this.pass = undefined;
     if (f.code === 'room' || (f.code === 'forbidden' && f.fatal)) return this.end(f);
@@ -216,7 +233,7 @@ export class Connection {
   }
 
   /** welcomed keeps the wire for as long as it lasts. */
-  private welcomed(way: Way, wire: Wire, why: Why, frames: Frame[]): void {
+  private welcomed(way: Way, wire: Wire, why: Why, frames: RelayFrame[]): void {
     this.abandon();
     this.wire = wire;
     this.last = way;
@@ -240,7 +257,7 @@ export class Connection {
         case 'ticket':
           return this.keep(f);
         case 'moved':
-          this.moved = { endpoints: f.endpoints ?? [], ticket: f.ticket };
+          this.moved = { endpoints: f.endpoints, ticket: f.ticket };
           return wire.close();
         case 'error':
           return this.wrong(f);
@@ -261,7 +278,7 @@ export class Connection {
   }
 
   /** keep takes the ticket for coming back, and the other relays. */
-  private keep(f: Frame): void {
+  private keep(f: FromRelay<'ticket' | 'welcome'>): void {
     if (f.ticket) this.pass = { ticket: f.ticket, at: Date.now() };
     this.peers = f.peers ?? [];
   }

@@ -3,7 +3,8 @@
 // Push: this browser is woken for a ring when no page of the desk is open. The
 // service worker (sw.ts) shows what comes; here it is registered and subscribed.
 
-import { ApiError, del, get, post } from './api';
+import { ApiError } from '../base/errors';
+import { del, get, post } from './api';
 
 export type PushState = 'on' | 'off' | 'absent';
 
@@ -63,6 +64,9 @@ export async function unsubscribe(): Promise<void> {
   await del('/desk/push', { endpoint: sub.endpoint }).catch(() => {});
   await sub.unsubscribe().catch(() => {});
 }
+
+/** noticeTag: notifications of one tag replace each other. The service worker uses the same. */
+export const noticeTag = (room: string, attempt?: string): string => (attempt ? `ring-${attempt}` : room);
 
 /** Pressed in a notification. */
 export interface Pressed { chmail: 'pressed'; action: string; room: string; attempt: string }

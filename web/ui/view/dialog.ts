@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Dialogs: a question before what cannot be undone, and a picture in full.
+// Dialogs: a question before what cannot be undone.
 
-import { h, icon, type Child } from '../base/dom';
+import { type Child, h } from '../base/dom';
 import { t } from '../base/i18n';
 
-function show(dialog: HTMLDialogElement): void {
+/** show opens a dialog; when it closes, the focus is back where it was. */
+export function show(dialog: HTMLDialogElement): void {
   const before = document.activeElement as HTMLElement | null;
   dialog.addEventListener('close', () => {
     dialog.remove();
@@ -35,14 +36,4 @@ export function ask(question: Child, yes: string): Promise<boolean> {
     show(dialog);
     no.focus();
   });
-}
-
-/** picture shows one in full, without leaving the page. */
-export function picture(url: string, name: string, width: number, height: number): void {
-  const dialog = h('dialog', { class: 'picture-full', 'aria-label': name },
-    h('img', { src: url, alt: name, width, height }),
-    h('div', { class: 'picture-bar' }, h('span', { dir: 'auto' }, name),
-      h('a', { class: 'button', href: url, download: name }, icon('save'), h('span', null, t('file.save'))),
-      h('button', { type: 'button', onclick: () => dialog.close() }, icon('close'), h('span', null, t('ask.close')))));
-  show(dialog);
 }

@@ -2,8 +2,7 @@
 
 // Who comes, goes and types in a room while one is there oneself.
 
-import { after } from '../base/clock';
-import { now } from '../base/now';
+import { after, now } from '../base/time';
 
 const comingsMost = 20;   // comings and goings shown; older ones are forgotten
 const backSoon = 30_000;  // ms within which who left and came back never left

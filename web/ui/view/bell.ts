@@ -3,14 +3,14 @@
 // Whether this tab can ring: sound, notifications, and push for when the page
 // is closed. One press at the start of the day makes it so.
 
-import { after } from '../base/clock';
+import { type Child, fill, h, icon } from '../base/dom';
+import { type Key, t } from '../base/i18n';
+import { after } from '../base/time';
+import { askToNotify, canSound, mayNotify, messageSound, sample, unlock } from './ringer';
 import type { Phase } from '../wire/connection';
-import { fill, h, icon, type Child } from '../base/dom';
-import { t, type Key } from '../base/i18n';
-import { pushState, subscribe, type PushState } from '../wire/push';
-import { askToNotify, canSound, mayNotify, plink, sample, unlock } from './ringer';
+import { pushState, type PushState, subscribe } from '../wire/push';
 
-export class Ready {
+export class Bell {
   readonly el = h('div', { class: 'bell' });
   private push: PushState = 'absent';
   private phase: Phase = 'connecting';
@@ -42,7 +42,7 @@ export class Ready {
 
   private async allow(): Promise<void> {
     await unlock();
-    if (canSound()) plink();
+    if (canSound()) messageSound();
     this.draw();
     await askToNotify();
     this.draw();

@@ -3,13 +3,14 @@
 // The top of a conversation: with whom, how it stands, who is here, and the
 // details of the connection.
 
-import type { Why } from '../wire/carrier';
-import { fill, h, type Child } from '../base/dom';
-import { ask } from './ask';
-import { list, t, tr, type Key } from '../base/i18n';
+import { type Child, fill, h } from '../base/dom';
+import { type Key, list, t, tr } from '../base/i18n';
+import { cleanLine, nameOf } from '../base/text';
 import type { Room } from '../model/room';
-import { roomLine, type Line } from '../model/status';
-import { avatar, cleanLine, nameOf } from '../base/text';
+import { type Line, roomLine } from '../model/status';
+import { avatar } from './avatar';
+import { ask } from './dialog';
+import type { Why } from '../wire/carrier';
 import type { Participant, Person } from '../wire/wire';
 
 /** StatusLine is the page's one role=status; it speaks only when its words change. */

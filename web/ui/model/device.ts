@@ -2,8 +2,9 @@
 
 // The desk as a device: while this connection lives, its login can be rung here.
 
+import { heardAt } from '../base/time';
+import { atIt, watchActivity } from '../base/activity';
 import { Connection, type Phase } from '../wire/connection';
-import { heardAt } from './now';
 import type { Ring, Status } from '../wire/wire';
 
 export interface DeviceOwner {
@@ -20,9 +21,15 @@ export interface DeviceOwner {
 
 export class Device {
   private readonly connection: Connection;
+  private readonly unwatch: () => void;
 
-  constructor(owner: DeviceOwner) {
-    const url = location.origin.replace(/^http/, 'ws') + '/desk/ws';
+  constructor(login: string, owner: DeviceOwner) {
+    let away = false; // as the relay knows it
+    const tell = () => {
+      if (away === atIt() && this.connection.send({ t: 'away', on: !atIt() })) away = !away;
+    };
+    this.unwatch = watchActivity(tell);
+    const url = `${location.origin.replace(/^http/, 'ws')}/desk/ws?login=${encodeURIComponent(login)}`;
     this.connection = new Connection({
       enter: async () => ({ endpoints: [{ carrier: 'websocket', url }] }),
       hello: () => ({ t: 'hello' }),
@@ -30,15 +37,17 @@ export class Device {
         switch (f.t) {
           case 'welcome':
             heardAt(f.at);
+            away = false;
+            tell();
             if (f.status) owner.status(f.status);
             owner.changed();
             owner.settings();
             break;
-          case 'ring': return f.ring && owner.ring(f.ring);
-          case 'ring-end': return owner.ended(f.attempt_id ?? '', f.code ?? '', f.name ?? '');
+          case 'ring': return owner.ring(f.ring);
+          case 'ring-end': return owner.ended(f.attempt_id, f.code, f.name ?? '');
           case 'room': return owner.changed();
           case 'settings': return owner.settings();
-          case 'status': return f.status && owner.status(f.status);
+          case 'status': return owner.status(f.status);
         }
       },
       phase: (p) => owner.phase(p),
@@ -56,6 +65,7 @@ export class Device {
   }
 
   close(): void {
+    this.unwatch();
     this.connection.stop();
   }
 }

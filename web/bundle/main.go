@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Command bundle makes what browsers load, web/assets, from web/ui: for each
+// page a script a language, which has the page's own words in it and no
+// others, the service worker likewise, and one stylesheet. `make build` runs it
+// from the top of the repository.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/evanw/esbuild/pkg/api"
+
+	"github.com/chmail/chmail/internal/words"
+)
+
+const (
+	source = "web/ui"
+	target = "web/assets"
+)
+
+// pages are the scripts of documents; each is page/NAME.ts.
+var pages = []string{"chat", "desk", "gone", "landing", "offline"}
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("bundle: ")
+	if err := run(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run() error {
+	files := make(map[string][]byte)
+	for _, name := range append(slices.Clone(pages), "sw") {
+		format := api.FormatESModule
+		if name == "sw" { // not every browser takes a module as a service worker
+			format = api.FormatIIFE
+		}
+		script, err := build(filepath.Join(source, "page", name+".ts"), format)
+		if err != nil {
+			return err
+		}
+		for _, lang := range words.Languages {
+			files[name+"."+lang+".js"] = append(catalogue(lang, script), script...)
+		}
+	}
+	style, err := build(filepath.Join(source, "style", "app.css"), api.FormatDefault)
+	if err != nil {
+		return err
+	}
+	files["app.css"] = style
+	old, err := filepath.Glob(filepath.Join(target, "*.*s"))
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(target, name), content, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// build returns one entry with all that it imports, minified.
+func build(entry string, format api.Format) ([]byte, error) {
+	result := api.Build(api.BuildOptions{
+		EntryPoints: []string{entry}, Bundle: true, Format: format, Target: api.ES2022, Charset: api.CharsetUTF8,
+		MinifyWhitespace: true, MinifyIdentifiers: true, MinifySyntax: true, Outdir: target,
+		LogLevel: api.LogLevelWarning,
+	})
+	if len(result.Errors) > 0 {
+		return nil, errors.New("building " + entry + ": " + result.Errors[0].Text)
+	}
+	return result.OutputFiles[0].Contents, nil
+}
+
+// A template in a script that makes the key of a message (it begins with the
+// name of a group), and the values in it.
+var (
+	template = regexp.MustCompile("`(\\w+\\.(?:[\\w.]|\\$\\{[^{}`]*\\})+)`")
+	inserted = regexp.MustCompile(`\$\{[^{}]*\}`)
+)
+
+// catalogue declares the words of a language that a script can say. It knows
+// them by their keys, which stand in the script whole or as templates.
+func catalogue(lang string, script []byte) []byte {
+	var made []*regexp.Regexp
+	for _, found := range template.FindAllSubmatch(script, -1) {
+		if parts := inserted.Split(string(found[1]), -1); len(parts) > 1 {
+			for i, part := range parts {
+				parts[i] = regexp.QuoteMeta(part)
+			}
+			made = append(made, regexp.MustCompile("^"+strings.Join(parts, ".*")+"$"))
+		}
+	}
+	said := make(map[string]any)
+	all := words.In(lang)
+	for _, key := range all.Keys() {
+		whole := slices.ContainsFunc([]string{`"`, "'", "`"}, func(quote string) bool {
+			return bytes.Contains(script, []byte(quote+key+quote))
+		})
+		if whole || slices.ContainsFunc(made, func(p *regexp.Regexp) bool { return p.MatchString(key) }) {
+			said[key] = all.Message(key)
+		}
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(said); err != nil { // strings, and maps of them
+		panic(err)
+	}
+	return fmt.Appendf(nil, "const LANG=%q,WORDS=%s;\n", lang, bytes.TrimSpace(b.Bytes()))
+}
