@@ -91,6 +91,32 @@ func TestRoomOfPeople(t *testing.T) {
 	})
 }
 
+// TestLanguageOfAPerson: that of the settings, else that of a transcript.
+func TestLanguageOfAPerson(t *testing.T) {
+	engines(t, func(t *testing.T, dsn string) {
+		s := open(t, dsn)
+		o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
+		speaks := func(p chat.Person, want string) {
+			t.Helper()
+			if got := must(s.Language(ctx, p))(t); got != want {
+				t.Errorf("%s: %q, want %q", p.Addr, got, want)
+			}
+		}
+		speaks(alice, "")
+		speaks(bob, "")
+		who := must(s.Invite(ctx, o.Invites[bob.Addr]))(t).Recipient
+		is(t, s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: who.ID, On: true, Lang: "ko"}),
+			nil)
+		speaks(bob, "ko")
+		must(s.ChangeSettings(ctx, alice.Login, func(c *chat.Settings) error { c.Lang = "en"; return nil }))(t)
+		speaks(alice, "en")
+		_, err := s.ChangeSettings(ctx, alice.Login, func(c *chat.Settings) error { c.Lang = "xx"; return nil })
+		if err == nil {
+			t.Error("an unknown language was taken")
+		}
+	})
+}
+
 // TestInviteInto: somebody comes into a room without a mail.
 func TestInviteInto(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
