@@ -8,8 +8,8 @@ import (
 	"github.com/foxcpp/maddy/framework/config"
 )
 
-// defaultDelimiter begins the tag of an address: kim+shop@mall.example is kim's.
-const defaultDelimiter = "+"
+// plus is the default: kim+shop@mall.example is kim's.
+func plus() (interface{}, error) { return "+", nil }
 
 // delimiter reads the directive `delimiter`; empty: addresses have no tags.
 func delimiter(_ *config.Map, node config.Node) (interface{}, error) {

@@ -137,7 +137,7 @@ func (m *Maildrop) Init(cfg *config.Map) error {
 		return filter, err
 	}, &m.filters)
 	cfg.Custom("delivery_map", false, false, nil, modconfig.TableDirective, &m.mapped)
-	cfg.Custom("delimiter", false, false, func() (interface{}, error) { return defaultDelimiter, nil }, delimiter, &m.tag)
+	cfg.Custom("delimiter", false, false, plus, delimiter, &m.tag)
 	cfg.String("delivery_normalize", false, false, "precis_casefold_email", &normalizer)
 	if _, err := cfg.Process(); err != nil {
 		return err

@@ -79,7 +79,7 @@ func (m *Rooms) Init(cfg *config.Map) error {
 	var domains []string
 	cfg.String("database", false, false, "sqlite:rooms.db", &dsn)
 	cfg.Duration("invite_ttl", false, false, 90*24*time.Hour, &ttl)
-	cfg.Custom("delimiter", false, false, func() (interface{}, error) { return defaultDelimiter, nil }, delimiter, &tag)
+	cfg.Custom("delimiter", false, false, plus, delimiter, &tag)
 	cfg.StringList("local_domains", false, false, nil, &domains)
 	m.debug(cfg)
 	if _, err := cfg.Process(); err != nil {

@@ -20,7 +20,8 @@ func TestRooms(t *testing.T) { // not parallel: the state directory is a global 
 	}
 	login := loginIn([]string{"here.test", "Other.test"}, "+")
 	for addr, want := range map[string]string{"A@Other.Test": "a@other.test",
-		"a+shop@here.test": "a@here.test", "+a@here.test": "+a@here.test", "a@else.test": "", "here.test": "", "@here.test": ""} {
+		"a+shop@here.test": "a@here.test", "+a@here.test": "+a@here.test", "a@else.test": "",
+		"here.test": "", "@here.test": ""} {
 		if got := login(addr); got != want {
 			t.Errorf("login of %q is %q, want %q", addr, got, want)
 		}

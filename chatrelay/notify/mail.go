@@ -73,8 +73,8 @@ var htmlBody = template.Must(template.New("mail").Parse(`<!DOCTYPE html>
 <html lang="{{.Lang}}"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark"></head>
 <body style="font-family:system-ui,'Segoe UI',sans-serif;line-height:1.5;max-width:36em">
 {{- if .From}}
-<p><span aria-hidden="true" style="display:inline-block;width:44px;line-height:44px;border-radius:22px;text-align:center;
- background-color:#0d6b5b;color:#ffffff;font-weight:bold">{{.Initials}}</span></p>
+<p><span aria-hidden="true" style="display:inline-block;width:44px;line-height:44px;border-radius:22px;
+ text-align:center;background-color:#0d6b5b;color:#ffffff;font-weight:bold">{{.Initials}}</span></p>
 {{- end}}
 {{- range $i, $w := .Words}}
 {{- if $i}}

@@ -71,7 +71,8 @@ func TestReadersLanguage(t *testing.T) {
 		"unknown":         {"x@far.example", "Order", "Kim tried to reach you: Order", true, true},
 		"a Korean thread": {"x@far.example", "주문", "Kim님의 대화 요청을 받지 못했습니다: 주문", true, true},
 	} {
-		l := alarmMail(chat.Person{Name: "Kim", Addr: "k@far.example"}, chat.Person{Addr: c.to}, c.about, "https://x/c/A")
+		kim := chat.Person{Name: "Kim", Addr: "k@far.example"}
+		l := alarmMail(kim, chat.Person{Addr: c.to}, c.about, "https://x/c/A")
 		m, err := l.written(n.languages(t.Context(), l))
 		if err != nil || m.Subject != c.subject || strings.Contains(m.Text, "nobody answered") != c.english ||
 			strings.Contains(m.Text, "아무도 받지") != (c.both || !c.english) {

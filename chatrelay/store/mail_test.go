@@ -105,8 +105,8 @@ func TestLanguageOfAPerson(t *testing.T) {
 		speaks(alice, "")
 		speaks(bob, "")
 		who := must(s.Invite(ctx, o.Invites[bob.Addr]))(t).Recipient
-		is(t, s.SetTranscriptPreference(ctx, "", o.Room, chat.TranscriptPreference{Participant: who.ID, On: true, Lang: "ko"}),
-			nil)
+		wish := chat.TranscriptPreference{Participant: who.ID, On: true, Lang: "ko"}
+		is(t, s.SetTranscriptPreference(ctx, "", o.Room, wish), nil)
 		speaks(bob, "ko")
 		must(s.ChangeSettings(ctx, alice.Login, func(c *chat.Settings) error { c.Lang = "en"; return nil }))(t)
 		speaks(alice, "en")

@@ -109,7 +109,8 @@ func (s *Store) Language(ctx context.Context, p chat.Person) (string, error) {
 	p = s.normal(p)
 	own, err := settings(ctx, s.read, p.Login)
 	if err == nil && own.Lang == "" {
-		err = s.read.QueryRowContext(ctx, "SELECT t.lang FROM transcripts t JOIN participants p ON p.id = t.participant"+
+		err = s.read.QueryRowContext(ctx, "SELECT t.lang FROM transcripts t"+
+			" JOIN participants p ON p.id = t.participant"+
 			" WHERE ($1 <> '' AND p.login = $1 OR p.login = '' AND p.addr = $2) AND t.lang <> '' AND NOT p.guest"+
 			" ORDER BY t.participant DESC LIMIT 1", p.Login, p.Addr).Scan(&own.Lang)
 		if errors.Is(err, sql.ErrNoRows) {

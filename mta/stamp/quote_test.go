@@ -132,7 +132,8 @@ func TestQuotedPage(t *testing.T) {
 	korean := oldPage(t, "ko")
 	gmail := func(inner string) string {
 		return `<div dir="ltr">Yes.</div><br><div class="gmail_quote gmail_quote_container">` +
-			`<div dir="ltr" class="gmail_attr">On Thu, Nov 26, 2026 at 8:06 AM Jo &lt;jo@x.example&gt; wrote:<br></div>` +
+			`<div dir="ltr" class="gmail_attr">On Thu, Nov 26, 2026 at 8:06 AM Jo &lt;jo@x.example&gt; wrote:` +
+			`<br></div>` +
 			`<blockquote class="gmail_quote" style="margin:0 0 0 .8ex">` + inner + `</blockquote></div>`
 	}
 	outlook := func(inner string) string {
