@@ -277,9 +277,9 @@ func (r *Relay) entry(ctx context.Context, t ticket) Entry {
 }
 
 // endpoints opens the granted port of a login, or of the room's owner if that
-// one's is at another relay. Whatever fails there, the WebSocket is left.
+// one's is at another relay. Whatever fails there, the WebSocket and HTTP are left.
 func (r *Relay) endpoints(ctx context.Context, roomID, login string) []frame.Endpoint {
-	list := []frame.Endpoint{{Carrier: carrier.WebSocket, URL: r.opt.Socket}}
+	list := withoutUDP(r.opt.Socket)
 	if r.opt.BlockUDP {
 		return list
 	}
@@ -299,6 +299,12 @@ func (r *Relay) endpoints(ctx context.Context, roomID, login string) []frame.End
 	at := net.JoinHostPort(r.reach(g.Host), strconv.Itoa(g.Port))
 	return append([]frame.Endpoint{{Carrier: carrier.WebTransport, URL: "https://" + at + carrier.Path,
 		Port: g.Port, Hashes: r.ports.Hashes()}}, list...)
+}
+
+// withoutUDP are the endpoints of a relay with a WebSocket endpoint that need no UDP.
+func withoutUDP(socket string) []frame.Endpoint {
+	return []frame.Endpoint{{Carrier: carrier.WebSocket, URL: socket},
+		{Carrier: carrier.HTTP, URL: carrier.StreamURL(socket)}}
 }
 
 // errElsewhere: the granted port is at another relay, or there is none.

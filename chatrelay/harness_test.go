@@ -471,3 +471,13 @@ func (w *world) device(id string) *client {
 func signedIn(login, id string) chat.Session {
 	return chat.Session{Login: login, ID: id, Began: time.Now()}
 }
+
+// socketOf is the WebSocket among the ways to a relay.
+func socketOf(list []frame.Endpoint) string {
+	for _, e := range list {
+		if e.Carrier == carrier.WebSocket {
+			return e.URL
+		}
+	}
+	return ""
+}

@@ -355,8 +355,10 @@ func (o *tour) notThere(host, customer, friend *page) {
 	host.set(`{"quiet": null}`)
 	host.waitFor("alertdialog", o.w("ring.heading"), 10*time.Second)
 	host.check("ring-canned")
+	host.eval(`document.querySelector(".decline summary").click(); ""`)
 	host.insert(o.w("ring.words"), "In a meeting until three")
-	host.press(o.w("ring.decline"))
+	host.check("ring-words")
+	host.press(o.w("ring.declineSend"))
 	friend.has("In a meeting until three", 10*time.Second)
 	friend.check("declined")
 

@@ -3,6 +3,7 @@
 package web
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -176,6 +177,60 @@ func TestChatSocket(t *testing.T) {
 		t.Errorf("after Shutdown: %v", err)
 	}
 	st.want(st.do("GET", "/chat", ""), 503, "shutdown")
+}
+
+// The HTTP carrier of a room: for pages of this server and of other relays, past the limits of POSTs.
+func TestChatStream(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.relay.peer = chat.Relay{Origin: "https://other.example"}
+	st.server.limits.post, st.server.limits.page = bucket(0, 1), bucket(0, 3)
+	for range 5 {
+		st.do("GET", "/", "", "X-Forwarded-For", "192.0.2.1") // uses the limit of pages up
+	}
+	open := func(path, origin string) (*http.Response, string) {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", st.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Origin", origin)
+		res, err := st.browser.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { res.Body.Close() })
+		lines := bufio.NewScanner(res.Body)
+		for lines.Scan() {
+			if id, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				return res, id
+			}
+		}
+		return res, ""
+	}
+	if res, _ := open("/chat/stream", "https://evil.example"); res.StatusCode != 403 {
+		t.Errorf("another site: %d", res.StatusCode)
+	}
+	if res, _ := open("/desk/ws/stream", st.url); res.StatusCode != 401 {
+		t.Errorf("a device without a session: %d", res.StatusCode)
+	}
+	for _, origin := range []string{st.url, "https://other.example"} {
+		res, id := open("/chat/stream", origin)
+		allowed := res.Header.Get("Access-Control-Allow-Origin")
+		if id == "" || (allowed == origin) != (origin != st.url) {
+			t.Fatalf("%s: %d, %q, allowed %q", origin, res.StatusCode, id, allowed)
+		}
+		for n := 1; n <= 5; n++ {
+			r := st.do("POST", fmt.Sprintf("/chat/stream?c=%s&n=%d", id, n), `{"t":"hello"}`,
+				"Origin", origin, "Sec-Fetch-Site", "cross-site", "Content-Type", "text/plain")
+			st.want(r, 204)
+		}
+	}
+	st.want(st.do("POST", "/chat/stream?c=x&n=1", "", "Origin", "https://evil.example"), 403, "origin")
+	st.want(st.do("POST", "/chat/stream?c=x&n=1", ""), 404)
+	st.want(st.do("POST", "/chat/gone", "a ticket", "Content-Type", "text/plain"), 204)
+	if st.relay.others("gone a ticket") == st.relay.others("") {
+		t.Error("the relay does not learn of a page that has gone")
+	}
 }
 
 func TestFullIsTooOften(t *testing.T) {

@@ -395,6 +395,8 @@ func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
+func (f *fakeRelay) Gone(ticket string) { f.called("gone " + ticket) }
+
 func (f *fakeRelay) OwnOrigin(origin string) bool { return origin == f.peer.Origin }
 
 func (f *fakeRelay) Peers() []chat.Relay { return []chat.Relay{f.peer} }

@@ -468,3 +468,24 @@ func add(ctx context.Context, tx querier, roomID string, count int, p *chat.Part
 	return tx.QueryRowContext(ctx, insertParticipant,
 		roomID, p.Login, p.Addr, p.Name, p.Guest, p.Hidden).Scan(&p.ID)
 }
+
+// RoomOfMail returns the room that a mail of a login opened or came into.
+// ErrUnknown: there is none.
+func (s *Store) RoomOfMail(ctx context.Context, login, messageID string) (room string, err error) {
+	err = s.write.QueryRowContext(ctx, findRooms, messageID, fold(login), fold(login), 1).Scan(&room)
+	if err != nil {
+		return "", fmt.Errorf("looking for the room of a mail: %w", known(err))
+	}
+	return room, nil
+}
+
+// NameOf returns the name beside a login's address in its newest mail; empty: there
+// was none.
+func (s *Store) NameOf(ctx context.Context, login string) (name string, err error) {
+	err = s.read.QueryRowContext(ctx, "SELECT name FROM participants"+
+		" WHERE login = $1 AND login <> '' AND NOT guest AND name <> '' ORDER BY id DESC LIMIT 1", fold(login)).Scan(&name)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("reading a login's name: %w", err)
+	}
+	return name, nil
+}

@@ -31,6 +31,7 @@ export function cardLine(s: Status): Line {
 export function roomLine(room: Room): Line {
   const name = nameOf(room.callee);
   if (room.phase === 'connecting') return { mood: 'busy', nodes: tr('status.connecting') };
+  if (room.phase === 'lost' && room.why === 'blocked') return { mood: 'bad', nodes: tr('status.blocked') };
   if (room.phase === 'lost') return { mood: 'busy', nodes: tr('status.reconnecting') };
   if (room.phase === 'closed') return { mood: 'quiet', nodes: tr('status.left') };
 

@@ -163,7 +163,9 @@ function chat(page: ChatPage, root: HTMLElement): void {
       view.look();
     };
     document.addEventListener('visibilitychange', seen);
-    fill(root, h('div', { class: 'talk' }, head.el, panel.el, view.el));
+    const blocked = h('p', { class: 'problem', role: 'alert', hidden: true }, tr('chat.blocked', { name }), ' ',
+      page.reply?.startsWith('mailto:') && h('a', { href: page.reply }, t('chat.byMail')));
+    fill(root, h('div', { class: 'talk' }, head.el, blocked, panel.el, view.el));
     update();
     view.focus();
 
@@ -179,6 +181,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
     function update(): void {
       if (!view.el.isConnected) return;
       head.update(name, callee);
+      blocked.hidden = room.why !== 'blocked' || room.phase !== 'lost';
       panel.draw();
       const waits = !room.amCallee && !room.calleeHere && room.phase === 'open';
       const rung = panel.state === 'ringing' || panel.state === 'none';

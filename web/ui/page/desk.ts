@@ -8,7 +8,7 @@ import { explain, sessionOver } from '../base/errors';
 import { type Key, t, tr } from '../base/i18n';
 import { tabTitle } from '../base/tabtitle';
 import { cleanLine, nameOf } from '../base/text';
-import { after } from '../base/time';
+import { soon } from '../base/time';
 import { Device } from '../model/device';
 import { forgetAll } from '../model/outbox';
 import { Prefs } from '../model/prefs';
@@ -22,17 +22,16 @@ import { Bell } from '../view/bell';
 import { DeskRoom } from '../view/deskroom';
 import { DeskRooms } from '../view/deskrooms';
 import { Incoming } from '../view/incoming';
-import { Missed } from '../view/missed';
+import { SilentRings } from '../view/missed';
 import { notify, messageSound } from '../view/ringer';
 import { preview, RoomList } from '../view/roomlist';
 import { Search } from '../view/search';
 import { Toast } from '../view/toast';
-import { actAs, fetchPage, post, readPage } from '../wire/api';
+import { actAs, fetchPage, get, post, readPage } from '../wire/api';
 import type { Phase } from '../wire/connection';
 import { onPressed, registration, unsubscribe } from '../wire/push';
 import type { DeskPage, Participant, Ring, Summary } from '../wire/wire';
 
-const readPause = 250;    // ms in which several changes are one reading
 
 function desk(page: DeskPage, root: HTMLElement): void {
   void registration();
@@ -52,16 +51,15 @@ function desk(page: DeskPage, root: HTMLElement): void {
 class Desk {
   private readonly open = new DeskRooms();
   private ended = false;
-  private reading: (() => void) | undefined;
   private readonly listeners = new AbortController();
   private readonly device: Device;
   private readonly incoming: Incoming;
   private readonly prefs: Prefs;
   private readonly avail: Availability;
   private readonly bell: Bell;
-  private readonly rooms = new Rooms((id) => this.looking(id));
+  private readonly rooms: Rooms;
   private readonly list: RoomList;
-  private readonly missed: Missed;
+  private readonly silent: SilentRings;
   private settings: SettingsPage | undefined;
 
   private readonly problem = h('p', { class: 'problem', role: 'alert' });
@@ -76,15 +74,20 @@ class Desk {
     this.prefs = new Prefs(() => this.configured(), (why) => this.lost(why));
     this.avail = new Availability(this.prefs, (err) => this.tell(explain(err)), () => void this.signOut());
     this.bell = new Bell(() => this.prefs.now?.push ?? true);
-    this.list = new RoomList(me, this.rooms, () => this.open.shown?.id ?? '', () => void this.read(true));
-    this.missed = new Missed((r) => this.answer(r));
+    this.rooms = new Rooms(page.login!, (id) => this.looking(id));
+    this.list = new RoomList(me, this.rooms, {
+      open: () => this.open.shown?.id ?? '',
+      read: (older) => void this.read(older),
+      dismiss: (room) => this.dismiss(room),
+    });
+    this.silent = new SilentRings((r) => this.answer(r));
     const search = new Search((on) => { this.list.el.hidden = on; });
     this.incoming = new Incoming({
       answer: (r) => this.answer(r),
       decline: (r, words) => this.decline(r, words),
       talking: () => (this.open.shown?.inTalk ?? false) && !document.hidden,
       canned: () => this.prefs.canned,
-    });
+    }, this.listeners.signal);
     this.el = h('div', { class: 'desk' },
       h('aside', { class: 'side', 'aria-label': t('desk.side') },
         h('header', { class: 'side-head' },
@@ -93,7 +96,7 @@ class Desk {
           h('div', { class: 'side-who' }, h('p', { class: 'strong' }, bdi(nameOf(me))), this.avail.el),
           h('a', { class: 'button round', href: '#settings', 'aria-label': t('settings.title'),
             title: t('settings.title') }, icon('settings'))),
-        this.bell.el, this.missed.el, this.problem, search.el, search.found, this.list.el),
+        this.bell.el, this.silent.el, this.problem, search.el, search.found, this.list.el),
       this.pane, this.toast.el);
     fill(root, this.el);
 
@@ -102,7 +105,8 @@ class Desk {
     this.device = new Device(page.login!, {
       ring: (r) => this.rung(r),
       ended: (attempt, code, who) => this.ringEnded(attempt, code, who),
-      changed: () => this.changed(),
+      welcomed: () => void this.read(),
+      changed: (room, summary) => this.changed(room, summary),
       settings: () => void this.prefs.read(),
       status: (s) => this.avail.shows(s),
       phase: (p) => this.phaseIs(p),
@@ -133,12 +137,15 @@ class Desk {
 
   // The list.
 
-  private changed(): void {
-    this.reading ??= after(readPause, () => {
-      this.reading = undefined;
-      void this.read();
-    });
+  private changed(room: string, summary: Summary | undefined): void {
+    if (this.rooms.tell(room, summary)) this.announce(summary);
+    if (this.open.shown?.id === room) this.open.shown.redraw();
+    soon(this.drawSoon);
   }
+
+  private readonly drawSoon = () => {
+    if (!this.ended) this.drawList();
+  };
 
   private async read(older = false): Promise<void> {
     if (this.ended) return;
@@ -168,6 +175,17 @@ class Desk {
       onclick: () => { location.hash = r.id; } });
   }
 
+  /** dismiss forgets missed calls, at every desk of the login. */
+  private async dismiss(room: string): Promise<void> {
+    try {
+      await post('/desk/dismiss', room ? { room } : { all: true });
+      this.rooms.dismiss(room);
+    } catch (err) {
+      this.tell(explain(err));
+    }
+    this.drawList();
+  }
+
   private drawList(): void {
     const unread = this.rooms.unread();
     tabTitle((unread ? `(${unread}) ` : '') + t('desk.title'), unread);
@@ -176,9 +194,10 @@ class Desk {
   }
 
   private drawEmpty(): void {
-    if (!this.rooms.loaded) return;
-    const first = this.rooms.all.length === 0;
-    fill(this.pane, h('div', { class: 'empty' },
+    if (!this.rooms.loaded('chats')) return;
+    const first = this.rooms.list === 'chats' && !this.rooms.shown().length;
+    if (this.pane.querySelector<HTMLElement>('.empty')?.dataset.first === String(first)) return;
+    fill(this.pane, h('div', { class: 'empty', 'data-first': String(first) },
       h('span', { class: 'emblem' }, icon(first ? 'mail' : 'chat')),
       h('h2', null, t(first ? 'empty.title' : 'desk.choose')),
       first ? h('ol', { class: 'teach' },
@@ -204,17 +223,17 @@ class Desk {
     if (this.open.shown?.id !== id) {
       this.open.show(id, () => this.room(id));
       if (!id) fill(this.pane);
-      this.missed.forget(id);
       this.drawList();
     }
     if (offset) this.open.shown?.reveal(Number(offset));
   }
 
   private room(id: string): DeskRoom {
+    if (!this.rooms.find(id)) void this.learn(id);
     return new DeskRoom(id, this.pane, () => this.rooms.find(id), {
       back: () => { location.hash = ''; },
       came: (p) => this.came(id, p),
-      news: () => this.changed(),
+      news: () => soon(this.drawSoon),
       gone: () => this.open.drop(id),
       rings: () => this.incoming.has(id),
       over: (why) => this.lost(why),
@@ -222,6 +241,15 @@ class Desk {
       mute: (on) => void this.mute(id, on),
       block: (p) => void this.block(id, p),
     });
+  }
+
+  /** learn reads of a room that no list has told of: an old one, opened by a link. */
+  private async learn(id: string): Promise<void> {
+    const summary = await get<Summary>(`/desk/rooms/${encodeURIComponent(id)}`).catch(() => undefined);
+    if (!summary || this.ended) return; // it cannot be opened either, and says so
+    this.rooms.put(summary);
+    this.open.shown?.redraw();
+    this.drawList();
   }
 
   /** came tells of somebody who does not ring, since this desk is in their conversation, unseen. */
@@ -260,18 +288,19 @@ class Desk {
   private looked(): void {
     this.open.shown?.looked();
     this.bell.draw();
-    if (!document.hidden) this.changed();
+    this.drawList();
   }
 
   // Rings.
 
   private rung(r: Ring): void {
-    if (r.waiting || r.muted) this.missed.add(r);
+    if (r.waiting) return; // the list has it, among the missed calls
+    if (r.muted) this.silent.add(r);
     else this.incoming.show(r);
   }
 
   private ringEnded(attempt: string, code: string, who: string): void {
-    this.missed.unmuted(attempt);
+    this.silent.end(attempt);
     const r = this.incoming.end(attempt);
     if (!r) return;
     const name = nameOf(r.from);
@@ -281,10 +310,8 @@ class Desk {
     } else if (code === 'declined') this.say('toast.declined', name);
     else if (code === 'cancelled' || code === 'unanswered') {
       if (code === 'cancelled') this.say('toast.cancelled', name);
-      this.missed.add({ ...r, muted: false });
     } else if (code === 'answered') this.show(r.room);
     this.drawList();
-    this.changed();
   }
 
   private answer(r: Ring): void {
@@ -321,7 +348,7 @@ class Desk {
     this.avail.phaseIs(p);
     this.bell.phaseIs(p);
     // A refused connection may be a session that ended: the list knows.
-    if (p === 'lost') this.changed();
+    if (p === 'lost') void this.read();
   }
 
   private configured(): void {
@@ -365,7 +392,6 @@ class Desk {
     if (this.ended) return;
     this.ended = true;
     this.listeners.abort();
-    this.reading?.();
     this.incoming.clear();
     this.open.close();
     this.device.close();

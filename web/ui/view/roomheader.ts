@@ -27,7 +27,7 @@ export class StatusLine {
 
 const whys: Record<Why, Key> = {
   quic: 'why.quic', absent: 'why.absent', unoffered: 'why.unoffered',
-  failed: 'why.failed', slow: 'why.slow', avoided: 'why.avoided',
+  failed: 'why.failed', slow: 'why.slow', avoided: 'why.avoided', blocked: 'why.blocked',
 };
 
 /** What a desk can do about a conversation. */
@@ -82,9 +82,10 @@ export class RoomHead {
     this.details.dataset.port = String(room.port);
     const row = (key: Key, value: Child) => [h('dt', null, t(key)), h('dd', null, value)];
     fill(this.details,
-      row('details.carrier', room.carrier === '' ? t('details.none') : quic ? 'WebTransport (QUIC)' : 'WebSocket'),
+      row('details.carrier', room.carrier === '' ? t('details.none') : quic ? 'WebTransport (QUIC)'
+        : room.carrier === 'http' ? 'HTTP' : 'WebSocket'),
       row('details.port', room.port ? t('details.udp', { port: room.port }) : t('details.tcp')),
-      room.why && row('details.why', t(whys[room.why], { port: room.port })));
+      room.why && row('details.why', t(room.carrier === 'http' ? 'why.http' : whys[room.why], { port: room.port })));
     this.drawPeople();
     this.drawWishes();
   }
