@@ -29,7 +29,7 @@ const (
 )
 
 // pages are the scripts of documents; each is page/NAME.ts.
-var pages = []string{"chat", "desk", "gone", "landing", "offline"}
+var pages = []string{"chat", "desk", "landing", "offline"}
 
 func main() {
 	log.SetFlags(0)

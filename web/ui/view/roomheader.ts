@@ -15,7 +15,7 @@ import type { Participant, Person } from '../wire/wire';
 
 /** StatusLine is the page's one role=status; it speaks only when its words change. */
 export class StatusLine {
-  readonly el = h('p', { class: 'status', role: 'status', 'aria-live': 'polite' });
+  constructor(readonly el: HTMLElement = h('p', { class: 'status', role: 'status', 'aria-live': 'polite' })) {}
 
   show(line: Line): void {
     const words = h('span', null, line.nodes);
