@@ -114,6 +114,32 @@ func (h *liveRoom) attemptPending(s *session) {
 	}
 }
 
+// Gone notes that the page with a ticket for coming back has been left or is being loaded again. Its connection may
+// not tell that for a while. A ticket of a page that never came in ends the attempt that began on its way.
+func (r *Relay) Gone(sealed string) {
+	t, err := openTicket(r.ticketKey, sealed, time.Now())
+	if err != nil {
+		return
+	}
+	h := r.use(t.Room, nil)
+	if h == nil {
+		return
+	}
+	defer h.leave()
+	h.do(func() {
+		for s := range h.sessions {
+			if s.id == t.Conn {
+				s.out.End("", "")
+				h.part(s)
+				return
+			}
+		}
+		if c := h.call; t.Conn == "" && c != nil && !c.came && c.a.Caller == t.Me && !h.isHere(t.Me) {
+			h.event(attempt.Event{Kind: attempt.CallerGone})
+		}
+	})
+}
+
 // hears says whether a participant's connection was heard of within two
 // heartbeats: a page that vanishes without a word counts as here for longer.
 func (h *liveRoom) hears(id int64) bool {

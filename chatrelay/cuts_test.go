@@ -40,7 +40,7 @@ func (w *world) carry(ctx context.Context, by string, e Entry) (*line, error) {
 	if by == carrier.WebSocket {
 		tcp := &net.Dialer{}
 		var wire net.Conn
-		c, _, err := websocket.Dial(ctx, e.Endpoints[len(e.Endpoints)-1].URL, &websocket.DialOptions{
+		c, _, err := websocket.Dial(ctx, socketOf(e.Endpoints), &websocket.DialOptions{
 			HTTPClient: &http.Client{Transport: &http.Transport{DialContext: func(
 				ctx context.Context, network, addr string) (net.Conn, error) {
 				var err error

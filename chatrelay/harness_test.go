@@ -300,7 +300,11 @@ func (w *world) chat(token string, n byte) Entry {
 // proven lets a browser in that has proven whose link it is.
 func (w *world) proven(token string, n byte) Entry {
 	w.t.Helper()
-	e, err := w.relay.Chat(w.t.Context(), token, claimOf(n), Claim{Proven: true})
+	code, _, err := w.rooms.NewCode(w.t.Context(), token)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	e, err := w.relay.Chat(w.t.Context(), token, claimOf(n), Claim{Code: code})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -466,4 +470,14 @@ func (w *world) device(id string) *client {
 // signedIn is a session that begins now.
 func signedIn(login, id string) chat.Session {
 	return chat.Session{Login: login, ID: id, Began: time.Now()}
+}
+
+// socketOf is the WebSocket among the ways to a relay.
+func socketOf(list []frame.Endpoint) string {
+	for _, e := range list {
+		if e.Carrier == carrier.WebSocket {
+			return e.URL
+		}
+	}
+	return ""
 }

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/internal/safely"
@@ -97,7 +96,7 @@ func (r *Relay) way(ctx context.Context, roomID, login string) []frame.Endpoint 
 		}
 		if p, alive := r.cluster.Peer(home); alive && err != nil {
 			r.failed("asking another relay, its WebSocket only", err, "relay", home)
-			return []frame.Endpoint{{Carrier: carrier.WebSocket, URL: p.Socket}}
+			return withoutUDP(p.Socket)
 		}
 		if home = r.opt.Host; err == nil {
 			home = at

@@ -4,6 +4,7 @@ package chatrelay
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ type session struct {
 	ticket  ticket      // with which it came
 	access  chat.Access // what it may do; does not change while it lasts
 	checked int         // liveRoom.checks when that was read
+	id      string
 	me      int64
 	callee  chat.Participant // whom attempt rings; ID 0: nobody
 
@@ -91,7 +93,7 @@ func (r *Relay) ServeRoom(ctx context.Context, c carrier.Conn) {
 	defer detach()
 	defer context.AfterFunc(ctx, func() { out.End("", "") })() // which ends the reading
 	defer safely.Recover(r.log, "a connection")
-	s := &session{r: r, conn: c, out: out, flying: make(chan struct{}, maxFlying)}
+	s := &session{r: r, id: rand.Text(), conn: c, out: out, flying: make(chan struct{}, maxFlying)}
 	s.storing, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	err = s.serve(ctx)
 	if f := (*fault)(nil); errors.As(err, &f) {
@@ -144,6 +146,7 @@ func (s *session) serve(ctx context.Context) error {
 	if err := s.enter(ctx, hello, t.Callee); err != nil {
 		return err
 	}
+	defer s.went()
 	defer s.room.post(func() { s.room.part(s) })
 	defer s.r.unwatch(s)
 	defer s.frames.Wait() // what they said before they left counts
@@ -372,11 +375,14 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 	case <-s.out.Done():
 		return nil
 	}
+	if s.access.Guards(f.Ref) {
+		f.Ref = 0
+	}
 	s.own.add(f.ID)
 	h := s.room
 	h.hold() // others are to learn of the message, also if this session leaves now
 	h.r.opt.Rooms.AppendThen(s.storing, h.r.home(), h.id,
-		chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text, Via: s.via()},
+		chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text, Via: s.via(), Ref: f.Ref},
 		func(m chat.Message, err error) {
 			defer h.leave()
 			<-s.flying
@@ -426,6 +432,7 @@ func (i *ids) take(id string) bool {
 // out, a connection that lasts gets another.
 func (s *session) pass(now time.Time) string {
 	t := s.ticket
+	t.Conn = s.id
 	t.Expires = now.Add(passLife).Unix()
 	s.passed = now
 	s.peers.Store(s.r.cluster.Changes())

@@ -320,7 +320,7 @@ func TestSeveralWithoutRedis(t *testing.T) {
 	kim.send(frame.Frame{T: frame.TSay, ID: "1", Text: "one"})
 	kim.typ(frame.TAck)
 	e := other.proven(other.cc, 2)
-	if len(e.Endpoints) != 1 || e.Endpoints[0].URL != home.relay.opt.Socket {
+	if len(e.Endpoints) != 2 || e.Endpoints[0].URL != home.relay.opt.Socket {
 		t.Fatalf("endpoints %+v without Redis", e.Endpoints)
 	}
 	lee := other.come(e, frame.Frame{})
@@ -399,7 +399,7 @@ func TestTalkThroughMoves(t *testing.T) {
 // talkOn says the messages from acked on, over whatever carrier, until the
 // connection ends, and returns how many have been acknowledged.
 func talkOn(ctx context.Context, t *testing.T, e Entry, acked, n int) int {
-	c, err := dial(ctx, e.Endpoints[len(e.Endpoints)-1].URL)
+	c, err := dial(ctx, socketOf(e.Endpoints))
 	if err != nil {
 		return acked
 	}

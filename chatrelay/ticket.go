@@ -24,6 +24,7 @@ type ticket struct {
 	Port    int           `json:"p,omitempty"` // the granted port it is good for, besides the WebSocket
 	Login   string        `json:"l,omitempty"` // whose port that is, or will be elsewhere
 	Session *chat.Session `json:"s,omitempty"` // of the desk; nil: the participant came by a link
+	Conn    string        `json:"n,omitempty"` // of a ticket for coming back: the connection that got it
 	Key     string        `json:"k,omitempty"` // of that link and the browser; see chat.Access
 	Expires int64         `json:"e"`           // Unix time
 }

@@ -53,7 +53,7 @@ type talker struct {
 func newTalker(t *testing.T, s *server, name, link string) *talker {
 	t.Helper()
 	_, e := s.claim(t, link)
-	k := &talker{name: name, place: e.Endpoints[len(e.Endpoints)-1].URL, ticket: e.Ticket, lines: map[int64]string{}}
+	k := &talker{name: name, place: socketOf(e.Endpoints), ticket: e.Ticket, lines: map[int64]string{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(func() {
 		cancel()
@@ -84,7 +84,7 @@ func (k *talker) search(ctx context.Context) {
 			conn, moved := k.enter(searching, place, ticket)
 			busy.Delete(place)
 			if moved != nil {
-				ask(moved.Endpoints[len(moved.Endpoints)-1].URL, moved.Ticket)
+				ask(socketOf(moved.Endpoints), moved.Ticket)
 			}
 			if conn == nil {
 				return

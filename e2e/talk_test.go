@@ -35,7 +35,7 @@ type visitor struct {
 func (s *server) visit(t *testing.T, link string) *visitor {
 	t.Helper()
 	v, e := s.claim(t, link)
-	url := e.Endpoints[len(e.Endpoints)-1].URL
+	url := socketOf(e.Endpoints)
 	var err error
 	if v.conn, _, err = websocket.Dial(t.Context(), url, nil); err != nil {
 		t.Fatal(err)
@@ -205,4 +205,14 @@ func (s *server) refused(t *testing.T, role, to string) string {
 		t.Errorf("mail to %s was taken", to)
 	}
 	return string(out)
+}
+
+// socketOf is the WebSocket among the ways to a relay.
+func socketOf(list []frame.Endpoint) string {
+	for _, e := range list {
+		if e.Carrier == "websocket" {
+			return e.URL
+		}
+	}
+	return ""
 }

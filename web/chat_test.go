@@ -3,9 +3,11 @@
 package web
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -177,6 +179,60 @@ func TestChatSocket(t *testing.T) {
 	st.want(st.do("GET", "/chat", ""), 503, "shutdown")
 }
 
+// The HTTP carrier of a room: for pages of this server and of other relays, past the limits of POSTs.
+func TestChatStream(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.relay.peer = chat.Relay{Origin: "https://other.example"}
+	st.server.limits.post, st.server.limits.page = bucket(0, 1), bucket(0, 3)
+	for range 5 {
+		st.do("GET", "/", "", "X-Forwarded-For", "192.0.2.1") // uses the limit of pages up
+	}
+	open := func(path, origin string) (*http.Response, string) {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", st.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Origin", origin)
+		res, err := st.browser.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { res.Body.Close() })
+		lines := bufio.NewScanner(res.Body)
+		for lines.Scan() {
+			if id, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				return res, id
+			}
+		}
+		return res, ""
+	}
+	if res, _ := open("/chat/stream", "https://evil.example"); res.StatusCode != 403 {
+		t.Errorf("another site: %d", res.StatusCode)
+	}
+	if res, _ := open("/desk/ws/stream", st.url); res.StatusCode != 401 {
+		t.Errorf("a device without a session: %d", res.StatusCode)
+	}
+	for _, origin := range []string{st.url, "https://other.example"} {
+		res, id := open("/chat/stream", origin)
+		allowed := res.Header.Get("Access-Control-Allow-Origin")
+		if id == "" || (allowed == origin) != (origin != st.url) {
+			t.Fatalf("%s: %d, %q, allowed %q", origin, res.StatusCode, id, allowed)
+		}
+		for n := 1; n <= 5; n++ {
+			r := st.do("POST", fmt.Sprintf("/chat/stream?c=%s&n=%d", id, n), `{"t":"hello"}`,
+				"Origin", origin, "Sec-Fetch-Site", "cross-site", "Content-Type", "text/plain")
+			st.want(r, 204)
+		}
+	}
+	st.want(st.do("POST", "/chat/stream?c=x&n=1", "", "Origin", "https://evil.example"), 403, "origin")
+	st.want(st.do("POST", "/chat/stream?c=x&n=1", ""), 404)
+	st.want(st.do("POST", "/chat/gone", "a ticket", "Content-Type", "text/plain"), 204)
+	if st.relay.others("gone a ticket") == st.relay.others("") {
+		t.Error("the relay does not learn of a page that has gone")
+	}
+}
+
 func TestFullIsTooOften(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, func(o *Options) { o.Relay = fullRelay{o.Relay} })
@@ -241,5 +297,96 @@ func TestGuestsNeedLeave(t *testing.T) {
 	st.want(r, 409, "claimed")
 	if !strings.Contains(r.body, `"guest":false`) {
 		t.Error(r.body)
+	}
+}
+
+// A link is proven by the code, by the password of the recipient's account, and by
+// the session of the desk.
+func TestProofAtTheFrontDoor(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.relay.card = func(c *chatrelay.Card) {
+		c.Account, c.Invite.Recipient.Login, c.Invite.Claimed = true, "host@mall.example", true
+	}
+	path, page := "/c/"+linkGood+"/chat", st.page(linkGood)
+	if page.SignedIn {
+		t.Errorf("page %+v", page)
+	}
+	st.want(st.do("POST", path, withNonce(page.Nonce, `,"password":"wrong"`)), 403, "credentials")
+	if st.relay.how.Login != "" {
+		t.Error("a wrong password proves something")
+	}
+	r := st.do("POST", path, withNonce(page.Nonce, `,"password":"right"`))
+	if st.want(r, 200); st.relay.how.Login != "host@mall.example" {
+		t.Errorf("claim %+v", st.relay.how)
+	}
+	for _, c := range r.Cookies() {
+		if c.Name == sessionCookie {
+			t.Error("the link's password opens the desk")
+		}
+	}
+	st.want(st.do("POST", path, withNonce(page.Nonce, "")), 200)
+	if st.relay.how.Login != "" {
+		t.Errorf("claim %+v", st.relay.how)
+	}
+	st.signIn()
+	st.want(st.do("POST", path, withNonce(page.Nonce, "")), 200)
+	if st.relay.how.Login != "host@mall.example" || !st.page(linkGood).SignedIn {
+		t.Errorf("claim %+v", st.relay.how)
+	}
+
+	// Who was put out learns what they can do.
+	st.relay.lost = true
+	r = st.do("POST", "/c/"+linkGood+"/ticket", withNonce(page.Nonce, ""))
+	if st.want(r, 409, "claimed"); !strings.Contains(r.body, `"guest":true,"account":true`) {
+		t.Error(r.body)
+	}
+	// A sender who wants a proof wants no guests.
+	st.relay.refuses = chat.ErrProve
+	st.relay.card = func(c *chatrelay.Card) { c.Prove = true }
+	r = st.do("POST", path, withNonce(page.Nonce, ""))
+	if st.want(r, 409, "prove"); !strings.Contains(r.body, `"to":"c…@mall.example","guest":false}`) {
+		t.Error(r.body)
+	}
+	// A password proves nothing of somebody without an account.
+	st.want(st.do("POST", path, withNonce(page.Nonce, `,"password":"right"`)), 403, "credentials")
+}
+
+// A link opens with what the text around it left behind it.
+func TestLinkInItsText(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.browser.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	for behind, opens := range map[string]bool{".": true, ")": true, "&gt;": true, "%3E": true, "%3e.": true, ",%20and": true,
+		"에서": true, "%22": true, "*": true, "_": true, "a": false, "0.": false} {
+		r := st.do("GET", "/c/"+linkGood+behind, "")
+		if !opens {
+			st.want(r, 404)
+			continue
+		}
+		if st.want(r, 302); r.Header.Get("Location") != "/c/"+linkGood || len(r.Cookies()) > 0 {
+			t.Errorf("%s: %v", behind, r.Header)
+		}
+	}
+	st.want(st.do("GET", "/c/nonsense.", ""), 404)
+}
+
+// The card says who will see a recipient in Bcc, and that a sender is gone.
+func TestCardSaysMore(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	if r := st.do("GET", "/c/"+linkGood, ""); strings.Contains(r.body, "warning") ||
+		strings.Contains(r.body, "hidden>"+`<svg`) {
+		t.Error(r.body)
+	}
+	st.relay.card = func(c *chatrelay.Card) {
+		c.Gone, c.Prove = true, true
+		c.Others = []chat.Participant{{Person: chat.Person{Name: "Kim"}}, {Person: chat.Person{Addr: "lee@far.example"}}}
+	}
+	r := st.do("GET", "/c/"+linkGood, "")
+	for _, part := range []string{"<bdi>Kim</bdi> and 1 other ", "can’t be reached here any more", `popovertarget="loading" hidden>`} {
+		if !strings.Contains(r.body, part) {
+			t.Errorf("%q is not in %s", part, r.body)
+		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 )
 
@@ -37,7 +38,7 @@ func (s *Server) outer(routes http.Handler, peers func() []chat.Relay) http.Hand
 				}
 			}
 			requestsTotal.WithLabelValues(route(r), strconv.Itoa(rec.code())).Inc()
-			if rec.status != http.StatusSwitchingProtocols {
+			if !isSocket(r) {
 				requestSeconds.WithLabelValues(route(r)).Observe(time.Since(began).Seconds())
 			}
 		}()
@@ -48,6 +49,7 @@ func (s *Server) outer(routes http.Handler, peers func() []chat.Relay) http.Hand
 		who := s.clientIP(r)
 		switch {
 		case isSocket(r): // bounded by the connections of a prefix, and needs a ticket or a session
+		case isFrames(r): // bounded by its connection; the handler looks where the page is from
 		case r.Method == http.MethodGet || r.Method == http.MethodHead:
 			if wait := prefixWait(s.limits.page, who); wait > 0 {
 				retryAfter(rec, wait)
@@ -59,6 +61,9 @@ func (s *Server) outer(routes http.Handler, peers func() []chat.Relay) http.Hand
 				refuse(rec, http.StatusForbidden, "origin", "This request came from another site.")
 				return
 			}
+			if r.URL.Path == "/desk/ws/stream" {
+				break // bounded by its connection
+			}
 			if wait := prefixWait(s.limits.post, who); wait > 0 {
 				tooOften(rec, wait)
 				return
@@ -68,10 +73,17 @@ func (s *Server) outer(routes http.Handler, peers func() []chat.Relay) http.Hand
 	})
 }
 
-// isSocket says whether a request opens a WebSocket: after a restart everyone
+// isSocket says whether a request opens a carrier: after a restart everyone
 // behind one address comes back at once.
 func isSocket(r *http.Request) bool {
-	return r.Method == http.MethodGet && (r.URL.Path == "/chat" || r.URL.Path == "/desk/ws")
+	return r.Method == http.MethodGet && slices.Contains(
+		[]string{"/chat", carrier.StreamPath, "/desk/ws", "/desk/ws/stream"}, r.URL.Path)
+}
+
+// isFrames says whether a request belongs to a room's connection. A page of another
+// relay may send it, so it is no request of this site alone.
+func isFrames(r *http.Request) bool {
+	return r.Method == http.MethodPost && (r.URL.Path == carrier.StreamPath || r.URL.Path == "/chat/gone")
 }
 
 // route is the label of a request's metrics: its pattern, never its path,
@@ -174,6 +186,8 @@ type refusal struct {
 	Text  string `json:"text"`
 	To    string `json:"to,omitempty"`    // claimed: where a code can be sent
 	Guest *bool  `json:"guest,omitempty"` // claimed: whether one may come in as a guest
+	// Account, of claimed and prove: the recipient's password shows whose link it is, too.
+	Account bool `json:"account,omitempty"`
 }
 
 func refuse(w http.ResponseWriter, status int, code, text string) {

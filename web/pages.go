@@ -46,7 +46,12 @@ func rich(tongue words.Tongue) func(key string, values ...any) template.HTML {
 		for i := 1; i < len(values); i += 2 {
 			mark := "\ue000" + strconv.Itoa(i) + "\ue001" // of the private use area: no message has one
 			marked[i] = mark
-			into = append(into, mark, "<bdi>"+template.HTMLEscapeString(fmt.Sprint(values[i]))+"</bdi>")
+			value := template.HTMLEscapeString(fmt.Sprint(values[i]))
+			if _, number := values[i].(int); number {
+				marked[i] = values[i] // it chooses the plural
+				continue
+			}
+			into = append(into, mark, "<bdi>"+value+"</bdi>")
 		}
 		return template.HTML(strings.NewReplacer(into...).Replace(template.HTMLEscapeString(tongue.Say(key, marked...))))
 	}
@@ -81,6 +86,14 @@ func (p person) String() string {
 		return p.Name
 	}
 	return p.Addr
+}
+
+// long has the address behind the name.
+func (p person) long() string {
+	if p.Name == "" {
+		return p.Addr
+	}
+	return p.Name + " (" + p.Addr + ")"
 }
 
 var (
@@ -125,16 +138,24 @@ type chatData struct {
 	Nonce  string       `json:"nonce"`
 	Status frame.Status `json:"status"`
 	At     time.Time    `json:"at"` // now, for readers whose clock is wrong
+	// SignedIn: this browser is signed in as the recipient, which proves the link.
+	SignedIn bool `json:"signed_in,omitempty"`
 }
 
 // cardView is what a link's card shows.
 type cardView struct {
-	Callee, Recipient person
-	Subject           string
-	Date, Day         string // empty: not known
-	Status, Mood      string // the key of the status, and its colour
-	Mine              bool
-	Reply             template.URL
+	Callee       person
+	As           string // who the reader will be
+	SignedIn     bool   // as which they are signed in
+	Subject      string
+	Date, Day    string // empty: not known
+	Status, Mood string // the key of the status, and its colour
+	Mine         bool
+	Gone         bool // the callee has no account here any more
+	Reply        template.URL
+	// Learns of a recipient in Bcc that they are there, as do More others.
+	Learns string
+	More   int
 }
 
 // notice is a page that says something and offers a way on.
@@ -175,13 +196,20 @@ func (s *Server) card(r *http.Request) (chatrelay.Card, error) {
 // chatPage shows a link's card. Whoever follows the link, nothing happens.
 func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Robots-Tag", "noindex")
+	if clean, ok := tokenBefore(r.PathValue("token")); ok {
+		http.Redirect(w, r, "/c/"+clean, http.StatusFound)
+		return
+	}
 	card, err := s.card(r)
 	switch {
 	case err == nil:
 		data := s.chatData(r, card)
 		view := cardView{
-			Callee: data.Callee, Recipient: personOf(card.Invite.Recipient), Subject: card.Invite.Subject,
-			Mine: data.Mine, Reply: template.URL(data.Reply),
+			Callee: data.Callee, As: personOf(card.Invite.Recipient).long(), SignedIn: data.SignedIn,
+			Subject: card.Invite.Subject, Mine: data.Mine, Reply: template.URL(data.Reply), Gone: card.Gone,
+		}
+		if n := len(card.Others); n > 0 {
+			view.Learns, view.More = personOf(card.Others[0]).String(), n-1
 		}
 		view.Status, view.Mood = statusKey(card.Status)
 		if date := card.Invite.Date; !date.IsZero() {
@@ -205,10 +233,14 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) chatData(r *http.Request, card chatrelay.Card) chatData {
 	token := r.PathValue("token")
-	return chatData{
+	data := chatData{
 		Token: token, Nonce: s.nonce(token, time.Now()), Reply: replyTo(card.Invite), Mine: s.mine(r, token),
 		At: time.Now().UTC(), Callee: personOf(card.Invite.Callee), Status: card.Status,
 	}
+	if who, err := s.session(r); err == nil && card.Account {
+		data.SignedIn = strings.EqualFold(who.Login, card.Invite.Recipient.Login)
+	}
+	return data
 }
 
 // chatState answers what a chat page needs anew: a nonce, and whether the

@@ -96,7 +96,7 @@ func TestLinkPage(t *testing.T) {
 	for _, part := range []string{`<html lang="ko">`, "<title>Mina &lt;3님과 대화</title>", "<h1><bdi>Mina &lt;3</bdi></h1>",
 		"<bdi>host@mall.example</bdi>", `role="status"`, words.In("ko").Say("status.available"),
 		"&lt;/script&gt;&lt;script&gt;alert(1)", ">지금 대화하기</span></button>", `<a class="quiet" href="mailto:host@mall.example`,
-		"<noscript>", "<bdi>customer@mall.example</bdi>",
+		"<noscript>", "<bdi>Jae (customer@mall.example)</bdi>",
 		st.server.links.scripts["chat.ko"], st.server.links.style} {
 		if !strings.Contains(r.body, part) {
 			t.Errorf("%q is not in %s", part, r.body)

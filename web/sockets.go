@@ -4,6 +4,7 @@ package web
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,6 +21,7 @@ type Sockets interface {
 	ServeRoom(ctx context.Context, c carrier.Conn)
 	ServeDevice(ctx context.Context, session chat.Session, d presence.Device, c carrier.Conn)
 	OwnOrigin(origin string) bool
+	Gone(ticket string)
 	Peers() []chat.Relay
 }
 
@@ -30,7 +32,78 @@ func (s *Server) chatSocket(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusForbidden, "origin", "This request came from another site.")
 		return
 	}
-	s.socket(w, r, "room", func(ctx context.Context, c carrier.Conn) { s.opts.Relay.ServeRoom(ctx, c) })
+	s.socket(w, r, "room", s.opts.Relay.ServeRoom)
+}
+
+// chatStream is the HTTP carrier of a room: where neither UDP nor WebSockets get through.
+func (s *Server) chatStream(w http.ResponseWriter, r *http.Request) {
+	if s.siblingPage(w, r) {
+		s.stream(w, r, "room", s.opts.Relay.ServeRoom)
+	}
+}
+
+// chatPost brings the frames of a room's HTTP carrier.
+func (s *Server) chatPost(w http.ResponseWriter, r *http.Request) {
+	if s.siblingPage(w, r) {
+		s.post(w, r)
+	}
+}
+
+// chatGone is sent by a page that is left or loaded again; its body is the ticket that it holds.
+func (s *Server) chatGone(w http.ResponseWriter, r *http.Request) {
+	if !s.siblingPage(w, r) {
+		return
+	}
+	if ticket, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)); err == nil {
+		s.opts.Relay.Gone(string(ticket))
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// siblingPage says whether a request comes from a page of this server or of another relay, whose script may then read
+// the answer; otherwise it has answered 403.
+func (s *Server) siblingPage(w http.ResponseWriter, r *http.Request) bool {
+	switch origin := r.Header.Get("Origin"); {
+	case s.ownPage(r):
+	case s.opts.Relay.OwnOrigin(origin):
+		w.Header().Set("Access-Control-Allow-Origin", origin)
+		w.Header().Set("Cross-Origin-Resource-Policy", "cross-origin")
+		w.Header().Add("Vary", "Origin")
+	default:
+		refuse(w, http.StatusForbidden, "origin", "This request came from another site.")
+		return false
+	}
+	return true
+}
+
+// post brings the frames of an HTTP carrier. The connection bounds those that are known.
+func (s *Server) post(w http.ResponseWriter, r *http.Request) {
+	if !s.streams.Known(r) {
+		if wait := prefixWait(s.limits.page, s.clientIP(r)); wait > 0 {
+			tooOften(w, wait)
+			return
+		}
+	}
+	s.streams.Post(w, r)
+}
+
+// stream serves a connection over HTTP until it is over or the server goes away.
+func (s *Server) stream(
+	w http.ResponseWriter, r *http.Request, kind string, serve func(context.Context, carrier.Conn),
+) {
+	if !s.open() {
+		refuse(w, http.StatusServiceUnavailable, "shutdown", "The server goes away: connect again.")
+		return
+	}
+	defer s.sockets.Done()
+	c, err := s.streams.Open(w, r, s.clientIP(r))
+	if err != nil {
+		return // Open has answered
+	}
+	defer c.Close("over")
+	socketsOpen.WithLabelValues(kind).Inc()
+	defer socketsOpen.WithLabelValues(kind).Dec()
+	serve(s.ctx, c)
 }
 
 // ownPage says whether the request comes from a page of this server, or from a
@@ -77,8 +150,15 @@ func (s *Server) open() bool {
 	return true
 }
 
-// deskSocket makes this desk a device that can be rung.
-func (s *Server) deskSocket(w http.ResponseWriter, r *http.Request) {
+// deskSocket makes this desk a device that can be rung, over a WebSocket.
+func (s *Server) deskSocket(w http.ResponseWriter, r *http.Request) { s.device(w, r, s.socket) }
+
+// deskStream does it over HTTP.
+func (s *Server) deskStream(w http.ResponseWriter, r *http.Request) { s.device(w, r, s.stream) }
+
+// device makes a desk a device, over the carrier that opens.
+func (s *Server) device(w http.ResponseWriter, r *http.Request,
+	open func(http.ResponseWriter, *http.Request, string, func(context.Context, carrier.Conn))) {
 	who, ok := s.member(w, r)
 	if !ok {
 		return
@@ -92,7 +172,7 @@ func (s *Server) deskSocket(w http.ResponseWriter, r *http.Request) {
 		ID: deviceID(), Login: who.Login, Source: presence.Desk, IP: s.clientIP(r),
 		Name: deviceName(r.UserAgent()), Connected: time.Now(),
 	}
-	s.socket(w, r, "device", func(ctx context.Context, c carrier.Conn) {
+	open(w, r, "device", func(ctx context.Context, c carrier.Conn) {
 		s.opts.Relay.ServeDevice(ctx, who, d, c)
 	})
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
@@ -117,6 +118,7 @@ type Server struct {
 	closing bool
 	h3      map[int]*http3.Server // by port
 	sockets sync.WaitGroup
+	streams carrier.Streams
 }
 
 // New checks the options and builds the server; it listens on nothing yet.
@@ -222,6 +224,9 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /c/{token}/code", s.code)
 	mux.HandleFunc("GET /chat", s.chatSocket)
 	mux.HandleFunc("POST /mishap", s.mishap)
+	mux.HandleFunc("GET /chat/stream", s.chatStream)
+	mux.HandleFunc("POST /chat/stream", s.chatPost)
+	mux.HandleFunc("POST /chat/gone", s.chatGone)
 	mux.HandleFunc("GET /desk", s.deskPage)
 	mux.HandleFunc("GET /desk/me", s.me)
 	mux.HandleFunc("GET /offline", s.offlinePage)
@@ -230,6 +235,8 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /desk/sign-out/everywhere", s.signOutEverywhere)
 	mux.HandleFunc("POST /desk/rooms/{room}/ticket", s.roomTicket)
 	mux.HandleFunc("GET /desk/ws", s.deskSocket)
+	mux.HandleFunc("GET /desk/ws/stream", s.deskStream)
+	mux.HandleFunc("POST /desk/ws/stream", s.post)
 	mux.HandleFunc("GET /desk/search", s.search)
 	s.fileRoutes(mux)
 	s.preferenceRoutes(mux)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Package carrier brings frames in and out over WebSocket, WebTransport and
-// plain QUIC.
+// Package carrier brings frames in and out over WebTransport, plain QUIC,
+// WebSocket and HTTP.
 //
 // A Conn carries frames, whatever is below it. Upgrade makes one of an HTTP
-// request (WebSocket). Ports listens on granted UDP ports (WebTransport and
+// request (WebSocket), and so does Streams (server-sent events and POSTs). Ports listens on granted UDP ports (WebTransport and
 // QUIC), admits connections by their address prefix, and gives each Conn to the
 // relay. A Queue is the bounded queue of frames in front of a Conn.
 package carrier
@@ -21,11 +21,14 @@ const (
 	WebSocket    = "websocket"
 	WebTransport = "webtransport"
 	QUIC         = "quic"
+	HTTP         = "http" // server-sent events and POSTs
 )
 
 const (
 	// Path is the path of the endpoints of WebSocket and WebTransport.
 	Path = "/chat"
+	// StreamPath is the path of those of HTTP.
+	StreamPath = Path + "/stream"
 	// ALPN is the protocol of plain QUIC: frames on the first stream.
 	ALPN = "chmail/1"
 
@@ -45,9 +48,9 @@ type Conn interface {
 	Write(ctx context.Context, frames ...[]byte) error
 	// Close ends the connection; reason is for people who debug.
 	Close(reason string) error
-	// Carrier is WebSocket, WebTransport or QUIC.
+	// Carrier is WebSocket, WebTransport, QUIC or HTTP.
 	Carrier() string
-	// Port is the granted UDP port; 0 on a WebSocket.
+	// Port is the granted UDP port; 0 on a WebSocket and on HTTP.
 	Port() int
 	// RemoteIP is the client's address; the zero Addr if it is not known.
 	RemoteIP() netip.Addr

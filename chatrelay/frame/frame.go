@@ -115,6 +115,7 @@ type Frame struct {
 	After     int64              `json:"after,omitempty" client:"hello?"` // offset of the last message the client has
 	ID        string             `json:"id,omitempty" client:"say,edit,delete" relay:"ack,error?"`
 	Text      string             `json:"text,omitempty" client:"say,edit,decline?" relay:"error?"`
+	Ref       int64              `json:"ref,omitempty" client:"say?"` // offset of the message that it answers
 	Offset    int64              `json:"offset,omitempty" client:"seen,edit,delete" relay:"ack?,seen"`
 	At        *time.Time         `json:"at,omitempty" relay:"welcome,ack"` // the relay's clock
 	From      int64              `json:"from,omitempty" relay:"typing,seen"`

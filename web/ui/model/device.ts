@@ -4,7 +4,7 @@
 
 import { heardAt } from '../base/time';
 import { atIt, watchActivity } from '../base/activity';
-import { Connection, type Phase } from '../wire/connection';
+import { Connection, streamOf, type Phase } from '../wire/connection';
 import type { Ring, Status } from '../wire/wire';
 
 export interface DeviceOwner {
@@ -31,7 +31,7 @@ export class Device {
     this.unwatch = watchActivity(tell);
     const url = `${location.origin.replace(/^http/, 'ws')}/desk/ws?login=${encodeURIComponent(login)}`;
     this.connection = new Connection({
-      enter: async () => ({ endpoints: [{ carrier: 'websocket', url }] }),
+      enter: async () => ({ endpoints: [{ carrier: 'websocket', url }, { carrier: 'http', url: streamOf(url) }] }),
       hello: () => ({ t: 'hello' }),
       frame: (f) => {
         switch (f.t) {

@@ -13,6 +13,7 @@ import { every, heardAt, soon } from '../base/time';
 import { Room } from '../model/room';
 import { cardLine } from '../model/status';
 import { Conversation } from '../view/conversation';
+import { ask } from '../view/dialog';
 import { gate, type How } from '../view/gate';
 import { Panel } from '../view/panel';
 import { RoomHead, StatusLine } from '../view/roomheader';
@@ -32,6 +33,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
   const start = part<HTMLButtonElement>('button.large');
   const trouble = part('.card > .problem');
   const before = part('.before');
+  const there = h('p', { class: 'muted' }); // after leaving: whether the person is there
   const status = new StatusLine(part('.status'));
   tabTitle(t('chat.title', { name }));
   let onCard = false;
@@ -42,7 +44,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
     try {
       return await go();
     } catch (err) {
-      if (!(err instanceof ApiError) || err.status !== 403 || err.code === 'code') throw err;
+      if (!(err instanceof ApiError) || err.code !== 'nonce') throw err;
       if (!(await refresh())) throw err;
       return go();
     }
@@ -68,10 +70,11 @@ function chat(page: ChatPage, root: HTMLElement): void {
     onCard = true;
     trouble.textContent = problem;
     start.disabled = false;
-    before.hidden = !page.mine;
+    before.hidden = !page.mine || left;
+    there.replaceChildren();
     status.show(left ? { mood: 'quiet', nodes: tr('status.left') } : cardLine(page.status));
     if (stage.isConnected) return;
-    part('.card-who').append(status.el);
+    part('.card-who').append(status.el, ...left ? [there] : []);
     root.replaceChildren(stage);
   }
 
@@ -86,17 +89,18 @@ function chat(page: ChatPage, root: HTMLElement): void {
       status.show(cardLine(page.status));
       if (err instanceof ApiError) {
         if (lost(err)) return;
-        if (err.status === 409) return claimed(String(err.body.to ?? ''), err.body.guest === true);
+        if (err.status === 409) return claimed(err);
       }
       trouble.textContent = explain(err);
       start.focus();
     }
   }
 
-  function claimed(to: string, guest: boolean): void {
+  function claimed({ body, code }: ApiError): void {
     onCard = false;
     const el = gate({
-      to, guest,
+      to: String(body.to ?? ''), guest: body.guest === true, account: body.account === true,
+      prove: code === 'prove' ? name : '',
       mail: () => guarded('code'),
       enter: async (how: How) => talk(await guarded<Entry>('chat', { ...how, ring: true })),
       back: () => card(),
@@ -134,17 +138,19 @@ function chat(page: ChatPage, root: HTMLElement): void {
         }
       },
       over: (err) => {
+        end();
         room.close();
-        panel.close();
-        stay(false);
-        if (err instanceof ApiError && lost(err)) return;
+        if (err instanceof ApiError) {
+          if (lost(err)) return;
+          if (err.status === 409) return claimed(err);
+        }
         // Coming back is not worth a word when it does not work: the card is there.
         if (!rings && !room.id) card();
         else card(err instanceof ApiError && err.status !== 403 ? explain(err) : t('error.over'));
       },
     });
     const head = new RoomHead(room, status, null,
-      h('button', { class: 'secondary', type: 'button', onclick: leave }, t('chat.leave')));
+      h('button', { class: 'secondary', type: 'button', onclick: () => void leave() }, t('chat.leave')));
     const view = new Conversation(room);
     const panel = new Panel(room, () => view.focus());
     const seen = () => {
@@ -153,27 +159,37 @@ function chat(page: ChatPage, root: HTMLElement): void {
       view.look();
     };
     document.addEventListener('visibilitychange', seen);
-    fill(root, h('div', { class: 'talk' }, head.el, panel.el, view.el));
+    const blocked = h('p', { class: 'problem', role: 'alert', hidden: true }, tr('chat.blocked', { name }), ' ',
+      page.reply && h('a', { href: page.reply }, t('chat.byMail')));
+    fill(root, h('div', { class: 'talk' }, head.el, blocked, panel.el, view.el));
     update();
     view.focus();
 
-    function leave(): void {
+    function end(): void {
       document.removeEventListener('visibilitychange', seen);
       panel.close();
-      room.leave();
+      view.close();
       stay(false);
+    }
+
+    async function leave(): Promise<void> {
+      const unsent = view.unsent();
+      if (unsent && !(await ask(unsent, t('chat.leave')))) return view.focus();
+      end();
+      room.leave();
       page.mine = true;
       card('', true);
+      void refresh().then(() => onCard && there.replaceChildren(...cardLine(page.status).nodes));
     }
 
     function update(): void {
       if (!view.el.isConnected) return;
       head.update(name, callee);
+      blocked.hidden = room.why !== 'blocked' || room.phase !== 'lost';
       panel.draw();
       const waits = !room.amCallee && !room.calleeHere && room.phase === 'open';
       const rung = panel.state === 'ringing' || panel.state === 'none';
-      view.ask(!waits || room.others.length ? []
-        : rung ? tr('compose.whileRinging', { name }) : tr('compose.leave', { name }),
+      view.ask(waits && rung && !room.others.length ? tr('compose.whileRinging', { name }) : [],
         waits && !rung && !room.others.length ? t('compose.leavePlaceholder') : t('compose.placeholder'));
       view.update();
     }

@@ -31,9 +31,9 @@ export function place(way: Way): string {
  * arrive says hello at the end of a way. It calls welcomed at once, with the frames up to the welcome, and whoever is
  * called takes the wire over; the promise is done then. It fails with a Refusal, a Mute, or because nothing opened.
  */
-export async function arrive(way: Way, hello: ClientFrame, avoidQuic: boolean, signal: AbortSignal,
+export async function arrive(way: Way, hello: ClientFrame, avoid: ReadonlySet<string>, signal: AbortSignal,
   welcomed: (wire: Wire, why: Why, frames: RelayFrame[]) => void): Promise<void> {
-  const { wire, why } = await race(way.endpoints, avoidQuic, signal);
+  const { wire, why } = await race(way.endpoints, avoid, signal);
   return new Promise((done, fail) => {
     const frames: RelayFrame[] = [];
     const abort = () => wire.close();

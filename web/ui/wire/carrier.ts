@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 // Carriers bring frames to the relay and back. WebTransport (QUIC to the
-// granted port) is tried first, WebSocket after a head start or at once when
-// QUIC fails; the loser is closed.
+// granted port) is tried first, then WebSocket, then HTTP, each after a head
+// start of the one before it or at once when that fails; the losers are closed.
 
 import { after } from '../base/time';
-import { parse, split, varint } from './parse';
+import { maxFrame, parse, split, varint } from './parse';
 import { type ClientFrame, type Endpoint, headStart, type RelayFrame } from './wire';
 
 export interface Wire {
@@ -19,7 +19,7 @@ export interface Wire {
 }
 
 /** Why this carrier: shown under Details. */
-export type Why = 'quic' | 'absent' | 'unoffered' | 'failed' | 'slow' | 'avoided';
+export type Why = 'quic' | 'absent' | 'unoffered' | 'failed' | 'slow' | 'avoided' | 'blocked';
 
 async function webTransport(e: Endpoint, signal: AbortSignal): Promise<Wire> {
   const wt = new WebTransport(e.url, {
@@ -132,6 +132,108 @@ function webSocket(e: Endpoint, signal: AbortSignal): Promise<Wire> {
   });
 }
 
+/**
+ * httpStream brings frames down as server-sent events and up by POSTs, one at a time and in their order: for networks
+ * that let nothing else through.
+ */
+async function httpStream(e: Endpoint, signal: AbortSignal): Promise<Wire> {
+  const stop = new AbortController();
+  const abort = () => stop.abort();
+  signal.addEventListener('abort', abort, { once: true });
+  const res = await fetch(e.url, { headers: { Accept: 'text/event-stream' }, cache: 'no-store', signal: stop.signal });
+  if (!res.ok || !res.body) {
+    abort();
+    throw new Error(`opening a stream: ${res.status}`);
+  }
+  let open = true;
+  let id = '';
+  let sent = 0;
+  let posting = false;
+  const queue: string[] = [];
+
+  async function post(): Promise<void> {
+    if (posting || !queue.length) return;
+    posting = true;
+    const body = queue.splice(0).join('\n');
+    const to = new URL(e.url);
+    to.searchParams.set('c', id);
+    to.searchParams.set('n', String(++sent));
+    const res = await fetch(to, { method: 'POST', body, cache: 'no-store',
+      headers: { 'Content-Type': 'text/plain' }, keepalive: body.length < 16_000 }).catch(() => null);
+    posting = false;
+    if (!res?.ok) return wire.close(true);
+    if (open || queue.length) await post();
+  }
+
+  const wire: Wire = {
+    carrier: 'http',
+    onframe: () => {},
+    onclose: () => {},
+    send(f) {
+      if (!open) return;
+      queue.push(JSON.stringify(f));
+      void post();
+    },
+    close(now = false) {
+      end();
+      // What was written last (leave) is given the time to go out.
+      if (now) abort();
+      else after(posting ? 2000 : 200, abort);
+    },
+  };
+  function end(): void {
+    if (!open) return;
+    open = false;
+    wire.onclose();
+  }
+
+  const reader = res.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  /** next reads to the end of an event; undefined: the connection is over. */
+  async function next(): Promise<string | undefined> {
+    let at = rest.indexOf('\n\n');
+    while (at < 0) {
+      const { value, done } = await reader.read();
+      if (done) return undefined;
+      rest += value;
+      if (rest.length > 2 * maxFrame) throw new Error('reading an event: it is too long');
+      at = rest.indexOf('\n\n');
+    }
+    const event = rest.slice(0, at);
+    rest = rest.slice(at + 2);
+    return event;
+  }
+
+  // A proxy that holds an answer back until it is whole lets no event through: the try ends by its time.
+  while (!id) {
+    const event = await next();
+    if (event === undefined) throw new Error('opening a stream: it ended');
+    if (event.startsWith('event: open\n')) id = event.slice(event.indexOf('data: ') + 6);
+  }
+  signal.removeEventListener('abort', abort);
+  if (signal.aborted) {
+    abort();
+    throw new Error('opening a stream: too late');
+  }
+  void (async () => {
+    try {
+      for (let event = await next(); event !== undefined; event = await next()) {
+        const f = open && event.startsWith('data: ') && parse(event.slice(6));
+        if (f) wire.onframe(f);
+      }
+    } catch {
+      // The connection is over, whatever ended it.
+    }
+    abort();
+    end();
+  })();
+  return wire;
+}
+
+const carriers: Record<string, (e: Endpoint, signal: AbortSignal) => Promise<Wire>> = {
+  webtransport: webTransport, websocket: webSocket, http: httpStream,
+};
+
 /** aborted fails when the signal comes. */
 export function aborted(signal: AbortSignal): Promise<never> {
   const given = new Promise<never>((_, reject) => {
@@ -143,15 +245,19 @@ export function aborted(signal: AbortSignal): Promise<never> {
   return given;
 }
 
-/** race opens the best carrier of those offered, until signal ends it. */
-export async function race(endpoints: Endpoint[], avoidQuic: boolean, signal: AbortSignal):
+/**
+ * race opens the best carrier of those offered, until signal ends it. Each has a head start before the next one. Those
+ * to be avoided, which opened and then carried nothing, come last.
+ */
+export async function race(endpoints: Endpoint[], avoid: ReadonlySet<string>, signal: AbortSignal):
 Promise<{ wire: Wire; why: Why }> {
-  const quic = endpoints.find((e) => e.carrier === 'webtransport');
-  const socket = endpoints.find((e) => e.carrier === 'websocket');
+  const order = ['webtransport', 'websocket', 'http'].sort((a, b) => Number(avoid.has(a)) - Number(avoid.has(b)));
+  const offered = order.flatMap((carrier) => endpoints.find((e) => e.carrier === carrier) ?? [])
+    .filter((e) => e.carrier !== 'webtransport' || 'WebTransport' in window);
   let why: Why = 'slow';
-  if (!quic) why = 'unoffered';
+  if (!endpoints.some((e) => e.carrier === 'webtransport')) why = 'unoffered';
   else if (!('WebTransport' in window)) why = 'absent';
-  else if (avoidQuic && socket) why = 'avoided';
+  else if (offered[0]?.carrier !== 'webtransport') why = 'avoided';
 
   const stop = new AbortController();
   const giveUp = () => stop.abort();
@@ -159,20 +265,19 @@ Promise<{ wire: Wire; why: Why }> {
   if (signal.aborted) giveUp();
   let winner: Wire | undefined;
   const tries: Promise<Wire>[] = [];
-  const started = new Promise<void>((go) => {
-    if (why !== 'slow') return go();
-    const q = webTransport(quic!, stop.signal);
-    q.catch(() => {
-      why = 'failed';
-      go();
+  let start = Promise.resolve();
+  for (const e of offered) {
+    const one = start.then(() => {
+      if (winner) throw new Error('another carrier was faster');
+      return carriers[e.carrier]!(e, stop.signal);
     });
-    tries.push(q);
-    after(headStart, go);
-  });
-  if (socket) {
-    tries.push(started.then(() => {
-      if (winner) throw new Error('QUIC was faster');
-      return webSocket(socket, stop.signal);
+    tries.push(one);
+    start = start.then(() => new Promise<void>((go) => {
+      one.catch(() => {
+        if (e.carrier === 'webtransport') why = 'failed';
+        go();
+      });
+      after(headStart, go);
     }));
   }
   const given = aborted(stop.signal);

@@ -52,11 +52,13 @@ export class Connection {
   private resting = 0;                // no round before
   private doorRests = 0;              // no request to the front door before
   private hops = 0;
-  private avoidQuic = false;
+  private readonly avoid = new Set<string>(); // carriers that opened and carried nothing
   private heard = 0;
   private pinged = 0;
   private resume: (() => void) | undefined;
   private unloading = false;
+  private answered = false;           // the front door has let us in, whatever the carriers do
+  private door: Way | undefined;      // the way that it showed last
 
   private last: Way | undefined;      // the way that led in
   private pass: { ticket: string; at: number } | undefined;
@@ -74,6 +76,10 @@ export class Connection {
     this.unloading = true;
     this.abandon();
     this.wire?.close(true);
+    const way = this.last ?? this.door;
+    const socket = way?.endpoints.find((e) => e.carrier === 'websocket')?.url;
+    const ticket = this.pass?.ticket ?? way?.ticket;
+    if (ticket && socket) navigator.sendBeacon?.(socket.replace(/^ws/, 'http') + '/gone', ticket);
   };
 
   constructor(private readonly owner: Owner) {
@@ -147,7 +153,12 @@ export class Connection {
       // The front door costs more than the others; it is asked when they have not led in at once.
       if ((round > 0 || !ways.length) && Date.now() >= this.doorRests) {
         this.doorRests = Date.now() + doorPause;
-        this.ask('', () => this.owner.enter());
+        this.ask('', async () => {
+          const way = await this.owner.enter();
+          this.answered = true;
+          this.door = way;
+          return way;
+        });
       }
       const searched = Date.now() - this.since;
       const { pause } = rounds.find((r) => searched < r.until)!;
@@ -163,7 +174,9 @@ export class Connection {
     if (!this.pass || Date.now() - this.pass.at > passLife) return ways;
     const ticket = this.pass.ticket;
     if (this.last) ways.push({ endpoints: this.last.endpoints, ticket });
-    for (const url of this.peers) ways.push({ endpoints: [{ carrier: 'websocket', url }], ticket });
+    for (const url of this.peers) {
+      ways.push({ endpoints: [{ carrier: 'websocket', url }, { carrier: 'http', url: streamOf(url) }], ticket });
+    }
     return ways;
   }
 
@@ -175,7 +188,7 @@ export class Connection {
     const giveUp = after(this.last ? patience(Date.now() - this.since) : firstPatience, () => one.abort());
     const go = async () => {
       const way = await Promise.race([find(), aborted(one.signal)]);
-      await arrive(way, this.owner.hello(way.ticket), this.avoidQuic, one.signal,
+      await arrive(way, this.owner.hello(way.ticket), this.avoid, one.signal,
         (wire, why, frames) => this.welcomed(way, wire, why, frames));
     };
     void go().catch((err) => err).then((err: unknown) => {
@@ -192,8 +205,11 @@ export class Connection {
       this.doorRests = Math.max(this.doorRests, Date.now() + err.retryAfter * 1000);
     }
     // A path that opens and then carries nothing is not tried twice in a row.
-    this.avoidQuic = err instanceof Mute && err.carrier === 'webtransport';
-    if (!this.last) this.owner.phase('lost');
+    if (err instanceof Mute) this.avoid.add(err.carrier);
+    else this.avoid.clear();
+    // The front door answers, and no carrier gets through: it is the network.
+    const blocked = !(err instanceof ApiError) && !(err instanceof Refusal) && this.answered;
+    if (!this.last) this.owner.phase('lost', blocked ? 'blocked' : undefined);
     if (!(err instanceof Refusal)) return;
     const f = err.frame;
     if (f.t !== 'moved') return this.wrong(f);
@@ -237,7 +253,7 @@ export class Connection {
     this.abandon();
     this.wire = wire;
     this.last = way;
-    this.avoidQuic = false;
+    this.avoid.clear();
     this.heard = Date.now();
     // Silence is counted in beats, not on the clock: a page that slept has not listened.
     let silent = 0;
@@ -282,6 +298,13 @@ export class Connection {
     if (f.ticket) this.pass = { ticket: f.ticket, at: Date.now() };
     this.peers = f.peers ?? [];
   }
+}
+
+/** streamOf is the HTTP endpoint beside a WebSocket endpoint. */
+export function streamOf(socket: string): string {
+  const url = new URL(socket.replace(/^ws/, 'http'));
+  url.pathname += '/stream';
+  return url.href;
 }
 
 /** network tells of a change from one network to another, where the browser does. */

@@ -140,6 +140,7 @@ export type ClientFrame =
     room?: string;
     id: string;
     text: string;
+    ref?: number;
   }
   | {
     t: 'typing';

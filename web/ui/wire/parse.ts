@@ -4,7 +4,8 @@
 
 import { required, type RelayFrame } from './frames';
 
-const maxFrame = 1 << 20; // octets the client reads in one frame: generous, but a bound
+/** maxFrame is what the client reads in one frame, in octets: generous, but a bound. */
+export const maxFrame = 1 << 20;
 
 /** parse returns nothing for what is no frame, and for types of a newer relay. */
 export function parse(text: string): RelayFrame | undefined {
