@@ -116,10 +116,23 @@ func TestFiles(t *testing.T) {
 		if c.Last.File == nil || *c.Last.File != *m.File || c.Last.Text != "look" || c.Unread != 1 {
 			t.Fatalf("summary %+v", c.Last)
 		}
-		if f := must(s.File(ctx, o.Room, "abc", 0))(t); f != *m.File {
+		if f := must(s.File(ctx, o.Room, "abc", 0, 0))(t); f != *m.File {
 			t.Fatalf("file %+v", f)
 		}
-		_, err := s.File(ctx, other.Room, "abc", 0)
+		// The same octets keep their own name in each message.
+		twin := *m.File
+		twin.Name = "other name.png"
+		second := must(s.Post(ctx, "", other.Room, chat.Message{From: must(s.Info(ctx, other.Room))(t).Owner,
+			Kind: chat.KindFile, File: picture("abcd")}))(t)
+		twin.ID = "abcd"
+		third := must(s.Post(ctx, "", other.Room, chat.Message{From: must(s.Info(ctx, other.Room))(t).Owner,
+			Kind: chat.KindFile, File: &twin}))(t)
+		for at, want := range map[int64]string{second.Offset: second.File.Name, third.Offset: twin.Name, 0: twin.Name} {
+			if f := must(s.File(ctx, other.Room, "abcd", 0, at))(t); f.Name != want {
+				t.Errorf("at %d it is called %q, want %q", at, f.Name, want)
+			}
+		}
+		_, err := s.File(ctx, other.Room, "abc", 0, 0)
 		is(t, err, chat.ErrUnknown)
 		if n := must(s.FileOctets(ctx, o.Room))(t); n != 9 {
 			t.Fatalf("%d octets", n)
@@ -130,7 +143,7 @@ func TestFiles(t *testing.T) {
 		_, err = s.Change(ctx, "", o.Room, chat.Message{ID: "e", From: me, Kind: chat.KindEdit, Ref: 2, Text: "x"}, 0)
 		is(t, err, chat.ErrForbidden)
 		must(s.Change(ctx, "", o.Room, chat.Message{ID: "d", From: me, Kind: chat.KindDelete, Ref: 2}, 0))(t)
-		_, err = s.File(ctx, o.Room, "abc", 0)
+		_, err = s.File(ctx, o.Room, "abc", 0, 0)
 		is(t, err, chat.ErrUnknown)
 		if must(s.HasFile(ctx, "one", "abc"))(t) {
 			t.Fatal("the file of a deleted message is kept")
