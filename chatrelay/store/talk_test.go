@@ -4,9 +4,11 @@ package store
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/chmail/chmail/chatrelay/chat"
 )
@@ -189,9 +191,12 @@ func TestSearch(t *testing.T) {
 			}
 		}
 		him := must(s.Info(ctx, rooms[0]))(t).Participants[1].ID
+		must(s.Append(ctx, "", rooms[0], chat.Message{From: him, Kind: chat.KindText,
+			Text: "Café in der Hauptstraße, Łódź, мир"}))(t)
 		must(s.Post(ctx, "", rooms[0], chat.Message{ID: "f", From: him, Kind: chat.KindFile, File: picture("abc")}))(t)
 		for q, want := range map[string]int{"invoice": 3, "INVOICE late": 3, "late 2": 1, "배송": 3, "100%": 3,
-			"100_": 0, "sure_": 3, "école": 3, "Été": 3,
+			"100_": 0, "sure_": 3, "école": 3, "Été": 3, "ecole ete": 3,
+			"cafe": 1, "CAFÉ": 1, "strasse": 1, "Straße": 1, "lodz": 1, "*": 0, "[i": 0, "?": 3, "언제": 3, "МИР": 1,
 			"a.PNG": 1, "hello": 3, "nothing": 0, `\`: 0, "'": 0} {
 			if got := find(alice.Login, q); len(got) != want {
 				t.Errorf("%q found %q", q, got)
@@ -373,8 +378,13 @@ func FuzzSearch(f *testing.F) {
 			t.Errorf("the cursor %q came back as %q", after, c.String())
 		}
 		for _, w := range strings.Fields(q) {
-			if list := variants(w); len(list) == 0 {
+			if len(globs(w)) == 0 {
 				t.Errorf("%q has no spelling", w)
+			}
+			for _, e := range expressions(w) {
+				if _, err := regexp.Compile(e); err != nil && utf8.ValidString(w) {
+					t.Errorf("%q: %v", w, err)
+				}
 			}
 			snippet(q, w)
 		}
