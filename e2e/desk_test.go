@@ -197,3 +197,46 @@ func TestRingWhileWriting(t *testing.T) {
 	desk.press("Decline")
 	second.statusBegins(10*time.Second, "Declined")
 }
+
+// TestSettingsByField: each setting is saved when it is changed, alone; what was set
+// elsewhere meanwhile stays, and what is typed is not lost with the page.
+func TestSettingsByField(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	desk := open(t, browser(t), "host", s.Web+"/desk")
+	s.signIn(desk, "host")
+	kept := func(expression, want string) {
+		t.Helper()
+		desk.wait(expression+" to be "+want, 10*time.Second, func() bool {
+			desk.do(`fetch("/desk/settings").then((r) => r.json()).then((s) => { window.kept = s; return ""; })`)
+			return desk.eval("JSON.stringify(window.kept."+expression+")") == want
+		})
+	}
+	set := func(control, value string) {
+		t.Helper()
+		desk.eval(fmt.Sprintf(`{ const e = document.querySelector(%q); e.value = %q;
+			e.dispatchEvent(new Event("change", {bubbles: true})); } ""`, control, value))
+	}
+	desk.eval(`location.hash = "settings"; ""`)
+	desk.waitFor("combobox", "Chats at once", 10*time.Second)
+	desk.set(`{"back": 60, "availability": "dnd"}`) // at another desk
+	set("#set-chats", "5")
+	desk.statusBegins(10*time.Second, "Saved")
+	kept("chats", "5")
+	kept("back", "60")
+	kept("availability", `"dnd"`)
+	desk.wait("what was set elsewhere", 10*time.Second,
+		func() bool { return desk.eval(`document.querySelector("#set-back").value`) == "60" })
+
+	// What is wrong stands beside its field, and is not kept.
+	set("#set-until", "2020-01-01T10:00")
+	desk.has("Choose a time that is still to come.", 10*time.Second)
+	if got := desk.eval(`document.querySelector("#set-until").getAttribute("aria-invalid")`); got != "true" {
+		t.Errorf("a wrong time is marked %q", got)
+	}
+	kept("availability", `"dnd"`)
+
+	desk.press("Add a reply")
+	desk.fill("Text of reply 1", "We open at nine.")
+	desk.eval(`location.hash = ""; ""`) // while the field has the focus
+	kept("canned[0].text", `"We open at nine."`)
+}

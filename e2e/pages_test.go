@@ -319,7 +319,7 @@ func (o *tour) beside(host, customer, friend *page) {
 	host.check("availability")
 	host.run(chromedp.KeyEvent(kb.Escape))
 	host.eval(`location.hash = "settings"; ""`)
-	host.waitFor("button", o.w("settings.save"), 10*time.Second)
+	host.waitFor("heading", o.w("settings.title"), 10*time.Second)
 	host.check("settings")
 	host.eval(`document.querySelector(".canned-list").scrollIntoView(); ""`)
 	host.check("settings-more")

@@ -19,18 +19,27 @@ type letter struct {
 	kind   string // of the keys: "alarm" has mail.alarm.subject, .first, .button and .last
 	from   chat.Person
 	to     chat.Person
-	values []any // of the words
+	values []any // of the words, besides the name of whoever is spoken of
 	link   string
+}
+
+// named is what somebody is called in a language: of whoever has only pressed a link,
+// it says so.
+func named(lang string, p chat.Person) string {
+	if p.ByLink {
+		return words.In(lang).Say("people.byLink", "name", p.DisplayName())
+	}
+	return p.DisplayName()
 }
 
 // alarmMail tells to that from tried to reach them.
 func alarmMail(from, to chat.Person, subject, link string) letter {
-	return letter{"alarm", from, to, []any{"name", from.DisplayName(), "subject", subject}, link}
+	return letter{"alarm", from, to, []any{"subject", subject}, link}
 }
 
 // backMail tells to, who asked for it, that from is back.
 func backMail(from, to chat.Person, subject, link string) letter {
-	return letter{"back", from, to, []any{"name", from.DisplayName(), "subject", subject}, link}
+	return letter{"back", from, to, []any{"subject", subject}, link}
 }
 
 // codeMail carries a confirmation code.
@@ -49,7 +58,7 @@ func (n *Notifier) languages(ctx context.Context, l letter) []string {
 		return []string{words.In(lang).Lang}
 	}
 	for _, v := range l.values {
-		if s, ok := v.(string); ok && l.link != "" && strings.ContainsFunc(s, hangul) {
+		if s, ok := v.(string); ok && strings.ContainsFunc(s, hangul) {
 			return []string{"ko", "en"}
 		}
 	}
@@ -60,7 +69,7 @@ func hangul(r rune) bool { return unicode.Is(unicode.Hangul, r) }
 
 // webhookTitle says who called whom, to a webhook.
 func webhookTitle(from chat.Person, logins []string) string {
-	return words.In("en").Say("webhook.title", "name", from.DisplayName(), "logins", strings.Join(logins, ", "))
+	return words.In("en").Say("webhook.title", "name", named("en", from), "logins", strings.Join(logins, ", "))
 }
 
 // webhookLink stands on the link into the conversation.
