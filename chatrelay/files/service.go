@@ -50,9 +50,9 @@ func (e *MissingError) Error() string { return fmt.Sprintf("the folder %q does n
 
 // Rooms is what a Service uses of the rooms' database.
 type Rooms interface {
-	// File returns a file of a room, of a message from an offset on; chat.ErrUnknown:
-	// there is none of the ID.
-	File(ctx context.Context, roomID, id string, since int64) (chat.File, error)
+	// File returns a file of a room, as the message at an offset names it, or at 0 the
+	// newest one, from the offset since on; chat.ErrUnknown: there is none of the ID.
+	File(ctx context.Context, roomID, id string, since, at int64) (chat.File, error)
 	// FileOctets is how many octets a room's files take.
 	FileOctets(ctx context.Context, roomID string) (int64, error)
 	// HasFile says whether a room has a file of a folder.
@@ -185,7 +185,8 @@ func (s *Service) Serve(
 		return ErrNoFiles
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), databaseWithin)
-	f, err := s.opt.Rooms.File(ctx, roomID, id, since)
+	at, _ := strconv.ParseInt(req.URL.Query().Get("at"), 10, 64) // what is no number is 0
+	f, err := s.opt.Rooms.File(ctx, roomID, id, since, at)
 	cancel()
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ func (k *kept) keep(room string) func(context.Context, chat.File) error {
 	}
 }
 
-func (k *kept) File(_ context.Context, room, id string, _ int64) (chat.File, error) {
+func (k *kept) File(_ context.Context, room, id string, _, _ int64) (chat.File, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if f, ok := k.files[room+"/"+id]; ok {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +34,7 @@ func (l letter) written(languages []string) (m chat.ServerMail, err error) {
 	p := page{Lang: languages[0], Initials: clean.Initials(l.from.DisplayName()), Link: l.link, From: l.from.Addr != ""}
 	for i, lang := range languages {
 		t := words.In(lang)
-		values := append(slices.Clip(l.values), "name", named(t.Lang, l.from))
+		values := append([]any{"name", named(lang, l.from)}, l.values...)
 		say := func(key string) string { return t.Say("mail."+l.kind+"."+key, values...) }
 		w := wording{Lang: lang, First: say("first"), Last: say("last")}
 		if i == 0 {

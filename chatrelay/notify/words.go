@@ -19,7 +19,7 @@ type letter struct {
 	kind   string // of the keys: "alarm" has mail.alarm.subject, .first, .button and .last
 	from   chat.Person
 	to     chat.Person
-	values []any // of the words, the name of from aside
+	values []any // of the words, besides the name of whoever is spoken of
 	link   string
 }
 
@@ -58,7 +58,7 @@ func (n *Notifier) languages(ctx context.Context, l letter) []string {
 		return []string{words.In(lang).Lang}
 	}
 	for _, v := range l.values {
-		if s, ok := v.(string); ok && l.link != "" && strings.ContainsFunc(s, hangul) {
+		if s, ok := v.(string); ok && strings.ContainsFunc(s, hangul) {
 			return []string{"ko", "en"}
 		}
 	}

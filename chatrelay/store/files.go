@@ -26,10 +26,11 @@ func putFile(ctx context.Context, tx querier, roomID string, offset int64, f cha
 	return err
 }
 
-// File returns the newest file of a room that has this ID and came with a message
-// of an offset from since on. ErrUnknown: there is none, or it was deleted.
-func (s *Store) File(ctx context.Context, roomID, id string, since int64) (chat.File, error) {
-	return s.file(ctx, "f.id = $2 AND f.pos >= $3", roomID, id, since)
+// File returns the file of a room that has this ID and came with the message at an
+// offset, from since on; at 0 stands for the newest message. The same octets may have
+// another name in another message. ErrUnknown: there is none, or it was deleted.
+func (s *Store) File(ctx context.Context, roomID, id string, since, at int64) (chat.File, error) {
+	return s.file(ctx, "f.id = $2 AND f.pos >= $3 AND CAST($4 AS BIGINT) IN (0, f.pos)", roomID, id, since, at)
 }
 
 // fileAt is the file of one message; nil: it has been deleted.

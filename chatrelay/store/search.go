@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/chmail/chmail/chatrelay/chat"
@@ -27,7 +26,7 @@ const (
 )
 
 // Search finds messages of a login's conversations whose text, or whose file's
-// name, has all the words of q, whatever their case; the conversation with the
+// name, has all the words of q, whatever their case and their accents; the conversation with the
 // newest message first and in it the newest message. more is not empty when
 // there may be more: it is after for the next call. The words may stand within
 // others, as Korean needs. ErrQuery: nothing to search for, or after is not
@@ -123,9 +122,9 @@ func (s *Store) searchIn(
 		args = append(args, v)
 		return fmt.Sprintf("$%d", len(args))
 	}
-	like := "LIKE"
+	like, patterns := "GLOB", globs
 	if s.Shared() {
-		like = "ILIKE"
+		like, patterns = "~", expressions
 	}
 	query := "SELECT m.room, m.pos, m.sender, CASE WHEN p.name <> '' THEN p.name ELSE COALESCE(p.addr, '') END," +
 		" m.at, m.kind, m.body" +
@@ -136,10 +135,9 @@ func (s *Store) searchIn(
 		" AND m.kind IN ('text', 'mail', 'file') AND NOT m.deleted"
 	for _, word := range words {
 		var any []string
-		for _, v := range variants(word) {
-			place := put("%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(v) + "%")
-			any = append(any, fmt.Sprintf(`m.body %s %s ESCAPE '\' OR f.name %s %s ESCAPE '\'`,
-				like, place, like, place))
+		for _, pattern := range patterns(word) {
+			place := put(pattern)
+			any = append(any, fmt.Sprintf("m.body %s %s OR f.name %s %s", like, place, like, place))
 		}
 		query += " AND (" + strings.Join(any, " OR ") + ")"
 	}
@@ -166,27 +164,16 @@ func (s *Store) searchIn(
 	return hits, err
 }
 
-// variants are the spellings of a word that are looked for. The engines know
-// the case of ASCII letters, and some of them not of others.
-func variants(word string) []string {
-	if !strings.ContainsFunc(word, func(r rune) bool { return r > unicode.MaxASCII }) {
-		return []string{word}
-	}
-	first, size := utf8.DecodeRuneInString(word)
-	lower := strings.ToLower(word)
-	list := []string{word, lower, strings.ToUpper(word), string(unicode.ToTitle(first)) + strings.ToLower(word[size:])}
-	slices.Sort(list)
-	return slices.Compact(list)
-}
-
 // snippet is one line of the text around a word.
 func snippet(text, word string) string {
 	runes := []rune(strings.Join(strings.Fields(text), " "))
-	lower := []rune(strings.Map(unicode.ToLower, string(runes))) // as many runes
-	at := strings.Index(string(lower), strings.Map(unicode.ToLower, word))
+	plain := alike(string(runes)) // as many runes
 	start := 0
-	if at > 0 {
-		start = max(0, utf8.RuneCountInString(string(lower)[:at])-snippetLead)
+	for _, spelling := range spellings(word) {
+		if at := strings.Index(plain, alike(spelling)); at > 0 {
+			start = max(0, utf8.RuneCountInString(plain[:at])-snippetLead)
+			break
+		}
 	}
 	end := min(len(runes), start+snippetRunes)
 	s := string(runes[start:end])

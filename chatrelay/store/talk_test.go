@@ -4,9 +4,11 @@ package store
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/chmail/chmail/chatrelay/chat"
 )
@@ -116,10 +118,23 @@ func TestFiles(t *testing.T) {
 		if c.Last.File == nil || *c.Last.File != *m.File || c.Last.Text != "look" || c.Unread != 1 {
 			t.Fatalf("summary %+v", c.Last)
 		}
-		if f := must(s.File(ctx, o.Room, "abc", 0))(t); f != *m.File {
+		if f := must(s.File(ctx, o.Room, "abc", 0, 0))(t); f != *m.File {
 			t.Fatalf("file %+v", f)
 		}
-		_, err := s.File(ctx, other.Room, "abc", 0)
+		// The same octets keep their own name in each message.
+		twin := *m.File
+		twin.Name = "other name.png"
+		second := must(s.Post(ctx, "", other.Room, chat.Message{From: must(s.Info(ctx, other.Room))(t).Owner,
+			Kind: chat.KindFile, File: picture("abcd")}))(t)
+		twin.ID = "abcd"
+		third := must(s.Post(ctx, "", other.Room, chat.Message{From: must(s.Info(ctx, other.Room))(t).Owner,
+			Kind: chat.KindFile, File: &twin}))(t)
+		for at, want := range map[int64]string{second.Offset: second.File.Name, third.Offset: twin.Name, 0: twin.Name} {
+			if f := must(s.File(ctx, other.Room, "abcd", 0, at))(t); f.Name != want {
+				t.Errorf("at %d it is called %q, want %q", at, f.Name, want)
+			}
+		}
+		_, err := s.File(ctx, other.Room, "abc", 0, 0)
 		is(t, err, chat.ErrUnknown)
 		if n := must(s.FileOctets(ctx, o.Room))(t); n != 9 {
 			t.Fatalf("%d octets", n)
@@ -130,7 +145,7 @@ func TestFiles(t *testing.T) {
 		_, err = s.Change(ctx, "", o.Room, chat.Message{ID: "e", From: me, Kind: chat.KindEdit, Ref: 2, Text: "x"}, 0)
 		is(t, err, chat.ErrForbidden)
 		must(s.Change(ctx, "", o.Room, chat.Message{ID: "d", From: me, Kind: chat.KindDelete, Ref: 2}, 0))(t)
-		_, err = s.File(ctx, o.Room, "abc", 0)
+		_, err = s.File(ctx, o.Room, "abc", 0, 0)
 		is(t, err, chat.ErrUnknown)
 		if must(s.HasFile(ctx, "one", "abc"))(t) {
 			t.Fatal("the file of a deleted message is kept")
@@ -176,9 +191,12 @@ func TestSearch(t *testing.T) {
 			}
 		}
 		him := must(s.Info(ctx, rooms[0]))(t).Participants[1].ID
+		must(s.Append(ctx, "", rooms[0], chat.Message{From: him, Kind: chat.KindText,
+			Text: "Café in der Hauptstraße, Łódź, мир"}))(t)
 		must(s.Post(ctx, "", rooms[0], chat.Message{ID: "f", From: him, Kind: chat.KindFile, File: picture("abc")}))(t)
 		for q, want := range map[string]int{"invoice": 3, "INVOICE late": 3, "late 2": 1, "배송": 3, "100%": 3,
-			"100_": 0, "sure_": 3, "école": 3, "Été": 3,
+			"100_": 0, "sure_": 3, "école": 3, "Été": 3, "ecole ete": 3,
+			"cafe": 1, "CAFÉ": 1, "strasse": 1, "Straße": 1, "lodz": 1, "*": 0, "[i": 0, "?": 3, "언제": 3, "МИР": 1,
 			"a.PNG": 1, "hello": 3, "nothing": 0, `\`: 0, "'": 0} {
 			if got := find(alice.Login, q); len(got) != want {
 				t.Errorf("%q found %q", q, got)
@@ -360,8 +378,13 @@ func FuzzSearch(f *testing.F) {
 			t.Errorf("the cursor %q came back as %q", after, c.String())
 		}
 		for _, w := range strings.Fields(q) {
-			if list := variants(w); len(list) == 0 {
+			if len(globs(w)) == 0 {
 				t.Errorf("%q has no spelling", w)
+			}
+			for _, e := range expressions(w) {
+				if _, err := regexp.Compile(e); err != nil && utf8.ValidString(w) {
+					t.Errorf("%q: %v", w, err)
+				}
 			}
 			snippet(q, w)
 		}

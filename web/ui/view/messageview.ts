@@ -35,11 +35,11 @@ export function bubble(text: string): HTMLElement {
   return h('p', { class: emoji ? 'bubble emoji' : 'bubble', dir: 'auto' }, linkify(clean));
 }
 
-function fileBody(room: Room, f: FileInfo): HTMLElement {
+function fileBody(room: Room, f: FileInfo, at: number): HTMLElement {
   const url = room.fileURL(f.id);
   const name = fileName(f.name);
   if (!f.width || !f.height) {
-    return h('a', { class: 'file', href: url, download: cleanLine(f.name) || 'file' }, icon('file'),
+    return h('a', { class: 'file', href: `${url}?at=${at}`, download: cleanLine(f.name) || 'file' }, icon('file'),
       h('span', { class: 'file-words' }, h('span', { class: 'file-name', dir: 'auto' }, name),
         h('span', { class: 'file-size' }, size(f.size))),
       icon('save'));
@@ -143,7 +143,7 @@ export class MessageView implements View<Line> {
     const m = l.message;
     this.progress = undefined;
     if (m?.deleted) return h('p', { class: 'bubble gone' }, t('line.deleted'));
-    if (m?.kind === 'file' && m.file) return [fileBody(this.room, m.file), m.text && bubble(m.text)];
+    if (m?.kind === 'file' && m.file) return [fileBody(this.room, m.file, m.offset), m.text && bubble(m.text)];
     if (!l.upload) return bubble(m?.text ?? l.pending!.text);
     const { file, preview, state } = l.upload;
     const name = fileName(file.name);
