@@ -215,9 +215,9 @@ func (h *liveRoom) listed(me int64, coming ...*session) []chat.Participant {
 	return list
 }
 
-// gone reports whether the person of a link has an account here no more. Groups have
+// accountGone reports whether the person of a link has an account here no more. Groups have
 // none, and strangers neither.
-func (r *Relay) gone(ctx context.Context, p chat.Participant) bool {
+func (r *Relay) accountGone(ctx context.Context, p chat.Participant) bool {
 	if r.opt.Exists == nil || p.Login == "" || len(r.opt.Groups[p.Login]) > 0 {
 		return false
 	}

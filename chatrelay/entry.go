@@ -74,8 +74,8 @@ func (r *Relay) Card(ctx context.Context, token string) (Card, error) {
 		return Card{Invite: i}, err
 	}
 	status, _ := r.statusIn(ctx, i.Callee.Login, i.Room)
-	card := Card{Invite: i, Status: status, Gone: r.gone(ctx, i.Callee),
-		Account: i.Recipient.Login != "" && !r.gone(ctx, i.Recipient)}
+	card := Card{Invite: i, Status: status, Gone: r.accountGone(ctx, i.Callee),
+		Account: i.Recipient.Login != "" && !r.accountGone(ctx, i.Recipient)}
 	switch err := r.letsIn(ctx, i); {
 	case errors.Is(err, chat.ErrProve):
 		card.Prove = true
@@ -180,7 +180,7 @@ func (r *Relay) back(ctx context.Context, token, claim string) (e Entry, w wayBa
 		}
 		port = info.Participant(info.Owner).Login
 	}
-	if !r.gone(ctx, i.Callee) {
+	if !r.accountGone(ctx, i.Callee) {
 		w.callee = i.Callee
 	}
 	t := ticket{Room: i.Room, Me: w.me.ID, Callee: w.callee.ID, Login: port, Key: w.me.Key}

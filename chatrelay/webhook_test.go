@@ -90,13 +90,13 @@ func TestWebhooks(t *testing.T) {
 		t.Errorf("%s: %+v, %v", c.body, said, err)
 	}
 	if c := got["/ntfy"][0]; c.body != "Order 7" ||
-		c.header.Get("Title") != "Kim wants to chat with host@mall.example" ||
+		c.header.Get("Title") != "Kim, by link wants to chat with host@mall.example" ||
 		c.header.Get("Authorization") != "Bearer token" || c.header.Get("Click") == "" {
 		t.Errorf("ntfy got %+v", c)
 	}
 	var text struct{ Text string }
 	if c := got["/mm"][0]; json.Unmarshal([]byte(c.body), &text) != nil ||
-		!strings.Contains(text.Text, "**Kim wants to chat with host") {
+		!strings.Contains(text.Text, "**Kim, by link wants to chat with host") {
 		t.Errorf("Mattermost got %s", c.body)
 	}
 }

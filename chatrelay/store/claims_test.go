@@ -81,7 +81,14 @@ func TestProof(t *testing.T) {
 			t.Fatalf("proven later: %+v", a)
 		}
 
-		// A mail of the server shows what it is about: what its reader had not seen.
+		// A mail of the server shows what it is about: what its reader had not seen, and
+		// the current part of the conversation.
+		talk := must(s.NewInvite(ctx, o.Room, people[0].ID, people[1].ID, "Alarm"))(t)
+		must(s.Claim(ctx, talk, early, false))(t)
+		if a := access(t, s, talk, early); a.Since != 0 {
+			t.Fatalf("of an alarm in a talk: %+v", a)
+		}
+		age(t, s, "messages", "at", chat.Silence+time.Minute)
 		ok(t, s.Seen(ctx, "", o.Room, people[0].ID, 2))
 		alarm := must(s.NewInvite(ctx, o.Room, people[0].ID, people[1].ID, "Alarm"))(t)
 		said(t, s, o.Room, people[1].ID, "still there?")

@@ -25,7 +25,8 @@ func (s *Store) invite(
 
 // NewInvite makes a link for recipient that rings callee, dated now; both
 // are participant IDs of the room, else ErrUnknown. It is for a mail that the server
-// writes: whoever presses it reads what the recipient had not seen by now.
+// writes: whoever presses it reads what the mail is about, the current part of the
+// conversation and what the recipient had not seen by now.
 func (s *Store) NewInvite(ctx context.Context, roomID string, recipient, callee int64, subject string) (string, error) {
 	token := secret(16)
 	err := s.tx(ctx, func(tx querier) error {
@@ -38,8 +39,12 @@ func (s *Store) NewInvite(ctx context.Context, roomID string, recipient, callee 
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE invites SET since = (SELECT p.seen + 1 FROM participants p"+
-			" WHERE p.id = invites.recipient) WHERE token = $1", hash(token))
+		before, err := stretch(ctx, tx, roomID)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE invites SET since = (SELECT CASE WHEN p.seen < $1 THEN p.seen ELSE $1 END + 1"+
+			" FROM participants p WHERE p.id = invites.recipient) WHERE token = $2", before, hash(token))
 		return err
 	})
 	if err != nil {
