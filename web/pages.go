@@ -38,6 +38,7 @@ type view struct {
 	Lines  []string
 	Link   string // where the one link of the page leads
 	Label  string
+	Post   string // where its one button leads
 }
 
 // person is somebody on a card.
