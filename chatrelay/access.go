@@ -180,10 +180,13 @@ func (s *session) went() {
 	if s.via() == "" {
 		return
 	}
-	for other := range s.room.sessions {
-		if other.ticket.Key == s.ticket.Key {
-			return
+	here := false // in another tab
+	if !s.room.do(func() {
+		for other := range s.room.sessions {
+			here = here || other.ticket.Key == s.ticket.Key
 		}
+	}) || here {
+		return
 	}
 	s.r.later("a link not in use", func() {
 		ctx, cancel := context.WithTimeout(s.r.ctx, callTimeout)
@@ -198,12 +201,12 @@ func (s *session) went() {
 // who are here have proven; coming is one who comes in just now.
 func (h *liveRoom) listed(me int64, coming ...*session) []chat.Participant {
 	here := map[int64]bool{} // participant → all their connections are proven
-	for _, s := range coming {
-		here[s.me] = s.access.Proven
-	}
 	for s := range h.sessions {
 		proven, known := here[s.me]
 		here[s.me] = s.access.Proven && (proven || !known)
+	}
+	for _, s := range coming { // who is told how it came in itself
+		here[s.me] = s.access.Proven
 	}
 	list := chat.Listed(h.info.Participants, me)
 	for i, p := range list {

@@ -4,7 +4,9 @@ package chatrelay
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -107,5 +109,118 @@ func TestFigures(t *testing.T) {
 		if _, err := w.relay.Figures(t.Context(), w.host, days, until); !errors.Is(err, chat.ErrQuery) {
 			t.Errorf("%d days until %q: %v", days, until, err)
 		}
+	}
+}
+
+// An answer to a message comes with where that is, but not when whoever answers may
+// not read that.
+func TestQuoteReply(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	host := w.in(w.desk(), frame.Frame{})
+	host.send(frame.Frame{T: frame.TSay, ID: "a", Text: "red or blue?"})
+	asked := host.typ(frame.TAck).Offset
+	kim := w.in(w.chat(w.token, 1), frame.Frame{}) // unproven: what was said before is not theirs to read
+	kim.typ(frame.TWelcome)
+	host.send(frame.Frame{T: frame.TSay, ID: "b", Text: "or green?"})
+	later := kim.text("or green?").Msg.Offset
+	for text, ref := range map[string]int64{"blue": later, "neither": asked, "nothing": 99} {
+		kim.send(frame.Frame{T: frame.TSay, ID: text, Text: text, Ref: ref})
+		if got := host.text(text).Msg.Ref; got != ref && text == "blue" || got != 0 && text != "blue" {
+			t.Errorf("%s answers %d", text, got)
+		}
+	}
+}
+
+// stamping is a mail system that opens the room of each mail, as the stamp does.
+type stamping struct {
+	w     *world
+	mails []chat.Letter
+	err   error
+	plain bool // mails get no room
+}
+
+func (s *stamping) submit(ctx context.Context, l chat.Letter) error {
+	if s.err != nil {
+		return s.err
+	}
+	s.mails = append(s.mails, l)
+	if s.plain {
+		return nil
+	}
+	_, err := s.w.rooms.OpenFromMail(ctx, chat.Mail{MessageID: l.MessageID,
+		Sender: chat.Person{Login: l.Login, Addr: l.From.Addr, Name: l.From.Name}, Recipients: []chat.Person{l.To},
+		Subject: l.Subject, Date: time.Now()})
+	return err
+}
+
+func TestWriteFirst(t *testing.T) {
+	t.Parallel()
+	mails := &stamping{}
+	w := newWorld(t, func(o *Options) {
+		withSales(o)
+		o.Submit = mails.submit
+	})
+	mails.w = w
+	ctx, one := t.Context(), w.deviceOf(mina, "one")
+	letter := Writing{ID: "1", Group: sales, To: "Kim <Kim@far.example>", Subject: "Your order\n", Text: "It is here.\u202e",
+		From: netip.MustParseAddr("192.0.2.1")}
+	room, err := w.relay.Write(ctx, mina, letter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := w.relay.Write(ctx, mina, letter)
+	if err != nil || again != room || len(mails.mails) != 1 {
+		t.Errorf("again: %s, %v, mails %+v", again, err, mails.mails)
+	}
+	l := mails.mails[0]
+	if l.From.Addr != sales || l.To.Addr != "Kim@far.example" || l.To.Name != "Kim" || l.Subject != "Your order" ||
+		l.Text != "It is here." || l.Login != mina || l.IP != letter.From ||
+		!strings.HasSuffix(l.MessageID, "@mall.example") {
+		t.Errorf("letter %+v", l)
+	}
+	c := one.listed("the conversation", room, func(c chat.Summary) bool { return c.Last.Kind == chat.KindText })
+	if c.Last.Text != "It is here." || !c.Talked || c.Missed != nil || len(c.Teams) != 1 || c.Teams[0].Assignee != mina {
+		t.Errorf("summary %+v", c)
+	}
+	if one.settle().had(frame.TRing) {
+		t.Error("it rings")
+	}
+
+	for name, wrong := range map[string]func(*Writing){
+		"no address": func(w *Writing) { w.To = "Kim" }, "two": func(w *Writing) { w.To = "a@b.example, c@d.example" },
+		"a header":    func(w *Writing) { w.To = "kim@far.example\r\nBcc: x@y.example" },
+		"oneself":     func(w *Writing) { w.To = sales },
+		"no subject":  func(w *Writing) { w.Subject = " \n" },
+		"no text":     func(w *Writing) { w.Text = "\u202e" },
+		"a long text": func(w *Writing) { w.Text = strings.Repeat("x", frame.MaxText+1) },
+		"no id":       func(w *Writing) { w.ID = "" },
+	} {
+		l := letter
+		if wrong(&l); l.ID != "" {
+			l.ID = name
+		}
+		if _, err := w.relay.Write(ctx, mina, l); !errors.Is(err, ErrWriting) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	letter.ID, letter.Group = "2", "press@mall.example"
+	if _, err := w.relay.Write(ctx, mina, letter); !errors.Is(err, chat.ErrUnknown) {
+		t.Errorf("another's group: %v", err)
+	}
+	letter.Group, mails.plain = "", true
+	if _, err := w.relay.Write(ctx, mina, letter); !errors.Is(err, ErrNoRoom) {
+		t.Errorf("no room: %v", err)
+	}
+	letter.ID, mails.err = "3", &chat.RefusedError{Text: "no such user"}
+	if _, err := w.relay.Write(ctx, mina, letter); !errors.As(err, new(*chat.RefusedError)) {
+		t.Errorf("refused: %v", err)
+	}
+	w.set(func(s *chat.Settings) { s.Stamp = false })
+	if _, err := w.relay.Write(ctx, w.host, letter); !errors.Is(err, chat.ErrUnwanted) {
+		t.Errorf("no links: %v", err)
+	}
+	if _, err := newWorld(t, nil).relay.Write(ctx, mina, letter); !errors.Is(err, ErrNoWriting) {
+		t.Errorf("no mail system: %v", err)
 	}
 }

@@ -46,6 +46,9 @@ type Card struct {
 	Invite chat.Invite
 	Status frame.Status // of the callee
 	Gone   bool         // the callee has no account here any more
+	// Account: the recipient has one here, and can prove by it that the link is theirs.
+	Account bool
+	Prove   bool // the callee lets nobody in who has not proven it
 	// Others, for a recipient in Bcc, are those who learn of them when they come in.
 	Others []chat.Participant
 }
@@ -53,7 +56,9 @@ type Card struct {
 // Claim is how a browser comes in through a link.
 type Claim struct {
 	Code, Guest string // where another browser has claimed it: the code from a mail, or a guest's name
-	Proven      bool   // the browser is signed in as the link's recipient
+	// Login is who is signed in at the browser, or knows the password of; that proves
+	// a link to be theirs.
+	Login string
 	// Ring begins an attempt at once, so that the devices ring while the client
 	// opens its carrier. Whatever speaks against it, the client learns from the
 	// answer to its own attempt frame.
@@ -69,7 +74,14 @@ func (r *Relay) Card(ctx context.Context, token string) (Card, error) {
 		return Card{Invite: i}, err
 	}
 	status, _ := r.statusIn(ctx, i.Callee.Login, i.Room)
-	card := Card{Invite: i, Status: status, Gone: r.gone(ctx, i.Callee)}
+	card := Card{Invite: i, Status: status, Gone: r.gone(ctx, i.Callee),
+		Account: i.Recipient.Login != "" && !r.gone(ctx, i.Recipient)}
+	switch err := r.letsIn(ctx, i); {
+	case errors.Is(err, chat.ErrProve):
+		card.Prove = true
+	case err != nil:
+		return Card{}, err
+	}
 	if i.Recipient.Hidden {
 		info, err := r.opt.Rooms.Info(ctx, i.Room)
 		if err != nil {
@@ -85,19 +97,23 @@ func (r *Relay) Card(ctx context.Context, token string) (Card, error) {
 // Chat claims a link for a browser and lets it in. Errors are those of
 // store.Store's Claim, ClaimWithCode and ClaimAsGuest, and chat.ErrProve.
 func (r *Relay) Chat(ctx context.Context, token, claim string, how Claim) (Entry, error) {
-	if how.Code == "" && !how.Proven {
-		if err := r.mayPress(ctx, token, claim); err != nil {
+	i, err := r.opt.Rooms.Invite(ctx, token)
+	if err != nil {
+		return Entry{}, err
+	}
+	proven := r.owns(i, how.Login)
+	if how.Code == "" && !proven {
+		if err := r.mayPress(ctx, token, claim, i); err != nil {
 			return Entry{}, err
 		}
 	}
-	var err error
 	switch {
 	case how.Code != "":
 		_, err = r.opt.Rooms.ClaimWithCode(ctx, token, claim, how.Code)
-	case how.Guest != "" && !how.Proven:
+	case how.Guest != "" && !proven:
 		_, _, err = r.opt.Rooms.ClaimAsGuest(ctx, token, claim, how.Guest)
 	default:
-		_, err = r.opt.Rooms.Claim(ctx, token, claim, how.Proven)
+		_, err = r.opt.Rooms.Claim(ctx, token, claim, proven)
 	}
 	// A guest, and whoever confirmed with a code, is in already: it comes back.
 	if err != nil && !errors.Is(err, chat.ErrClaimed) {
@@ -113,13 +129,15 @@ func (r *Relay) Chat(ctx context.Context, token, claim string, how Claim) (Entry
 	return e, known
 }
 
+// owns says whether a link is a login's, or that of a group of which it is a member.
+func (r *Relay) owns(i chat.Invite, login string) bool {
+	return login != "" && slices.Contains(r.members(i.Recipient.Login), strings.ToLower(login))
+}
+
 // mayPress returns chat.ErrProve where a browser must prove first that the link is
 // its owner's.
-func (r *Relay) mayPress(ctx context.Context, token, claim string) error {
-	i, err := r.opt.Rooms.Invite(ctx, token)
-	if err == nil {
-		err = r.letsIn(ctx, i)
-	}
+func (r *Relay) mayPress(ctx context.Context, token, claim string, i chat.Invite) error {
+	err := r.letsIn(ctx, i)
 	if errors.Is(err, chat.ErrProve) {
 		if a, _, known := r.opt.Rooms.Participant(ctx, token, claim); known == nil && a.Proven {
 			return nil

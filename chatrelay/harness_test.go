@@ -300,7 +300,11 @@ func (w *world) chat(token string, n byte) Entry {
 // proven lets a browser in that has proven whose link it is.
 func (w *world) proven(token string, n byte) Entry {
 	w.t.Helper()
-	e, err := w.relay.Chat(w.t.Context(), token, claimOf(n), Claim{Proven: true})
+	code, _, err := w.rooms.NewCode(w.t.Context(), token)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	e, err := w.relay.Chat(w.t.Context(), token, claimOf(n), Claim{Code: code})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -51,6 +51,7 @@ const (
 	turnSlack   = 20 * time.Millisecond // after the time at which an availability changes
 	maxRooms    = 20000                 // live at once; the next is refused
 	maxDevices  = 32                    // of one login; the next is refused
+	maxAddress  = 320                   // octets of a mail address
 	maxSessions = 20000                 // connections at once; the next is refused
 	maxWords    = 500                   // octets of a decline's words
 

@@ -311,7 +311,6 @@ func (h *liveRoom) part(s *session) {
 		return
 	}
 	delete(h.sessions, s)
-	s.went()
 	if h.isHere(s.me) {
 		if !s.access.Proven {
 			h.people() // who is left may have proven who they are
@@ -417,7 +416,8 @@ func (h *liveRoom) pass(m chat.Message) {
 		}
 	}
 	h.r.news.add(h.id)
-	if p := h.info.Participant(m.From); p.Login != "" && !p.Guest && (m.Kind == chat.KindText || m.Kind == chat.KindFile) {
+	if p := h.info.Participant(m.From); p.Login != "" && !p.Guest && m.Via != chat.ViaLink &&
+		(m.Kind == chat.KindText || m.Kind == chat.KindFile) {
 		h.take(p.Login)
 	}
 	h.pushNews(m)

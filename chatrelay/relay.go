@@ -61,6 +61,7 @@ type Store interface {
 	EntryStore
 	AccessStore
 	TeamStore
+	WriterStore
 	MessageStore
 	AttemptStore
 	SettingsStore
@@ -98,6 +99,10 @@ type Options struct {
 	Push     *notify.PushOptions // notifications of browsers; nil: none
 	Webhooks []notify.Webhook    // told of alarms
 	Log      *slog.Logger        // nil: nothing is logged
+
+	// Submit takes mails that people write at the desk, as mail that the login
+	// submitted: it is stamped. nil: nobody can write any.
+	Submit func(ctx context.Context, l chat.Letter) error
 
 	// SignedOut is told of a login all of whose sessions end, also when they end at
 	// another relay; nil: nobody is.

@@ -146,6 +146,7 @@ func (s *session) serve(ctx context.Context) error {
 	if err := s.enter(ctx, hello, t.Callee); err != nil {
 		return err
 	}
+	defer s.went()
 	defer s.room.post(func() { s.room.part(s) })
 	defer s.r.unwatch(s)
 	defer s.frames.Wait() // what they said before they left counts
@@ -377,11 +378,14 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 	case <-s.out.Done():
 		return nil
 	}
+	if s.access.Guards(f.Ref) {
+		f.Ref = 0
+	}
 	s.own.add(f.ID)
 	h := s.room
 	h.hold() // others are to learn of the message, also if this session leaves now
 	h.r.opt.Rooms.AppendThen(s.storing, h.r.home(), h.id,
-		chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text, Via: s.via()},
+		chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text, Via: s.via(), Ref: f.Ref},
 		func(m chat.Message, err error) {
 			defer h.leave()
 			<-s.flying

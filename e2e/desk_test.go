@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 )
 
@@ -87,4 +88,155 @@ func TestTabsOfOneBrowser(t *testing.T) {
 	if who := second.eval(`document.querySelector(".side-who p").textContent`); who != "friend" {
 		t.Errorf("the second tab is the desk of %s", who)
 	}
+}
+
+// TestDeskAtADaysLoad: a desk lists conversations and not the mails that were sent;
+// missed calls are one button that shows them, also those that come while one is not
+// to be disturbed, and they are dismissed for good; a press on a row leads to it
+// whatever comes in meanwhile.
+func TestDeskAtADaysLoad(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	chromium := browser(t)
+	desk := open(t, chromium, "host", s.Web+"/desk")
+	s.signIn(desk, "host")
+	desk.set(`{"availability": "dnd"}`)
+	var callers []*page
+	for _, subject := range []string{"First question", "Second question", "Third question"} {
+		p := s.caller(t, desk, subject)
+		p.press("Chat now")
+		p.statusBegins(10*time.Second, "Alerted", "No answer")
+		callers = append(callers, p)
+	}
+	for i := range 3 {
+		s.send(t, "host", fmt.Sprintf(letter, fmt.Sprint("Invoice ", i), fmt.Sprint("invoice-", i)),
+			"customer@mall.example")
+	}
+	desk.waitFor("button", "3 missed calls", 10*time.Second) // on the open desk
+	rows := func() string {
+		return desk.eval(`[...document.querySelectorAll(".rooms .room-subject")].map((e) => e.textContent).join()`)
+	}
+	listed := func(want string) {
+		t.Helper()
+		desk.wait("the list "+want, 10*time.Second, func() bool { return rows() == want })
+	}
+	listed("Third question,Second question,First question")
+	desk.press("Sent mails")
+	listed("Invoice 2,Invoice 1,Invoice 0,Your order of two hanok lamps") // the last is the sample
+
+	// Dismissed ones stay away, and the focus goes on to the next.
+	desk.press("3 missed calls")
+	listed("Third question,Second question,First question")
+	desk.eval(`document.querySelector(".room-dismiss").focus(); ""`)
+	desk.enter()
+	listed("Second question,First question")
+	desk.wait("the focus on the next row's button", 5*time.Second, func() bool {
+		return desk.eval(`String(document.activeElement === document.querySelector(".room-dismiss"))`) == "true"
+	})
+	desk.run(chromedp.Reload())
+	desk.press("2 missed calls")
+	listed("Second question,First question")
+	desk.press("Chats")
+	listed("Third question,Second question,First question")
+
+	// What is pressed is not moved away by a message elsewhere.
+	at := desk.eval(`(() => { const r = document.querySelectorAll(".rooms .room")[0].getBoundingClientRect();
+		return (r.x + 60) + " " + (r.y + 30); })()`)
+	var x, y float64
+	fmt.Sscan(at, &x, &y)
+	mouse := func(kind input.DispatchMouseEventType) {
+		t.Helper()
+		if _, err := ask(desk, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: kind, X: x, Y: y,
+			Button: input.MouseButtonLeft, ClickCount: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mouse(input.DispatchMouseEventTypeMousePressed)
+	callers[0].say("I am the first one again")
+	desk.wait("the message in the title", 10*time.Second,
+		func() bool { return desk.eval("document.title") == "(1) Desk" })
+	mouse(input.DispatchMouseEventTypeMouseReleased)
+	desk.wait("the conversation that was pressed", 10*time.Second, func() bool {
+		return desk.eval(`document.querySelector(".room[aria-current] .room-subject")?.textContent ?? ""`) ==
+			"Third question"
+	})
+	listed("First question,Third question,Second question")
+}
+
+// TestRingWhileWriting: a ring takes no word of what somebody writes, and fits into
+// a small window that is zoomed in.
+func TestRingWhileWriting(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	desk := open(t, browser(t), "host", s.Web+"/desk")
+	s.signIn(desk, "host")
+	first := s.caller(t, desk, "First question")
+	first.press("Chat now")
+	desk.waitFor("alertdialog", "Incoming chat", 10*time.Second)
+	// In a window of 320 by 256, as at 400 % zoom, all of it can be scrolled to, and the buttons are in view.
+	desk.run(chromedp.EmulateViewport(320, 256))
+	if wrong := desk.eval(`(() => {
+		const inner = [...document.querySelectorAll(".incoming *")].filter((e) => e.scrollHeight > e.clientHeight + 1 &&
+			/auto|scroll/.test(getComputedStyle(e).overflowY)).map((e) => e.className);
+		const seen = [...document.querySelectorAll(".ring-answers button")]
+			.every((e) => e.getBoundingClientRect().bottom <= innerHeight);
+		return inner.join() + (seen ? "" : " the buttons are out of sight");
+	})()`); wrong != "" {
+		t.Errorf("zoomed in: %s", wrong)
+	}
+	desk.run(chromedp.EmulateViewport(1100, 800))
+	desk.press("Answer")
+	first.statusBegins(10*time.Second, "Connected")
+	first.press("Leave")
+	desk.fill("Message", "I am in the mid")
+	second := s.caller(t, desk, "Second question")
+	second.press("Chat now")
+	desk.waitFor("alertdialog", "Incoming chat", 10*time.Second)
+	desk.run(chromedp.KeyEvent("dle of it"))
+	if got := desk.eval(`document.querySelector("textarea").value`); got != "I am in the middle of it" {
+		t.Errorf("the box has %q", got)
+	}
+	desk.press("Decline")
+	second.statusBegins(10*time.Second, "Declined")
+}
+
+// TestSettingsByField: each setting is saved when it is changed, alone; what was set
+// elsewhere meanwhile stays, and what is typed is not lost with the page.
+func TestSettingsByField(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	desk := open(t, browser(t), "host", s.Web+"/desk")
+	s.signIn(desk, "host")
+	kept := func(expression, want string) {
+		t.Helper()
+		desk.wait(expression+" to be "+want, 10*time.Second, func() bool {
+			desk.do(`fetch("/desk/settings").then((r) => r.json()).then((s) => { window.kept = s; return ""; })`)
+			return desk.eval("JSON.stringify(window.kept."+expression+")") == want
+		})
+	}
+	set := func(control, value string) {
+		t.Helper()
+		desk.eval(fmt.Sprintf(`{ const e = document.querySelector(%q); e.value = %q;
+			e.dispatchEvent(new Event("change", {bubbles: true})); } ""`, control, value))
+	}
+	desk.eval(`location.hash = "settings"; ""`)
+	desk.waitFor("combobox", "Chats at once", 10*time.Second)
+	desk.set(`{"back": 60, "availability": "dnd"}`) // at another desk
+	set("#set-chats", "5")
+	desk.statusBegins(10*time.Second, "Saved")
+	kept("chats", "5")
+	kept("back", "60")
+	kept("availability", `"dnd"`)
+	desk.wait("what was set elsewhere", 10*time.Second,
+		func() bool { return desk.eval(`document.querySelector("#set-back").value`) == "60" })
+
+	// What is wrong stands beside its field, and is not kept.
+	set("#set-until", "2020-01-01T10:00")
+	desk.has("Choose a time that is still to come.", 10*time.Second)
+	if got := desk.eval(`document.querySelector("#set-until").getAttribute("aria-invalid")`); got != "true" {
+		t.Errorf("a wrong time is marked %q", got)
+	}
+	kept("availability", `"dnd"`)
+
+	desk.press("Add a reply")
+	desk.fill("Text of reply 1", "We open at nine.")
+	desk.eval(`location.hash = ""; ""`) // while the field has the focus
+	kept("canned[0].text", `"We open at nine."`)
 }

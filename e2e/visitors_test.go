@@ -255,7 +255,7 @@ func TestByKeyboard(t *testing.T) {
 	desk.has("Found: 1", 10*time.Second)
 	desk.tabTo("Settings")
 	desk.enter()
-	desk.waitFor("button", "Save", 10*time.Second)
+	desk.waitFor("heading", "Settings", 10*time.Second)
 }
 
 // focused is the name of what has the focus.

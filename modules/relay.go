@@ -43,6 +43,9 @@ import (
 //	    web https://chat.mall.example
 //	    # required: where alarm mails go in
 //	    deliver_to &local_routing
+//	    # where mails go in that people write at the desk, as if they had submitted
+//	    # them: a target.chmail; default: the desk writes none
+//	    submit_to &stamp
 //	    # address of the granted UDP ports; with a HOST, of those granted under
 //	    # that name. It may be repeated
 //	    bind 0.0.0.0
@@ -141,7 +144,7 @@ type relayBlock struct {
 	opt            chatrelay.Options
 	presence       presence.Directory
 	rooms          roomsModule
-	target         module.DeliveryTarget
+	target, submit module.DeliveryTarget
 	hostname, from string
 	push           string
 	carriers       []string
@@ -169,9 +172,12 @@ func (m *Relay) Init(cfg *config.Map) error {
 	}
 	_, domain, _ := strings.Cut(b.from, "@")
 	opt.Mailer = &pipelineMailer{target: b.target, from: b.from, domain: domain}
+	if b.submit != nil {
+		opt.Submit = submitTo(b.submit)
+	}
 	opt.StateDir = config.StateDirectory
 	opt.Log = m.log()
-	opt.SignedOut = allGuards.changed
+	opt.SignedOut, opt.Exists = allGuards.changed, allGuards.exists
 	if err := b.rooms.whenOpen(func(rooms *store.Store) error { return m.start(opt, rooms) }); err != nil {
 		return config.NodeErr(cfg.Block, "%v", err)
 	}
@@ -183,6 +189,7 @@ func (b *relayBlock) directives(cfg *config.Map) {
 	cfg.Custom("presence", false, true, nil, reference[presence.Directory]("presence"), &b.presence)
 	cfg.Custom("rooms", false, true, nil, reference[roomsModule]("chat"), &b.rooms)
 	cfg.Custom("deliver_to", false, true, nil, modconfig.DeliveryDirective, &b.target)
+	cfg.Custom("submit_to", false, false, nil, modconfig.DeliveryDirective, &b.submit)
 	cfg.String("hostname", true, false, "", &b.hostname)
 	cfg.Callback("bind", func(_ *config.Map, node config.Node) error { return readBind(opt.Binds, node) })
 	cfg.String("socket", false, false, "", &opt.Socket)

@@ -95,6 +95,7 @@ type Target struct {
 	Require  bool   // defer a message whose room cannot be opened
 	AtOnce   int    // copies of a message that are delivered at a time; 0: one
 	Log      *slog.Logger
+	Wording  Wording
 	// Aliases says whether an address is another one of a login; may be nil.
 	Aliases func(ctx context.Context, login, addr string) (bool, error)
 
@@ -123,9 +124,9 @@ type delivery struct {
 
 	header textproto.Header
 	body   buffer.Buffer
-	plan   *stamp.Plan // nil: not stamped
-	stamp  stamp.Stamp // without a URL
-	tokens map[string]string
+	plan   *stamp.Plan       // nil: the body stays as it is
+	stamp  stamp.Stamp       // without a URL
+	tokens map[string]string // nil: not stamped
 }
 
 // outgoing is one recipient's copy.
@@ -174,13 +175,43 @@ func (d *delivery) start(ctx context.Context, c *outgoing) error {
 	return nil
 }
 
-// Body finds port, room and links and plans the stamp; nothing is handed on yet.
+// Body finds port, room and links and plans the stamp; nothing is handed on yet. Older
+// stamps are taken out of what is quoted also where no new one comes.
 func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffer.Buffer) error {
 	d.header, d.body = stamp.Clean(header), body
+	outcome, opened, err := d.ask(ctx, header)
+	if err != nil {
+		return err
+	}
+	plan, err := stamp.Scan(header, body.Open, d.t.Link)
+	if err != nil {
+		return temporary("Internal error, try again later", err)
+	}
+	if outcome == "stamped" {
+		if plan.Reason() != "" {
+			outcome = "header"
+			d.t.Log.Debug("no link in the text", "msg", d.meta.ID, "reason", plan.Reason())
+		}
+		granted := d.t.grant(ctx, d.meta.Conn)
+		login := d.meta.Conn.AuthUser
+		d.tokens = opened.Invites
+		d.stamp = stamp.Stamp{Login: login, Host: cmp.Or(granted.Host, d.t.Host), Port: granted.Port,
+			SenderName: opened.Sender.Name, Lang: opened.Lang,
+			Text: cmp.Or(opened.StampText, d.t.Wording.of(login, plan.Language(opened.Lang)))}
+	}
+	if d.tokens != nil || plan.Cuts() {
+		d.plan = plan
+	}
+	messagesTotal.WithLabelValues(outcome).Inc()
+	return nil
+}
+
+// ask finds the room and the links, and says what becomes of the message: "stamped",
+// or why not.
+func (d *delivery) ask(ctx context.Context, header textproto.Header) (string, chat.Opened, error) {
 	if ok, reason := stamp.Wanted(header, d.from); !ok {
 		d.t.Log.Debug("not stamped", "msg", d.meta.ID, "reason", reason)
-		messagesTotal.WithLabelValues("unwanted").Inc()
-		return nil
+		return "unwanted", chat.Opened{}, nil
 	}
 	login := d.meta.Conn.AuthUser
 	mail := mailOf(header, login, d.recipients())
@@ -191,34 +222,18 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 		}
 	}
 	opened, err := d.open(ctx, mail)
-	if errors.Is(err, chat.ErrUnwanted) {
-		messagesTotal.WithLabelValues("unwanted").Inc()
-		return nil
+	switch {
+	case err == nil:
+		return "stamped", opened, nil
+	case errors.Is(err, chat.ErrUnwanted):
+		return "unwanted", opened, nil
 	}
-	granted := d.t.grant(ctx, d.meta.Conn)
-	if err != nil {
-		d.t.Log.Error("opening the room of a mail", "err", err, "msg", d.meta.ID, "login", login)
-		if d.t.Require {
-			messagesTotal.WithLabelValues("deferred").Inc()
-			return temporary("Chat is not available, try again later", err)
-		}
-		messagesTotal.WithLabelValues("unstamped").Inc()
-		return nil
+	d.t.Log.Error("opening the room of a mail", "err", err, "msg", d.meta.ID, "login", login)
+	if d.t.Require {
+		messagesTotal.WithLabelValues("deferred").Inc()
+		return "deferred", opened, temporary("Chat is not available, try again later", err)
 	}
-	plan, err := stamp.Scan(header, body.Open)
-	if err != nil {
-		return temporary("Internal error, try again later", err)
-	}
-	outcome := "stamped"
-	if plan.Reason() != "" {
-		outcome = "header"
-		d.t.Log.Debug("no link in the text", "msg", d.meta.ID, "reason", plan.Reason())
-	}
-	messagesTotal.WithLabelValues(outcome).Inc()
-	d.plan, d.tokens = plan, opened.Invites
-	d.stamp = stamp.Stamp{Login: login, Host: cmp.Or(granted.Host, d.t.Host),
-		Port: granted.Port, SenderName: opened.Sender.Name}
-	return nil
+	return "unstamped", opened, nil
 }
 
 // open asks the rooms for a link for every recipient.
@@ -330,8 +345,10 @@ func (d *delivery) deliver(ctx context.Context, c *outgoing) error {
 	header, body, err := d.header.Copy(), d.body, error(nil)
 	if d.plan != nil {
 		s := d.stamp
-		s.URL = d.t.Link + "/c/" + d.tokens[c.rcpt]
-		header = stamp.Header(d.header, s)
+		if d.tokens != nil {
+			s.URL = d.t.Link + "/c/" + d.tokens[c.rcpt]
+			header = stamp.Header(d.header, s)
+		}
 		body, err = stampedBody(d.body, d.plan.Copy(s))
 	}
 	if err == nil {

@@ -287,7 +287,7 @@ func TestOthersName(t *testing.T) {
 		if err := sendRaw(target, from+"To: customer@mall.example\r\n\r\n", login, login, customer); err != nil {
 			t.Fatal(err)
 		}
-		if m := s.mails[0]; !strings.Contains(m.body, "\r\nChat with host@mall.example:\r\n") ||
+		if m := s.mails[0]; !strings.Contains(m.body, "\r\nChat now with host@mall.example\r\n") ||
 			rooms.mail.Sender.Login != login || m.header.Get("CHmail-Login") != login {
 			t.Errorf("%s: %+v\n%s", name, rooms.mail.Sender, m)
 		}
@@ -308,7 +308,7 @@ func TestAlias(t *testing.T) {
 		if err := sendRaw(target, header, login, login, customer); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(s.mails[0].body, "\r\nChat with "+want+":\r\n") || rooms.mail.Sender.Login != login {
+		if !strings.Contains(s.mails[0].body, "\r\nChat now with "+want+"\r\n") || rooms.mail.Sender.Login != login {
 			t.Errorf("%s: %+v\n%s", from, rooms.mail.Sender, s.mails[0])
 		}
 	}

@@ -40,12 +40,25 @@ func isToken(s string) bool {
 	return err == nil && len(b) == 16
 }
 
+// tokenBefore is the token with which s begins, where what follows belongs to the
+// text that the link stood in: a full stop, a bracket, a word in another script.
+func tokenBefore(s string) (token string, ok bool) {
+	const length = 22
+	if len(s) <= length || !isToken(s[:length]) {
+		return "", false
+	}
+	next := s[length]
+	return s[:length], !('0' <= next && next <= '9' || 'a' <= next|0x20 && next|0x20 <= 'z')
+}
+
 // chatRequest is the body of the POSTs of a chat page.
 type chatRequest struct {
 	Nonce string `json:"nonce"`
 	Code  string `json:"code"`
 	Guest string `json:"guest"`
-	Ring  bool   `json:"ring"`
+	// Password of the recipient's account, which proves the link to be theirs.
+	Password string `json:"password"`
+	Ring     bool   `json:"ring"`
 }
 
 // begin checks what the three POSTs have in common; otherwise it has answered
@@ -71,6 +84,37 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) (token string, re
 	return token, req, true
 }
 
+// prover is the login that proves a link to be its own: the one that is signed in at
+// this browser, or the recipient's with the password that came along. Otherwise it
+// has answered and reports false.
+func (s *Server) prover(w http.ResponseWriter, r *http.Request, token string, req chatRequest) (login string, ok bool) {
+	if req.Password == "" {
+		who, err := s.session(r)
+		if err != nil && !errors.Is(err, errNoSession) {
+			s.failed(w, err)
+			return "", false
+		}
+		return who.Login, true
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+	defer cancel()
+	card, err := s.opts.Relay.Card(ctx, token)
+	if err != nil {
+		s.failed(w, err)
+		return "", false
+	}
+	if !card.Account {
+		refuse(w, http.StatusForbidden, "credentials", "Whoever this link was sent to has no account here.")
+		return "", false
+	}
+	login, err = s.authenticate(r, card.Invite.Recipient.Login, req.Password)
+	if err != nil {
+		s.signInFailed(w, err, http.StatusForbidden)
+		return "", false
+	}
+	return login, true
+}
+
 // chat claims a link for this browser and answers with the way in.
 func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	token, req, ok := s.begin(w, r)
@@ -81,15 +125,19 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		claim = newClaim()
 	}
+	login, ok := s.prover(w, r, token, req)
+	if !ok {
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
-	how := chatrelay.Claim{Code: digits(req.Code), Ring: req.Ring, From: s.clientIP(r)}
+	how := chatrelay.Claim{Code: digits(req.Code), Login: login, Ring: req.Ring, From: s.clientIP(r)}
 	if s.opts.Guests { // the relay lets in whoever is named here
 		how.Guest = guestName(req.Guest)
 	}
 	entry, err := s.opts.Relay.Chat(ctx, token, claim, how)
-	if errors.Is(err, chat.ErrClaimed) {
-		s.claimed(ctx, w, token)
+	if errors.Is(err, chat.ErrClaimed) || errors.Is(err, chat.ErrProve) {
+		s.unproven(ctx, w, token, err)
 		return
 	}
 	if err != nil {
@@ -101,17 +149,21 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, entry)
 }
 
-// claimed answers that another browser holds the link, and what can be done.
-func (s *Server) claimed(ctx context.Context, w http.ResponseWriter, token string) {
+// unproven answers that another browser holds the link (chat.ErrClaimed), or that the
+// sender lets nobody in who has not proven whose it is, and what can be done.
+func (s *Server) unproven(ctx context.Context, w http.ResponseWriter, token string, why error) {
 	card, err := s.opts.Relay.Card(ctx, token)
 	if err != nil {
 		s.failed(w, err)
 		return
 	}
-	answer(w, http.StatusConflict, refusal{
-		Error: "claimed", Text: "Another browser uses this link: confirm with a code from the mailbox it was sent to.",
-		To: chat.Masked(card.Invite.Recipient.Addr), Guest: &s.opts.Guests,
-	})
+	guest := s.opts.Guests && !card.Prove
+	no := refusal{To: chat.Masked(card.Invite.Recipient.Addr), Guest: &guest, Account: card.Account,
+		Error: "claimed", Text: "Another browser uses this link: confirm with a code from the mailbox it was sent to."}
+	if errors.Is(why, chat.ErrProve) {
+		no.Error, no.Text = "prove", "Show first that this link is yours: with a code from the mailbox it was sent to."
+	}
+	answer(w, http.StatusConflict, no)
 }
 
 // ticket lets a browser that has claimed the link come back.
@@ -126,9 +178,18 @@ func (s *Server) ticket(w http.ResponseWriter, r *http.Request) {
 	if claim, ok := s.claim(r); ok {
 		entry, err = s.opts.Relay.Ticket(ctx, token, claim)
 	}
-	if errors.Is(err, chat.ErrUnknown) {
-		// Either there is no such link, or it is not this browser's.
-		if _, err = s.opts.Relay.Card(ctx, token); err == nil {
+	switch {
+	case errors.Is(err, chat.ErrProve):
+		s.unproven(ctx, w, token, err)
+		return
+	case errors.Is(err, chat.ErrUnknown):
+		// Either there is no such link, or it is not this browser's, or not any more.
+		var card chatrelay.Card
+		if card, err = s.opts.Relay.Card(ctx, token); err == nil {
+			if card.Invite.Claimed && s.mine(r, token) {
+				s.unproven(ctx, w, token, chat.ErrClaimed)
+				return
+			}
 			refuse(w, http.StatusForbidden, "claim", "This browser has not come in through this link.")
 			return
 		}
@@ -167,8 +228,6 @@ func (s *Server) failed(w http.ResponseWriter, err error) {
 		refuse(w, http.StatusGone, "expired", "The link is too old.")
 	case errors.Is(err, chat.ErrRevoked):
 		refuse(w, http.StatusGone, "revoked", "The link was taken back.")
-	case errors.Is(err, chat.ErrClaimed):
-		refuse(w, http.StatusConflict, "claimed", "Another browser uses this link.")
 	case errors.Is(err, chat.ErrCode):
 		refuse(w, http.StatusForbidden, "code", "The code is wrong, used or too old.")
 	case errors.Is(err, chat.ErrFull):

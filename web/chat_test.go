@@ -318,3 +318,93 @@ func TestGuestsNeedLeave(t *testing.T) {
 		t.Error(r.body)
 	}
 }
+
+// A link is proven by the code, by the password of the recipient's account, and by
+// the session of the desk.
+func TestProofAtTheFrontDoor(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.relay.card = func(c *chatrelay.Card) {
+		c.Account, c.Invite.Recipient.Login, c.Invite.Claimed = true, "host@mall.example", true
+	}
+	path, page := "/c/"+linkGood+"/chat", st.page(linkGood)
+	if !page.Card.Account || page.SignedIn {
+		t.Errorf("page %+v", page)
+	}
+	st.want(st.do("POST", path, withNonce(page.Nonce, `,"password":"wrong"`)), 403, "credentials")
+	if st.relay.how.Login != "" {
+		t.Error("a wrong password proves something")
+	}
+	r := st.do("POST", path, withNonce(page.Nonce, `,"password":"right"`))
+	if st.want(r, 200); st.relay.how.Login != "host@mall.example" {
+		t.Errorf("claim %+v", st.relay.how)
+	}
+	for _, c := range r.Cookies() {
+		if c.Name == sessionCookie {
+			t.Error("the link's password opens the desk")
+		}
+	}
+	st.want(st.do("POST", path, withNonce(page.Nonce, "")), 200)
+	if st.relay.how.Login != "" {
+		t.Errorf("claim %+v", st.relay.how)
+	}
+	st.signIn()
+	st.want(st.do("POST", path, withNonce(page.Nonce, "")), 200)
+	if st.relay.how.Login != "host@mall.example" || !st.page(linkGood).SignedIn {
+		t.Errorf("claim %+v", st.relay.how)
+	}
+
+	// Who was put out learns what they can do.
+	st.relay.lost = true
+	r = st.do("POST", "/c/"+linkGood+"/ticket", withNonce(page.Nonce, ""))
+	if st.want(r, 409, "claimed"); !strings.Contains(r.body, `"guest":true,"account":true`) {
+		t.Error(r.body)
+	}
+	// A sender who wants a proof wants no guests.
+	st.relay.refuses = chat.ErrProve
+	st.relay.card = func(c *chatrelay.Card) { c.Prove = true }
+	r = st.do("POST", path, withNonce(page.Nonce, ""))
+	if st.want(r, 409, "prove"); !strings.Contains(r.body, `"to":"c…@mall.example","guest":false}`) {
+		t.Error(r.body)
+	}
+	// A password proves nothing of somebody without an account.
+	st.want(st.do("POST", path, withNonce(page.Nonce, `,"password":"right"`)), 403, "credentials")
+}
+
+// A link opens with what the text around it left behind it.
+func TestLinkInItsText(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.browser.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	for behind, opens := range map[string]bool{".": true, ")": true, "&gt;": true, "%3E": true, "%3e.": true, ",%20and": true,
+		"에서": true, "%22": true, "*": true, "_": true, "a": false, "0.": false} {
+		r := st.do("GET", "/c/"+linkGood+behind, "")
+		if !opens {
+			st.want(r, 404)
+			continue
+		}
+		if st.want(r, 302); r.Header.Get("Location") != "/c/"+linkGood || len(r.Cookies()) > 0 {
+			t.Errorf("%s: %v", behind, r.Header)
+		}
+	}
+	st.want(st.do("GET", "/c/nonsense.", ""), 404)
+}
+
+// The card says who will see a recipient in Bcc, and that a sender is gone.
+func TestCardSaysMore(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	if d := st.page(linkGood); d.Card.Bcc != nil || d.Card.Gone || d.Card.Prove {
+		t.Errorf("card %+v", d.Card)
+	}
+	st.relay.card = func(c *chatrelay.Card) {
+		c.Gone, c.Prove = true, true
+		c.Others = []chat.Participant{{Person: chat.Person{Name: "Kim"}}, {Person: chat.Person{Addr: "lee@far.example"}}}
+	}
+	if d := st.page(linkGood); *d.Card.Bcc != (bccData{"Kim", 1}) || !d.Card.Gone || !d.Card.Prove {
+		t.Errorf("card %+v", d.Card)
+	}
+	if r := st.do("GET", "/c/"+linkGood, ""); !strings.Contains(r.body, "cannot be reached here any more") {
+		t.Error("the page without its script does not say that the sender is gone")
+	}
+}

@@ -55,6 +55,10 @@ type fakeRelay struct {
 	down    error                // what SignedIn answers instead
 	calls   map[string]int
 	holder  string // claim that holds linkGood
+	lost    bool   // it was proven to be another browser's
+	card    func(*chatrelay.Card)
+	how     chatrelay.Claim // the last
+	refuses error           // what Chat answers instead
 	device  presence.Device
 	session chat.Session
 	subject string
@@ -94,6 +98,9 @@ func (f *fakeRelay) Card(_ context.Context, token string) (chatrelay.Card, error
 		},
 		Status: frame.Status{State: frame.Available},
 	}
+	if f.card != nil {
+		f.card(&card)
+	}
 	switch token {
 	case linkGood:
 		return card, nil
@@ -114,7 +121,10 @@ func (f *fakeRelay) Chat(ctx context.Context, token, claim string, how chatrelay
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.how = how
 	switch {
+	case f.refuses != nil:
+		return chatrelay.Entry{}, f.refuses
 	case how.Code != "" && how.Code != "123456":
 		return chatrelay.Entry{}, chat.ErrCode
 	case how.Code == "" && how.Guest == "" && f.holder != "" && f.holder != claim:
@@ -133,7 +143,7 @@ func (f *fakeRelay) Ticket(_ context.Context, _, claim string) (chatrelay.Entry,
 	f.called("Ticket")
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if claim != f.holder {
+	if claim != f.holder || f.lost {
 		return chatrelay.Entry{}, chat.ErrUnknown
 	}
 	return chatrelay.Entry{Ticket: "T2", Room: "R1", Me: 3}, nil

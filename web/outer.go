@@ -186,6 +186,8 @@ type refusal struct {
 	Text  string `json:"text"`
 	To    string `json:"to,omitempty"`    // claimed: where a code can be sent
 	Guest *bool  `json:"guest,omitempty"` // claimed: whether one may come in as a guest
+	// Account, of claimed and prove: the recipient's password shows whose link it is, too.
+	Account bool `json:"account,omitempty"`
 }
 
 func refuse(w http.ResponseWriter, status int, code, text string) {

@@ -18,6 +18,7 @@ import (
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/internal/words"
 )
 
 //go:embed shell.html
@@ -63,8 +64,10 @@ type chatData struct {
 	Nonce string   `json:"nonce"`
 	Lang  string   `json:"lang"`
 	Card  cardData `json:"card"`
-	Mine  bool     `json:"mine"`  // this browser has claimed the link
-	Reply string   `json:"reply"` // mailto: to answer by mail
+	Mine  bool     `json:"mine"` // this browser has claimed the link
+	// SignedIn: this browser is signed in as the recipient, which proves the link.
+	SignedIn bool   `json:"signed_in,omitempty"`
+	Reply    string `json:"reply"` // mailto: to answer by mail
 
 	At time.Time `json:"at"` // now, for readers whose clock is wrong
 }
@@ -75,6 +78,16 @@ type cardData struct {
 	Subject   string       `json:"subject"`
 	Date      *time.Time   `json:"date,omitempty"`
 	Status    frame.Status `json:"status"`
+	Account   bool         `json:"account"`       // the recipient has one here, whose password proves the link
+	Prove     bool         `json:"prove"`         // one must prove it before one may come in
+	Gone      bool         `json:"gone"`          // the callee has no account here any more
+	Bcc       *bccData     `json:"bcc,omitempty"` // the recipient was in Bcc
+}
+
+// bccData says who learns that a recipient in Bcc is there.
+type bccData struct {
+	Name   string `json:"name"`
+	Others int    `json:"others"` // besides that one
 }
 
 // goneData is the page of a link that does not work (any more).
@@ -115,6 +128,10 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Robots-Tag", "noindex")
 	token, lang := r.PathValue("token"), s.language(r)
+	if clean, ok := tokenBefore(token); ok {
+		http.Redirect(w, r, "/c/"+clean, http.StatusFound)
+		return
+	}
 	say := spoken[lang]
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
@@ -138,14 +155,22 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 			Page: "chat", Token: token, Nonce: s.nonce(token, time.Now()), Lang: lang, Reply: reply,
 			Mine: s.mine(r, token), At: time.Now().UTC(),
 			Card: cardData{Callee: from, Recipient: personOf(card.Invite.Recipient),
-				Subject: card.Invite.Subject, Status: card.Status},
+				Subject: card.Invite.Subject, Status: card.Status,
+				Account: card.Account, Prove: card.Prove, Gone: card.Gone, Bcc: bccOf(card)},
+		}
+		if who, err := s.session(r); err == nil && card.Account {
+			data.SignedIn = strings.EqualFold(who.Login, card.Invite.Recipient.Login)
 		}
 		if !card.Invite.Date.IsZero() {
 			data.Card.Date = &card.Invite.Date
 		}
+		lines := []string{fmt.Sprintf(say.subject, card.Invite.Subject)}
+		if card.Gone {
+			lines = append(lines, words.In(lang).Say("card.gone", "name", from))
+		}
 		s.page(w, r, http.StatusOK, view{Page: "chat",
 			Title: fmt.Sprintf(say.chatTitle, from), Head: fmt.Sprintf(say.from, from),
-			Lines: []string{fmt.Sprintf(say.subject, card.Invite.Subject), say.needsScript},
+			Lines: append(lines, say.needsScript),
 			Link:  reply, Label: say.answer,
 		}, data)
 	case errors.Is(err, chat.ErrExpired), errors.Is(err, chat.ErrRevoked):
@@ -165,6 +190,14 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 		retryAfter(w, 5*time.Second)
 		s.plainPage(w, r, http.StatusServiceUnavailable, "down")
 	}
+}
+
+// bccOf says who learns of a recipient in Bcc that they are there; nil: nobody.
+func bccOf(card chatrelay.Card) *bccData {
+	if len(card.Others) == 0 {
+		return nil
+	}
+	return &bccData{Name: personOf(card.Others[0]).String(), Others: len(card.Others) - 1}
 }
 
 // replyTo is a mailto link (RFC 6068) that answers the mail of an invite.

@@ -28,6 +28,8 @@ type Preferences interface {
 	Block(ctx context.Context, login, roomID string, participant int64, on bool) error
 	Unblock(ctx context.Context, login, who string) error
 	Mute(ctx context.Context, login, roomID string, on bool) error
+	RevokeLinks(ctx context.Context, login, roomID string, participant int64) (int64, error)
+	Remove(ctx context.Context, login, roomID string, participant int64) error
 }
 
 // preference answers one request of a login. An error says what it has not
@@ -44,6 +46,8 @@ func (s *Server) preferenceRoutes(mux *http.ServeMux) {
 		"DELETE /desk/push":  s.unsubscribe,
 		"POST /desk/block":   s.block,
 		"POST /desk/mute":    s.mute,
+		"POST /desk/revoke":  s.revoke,
+		"POST /desk/remove":  s.remove,
 	})
 }
 
@@ -88,6 +92,8 @@ func (s *Server) preferenceFailed(w http.ResponseWriter, err error) {
 			"That is not a subscription to which notifications can be sent.")
 	case errors.Is(err, chat.ErrFull):
 		refuse(w, http.StatusConflict, "full", "There is no room for more.")
+	case errors.Is(err, chat.ErrForbidden):
+		refuse(w, http.StatusForbidden, "forbidden", "That is somebody else's to do.")
 	default:
 		s.failed(w, err)
 	}
@@ -198,6 +204,40 @@ func (s *Server) mute(ctx context.Context, login string, w http.ResponseWriter, 
 		return errAnswered
 	}
 	return s.done(w, s.opts.Relay.Mute(ctx, login, req.Room, req.On))
+}
+
+// revoke takes back the links into a room that ring the login, those of one
+// participant where one is named.
+func (s *Server) revoke(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	var req struct {
+		Room        string `json:"room"`
+		Participant int64  `json:"participant"`
+	}
+	if !read(w, r, &req) {
+		return errAnswered
+	}
+	n, err := s.opts.Relay.RevokeLinks(ctx, login, req.Room, req.Participant)
+	if err == nil {
+		s.log.Info("links were taken back at the desk", "login", login, "room", req.Room, "links", n)
+		answer(w, http.StatusOK, map[string]int64{"revoked": n})
+	}
+	return err
+}
+
+// remove puts a participant out of a room.
+func (s *Server) remove(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	var req struct {
+		Room        string `json:"room"`
+		Participant int64  `json:"participant"`
+	}
+	if !read(w, r, &req) {
+		return errAnswered
+	}
+	err := s.opts.Relay.Remove(ctx, login, req.Room, req.Participant)
+	if err == nil {
+		s.log.Info("somebody was put out of a room at the desk", "login", login, "room", req.Room)
+	}
+	return s.done(w, err)
 }
 
 // done answers that something was done, if it was.

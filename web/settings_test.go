@@ -91,6 +91,17 @@ func (f *fakePreferences) Mute(_ context.Context, login, roomID string, on bool)
 	return f.ask("mute", login, roomID, on)
 }
 
+func (f *fakePreferences) RevokeLinks(_ context.Context, login, roomID string, participant int64) (int64, error) {
+	return 2, f.ask("revoke", login, roomID, participant)
+}
+
+func (f *fakePreferences) Remove(_ context.Context, login, roomID string, participant int64) error {
+	if participant == 97 {
+		return fmt.Errorf("putting somebody out: %w", chat.ErrForbidden)
+	}
+	return f.ask("remove", login, roomID, participant)
+}
+
 func (st *site) json(method, path, body string) reply {
 	st.t.Helper()
 	return st.do(method, path, body, "Content-Type", "application/json", "Sec-Fetch-Site", "same-origin")
@@ -190,10 +201,15 @@ func TestPushBlockMute(t *testing.T) {
 	st.want(st.json("POST", "/desk/block", `{"who":"kim@far.example","on":true}`), 400, "block")
 	st.want(st.json("POST", "/desk/block", `{}`), 400, "block")
 	st.want(st.json("POST", "/desk/mute", `{"room":"R1","on":true}`), 204)
+	if r := st.json("POST", "/desk/revoke", `{"room":"R1"}`); r.StatusCode != 200 || r.body != "{\"revoked\":2}\n" {
+		t.Errorf("%d %s", r.StatusCode, r.body)
+	}
+	st.want(st.json("POST", "/desk/remove", `{"room":"R1","participant":7}`), 204)
+	st.want(st.json("POST", "/desk/remove", `{"room":"R1","participant":97}`), 403, "forbidden")
 	want := []string{"subscribe host@mall.example https://push.example/x",
 		"unsubscribe host@mall.example https://push.example/x",
 		"block host@mall.example R1 7 true", "unblock host@mall.example kim@far.example",
-		"mute host@mall.example R1 true"}
+		"mute host@mall.example R1 true", "revoke host@mall.example R1 0", "remove host@mall.example R1 7"}
 	if got := strings.Join(prefs.asked, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("asked for\n%s", got)
 	}

@@ -26,6 +26,7 @@ type Team interface {
 	Label(ctx context.Context, login, roomID, group, label string, on bool) error
 	Labels(ctx context.Context, login string) ([]chat.Label, error)
 	Colleagues(ctx context.Context, login string) []chatrelay.Colleagues
+	Write(ctx context.Context, login string, w chatrelay.Writing) (roomID string, err error)
 	Figures(ctx context.Context, login string, days int, until string) (chat.Figures, error)
 }
 
@@ -42,6 +43,7 @@ func (s *Server) teamRoutes(mux *http.ServeMux) {
 		"POST /desk/rooms/{room}/labels": s.label,
 		"GET /desk/labels":               s.labels,
 		"GET /desk/figures":              s.figures,
+		"POST /desk/write":               s.write,
 	})
 }
 
@@ -210,4 +212,43 @@ func (s *Server) figures(ctx context.Context, login string, w http.ResponseWrite
 		answer(w, http.StatusOK, f)
 	}
 	return err
+}
+
+// write mails somebody, with a link to the room that it opens.
+func (s *Server) write(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	var req struct {
+		ID      string `json:"id"`
+		Group   string `json:"group"`
+		To      string `json:"to"`
+		Subject string `json:"subject"`
+		Text    string `json:"text"`
+	}
+	if !readUpTo(w, r, &req, 8*chat.MaxText) {
+		return errAnswered
+	}
+	if wait := s.limits.write.Wait(login); wait > 0 {
+		tooOften(w, wait)
+		return errAnswered
+	}
+	room, err := s.opts.Relay.Write(ctx, login, chatrelay.Writing{ID: req.ID, Group: req.Group, To: req.To,
+		Subject: req.Subject, Text: req.Text, From: s.clientIP(r)})
+	var refused *chat.RefusedError
+	switch {
+	case err == nil:
+		answer(w, http.StatusCreated, map[string]string{"room": room})
+		return nil
+	case errors.As(err, &refused):
+		refuse(w, http.StatusUnprocessableEntity, "refused", refused.Text)
+	case errors.Is(err, chatrelay.ErrWriting):
+		refuse(w, http.StatusBadRequest, "bad-request", "A mail has an id, one address, a subject and a text.")
+	case errors.Is(err, chat.ErrUnwanted):
+		refuse(w, http.StatusConflict, "no-links", "Your settings say that your mails carry no links.")
+	case errors.Is(err, chatrelay.ErrNoRoom):
+		refuse(w, http.StatusBadGateway, "no-room", "The mail was sent, but without a link.")
+	case errors.Is(err, chatrelay.ErrNoWriting):
+		refuse(w, http.StatusNotFound, "no-writing", "This server takes no mails from the desk.")
+	default:
+		return err
+	}
+	return errAnswered
 }

@@ -206,3 +206,37 @@ func TestFigures(t *testing.T) {
 		t.Error(team.done)
 	}
 }
+
+func (f *fakeTeam) Write(_ context.Context, login string, w chatrelay.Writing) (string, error) {
+	f.done = []any{login, w.ID, w.Group, w.To, w.Subject, w.Text, w.From.IsLoopback()}
+	return "R9", f.err
+}
+
+func TestWrite(t *testing.T) {
+	t.Parallel()
+	st, team := teamSite(t)
+	st.server.limits.write = bucket(0, 9)
+	body := `{"id":"1","to":"Kim <kim@far.example>","subject":"Your order","text":"It is here.","group":"sales@mall.example"}`
+	r := st.do("POST", "/desk/write", body)
+	st.want(r, 201)
+	if want := []any{"host@mall.example", "1", "sales@mall.example", "Kim <kim@far.example>", "Your order", "It is here.",
+		true}; !slices.Equal(team.done, want) || strings.TrimSpace(r.body) != `{"room":"R9"}` {
+		t.Errorf("%v: %s", team.done, r.body)
+	}
+	for _, c := range []struct {
+		err    error
+		status int
+		code   string
+	}{
+		{chatrelay.ErrWriting, 400, "bad-request"}, {chat.ErrUnwanted, 409, "no-links"},
+		{&chat.RefusedError{Text: "no such user"}, 422, "refused"}, {chatrelay.ErrNoRoom, 502, "no-room"},
+		{chatrelay.ErrNoWriting, 404, "no-writing"}, {chat.ErrUnknown, 404, "unknown"},
+	} {
+		team.err = c.err
+		st.want(st.do("POST", "/desk/write", body), c.status, c.code)
+	}
+	st.do("POST", "/desk/write", body)
+	st.do("POST", "/desk/write", body)
+	st.want(st.do("POST", "/desk/write", body), 429, "too-often")
+	st.want(st.do("POST", "/desk/write", body, "Sec-Fetch-Site", "cross-site"), 403, "origin")
+}

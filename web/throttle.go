@@ -17,6 +17,7 @@ type limits struct {
 	post   *limit.Buckets // POSTs of a client prefix
 	link   *limit.Buckets // POSTs to one link
 	search *limit.Buckets // searches of a login
+	write  *limit.Buckets // mails that a login writes at the desk
 	desk   *limit.Buckets // changes of a login's settings and account, each of which many are told of
 }
 
@@ -25,7 +26,7 @@ func newLimits() limits {
 		return limit.NewBuckets(limit.Rate{Every: every, Burst: burst}, maxTracked)
 	}
 	return limits{page: full(100, 2500), post: full(2, 60), link: full(0.5, 20), desk: full(1, 30),
-		search: full(1, 20)}
+		search: full(1, 20), write: full(1.0/20, 10)}
 }
 
 // prefixWait takes a token of a client prefix. This machine has no bucket: it

@@ -10,6 +10,7 @@ package chat
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,6 +56,9 @@ type Person struct {
 	Name  string `json:"name,omitempty"`  // display name
 	// Hidden: in Bcc. The others do not learn of the person before they come in.
 	Hidden bool `json:"-"`
+	// ByLink, in what others are told of the person: they only pressed a link, and have
+	// not proven who they are.
+	ByLink bool `json:"-"`
 }
 
 // DisplayName is how the person is named to others.
@@ -84,6 +88,10 @@ type Opened struct {
 	Room    string            // room ID
 	Sender  Person            // as far as the mail's From field is believed
 	Invites map[string]string // recipient address as given → token (22 characters of base64url)
+
+	// Of the sender's settings.
+	Lang      string // empty: not known
+	StampText string // words on the link; empty: the usual ones
 }
 
 // Participant is a person within a room.
@@ -150,6 +158,21 @@ type ServerMail struct {
 	Stop                string // https address that ends such mails by a POST (RFC 8058); may be empty
 }
 
+// Letter is a mail that a login writes at the desk.
+type Letter struct {
+	Login     string
+	IP        netip.Addr // of the client
+	From, To  Person
+	Subject   string
+	Text      string
+	MessageID string // without angle brackets
+}
+
+// RefusedError: the mail system does not take a mail. Text is its answer.
+type RefusedError struct{ Text string }
+
+func (e *RefusedError) Error() string { return "room: the mail was refused: " + e.Text }
+
 // Message is one line of a conversation.
 type Message struct {
 	Offset int64     `json:"offset"`
@@ -159,7 +182,9 @@ type Message struct {
 	Text   string    `json:"text"`
 	At     time.Time `json:"at"`
 
-	Ref     int64     `json:"ref,omitempty"`     // of KindEdit and KindDelete: offset of the message that changed
+	// Ref is the offset of the message that changed, of KindEdit and KindDelete, or that
+	// the person answers, of KindText.
+	Ref     int64     `json:"ref,omitempty"`
 	Edited  time.Time `json:"edited,omitzero"`   // when the text was changed last
 	Deleted bool      `json:"deleted,omitempty"` // text and file are gone
 	Via     string    `json:"via,omitempty"`     // ViaMail, ViaLink, or empty: said in the chat

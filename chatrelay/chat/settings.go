@@ -11,11 +11,15 @@ import (
 	"time"
 	_ "time/tzdata" // people choose a zone; a small machine has no files of them
 	"unicode/utf8"
+
+	"github.com/chmail/chmail/internal/clean"
+	"github.com/chmail/chmail/internal/words"
 )
 
 // Limits of a login's settings.
 const (
 	maxZone        = 255 // octets of a time zone's name
+	maxStampText   = 200 // octets
 	maxCanned      = 50
 	maxCannedTitle = 100                      // octets
 	maxCannedText  = 2000                     // octets
@@ -47,6 +51,8 @@ type Settings struct {
 	Canned       []Canned   `json:"canned"`       // replies to choose from
 	Stamp        bool       `json:"stamp"`        // one's mails carry chat links
 	Unproven     string     `json:"unproven"`     // Yes or No: whoever presses one's links may come in unproven
+	StampText    string     `json:"stamp_text"`   // words on them, with {name} for one's name; empty: the usual ones
+	Lang         string     `json:"lang"`         // "en" or "ko": of mails to oneself, and of one's links; empty: not set
 }
 
 // The values of Settings.Unproven.
@@ -96,6 +102,10 @@ func (s Settings) Check(now time.Time) error {
 		return wrong("back", "it is 0 to %d minutes", maxBack)
 	case s.Chats < 0 || s.Chats > MaxChats:
 		return wrong("chats", "it is 0 to %d", MaxChats)
+	case len(s.StampText) > maxStampText:
+		return wrong("stamp_text", "it has at most %d octets", maxStampText)
+	case s.Lang != "" && !slices.Contains(words.Languages, s.Lang):
+		return wrong("lang", "it is one of %s", strings.Join(words.Languages, ", "))
 	case len(s.Canned) > maxCanned:
 		return wrong("canned", "there are at most %d", maxCanned)
 	}
@@ -196,6 +206,7 @@ func (s *Settings) Tidy() {
 	if s.Availability == Available {
 		s.Until = nil
 	}
+	s.StampText = clean.Line(s.StampText, maxStampText, maxStampText)
 	if s.Canned == nil {
 		s.Canned = []Canned{}
 	}

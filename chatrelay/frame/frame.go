@@ -70,6 +70,14 @@ const (
 	TTranscript = "transcript"
 )
 
+// Types are those of each side.
+var Types = map[string][]string{
+	"client": {THello, TSay, TTyping, TSeen, TAttempt, TCancel, TTell, TEdit, TDelete, TAnswer, TDecline, TAway, TPing,
+		TLeave, TTranscript},
+	"relay": {TWelcome, TReset, TMsg, TAck, TPeople, TState, TStatus, TRing, TRingEnd, TRoom, TSettings, TTicket, TMoved,
+		TPong, TError, TTyping, TSeen, TTranscript},
+}
+
 // The codes of error frames.
 const (
 	ErrBadFrame  = "bad-frame" // not a JSON object of a known type
@@ -94,47 +102,53 @@ const (
 	EndUnanswered = "unanswered"
 )
 
-// Frame is any frame; which fields are set depends on T.
+// Frame is any frame; which fields are set depends on T. The tags client and
+// relay say in which frames of each a field is; where it may be missing, a
+// question mark follows. They make the types of the browser's code.
+//
+//go:generate go run ./gen
 type Frame struct {
 	T         string             `json:"t"`
-	Ticket    string             `json:"ticket,omitempty"`     // hello, welcome, ticket, moved
-	Room      string             `json:"room,omitempty"`       // hello, say (optional check), room
-	Epoch     string             `json:"epoch,omitempty"`      // hello when resuming, welcome, reset
-	After     int64              `json:"after,omitempty"`      // hello: offset of the last message the client has
-	ID        string             `json:"id,omitempty"`         // say, ack
-	Text      string             `json:"text,omitempty"`       // say, decline, error
-	Offset    int64              `json:"offset,omitempty"`     // ack, seen
-	At        *time.Time         `json:"at,omitempty"`         // ack, welcome: the relay's clock
-	From      int64              `json:"from,omitempty"`       // typing, seen
-	On        bool               `json:"on,omitempty"`         // tell, away
-	N         int64              `json:"n,omitempty"`          // ping, pong
-	Code      string             `json:"code,omitempty"`       // error, ring-end
-	Wait      int                `json:"wait,omitempty"`       // error too-fast: try again after so many seconds
-	Fatal     bool               `json:"fatal,omitempty"`      // error
-	Me        int64              `json:"me,omitempty"`         // welcome: own participant ID
-	Subject   string             `json:"subject,omitempty"`    // welcome
-	People    []chat.Participant `json:"people,omitempty"`     // welcome, people: everyone of the room
-	Here      []int64            `json:"here,omitempty"`       // welcome, people: those connected now
-	SeenBy    map[int64]int64    `json:"seen_by,omitempty"`    // welcome
-	Msg       *chat.Message      `json:"msg,omitempty"`        // msg
-	Attempt   *Attempt           `json:"attempt,omitempty"`    // welcome, state
-	AttemptID string             `json:"attempt_id,omitempty"` // answer, decline, ring-end
-	Ring      *Ring              `json:"ring,omitempty"`       // ring
-	Status    *Status            `json:"status,omitempty"`     // welcome, status
-	Carrier   string             `json:"carrier,omitempty"`    // welcome: "webtransport", "quic" or "websocket"
-	Port      int                `json:"port,omitempty"`       // welcome: UDP port in use; 0 on WebSocket
-	// Peers, in welcome and ticket, are the WebSocket endpoints of the other relays.
-	Peers     []string   `json:"peers,omitempty"`
-	Endpoints []Endpoint `json:"endpoints,omitempty"` // moved
+	Ticket    string             `json:"ticket,omitempty" client:"hello?" relay:"welcome?,ticket,moved?"`
+	Room      string             `json:"room,omitempty" client:"hello?,say?" relay:"welcome?,room?"`
+	Epoch     string             `json:"epoch,omitempty" client:"hello?" relay:"welcome?,reset?"`
+	After     int64              `json:"after,omitempty" client:"hello?"` // offset of the last message the client has
+	ID        string             `json:"id,omitempty" client:"say,edit,delete" relay:"ack,error?"`
+	Text      string             `json:"text,omitempty" client:"say,edit,decline?" relay:"error?"`
+	Ref       int64              `json:"ref,omitempty" client:"say?"` // offset of the message that it answers
+	Offset    int64              `json:"offset,omitempty" client:"seen,edit,delete" relay:"ack?,seen"`
+	At        *time.Time         `json:"at,omitempty" relay:"welcome,ack"` // the relay's clock
+	From      int64              `json:"from,omitempty" relay:"typing,seen"`
+	On        bool               `json:"on,omitempty" client:"tell,away,transcript" relay:"transcript?"`
+	N         int64              `json:"n,omitempty" client:"ping" relay:"pong?"`
+	Code      string             `json:"code,omitempty" relay:"error,ring-end"`
+	Wait      int                `json:"wait,omitempty" relay:"error?"` // of too-fast: try again after so many seconds
+	Fatal     bool               `json:"fatal,omitempty" relay:"error?"`
+	Me        int64              `json:"me,omitempty" relay:"welcome?"` // own participant ID
+	Subject   string             `json:"subject,omitempty" relay:"welcome?"`
+	People    []chat.Participant `json:"people,omitempty" relay:"welcome?,people?"` // everyone of the room
+	Here      []int64            `json:"here,omitempty" relay:"welcome?,people?"`   // those connected now
+	SeenBy    map[int64]int64    `json:"seen_by,omitempty" relay:"welcome?"`
+	Msg       *chat.Message      `json:"msg,omitempty" relay:"msg"`
+	Attempt   *Attempt           `json:"attempt,omitempty" relay:"welcome?,state?"`
+	AttemptID string             `json:"attempt_id,omitempty" client:"answer,decline" relay:"ring-end"`
+	Ring      *Ring              `json:"ring,omitempty" relay:"ring"`
+	Status    *Status            `json:"status,omitempty" relay:"welcome?,status"`
+	Carrier   string             `json:"carrier,omitempty" relay:"welcome?"` // "webtransport", "quic" or "websocket"
+	Port      int                `json:"port,omitempty" relay:"welcome?"`    // UDP port in use; 0 on WebSocket
+	// Peers are the WebSocket endpoints of the other relays.
+	Peers     []string   `json:"peers,omitempty" relay:"welcome?,ticket?"`
+	Endpoints []Endpoint `json:"endpoints,omitempty" relay:"moved"`
 
-	Summary *chat.Summary `json:"summary,omitempty"` // room; without it the room is none of the login's any more
+	// Summary is missing when the room is none of the login's any more.
+	Summary *chat.Summary `json:"summary,omitempty" relay:"room?"`
 
-	Lang       string `json:"lang,omitempty"`       // transcript: "ko", "en"
-	Zone       string `json:"zone,omitempty"`       // transcript: IANA name of the reader's zone
-	Transcript bool   `json:"transcript,omitempty"` // welcome: one gets transcripts by mail
-	MaxFile    int64  `json:"max_file,omitempty"`   // welcome: octets of a file; 0: no files
-	EditFor    int    `json:"edit_for,omitempty"`   // welcome: seconds for which a message may be changed
-	Name       string `json:"name,omitempty"`       // ring-end elsewhere: who of the group took it
+	Lang       string `json:"lang,omitempty" client:"transcript"`    // "ko", "en"
+	Zone       string `json:"zone,omitempty" client:"transcript"`    // IANA name of the reader's zone
+	Transcript bool   `json:"transcript,omitempty" relay:"welcome?"` // one gets transcripts by mail
+	MaxFile    int64  `json:"max_file,omitempty" relay:"welcome?"`   // octets of a file; 0: no files
+	EditFor    int    `json:"edit_for,omitempty" relay:"welcome?"`   // seconds for which a message may be changed
+	Name       string `json:"name,omitempty" relay:"ring-end?"`      // elsewhere: who of the group took it
 }
 
 // Endpoint is a way to a relay.
@@ -148,7 +162,7 @@ type Endpoint struct {
 // Attempt is the state of an attempt as both sides see it.
 type Attempt struct {
 	ID      string    `json:"id"`
-	State   string    `json:"state"` // of package attempt
+	State   string    `json:"state" one:"ringing busy answered declined cancelled unanswered alarmed"` // of package attempt
 	Caller  int64     `json:"caller"`
 	Callee  int64     `json:"callee"`
 	Ring    int       `json:"ring"`              // which ring this is, from 1; 0 when the callee is off
@@ -158,7 +172,7 @@ type Attempt struct {
 	Started time.Time `json:"started"`
 	// Why says why it does not ring: Off, DND, Quiet or Busy. It is empty when it
 	// rings, or has rung and nobody answered.
-	Why    string     `json:"why,omitempty"`
+	Why    string     `json:"why,omitempty" one:"off dnd quiet busy"`
 	Busy   bool       `json:"busy,omitempty"`   // the callee is in another chat, and is rung there
 	By     int64      `json:"by,omitempty"`     // answered: participant who did, of a group
 	Mailed *time.Time `json:"mailed,omitempty"` // when the alarm mail went out
@@ -194,7 +208,7 @@ const (
 
 // Status is a person's availability.
 type Status struct {
-	State string     `json:"state"`
+	State string     `json:"state" one:"available away dnd quiet off"`
 	Since *time.Time `json:"since,omitempty"` // last seen, when off
 	Until *time.Time `json:"until,omitempty"` // end of away, dnd or quiet, where it is known
 	Back  int        `json:"back,omitempty"`  // usually back within so many minutes, when not available

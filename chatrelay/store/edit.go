@@ -169,7 +169,7 @@ func (s *Store) Post(ctx context.Context, home, roomID string, m chat.Message) (
 			if m.File != nil {
 				err = putFile(ctx, tx, roomID, stored.Offset, *m.File)
 			}
-			if err == nil {
+			if err == nil && m.Via != chat.ViaLink {
 				err = takeFor(ctx, tx, roomID, m.From)
 			}
 			return err

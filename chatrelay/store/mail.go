@@ -44,9 +44,8 @@ func (s *Store) OpenFromMail(ctx context.Context, m chat.Mail) (chat.Opened, err
 	for _, r := range m.Recipients {
 		opened.Invites[r.Addr] = secret(16)
 	}
-	enter := func(ctx context.Context, tx querier) (err error) {
-		opened.Room, opened.Sender, err = s.enter(ctx, tx, m, opened.Invites)
-		return err
+	enter := func(ctx context.Context, tx querier) error {
+		return s.enter(ctx, tx, m, &opened)
 	}
 	if s.Shared() { // PostgreSQL lets several connections share a commit by itself
 		err = s.tx(ctx, func(tx querier) error { return enter(ctx, tx) })
@@ -128,18 +127,21 @@ func (s *Store) owns(login, addr string) bool {
 	return login != "" && addr != "" && (login == addr || fold(s.opts.LoginOf(addr)) == login)
 }
 
-// enter does the work of OpenFromMail within a transaction. ErrUnwanted and ErrFull
-// come before anything is changed.
-func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[string]string) (
-	roomID string, sender chat.Person, err error,
-) {
-	if wanted, err := stamps(ctx, tx, fold(m.Sender.Login)); err != nil || !wanted {
-		return "", sender, cmp.Or(err, chat.ErrUnwanted)
+// enter does the work of OpenFromMail within a transaction; o has the tokens of the
+// invites, and gets the rest. ErrUnwanted and ErrFull come before anything is changed.
+func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, o *chat.Opened) error {
+	own, err := settings(ctx, tx, fold(m.Sender.Login))
+	if err != nil {
+		return err
 	}
-	if sender, err = s.sender(ctx, tx, m); err != nil {
-		return "", sender, err
+	if !own.Stamp {
+		return chat.ErrUnwanted
 	}
-	people := []chat.Person{sender}
+	o.Lang, o.StampText = own.Lang, own.StampText
+	if o.Sender, err = s.sender(ctx, tx, m); err != nil {
+		return err
+	}
+	people := []chat.Person{o.Sender}
 	places := make(map[string]int, len(m.Recipients)) // in people, by address as given
 	for _, r := range m.Recipients {
 		if _, twice := places[r.Addr]; twice {
@@ -147,20 +149,19 @@ func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[s
 		}
 		who, err := grouped(ctx, tx, s.normal(r), false)
 		if err != nil {
-			return "", sender, err
+			return err
 		}
 		places[r.Addr] = len(people)
 		people = append(people, who)
 	}
-	roomID, origin, err := s.find(ctx, tx, people, append([]string{m.MessageID}, m.References...))
+	room, origin, err := s.find(ctx, tx, people, append([]string{m.MessageID}, m.References...))
 	if err != nil {
-		return "", sender, err
+		return err
 	}
 	c := crowd{s: s}
-	known := roomID != ""
-	if known {
-		if c.people, err = participants(ctx, tx, roomID); err != nil {
-			return "", sender, err
+	if room != "" {
+		if c.people, err = participants(ctx, tx, room); err != nil {
+			return err
 		}
 	}
 	var among []int // places of people in c.people
@@ -168,48 +169,46 @@ func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, tokens map[s
 		among = append(among, c.admit(who))
 	}
 	if err := c.fits(); err != nil {
-		return "", sender, err
+		return err
 	}
-	if !known {
-		roomID = secret(16)
+	opens := room == ""
+	if opens {
+		room = secret(16)
 		now := micros(time.Now())
-		if _, err := tx.ExecContext(ctx, insertRoom, roomID, secret(8), m.Subject, now, now); err != nil {
-			return "", sender, err
+		if _, err := tx.ExecContext(ctx, insertRoom, room, secret(8), m.Subject, now, now); err != nil {
+			return err
 		}
 	}
-	if err := c.store(ctx, tx, roomID); err != nil {
-		return "", sender, err
+	o.Room = room
+	if err := c.store(ctx, tx, room); err != nil {
+		return err
 	}
 	me := c.people[among[0]].ID
-	if !known {
-		if _, err := tx.ExecContext(ctx, setOwner, me, roomID); err != nil {
-			return "", sender, err
+	if opens {
+		if _, err := tx.ExecContext(ctx, setOwner, me, room); err != nil {
+			return err
 		}
 	}
 	if origin.ID != "" {
 		note := chat.Message{ID: secret(16), From: me, Kind: chat.KindNote, Text: noteFrom(origin, m.Subject)}
-		if _, _, err := s.put(ctx, tx, "", roomID, note); err != nil {
-			return "", sender, err
+		if _, _, err := s.put(ctx, tx, "", room, note); err != nil {
+			return err
 		}
 	}
 	message := chat.Message{ID: "mail:" + secret(16), From: me, Kind: chat.KindMail, Text: m.Subject}
 	if m.MessageID != "" {
 		message.ID = mailMessage(m.MessageID)
-		if _, err := tx.ExecContext(ctx, insertMail, m.MessageID, roomID); err != nil {
-			return "", sender, err
+		if _, err := tx.ExecContext(ctx, insertMail, m.MessageID, room); err != nil {
+			return err
 		}
 	}
-	for _, r := range m.Recipients {
-		if i, ok := places[r.Addr]; ok {
-			delete(places, r.Addr)
-			err := s.invite(ctx, tx, tokens[r.Addr], roomID, c.people[among[i]].ID, me, m.Subject, m.Date)
-			if err != nil {
-				return "", sender, err
-			}
+	for addr, i := range places {
+		if err := s.invite(ctx, tx, o.Invites[addr], room, c.people[among[i]].ID, me, m.Subject, m.Date); err != nil {
+			return err
 		}
 	}
-	_, _, err = s.put(ctx, tx, "", roomID, message)
-	return roomID, sender, err
+	_, _, err = s.put(ctx, tx, "", room, message)
+	return err
 }
 
 // Statements of enter.
@@ -467,4 +466,25 @@ func add(ctx context.Context, tx querier, roomID string, count int, p *chat.Part
 	}
 	return tx.QueryRowContext(ctx, insertParticipant,
 		roomID, p.Login, p.Addr, p.Name, p.Guest, p.Hidden).Scan(&p.ID)
+}
+
+// RoomOfMail returns the room that a mail of a login opened or came into.
+// ErrUnknown: there is none.
+func (s *Store) RoomOfMail(ctx context.Context, login, messageID string) (room string, err error) {
+	err = s.write.QueryRowContext(ctx, findRooms, messageID, fold(login), fold(login), 1).Scan(&room)
+	if err != nil {
+		return "", fmt.Errorf("looking for the room of a mail: %w", known(err))
+	}
+	return room, nil
+}
+
+// NameOf returns the name beside a login's address in its newest mail; empty: there
+// was none.
+func (s *Store) NameOf(ctx context.Context, login string) (name string, err error) {
+	err = s.read.QueryRowContext(ctx, "SELECT name FROM participants"+
+		" WHERE login = $1 AND login <> '' AND NOT guest AND name <> '' ORDER BY id DESC LIMIT 1", fold(login)).Scan(&name)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("reading a login's name: %w", err)
+	}
+	return name, nil
 }

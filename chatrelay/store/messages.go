@@ -106,8 +106,8 @@ const (
 		" AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.room = $1 AND m.sender = $3 AND m.id = $4)"
 	raiseOffset   = "UPDATE rooms SET next = $1, touched = $2 WHERE id = $3"
 	raiseTalked   = "UPDATE rooms SET next = $1, touched = $2, talked = $2 WHERE id = $3"
-	insertMessage = "INSERT INTO messages (room, pos, id, sender, kind, body, at, via)" +
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+	insertMessage = "INSERT INTO messages (room, pos, id, sender, kind, body, at, via, ref)" +
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 )
 
 // put stores a ready message.
@@ -130,19 +130,35 @@ func (s *Store) put(
 	if _, err = tx.ExecContext(ctx, raise, m.Offset+1, now, roomID); err != nil {
 		return m, false, err
 	}
-	_, err = tx.ExecContext(ctx, insertMessage, roomID, m.Offset, m.ID, m.From, m.Kind, m.Text, now, m.Via)
+	if m.Ref != 0 {
+		if m.Ref, err = answered(ctx, tx, roomID, m.Ref); err != nil {
+			return m, false, err
+		}
+	}
+	_, err = tx.ExecContext(ctx, insertMessage, roomID, m.Offset, m.ID, m.From, m.Kind, m.Text, now, m.Via, m.Ref)
 	return m, false, err
+}
+
+// answered returns the offset of a message that another one answers; 0: there is
+// none that can be answered.
+func answered(ctx context.Context, tx querier, roomID string, ref int64) (int64, error) {
+	err := tx.QueryRowContext(ctx, "SELECT m.pos FROM messages m WHERE m.room = $1 AND m.pos = $2"+
+		" AND m.kind IN ('text', 'file')", roomID, ref).Scan(&ref)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return ref, err
 }
 
 // stored returns the message that was stored before, of the room, From and ID
 // of m, or why m cannot be stored: ErrUnknown, or else ErrMoved.
 func stored(ctx context.Context, tx querier, roomID string, m chat.Message) (_ chat.Message, repeated bool, err error) {
-	var from, offset, at sql.NullInt64
+	var from, offset, at, ref sql.NullInt64
 	var kind, text sql.NullString
-	err = tx.QueryRowContext(ctx, "SELECT p.id, m.pos, m.kind, m.body, m.at FROM rooms r"+
+	err = tx.QueryRowContext(ctx, "SELECT p.id, m.pos, m.kind, m.body, m.at, m.ref FROM rooms r"+
 		" LEFT JOIN participants p ON p.room = r.id AND p.id = $1"+
 		" LEFT JOIN messages m ON m.room = r.id AND m.sender = $1 AND m.id = $2"+
-		" WHERE r.id = $3", m.From, m.ID, roomID).Scan(&from, &offset, &kind, &text, &at)
+		" WHERE r.id = $3", m.From, m.ID, roomID).Scan(&from, &offset, &kind, &text, &at, &ref)
 	switch {
 	case err != nil:
 		return m, false, known(err)
@@ -151,7 +167,7 @@ func stored(ctx context.Context, tx querier, roomID string, m chat.Message) (_ c
 	case !offset.Valid:
 		return m, false, chat.ErrMoved
 	}
-	m.Offset, m.Kind, m.Text, m.At = offset.Int64, kind.String, text.String, moment(at.Int64)
+	m.Offset, m.Kind, m.Text, m.At, m.Ref = offset.Int64, kind.String, text.String, moment(at.Int64), ref.Int64
 	return m, true, nil
 }
 

@@ -105,16 +105,15 @@ func (s *Store) ChangeSettings(
 
 const settingsOf = "SELECT settings FROM logins WHERE login = $1"
 
-// stamps says whether the mails of a login carry chat links.
-func stamps(ctx context.Context, tx querier, login string) (bool, error) {
+// settings are those of a login within a transaction.
+func settings(ctx context.Context, tx querier, login string) (chat.Settings, error) {
 	var text string
 	err := tx.QueryRowContext(ctx, settingsOf, login).Scan(&text)
 	if errors.Is(err, sql.ErrNoRows) {
-		return chat.DefaultSettings().Stamp, nil
+		return chat.DefaultSettings(), nil
 	}
 	if err != nil {
-		return false, err
+		return chat.Settings{}, err
 	}
-	kept, err := decode(text)
-	return kept.Stamp, err
+	return decode(text)
 }

@@ -367,3 +367,35 @@ func FuzzSearch(f *testing.F) {
 		}
 	})
 }
+
+// A message that answers another one keeps which; one that answers nothing that can
+// be answered is a message all the same.
+func TestAnswersToMessages(t *testing.T) {
+	engines(t, func(t *testing.T, dsn string) {
+		s := open(t, dsn)
+		o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
+		other := must(s.OpenFromMail(ctx, hello("2@x")))(t)
+		me := must(s.Info(ctx, o.Room))(t).Participants[0].ID
+		first := must(s.Append(ctx, "", o.Room, chat.Message{From: me, Kind: chat.KindText, Text: "red?"}))(t)
+		m := chat.Message{ID: "a", From: me, Kind: chat.KindText, Text: "blue", Ref: first.Offset}
+		for range 2 { // sent again it is the same
+			if got := must(s.Append(ctx, "", o.Room, m))(t); got.Ref != first.Offset || got.Offset != 3 {
+				t.Fatalf("%+v", got)
+			}
+			m.Ref = 1
+		}
+		for _, ref := range []int64{1, 99, -1} { // a mail, and nothing
+			m := chat.Message{From: me, Kind: chat.KindText, Text: "hm", Ref: ref}
+			if got := must(s.Append(ctx, "", o.Room, m))(t); got.Ref != 0 {
+				t.Errorf("an answer to %d: %+v", ref, got)
+			}
+		}
+		list := must(s.Messages(ctx, o.Room, 2, 1))(t)
+		if list[0].Ref != first.Offset {
+			t.Errorf("stored %+v", list[0])
+		}
+		if n := must(s.Info(ctx, other.Room))(t).Next; n != 2 {
+			t.Errorf("the next offset of the other room is %d", n)
+		}
+	})
+}

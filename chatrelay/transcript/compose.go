@@ -32,6 +32,7 @@ type Line struct {
 	At      time.Time
 	Name    string // who wrote it; empty for a note
 	Text    string // of a note: what happened, in the reader's language
+	Quote   string // what it answers, and who said that; may be empty
 	Edited  bool
 	Deleted bool // Text and Files are not written
 	Files   []File
@@ -179,7 +180,7 @@ func (t Transcript) page(w words.Tongue) page {
 
 // cost is about how many octets a line takes.
 func cost(l Line) int {
-	n := 200 + len(l.Name) + len(l.Text)
+	n := 200 + len(l.Name) + len(l.Text) + len(l.Quote)
 	for _, f := range l.Files {
 		n += 50 + len(f.Name) + len(f.URL)
 	}
@@ -232,6 +233,9 @@ func (p page) text() string {
 				put("    ", p.Deleted)
 				continue
 			}
+			if e.Quote != "" {
+				put("    > ", e.Quote)
+			}
 			if e.Text != "" {
 				put("    ", strings.ReplaceAll(e.Text, "\n", "\n    "))
 			}
@@ -268,6 +272,9 @@ var htmlBody = template.Must(template.New("transcript").Parse(`<!DOCTYPE html>
 {{- if .Deleted}}
 <p style="margin:0;opacity:.7"><i>{{$.Deleted}}</i></p>
 {{- else}}
+{{- with .Quote}}
+<blockquote style="margin:0 0 0 .5em;padding-left:.5em;border-left:2px solid;opacity:.7" dir="auto">{{.}}</blockquote>
+{{- end}}
 {{- with .Text}}
 <p style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere" dir="auto">{{.}}</p>
 {{- end}}

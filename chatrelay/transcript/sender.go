@@ -8,9 +8,12 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/internal/clean"
 	"github.com/chmail/chmail/internal/safely"
+	"github.com/chmail/chmail/internal/words"
 )
 
 // Times of sending.
@@ -22,6 +25,7 @@ const (
 	queryTimeout   = 10 * time.Second    // looking for rooms
 	replyLife      = 90 * 24 * time.Hour // a transcript can be answered for so long
 	readPage       = 100                 // messages read at a time
+	maxQuote       = 200                 // characters of a message that another one answers
 	maxLeft        = 20000               // rooms remembered that everybody has left; others wait for the silence
 )
 
@@ -300,12 +304,42 @@ func (s *Sender) read(ctx context.Context, t *Transcript, roomID string, reader 
 			if (m.Kind == chat.KindText || m.Kind == chat.KindFile) && !m.Deleted && !answered {
 				said++
 			}
-			if l, ok := t.lineOf(m, names); ok {
+			l, ok := t.lineOf(m, names)
+			if ok && l.Name != "" && m.Ref != 0 && !m.Deleted {
+				if l.Quote, err = s.quote(ctx, *t, roomID, m.Ref, names); err != nil {
+					return said, err
+				}
+			}
+			if ok {
 				t.Lines = append(t.Lines, l)
 			}
 		}
 	}
 	return said, nil
+}
+
+// quote is a message that another one answers, in one line.
+func (s *Sender) quote(
+	ctx context.Context, t Transcript, roomID string, ref int64, names map[int64]string,
+) (string, error) {
+	list, err := s.opt.Store.Messages(ctx, roomID, ref-1, 1)
+	if err != nil || len(list) == 0 || list[0].Offset != ref {
+		return "", err
+	}
+	l, ok := t.lineOf(list[0], names)
+	switch {
+	case !ok:
+		return "", nil
+	case l.Deleted:
+		l.Text = words.In(t.Lang).Say("transcript.deleted")
+	case l.Text == "" && len(l.Files) > 0:
+		l.Text = l.Files[0].Name
+	}
+	line := clean.Line(l.Name+": "+l.Text, maxQuote, 4*maxQuote)
+	if utf8.RuneCountInString(line) == maxQuote {
+		line += "…"
+	}
+	return line, nil
 }
 
 // zone is a reader's; UTC when it is not known.

@@ -232,3 +232,44 @@ func TestAnswers(t *testing.T) {
 		t.Errorf("without a sealer: %v", err)
 	}
 }
+
+// quoting is a desk in whose rooms messages answer others.
+type quoting struct{ *desk }
+
+func (d quoting) Messages(_ context.Context, _ string, after int64, limit int) ([]chat.Message, error) {
+	all := []chat.Message{{Offset: 1, From: 1, Kind: chat.KindText, Text: "red or blue?\n" + strings.Repeat("very ", 90)},
+		{Offset: 2, From: 100, Kind: chat.KindText, Text: "blue <b>", Ref: 1},
+		{Offset: 3, From: 1, Kind: chat.KindText, Deleted: true},
+		{Offset: 4, From: 100, Kind: chat.KindText, Text: "pardon?", Ref: 3},
+		{Offset: 5, From: 100, Kind: chat.KindText, Text: "too late", Ref: 9}}
+	return all[min(int(after), len(all)):min(int(after)+limit, len(all))], nil
+}
+
+// What a message answers stands above it, though it was in an earlier transcript.
+func TestQuotes(t *testing.T) {
+	t.Parallel()
+	d := &desk{}
+	s := &Sender{opt: SenderOptions{Store: quoting{d}, Mailer: d, WebBase: "https://chat.example",
+		Callee: func(chat.Info, chat.Participant) int64 { return 100 }}}
+	info, err := d.Info(t.Context(), "room1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sent, err := s.send(t.Context(), info, chat.TranscriptPreference{Participant: 1, On: true, Sent: 1}, 5); !sent ||
+		err != nil {
+		t.Fatal(sent, err)
+	}
+	text := d.mails[0].Text
+	for _, want := range []string{"    > Kim: red or blue? very", "ve…\n    blue <b>\n",
+		"    > Kim: This message was deleted.\n    pardon?\n", "\n    too late\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	if n := strings.Count(text, "    > "); n != 2 {
+		t.Errorf("%d quotes in %s", n, text)
+	}
+	if html := d.mails[0].HTML; !strings.Contains(html, "Kim: red or blue?") || strings.Contains(html, "blue <b>") {
+		t.Errorf("HTML %s", html)
+	}
+}

@@ -17,6 +17,8 @@ type Stamp struct {
 	Port       int    // granted UDP port; 0 leaves CHmail-Port out
 	URL        string // the recipient's link, ASCII
 	SenderName string // for the visible text; the login if empty
+	Lang       string // "en" or "ko", where the mail does not say; empty: as the writer writes
+	Text       string // instead of the usual words on the link; {name} is the sender
 }
 
 // Reasons why a message gets no stamp.

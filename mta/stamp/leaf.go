@@ -3,6 +3,8 @@
 package stamp
 
 import (
+	"slices"
+
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/japanese"
 
@@ -42,7 +44,7 @@ type leaf struct {
 	shifted bool   // ISO-2022-JP outside ASCII
 	pgp     int    // bytes of the armour's first line matched; -1 until the next line
 	page    page
-	here    func() spot // for page
+	plain   plain
 }
 
 // spot is a place before a character of the text: where the raw bytes of that
@@ -54,11 +56,15 @@ type spot struct {
 	quantum [3]byte // base64: what it holds
 	octets  int     // … and how much that is
 	octet   int     // … and which of it the character is
+	shifted bool    // within characters of ISO-2022-JP
 }
+
+// before says whether a spot comes before another.
+func (s spot) before(o spot) bool { return s.at < o.at || s.at == o.at && s.octet < o.octet }
 
 // spot is the place before the character that is decoded.
 func (l *leaf) spot() spot {
-	s := spot{at: l.token, col: l.tcol}
+	s := spot{at: l.token, col: l.tcol, shifted: l.shifted}
 	if l.enc == base64ed {
 		s.end, s.octets, s.octet = l.end, 3-l.pads, l.octet
 		for i := range s.quantum {
@@ -66,6 +72,33 @@ func (l *leaf) spot() spot {
 		}
 	}
 	return s
+}
+
+// after is the place behind the character that is decoded.
+func (l *leaf) after() spot {
+	if l.enc == base64ed && l.octet+1 < 3-l.pads {
+		s := l.spot()
+		s.octet++
+		return s
+	}
+	s := spot{at: l.at + 1, col: l.col + 1, shifted: l.shifted}
+	if l.last == '\n' && l.enc != base64ed {
+		s.col = 0
+	}
+	return s
+}
+
+// finish is the place behind the last character.
+func (l *leaf) finish() spot {
+	switch {
+	case l.enc != base64ed:
+		return spot{at: l.at, col: l.col, shifted: l.shifted}
+	case l.pads > 0:
+		s := l.spot()
+		s.octet = s.octets
+		return s
+	}
+	return spot{at: l.end, col: l.ecol, shifted: l.shifted}
 }
 
 // state of the quoted-printable decoder.
@@ -83,7 +116,7 @@ const (
 const armour = "-----BEGIN PGP"
 
 // newLeaf returns nil for a part that must be left alone.
-func newLeaf(isHTML bool, enc, charset string, at int64) *leaf {
+func newLeaf(isHTML bool, enc, charset string, at int64, ours own) *leaf {
 	l := &leaf{html: isHTML, at: at, end: at, token: at}
 	switch enc {
 	case "", "7bit":
@@ -104,22 +137,18 @@ func newLeaf(isHTML bool, enc, charset string, at int64) *leaf {
 		return nil
 	}
 	l.iso2022 = l.charset == japanese.ISO2022JP
-	l.here = l.spot
+	if isHTML {
+		l.page.finder.own, l.page.charset, l.page.after = ours, l.charset, l.after
+		l.page.free = true
+	} else {
+		l.plain.finder.own, l.plain.charset, l.plain.here, l.plain.after = ours, l.charset, l.spot, l.after
+	}
 	return l
 }
 
 // write takes the next raw bytes of the part.
 func (l *leaf) write(b []byte) {
-	for len(b) > 0 {
-		if n := l.dull(b); n > 0 {
-			l.last = b[n-1]
-			l.at += int64(n)
-			l.col += n
-			b = b[n:]
-			continue
-		}
-		c := b[0]
-		b = b[1:]
+	for _, c := range b {
 		switch l.enc {
 		case quoted:
 			l.quoted(c)
@@ -135,24 +164,6 @@ func (l *leaf) write(b []byte) {
 			l.col = 0
 		}
 	}
-}
-
-// dull returns how many bytes at the front of b are words of the text that end
-// nothing and begin nothing: most of them. It only makes writing them quicker.
-func (l *leaf) dull(b []byte) (n int) {
-	switch {
-	case l.enc == base64ed || l.iso2022 || l.state != text:
-		return 0
-	case l.html && l.page.in != inText, !l.html && l.pgp >= 0:
-		return 0
-	}
-	for n < len(b) && b[n] > ' ' && b[n] != '<' && b[n] != '=' && b[n] != 0x7f || n > 0 && n < len(b) && b[n] == ' ' {
-		n++
-	}
-	if n > 0 && l.page.hider == "" {
-		l.page.words = true
-	}
-	return n
 }
 
 func (l *leaf) quoted(c byte) {
@@ -265,15 +276,16 @@ func (l *leaf) decoded(c byte) {
 		l.lines, l.crlf = true, l.last == '\r'
 	}
 	plain := l.inASCII(c)
+	l.last = c
 	switch {
 	case l.html && plain:
-		l.page.read(c, l.here)
+		l.page.read(c, l.spot)
 	case l.html:
-		l.page.read(0xff, l.here) // a letter, but none of a tag's name
+		l.page.read(0xff, l.spot) // a letter, but none of a tag's name
 	default:
 		l.armoured(c)
+		l.plain.read(c)
 	}
-	l.last = c
 }
 
 // inASCII follows the escape sequences of ISO-2022-JP (RFC 1468).
@@ -311,11 +323,22 @@ func (l *leaf) armoured(c byte) {
 	}
 }
 
-// edit says where the link goes; ok is false for a part to leave alone.
-// structEOL ends the lines of the message.
-func (l *leaf) edit(structEOL string) (e edit, ok bool) {
+// script is how many characters of Hangul and of Latin the writer has written.
+func (l *leaf) script() (hangul, latin int) {
+	return l.plain.hangul + l.page.hangul, l.plain.latin + l.page.latin
+}
+
+// op is a change of the text: what is between two spots goes, a stamp may come.
+type op struct {
+	cut
+	stamp bool
+}
+
+// edits are the changes of the part; stamp: the link goes into it. structEOL ends the
+// lines of the message. A part that must be left alone has none.
+func (l *leaf) edits(structEOL string, stamp bool) []edit {
 	if l.bad || l.sealed || l.esc != "" || l.chars != 0 || l.state == digit || l.state == softCR {
-		return edit{}, false
+		return nil
 	}
 	p := place{html: l.html, enc: l.enc, charset: l.charset, eol: structEOL, rawEOL: structEOL}
 	if l.lines && l.enc == base64ed {
@@ -324,44 +347,110 @@ func (l *leaf) edit(structEOL string) (e edit, ok bool) {
 			p.eol = "\r\n"
 		}
 	}
-	if at, ok := l.page.place(); l.html && ok {
-		p.frames = l.page.how == byFrameset
-		e = edit{at: at.at, p: p}
-		switch {
-		case l.enc == base64ed:
-			e.del = at.end - at.at
-			e.p.col, e.p.endLine = at.col, true
-			e.p.lead = at.quantum[:at.octet]
-			e.p.trail = at.quantum[at.octet:at.octets]
-			e.p.whole = at.octets == 3
-		case at.col > 0:
-			e.p.before = structEOL
-			if l.enc == quoted {
-				e.p.before = "=" + structEOL
-			}
+	var ops []op
+	cuts := l.page.cuts
+	if !l.html {
+		l.plain.finish(l.finish())
+		cuts = l.plain.cuts
+	} else {
+		l.page.newLine(l.finish(), true)
+	}
+	for _, c := range cuts {
+		if !c.from.shifted && !c.to.shifted && c.from.before(c.to) {
+			ops = append(ops, op{cut: c})
 		}
-		return e, true
 	}
-	e.at = l.at
-	if l.enc == quoted && (l.state == equal || l.state == soft) {
-		p.before = structEOL // the soft break that the part's end left open
+	if !stamp {
+		return l.made(p, ops, nil)
 	}
-	if l.enc == base64ed {
-		e.at, p.col = l.end, l.ecol
-		if l.pads > 0 {
-			e.at, e.del, p.col = l.token, l.end-l.token, l.tcol
-			for i := range 3 - l.pads {
-				p.lead = append(p.lead, byte(l.sext>>(16-8*i)))
-			}
+	var lead []byte
+	at, ok := l.page.above.at, false
+	if l.html {
+		at, p.columns, ok = l.page.place()
+		p.frames = ok && l.page.how == byFrameset
+	} else if above := l.plain.above; above.ok && !above.at.shifted {
+		at, ok, p.above, p.blank = above.at, true, true, above.blank
+	}
+	if !ok { // the end of the text
+		at = l.finish()
+		if n := len(ops); n > 0 && ops[n-1].to.at >= at.at {
+			at = ops[n-1].to
 		}
-		p.endLine = l.at == l.end // a boundary or nothing follows
+		if l.shifted {
+			lead = append(lead, "\x1b(B"...)
+		}
+		if l.last != '\n' && l.last != 0 {
+			lead = append(lead, p.eol...)
+		}
 	}
-	if l.shifted {
-		p.lead = append(p.lead, "\x1b(B"...)
+	i := len(ops)
+	for i > 0 && !ops[i-1].from.before(at) {
+		i--
 	}
-	if l.last != '\n' && l.last != 0 {
-		p.lead = append(p.lead, p.eol...)
+	if i > 0 && at.before(ops[i-1].to) { // within what is taken out
+		i--
+		at = ops[i].from
 	}
-	e.p = p
-	return e, true
+	return l.made(p, slices.Insert(ops, i, op{cut{at, at}, true}), lead)
+}
+
+// made turns changes, in their order, into edits; lead comes before the stamp. In
+// base64 the quanta at both ends of a change are made anew, and changes that touch
+// the same ones are made together.
+func (l *leaf) made(p place, ops []op, lead []byte) (list []edit) {
+	for i := 0; i < len(ops); {
+		o := ops[i]
+		e := edit{at: o.from.at, p: p}
+		if l.enc == base64ed {
+			e.p.col = o.from.col
+			e.p.put(o.from.quantum[:o.from.octet])
+		} else if before := l.before(o, p); before != "" {
+			e.p.before = before
+		}
+		resume := o.to.at
+		for {
+			if o.stamp {
+				e.p.put(lead)
+				e.p.text = append(e.p.text, nil)
+			} else {
+				e.cuts = true
+				e.p.inline = !l.html && o.to.col > 0
+			}
+			resume = o.to.at
+			if i++; i < len(ops) && (ops[i].from == o.to || o.to.octet > 0 && ops[i].from.at == o.to.at) {
+				e.p.put(o.to.quantum[o.to.octet:ops[i].from.octet])
+				o = ops[i]
+				continue
+			}
+			if o.to.octet > 0 {
+				resume = o.to.end
+				e.p.trail = o.to.quantum[o.to.octet:o.to.octets]
+			}
+			break
+		}
+		e.del = resume - e.at
+		e.p.whole = l.enc == base64ed && resume < l.end
+		e.p.endLine = e.p.whole || l.at == l.end // a boundary or nothing follows
+		list = append(list, e)
+	}
+	return list
+}
+
+// before is the line end that a change outside base64 begins with, so that the
+// line does not become too long.
+func (l *leaf) before(o op, p place) string {
+	open := l.enc == quoted && (l.state == equal || l.state == soft) // the soft break at the end of the part
+	switch {
+	case o.stamp && o.from.at == l.at && !open && !(l.html && l.page.how != byNothing):
+		return "" // at the end of the text, which has its line end
+	case o.stamp && o.from.at == l.at && open:
+		return p.rawEOL
+	case o.from.col == 0, !o.stamp && o.from.col <= o.to.col:
+		return ""
+	case l.enc == quoted:
+		return "=" + p.rawEOL
+	case l.html:
+		return p.rawEOL
+	}
+	return ""
 }

@@ -45,12 +45,12 @@ func TestMemory(t *testing.T) { // alone, because it counts what the process all
 		},
 	} {
 		h, open := source()
-		if plan, err := Scan(h, open); err != nil || len(plan.edits) != 1 {
+		if plan, err := Scan(h, open, base); err != nil || len(plan.edits) != 1 {
 			t.Fatalf("%s: %v, %+v", name, err, plan)
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		if _, err := Write(io.Discard, h, open, sample); err != nil {
+		if _, err := Write(io.Discard, h, open, base, sample); err != nil {
 			t.Fatal(err)
 		}
 		runtime.ReadMemStats(&after)
@@ -71,13 +71,13 @@ func (zeros) Read(b []byte) (int, error) {
 
 func BenchmarkStamp50MB(b *testing.B) {
 	h, open := big(50 << 20)
-	if plan, err := Scan(h, open); err != nil || len(plan.edits) != 1 {
+	if plan, err := Scan(h, open, base); err != nil || len(plan.edits) != 1 {
 		b.Fatalf("%v, %+v", err, plan)
 	}
 	b.SetBytes(50 << 20)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Write(io.Discard, h, open, sample); err != nil {
+		if _, err := Write(io.Discard, h, open, base, sample); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -27,6 +27,8 @@ type page struct {
 	found    spot
 	how      foundBy
 	finished bool // what follows does not matter
+
+	tree
 }
 
 // markup is a state of the tokenizer.
@@ -78,14 +80,21 @@ func (p *page) read(c byte, here func() spot) {
 	if p.finished {
 		return
 	}
+	if p.in != inText && len(p.source) < maxTag {
+		p.source = append(p.source, c)
+	}
 	space := c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\f'
 	switch p.in {
 	case inText:
 		switch {
 		case c == '<':
 			p.in, p.begin = afterLess, here()
+			p.source = append(p.source[:0], c)
 		case !space && p.hider == "":
 			p.words = true
+		}
+		if p.hider == "" {
+			p.write(c, here())
 		}
 	case afterLess:
 		switch {
@@ -245,6 +254,9 @@ func (p *page) tagName() string {
 func (p *page) tag() {
 	p.in = inText
 	name := p.tagName()
+	if p.hider == "" {
+		p.element(name)
+	}
 	switch {
 	case p.ends:
 		p.raw = ""
@@ -290,17 +302,24 @@ func (p *page) end(name string) {
 	}
 }
 
-// place is where the link goes: to the end of the page, else before what was
-// opened and never closed, so that it does not become a part of that. ok is false
-// where it goes to the end of the text.
-func (p *page) place() (at spot, ok bool) {
+// place is where the link goes: above what is quoted, into the table that holds the
+// whole page, to the end of the page, else before what was opened and never
+// closed, so that it does not become a part of that. ok is false where it goes to
+// the end of the text.
+func (p *page) place() (at spot, columns int, ok bool) {
 	switch {
+	case p.how == byFrameset:
+		return p.found, 0, true
+	case p.above.ok:
+		return p.above.at, 0, true
+	case p.layout.columns > 0 && p.layout.shown == p.shown:
+		return p.layout.end, p.layout.columns, true
 	case p.how != byNothing:
-		return p.found, true
+		return p.found, 0, true
 	case p.hider != "":
-		return p.hidden, true
+		return p.hidden, 0, true
 	case p.in > afterLess:
-		return p.begin, true
+		return p.begin, 0, true
 	}
-	return spot{}, false
+	return spot{}, 0, false
 }

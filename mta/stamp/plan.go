@@ -2,28 +2,41 @@
 
 // Package stamp puts the chat link and the CHmail-* fields into a message.
 //
-// It works in two passes. Scan reads the body once and plans at most two
-// edits, one in the first text/plain part and one in the first text/html part,
-// as offsets into the raw body. A Plan's Reader then copies the body and makes
+// It works in two passes. Scan reads the body once and plans the edits as offsets into
+// the raw body: the link in the first text/plain part and in the first text/html part,
+// and what is taken out of these and all other texts. A Plan's Reader then copies the body and makes
 // the edits on its way, so that everything else is the same byte for byte by
 // construction. A plan knows nothing of a recipient: it is made once a message
 // and read once a copy. Both passes need the same small memory whatever the
 // size of the message, of a line or of a part.
 //
-// Where the link goes: at the end of text/plain; before the last </body> or
-// </html> of text/html (page.go), or at its end. In base64 the quantum at that
-// place is replaced by whole ones, so that nothing after it has to be encoded
-// again. Quoted-printable gets encoded lines between soft breaks.
+// Where the link goes: above the signature and above what is quoted (flow.go); else
+// at the end of text/plain, and in text/html into the table that holds the whole
+// page (tree.go), before the last </body> or </html> (page.go), or at the end.
+//
+// What is taken out: the stamps of this server that are quoted, so that they do not
+// pile up, and no link travels to somebody else. A stamp is known by its link: in text
+// with the words above it up to the rule (plain.go), in HTML with the element that
+// holds nothing else (tree.go). In what is not quoted only a whole stamp goes.
+//
+// In base64 the quanta at the ends of an edit are replaced by whole ones, so that
+// nothing after it has to be encoded again. Quoted-printable gets encoded lines
+// between soft breaks.
 //
 // Signed or encrypted mail, and mail whose MIME structure two readers could
 // understand differently, gets no edit at all.
 package stamp
 
 import (
+	"cmp"
 	"errors"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/emersion/go-message/textproto"
+
+	"github.com/chmail/chmail/internal/words"
 )
 
 // Limits. A message beyond them gets the header fields only.
@@ -46,25 +59,28 @@ const (
 // Source opens the raw body from its beginning; it is called once a pass.
 type Source func() (io.ReadCloser, error)
 
-// Plan is where a body gets its link.
+// Plan is where a body gets its link, and what is taken out of it.
 type Plan struct {
 	reason string
+	lang   string // of the mail: "en" or "ko"; empty: not known
+	script string // "ko" where the writer writes so, else empty
 	edits  []edit // by offset
 }
 
 // edit replaces del raw bytes at an offset.
 type edit struct {
 	at, del int64
+	cuts    bool // something is taken out
 	p       place
 }
 
 // Reason says why the body is left as it is, or is empty.
 func (p *Plan) Reason() string { return p.reason }
 
-// Scan plans the edits of a body. An error is one of reading it; a malformed
-// message is none.
-func Scan(h textproto.Header, open Source) (*Plan, error) {
-	s := &scanner{}
+// Scan plans the edits of a body; base begins the links of this server, and is empty
+// where older ones stay. An error is one of reading the body; a malformed message is none.
+func Scan(h textproto.Header, open Source, base string) (*Plan, error) {
+	s := &scanner{own: ownOf(base), lang: languageOf(h)}
 	if !s.begin(h) {
 		return s.plan(), nil
 	}
@@ -85,16 +101,42 @@ type Copy struct {
 	texts [][]byte // what each edit inserts
 }
 
-// Copy makes the edits for a stamp.
+// Copy makes the edits for a stamp. Without a URL nothing is put in.
 func (p *Plan) Copy(s Stamp) *Copy {
-	c := &Copy{edits: p.edits, texts: make([][]byte, len(p.edits))}
-	for i, e := range p.edits {
-		c.texts[i] = e.p.render(s)
+	c := &Copy{}
+	tongue := words.In(p.Language(s.Lang))
+	for _, e := range p.edits {
+		if s.URL != "" || e.cuts {
+			c.edits = append(c.edits, e)
+			c.texts = append(c.texts, e.p.render(s, tongue))
+		}
 	}
 	return c
 }
 
-// Growth is by how many bytes the body is longer than it was.
+// Language is that of the stamp: the mail's, else the sender's, else that in which the
+// writer writes.
+func (p *Plan) Language(sender string) string {
+	return cmp.Or(p.lang, sender, p.script, words.Languages[0])
+}
+
+// Cuts says whether something is taken out.
+func (p *Plan) Cuts() bool {
+	return slices.ContainsFunc(p.edits, func(e edit) bool { return e.cuts })
+}
+
+// languageOf is the language that a mail says it is in (RFC 3282), of those that
+// CHmail speaks.
+func languageOf(h textproto.Header) string {
+	first, _, _ := strings.Cut(h.Get("Content-Language"), ",")
+	base, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(first)), "-")
+	if slices.Contains(words.Languages, base) {
+		return base
+	}
+	return ""
+}
+
+// Growth is by how many bytes the body is longer than it was; less than 0: shorter.
 func (c *Copy) Growth() (n int64) {
 	for i, e := range c.edits {
 		n += int64(len(c.texts[i])) - e.del
@@ -109,8 +151,8 @@ func (c *Copy) Reader(raw io.ReadCloser) io.ReadCloser {
 
 // Write is both passes at once: it writes the stamped body to w and returns
 // the stamped header.
-func Write(w io.Writer, h textproto.Header, open Source, s Stamp) (textproto.Header, error) {
-	p, err := Scan(h, open)
+func Write(w io.Writer, h textproto.Header, open Source, base string, s Stamp) (textproto.Header, error) {
+	p, err := Scan(h, open, base)
 	if err != nil {
 		return h, err
 	}
@@ -142,7 +184,7 @@ func (r *reader) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	if len(r.text) == 0 && len(r.edits) > 0 && r.at == r.edits[0].at {
+	for len(r.text) == 0 && len(r.edits) > 0 && r.at == r.edits[0].at {
 		e := r.edits[0]
 		if _, err := io.CopyN(io.Discard, r.raw, e.del); err != nil {
 			return 0, short(err)

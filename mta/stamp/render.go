@@ -7,9 +7,12 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html"
+	"regexp"
 	"strings"
 
 	"golang.org/x/text/encoding"
+
+	"github.com/chmail/chmail/internal/words"
 )
 
 // transfer is a content transfer encoding (RFC 2045 section 6).
@@ -26,32 +29,47 @@ const (
 type place struct {
 	html    bool
 	frames  bool // of a page that is a frameset
+	columns int  // of the table into which the stamp goes, as a row; 0: into none
+	above   bool // of text: something follows
+	blank   bool // … and an empty line is above
+	inline  bool // of text: the line goes on
 	enc     transfer
 	charset encoding.Encoding
-	before  string // raw: ends the line, soft or hard, that the edit is in
-	lead    []byte // decoded bytes that were taken out and come first, then what ends the text before
-	trail   []byte // decoded bytes that were taken out and come last
-	whole   bool   // base64: the edit is of whole quanta, since others follow
-	eol     string // of the decoded text
+	before  string   // raw: ends the line, soft or hard, that the edit is in
+	text    [][]byte // decoded bytes, and nil for the stamp
+	trail   []byte   // decoded bytes that were taken out and come last
+	whole   bool     // base64: the edit is of whole quanta, since others follow
+	eol     string   // of the decoded text
 	rawEOL  string
 	col     int // of a base64 line
 	endLine bool
 }
 
-// render returns the raw bytes to insert.
-func (p place) render(s Stamp) []byte {
-	var text []byte
-	switch {
-	case p.frames:
-		text = frameBlock(s)
-	case p.html:
-		text = htmlBlock(s)
-	default:
-		text = p.plainBlock(s)
+// put adds bytes to the text.
+func (p *place) put(b []byte) {
+	if len(b) > 0 {
+		p.text = append(p.text, bytes.Clone(b))
 	}
-	text = append(bytes.Clone(p.lead), bytes.ReplaceAll(text, []byte("\n"), []byte(p.eol))...)
+}
+
+// render returns the raw bytes to insert.
+func (p place) render(s Stamp, t words.Tongue) []byte {
+	var text []byte
+	for _, piece := range p.text {
+		if piece == nil && s.URL != "" {
+			piece = bytes.ReplaceAll(p.stamp(s, t), []byte("\n"), []byte(p.eol))
+		}
+		text = append(text, piece...)
+	}
+	pad := p.eol // what follows need not be encoded again
+	switch {
+	case p.html:
+		pad = "\n"
+	case p.inline:
+		pad = " "
+	}
 	for p.whole && (len(text)+len(p.trail))%3 != 0 {
-		text = append(text, '\n') // what follows need not be encoded again
+		text = append(text, pad...)
 	}
 	text = append(text, p.trail...)
 	switch p.enc {
@@ -59,31 +77,59 @@ func (p place) render(s Stamp) []byte {
 		text = encodeQuoted(text, p.eol, p.rawEOL)
 	case base64ed:
 		text = wrap(base64.StdEncoding.EncodeToString(text), p.col, p.rawEOL)
-		if p.endLine {
+		if p.endLine && len(text) > 0 {
 			text = append(text, p.rawEOL...)
 		}
 	}
 	return append([]byte(p.before), text...)
 }
 
-// plainBlock is two lines below a rule. None begins with what could be a
-// boundary, a quotation or a signature, or ends in a space, which would join
-// it with the next where format=flowed (RFC 3676).
-func (p place) plainBlock(s Stamp) []byte {
-	const rule = "________________________________"
-	name := p.encodeName("Chat with " + displayName(s) + ":")
-	if name == nil {
-		name = p.encodeName("Chat with " + clean(s.Login) + ":")
+// stamp is the stamp in the text.
+func (p place) stamp(s Stamp, t words.Tongue) []byte {
+	switch {
+	case p.frames:
+		return frameBlock(s, t)
+	case p.columns > 0:
+		return fmt.Appendf(nil, "<tr><td colspan=\"%d\" style=\"padding:0 16px 24px\">\n%s</td></tr>\n",
+			p.columns, htmlBlock(s, t))
+	case p.html:
+		return htmlBlock(s, t)
 	}
-	if name == nil {
-		name = []byte("Chat with the sender:")
-	}
-	return fmt.Appendf(nil, "\n%s\n%s\n%s\n", rule, name, clean(s.URL))
+	return p.plainBlock(s, t)
 }
 
-// encodeName returns a line in the part's charset, or nil if the charset or
-// the transfer encoding cannot hold it.
-func (p place) encodeName(line string) []byte {
+// plainBlock is four lines: a rule, what the link is, what it does, and the link last,
+// so that all of it is found again in what is quoted. None begins with what could be
+// a boundary, a quotation or a signature, or ends in a space, which would join
+// it with the next where format=flowed (RFC 3676).
+func (p place) plainBlock(s Stamp, t words.Tongue) []byte {
+	const rule = "________________________________"
+	lead, end := "\n", ""
+	if p.above {
+		end = "\n"
+		if p.blank {
+			lead = ""
+		}
+	}
+	login := s
+	login.SenderName, login.Text = "", ""
+	english := words.In("en")
+	name, hint := p.encode(caption(s, t)), p.encode(t.Say("stamp.hint")+":")
+	if name == nil || hint == nil {
+		name, hint = p.encode(caption(s, english)), []byte(english.Say("stamp.hint")+":")
+	}
+	if name == nil {
+		name = p.encode(caption(login, english))
+	}
+	if name == nil {
+		name = []byte(english.Say("stamp.sender"))
+	}
+	return fmt.Appendf(nil, "%s%s\n%s\n%s\n%s\n%s", lead, rule, name, hint, clean(s.URL), end)
+}
+
+// encode returns a line in the part's charset, or nil if the charset or the
+// transfer encoding cannot hold it.
+func (p place) encode(line string) []byte {
 	b, err := p.charset.NewEncoder().Bytes([]byte(line))
 	if err != nil || p.enc == sevenBit && !ascii(b) {
 		return nil
@@ -91,30 +137,57 @@ func (p place) encodeName(line string) []byte {
 	return b
 }
 
+// caption are the words on the link.
+func caption(s Stamp, t words.Tongue) string {
+	name := displayName(s)
+	if text := clean(s.Text); text != "" {
+		return strings.ReplaceAll(text, "{name}", name)
+	}
+	return t.Say("stamp.chat", "name", name)
+}
+
+// Words of stamps that are quoted without their rule.
+var saids = func() *regexp.Regexp {
+	all := []string{`Chat with .{1,100}`} // of stamps made before there was a catalogue
+	for _, lang := range words.Languages {
+		t := words.In(lang)
+		for _, text := range []string{t.Say("stamp.chat", "name", "\x00"), t.Say("stamp.hint"), t.Say("stamp.sender")} {
+			all = append(all, strings.ReplaceAll(regexp.QuoteMeta(text), "\x00", ".{1,100}"))
+		}
+	}
+	return regexp.MustCompile(`^[*\s]*(?:` + strings.Join(all, "|") + `)[*\s]*[:：]?$`)
+}()
+
+// said says whether a line is of a stamp's words.
+func said(line string) bool { return saids.MatchString(strings.TrimSpace(line)) }
+
 // htmlBlock stands alone in any page and any mail client: no class, no image,
-// ASCII only.
-func htmlBlock(s Stamp) []byte {
+// ASCII only. All its words are within the link, so that they are found again however
+// a mail program changes the rest.
+func htmlBlock(s Stamp, t words.Tongue) []byte {
 	url := entities(clean(s.URL))
-	return fmt.Appendf(nil, `<div role="complementary" aria-label="Live chat" lang="en" dir="ltr"
- style="clear:both;margin:24px 0 0;padding:16px 0 0;border-top:1px solid #c9ced6;
- font-family:Arial,Helvetica,sans-serif;font-size:14px;line-height:1.5">
+	return fmt.Appendf(nil, `<div role="complementary" aria-label="%s" lang="%s" dir="ltr"
+ style="clear:both;margin:24px 0;padding:16px 0 0;border-top:1px solid #c9d4d0;text-align:left;
+ font-family:Arial,Helvetica,sans-serif;font-size:12px;line-height:1.5">
 <a href="%s"
- style="display:inline-block;padding:10px 18px;border-radius:6px;
- background-color:#0b57d0;color:#ffffff;font-weight:bold;text-decoration:none">Chat
- now with %s</a>
-<div style="margin:8px 0 0;font-size:12px;word-break:break-all">%s</div>
+ style="color:#4a5a54;text-decoration:none"><span
+ style="display:inline-block;padding:10px 18px;border-radius:6px;background-color:#0d6b5b;color:#ffffff;
+ font-size:14px;font-weight:bold">%s</span><br>
+%s<br>
+<span style="color:#0d6b5b;text-decoration:underline;word-break:break-all">%s</span></a>
 </div>
-`, url, entities(displayName(s)), url)
+`, entities(t.Say("stamp.label")), t.Lang, url, entities(caption(s, t)), entities(t.Say("stamp.hint")+"."), url)
 }
 
 // frameBlock is a frameset around that of the page, with a frame of its own for
 // the link above it: a page of frames shows nothing else. Readers without frames
 // show what is in noframes.
-func frameBlock(s Stamp) []byte {
-	block := string(htmlBlock(s))
+func frameBlock(s Stamp, t words.Tongue) []byte {
+	block := string(htmlBlock(s, t))
 	inURL := strings.NewReplacer("%", "%25", "#", "%23", `"`, "%22", "<", "%3C", ">", "%3E", "\n", "%0A", " ", "%20")
-	return fmt.Appendf(nil, "<frameset rows=\"130,*\">\n<frame title=\"Live chat\" src=\"data:text/html,%s\">\n"+
-		"<noframes>%s</noframes>\n", inURL.Replace("<!DOCTYPE html><base target=_top>"+block), block)
+	return fmt.Appendf(nil, "<frameset rows=\"150,*\">\n<frame title=\"%s\" src=\"data:text/html,%s\">\n"+
+		"<noframes>%s</noframes>\n", entities(t.Say("stamp.label")),
+		inURL.Replace("<!DOCTYPE html><base target=_top>"+block), block)
 }
 
 // displayName is the sender's name, or the login, cut to maxName.

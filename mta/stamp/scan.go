@@ -5,11 +5,9 @@ package stamp
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"errors"
 	"io"
 	"mime"
-	"slices"
 	"strings"
 	"sync"
 
@@ -28,6 +26,12 @@ type scanner struct {
 	leaf   *leaf  // the part's, if it is one to stamp
 	plain  bool   // the first text/plain was met
 	html   bool   // the first text/html was met
+	own    own
+	lang   string // of the mail
+	stamp  bool   // the link goes into the part
+	stamps int    // parts into which it goes
+	hangul int    // characters of the writer
+	latin  int
 	edits  []edit
 	reason string // set when no edit may be made
 }
@@ -47,14 +51,17 @@ func (s *scanner) begin(h textproto.Header) bool {
 }
 
 func (s *scanner) plan() *Plan {
-	if s.reason == "" && len(s.edits) == 0 {
-		s.reason = ReasonNoText
-	}
 	if s.reason != "" {
 		return &Plan{reason: s.reason}
 	}
-	slices.SortFunc(s.edits, func(a, b edit) int { return cmp.Compare(a.at, b.at) })
-	return &Plan{edits: s.edits}
+	p := &Plan{lang: s.lang, edits: s.edits}
+	if s.stamps == 0 {
+		p.reason = ReasonNoText
+	}
+	if writesKorean(s.hangul, s.latin) {
+		p.script = "ko"
+	}
+	return p
 }
 
 // entity decides what to do with a header's body. multipart/digest is never looked
@@ -88,12 +95,12 @@ func (s *scanner) entity(h textproto.Header, top bool) {
 	case media == "multipart/alternative", media == "multipart/mixed", media == "multipart/related":
 		s.multipart(params["boundary"], enc)
 	case params["name"] != "" || attached(h):
-	case media == "text/plain" && !s.plain:
-		s.plain = true
-		s.leaf = newLeaf(false, enc, params["charset"], s.at)
-	case media == "text/html" && !s.html:
-		s.html = true
-		s.leaf = newLeaf(true, enc, params["charset"], s.at)
+	case media == "text/plain":
+		s.stamp, s.plain = !s.plain, true
+		s.leaf = newLeaf(false, enc, params["charset"], s.at, s.own)
+	case media == "text/html":
+		s.stamp, s.html = !s.html, true
+		s.leaf = newLeaf(true, enc, params["charset"], s.at, s.own)
 	}
 }
 
@@ -316,8 +323,12 @@ func (s *scanner) endLeaf() {
 	if s.leaf.sealed {
 		s.reason = ReasonSealed
 	}
-	if e, ok := s.leaf.edit(eol); ok {
-		s.edits = append(s.edits, e)
+	edits := s.leaf.edits(eol, s.stamp)
+	s.edits = append(s.edits, edits...)
+	if s.stamp && len(edits) > 0 {
+		s.stamps++
+		hangul, latin := s.leaf.script()
+		s.hangul, s.latin = s.hangul+hangul, s.latin+latin
 	}
 	s.leaf = nil
 }

@@ -5,6 +5,7 @@ package stamp
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"html"
@@ -20,12 +21,16 @@ import (
 	"golang.org/x/text/encoding/ianaindex"
 
 	"github.com/chmail/chmail/internal/testpart"
+	"github.com/chmail/chmail/internal/words"
 )
 
-const link = "https://chat.mall.example/c/3q2-7wAAQ0mXk1Zr9m0V4A"
+const (
+	base = "https://chat.mall.example"
+	link = base + "/c/3q2-7wAAQ0mXk1Zr9m0V4A"
+)
 
 var sample = Stamp{Login: "host@mall.example", Host: "chat.mall.example",
-	Port: 20017, URL: link, SenderName: "Jürgen 민준 <b>"}
+	Port: 20017, URL: link, SenderName: "Jürgen 민준 <b>", Lang: "en"}
 
 func crlf(v string) string { return strings.ReplaceAll(v, "\n", "\r\n") }
 
@@ -49,12 +54,12 @@ func split(t testing.TB, msg string) (textproto.Header, string) {
 func stampIt(t testing.TB, msg string, s Stamp) (string, *Plan) {
 	t.Helper()
 	h, body := split(t, msg)
-	plan, err := Scan(h, source(body))
+	plan, err := Scan(h, source(body), base)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out, all bytes.Buffer
-	nh, err := Write(&out, h, source(body), s)
+	nh, err := Write(&out, h, source(body), base, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +81,7 @@ func unstamp(t testing.TB, out, raw string, p *Plan, s Stamp) string {
 	for _, e := range p.edits {
 		b.WriteString(out[:e.at-at])
 		out = out[e.at-at:]
-		rest, ok := strings.CutPrefix(out, string(e.p.render(s)))
+		rest, ok := strings.CutPrefix(out, string(e.p.render(s, words.In(cmp.Or(p.lang, s.Lang, p.script)))))
 		if !ok {
 			t.Fatalf("no insert at %d", e.at)
 		}
@@ -215,7 +220,7 @@ func checkOne(t *testing.T, name, msg string) {
 		}
 		switch b.media {
 		case "text/plain":
-			if !strings.HasPrefix(a.text, b.text) || !strings.Contains(a.text, "\nChat with ") ||
+			if !strings.HasPrefix(a.text, b.text) || !strings.Contains(a.text, "\nChat now with ") ||
 				!strings.Contains(strings.ReplaceAll(a.text, "\r", ""), "\n"+link+"\n") {
 				t.Fatalf("%s: %q", name, a.text)
 			}
@@ -280,7 +285,8 @@ print("good")
 // TestExact shows what a person gets.
 func TestExact(t *testing.T) {
 	t.Parallel()
-	const block = "\n________________________________\nChat with Jo:\n" + link + "\n"
+	const block = "\n________________________________\nChat now with Jo\n" +
+		"The link opens a page; nothing rings before you press Chat now there:\n" + link + "\n"
 	s := sample
 	s.SenderName = "Jo"
 	for _, c := range []struct{ name, in, want string }{

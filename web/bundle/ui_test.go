@@ -3,11 +3,13 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/evanw/esbuild/pkg/api"
 
@@ -36,7 +38,9 @@ func TestUI(t *testing.T) {
 			if err := os.WriteFile(file, append(catalogue("en", script), script...), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			out, err := exec.Command(node, "--enable-source-maps", "--test-reporter=spec", file).CombinedOutput()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			out, err := exec.CommandContext(ctx, node, "--enable-source-maps", "--test-reporter=spec", file).CombinedOutput()
 			if err != nil {
 				t.Errorf("%v:\n%s", err, out)
 			}

@@ -5,7 +5,7 @@
 
 import { after } from '../base/time';
 import { newID } from './outbox';
-import type { Frame, Message } from '../wire/wire';
+import type { ClientFrame, FromRelay, Message } from '../wire/wire';
 
 interface Change { kind: 'edit' | 'delete'; offset: number; text: string }
 
@@ -14,7 +14,7 @@ const pause = 2; // s until a change that could not be kept is sent again, when 
 export class Changes {
   private readonly waiting = new Map<string, Change>();
 
-  constructor(private readonly send: (f: Frame) => void) {}
+  constructor(private readonly send: (f: ClientFrame) => void) {}
 
   add(kind: Change['kind'], offset: number, text: string): void {
     const id = newID();
@@ -28,16 +28,16 @@ export class Changes {
   }
 
   /** acked is the change as a message, if the frame acknowledges one. */
-  acked(f: Frame, me: number): Message | undefined {
-    const id = f.id ?? '';
+  acked(f: FromRelay<'ack'>, me: number): Message | undefined {
+    const { id } = f;
     const c = this.waiting.get(id);
     if (!c || !f.offset) return undefined;
     this.waiting.delete(id);
-    return { offset: f.offset, id, from: me, kind: c.kind, ref: c.offset, text: c.text, at: f.at ?? '' };
+    return { offset: f.offset, id, from: me, kind: c.kind, ref: c.offset, text: c.text, at: f.at };
   }
 
   /** refused: undefined when the error is not about a change, '' when it is tried again, else why it was given up. */
-  refused(f: Frame): string | undefined {
+  refused(f: FromRelay<'error'>): string | undefined {
     const id = f.id ?? '';
     if (!this.waiting.has(id)) return undefined;
     if (f.code === 'store' || f.code === 'too-fast') {
@@ -45,7 +45,7 @@ export class Changes {
       return '';
     }
     this.waiting.delete(id);
-    return f.code || 'forbidden';
+    return f.code;
   }
 
   private go(id: string): void {

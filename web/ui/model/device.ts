@@ -5,13 +5,16 @@
 import { heardAt } from '../base/time';
 import { atIt, watchActivity } from '../base/activity';
 import { Connection, streamOf, type Phase } from '../wire/connection';
-import type { Ring, Status } from '../wire/wire';
+import type { Ring, Status, Summary } from '../wire/wire';
 
 export interface DeviceOwner {
   ring(r: Ring): void;
   /** name: who took it, when it was a member of a group. */
   ended(attempt: string, code: string, name: string): void;
-  changed(): void;
+  /** The list may have changed meanwhile: read it. */
+  welcomed(): void;
+  /** A room changed; without a summary it is none of one's own any more. */
+  changed(room: string, summary: Summary | undefined): void;
   /** Settings, blocks or mutes changed, here or elsewhere. */
   settings(): void;
   /** One's own availability as others see it. */
@@ -40,14 +43,14 @@ export class Device {
             away = false;
             tell();
             if (f.status) owner.status(f.status);
-            owner.changed();
+            owner.welcomed();
             owner.settings();
             break;
-          case 'ring': return f.ring && owner.ring(f.ring);
-          case 'ring-end': return owner.ended(f.attempt_id ?? '', f.code ?? '', f.name ?? '');
-          case 'room': return owner.changed();
+          case 'ring': return owner.ring(f.ring);
+          case 'ring-end': return owner.ended(f.attempt_id, f.code, f.name ?? '');
+          case 'room': return owner.changed(f.room ?? '', f.summary);
           case 'settings': return owner.settings();
-          case 'status': return f.status && owner.status(f.status);
+          case 'status': return owner.status(f.status);
         }
       },
       phase: (p) => owner.phase(p),

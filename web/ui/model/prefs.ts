@@ -11,6 +11,7 @@ export class Prefs {
   /** undefined until they have been read. */
   now: Settings | undefined;
   private reading: Promise<void> | undefined;
+  private saving = Promise.resolve();
 
   constructor(private readonly changed: () => void, private readonly over: (why: Key) => void) {}
 
@@ -32,9 +33,16 @@ export class Prefs {
   }
 
   /** save changes some of them; an ApiError says what was wrong. */
-  async save(some: Partial<Settings>): Promise<void> {
-    // Quiet hours and "until" mean nothing without a zone.
-    this.take(await put<Settings>('/desk/settings', { zone: this.now?.zone || zone(), ...some }));
+  save(some: Partial<Settings>): Promise<void> {
+    const save = async () => {
+      // Quiet hours and "until" mean nothing without a zone.
+      const all = this.now?.zone ? some : { zone: zone(), ...some };
+      this.take(await put<Settings>('/desk/settings', all));
+    };
+    // One after the other, so that the last answer is the newest.
+    const saved = this.saving.then(save, save);
+    this.saving = saved.catch(() => {});
+    return saved;
   }
 
   private take(s: Settings): void {

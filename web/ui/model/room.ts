@@ -7,6 +7,7 @@ import { atIt, watchActivity } from '../base/activity';
 import { language, zone } from '../base/i18n';
 import { nameAmong } from '../base/text';
 import { after, heardAt, now } from '../base/time';
+import { answeredFor, arriving, calling, callWait, noCall, step, type Call, type CallEvent } from './call';
 import { Changes } from './changes';
 import { History } from './history';
 import type { Pending } from './outbox';
@@ -15,11 +16,9 @@ import { Sending } from './sending';
 import { Uploads } from './uploads';
 import type { Why } from '../wire/carrier';
 import { Connection, type Phase } from '../wire/connection';
-import type { Attempt, Entry, Frame, Message, Participant, Status } from '../wire/wire';
+import type { Entry, FromRelay, Message, Participant, RelayFrame, Status } from '../wire/wire';
 
 const typingEvery = 2500;     // ms between two typing frames
-const answeredFor = 15_000;   // ms from "answered" until the person should be here
-const callWait = 10_000;      // ms until an attempt nobody heard of counts as not made
 
 export interface Options {
   /** The first time with what is at hand, later with a new ticket. */
@@ -47,35 +46,26 @@ export class Room {
   port = 0;
   people = new Map<number, Participant>();
   here = new Set<number>();
-  attempt: Attempt | undefined;
+  call: Call = noCall;
   status: Status | undefined;
   trouble = '';             // code of the last error frame, until something works again
   refused = '';             // code of why the last edit or deletion was not made
-  waitUntil = 0;            // ms since 1970: ringing again is too often before
   transcript = false;       // one's wish for a mail with all that was said
   maxFile = 0;              // octets; 0: no files here
   editFor = 0;              // s in which a message may be changed
   readonly uploads: Uploads;
-  metCallee = false;        // the callee was here while we were
-  met = false;              // somebody was
+  met = false;              // somebody was here while we were
 
   private epoch = '';
   private readonly history = new History();
   private readonly coming = new Comings();
   private readonly typists = new Typists(() => this.options.changed());
   private readonly changes = new Changes((f) => this.connection.send(f));
-  private calledAt = 0;
   private seenBy = new Map<number, number>();
   private seenSent = 0;
   private typingSent = 0;
   private readonly sending = new Sending((f) => this.epoch !== '' && this.connection.send(f),
     () => this.options.changed());
-  private answeredAt = 0;
-  private begun = '';        // the attempt that began while we were on the way in
-  private stale = '';        // the attempt that was answered already when we were welcomed
-  private wish = false;      // to be told when the callee is back, for the attempts to come too
-  private asked = '';        // the attempt for which the wish was last sent
-  private granted = '';      // the attempt for which the relay has taken it up
   private first = true;
   private readonly connection: Connection;
   private readonly unwatch: () => void;
@@ -91,7 +81,7 @@ export class Room {
         const entry = await options.enter();
         this.id = entry.room;
         this.me = entry.me;
-        this.begun = entry.attempt ?? this.begun;
+        this.happens({ type: 'entry', attempt: entry.attempt });
         this.sending.open(`${entry.room}.${entry.me}`);
         return { endpoints: entry.endpoints, ticket: entry.ticket };
       },
@@ -124,12 +114,12 @@ export class Room {
   get calleeHere(): boolean {
     const c = this.callee;
     // Of a group, the member who answered stands for it.
-    return !!c && (this.here.has(c.id) || this.here.has(this.attempt?.by ?? 0)) && !this.unattended(c.id);
+    return !!c && (this.here.has(c.id) || this.here.has(this.call.attempt?.by ?? 0)) && !this.unattended(c.id);
   }
 
   /** unattended: a page of the callee is here, and the attempt to reach them says that nobody sits before it. */
   private unattended(callee: number): boolean {
-    const a = this.attempt;
+    const a = this.call.attempt;
     if (!a || a.callee !== callee || ['answered', 'cancelled'].includes(a.state)) return false;
     const said = this.messages.findLast((m) => m.from === callee && m.kind === 'text');
     return !said || Date.parse(said.at) < Date.parse(a.started);
@@ -141,7 +131,7 @@ export class Room {
 
   /** A ring was asked for, and the relay has not said yet what came of it. */
   get calling(): boolean {
-    return !this.attempt && Date.now() - this.calledAt < callWait && this.waitUntil < Date.now();
+    return calling(this.call, Date.now());
   }
 
   /** Where a file of this room is fetched from. */
@@ -190,7 +180,7 @@ export class Room {
 
   /** Answered, and on the way into the room. */
   get arriving(): boolean {
-    return this.attempt?.state === 'answered' && Date.now() - this.answeredAt < answeredFor && !this.metCallee;
+    return arriving(this.call, Date.now());
   }
 
   /** Who of the others has seen the message at offset. */
@@ -249,15 +239,8 @@ export class Room {
     if (this.connection.send({ t: 'seen', offset })) this.seenSent = offset;
   }
 
-  call(): void {
-    this.waitUntil = 0;
-    this.calledAt = Date.now();
-    after(callWait, () => this.options.changed());
-    if (!this.calleeHere) {
-      this.metCallee = false;
-      this.answeredAt = 0;
-      this.attempt = undefined;
-    }
+  ring(): void {
+    this.happens({ type: 'ring', at: Date.now() });
     this.connection.send({ t: 'attempt' });
     this.options.changed();
   }
@@ -267,12 +250,7 @@ export class Room {
   }
 
   tell(on: boolean): void {
-    this.wish = on;
-    if (this.attempt) {
-      this.attempt.tell = on;
-      this.asked = this.attempt.id;
-    }
-    this.connection.send({ t: 'tell', on });
+    this.happens({ type: 'tell', on });
   }
 
   leave(): void {
@@ -289,7 +267,7 @@ export class Room {
 
   // What the relay says.
 
-  private frame(f: Frame): void {
+  private frame(f: RelayFrame): void {
     switch (f.t) {
       case 'reset':
         this.history.clear();
@@ -301,7 +279,7 @@ export class Room {
         this.welcome(f);
         break;
       case 'msg':
-        if (f.msg) this.insert(f.msg);
+        this.insert(f.msg);
         break;
       case 'ack':
         this.ack(f);
@@ -314,13 +292,14 @@ export class Room {
         this.greet(f);
         break;
       case 'typing':
-        if (f.from && f.from !== this.me) this.typists.heard(f.from);
+        if (f.from !== this.me) this.typists.heard(f.from);
         break;
       case 'seen':
-        if (f.from) this.seenBy.set(f.from, Math.max(f.offset ?? 0, this.seenBy.get(f.from) ?? 0));
+        this.seenBy.set(f.from, Math.max(f.offset, this.seenBy.get(f.from) ?? 0));
         break;
       case 'state':
-        this.progress(f.attempt);
+        this.happens({ type: 'state', attempt: f.attempt, me: this.me, at: Date.now() });
+        this.happens({ type: 'people', calleeHere: this.calleeHere }); // whom nobody sits for is not here
         break;
       case 'status':
         this.status = f.status;
@@ -328,11 +307,16 @@ export class Room {
       case 'error':
         this.error(f);
         break;
+      case 'ticket': case 'moved': case 'pong':           // the connection's
+      case 'ring': case 'ring-end': case 'room': case 'settings': // a device's
+        return;
+      default:
+        f satisfies never;
     }
     this.options.changed();
   }
 
-  private welcome(f: Frame): void {
+  private welcome(f: FromRelay<'welcome'>): void {
     this.id = f.room ?? this.id;
     this.epoch = f.epoch ?? '';
     this.me = f.me ?? this.me;
@@ -349,10 +333,7 @@ export class Room {
     this.meet(f.people, f.here ?? []);
     for (const [id, offset] of Object.entries(f.seen_by ?? {})) this.seenBy.set(Number(id), offset);
     this.seenSent = Math.max(this.seenSent, this.seenBy.get(this.me) ?? 0);
-    if (f.attempt?.state === 'answered' && f.attempt.id !== this.begun) {
-      this.stale = f.attempt.id;
-    }
-    this.progress(f.attempt);
+    this.happens({ type: 'welcome', attempt: f.attempt, me: this.me, at: Date.now() });
     if (!atIt()) this.connection.send({ t: 'away', on: true });
     this.sending.flush();
     this.changes.resume();
@@ -364,19 +345,23 @@ export class Room {
 
   private meet(people: Participant[] | undefined, here: number[] | undefined): void {
     for (const p of people ?? []) this.people.set(p.id, p);
-    const was = this.calleeHere;
     if (here) this.here = new Set(here);
-    // An attempt while the callee was here came to nothing that would be told.
-    if (was && !this.calleeHere) this.calledAt = 0;
-    if (this.calleeHere) {
-      this.metCallee = true;
-      this.wish = false; // it has come true
-    }
+    this.happens({ type: 'people', calleeHere: this.calleeHere });
     if (this.others.length) this.met = true;
   }
 
+  /** happens moves the call on, says what is to be said of it, and draws it again when a time is over. */
+  private happens(e: CallEvent): void {
+    const before = this.call;
+    const next = (this.call = step(before, e));
+    if (next.asked !== before.asked || e.type === 'tell') this.connection.send({ t: 'tell', on: next.wish });
+    if (next.answeredAt !== before.answeredAt) after(answeredFor, () => this.options.changed());
+    if (next.calledAt !== before.calledAt) after(callWait, () => this.options.changed());
+    if (e.type === 'refused' && next !== before) after(e.wait, () => this.options.changed());
+  }
+
   /** greet meets them, and tells of each who was not here. */
-  private greet(f: Frame): void {
+  private greet(f: FromRelay<'people'>): void {
     const before = this.here;
     this.meet(f.people, f.here);
     for (const p of this.others) if (!before.has(p.id)) this.options.came?.(p);
@@ -384,27 +369,6 @@ export class Room {
 
   private compare(here: number[] = []): void {
     this.coming.compare(this.here, here, this.me, this.messages.at(-1)?.offset ?? 0);
-  }
-
-  private progress(a: Attempt | undefined): void {
-    if (a?.state === 'answered' && a.id !== this.stale && this.attempt?.state !== 'answered') {
-      this.answeredAt = Date.now();
-      this.metCallee = this.calleeHere;
-      after(answeredFor, () => this.options.changed());
-    }
-    this.attempt = a;
-    this.remind();
-  }
-
-  /** remind asks again, for a new attempt without response, for what was asked for the one before. */
-  private remind(): void {
-    const a = this.attempt;
-    if (!a || a.caller !== this.me) return;
-    if (a.tell) {
-      this.wish = true;
-      this.granted = a.id;
-    } else if (this.granted === a.id) this.wish = false; // the mail has gone out
-    else if (this.wish && this.asked !== a.id && (a.state === 'unanswered' || a.state === 'alarmed')) this.tell(true);
   }
 
   private insert(m: Message): void {
@@ -417,20 +381,20 @@ export class Room {
     this.options.heard?.(m);
   }
 
-  private ack(f: Frame): void {
+  private ack(f: FromRelay<'ack'>): void {
     this.trouble = '';
     const change = this.changes.acked(f, this.me);
     if (change) return this.insert(change);
-    const p = this.sending.settle(f.id ?? '');
+    const p = this.sending.settle(f.id);
     if (p && f.offset) {
       this.insert({ offset: this.history.free(f.offset), id: p.id, from: this.me,
-        kind: 'text', text: p.text, at: f.at ?? p.at });
+        kind: 'text', text: p.text, at: f.at });
     }
     this.sending.flush();
   }
 
-  private error(f: Frame): void {
-    const code = f.code ?? '';
+  private error(f: FromRelay<'error'>): void {
+    const { code } = f;
     const refused = this.changes.refused(f);
     if (refused !== undefined) {
       this.refused = refused;
@@ -438,10 +402,7 @@ export class Room {
     }
     if (code === 'too-fast' && !f.fatal && !f.id) {
       // A ring is the person's to repeat.
-      if (Date.now() - this.calledAt > callWait) return;
-      const wait = (f.wait || 1) * 1000;
-      this.waitUntil = Date.now() + wait;
-      after(wait, () => this.options.changed());
+      this.happens({ type: 'refused', wait: (f.wait || 1) * 1000, at: Date.now() });
       return;
     }
     if (code !== 'too-fast' || f.fatal) this.trouble = code;

@@ -5,7 +5,7 @@
 
 import { after } from '../base/time';
 import { Outbox, type Pending } from './outbox';
-import type { Frame } from '../wire/wire';
+import type { ClientFrame, FromRelay } from '../wire/wire';
 
 const atOnce = 8;         // messages sent and not yet acknowledged, so that a long outbox is not "too fast"
 const ackWait = 15_000;   // ms until a sent message counts as failed
@@ -16,7 +16,7 @@ export class Sending {
   private outbox: Outbox | undefined;
 
   /** send reports whether there was a connection to send on. */
-  constructor(private readonly send: (f: Frame) => boolean, private readonly changed: () => void) {}
+  constructor(private readonly send: (f: ClientFrame) => boolean, private readonly changed: () => void) {}
 
   /** open takes the outbox of a participant of a room. */
   open(key: string): void {
@@ -47,7 +47,7 @@ export class Sending {
   }
 
   /** refused takes an error frame; a message that came too fast is sent again by itself. */
-  refused(f: Frame): void {
+  refused(f: FromRelay<'error'>): void {
     const id = f.id ?? '';
     if (f.code === 'too-fast') {
       this.land(id);

@@ -40,7 +40,7 @@ export function roomLine(room: Room): Line {
     if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: list(others) }) };
     return { mood: 'quiet', nodes: tr(room.met ? 'status.allLeft' : 'status.nobody') };
   }
-  const a = room.attempt;
+  const a = room.call.attempt;
   switch (a?.state) {
     case 'ringing':
       if (a.busy) return { mood: 'busy', nodes: tr('status.ringingBusy', { name }) };
@@ -59,7 +59,7 @@ export function roomLine(room: Room): Line {
   }
   if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: list(others) }) };
   if (a?.state === 'cancelled') return { mood: 'quiet', nodes: tr('status.cancelled') };
-  if (room.metCallee || a?.state === 'answered') return { mood: 'quiet', nodes: tr('status.calleeLeft', { name }) };
+  if (room.call.met || a?.state === 'answered') return { mood: 'quiet', nodes: tr('status.calleeLeft', { name }) };
   if (room.calling) return { mood: 'busy', nodes: tr('status.ringingFirst', { name }) };
   return room.status ? cardLine(room.status) : { mood: 'quiet', nodes: tr('status.nobody') };
 }

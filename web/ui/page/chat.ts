@@ -133,10 +133,10 @@ function chat(page: ChatPage, root: HTMLElement): void {
       changed: () => soon(update),
       welcomed: (isFirst) => {
         if (!rings || !isFirst || room.amCallee) return;
-        const a = room.attempt;
+        const a = room.call.attempt;
         if (a && a.id === entry.attempt) return; // it rings since the button was pressed
         // Also when the callee seems to be here: the relay knows a page that has vanished from one that is there.
-        if (a?.state !== 'ringing' && a?.state !== 'busy') room.call();
+        if (a?.state !== 'ringing' && a?.state !== 'busy') room.ring();
       },
       heard: (m) => {
         if (m.from !== room.me && document.hidden) {

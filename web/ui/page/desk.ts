@@ -8,7 +8,7 @@ import { explain, sessionOver } from '../base/errors';
 import { type Key, t, tr } from '../base/i18n';
 import { tabTitle } from '../base/tabtitle';
 import { cleanLine, nameOf } from '../base/text';
-import { after } from '../base/time';
+import { soon } from '../base/time';
 import { Device } from '../model/device';
 import { forgetAll } from '../model/outbox';
 import { Prefs } from '../model/prefs';
@@ -21,18 +21,19 @@ import { avatar } from '../view/avatar';
 import { Bell } from '../view/bell';
 import { DeskRoom } from '../view/deskroom';
 import { DeskRooms } from '../view/deskrooms';
+import { figures } from '../view/figures';
 import { Incoming } from '../view/incoming';
-import { Missed } from '../view/missed';
+import { SilentRings } from '../view/missed';
 import { notify, messageSound } from '../view/ringer';
 import { preview, RoomList } from '../view/roomlist';
 import { Search } from '../view/search';
 import { Toast } from '../view/toast';
-import { actAs, fetchPage, post, readPage } from '../wire/api';
+import { writing } from '../view/writing';
+import { actAs, fetchPage, get, post, readPage } from '../wire/api';
 import type { Phase } from '../wire/connection';
 import { onPressed, registration, unsubscribe } from '../wire/push';
 import type { DeskPage, Participant, Ring, Summary } from '../wire/wire';
 
-const readPause = 250;    // ms in which several changes are one reading
 
 function desk(page: DeskPage, root: HTMLElement): void {
   void registration();
@@ -52,17 +53,17 @@ function desk(page: DeskPage, root: HTMLElement): void {
 class Desk {
   private readonly open = new DeskRooms();
   private ended = false;
-  private reading: (() => void) | undefined;
   private readonly listeners = new AbortController();
   private readonly device: Device;
   private readonly incoming: Incoming;
   private readonly prefs: Prefs;
   private readonly avail: Availability;
   private readonly bell: Bell;
-  private readonly rooms = new Rooms((id) => this.looking(id));
+  private readonly rooms: Rooms;
   private readonly list: RoomList;
-  private readonly missed: Missed;
+  private readonly silent: SilentRings;
   private settings: SettingsPage | undefined;
+  private other = ''; // what else is shown instead of a room
 
   private readonly problem = h('p', { class: 'problem', role: 'alert' });
   private readonly toast = new Toast();
@@ -74,26 +75,36 @@ class Desk {
     private readonly renewed: () => void) {
     const me = { addr: page.login!, name: page.name ?? '' };
     this.prefs = new Prefs(() => this.configured(), (why) => this.lost(why));
-    this.avail = new Availability(this.prefs, (err) => this.tell(explain(err)), () => void this.signOut());
+    this.avail = new Availability(this.prefs, (err) => this.tell(explain(err)));
     this.bell = new Bell(() => this.prefs.now?.push ?? true);
-    this.list = new RoomList(me, this.rooms, () => this.open.shown?.id ?? '', () => void this.read(true));
-    this.missed = new Missed((r) => this.answer(r));
+    this.rooms = new Rooms(page.login!, (id) => this.looking(id));
+    this.list = new RoomList(me, this.rooms, {
+      open: () => this.open.shown?.id ?? '',
+      inTeam: () => !!this.prefs.now?.groups?.length,
+      read: (older) => void this.read(older),
+      dismiss: (room) => this.dismiss(room),
+    });
+    this.silent = new SilentRings((r) => this.answer(r));
     const search = new Search((on) => { this.list.el.hidden = on; });
     this.incoming = new Incoming({
       answer: (r) => this.answer(r),
       decline: (r, words) => this.decline(r, words),
       talking: () => (this.open.shown?.inTalk ?? false) && !document.hidden,
       canned: () => this.prefs.canned,
-    });
+    }, this.listeners.signal);
     this.el = h('div', { class: 'desk' },
       h('aside', { class: 'side', 'aria-label': t('desk.side') },
         h('header', { class: 'side-head' },
           h('h1', { class: 'sr' }, t('desk.side')),
           avatar(me),
           h('div', { class: 'side-who' }, h('p', { class: 'strong' }, bdi(nameOf(me))), this.avail.el),
+          h('a', { class: 'button round', href: '#write', 'aria-label': t('write.title'), title: t('write.title') },
+            icon('edit')),
+          h('a', { class: 'button round', href: '#figures', 'aria-label': t('figures.title'),
+            title: t('figures.title') }, icon('chart')),
           h('a', { class: 'button round', href: '#settings', 'aria-label': t('settings.title'),
             title: t('settings.title') }, icon('settings'))),
-        this.bell.el, this.missed.el, this.problem, search.el, search.found, this.list.el),
+        this.bell.el, this.silent.el, this.problem, search.el, search.found, this.list.el),
       this.pane, this.toast.el);
     fill(root, this.el);
 
@@ -102,7 +113,8 @@ class Desk {
     this.device = new Device(page.login!, {
       ring: (r) => this.rung(r),
       ended: (attempt, code, who) => this.ringEnded(attempt, code, who),
-      changed: () => this.changed(),
+      welcomed: () => void this.read(),
+      changed: (room, summary) => this.changed(room, summary),
       settings: () => void this.prefs.read(),
       status: (s) => this.avail.shows(s),
       phase: (p) => this.phaseIs(p),
@@ -133,12 +145,15 @@ class Desk {
 
   // The list.
 
-  private changed(): void {
-    this.reading ??= after(readPause, () => {
-      this.reading = undefined;
-      void this.read();
-    });
+  private changed(room: string, summary: Summary | undefined): void {
+    if (this.rooms.tell(room, summary)) this.announce(summary);
+    if (this.open.shown?.id === room) this.open.shown.redraw();
+    soon(this.drawSoon);
   }
+
+  private readonly drawSoon = () => {
+    if (!this.ended) this.drawList();
+  };
 
   private async read(older = false): Promise<void> {
     if (this.ended) return;
@@ -168,17 +183,29 @@ class Desk {
       onclick: () => { location.hash = r.id; } });
   }
 
+  /** dismiss forgets missed calls, at every desk of the login. */
+  private async dismiss(room: string): Promise<void> {
+    try {
+      await post('/desk/dismiss', room ? { room } : { all: true });
+      this.rooms.dismiss(room);
+    } catch (err) {
+      this.tell(explain(err));
+    }
+    this.drawList();
+  }
+
   private drawList(): void {
     const unread = this.rooms.unread();
     tabTitle((unread ? `(${unread}) ` : '') + t('desk.title'), unread);
     this.list.draw();
-    if (!this.open.shown && !this.settings) this.drawEmpty();
+    if (!this.open.shown && !this.settings && !this.other) this.drawEmpty();
   }
 
   private drawEmpty(): void {
-    if (!this.rooms.loaded) return;
-    const first = this.rooms.all.length === 0;
-    fill(this.pane, h('div', { class: 'empty' },
+    if (!this.rooms.loaded('chats')) return;
+    const first = this.rooms.list === 'chats' && !this.rooms.shown().length;
+    if (this.pane.querySelector<HTMLElement>('.empty')?.dataset.first === String(first)) return;
+    fill(this.pane, h('div', { class: 'empty', 'data-first': String(first) },
       h('span', { class: 'emblem' }, icon(first ? 'mail' : 'chat')),
       h('h2', null, t(first ? 'empty.title' : 'desk.choose')),
       first ? h('ol', { class: 'teach' },
@@ -188,33 +215,49 @@ class Desk {
 
   // The open conversation.
 
-  /** follow shows what the address names: "#ROOM", "#ROOM/OFFSET" of a search, "#settings", or nothing. */
+  /** follow shows what the address names: "#ROOM", "#ROOM/OFFSET" of a search, "#settings", "#write", "#figures", or nothing. */
   private follow(): void {
     const [id = '', offset] = location.hash.slice(1).split('/');
     this.el.classList.toggle('has-room', id !== '');
     if (id === 'settings') {
       if (this.settings) return;
       this.open.show('', () => { throw new Error('no room'); });
-      this.settings = new SettingsPage(this.pane, this.prefs, () => { location.hash = ''; }, () => void this.signOut(),
-        () => void this.signOutEverywhere(), this.page.account ? () => this.end(this.renewed) : undefined);
+      this.settings = new SettingsPage(this.pane, this.prefs, {
+        back: () => { location.hash = ''; },
+        signOut: () => void this.signOut(),
+        signOutEverywhere: () => void this.signOutEverywhere(),
+        renewed: this.page.account ? () => this.end(this.renewed) : undefined,
+      });
       this.list.draw();
       return;
     }
+    this.settings?.close();
     this.settings = undefined;
-    if (this.open.shown?.id !== id) {
+    if (id === 'write' || id === 'figures') {
+      if (this.other === id) return;
+      this.other = id;
+      this.open.show('', () => { throw new Error('no room'); });
+      const back = () => { location.hash = ''; };
+      if (id === 'write') writing(this.pane, this.prefs.now?.groups ?? [], back, (room) => { location.hash = room; });
+      else figures(this.pane, back);
+      this.list.draw();
+      return;
+    }
+    this.other = '';
+    if (this.open.shown?.id !== id || !id) {
       this.open.show(id, () => this.room(id));
       if (!id) fill(this.pane);
-      this.missed.forget(id);
       this.drawList();
     }
     if (offset) this.open.shown?.reveal(Number(offset));
   }
 
   private room(id: string): DeskRoom {
-    return new DeskRoom(id, this.pane, () => this.rooms.find(id), {
+    if (!this.rooms.find(id)) void this.learn(id);
+    return new DeskRoom(id, this.page.login!, this.pane, () => this.rooms.find(id), {
       back: () => { location.hash = ''; },
       came: (p) => this.came(id, p),
-      news: () => this.changed(),
+      news: () => soon(this.drawSoon),
       gone: () => this.open.drop(id),
       rings: () => this.incoming.has(id),
       over: (why) => this.lost(why),
@@ -222,6 +265,15 @@ class Desk {
       mute: (on) => void this.mute(id, on),
       block: (p) => void this.block(id, p),
     });
+  }
+
+  /** learn reads of a room that no list has told of: an old one, opened by a link. */
+  private async learn(id: string): Promise<void> {
+    const summary = await get<Summary>(`/desk/rooms/${encodeURIComponent(id)}`).catch(() => undefined);
+    if (!summary || this.ended) return; // it cannot be opened either, and says so
+    this.rooms.put(summary);
+    this.open.shown?.redraw();
+    this.drawList();
   }
 
   /** came tells of somebody who does not ring, since this desk is in their conversation, unseen. */
@@ -260,18 +312,19 @@ class Desk {
   private looked(): void {
     this.open.shown?.looked();
     this.bell.draw();
-    if (!document.hidden) this.changed();
+    this.drawList();
   }
 
   // Rings.
 
   private rung(r: Ring): void {
-    if (r.waiting || r.muted) this.missed.add(r);
+    if (r.waiting) return; // the list has it, among the missed calls
+    if (r.muted) this.silent.add(r);
     else this.incoming.show(r);
   }
 
   private ringEnded(attempt: string, code: string, who: string): void {
-    this.missed.unmuted(attempt);
+    this.silent.end(attempt);
     const r = this.incoming.end(attempt);
     if (!r) return;
     const name = nameOf(r.from);
@@ -281,10 +334,8 @@ class Desk {
     } else if (code === 'declined') this.say('toast.declined', name);
     else if (code === 'cancelled' || code === 'unanswered') {
       if (code === 'cancelled') this.say('toast.cancelled', name);
-      this.missed.add({ ...r, muted: false });
     } else if (code === 'answered') this.show(r.room);
     this.drawList();
-    this.changed();
   }
 
   private answer(r: Ring): void {
@@ -321,10 +372,11 @@ class Desk {
     this.avail.phaseIs(p);
     this.bell.phaseIs(p);
     // A refused connection may be a session that ended: the list knows.
-    if (p === 'lost') this.changed();
+    if (p === 'lost') void this.read();
   }
 
   private configured(): void {
+    this.drawList();
     this.avail.draw();
     this.bell.draw();
     this.settings?.draw();
@@ -365,7 +417,6 @@ class Desk {
     if (this.ended) return;
     this.ended = true;
     this.listeners.abort();
-    this.reading?.();
     this.incoming.clear();
     this.open.close();
     this.device.close();

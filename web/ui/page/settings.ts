@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// The settings of the desk: availability, quiet hours, canned replies, mail,
-// the people one has blocked, the account, and the end of all sessions.
+// The settings of the desk. Each is saved when it is changed, alone, so that
+// what was set elsewhere meanwhile stays.
 
 import { type Child, fill, h, icon } from '../base/dom';
 import { ApiError, explain } from '../base/errors';
 import { fullTime, type Key, moment, span, t, tr, weekday, zone } from '../base/i18n';
 import { cleanLine } from '../base/text';
+import { now } from '../base/time';
 import type { Prefs } from '../model/prefs';
 import { DevicesPart, PasswordPart } from './account';
+import { Bindings } from '../view/list';
 import { post } from '../wire/api';
 import type { Canned, Settings } from '../wire/wire';
 
 const cannedMost = 50;
 const backChoices = [0, 5, 15, 30, 60, 120, 240, 480, 1440]; // minutes
+const chatChoices = [0, 1, 2, 3, 5, 10];
+
+type Input = HTMLInputElement | HTMLSelectElement;
 
 /** local writes a moment as <input type="datetime-local"> wants it. */
 function local(d: Date): string {
@@ -21,166 +26,216 @@ function local(d: Date): string {
   return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}T${two(d.getHours())}:${two(d.getMinutes())}`;
 }
 
-export class SettingsPage {
-  private readonly body = h('div', { class: 'settings-body' });
-  private readonly told = h('p', { class: 'settings-told', role: 'status' });
-  private drawn = '';
-  private touched = false;
-  private canned: Canned[] = [];
-  private readonly account: (PasswordPart | DevicesPart)[];
+const option = (value: string, words: string) => h('option', { value }, words);
 
-  /** renewed: the password was changed; undefined where it cannot be. */
-  constructor(pane: HTMLElement, private readonly prefs: Prefs, back: () => void, signOut: () => void,
-    private readonly signOutEverywhere: () => void, renewed?: () => void) {
-    this.account = renewed ? [new PasswordPart(renewed), new DevicesPart()] : [];
-    fill(pane, h('form', {
-      class: 'settings', novalidate: true, oninput: () => this.touch(),
-      onsubmit: (ev: Event) => {
-        ev.preventDefault();
-        void this.save(ev.currentTarget as HTMLFormElement);
-      },
-    },
+/** choices fills a select, with the present value among them. */
+function choices(select: HTMLSelectElement, options: [string, string][], value: string): void {
+  fill(select, options.map(([v, words]) => option(v, words)));
+  select.value = value;
+}
+
+/** nearest of the choices, for a number set elsewhere. */
+const nearest = (minutes: number) =>
+  backChoices.reduce((a, b) => (Math.abs(b - minutes) < Math.abs(a - minutes) ? b : a));
+
+export interface Doings {
+  back(): void;
+  signOut(): void;
+  signOutEverywhere(): void;
+  /** The password was changed; undefined where it cannot be. */
+  renewed?: () => void;
+}
+
+export class SettingsPage {
+  private readonly bindings = new Bindings<Settings>();
+  private readonly problems = new Map<string, HTMLElement>(); // by the server's name of a field
+  private readonly told = h('p', { class: 'settings-told', role: 'status' });
+  private readonly reading = h('p', { class: 'muted' }, t('settings.reading'));
+  private readonly body: HTMLElement;
+  private readonly pane: HTMLElement;
+
+  constructor(pane: HTMLElement, private readonly prefs: Prefs, doings: Doings) {
+    this.pane = pane;
+    const account = doings.renewed ? [new PasswordPart(doings.renewed), new DevicesPart()] : [];
+    this.body = h('div', { class: 'settings-body', hidden: true },
+      this.availability(), this.notifications(), this.canned(), this.mail(), this.blocked(),
+      account.map((a) => a.el),
+      this.part('settings.sessions',
+        h('div', null, h('button', { class: 'secondary', type: 'button', onclick: doings.signOut },
+          t('desk.signOut'))),
+        h('p', { class: 'fine' }, t('settings.everywhereWhat')),
+        h('div', null, h('button', { class: 'secondary', type: 'button', onclick: doings.signOutEverywhere },
+          t('settings.everywhere')))));
+    fill(pane, h('div', { class: 'settings' },
       h('header', { class: 'room-head' },
-        h('button', { class: 'round back', type: 'button', 'aria-label': t('desk.back'), onclick: back }, icon('back')),
+        h('button', { class: 'round back', type: 'button', 'aria-label': t('desk.back'), onclick: doings.back },
+          icon('back')),
         h('div', { class: 'room-title' }, h('h1', { tabindex: '-1' }, t('settings.title'))),
-        h('button', { class: 'link', type: 'button', onclick: signOut }, t('desk.signOut'))),
-      this.body,
-      h('footer', { class: 'settings-foot' }, this.told,
-        h('button', { class: 'primary', type: 'submit' }, t('settings.save')))), this.account.map((a) => a.form));
+        this.told),
+      this.reading, this.body, account.map((a) => a.form)));
     this.draw();
     void prefs.read();
     pane.querySelector('h1')!.focus();
   }
 
-  /** draw shows what the server has, unless something was changed here and is not saved yet. */
+  /** draw shows what the server has; what is being typed stays. */
   draw(): void {
     const s = this.prefs.now;
-    if (!s) {
-      fill(this.body, h('p', { class: 'muted' }, t('settings.reading')));
-      return;
-    }
-    const print = JSON.stringify(s);
-    if (print === this.drawn || this.touched) {
-      this.drawBlocked(s);
-      return;
-    }
-    this.drawn = print;
-    this.canned = s.canned.map((c) => ({ ...c }));
-    const quiet = s.quiet;
-    const days = quiet?.days?.length ? quiet.days : [0, 1, 2, 3, 4, 5, 6];
-    const part = (title: Key, ...children: Child[]) => {
-      const id = 'part-' + title.replace('.', '-');
-      return h('section', { 'aria-labelledby': id }, h('h2', { id }, t(title)), children);
+    if (!s) return;
+    this.reading.hidden = true;
+    this.body.hidden = false;
+    this.bindings.update(s);
+  }
+
+  /** close saves what is being typed. */
+  close(): void {
+    const { activeElement } = document;
+    if (this.pane.contains(activeElement)) (activeElement as HTMLElement).blur();
+  }
+
+  // The parts.
+
+  private part(title: Key, ...children: Child[]): HTMLElement {
+    const id = 'part-' + title.replace('.', '-');
+    return h('section', { 'aria-labelledby': id }, h('h2', { id }, t(title)), children);
+  }
+
+  private availability(): HTMLElement {
+    const radios = (['available', 'away', 'dnd'] as const).map((value) =>
+      h('input', { type: 'radio', name: 'availability', value,
+        onchange: () => void this.save('availability', { availability: value }) }));
+    this.bindings.bind((s) => s.availability, (value) => {
+      for (const r of radios) r.checked = r.value === value;
+    });
+    const until = h('input', { type: 'datetime-local', onchange: () => {
+      const at = until.value ? new Date(until.value) : null;
+      if (at && at <= now()) return this.wrong('until', t('settings.untilPast'));
+      void this.save('until', { until: at?.toISOString() ?? null });
+    } });
+    this.value(until, (s) => (s.until ? local(new Date(s.until)) : ''));
+    const untilField = this.field('until', 'settings.until', until, t('settings.untilWhat'));
+    this.bindings.bind((s) => s.availability === 'available', (on) => { untilField.hidden = on; });
+
+    const back = h('select', { onchange: () => void this.save('back', { back: Number(back.value) }) });
+    this.bindings.bind((s) => [s.back, s.usually], (_, s) => choices(back, backChoices.map((m) => [String(m),
+      m ? span(m) : s.usually ? t('settings.backComputed', { time: span(s.usually) }) : t('settings.backUnknown')]),
+      String(nearest(s.back))));
+    const chats = h('select', { onchange: () => void this.save('chats', { chats: Number(chats.value) }) });
+    this.bindings.bind((s) => s.chats, (n) => choices(chats, [...new Set([...chatChoices, n])]
+      .map((c) => [String(c), c ? String(c) : t('settings.chatsAny')]), String(n)));
+    return this.part('settings.availability',
+      h('div', { class: 'choices', role: 'radiogroup', 'aria-label': t('settings.availability') },
+        radios.map((r) => h('label', { class: 'tick' }, r, h('span', null, t(`avail.${r.value}` as Key),
+          h('span', { class: 'fine' }, t(`settings.${r.value}What` as Key)))))),
+      this.problem('availability'), untilField,
+      this.field('back', 'settings.back', back),
+      this.field('chats', 'settings.chats', chats, t('settings.chatsWhat')),
+      this.quiet());
+  }
+
+  private quiet(): HTMLElement {
+    const on = h('input', { type: 'checkbox', name: 'quietOn' });
+    const from = h('input', { type: 'time', value: '22:00' });
+    const to = h('input', { type: 'time', value: '07:00' });
+    const days = [1, 2, 3, 4, 5, 6, 0].map((d) => h('input', { type: 'checkbox', name: 'day', value: d }));
+    const save = () => {
+      const chosen = days.filter((d) => d.checked).map((d) => Number(d.value)).sort();
+      if (on.checked && !chosen.length) return this.wrong('quiet', t('settings.noDays'));
+      void this.save('quiet', { quiet: on.checked
+        ? { from: from.value, to: to.value, days: chosen.length === 7 ? [] : chosen } : null });
     };
-    const field = (name: string, key: Key, input: HTMLElement, hint?: Child) => {
-      input.id = 'set-' + name;
-      input.setAttribute('name', name);
-      return h('div', { class: 'field' }, h('label', { for: input.id }, t(key)), input,
-        hint && h('p', { class: 'fine' }, hint),
-        h('p', { class: 'problem', 'data-field': name }));
-    };
-    const tick = (name: string, key: Key, on: boolean, hint?: Child) => h('label', { class: 'tick' },
-      h('input', { type: 'checkbox', name, checked: on }),
-      h('span', null, t(key), hint && h('span', { class: 'fine' }, hint)));
-    const choose = (options: [string, string][], now: string) => h('select', null,
-      options.map(([value, words]) => h('option', { value, selected: value === now }, words)));
-
-    fill(this.body,
-      part('settings.availability',
-        h('div', { class: 'choices', role: 'radiogroup', 'aria-label': t('settings.availability') },
-          (['available', 'away', 'dnd'] as const).map((what) => h('label', { class: 'tick' },
-            h('input', { type: 'radio', name: 'availability', value: what, checked: s.availability === what }),
-            h('span', null, t(`avail.${what}`), h('span', { class: 'fine' }, t(`settings.${what}What`)))))),
-        field('until', 'settings.until',
-          h('input', { type: 'datetime-local', value: s.until ? local(new Date(s.until)) : '' }),
-          t('settings.untilWhat')),
-        field('back', 'settings.back', choose(backChoices.map((m) => [String(m), m ? span(m)
-          : s.usually ? t('settings.backComputed', { time: span(s.usually) }) : t('settings.backUnknown')]),
-            String(nearest(s.back)))),
-        field('chats', 'settings.chats',
-          choose([0, 1, 2, 3, 5, 10].concat([0, 1, 2, 3, 5, 10].includes(s.chats) ? [] : [s.chats])
-          .map((n) => [String(n), n ? String(n) : t('settings.chatsAny')]), String(s.chats)), t('settings.chatsWhat'))),
-      part('settings.quiet',
-        tick('quietOn', 'settings.quietOn', !!quiet, t('settings.quietWhat')),
-        h('div', { class: 'field-pair' },
-          field('quiet.from', 'settings.from', h('input', { type: 'time', value: quiet?.from ?? '22:00' })),
-          field('quiet.to', 'settings.to', h('input', { type: 'time', value: quiet?.to ?? '07:00' }))),
-        h('div', { class: 'days', role: 'group', 'aria-label': t('settings.days') }, [1, 2, 3, 4, 5, 6, 0].map((d) =>
-          h('label', { class: 'day-choice' },
-            h('input', { type: 'checkbox', name: 'day', value: d, checked: days.includes(d) }),
-            h('span', null, weekday(d))))),
-        h('p', { class: 'problem', 'data-field': 'quiet' }),
-        field('zone', 'settings.zone', this.zones(s.zone || zone()))),
-      part('settings.rings',
-        tick('push', 'settings.push', s.push, t('settings.pushWhat')),
-        h('p', { class: 'fine' }, t('settings.browsers', { n: s.browsers ?? 0 })),
-        s.groups?.length ? h('p', { class: 'fine' }, tr('settings.groups', { groups: s.groups.join(', ') })) : null),
-      part('settings.canned', h('p', { class: 'fine' }, t('settings.cannedWhat')), this.cannedList(),
-        h('p', { class: 'problem', 'data-field': 'canned' })),
-      part('settings.mail',
-        tick('transcript', 'settings.transcript', s.transcript, t('settings.transcriptWhat')),
-        tick('stamp', 'settings.stamp', s.stamp, t('settings.stampWhat'))),
-      part('settings.blocked', h('div', { class: 'blocked' })),
-      this.account.map((a) => a.el),
-      part('settings.sessions',
-        h('p', { class: 'fine' }, t('settings.everywhereWhat')),
-        h('div', null, h('button', { class: 'secondary', type: 'button', onclick: this.signOutEverywhere },
-          t('settings.everywhere')))));
-    this.drawBlocked(s);
+    for (const input of [on, from, to, ...days]) input.addEventListener('change', save);
+    const zones = h('select', { onchange: () => void this.save('zone', { zone: zones.value }) });
+    const known = Intl.supportedValuesOf('timeZone');
+    this.bindings.bind((s) => s.zone || zone(), (z) => choices(zones,
+      [...new Set([zone(), z, 'UTC', ...known])].map((x) => [x, x.replaceAll('_', ' ')]), z));
+    const times = h('div', { class: 'quiet-times' },
+      h('div', { class: 'field-pair' },
+        this.field('quiet.from', 'settings.from', from), this.field('quiet.to', 'settings.to', to)),
+      h('div', { class: 'days', role: 'group', 'aria-label': t('settings.days') }, days.map((d) =>
+        h('label', { class: 'day-choice' }, d, h('span', null, weekday(Number(d.value)))))),
+      this.field('zone', 'settings.zone', zones));
+    this.bindings.bind((s) => JSON.stringify(s.quiet), (_, { quiet }) => {
+      on.checked = !!quiet;
+      times.hidden = !quiet;
+      if (!quiet) return;
+      [from.value, to.value] = [quiet.from, quiet.to];
+      const chosen = quiet.days?.length ? quiet.days : [0, 1, 2, 3, 4, 5, 6];
+      for (const d of days) d.checked = chosen.includes(Number(d.value));
+    });
+    for (const d of days) d.checked = true; // of hours that are set for the first time
+    return h('div', { class: 'quiet-hours', role: 'group', 'aria-label': t('settings.quiet') },
+      this.ticked(on, 'settings.quietOn', t('settings.quietWhat')), times, this.problem('quiet'));
   }
 
-  private touch(): void {
-    this.touched = true;
-    this.told.textContent = t('settings.unsaved');
+  private notifications(): HTMLElement {
+    const browsers = h('p', { class: 'fine' });
+    this.bindings.bind((s) => s.browsers ?? 0, (n) => fill(browsers, t('settings.browsers', { n })));
+    const groups = h('p', { class: 'fine' });
+    this.bindings.bind((s) => s.groups ?? [], (all) => {
+      groups.hidden = !all.length;
+      fill(groups, tr('settings.groups', { groups: all.join(', ') }));
+    });
+    return this.part('settings.rings',
+      this.tick('push', 'settings.push', t('settings.pushWhat')), browsers, groups);
   }
 
-  private zones(now: string): HTMLElement {
-    const all = Intl.supportedValuesOf('timeZone');
-    const known = [...new Set([zone(), now, 'UTC', ...all])];
-    return h('select', null, known.map((z) => h('option', { value: z, selected: z === now }, z.replaceAll('_', ' '))));
-  }
-
-  private cannedList(): HTMLElement {
+  private canned(): HTMLElement {
+    let all: Canned[] = [];
+    const kept = () => all.filter((c) => c.text.trim())
+      .map((c) => ({ title: c.title.trim() || c.text.trim().slice(0, 40), text: c.text.trim() }));
+    const save = () => void this.save('canned', { canned: kept() });
     const rows = h('ol', { class: 'canned-rows' });
-    const add = h('button', {
-      class: 'secondary', type: 'button', onclick: () => {
-        this.canned.push({ title: '', text: '' });
-        this.touch();
-        draw();
-        rows.querySelector<HTMLElement>('li:last-child input')?.focus();
-      },
-    }, t('settings.cannedAdd'));
+    const add = h('button', { class: 'secondary', type: 'button', onclick: () => {
+      all.push({ title: '', text: '' });
+      draw();
+      rows.querySelector<HTMLElement>('li:last-child input')?.focus();
+    } }, t('settings.cannedAdd'));
     const draw = () => {
-      fill(rows, this.canned.map((c, i) => {
+      fill(rows, all.map((c, i) => {
         const title = h('input', {
           value: c.title, maxlength: 100, 'aria-label': t('settings.cannedTitle', { n: i + 1 }),
-          placeholder: t('settings.cannedTitleExample'), oninput: () => { c.title = title.value; },
+          placeholder: t('settings.cannedTitleExample'), oninput: () => { c.title = title.value; }, onchange: save,
         });
         const text = h('textarea', {
           value: c.text, rows: 2, maxlength: 600, 'aria-label': t('settings.cannedText', { n: i + 1 }),
-          placeholder: t('settings.cannedTextExample'), oninput: () => { c.text = text.value; },
+          placeholder: t('settings.cannedTextExample'), oninput: () => { c.text = text.value; }, onchange: save,
         });
         return h('li', null, title, text, h('button', {
           class: 'round', type: 'button', 'aria-label': t('settings.cannedRemove', { n: i + 1 }), onclick: () => {
-            this.canned.splice(i, 1);
-            this.touch();
+            all.splice(i, 1);
             draw();
             add.focus();
+            save();
           },
         }, icon('close')));
       }));
-      add.hidden = this.canned.length >= cannedMost;
+      add.hidden = all.length >= cannedMost;
     };
-    draw();
-    return h('div', { class: 'canned-list' }, rows, add);
+    this.bindings.bind((s) => JSON.stringify(s.canned), (now, s) => {
+      if (now === JSON.stringify(kept())) return; // as it stands here, also with a row that is empty yet
+      all = s.canned.map((c) => ({ ...c }));
+      draw();
+    });
+    return this.part('settings.canned', h('p', { class: 'fine' }, t('settings.cannedWhat')),
+      h('div', { class: 'canned-list' }, rows, add), this.problem('canned'));
   }
 
-  private drawBlocked(s: Settings): void {
-    const el = this.body.querySelector('.blocked');
-    if (!el) return;
-    const all = s.blocked ?? [];
-    fill(el, all.length === 0 ? h('p', { class: 'fine' }, t('settings.nobody'))
-      : h('ul', { class: 'everyone' }, all.map((b) => h('li', null,
+  private mail(): HTMLElement {
+    const unproven = h('input', { type: 'checkbox', name: 'unproven',
+      onchange: () => void this.save('unproven', { unproven: unproven.checked ? 'yes' : 'no' }) });
+    this.bindings.bind((s) => s.unproven, (value) => { unproven.checked = value === 'yes'; });
+    return this.part('settings.mail',
+      this.tick('transcript', 'settings.transcript', t('settings.transcriptWhat')),
+      this.tick('stamp', 'settings.stamp', t('settings.stampWhat')),
+      this.ticked(unproven, 'settings.unproven', t('settings.unprovenWhat')), this.problem('unproven'));
+  }
+
+  private blocked(): HTMLElement {
+    const el = h('div', { class: 'blocked' });
+    this.bindings.bind((s) => JSON.stringify(s.blocked), (_, { blocked = [] }) => fill(el, blocked.length === 0
+      ? h('p', { class: 'fine' }, t('settings.nobody'))
+      : h('ul', { class: 'everyone' }, blocked.map((b) => h('li', null,
         h('span', { class: 'everyone-who' }, h('bdi', null, cleanLine(b.name) || cleanLine(b.who)),
           h('span', { class: 'muted' }, h('bdi', null, cleanLine(b.who)), ' · ',
             h('span', { title: fullTime(new Date(b.at)) }, moment(new Date(b.at))))),
@@ -188,7 +243,8 @@ export class SettingsPage {
           class: 'link', type: 'button',
           'aria-label': t('block.unblockWhom', { name: cleanLine(b.name) || cleanLine(b.who) }),
           onclick: () => void this.unblock(b.who),
-        }, t('block.unblock'))))));
+        }, t('block.unblock')))))));
+    return this.part('settings.blocked', el, this.problem('blocked'));
   }
 
   private async unblock(who: string): Promise<void> {
@@ -196,51 +252,60 @@ export class SettingsPage {
       await post('/desk/block', { who, on: false });
       await this.prefs.read();
     } catch (err) {
-      this.told.textContent = explain(err);
+      this.wrong('blocked', explain(err));
     }
   }
 
-  private async save(form: HTMLFormElement): Promise<void> {
-    const data = new FormData(form);
-    const text = (name: string) => String(data.get(name) ?? '');
-    const on = (name: string) => data.get(name) !== null;
-    const days = data.getAll('day').map(Number).sort();
-    const availability = text('availability') as Settings['availability'];
-    const until = text('until') && availability !== 'available' ? new Date(text('until')).toISOString() : null;
-    for (const p of form.querySelectorAll('.problem')) p.textContent = '';
-    if (on('quietOn') && !days.length) return this.wrong('quiet', t('settings.noDays'));
-    const some: Partial<Settings> = {
-      availability, until, back: Number(text('back')), chats: Number(text('chats')),
-      quiet: on('quietOn') ? { from: text('quiet.from'), to: text('quiet.to'),
-        days: days.length === 7 ? [] : days } : null,
-      zone: text('zone'), push: on('push'), transcript: on('transcript'), stamp: on('stamp'),
-      canned: this.canned.filter((c) => c.text.trim())
-        .map((c) => ({ title: c.title.trim() || c.text.trim().slice(0, 40), text: c.text.trim() })),
-    };
-    this.told.textContent = t('settings.saving');
-    this.touched = false;
+  // One setting.
+
+  /** value keeps an input as the server has it, but while something is typed there. */
+  private value(input: Input, read: (s: Settings) => string): void {
+    this.bindings.bind(read, (v) => {
+      if (document.activeElement !== input) input.value = v;
+    });
+  }
+
+  private field(name: string, key: Key, input: Input, hint?: string): HTMLElement {
+    input.id = 'set-' + name;
+    const problem = this.problem(name);
+    const hintID = hint && `${input.id}-hint`;
+    input.setAttribute('aria-describedby', [hintID, problem.id].filter(Boolean).join(' '));
+    return h('div', { class: 'field' }, h('label', { for: input.id }, t(key)), input,
+      hint && h('p', { class: 'fine', id: hintID }, hint), problem);
+  }
+
+  private ticked(box: HTMLInputElement, key: Key, hint?: string): HTMLElement {
+    return h('label', { class: 'tick' }, box, h('span', null, t(key), hint && h('span', { class: 'fine' }, hint)));
+  }
+
+  private tick(name: 'push' | 'transcript' | 'stamp', key: Key, hint: string): Child[] {
+    const box = h('input', { type: 'checkbox', name,
+      onchange: () => void this.save(name, { [name]: box.checked }) });
+    this.bindings.bind((s) => s[name], (on) => { box.checked = on; });
+    return [this.ticked(box, key, hint), this.problem(name)];
+  }
+
+  private problem(field: string): HTMLElement {
+    const el = h('p', { class: 'problem', id: 'problem-' + field, role: 'alert' });
+    this.problems.set(field, el);
+    return el;
+  }
+
+  /** save sends one setting; what is wrong with it stands beside it. */
+  private async save(field: string, some: Partial<Settings>): Promise<void> {
+    this.told.textContent = '';
+    this.wrong(field, '');
     try {
       await this.prefs.save(some);
       this.told.textContent = t('settings.saved');
     } catch (err) {
-      this.touched = true;
-      if (err instanceof ApiError && err.code === 'setting') {
-        this.wrong(String(err.body.field ?? ''), t('settings.wrong'));
-      }
-      else this.told.textContent = explain(err);
+      this.wrong(field, err instanceof ApiError && err.code === 'setting' ? t('settings.wrong') : explain(err));
     }
   }
 
   private wrong(field: string, words: string): void {
-    const spots = [...this.body.querySelectorAll<HTMLElement>('[data-field]')];
-    const spot = spots.find((x) => x.dataset.field === field) ?? spots.find((x) => field.startsWith(x.dataset.field!));
-    this.told.textContent = words;
-    if (!spot) return;
+    const spot = this.problems.get(field)!;
     spot.textContent = words;
-    spot.scrollIntoView({ block: 'center' });
+    document.getElementById('set-' + field)?.setAttribute('aria-invalid', String(!!words));
   }
 }
-
-/** nearest of the choices, for a number set elsewhere. */
-const nearest = (minutes: number) =>
-  backChoices.reduce((a, b) => (Math.abs(b - minutes) < Math.abs(a - minutes) ? b : a));

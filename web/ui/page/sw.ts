@@ -85,7 +85,8 @@ async function told(d: Told): Promise<void> {
   const titles = { ring: 'ring.title', alarm: 'push.alarm', message: 'push.message' } as const;
   const ring = d.kind === 'ring';
   const options = {
-    body: cleanLine(d.subject), tag: noticeTag(d.room, ring ? d.attempt : ''), data: d, renotify: true, requireInteraction: ring,
+    body: cleanLine(d.subject), tag: noticeTag(d.room, ring ? d.attempt : ''), data: d, renotify: true,
+    requireInteraction: ring,
     timestamp: Date.parse(d.at) || Date.now(),
     icon: '/icon-192.png', badge: '/badge-96.png', vibrate: ring ? [300, 150, 300, 150, 300] : [150],
     actions: ring

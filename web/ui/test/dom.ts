@@ -8,7 +8,7 @@ export class FakeElement {
   /** How often something was put in, moved or taken out. */
   changes = 0;
 
-  constructor(readonly name = '') {}
+  constructor(readonly name = '', private readonly text = '') {}
 
   get firstElementChild(): FakeElement | null {
     return this.childNodes[0] ?? null;
@@ -26,6 +26,16 @@ export class FakeElement {
     el.changes++;
   }
 
+  get textContent(): string {
+    return this.childNodes.map((c) => c.textContent).join('') || this.text;
+  }
+
+  appendChild(el: FakeElement): void {
+    this.insertBefore(el, null);
+  }
+
+  setAttribute(): void {}
+
   remove(): void {
     const all = this.parent?.childNodes;
     all?.splice(all.indexOf(this), 1);
@@ -42,4 +52,7 @@ export class FakeElement {
 }
 
 export const fakeDocument: { activeElement: FakeElement | null } = { activeElement: null };
-(globalThis as { document?: unknown }).document ??= fakeDocument;
+Object.assign(fakeDocument, {
+  createElement: (name: string) => new FakeElement(name), createTextNode: (text: string) => new FakeElement('', text),
+});
+Object.assign(globalThis, { document: fakeDocument, Node: FakeElement });

@@ -18,8 +18,7 @@ export class Availability {
   private status: Status | undefined;
   private phase: Phase = 'connecting';
 
-  constructor(private readonly prefs: Prefs, private readonly failed: (err: unknown) => void,
-    private readonly signOut: () => void) {
+  constructor(private readonly prefs: Prefs, private readonly failed: (err: unknown) => void) {
     menu(this.el, t('avail.name'), () => this.items());
     this.draw();
   }
@@ -61,12 +60,10 @@ export class Availability {
     return [
       choice('available', 0, t('avail.available')),
       choice('away', 0, t('avail.away')),
-      ...[30, 60, 240].map((m) => choice('away', m, t('avail.awayFor', { time: span(m) }))),
       choice('dnd', 0, t('avail.dnd')),
-      choice('dnd', 60, t('avail.dndFor', { time: span(60) })),
-      choice('dnd', morning(), t('avail.dndMorning')),
+      { words: t('avail.pause'), more: () => [
+        ...[30, 60, 240].map((m) => choice('dnd', m, span(m))), choice('dnd', morning(), t('avail.morning'))] },
       { words: t('avail.more'), press: () => { location.hash = 'settings'; } },
-      { words: t('desk.signOut'), press: this.signOut },
     ];
   }
 

@@ -15,10 +15,13 @@ function initials(name: string): string {
   return ([...first][0]! + ([...last][0] ?? '')).toUpperCase();
 }
 
-/** avatar shows initials on one of eight colours, the same for an address everywhere. */
-export function avatar(p: Person | undefined, size = ''): HTMLElement {
-  let hash = 0;
-  for (const c of p?.addr || p?.name || '') hash = (hash * 31 + c.codePointAt(0)!) >>> 0;
+/**
+ * avatar shows initials on one of eight colours. Those of a room have IDs that follow one another, and so different
+ * colours; of others the address says which.
+ */
+export function avatar(p: Person & { id?: number } | undefined, size = ''): HTMLElement {
+  let hash = p?.id ?? 0;
+  if (!hash) for (const c of p?.addr || p?.name || '') hash = (hash * 31 + c.codePointAt(0)!) >>> 0;
   return h('span', { class: `avatar hue${hash % 8} ${size}`, 'aria-hidden': 'true' }, initials(nameOf(p)));
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 // An incoming chat takes the foreground: who, about what, Answer and Decline.
-// While one is talking to somebody else it comes quietly to the side.
+// While one is talking to somebody else, or writes something, it comes quietly
+// to the side and leaves the focus where it is.
 
 import { fill, h, icon } from '../base/dom';
 import { list, t, tr } from '../base/i18n';
@@ -12,6 +13,10 @@ import type { Canned, Ring } from '../wire/wire';
 
 const quickMost = 6;      // words offered with a decline
 const wordsMost = 300;    // characters
+const typingFor = 5000;   // ms after a key in which one is writing still
+
+/** inField: what is typed goes into a field. */
+const inField = () => document.activeElement?.matches('textarea, input:not([type=checkbox], [type=radio])') ?? false;
 
 export interface Callbacks {
   answer(r: Ring): void;
@@ -26,11 +31,15 @@ export class Incoming {
   private readonly rings: Ring[] = [];
   private dialog: HTMLDialogElement | undefined;
   private shown = '';
-  private readonly count = h('p', { class: 'muted', 'aria-live': 'off' });
   private readonly behind = h('p', { class: 'ring-behind', 'aria-live': 'polite' });
   private quiet = () => {};
+  private typed = -Infinity; // when a key last went into a field
 
-  constructor(private readonly callbacks: Callbacks) {}
+  constructor(private readonly callbacks: Callbacks, signal: AbortSignal) {
+    addEventListener('keydown', () => {
+      if (inField()) this.typed = performance.now();
+    }, { capture: true, signal });
+  }
 
   /** rings reports whether this room rings now. */
   has(room: string): boolean {
@@ -74,32 +83,47 @@ export class Incoming {
       if (r) this.open(r);
     }
     if (!r) return;
-    fill(this.count, r.ring > 0 && r.of > 1 ? t('ring.count', { n: r.ring, of: r.of }) : '');
     const more = this.rings.slice(1).map((x) => nameOf(x.from));
     fill(this.behind, more.length ? tr(more.length === 1 ? 'ring.oneMore' : 'ring.more',
       { n: more.length, names: list(more.slice(0, 3)) }) : '');
   }
 
-  private quick(r: Ring): HTMLElement {
+  /** declining offers the words that can go with it. */
+  private declining(r: Ring): HTMLElement {
     const own = this.callbacks.canned().map((c) => ({ title: cleanLine(c.title) || cleanLine(c.text), text: c.text }));
-    const words = [...own, ...(['ring.quick1', 'ring.quick2', 'ring.quick3'] as const)
+    const offered = [...own, ...(['ring.quick1', 'ring.quick2', 'ring.quick3'] as const)
       .map((key) => ({ title: t(key), text: t(key) }))];
-    return h('div', { class: 'quick', role: 'group', 'aria-label': t('ring.quick') },
-      words.slice(0, quickMost).map((w) =>
-      h('button', {
-        type: 'button', class: 'chip', title: w.text, 'aria-label': t('ring.declineWith', { words: w.title }),
-        onclick: () => this.callbacks.decline(r, w.text.slice(0, wordsMost)),
-      }, w.title)));
+    const words = h('input', { id: 'decline-words', maxlength: wordsMost, autocomplete: 'off',
+      placeholder: t('ring.wordsExample') });
+    const fold = h('details', { class: 'decline', ontoggle: () => fold.open && words.focus() },
+      h('summary', { class: 'link' }, t('ring.quick'), icon('down')),
+      h('form', {
+        onsubmit: (ev: Event) => {
+          ev.preventDefault();
+          this.callbacks.decline(r, words.value.trim());
+        },
+      },
+        h('div', { class: 'field' }, h('label', { for: 'decline-words' }, t('ring.words')), words),
+        h('div', { class: 'quick', role: 'group', 'aria-label': t('ring.quick') },
+          offered.slice(0, quickMost).map((w) => h('button', {
+            type: 'button', class: 'chip', title: w.text, 'aria-label': t('ring.declineWith', { words: w.title }),
+            onclick: () => this.callbacks.decline(r, w.text.slice(0, wordsMost)),
+          }, w.title))),
+        h('button', { class: 'secondary danger', type: 'submit' }, t('ring.declineSend'))));
+    return fold;
   }
 
   private open(r: Ring): void {
     const name = nameOf(r.from);
-    const gentle = r.busy || this.callbacks.talking();
-    const words = h('input', { id: 'decline-words', maxlength: wordsMost, autocomplete: 'off',
-      placeholder: t('ring.wordsExample') });
+    // Whoever is writing goes on writing: what was meant for a message answers no ring.
+    const writing = !document.hidden && inField() || performance.now() - this.typed < typingFor;
+    const talking = r.busy || this.callbacks.talking();
+    const gentle = talking || writing;
     const answer = h('button', { class: 'primary large', type: 'button', onclick: () => this.callbacks.answer(r) },
       icon('phone'), h('span', null, t('ring.answer')));
-    const heading = h('h2', { id: 'ring-title', tabindex: '-1' }, t('ring.heading'));
+    const decline = h('button', { class: 'secondary danger large', type: 'button',
+      onclick: () => this.callbacks.decline(r, '') }, icon('missed'), h('span', null, t('ring.decline')));
+    const heading = h('h2', { id: 'ring-title' }, t('ring.heading'));
     const dialog = h('dialog', {
       class: gentle ? 'incoming gentle' : 'incoming', role: 'alertdialog', 'aria-labelledby': 'ring-title',
       'aria-describedby': 'ring-what',
@@ -109,27 +133,17 @@ export class Incoming {
     },
       h('div', { class: 'ring-about' },
         heading,
-        h('span', { class: 'pulse', 'aria-hidden': 'true' }, avatar(r.from, gentle ? 'medium' : 'huge')),
+        h('span', { class: 'pulse', 'aria-hidden': 'true' }, avatar(r.from, gentle ? '' : 'huge')),
         h('div', { id: 'ring-what' },
           h('p', { class: 'ring-name' }, h('bdi', null, breakable(name))),
-          name !== cleanLine(r.from.addr) && h('p', { class: 'muted' },
+          name !== cleanLine(r.from.addr) && h('p', { class: 'muted ring-addr' },
             h('bdi', null, breakable(cleanLine(r.from.addr)))),
           h('p', { class: 'ring-subject', dir: 'auto' },
             tr('ring.about', { subject: cleanLine(r.subject) || t('mail.noSubject') })),
-          r.group && h('p', { class: 'muted' }, tr('ring.group', { group: cleanLine(r.group) })),
-          this.count),
+          r.group && h('p', { class: 'muted' }, tr('ring.group', { group: cleanLine(r.group) }))),
         this.behind),
-      answer,
-      h('form', {
-        class: 'decline', onsubmit: (ev: Event) => {
-          ev.preventDefault();
-          this.callbacks.decline(r, words.value.trim());
-        },
-      }, h('div', { class: 'field' }, h('label', { for: 'decline-words' }, t('ring.words')), words),
-        this.quick(r),
-        h('button', { class: 'secondary danger', type: 'submit' }, t('ring.decline'))));
-    // Whoever is typing must not answer by the Enter that was meant for a message.
-    const typing = document.activeElement?.matches('textarea, input') ?? false;
+      h('div', { class: 'ring-answers' }, decline, answer),
+      this.declining(r));
     document.body.append(dialog);
     this.dialog = dialog;
     if (gentle) {
@@ -139,9 +153,9 @@ export class Incoming {
       before?.focus();
     } else {
       dialog.showModal();
-      (typing ? heading : answer).focus();
+      answer.focus();
     }
-    const stopRinging = startRinging(name, gentle ? 'gentle' : 'loud');
+    const stopRinging = startRinging(name, talking ? 'gentle' : 'loud');
     const stopNotice = notify({
       title: t('ring.title', { name }), body: cleanLine(r.subject), room: r.room,
       attempt: r.attempt, onclick: () => answer.focus(),

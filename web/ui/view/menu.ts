@@ -9,7 +9,9 @@ export interface Item {
   /** Of a choice: whether it is the present one. Missing: it does something. */
   checked?: boolean;
   bad?: boolean;
-  press(): void;
+  press?(): void;
+  /** Further items, which take the place of these. */
+  more?(): Item[];
 }
 
 const gap = 4; // px between the button and its list
@@ -24,15 +26,7 @@ export function menu(button: HTMLButtonElement, name: string, items: () => Item[
     if (list) return;
     const made = h('div', { class: 'menu', role: 'menu', 'aria-label': name, popover: 'auto' });
     list = made;
-    fill(made, items().map((item) => h('button', {
-      type: 'button', tabindex: '-1', class: item.bad ? 'bad' : '',
-      role: item.checked === undefined ? 'menuitem' : 'menuitemradio',
-      'aria-checked': item.checked === undefined ? null : String(item.checked),
-      onclick: () => {
-        close();
-        item.press();
-      },
-    }, item.words)));
+    show(made, items());
     made.addEventListener('keydown', keys);
     made.addEventListener('toggle', (ev) => (ev as ToggleEvent).newState === 'closed' && close());
     document.getElementById('app')!.append(made);
@@ -41,6 +35,24 @@ export function menu(button: HTMLButtonElement, name: string, items: () => Item[
     button.setAttribute('aria-expanded', 'true');
     const all = [...made.children] as HTMLElement[];
     (made.querySelector<HTMLElement>('[aria-checked=true]') ?? (last ? all.at(-1) : all[0]))?.focus();
+  }
+
+  function show(made: HTMLElement, all: Item[]): void {
+    fill(made, all.map((item) => h('button', {
+      type: 'button', tabindex: '-1', class: item.bad ? 'bad' : '',
+      role: item.checked === undefined ? 'menuitem' : 'menuitemradio',
+      'aria-checked': item.checked === undefined ? null : String(item.checked),
+      'aria-haspopup': item.more && 'menu',
+      onclick: () => {
+        if (item.more) {
+          show(made, item.more());
+          place(made);
+          return (made.firstElementChild as HTMLElement).focus();
+        }
+        close();
+        item.press?.();
+      },
+    }, item.words, item.more && h('span', { class: 'menu-more', 'aria-hidden': 'true' }, '▸'))));
   }
 
   function place(made: HTMLElement): void {

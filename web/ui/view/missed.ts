@@ -1,56 +1,39 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Who tried to reach one in vain, and who rings in a conversation that is
-// muted: words at the side that can be put away.
+// Who rings just now in a conversation that is muted: words at the side.
 
 import { fill, h, icon } from '../base/dom';
-import { moment, t, tr } from '../base/i18n';
+import { t, tr } from '../base/i18n';
 import { cleanLine, nameOf } from '../base/text';
 import type { Ring } from '../wire/wire';
 
-const most = 20; // shown; older ones are in their rooms
+const most = 3; // shown
 
-export class Missed {
+export class SilentRings {
   readonly el = h('div', { class: 'notices' });
   private rings: Ring[] = [];
 
   constructor(private readonly answer: (r: Ring) => void) {}
 
   add(r: Ring): void {
-    this.rings = [r, ...this.rings.filter((m) => m.attempt !== r.attempt && m.room !== r.room)].slice(0, most);
-    this.draw();
+    if (!this.rings.some((x) => x.attempt === r.attempt)) this.show([r, ...this.rings]);
   }
 
-  /** forget those of a room: it is open now. */
-  forget(room: string): void {
-    this.keep((m) => m.room !== room);
+  end(attempt: string): void {
+    if (this.rings.some((x) => x.attempt === attempt)) this.show(this.rings.filter((x) => x.attempt !== attempt));
   }
 
-  /** unmuted: a muted ring is over. */
-  unmuted(attempt: string): void {
-    const r = this.rings.find((m) => m.attempt === attempt && m.muted);
-    if (r) this.add({ ...r, muted: false });
-  }
-
-  private keep(which: (r: Ring) => boolean): void {
-    const before = this.rings.length;
-    this.rings = this.rings.filter(which);
-    if (this.rings.length !== before) this.draw();
-  }
-
-  private draw(): void {
-    fill(this.el, this.rings.map((r) => h('div', { class: 'notice' },
-      icon(r.muted ? 'mute' : 'bell'),
-      h('a', { href: '#' + r.room }, r.muted ? tr('missed.rings', { name: nameOf(r.from) })
-        : tr('missed.what', { name: nameOf(r.from), time: moment(new Date(r.at)) }),
+  private show(rings: Ring[]): void {
+    this.rings = rings;
+    fill(this.el, rings.slice(0, most).map((r) => h('div', { class: 'notice' },
+      icon('mute'),
+      h('a', { href: '#' + r.room }, tr('missed.rings', { name: nameOf(r.from) }),
         h('span', { class: 'notice-subject', dir: 'auto' }, cleanLine(r.subject))),
-      r.muted && h('button', {
+      h('button', {
         class: 'link', type: 'button', onclick: () => {
-          this.keep((m) => m !== r);
+          this.end(r.attempt);
           this.answer(r);
         },
-      }, t('ring.answer')),
-      h('button', { class: 'round', type: 'button', 'aria-label': t('missed.dismiss'),
-        onclick: () => this.keep((m) => m !== r) }, icon('close')))));
+      }, t('ring.answer')))));
   }
 }

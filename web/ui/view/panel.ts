@@ -23,7 +23,7 @@ export class Panel {
   get state(): PanelState {
     const { room } = this;
     if (room.amCallee || !room.callee || room.calleeHere || room.phase !== 'open') return 'none';
-    const a = room.attempt;
+    const a = room.call.attempt;
     if (a?.state === 'ringing') return 'ringing';
     if (a?.state === 'busy') return 'busy';
     return room.arriving || room.calling ? 'none' : 'ended';
@@ -31,10 +31,10 @@ export class Panel {
 
   draw(): void {
     const { room, state } = this;
-    const a = room.attempt;
-    const wait = Math.max(0, Math.ceil((room.waitUntil - Date.now()) / 1000));
+    const a = room.call.attempt;
+    const wait = Math.max(0, Math.ceil((room.call.waitUntil - Date.now()) / 1000));
     this.tick(state === 'ended' && wait > 0);
-    const print = JSON.stringify([state, a, room.status, wait, room.metCallee]);
+    const print = JSON.stringify([state, a, room.status, wait, room.call.met]);
     if (print === this.drawn) return;
     this.drawn = print;
     const held = this.el.contains(document.activeElement);
@@ -59,10 +59,10 @@ export class Panel {
 
   private ended(name: string, wait: number): void {
     const { room } = this;
-    const a = room.attempt;
+    const a = room.call.attempt;
     const tellable = a?.state === 'unanswered' || a?.state === 'alarmed';
     const tick = h('input', { type: 'checkbox', checked: a?.tell === true, onchange: () => room.tell(tick.checked) });
-    const left = room.metCallee && (!a || a.state === 'answered');
+    const left = room.call.met && (!a || a.state === 'answered');
     const words: Child = left ? tr('outcome.left', { name })
       : a ? outcome(a, name, room.status) : tr('panel.away', { name });
     fill(this.el,
@@ -73,7 +73,7 @@ export class Panel {
         room.status?.state === 'available' && a && a.state !== 'declined'
           && h('p', { class: 'strong' }, tr('outcome.back', { name })),
         wait > 0 && h('p', { class: 'problem', role: 'alert' }, t('panel.tooOften', { n: wait }))),
-      h('button', { class: 'secondary', type: 'button', disabled: wait > 0, onclick: () => room.call() }, icon('phone'),
+      h('button', { class: 'secondary', type: 'button', disabled: wait > 0, onclick: () => room.ring() }, icon('phone'),
         h('span', null, t(a ? 'outcome.again' : 'panel.call'))));
   }
 

@@ -1,65 +1,179 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// The list of conversations, newest first, unread ones bold with a count.
+// The lists of rooms, newest first: which one is shown, and its rows. Unread
+// ones are bold with a count, missed calls are marked.
 
 import { type Child, fill, h, icon } from '../base/dom';
-import { list, shortMoment, t } from '../base/i18n';
+import { list, moment, shortMoment, t } from '../base/i18n';
 import { cleanLine, fileName, nameAmong, nameOf } from '../base/text';
+import { after } from '../base/time';
+import type { Rooms } from '../model/rooms';
 import { avatar } from './avatar';
 import { noteWords } from './callnote';
-import { type Rooms, when } from '../model/rooms';
+import { Bindings, KeyedList, type View } from './list';
 import { get } from '../wire/api';
 import type { Person, Summary } from '../wire/wire';
 
-const pageSize = 50; // conversations read at a time
+/** The lists that have a button. */
+const choices = ['chats', 'mine', 'unassigned', 'all', 'missed', 'mails'] as const;
+/** Those of a team: who is in no group has one list of conversations. */
+const ofTeam: readonly string[] = ['mine', 'unassigned', 'all'];
+type Shown = typeof choices[number];
+
+const pageSize = 50;    // rooms read at a time
+const missedMost = 200; // rooms with missed calls, which are counted
+
+export interface Callbacks {
+  /** The room that is open, '' for none. */
+  open(): string;
+  /** Whether one is a member of a group. */
+  inTeam(): boolean;
+  /** Another list, or more of this one, is wanted. */
+  read(older: boolean): void;
+  /** Missed calls of a room, or of all with '', are to be forgotten; it is done when that shows. */
+  dismiss(room: string): Promise<void>;
+}
 
 export class RoomList {
   readonly el: HTMLElement;
-  private readonly items = h('ul', { class: 'rooms' });
-  private readonly older: HTMLElement;
+  private readonly rows: KeyedList<Summary>;
+  private readonly lists = h('div', { class: 'lists', role: 'group', 'aria-label': t('list.which') });
+  private readonly buttons = new Map<Shown, HTMLButtonElement>();
+  private readonly dismissAll = h('button', { class: 'link', type: 'button', hidden: true,
+    onclick: () => void this.dismiss('', 0) }, t('missed.dismissAll'));
+  private readonly older = h('button', { class: 'link', type: 'button', hidden: true,
+    onclick: () => this.callbacks.read(true) }, t('desk.older'));
+  private readonly none = h('p', { class: 'muted list-none', hidden: true }, t('list.none'));
+  private pressed = false;
 
-  constructor(private readonly me: Person, private readonly rooms: Rooms, private readonly open: () => string,
-    readMore: () => void) {
-    this.older = h('button', { class: 'link', type: 'button', hidden: true, onclick: readMore }, t('desk.older'));
-    this.el = h('nav', { 'aria-label': t('desk.list') }, this.items, this.older);
+  constructor(private readonly me: Person, private readonly rooms: Rooms, private readonly callbacks: Callbacks) {
+    const items = h('ul', { class: 'rooms', onpointerdown: () => this.press() });
+    this.rows = new KeyedList<Summary>(items, (r) => r.id, () => this.row());
+    for (const each of choices) {
+      const button = h('button', { type: 'button', class: `chip list-${each}`, onclick: () => this.choose(each) });
+      this.buttons.set(each, button);
+      this.lists.append(button);
+    }
+    this.el = h('nav', { 'aria-label': t('desk.list') }, this.lists, this.dismissAll, items, this.none, this.older);
   }
 
-  /** read gets the newest, or the next older ones, and returns those in which more is unread. */
+  /** read gets the newest rooms of the list that is shown, or those that follow; and which have missed calls. */
   async read(older: boolean): Promise<Summary[]> {
-    const last = this.rooms.all.at(-1);
-    const before = older && last ? `&before=${encodeURIComponent(when(last))}` : '';
-    const answer = await get<{ rooms: Summary[] | null }>(`/desk/rooms?limit=${pageSize}${before}`);
-    const rooms = answer.rooms ?? [];
-    return this.rooms.take(rooms, older, rooms.length >= pageSize);
+    const { rooms } = this;
+    const ask = async (which: typeof rooms.list, limit: number, before: string) => {
+      const query = new URLSearchParams({ list: which, limit: String(limit), ...(before && { before }) });
+      const asked = rooms.now;
+      const answer = await get<{ rooms: Summary[] }>('/desk/rooms?' + query);
+      return rooms.page(which, answer.rooms, answer.rooms.length >= limit, !before, asked);
+    };
+    if (older) return ask(rooms.list, pageSize, rooms.next ?? '');
+    const missed = ask('missed', missedMost, '');
+    const shown = rooms.list === 'missed' ? [] : await ask(rooms.list, pageSize, '');
+    return [...shown, ...await missed];
+  }
+
+  /** choose shows another list. */
+  choose(which: Shown): void {
+    this.rooms.list = which;
+    this.callbacks.read(false);
+    this.draw();
+  }
+
+  /** dismiss forgets missed calls; the focus goes on to the next row's button. */
+  private async dismiss(room: string, index: number): Promise<void> {
+    await this.callbacks.dismiss(room);
+    const all = [...this.rows.el.querySelectorAll<HTMLElement>('.room-dismiss')];
+    (all[Math.min(index, all.length - 1)] ?? this.buttons.get('chats'))?.focus();
   }
 
   draw(): void {
-    const focused = document.activeElement?.getAttribute('href');
-    fill(this.items, this.rooms.all.map((r) => this.item(r)));
-    if (focused) this.items.querySelector<HTMLElement>(`a[href="${CSS.escape(focused)}"]`)?.focus();
-    this.older.hidden = !this.rooms.more;
+    const { rooms } = this;
+    const missed = rooms.missed();
+    if (rooms.list === 'missed' && !missed && !this.callbacks.open()) rooms.list = 'chats';
+    for (const [each, button] of this.buttons) {
+      button.setAttribute('aria-pressed', String(each === rooms.list));
+      const words = each === 'missed' ? t('missed.count', { n: missed }) : t(`list.${each}`);
+      if (button.textContent !== words) fill(button, each === 'missed' && icon('missed'), words);
+      if (ofTeam.includes(each)) button.hidden = !this.callbacks.inTeam();
+      if (each === 'missed') button.hidden = !missed && rooms.list !== 'missed';
+    }
+    this.dismissAll.hidden = rooms.list !== 'missed' || !missed;
+    this.older.hidden = rooms.next === undefined;
+    const shown = rooms.shown(this.callbacks.open());
+    this.none.hidden = shown.length > 0 || !rooms.loaded() || rooms.list === 'chats';
+    // What is being pressed stays where it is until the press ends.
+    if (!this.pressed) this.rows.update(shown);
   }
 
-  private item(r: Summary): HTMLElement {
-    const others = r.participants.filter((p) => p.id !== r.me);
-    const unread = this.rooms.unreadIn(r);
-    const at = new Date(when(r));
-    return h('li', null, h('a', {
-      href: '#' + r.id, class: `room ${unread ? 'unread' : ''} ${r.muted ? 'muted-room' : ''}`,
-      'aria-current': this.open() === r.id && 'page',
-    },
-      avatar(others[0] ?? this.me),
-      h('span', { class: 'room-text' },
-        h('span', { class: 'room-top' },
-          h('bdi', { class: 'room-name' }, others.length ? list(others.map((p) => nameAmong(p, others)))
-            : nameOf(this.me)),
-          r.muted && h('span', { class: 'room-muted' }, icon('mute'), h('span', { class: 'sr' }, t('desk.muted'))),
-          h('time', { datetime: at.toISOString() }, shortMoment(at))),
-        h('span', { class: 'room-subject', dir: 'auto' }, cleanLine(r.subject) || t('mail.noSubject')),
-        h('span', { class: 'room-last' },
-          h('span', { class: 'room-preview', dir: 'auto' }, preview(r)),
-          unread > 0 && h('span', { class: 'count' }, unread > 99 ? '99+' : unread,
-            h('span', { class: 'sr' }, ' ', t('desk.unread')))))));
+  private press(): void {
+    this.pressed = true;
+    const over = new AbortController();
+    for (const end of ['pointerup', 'pointercancel']) {
+      addEventListener(end, () => {
+        over.abort();
+        after(0, () => { // the click comes after it
+          this.pressed = false;
+          this.draw();
+        });
+      }, { signal: over.signal });
+    }
+  }
+
+  private row(): View<Summary> {
+    const name = h('bdi', { class: 'room-name' });
+    const marks = h('span', { class: 'room-marks' });
+    const time = h('time');
+    const subject = h('span', { class: 'room-subject', dir: 'auto' });
+    const last = h('span', { class: 'room-preview', dir: 'auto' });
+    const count = h('span', { class: 'count' });
+    const face = h('span', { class: 'face' });
+    const link = h('a', { class: 'room' }, face, h('span', { class: 'room-text' },
+      h('span', { class: 'room-top' }, name, marks, time), subject, h('span', { class: 'room-last' }, last, count)));
+    const el = h('li', null, link);
+    const b = new Bindings<Summary>();
+    const others = (r: Summary) => r.participants.filter((p) => p.id !== r.me);
+    b.bind((r) => r.id, (id) => { link.href = '#' + id; });
+    b.bind((r) => {
+      const all = others(r);
+      const more = r.people - r.participants.length;
+      return all.length ? list([...all.map((p) => nameAmong(p, all)), ...more > 0 ? [t('list.more', { n: more })] : []])
+        : nameOf(this.me);
+    }, (words) => { name.textContent = words; });
+    b.bind((r) => [others(r)[0]?.id, others(r)[0]?.name], (_, r) => fill(face, avatar(others(r)[0] ?? this.me)));
+    b.bind((r) => [r.muted, r.missed?.attempt], (_, r) => fill(marks,
+      r.missed && h('span', { class: 'room-missed', title: this.missedWords(r) }, icon('missed'),
+        h('span', { class: 'sr' }, this.missedWords(r))),
+      r.muted && h('span', { class: 'room-muted' }, icon('mute'), h('span', { class: 'sr' }, t('desk.muted')))));
+    b.bind((r) => shortMoment(new Date(r.touched)), (words, r) => {
+      time.dateTime = r.touched;
+      time.textContent = words;
+    });
+    b.bind((r) => cleanLine(r.subject) || t('mail.noSubject'), (words) => { subject.textContent = words; });
+    b.bind((r) => [r.last?.offset, r.last?.deleted, r.last?.edited, r.people],
+      (_, r) => fill(last, preview(r)));
+    b.bind((r) => this.rooms.unreadIn(r), (n) => {
+      link.classList.toggle('unread', n > 0);
+      count.hidden = n === 0;
+      fill(count, h('span', { 'aria-hidden': 'true' }, n > 99 ? '99+' : n),
+        h('span', { class: 'sr' }, t('desk.unread', { n })));
+    });
+    b.bind((r) => this.callbacks.open() === r.id, (on) => {
+      if (on) link.setAttribute('aria-current', 'page');
+      else link.removeAttribute('aria-current');
+    });
+    b.bind((r) => this.rooms.list === 'missed' && !!r.missed, (on, r) => {
+      el.querySelector('.room-dismiss')?.remove();
+      if (!on) return;
+      el.append(h('button', { class: 'round room-dismiss', type: 'button',
+        'aria-label': t('missed.dismissWhose', { name: name.textContent! }), title: t('missed.dismiss'),
+        onclick: () => void this.dismiss(r.id, [...this.rows.el.children].indexOf(el)) }, icon('close')));
+    });
+    return { el, update: (r) => b.update(r) };
+  }
+
+  private missedWords(r: Summary): string {
+    const from = r.participants.find((p) => p.id === r.missed!.from);
+    return t('missed.what', { name: nameOf(from), time: moment(new Date(r.missed!.at)) });
   }
 }
 

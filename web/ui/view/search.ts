@@ -35,7 +35,7 @@ export class Search {
       type: 'search', id: 'search', maxlength: wordsMost, autocomplete: 'off', placeholder: t('search.placeholder'),
       'aria-label': t('search.name'),
       oninput: () => this.typed(),
-      onkeydown: (ev: KeyboardEvent) => ev.key === 'Escape' && this.clear(),
+      onkeydown: (ev: KeyboardEvent) => ev.key === 'Escape' && !ev.isComposing && this.clear(),
     });
     this.el = h('form', {
       class: 'search', role: 'search', onsubmit: (ev: Event) => {

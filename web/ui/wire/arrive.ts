@@ -3,15 +3,15 @@
 // Arriving: from the opening of a carrier to the relay's welcome.
 
 import { race, type Why, type Wire } from './carrier';
-import type { Endpoint, Frame } from './wire';
+import type { ClientFrame, Endpoint, FromRelay, RelayFrame } from './wire';
 
 /** A way in. */
 export interface Way { endpoints: Endpoint[]; ticket?: string }
 
 /** Refusal is a relay that answered hello with something else than a welcome. */
 export class Refusal extends Error {
-  constructor(readonly frame: Frame) {
-    super(`${frame.t} ${frame.code ?? ''}`);
+  constructor(readonly frame: FromRelay<'error' | 'moved'>) {
+    super(frame.t === 'error' ? `error ${frame.code}` : frame.t);
   }
 }
 
@@ -31,11 +31,11 @@ export function place(way: Way): string {
  * arrive says hello at the end of a way. It calls welcomed at once, with the frames up to the welcome, and whoever is
  * called takes the wire over; the promise is done then. It fails with a Refusal, a Mute, or because nothing opened.
  */
-export async function arrive(way: Way, hello: Frame, avoid: ReadonlySet<string>, signal: AbortSignal,
-  welcomed: (wire: Wire, why: Why, frames: Frame[]) => void): Promise<void> {
+export async function arrive(way: Way, hello: ClientFrame, avoid: ReadonlySet<string>, signal: AbortSignal,
+  welcomed: (wire: Wire, why: Why, frames: RelayFrame[]) => void): Promise<void> {
   const { wire, why } = await race(way.endpoints, avoid, signal);
   return new Promise((done, fail) => {
-    const frames: Frame[] = [];
+    const frames: RelayFrame[] = [];
     const abort = () => wire.close();
     signal.addEventListener('abort', abort, { once: true });
     wire.onclose = () => fail(new Mute(wire.carrier));

@@ -5,41 +5,21 @@
 // start of the one before it or at once when that fails; the losers are closed.
 
 import { after } from '../base/time';
-import { type Endpoint, type Frame, headStart, maxFrame } from './wire';
+import { maxFrame, parse, split, varint } from './parse';
+import { type ClientFrame, type Endpoint, headStart, type RelayFrame } from './wire';
 
 export interface Wire {
   readonly carrier: string;
-  send(f: Frame): void;
+  send(f: ClientFrame): void;
   /** now: without time for what was written last, since the page goes away. */
   close(now?: boolean): void;
   /** Set by the owner before anything can arrive. */
-  onframe: (f: Frame) => void;
+  onframe: (f: RelayFrame) => void;
   onclose: () => void;
 }
 
 /** Why this carrier: shown under Details. */
 export type Why = 'quic' | 'absent' | 'unoffered' | 'failed' | 'slow' | 'avoided' | 'blocked';
-
-function varint(n: number): Uint8Array {
-  if (n < 64) return Uint8Array.of(n);
-  if (n < 16384) return Uint8Array.of(0x40 | (n >> 8), n & 255);
-  return Uint8Array.of(0x80 | (n >>> 24), (n >>> 16) & 255, (n >>> 8) & 255, n & 255);
-}
-
-/** split takes whole frames off the front of buf and returns what is left (RFC 9000 section 16). */
-function split(buf: Uint8Array, onframe: (bytes: Uint8Array) => void): Uint8Array {
-  for (;;) {
-    if (buf.length === 0) return buf;
-    const width = 1 << (buf[0]! >> 6);
-    if (buf.length < width) return buf;
-    let n = buf[0]! & 63;
-    for (let i = 1; i < width; i++) n = n * 256 + buf[i]!;
-    if (n > maxFrame) throw new Error(`reading a frame: ${n} octets are too many`);
-    if (buf.length < width + n) return buf;
-    onframe(buf.subarray(width, width + n));
-    buf = buf.subarray(width + n);
-  }
-}
 
 async function webTransport(e: Endpoint, signal: AbortSignal): Promise<Wire> {
   const wt = new WebTransport(e.url, {
@@ -90,6 +70,10 @@ async function webTransport(e: Endpoint, signal: AbortSignal): Promise<Wire> {
     open = false;
     wire.onclose();
   }
+  function take(text: string): void {
+    const f = open && parse(text);
+    if (f) wire.onframe(f);
+  }
   void (async () => {
     let rest: Uint8Array = new Uint8Array(0);
     try {
@@ -99,7 +83,7 @@ async function webTransport(e: Endpoint, signal: AbortSignal): Promise<Wire> {
         const buf = new Uint8Array(rest.length + value.length);
         buf.set(rest);
         buf.set(value, rest.length);
-        rest = split(buf, (bytes) => open && wire.onframe(JSON.parse(decoder.decode(bytes)) as Frame)).slice();
+        rest = split(buf, (bytes) => take(decoder.decode(bytes))).slice();
       }
     } catch {
       // The connection is over, whatever ended it.
@@ -138,7 +122,8 @@ function webSocket(e: Endpoint, signal: AbortSignal): Promise<Wire> {
       resolve(wire);
     };
     ws.onmessage = (ev) => {
-      if (open && typeof ev.data === 'string') wire.onframe(JSON.parse(ev.data) as Frame);
+      const f = open && typeof ev.data === 'string' && parse(ev.data);
+      if (f) wire.onframe(f);
     };
     ws.onclose = () => {
       reject(new Error('opening a WebSocket: refused'));
@@ -233,7 +218,8 @@ async function httpStream(e: Endpoint, signal: AbortSignal): Promise<Wire> {
   void (async () => {
     try {
       for (let event = await next(); event !== undefined; event = await next()) {
-        if (open && event.startsWith('data: ')) wire.onframe(JSON.parse(event.slice(6)) as Frame);
+        const f = open && event.startsWith('data: ') && parse(event.slice(6));
+        if (f) wire.onframe(f);
       }
     } catch {
       // The connection is over, whatever ended it.

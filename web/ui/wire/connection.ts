@@ -10,15 +10,15 @@ import { ApiError } from '../base/errors';
 import { after, every } from '../base/time';
 import { arrive, Mute, place, Refusal, type Way } from './arrive';
 import { aborted, type Why, type Wire } from './carrier';
-import { type Frame, lostAfter, pingEvery } from './wire';
+import { type ClientFrame, type FromRelay, lostAfter, pingEvery, type RelayFrame } from './wire';
 
 export type Phase = 'connecting' | 'open' | 'lost' | 'closed';
 
 export interface Owner {
   /** A new way in. An ApiError of 401, 403, 404, 409 or 410 ends the connection. */
   enter(): Promise<Way>;
-  hello(ticket?: string): Frame;
-  frame(f: Frame): void;
+  hello(ticket?: string): ClientFrame;
+  frame(f: RelayFrame): void;
   phase(p: Phase, why?: Why): void;
   /** It is over and does not come back; the reason is an answer's or an error frame's. */
   over(reason: unknown): void;
@@ -93,7 +93,7 @@ export class Connection {
   }
 
   /** send reports whether there was a connection to send on. */
-  send(f: Frame): boolean {
+  send(f: ClientFrame): boolean {
     if (!this.wire) return false;
     this.wire.send(f);
     return true;
@@ -213,12 +213,12 @@ export class Connection {
     if (!(err instanceof Refusal)) return;
     const f = err.frame;
     if (f.t !== 'moved') return this.wrong(f);
-    const way = { endpoints: f.endpoints ?? [], ticket: f.ticket };
+    const way = { endpoints: f.endpoints, ticket: f.ticket };
     if (this.hops++ < mostHops) this.ask(place(way), async () => way);
   }
 
   /** wrong takes an error frame. */
-  private wrong(f: Frame): void {
+  private wrong(f: FromRelay<'error'>): void {
     if (f.code === 'too-fast') this.resting = Date.now() + hastyPause;
     if (f.code === 'ticket') this.pass = undefined;
     if (f.code === 'room' || (f.code === 'forbidden' && f.fatal)) return this.end(f);
@@ -249,7 +249,7 @@ export class Connection {
   }
 
   /** welcomed keeps the wire for as long as it lasts. */
-  private welcomed(way: Way, wire: Wire, why: Why, frames: Frame[]): void {
+  private welcomed(way: Way, wire: Wire, why: Why, frames: RelayFrame[]): void {
     this.abandon();
     this.wire = wire;
     this.last = way;
@@ -273,7 +273,7 @@ export class Connection {
         case 'ticket':
           return this.keep(f);
         case 'moved':
-          this.moved = { endpoints: f.endpoints ?? [], ticket: f.ticket };
+          this.moved = { endpoints: f.endpoints, ticket: f.ticket };
           return wire.close();
         case 'error':
           return this.wrong(f);
@@ -294,7 +294,7 @@ export class Connection {
   }
 
   /** keep takes the ticket for coming back, and the other relays. */
-  private keep(f: Frame): void {
+  private keep(f: FromRelay<'ticket' | 'welcome'>): void {
     if (f.ticket) this.pass = { ticket: f.ticket, at: Date.now() };
     this.peers = f.peers ?? [];
   }

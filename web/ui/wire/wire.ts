@@ -1,71 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// The frames of docs/protocol.md and the answers of the front door, as types.
+// The answers of the front door, as types, and what the wire is held to.
 
-export interface Person { login?: string; addr: string; name?: string }
-export interface Participant extends Person { id: number; guest?: boolean }
+import type { Endpoint, FileInfo, Person, Status } from './frames';
 
-/** A file of a message; with width it is a picture that may be shown. */
-export interface FileInfo {
-  id: string; name: string; type: string; size: number; width?: number; height?: number; thumb?: boolean;
-}
+export * from './frames';
 
-export interface Message {
-  offset: number; id: string; from: number; at: string;
-  kind: string;      // text, file, mail, note; edit and delete change the message at ref
-  text: string;
-  ref?: number;
-  edited?: string; deleted?: boolean;
-  via?: string;      // "mail": an answer by mail
-  file?: FileInfo;
-}
-
-export interface Status {
-  state: 'available' | 'away' | 'dnd' | 'quiet' | 'off';
-  since?: string;    // off: last seen
-  until?: string;
-  back?: number;     // minutes within which the person is usually back
-  busy?: boolean;    // in another chat
-}
-
-export interface Attempt {
-  id: string;
-  state: 'ringing' | 'busy' | 'answered' | 'declined' | 'cancelled' | 'unanswered' | 'alarmed';
-  caller: number; callee: number;
-  ring: number; of: number; on: boolean;
-  devices?: string[];
-  started: string; mailed?: string; pushed?: string; words?: string; tell?: boolean;
-  why?: 'off' | 'dnd' | 'quiet' | 'busy' | ''; // unanswered, alarmed: why it did not ring
-  busy?: boolean;    // ringing: in another chat, and rung there
-  by?: number;       // answered: the member of a group who did
-}
-
-export interface Ring {
-  attempt: string; room: string; from: Person; subject: string;
-  ring: number; of: number; waiting?: boolean; at: string;
-  muted?: boolean; busy?: boolean;
-  group?: string;    // the group address that is rung; missing: oneself
-}
-
-export interface Frame {
-  t: string;
-  ticket?: string; room?: string; epoch?: string; after?: number;
-  id?: string; text?: string; offset?: number; at?: string; from?: number; on?: boolean; n?: number;
-  code?: string; fatal?: boolean;
-  me?: number; subject?: string; people?: Participant[]; here?: number[]; seen_by?: Record<string, number>;
-  msg?: Message; attempt?: Attempt; attempt_id?: string; ring?: Ring; status?: Status;
-  carrier?: string; port?: number; wait?: number; name?: string; lang?: string; zone?: string;
-  transcript?: boolean; max_file?: number; edit_for?: number;
-  peers?: string[]; endpoints?: Endpoint[];
-}
-
-export interface Endpoint { carrier: string; url: string; port?: number; hashes?: string[] }
 export interface Entry { ticket: string; room: string; me: number; endpoints: Endpoint[]; attempt?: string }
-
-export interface Summary {
-  id: string; epoch: string; next: number; subject: string; created: string; owner: number;
-  participants: Participant[]; last?: Message; unread: number; me: number; muted?: boolean;
-}
 
 export interface Hit {
   room: string; subject: string; offset: number; from: number; name: string; at: string; kind: string; snippet: string;
@@ -84,6 +25,7 @@ export interface Settings {
   back: number;      // minutes; 0: computed
   chats: number;     // at once; 0: any number
   push: boolean; transcript: boolean; stamp: boolean;
+  unproven: 'yes' | 'no'; // whoever presses one's links may come in unproven
   canned: Canned[];
   // Only in answers:
   status?: Status; usually?: number; browsers?: number;
@@ -116,9 +58,18 @@ export interface LandingPage { page: 'landing'; lang: string; demo: Demo | null 
 export interface OfflinePage { page: 'offline'; lang: string }
 export type Page = OfflinePage | ChatPage | GonePage | DeskPage | LandingPage;
 
-/** Limits of the wire, as in chatrelay/frame. */
-export const maxText = 16 << 10; // octets of a message
-export const maxFrame = 1 << 20; // octets the client reads in one frame: generous, but a bound
 export const pingEvery = 2000;   // ms
 export const lostAfter = 4000;   // ms without a frame, two pings: the connection is lost
 export const headStart = 1500;   // ms QUIC has before WebSocket is tried
+
+/** A group of one's own, and who is in it. */
+export interface Colleagues { group: string; members: { login: string; state: string; busy?: boolean }[] }
+
+/** What somebody noted about a room for colleagues. */
+export interface TeamNote {
+  group: string; pos: number; id: string; login: string; text: string; behind: number; at: string;
+}
+
+/** How often somebody was asked for; median is in seconds. */
+export interface Figure { name?: string; asked: number; answered: number; missed: number; median?: number }
+export interface Figures { total: Figure; days: Figure[]; of: Figure[] }
