@@ -78,10 +78,11 @@ type cardData struct {
 	Subject   string       `json:"subject"`
 	Date      *time.Time   `json:"date,omitempty"`
 	Status    frame.Status `json:"status"`
-	Account   bool         `json:"account"`       // the recipient has one here, whose password proves the link
-	Prove     bool         `json:"prove"`         // one must prove it before one may come in
-	Gone      bool         `json:"gone"`          // the callee has no account here any more
-	Bcc       *bccData     `json:"bcc,omitempty"` // the recipient was in Bcc
+	Account   bool         `json:"account"`           // the recipient has one here, whose password proves the link
+	Prove     bool         `json:"prove"`             // one must prove it before one may come in
+	Gone      bool         `json:"gone"`              // the callee has no account here any more
+	Waiting   []person     `json:"waiting,omitempty"` // others who are in the conversation now
+	Bcc       *bccData     `json:"bcc,omitempty"`     // the recipient was in Bcc
 }
 
 // bccData says who learns that a recipient in Bcc is there.
@@ -157,6 +158,9 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 			Card: cardData{Callee: from, Recipient: personOf(card.Invite.Recipient),
 				Subject: card.Invite.Subject, Status: card.Status,
 				Account: card.Account, Prove: card.Prove, Gone: card.Gone, Bcc: bccOf(card)},
+		}
+		for _, p := range card.Waiting {
+			data.Card.Waiting = append(data.Card.Waiting, personOf(p))
 		}
 		if who, err := s.session(r); err == nil && card.Account {
 			data.SignedIn = strings.EqualFold(who.Login, card.Invite.Recipient.Login)

@@ -47,6 +47,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
     if (fresh?.page !== 'chat') return false;
     page.nonce = fresh.nonce;
     page.card.status = fresh.card.status;
+    page.card.waiting = fresh.card.waiting;
     return true;
   }
 
@@ -63,7 +64,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
     const trouble = h('p', { class: 'problem', role: 'alert' }, problem);
     const start = h('button', { class: 'primary large', type: 'button', onclick: () => void press() },
       icon('chat'), h('span', null, t('chat.now')));
-    status.show(left ? { mood: 'quiet', nodes: tr('status.left') } : cardLine(page.card.status));
+    status.show(left ? { mood: 'quiet', nodes: tr('status.left') } : cardLine(page.card.status, page.card.waiting));
 
     async function press(): Promise<void> {
       trouble.textContent = '';
@@ -73,7 +74,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
         talk(await guarded<Entry>('chat', { ring: true }));
       } catch (err) {
         start.disabled = false;
-        status.show(cardLine(page.card.status));
+        status.show(cardLine(page.card.status, page.card.waiting));
         if (err instanceof ApiError) {
           if (lost(err)) return;
           if (err.status === 409) return claimed(String(err.body.to ?? ''), err.body.guest === true);
@@ -215,7 +216,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
   const look = async () => {
     if (!onCard || document.hidden || !(await refresh()) || !onCard) return;
     const start = root.querySelector<HTMLButtonElement>('button.large');
-    if (start && !start.disabled) status.show(cardLine(page.card.status));
+    if (start && !start.disabled) status.show(cardLine(page.card.status, page.card.waiting));
   };
   every(refreshEvery, () => void look());
   document.addEventListener('visibilitychange', () => void look());

@@ -35,7 +35,9 @@ export interface Settings {
 
 export interface ChatPage {
   page: 'chat'; lang: string; token: string; nonce: string; mine: boolean; reply?: string; at: string;
-  card: { callee: Person; recipient: Person; subject: string; date?: string; status: Status };
+  card: { callee: Person; recipient: Person; subject: string; date?: string; status: Status;
+    waiting?: Person[]; // others who are in the conversation now
+  };
 }
 export interface GonePage {
   page: 'gone'; lang: string; reason: 'unknown' | 'expired' | 'revoked';
