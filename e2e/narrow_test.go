@@ -107,6 +107,6 @@ func TestNothingGetsThrough(t *testing.T) {
 		_, rings := desk.find("alertdialog", "Incoming chat")
 		return !rings
 	})
-	customer.waitFor("link", "Answer by mail", 25*time.Second)
+	customer.waitFor("link", "Reply by e-mail", 25*time.Second)
 	customer.statusBegins(time.Second, "Connecting")
 }

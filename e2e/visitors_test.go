@@ -129,7 +129,7 @@ func TestSoundWaitsForAPress(t *testing.T) {
 	s.signIn(desk, "host")
 	desk.has("This tab can ring.", 10*time.Second) // the press at signing in is enough
 	desk.run(chromedp.Reload())
-	desk.has("This tab cannot ring yet.", 10*time.Second)
+	desk.has("This tab can’t ring yet.", 10*time.Second)
 	desk.do(`(async () => { const c = new AudioContext(); await new Promise((done) => setTimeout(done,` +
 		` 300)); return c.state === "suspended" ? "" : "the autoplay policy is off: " + c.state; })()`)
 	desk.eval(`window.away = true; document.dispatchEvent(new Event("visibilitychange")); ""`)
@@ -153,14 +153,14 @@ func TestSoundWaitsForAPress(t *testing.T) {
 	if got := desk.eval("String(window.tones)"); got != "0" {
 		t.Errorf("%s tones before any press", got)
 	}
-	desk.has("This tab cannot ring yet.", time.Second)
+	desk.has("This tab can’t ring yet.", time.Second)
 	customer.press("Cancel")
 	desk.wait("the end of the ring", 10*time.Second, func() bool {
 		_, rings := desk.find("alertdialog", "Incoming chat")
 		return !rings
 	})
 
-	desk.press("Let it ring")
+	desk.press("Turn on sound")
 	desk.has("This tab can ring.", 10*time.Second)
 	ring("aloud")
 	desk.wait("a tone", 5*time.Second, func() bool { return desk.eval("String(window.tones > 0)") == "true" })
@@ -217,7 +217,7 @@ func TestByKeyboard(t *testing.T) {
 		return desk.eval(`String(document.querySelectorAll(".line-more").length)`) == "1"
 	})
 	desk.run(chromedp.KeyEvent(kb.ArrowUp))
-	desk.has("Changing your message", 5*time.Second)
+	desk.has("Editing message", 5*time.Second)
 	desk.run(chromedp.KeyEvent(kb.Escape), chromedp.KeyEvent(kb.ArrowUp))
 	for range "ign" {
 		desk.run(chromedp.KeyEvent(kb.Backspace))
@@ -227,7 +227,7 @@ func TestByKeyboard(t *testing.T) {
 	customer.hears("Good morning")
 
 	// Its menu, and its end.
-	desk.tabBackTo("More about this message")
+	desk.tabBackTo("Message actions")
 	desk.enter()
 	desk.wait("the menu", 5*time.Second, func() bool { return desk.focused() == "Edit" })
 	desk.run(chromedp.KeyEvent(kb.ArrowDown))
@@ -239,7 +239,7 @@ func TestByKeyboard(t *testing.T) {
 	// Details opens, and Escape closes it; then the customer leaves.
 	customer.tabTo("Details")
 	customer.enter()
-	customer.has("Carrier", 5*time.Second)
+	customer.has("Connection", 5*time.Second)
 	customer.run(chromedp.KeyEvent(kb.Escape))
 	customer.tabTo("Leave")
 	customer.enter()
@@ -252,7 +252,7 @@ func TestByKeyboard(t *testing.T) {
 	desk.run(chromedp.KeyEvent(kb.Escape))
 	desk.tabTo("Search conversations")
 	desk.run(chromedp.KeyEvent("line"))
-	desk.has("Found: 1", 10*time.Second)
+	desk.has("1 result", 10*time.Second)
 	desk.tabTo("Settings")
 	desk.enter()
 	desk.waitFor("heading", "Settings", 10*time.Second)

@@ -53,7 +53,7 @@ type pageLinks struct {
 }
 
 // scripts are the pages that have one.
-var scripts = []string{"chat", "desk", "gone", "landing", "offline"}
+var scripts = []string{"chat", "desk", "landing", "offline"}
 
 // loadAssets gives the bundles names that change with their content, so that
 // browsers keep them for ever. Files of static/ and the service worker keep

@@ -21,6 +21,10 @@ var (
 		Name: "chmail_web_panics_total",
 		Help: "Requests that ended in a panic, which was recovered.",
 	})
+	mishapsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Name: "chmail_web_script_errors_total",
+		Help: "Pages whose script made a mistake, by page.",
+	}, []string{"page"})
 	socketsOpen = promauto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "chmail_web_sockets",
 		Help: "WebSockets open now, by kind (room, device).",

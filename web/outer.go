@@ -164,9 +164,9 @@ func policy(base *url.URL, relays []string, peers []chat.Relay) string {
 		}
 	}
 	return strings.Join([]string{
-		"default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data: blob:",
-		"media-src 'self' data: blob:", "font-src 'self'", "connect-src " + strings.Join(connect, " "),
-		"worker-src 'self'", "manifest-src 'self'", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'",
+		"default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob:",
+		"connect-src " + strings.Join(connect, " "), "worker-src 'self'", "manifest-src 'self'", "base-uri 'none'",
+		"form-action 'self'", "frame-ancestors 'none'", "require-trusted-types-for 'script'", "trusted-types chmail",
 	}, "; ")
 }
 
@@ -197,6 +197,15 @@ func refuse(w http.ResponseWriter, status int, code, text string) {
 func tooOften(w http.ResponseWriter, wait time.Duration) {
 	retryAfter(w, wait)
 	refuse(w, http.StatusTooManyRequests, "too-often", "Too many requests: wait a moment.")
+}
+
+// mishap counts a page whose script made a mistake: its body is the name of the page.
+func (s *Server) mishap(w http.ResponseWriter, r *http.Request) {
+	b, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
+	if page := string(b); err == nil && slices.Contains(scripts, page) {
+		mishapsTotal.WithLabelValues(page).Inc()
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // retryAfter says when to come back, in whole seconds rounded up.

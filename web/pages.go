@@ -5,15 +5,18 @@ package web
 import (
 	"bytes"
 	"context"
-	_ "embed"
+	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
@@ -21,25 +24,53 @@ import (
 	"github.com/chmail/chmail/internal/words"
 )
 
-//go:embed shell.html
-var shellHTML string
+//go:embed templates/*.html
+var templateFiles embed.FS
 
-var shell = template.Must(template.New("shell").Parse(shellHTML))
+// templates are the pages in each language.
+var templates = func() map[string]*template.Template {
+	all := make(map[string]*template.Template)
+	for _, lang := range words.Languages {
+		all[lang] = template.Must(template.New(lang).Funcs(template.FuncMap{"say": rich(words.In(lang))}).
+			ParseFS(templateFiles, "templates/*.html"))
+	}
+	return all
+}()
 
-// view is what the shell shows: data for the script and, for those without
-// it, the same in words.
-type view struct {
-	Lang   string
-	Style  string
-	Page   string // which page this is: "chat"; empty: one without script
-	Script string
-	Data   template.JS // JSON that html/template need not escape again
-	Title  string
-	Head   string
-	Lines  []string
-	Link   string // where the one link of the page leads
-	Label  string
-	Post   string // where its one button leads
+// rich says messages as HTML in which every value is isolated, so that its
+// writing direction stays its own.
+func rich(tongue words.Tongue) func(key string, values ...any) template.HTML {
+	return func(key string, values ...any) template.HTML {
+		marked, into := make([]any, len(values)), []string{}
+		copy(marked, values)
+		for i := 1; i < len(values); i += 2 {
+			mark := "\ue000" + strconv.Itoa(i) + "\ue001" // of the private use area: no message has one
+			marked[i] = mark
+			value := template.HTMLEscapeString(fmt.Sprint(values[i]))
+			if _, number := values[i].(int); number {
+				marked[i] = values[i] // it chooses the plural
+				continue
+			}
+			into = append(into, mark, "<bdi>"+value+"</bdi>")
+		}
+		return template.HTML(strings.NewReplacer(into...).Replace(template.HTMLEscapeString(tongue.Say(key, marked...))))
+	}
+}
+
+// shown is a page that is to be served.
+type shown struct {
+	title    string
+	template string // which shows it, and what that needs
+	with     any
+	script   string // which takes it over: "chat"; empty: none
+	data     any    // what the script needs
+}
+
+// shell is what the template around every page needs.
+type shell struct {
+	Lang, Style, Page, Script, Title string
+	Data                             template.JS // JSON that html/template need not escape again
+	Body                             template.HTML
 }
 
 // person is somebody on a card.
@@ -57,138 +88,152 @@ func (p person) String() string {
 	return p.Addr
 }
 
-// chatData is the page of a link that works.
+// long has the address behind the name.
+func (p person) long() string {
+	if p.Name == "" {
+		return p.Addr
+	}
+	return p.Name + " (" + p.Addr + ")"
+}
+
+var (
+	nameParts = regexp.MustCompile(`[\p{L}\p{N}]+`)
+	syllables = regexp.MustCompile(`^[\p{Hangul}\p{Han}]+$`)
+)
+
+// Initials are those that view/avatar.ts shows: a Hangul or Han name is known by
+// its last two syllables, others by two initials.
+func (p person) Initials() string {
+	name, _, _ := strings.Cut(p.String(), "@")
+	found := nameParts.FindAllString(name, -1)
+	if len(found) == 0 {
+		return "?"
+	}
+	first := []rune(found[0])
+	if syllables.MatchString(found[0]) {
+		return string(first[max(0, len(first)-2):])
+	}
+	initials := string(unicode.ToUpper(first[0]))
+	if len(found) > 1 {
+		initials += string(unicode.ToUpper([]rune(found[len(found)-1])[0]))
+	}
+	return initials
+}
+
+// Hue is the colour that view/avatar.ts gives to an address.
+func (p person) Hue() uint32 {
+	var hash uint32
+	for _, c := range p.Addr {
+		hash = hash*31 + uint32(c)
+	}
+	return hash % 8
+}
+
+// chatData is what the script of a chat page needs.
 type chatData struct {
-	Page  string   `json:"page"` // "chat"
-	Token string   `json:"token"`
-	Nonce string   `json:"nonce"`
-	Lang  string   `json:"lang"`
-	Card  cardData `json:"card"`
-	Mine  bool     `json:"mine"` // this browser has claimed the link
+	Token  string       `json:"token"`
+	Callee person       `json:"callee"`
+	Reply  string       `json:"reply"` // mailto: to answer by mail
+	Mine   bool         `json:"mine"`  // this browser has claimed the link
+	Nonce  string       `json:"nonce"`
+	Status frame.Status `json:"status"`
+	// Waiting are others who are in the conversation now.
+	Waiting []person  `json:"waiting,omitempty"`
+	At      time.Time `json:"at"` // now, for readers whose clock is wrong
 	// SignedIn: this browser is signed in as the recipient, which proves the link.
-	SignedIn bool   `json:"signed_in,omitempty"`
-	Reply    string `json:"reply"` // mailto: to answer by mail
-
-	At time.Time `json:"at"` // now, for readers whose clock is wrong
+	SignedIn bool `json:"signed_in,omitempty"`
 }
 
-type cardData struct {
-	Callee    person       `json:"callee"`
-	Recipient person       `json:"recipient"`
-	Subject   string       `json:"subject"`
-	Date      *time.Time   `json:"date,omitempty"`
-	Status    frame.Status `json:"status"`
-	Account   bool         `json:"account"`           // the recipient has one here, whose password proves the link
-	Prove     bool         `json:"prove"`             // one must prove it before one may come in
-	Gone      bool         `json:"gone"`              // the callee has no account here any more
-	Waiting   []person     `json:"waiting,omitempty"` // others who are in the conversation now
-	Bcc       *bccData     `json:"bcc,omitempty"`     // the recipient was in Bcc
+// cardView is what a link's card shows.
+type cardView struct {
+	Callee       person
+	As           string // who the reader will be
+	SignedIn     bool   // as which they are signed in
+	Subject      string
+	Date, Day    string // empty: not known
+	Status, Mood string // the key of the status, and its colour
+	Waiting      string // who is in the conversation now; empty: nobody else
+	Mine         bool
+	Gone         bool // the callee has no account here any more
+	Reply        template.URL
+	// Learns of a recipient in Bcc that they are there, as do More others.
+	Learns string
+	More   int
 }
 
-// bccData says who learns that a recipient in Bcc is there.
-type bccData struct {
-	Name   string `json:"name"`
-	Others int    `json:"others"` // besides that one
+// notice is a page that says something and offers a way on.
+type notice struct {
+	Head   string
+	Lines  []string
+	Advice string
+	Bell   bool
+	Retry  bool
+	Link   template.URL // where the one link of the page leads
+	Label  string
+	Post   string // where the one button of the page leads
+	Whose  string // whose link it was
 }
 
-// goneData is the page of a link that does not work (any more).
-type goneData struct {
-	Page   string  `json:"page"` // "gone"
-	Lang   string  `json:"lang"`
-	Reason string  `json:"reason"`          // "unknown", "expired" or "revoked"
-	Whose  string  `json:"whose,omitempty"` // whose link it was
-	From   *person `json:"from,omitempty"`  // who wrote the mail it came with
-	Reply  string  `json:"reply,omitempty"`
-}
-
-// deskData is the desk, signed in or not.
+// deskData is the desk, signed in or not; GET /desk/me answers it too.
 type deskData struct {
-	Page    string  `json:"page"` // "desk"
-	Lang    string  `json:"lang"`
 	Login   *string `json:"login"` // null: not signed in
 	Name    string  `json:"name"`
 	Account bool    `json:"account"` // whether people change their passwords here
 }
 
-// landingData is the page at /.
+// landingData is what the script of the demo's page at / needs.
 type landingData struct {
-	Page string          `json:"page"` // "landing"
-	Lang string          `json:"lang"`
-	Demo json.RawMessage `json:"demo"` // null unless this is the demo
+	Demo json.RawMessage `json:"demo"`
 }
 
-// offlineData is the page that the service worker keeps for when the server
-// cannot be reached.
-type offlineData struct {
-	Page string `json:"page"` // "offline"
-	Lang string `json:"lang"`
+// card asks the relay for a link's card, and whether there is one.
+func (s *Server) card(r *http.Request) (chatrelay.Card, error) {
+	token := r.PathValue("token")
+	if !isToken(token) {
+		return chatrelay.Card{}, chat.ErrUnknown
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+	defer cancel()
+	return s.opts.Relay.Card(ctx, token)
 }
 
 // chatPage shows a link's card. Whoever follows the link, nothing happens.
 func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("X-Robots-Tag", "noindex")
-	token, lang := r.PathValue("token"), s.language(r)
-	if clean, ok := tokenBefore(token); ok {
+	w.Header().Set("X-Robots-Tag", "noindex")
+	if clean, ok := tokenBefore(r.PathValue("token")); ok {
 		http.Redirect(w, r, "/c/"+clean, http.StatusFound)
 		return
 	}
-	say := spoken[lang]
-	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
-	defer cancel()
-	card, err := chatrelay.Card{}, chat.ErrUnknown
-	if isToken(token) {
-		card, err = s.opts.Relay.Card(ctx, token)
-	}
-	from, reply := personOf(card.Invite.Callee), replyTo(card.Invite)
-	gone := func(status int, reason string, data goneData) {
-		data.Page, data.Lang, data.Reason = "gone", lang, reason
-		v := view{Page: "gone", Title: say.gone[reason], Head: say.gone[reason], Lines: []string{say.goneHint[reason]}}
-		if data.From != nil {
-			v.Lines = append(v.Lines, fmt.Sprintf(say.from, from))
-			v.Link, v.Label = reply, say.answer
-		}
-		s.page(w, r, status, v, data)
-	}
+	card, err := s.card(r)
 	switch {
 	case err == nil:
-		data := chatData{
-			Page: "chat", Token: token, Nonce: s.nonce(token, time.Now()), Lang: lang, Reply: reply,
-			Mine: s.mine(r, token), At: time.Now().UTC(),
-			Card: cardData{Callee: from, Recipient: personOf(card.Invite.Recipient),
-				Subject: card.Invite.Subject, Status: card.Status,
-				Account: card.Account, Prove: card.Prove, Gone: card.Gone, Bcc: bccOf(card)},
+		data := s.chatData(r, card)
+		view := cardView{
+			Callee: data.Callee, As: personOf(card.Invite.Recipient).long(), SignedIn: data.SignedIn,
+			Subject: card.Invite.Subject, Mine: data.Mine, Reply: template.URL(data.Reply), Gone: card.Gone,
 		}
-		for _, p := range card.Waiting {
-			data.Card.Waiting = append(data.Card.Waiting, personOf(p))
+		if n := len(card.Others); n > 0 {
+			view.Learns, view.More = personOf(card.Others[0]).String(), n-1
 		}
-		if who, err := s.session(r); err == nil && card.Account {
-			data.SignedIn = strings.EqualFold(who.Login, card.Invite.Recipient.Login)
+		if view.Status, view.Mood = statusKey(card.Status); len(data.Waiting) > 0 {
+			var names []string
+			for _, p := range data.Waiting {
+				names = append(names, p.String())
+			}
+			view.Waiting, view.Mood = strings.Join(names, ", "), "good"
 		}
-		if !card.Invite.Date.IsZero() {
-			data.Card.Date = &card.Invite.Date
+		if date := card.Invite.Date; !date.IsZero() {
+			// The script writes it as the reader's place and language have it.
+			view.Date, view.Day = date.UTC().Format(time.RFC3339), date.UTC().Format("2006-01-02")
 		}
-		lines := []string{fmt.Sprintf(say.subject, card.Invite.Subject)}
-		if card.Gone {
-			lines = append(lines, words.In(lang).Say("card.gone", "name", from))
-		}
-		s.page(w, r, http.StatusOK, view{Page: "chat",
-			Title: fmt.Sprintf(say.chatTitle, from), Head: fmt.Sprintf(say.from, from),
-			Lines: append(lines, say.needsScript),
-			Link:  reply, Label: say.answer,
-		}, data)
-	case errors.Is(err, chat.ErrExpired), errors.Is(err, chat.ErrRevoked):
-		reason := "expired"
-		if errors.Is(err, chat.ErrRevoked) {
-			reason = "revoked"
-		}
-		data := goneData{Whose: personOf(card.Invite.Recipient).String()}
-		if from.Addr != "" {
-			data.From, data.Reply = &from, reply
-		}
-		gone(http.StatusGone, reason, data)
+		title := s.tongue(r).Say("chat.title", "name", data.Callee)
+		s.page(w, r, http.StatusOK, shown{title: title, template: "chat", with: view, script: "chat", data: data})
+	case errors.Is(err, chat.ErrExpired):
+		s.gonePage(w, r, http.StatusGone, "expired", card.Invite)
+	case errors.Is(err, chat.ErrRevoked):
+		s.gonePage(w, r, http.StatusGone, "revoked", card.Invite)
 	case errors.Is(err, chat.ErrUnknown):
-		gone(http.StatusNotFound, "unknown", goneData{})
+		s.gonePage(w, r, http.StatusNotFound, "unknown", chat.Invite{})
 	default:
 		s.log.Warn("showing a link", "err", err)
 		retryAfter(w, 5*time.Second)
@@ -196,12 +241,59 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// bccOf says who learns of a recipient in Bcc that they are there; nil: nobody.
-func bccOf(card chatrelay.Card) *bccData {
-	if len(card.Others) == 0 {
-		return nil
+func (s *Server) chatData(r *http.Request, card chatrelay.Card) chatData {
+	token := r.PathValue("token")
+	data := chatData{
+		Token: token, Nonce: s.nonce(token, time.Now()), Reply: replyTo(card.Invite), Mine: s.mine(r, token),
+		At: time.Now().UTC(), Callee: personOf(card.Invite.Callee), Status: card.Status,
 	}
-	return &bccData{Name: personOf(card.Others[0]).String(), Others: len(card.Others) - 1}
+	for _, p := range card.Waiting {
+		data.Waiting = append(data.Waiting, personOf(p))
+	}
+	if who, err := s.session(r); err == nil && card.Account {
+		data.SignedIn = strings.EqualFold(who.Login, card.Invite.Recipient.Login)
+	}
+	return data
+}
+
+// chatState answers what a chat page needs anew: a nonce, and whether the
+// person is there.
+func (s *Server) chatState(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Robots-Tag", "noindex")
+	card, err := s.card(r)
+	if err != nil {
+		s.failed(w, err)
+		return
+	}
+	answer(w, http.StatusOK, s.chatData(r, card))
+}
+
+// statusKey is the message of a status, without times, which only the reader's
+// browser can write; and the colour of its dot.
+func statusKey(status frame.Status) (key, mood string) {
+	switch {
+	case status.State == frame.Available && status.Busy:
+		return "status.availableBusy", "good"
+	case status.State == frame.Available:
+		return "status.available", "good"
+	case status.State == frame.Off:
+		return "status.off", "quiet"
+	}
+	return "status." + status.State, "busy"
+}
+
+// gonePage is the page of a link that does not work (any more).
+func (s *Server) gonePage(w http.ResponseWriter, r *http.Request, status int, reason string, inv chat.Invite) {
+	say, key := s.tongue(r).Say, "gone."+reason
+	n := notice{Head: say(key + ".title"), Advice: say(key + ".todo"), Lines: []string{say(key + ".what"), say(key + ".means")}}
+	if from := personOf(inv.Callee); from.Addr != "" {
+		n.Lines[0] = say(key+".whatOf", "name", from)
+		n.Link, n.Label = template.URL(replyTo(inv)), say("chat.byMail")
+	}
+	if status == http.StatusGone {
+		n.Whose = personOf(inv.Recipient).String()
+	}
+	s.page(w, r, status, shown{title: n.Head, template: "notice", with: n})
 }
 
 // replyTo is a mailto link (RFC 6068) that answers the mail of an invite.
@@ -218,35 +310,58 @@ func replyTo(inv chat.Invite) string {
 		"?subject=" + strings.ReplaceAll(url.QueryEscape(subject), "+", "%20")
 }
 
-// offlinePage is fetched by the service worker, which keeps it.
+// offlinePage is fetched by the service worker, which keeps it for when the
+// server cannot be reached.
 func (s *Server) offlinePage(w http.ResponseWriter, r *http.Request) {
-	lang := s.language(r)
-	say := spoken[lang]
-	s.page(w, r, http.StatusOK, view{Page: "offline", Title: say.desk, Head: say.plain["offline"][0], Lines: say.plain["offline"][1:]},
-		offlineData{Page: "offline", Lang: lang})
+	say := s.tongue(r).Say
+	s.page(w, r, http.StatusOK, shown{title: say("desk.title"), template: "notice", script: "offline", with: notice{
+		Head: say("offline.title"), Lines: []string{say("offline.what")}, Advice: say("offline.means"), Bell: true, Retry: true,
+	}})
 }
 
 func (s *Server) deskPage(w http.ResponseWriter, r *http.Request) {
-	lang := s.language(r)
-	data := deskData{Page: "desk", Lang: lang, Account: s.opts.Accounts != nil}
-	switch who, err := s.session(r); {
-	case err == nil:
-		data.Login = &who.Login
-		data.Name, _, _ = strings.Cut(who.Login, "@")
-		s.keepSession(w, who)
-	case !errors.Is(err, errNoSession):
-		s.log.Warn("showing the desk", "err", err)
+	data, err := s.deskData(w, r)
+	if err != nil {
 		retryAfter(w, 5*time.Second)
 		s.plainPage(w, r, http.StatusServiceUnavailable, "down")
 		return
 	}
-	say := spoken[lang]
-	s.page(w, r, http.StatusOK, view{Page: "desk", Title: say.desk, Head: say.desk, Lines: []string{say.needsScript}}, data)
+	s.page(w, r, http.StatusOK, shown{title: s.tongue(r).Say("desk.title"), template: "desk", with: data, script: "desk",
+		data: data})
 }
 
+// me answers who is signed in.
+func (s *Server) me(w http.ResponseWriter, r *http.Request) {
+	data, err := s.deskData(w, r)
+	if err != nil {
+		s.failed(w, err)
+		return
+	}
+	answer(w, http.StatusOK, data)
+}
+
+func (s *Server) deskData(w http.ResponseWriter, r *http.Request) (deskData, error) {
+	data := deskData{Account: s.opts.Accounts != nil}
+	who, err := s.session(r)
+	if errors.Is(err, errNoSession) {
+		return data, nil
+	}
+	if err != nil {
+		s.log.Warn("showing the desk", "err", err)
+		return data, err
+	}
+	data.Login = &who.Login
+	data.Name, _, _ = strings.Cut(who.Login, "@")
+	s.keepSession(w, who)
+	return data, nil
+}
+
+// landing is the page at /: of the demo, what to try, which its script shows;
+// otherwise the way to the desk.
 func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
-	lang := s.language(r)
-	data := landingData{Page: "landing", Lang: lang}
+	say := s.tongue(r).Say
+	page := shown{title: "CHmail", template: "notice", with: notice{Head: "CHmail", Lines: []string{say("landing.what")},
+		Link: "/desk", Label: say("landing.signIn")}}
 	if s.opts.Landing != nil {
 		demo, err := s.opts.Landing()
 		switch {
@@ -254,42 +369,55 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 			s.log.Warn("reading the landing page's data", "err", err)
 		case len(demo) > MaxLanding || demo != nil && !json.Valid(demo):
 			s.log.Warn("reading the landing page's data", "err", "it is not JSON of at most 64 KiB")
-		default:
-			data.Demo = demo
+		case demo != nil:
+			page.template, page.script, page.data = "landing", "landing", landingData{Demo: demo}
 		}
 	}
-	say := spoken[lang]
-	s.page(w, r, http.StatusOK, view{Page: "landing", Title: "CHmail", Head: "CHmail", Lines: []string{say.landing},
-		Link: "/desk", Label: say.desk}, data)
+	s.page(w, r, http.StatusOK, page)
 }
 
 // plainPage is a page without script: an address that leads nowhere, or
 // trouble on this side.
 func (s *Server) plainPage(w http.ResponseWriter, r *http.Request, status int, what string) {
-	say := spoken[s.language(r)]
-	s.page(w, r, status, view{Title: say.plain[what][0], Head: say.plain[what][0], Lines: say.plain[what][1:]}, nil)
+	say := s.tongue(r).Say
+	n := notice{Head: say("plain." + what + ".title"), Lines: []string{say("plain." + what + ".what")}}
+	if what == "missing" {
+		n.Link, n.Label = "/", say("plain.home")
+	}
+	s.page(w, r, status, shown{title: n.Head, template: "notice", with: n})
 }
 
-// page answers with the shell. json.Marshal escapes <, >, & and the line
+// tongue is the language that the browser likes best.
+func (s *Server) tongue(r *http.Request) words.Tongue {
+	return words.In(r.Header.Get("Accept-Language"))
+}
+
+// page answers with a page. json.Marshal escapes <, >, & and the line
 // separators of JavaScript, so data cannot end the script element it is in.
-func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, v view, data any) {
-	v.Lang, v.Style = s.language(r), s.links.style
-	v.Script = s.links.scripts[v.Page+"."+v.Lang]
-	if data != nil {
-		b, err := json.Marshal(data)
+func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, p shown) {
+	lang := s.tongue(r).Lang
+	around := shell{Lang: lang, Style: s.links.style, Page: p.script, Script: s.links.scripts[p.script+"."+lang],
+		Title: p.title}
+	if p.script != "" {
+		data, err := json.Marshal(p.data)
 		if err != nil { // raw data was checked, the rest cannot fail
 			panic(fmt.Sprintf("encoding a page's data: %v", err))
 		}
-		v.Data = template.JS(b)
+		around.Data = template.JS(data)
 	}
-	var b bytes.Buffer
-	if err := shell.Execute(&b, v); err != nil {
-		panic(fmt.Sprintf("filling in the page shell: %v", err))
+	fill := func(name string, with any) template.HTML {
+		var b bytes.Buffer
+		if err := templates[lang].ExecuteTemplate(&b, name, with); err != nil {
+			panic(fmt.Sprintf("filling in a page: %v", err))
+		}
+		return template.HTML(b.String())
 	}
+	around.Body = fill(p.template, p.with)
+	body := fill("shell.html", around)
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Language", v.Lang)
+	h.Set("Content-Language", lang)
 	h.Set("Vary", "Accept-Language")
 	w.WriteHeader(status)
-	w.Write(b.Bytes())
+	fmt.Fprint(w, body)
 }

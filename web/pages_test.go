@@ -12,7 +12,10 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/internal/words"
 )
 
 func TestEveryAnswerHasItsHeaders(t *testing.T) {
@@ -26,7 +29,7 @@ func TestEveryAnswerHasItsHeaders(t *testing.T) {
 		st.want(r, status)
 		for name, part := range map[string]string{
 			"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src" +
-				" 'self'; img-src 'self' data: blob:;",
+				" 'self'; img-src 'self' blob:;",
 			"Referrer-Policy":            "no-referrer",
 			"X-Content-Type-Options":     "nosniff",
 			"Cross-Origin-Opener-Policy": "same-origin",
@@ -79,10 +82,7 @@ func TestLinkPage(t *testing.T) {
 	st.want(r, 200)
 	var d chatData
 	st.data(r, &d)
-	if d.Page != "chat" || d.Card.Subject != st.relay.subject || d.Card.Callee.Name != "Mina <3" ||
-		d.Lang != "ko" || d.Nonce == "" ||
-		d.Token != linkGood || d.Mine || d.Card.Status.State != "available" ||
-		d.Card.Recipient.Addr != "customer@mall.example" {
+	if d.Callee.Name != "Mina <3" || d.Nonce == "" || d.Token != linkGood || d.Mine || d.Status.State != "available" {
 		t.Errorf("data %+v", d)
 	}
 	if !strings.HasPrefix(d.Reply, "mailto:host@mall.example?subject=Re%3A%20%3C") {
@@ -92,7 +92,11 @@ func TestLinkPage(t *testing.T) {
 		strings.Contains(r.body, "\u2028") && strings.Contains(pageJSON.FindString(r.body), "\u2028") {
 		t.Errorf("the subject broke out: %s", r.body)
 	}
-	for _, part := range []string{`<html lang="ko">`, "<noscript>", "Mina &lt;3님이 보낸 메일", "메일로 답장하기",
+	// The whole card is there before any script: who, about what, whether they are there, and what to press.
+	for _, part := range []string{`<html lang="ko">`, "<title>Mina &lt;3님과 대화</title>", "<h1><bdi>Mina &lt;3</bdi></h1>",
+		"<bdi>host@mall.example</bdi>", `role="status"`, words.In("ko").Say("status.available"),
+		"&lt;/script&gt;&lt;script&gt;alert(1)", ">지금 대화하기</span></button>", `<a class="quiet" href="mailto:host@mall.example`,
+		"<noscript>", "<bdi>Jae (customer@mall.example)</bdi>",
 		st.server.links.scripts["chat.ko"], st.server.links.style} {
 		if !strings.Contains(r.body, part) {
 			t.Errorf("%q is not in %s", part, r.body)
@@ -100,6 +104,61 @@ func TestLinkPage(t *testing.T) {
 	}
 	if r := st.do("HEAD", "/c/"+linkGood, ""); r.StatusCode != 200 || r.body != "" {
 		t.Errorf("HEAD: %d %q", r.StatusCode, r.body)
+	}
+}
+
+// TestAnew: a page that is open learns a new nonce and whether the person is
+// there, and that its link leads nowhere any more.
+func TestAnew(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	var d chatData
+	r := st.do("GET", "/c/"+linkGood+"/state", "")
+	st.want(r, 200)
+	if err := json.Unmarshal([]byte(r.body), &d); err != nil || d.Nonce == "" || d.Status.State != "available" {
+		t.Errorf("%v: %s", err, r.body)
+	}
+	for token, status := range map[string]int{linkExpired: 410, linkRevoked: 410, linkUnknown: 404, "x": 404} {
+		st.want(st.do("GET", "/c/"+token+"/state", ""), status)
+	}
+	if n := st.relay.others("Card"); n > 0 {
+		t.Errorf("%d other calls", n)
+	}
+	r = st.do("GET", "/desk/me", "")
+	st.want(r, 200)
+	if !strings.Contains(r.body, `"login":null`) {
+		t.Error(r.body)
+	}
+}
+
+// TestMishap: a page whose script made a mistake is counted, by its name.
+func TestMishap(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	for _, page := range []string{"landing", "another", strings.Repeat("x", 1<<20)} {
+		st.want(st.do("POST", "/mishap", page), 204)
+	}
+	metrics := httptest.NewRecorder()
+	promhttp.Handler().ServeHTTP(metrics, httptest.NewRequest("GET", "/metrics", nil))
+	if text := metrics.Body.String(); !strings.Contains(text, `chmail_web_script_errors_total{page="landing"} 1`) ||
+		strings.Contains(text, `chmail_web_script_errors_total{page="another"}`) {
+		t.Errorf("counted otherwise: %s", text)
+	}
+}
+
+// TestInitials: as the pages' script has them, so that a face does not change.
+func TestInitials(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, addr, initials string
+		hue                  uint32
+	}{
+		{"Mina Kim", "host@mall.example", "MK", 0}, {"", "jun.park@mall.example", "JP", 3}, {"김미나", "x", "미나", 0},
+		{"élan", "a@b.c", "É", 0}, {"...", "...", "?", 6}, {"Anna Maria van Dyk", "", "AD", 0},
+	} {
+		if p := (person{c.name, c.addr}); p.Initials() != c.initials || p.Hue() != c.hue {
+			t.Errorf("%+v: %s %d, want %s %d", p, p.Initials(), p.Hue(), c.initials, c.hue)
+		}
 	}
 }
 
@@ -116,10 +175,16 @@ func TestLinksThatLeadNowhere(t *testing.T) {
 	} {
 		r := st.do("GET", "/c/"+token, "")
 		st.want(r, want.status)
-		var d goneData
-		st.data(r, &d)
-		if d.Page != "gone" || d.Reason != want.reason || d.Whose != want.whose {
-			t.Errorf("%s: %+v", token, d)
+		if strings.Contains(r.body, "<script") {
+			t.Errorf("%s: a page that needs no script has one", token)
+		}
+		for _, part := range []string{words.In("en").Say("gone." + want.reason + ".title"), "<bdi>" + want.whose + "</bdi>"} {
+			if want.whose != "" && !strings.Contains(r.body, part) {
+				t.Errorf("%s: %q is not in %s", token, part, r.body)
+			}
+		}
+		if offers := strings.Contains(r.body, `href="mailto:host@mall.example`); offers != (want.status == 410) {
+			t.Errorf("%s: an answer by mail is offered: %t", token, offers)
 		}
 	}
 	r := st.do("GET", "/c/"+linkBroken, "")
@@ -157,6 +222,12 @@ func TestLanding(t *testing.T) {
 		var d landingData
 		r := st.do("GET", "/", "")
 		st.want(r, 200)
+		if !strings.Contains(r.body, `href="/desk"`) {
+			t.Errorf("no way to the desk in %s", r.body)
+		}
+		if !strings.Contains(r.body, "<script") {
+			return "null"
+		}
 		st.data(r, &d)
 		return string(d.Demo)
 	}
@@ -266,9 +337,9 @@ func TestDown(t *testing.T) {
 		return rec
 	}
 	for _, c := range []struct{ method, path, lang, text string }{
-		{"GET", "/desk", "en", "Not possible at the moment"},
-		{"GET", "/c/" + linkGood, "ko", "지금은 할 수 없습니다"},
-		{"GET", "/healthz", "en", "Not possible at the moment"},
+		{"GET", "/desk", "en", "Not available right now"},
+		{"GET", "/c/" + linkGood, "ko", "지금은 이용할 수 없습니다"},
+		{"GET", "/healthz", "en", "Not available right now"},
 		{"GET", "/chat", "en", "unavailable"},
 		{"POST", "/desk/sign-in", "en", "unavailable"},
 	} {

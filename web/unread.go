@@ -8,15 +8,14 @@ import (
 	"net/http"
 
 	"github.com/chmail/chmail/chatrelay/chat"
-	"github.com/chmail/chmail/internal/words"
 )
 
 // askStop is where the link in a mail of unread words leads. Scanners follow links, so a press of its button counts.
 func (s *Server) askStop(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Robots-Tag", "noindex")
-	say := words.In(s.language(r))
-	s.page(w, r, http.StatusOK, view{Title: say.Say("unread.stop"), Head: say.Say("unread.ask"),
-		Lines: []string{say.Say("unread.askWhat")}, Post: r.URL.Path, Label: say.Say("unread.stop")}, nil)
+	say := s.tongue(r).Say
+	s.page(w, r, http.StatusOK, shown{title: say("unread.stop"), template: "notice", with: notice{Head: say("unread.ask"),
+		Lines: []string{say("unread.askWhat")}, Post: r.URL.Path, Label: say("unread.stop")}})
 }
 
 // stopUnread ends the mails of unread words to whose link it is: a mail program asks for it with one press (RFC 8058),
@@ -42,7 +41,7 @@ func (s *Server) stopUnread(w http.ResponseWriter, r *http.Request) {
 		retryAfter(w, downRetry)
 		s.plainPage(w, r, http.StatusServiceUnavailable, "down")
 	default:
-		say := words.In(s.language(r)).Say("unread.stopped")
-		s.page(w, r, http.StatusOK, view{Title: say, Head: say}, nil)
+		said := s.tongue(r).Say("unread.stopped")
+		s.page(w, r, http.StatusOK, shown{title: said, template: "notice", with: notice{Head: said}})
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/evanw/esbuild/pkg/api"
@@ -29,7 +30,7 @@ const (
 )
 
 // pages are the scripts of documents; each is page/NAME.ts.
-var pages = []string{"chat", "desk", "gone", "landing", "offline"}
+var pages = []string{"chat", "desk", "landing", "offline"}
 
 func main() {
 	log.SetFlags(0)
@@ -51,7 +52,7 @@ func run() error {
 			return err
 		}
 		for _, lang := range words.Languages {
-			files[name+"."+lang+".js"] = append(catalogue(lang, script), script...)
+			files[name+"."+lang+".js"] = withWords(lang, script)
 		}
 	}
 	style, err := build(filepath.Join(source, "style", "app.css"), api.FormatDefault)
@@ -96,9 +97,10 @@ var (
 	inserted = regexp.MustCompile(`\$\{[^{}]*\}`)
 )
 
-// catalogue declares the words of a language that a script can say. It knows
-// them by their keys, which stand in the script whole or as templates.
-func catalogue(lang string, script []byte) []byte {
+// withWords puts before a script the words of a language that it can say. It
+// knows them by their keys, which stand in the script whole or as templates; a
+// key that stands there whole is shortened in both.
+func withWords(lang string, script []byte) []byte {
 	var made []*regexp.Regexp
 	for _, found := range template.FindAllSubmatch(script, -1) {
 		if parts := inserted.Split(string(found[1]), -1); len(parts) > 1 {
@@ -110,12 +112,17 @@ func catalogue(lang string, script []byte) []byte {
 	}
 	said := make(map[string]any)
 	all := words.In(lang)
-	for _, key := range all.Keys() {
-		whole := slices.ContainsFunc([]string{`"`, "'", "`"}, func(quote string) bool {
-			return bytes.Contains(script, []byte(quote+key+quote))
-		})
-		if whole || slices.ContainsFunc(made, func(p *regexp.Regexp) bool { return p.MatchString(key) }) {
+	for i, key := range slices.Sorted(slices.Values(all.Keys())) {
+		if slices.ContainsFunc(made, func(p *regexp.Regexp) bool { return p.MatchString(key) }) {
 			said[key] = all.Message(key)
+			continue
+		}
+		short := strconv.FormatInt(int64(i), 36)
+		for _, quote := range []string{`"`, "'", "`"} {
+			if whole := []byte(quote + key + quote); bytes.Contains(script, whole) {
+				said[short] = all.Message(key)
+				script = bytes.ReplaceAll(script, whole, []byte(quote+short+quote))
+			}
 		}
 	}
 	var b bytes.Buffer
@@ -124,5 +131,5 @@ func catalogue(lang string, script []byte) []byte {
 	if err := enc.Encode(said); err != nil { // strings, and maps of them
 		panic(err)
 	}
-	return fmt.Appendf(nil, "const LANG=%q,WORDS=%s;\n", lang, bytes.TrimSpace(b.Bytes()))
+	return append(fmt.Appendf(nil, "const LANG=%q,WORDS=%s;\n", lang, bytes.TrimSpace(b.Bytes())), script...)
 }

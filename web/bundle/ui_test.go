@@ -35,7 +35,7 @@ func TestUI(t *testing.T) {
 			}
 			script := result.OutputFiles[0].Contents
 			file := filepath.Join(t.TempDir(), "test.mjs")
-			if err := os.WriteFile(file, append(catalogue("en", script), script...), 0o600); err != nil {
+			if err := os.WriteFile(file, withWords("en", script), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -3,6 +3,8 @@
 // Time: timers that keep it in a hidden tab, what it is, and what waits for
 // the next paint.
 
+import { script } from './trusted';
+
 // Browsers slow a hidden page's timers to one a minute, which would end every
 // heartbeat; a worker's they leave alone. The worker is assets/static/clock.js,
 // which answers each number after its time.
@@ -13,7 +15,7 @@ let worker: Worker | null | undefined;
 
 function start(): Worker | null {
   try {
-    const w = new Worker('/clock.js');
+    const w = new Worker(script('/clock.js'));
     w.onmessage = (ev: MessageEvent<number>) => run(ev.data);
     w.onerror = () => { worker = null; };
     return w;

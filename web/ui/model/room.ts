@@ -147,7 +147,7 @@ export class Room {
 
   mayDelete(m: Message): boolean {
     // What has no offset of its own is not kept, see History.free.
-    return m.from === this.me && (m.kind === 'text' || m.kind === 'file') && !m.deleted && !m.via && this.editFor > 0
+    return m.from === this.me && (m.kind === 'text' || m.kind === 'file') && !m.deleted && m.via !== 'mail' && this.editFor > 0
       && Number.isInteger(m.offset);
   }
 
@@ -386,7 +386,9 @@ export class Room {
     const change = this.changes.acked(f, this.me);
     if (change) return this.insert(change);
     const p = this.sending.settle(f.id);
-    if (p && f.offset) {
+    // It may have come as a message already: from another tab that sent it too.
+    const known = this.messages.some((m) => m.id === f.id && m.from === this.me);
+    if (p && f.offset && !known) {
       this.insert({ offset: this.history.free(f.offset), id: p.id, from: this.me,
         kind: 'text', text: p.text, at: f.at });
     }

@@ -13,6 +13,7 @@ const ackWait = 15_000;   // ms until a sent message counts as failed
 export class Sending {
   readonly failed = new Map<string, string>(); // id to the code of why
   private readonly flying = new Map<string, () => void>();
+  private readonly sent = new Map<string, Pending>(); // another tab may have taken it out of the box that both have
   private outbox: Outbox | undefined;
 
   /** send reports whether there was a connection to send on. */
@@ -43,7 +44,9 @@ export class Sending {
   settle(id: string): Pending | undefined {
     this.land(id);
     this.failed.delete(id);
-    return this.outbox?.remove(id);
+    const mine = this.sent.get(id);
+    this.sent.delete(id);
+    return this.outbox?.remove(id) ?? mine;
   }
 
   /** refused takes an error frame; a message that came too fast is sent again by itself. */
@@ -66,6 +69,7 @@ export class Sending {
       if (this.flying.size >= atOnce) return;
       if (this.flying.has(p.id) || this.failed.has(p.id)) continue;
       if (!this.send({ t: 'say', id: p.id, text: p.text })) return;
+      this.sent.set(p.id, p);
       this.flying.set(p.id, after(ackWait, () => {
         this.fail(p.id);
         this.changed();

@@ -36,7 +36,7 @@ export function roomLine(room: Room): Line {
   if (room.phase === 'lost') return { mood: 'busy', nodes: tr('status.reconnecting') };
   if (room.phase === 'closed') return { mood: 'quiet', nodes: tr('status.left') };
 
-  const others = room.others.map((p) => room.name(p));
+  const others = room.others.map((p) => (p.proven || p.guest ? room.name(p) : t('people.byLink', { name: room.name(p) })));
   if (room.amCallee || room.calleeHere) {
     if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: list(others) }) };
     return { mood: 'quiet', nodes: tr(room.met ? 'status.allLeft' : 'status.nobody') };
@@ -45,7 +45,7 @@ export function roomLine(room: Room): Line {
   switch (a?.state) {
     case 'ringing':
       if (a.busy) return { mood: 'busy', nodes: tr('status.ringingBusy', { name }) };
-      if (a.ring > 0) return { mood: 'busy', nodes: tr('status.ringing', { name, n: a.ring, of: a.of }) };
+      if (a.ring > 0) return { mood: 'busy', nodes: tr('status.ringing', { name }) };
       return { mood: 'busy', nodes: tr('status.ringingFirst', { name }) };
     case 'busy': return { mood: 'busy', nodes: tr('status.busy', { name }) };
     case 'declined': return { mood: 'bad', nodes: tr('status.declined', { name }) };
@@ -65,11 +65,11 @@ export function roomLine(room: Room): Line {
   return room.status ? cardLine(room.status) : { mood: 'quiet', nodes: tr('status.nobody') };
 }
 
-/** outcome says what came of an attempt and what was done about it, for the panel under the status. */
-export function outcome(a: Attempt, name: string, status?: Status): Words {
+/** outcome says what the status does not: why nobody answered, and what was done about it. */
+export function outcome(a: Attempt, name: string, status?: Status): Words | undefined {
   switch (a.state) {
-    case 'declined': return tr('outcome.declined', { name });
-    case 'cancelled': return tr('outcome.cancelled', { name });
+    case 'declined':
+    case 'cancelled': return undefined;
     case 'busy': return tr('outcome.busyNow', { name });
     case 'unanswered':
     case 'alarmed': {

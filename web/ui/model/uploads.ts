@@ -19,7 +19,7 @@ export interface Upload {
 }
 
 const atOnce = 2;     // uploads under way of one room; the others wait
-const most = 20;      // uploads of one room; further files are refused
+const most = 100;     // uploads of one room; further files are refused
 const tries = 4;      // times a broken upload is begun again by itself
 
 // Kinds that every browser shows; what the server makes of a file may differ.
@@ -125,6 +125,8 @@ export class Uploads {
   }
 
   private later(u: Upload, wait: number): void {
+    // Of many files at once some have to wait for the server's pace, however long.
+    if (u.code === 'too-often') this.left.set(u.id, tries);
     const left = this.left.get(u.id) ?? 0;
     if (!passing.has(u.code) || left <= 0 || u.code === 'network' && !navigator.onLine) return;
     this.left.set(u.id, left - 1);

@@ -3,20 +3,21 @@
 // The page behind a chat link: the card, the ringing, the conversation.
 // Nothing happens until "Chat now" is pressed.
 
-import { bdi, fill, h, icon } from '../base/dom';
+import '../base/mishap';
+import { fill, h } from '../base/dom';
 import { ApiError, explain } from '../base/errors';
 import { fullTime, t, tr } from '../base/i18n';
 import { tabTitle } from '../base/tabtitle';
-import { cleanLine, nameOf } from '../base/text';
+import { nameOf } from '../base/text';
 import { every, heardAt, soon } from '../base/time';
 import { Room } from '../model/room';
 import { cardLine } from '../model/status';
-import { avatar } from '../view/avatar';
 import { Conversation } from '../view/conversation';
+import { ask } from '../view/dialog';
 import { gate, type How } from '../view/gate';
 import { Panel } from '../view/panel';
 import { RoomHead, StatusLine } from '../view/roomheader';
-import { fetchPage, post, readPage } from '../wire/api';
+import { get, post, readPage } from '../wire/api';
 import type { ChatPage, Entry } from '../wire/wire';
 
 const refreshEvery = 60_000; // ms between two looks at whether the person is there
@@ -24,9 +25,16 @@ const refreshEvery = 60_000; // ms between two looks at whether the person is th
 function chat(page: ChatPage, root: HTMLElement): void {
   const { token } = page;
   heardAt(page.at);
-  const callee = page.card.callee;
+  const { callee } = page;
   const name = nameOf(callee);
-  const status = new StatusLine();
+  // The card as the server has written it. It comes back after a conversation.
+  const stage = root.querySelector<HTMLElement>('.stage')!;
+  const part = <E extends HTMLElement>(selector: string) => stage.querySelector<E>(selector)!;
+  const start = part<HTMLButtonElement>('button.large');
+  const trouble = part('.card > .problem');
+  const before = part('.before');
+  const there = h('p', { class: 'muted' }); // after leaving: whether the person is there
+  const status = new StatusLine(part('.status'));
   tabTitle(t('chat.title', { name }));
   let onCard = false;
 
@@ -36,18 +44,19 @@ function chat(page: ChatPage, root: HTMLElement): void {
     try {
       return await go();
     } catch (err) {
-      if (!(err instanceof ApiError) || err.status !== 403 || err.code === 'code') throw err;
+      if (!(err instanceof ApiError) || err.code !== 'nonce') throw err;
       if (!(await refresh())) throw err;
       return go();
     }
   }
 
   async function refresh(): Promise<boolean> {
-    const fresh = await fetchPage(location.pathname).catch(() => null);
-    if (fresh?.page !== 'chat') return false;
-    page.nonce = fresh.nonce;
-    page.card.status = fresh.card.status;
-    page.card.waiting = fresh.card.waiting;
+    try {
+      page.waiting = undefined;
+      Object.assign(page, await get<ChatPage>(`/c/${token}/state`));
+    } catch (err) {
+      return err instanceof ApiError && lost(err);
+    }
     return true;
   }
 
@@ -60,54 +69,39 @@ function chat(page: ChatPage, root: HTMLElement): void {
 
   function card(problem = '', left = false): void {
     onCard = true;
-    const to = page.card.recipient;
-    const trouble = h('p', { class: 'problem', role: 'alert' }, problem);
-    const start = h('button', { class: 'primary large', type: 'button', onclick: () => void press() },
-      icon('chat'), h('span', null, t('chat.now')));
-    status.show(left ? { mood: 'quiet', nodes: tr('status.left') } : cardLine(page.card.status, page.card.waiting));
-
-    async function press(): Promise<void> {
-      trouble.textContent = '';
-      start.disabled = true;
-      status.show({ mood: 'busy', nodes: tr('status.connecting') });
-      try {
-        talk(await guarded<Entry>('chat', { ring: true }));
-      } catch (err) {
-        start.disabled = false;
-        status.show(cardLine(page.card.status, page.card.waiting));
-        if (err instanceof ApiError) {
-          if (lost(err)) return;
-          if (err.status === 409) return claimed(String(err.body.to ?? ''), err.body.guest === true);
-        }
-        trouble.textContent = explain(err);
-        start.focus();
-      }
-    }
-
-    fill(root, h('div', { class: 'stage' }, h('article', { class: 'card' },
-      h('div', { class: 'card-who' }, avatar(callee, 'huge'),
-        h('h1', null, bdi(name)),
-        name !== callee.addr && h('p', { class: 'muted' }, bdi(cleanLine(callee.addr))),
-        status.el),
-      h('div', { class: 'card-mail' }, icon('mail'),
-        h('div', null,
-          h('p', { class: 'card-subject', dir: 'auto' }, cleanLine(page.card.subject) || t('mail.noSubject')),
-          page.card.date && h('p', { class: 'muted' },
-            h('time', { datetime: page.card.date }, fullTime(new Date(page.card.date)))))),
-      page.mine && h('p', { class: 'before' }, t('chat.before')),
-      start,
-      page.reply?.startsWith('mailto:') && h('a', { class: 'quiet', href: page.reply }, t('chat.byMail')),
-      trouble,
-      h('p', { class: 'fine' }, t('chat.nothing')),
-      h('p', { class: 'fine' }, nameOf(to) === cleanLine(to.addr)
-        ? tr('chat.whoseAddress', { addr: nameOf(to) })
-        : tr('chat.whose', { name: nameOf(to), addr: cleanLine(to.addr) })))));
+    trouble.textContent = problem;
+    start.disabled = false;
+    before.hidden = !page.mine || left;
+    there.replaceChildren();
+    status.show(left ? { mood: 'quiet', nodes: tr('status.left') } : cardLine(page.status, page.waiting));
+    if (stage.isConnected) return;
+    part('.card-who').append(status.el, ...left ? [there] : []);
+    root.replaceChildren(stage);
   }
 
-  function claimed(to: string, guest: boolean): void {
+  async function press(): Promise<void> {
+    trouble.textContent = '';
+    start.disabled = true;
+    status.show({ mood: 'busy', nodes: tr('status.connecting') });
+    try {
+      talk(await guarded<Entry>('chat', { ring: true }));
+    } catch (err) {
+      start.disabled = false;
+      status.show(cardLine(page.status, page.waiting));
+      if (err instanceof ApiError) {
+        if (lost(err)) return;
+        if (err.status === 409) return claimed(err);
+      }
+      trouble.textContent = explain(err);
+      start.focus();
+    }
+  }
+
+  function claimed({ body, code }: ApiError): void {
     onCard = false;
     const el = gate({
-      to, guest,
+      to: String(body.to ?? ''), guest: body.guest === true, account: body.account === true,
+      prove: code === 'prove' ? name : '',
       mail: () => guarded('code'),
       enter: async (how: How) => talk(await guarded<Entry>('chat', { ...how, ring: true })),
       back: () => card(),
@@ -145,17 +139,19 @@ function chat(page: ChatPage, root: HTMLElement): void {
         }
       },
       over: (err) => {
+        end();
         room.close();
-        panel.close();
-        stay(false);
-        if (err instanceof ApiError && lost(err)) return;
+        if (err instanceof ApiError) {
+          if (lost(err)) return;
+          if (err.status === 409) return claimed(err);
+        }
         // Coming back is not worth a word when it does not work: the card is there.
         if (!rings && !room.id) card();
         else card(err instanceof ApiError && err.status !== 403 ? explain(err) : t('error.over'));
       },
     });
     const head = new RoomHead(room, status, null,
-      h('button', { class: 'secondary', type: 'button', onclick: leave }, t('chat.leave')));
+      h('button', { class: 'secondary', type: 'button', onclick: () => void leave() }, t('chat.leave')));
     const view = new Conversation(room);
     const panel = new Panel(room, () => view.focus());
     const seen = () => {
@@ -165,18 +161,26 @@ function chat(page: ChatPage, root: HTMLElement): void {
     };
     document.addEventListener('visibilitychange', seen);
     const blocked = h('p', { class: 'problem', role: 'alert', hidden: true }, tr('chat.blocked', { name }), ' ',
-      page.reply?.startsWith('mailto:') && h('a', { href: page.reply }, t('chat.byMail')));
+      page.reply && h('a', { href: page.reply }, t('chat.byMail')));
     fill(root, h('div', { class: 'talk' }, head.el, blocked, panel.el, view.el));
     update();
     view.focus();
 
-    function leave(): void {
+    function end(): void {
       document.removeEventListener('visibilitychange', seen);
       panel.close();
-      room.leave();
+      view.close();
       stay(false);
+    }
+
+    async function leave(): Promise<void> {
+      const unsent = view.unsent();
+      if (unsent && !(await ask(unsent, t('chat.leave')))) return view.focus();
+      end();
+      room.leave();
       page.mine = true;
       card('', true);
+      void refresh().then(() => onCard && there.replaceChildren(...cardLine(page.status, page.waiting).nodes));
     }
 
     function update(): void {
@@ -186,8 +190,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
       panel.draw();
       const waits = !room.amCallee && !room.calleeHere && room.phase === 'open';
       const rung = panel.state === 'ringing' || panel.state === 'none';
-      view.ask(!waits || room.others.length ? []
-        : rung ? tr('compose.whileRinging', { name }) : tr('compose.leave', { name }),
+      view.ask(waits && rung && !room.others.length ? tr('compose.whileRinging', { name }) : [],
         waits && !rung && !room.others.length ? t('compose.leavePlaceholder') : t('compose.placeholder'));
       view.update();
     }
@@ -211,15 +214,22 @@ function chat(page: ChatPage, root: HTMLElement): void {
     }
   }
 
+  for (const time of stage.querySelectorAll('time')) time.textContent = fullTime(new Date(time.dateTime));
+  start.onclick = () => void press();
+  // Whoever pressed before this script was there saw that it is loading.
+  const loading = stage.querySelector('#loading');
+  const pressed = loading?.matches(':popover-open');
+  loading?.remove();
+  start.removeAttribute('popovertarget');
   if (stayed()) talk();
+  else if (pressed) void press();
   else card();
   const look = async () => {
-    if (!onCard || document.hidden || !(await refresh()) || !onCard) return;
-    const start = root.querySelector<HTMLButtonElement>('button.large');
-    if (start && !start.disabled) status.show(cardLine(page.card.status, page.card.waiting));
+    if (!onCard || document.hidden || !(await refresh()) || !onCard || start.disabled) return;
+    status.show(cardLine(page.status, page.waiting));
   };
   every(refreshEvery, () => void look());
   document.addEventListener('visibilitychange', () => void look());
 }
 
-chat(readPage<ChatPage>(document), document.getElementById('app')!);
+chat(readPage<ChatPage>(), document.getElementById('app')!);

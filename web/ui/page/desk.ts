@@ -3,6 +3,7 @@
 // The desk: the conversations of a login on the left, the open one on the
 // right, and the place where its owner is rung.
 
+import '../base/mishap';
 import { bdi, fill, h, icon } from '../base/dom';
 import { explain, sessionOver } from '../base/errors';
 import { type Key, t, tr } from '../base/i18n';
@@ -29,7 +30,7 @@ import { preview, RoomList } from '../view/roomlist';
 import { Search } from '../view/search';
 import { Toast } from '../view/toast';
 import { writing } from '../view/writing';
-import { actAs, fetchPage, get, post, readPage } from '../wire/api';
+import { actAs, get, post, readPage } from '../wire/api';
 import type { Phase } from '../wire/connection';
 import { onPressed, registration, unsubscribe } from '../wire/push';
 import type { DeskPage, Participant, Ring, Summary } from '../wire/wire';
@@ -42,8 +43,8 @@ function desk(page: DeskPage, root: HTMLElement): void {
     return new Desk(root, p, (why) => signIn(root, why, () => void enter()), () => start(p).say('account.changed'));
   };
   const enter = async () => {
-    const fresh = await fetchPage('/desk').catch(() => null);
-    if (fresh?.page === 'desk' && fresh.login) start(fresh);
+    const fresh = await get<DeskPage>('/desk/me').catch(() => null);
+    if (fresh?.login) start(fresh);
     else signIn(root, 'signin.expired', () => void enter());
   };
   if (page.login) start(page);
@@ -425,4 +426,4 @@ class Desk {
   }
 }
 
-desk(readPage<DeskPage>(document), document.getElementById('app')!);
+desk(readPage<DeskPage>(), document.getElementById('app')!);

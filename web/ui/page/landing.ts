@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// The front page: of the demo, what to try in three steps with its real
-// addresses; otherwise the way to the desk.
+// The front page of the demo: what to try in three steps, with its real addresses.
 
+import '../base/mishap';
 import { type Child, fill, h, icon } from '../base/dom';
 import { type Key, t, tr } from '../base/i18n';
 import { readPage } from '../wire/api';
@@ -117,17 +117,4 @@ function demo(d: Demo): Child {
   ];
 }
 
-function landing(page: LandingPage, root: HTMLElement): void {
-  document.title = 'CHmail';
-  if (page.demo) {
-    fill(root, h('div', { class: 'landing' }, demo(page.demo)));
-    return;
-  }
-  fill(root, h('div', { class: 'stage' }, h('article', { class: 'card gone' },
-    h('span', { class: 'emblem' }, icon('chat')),
-    h('h1', null, 'CHmail'),
-    h('p', null, t('landing.what')),
-    h('a', { class: 'button primary', href: '/desk' }, t('landing.signIn')))));
-}
-
-landing(readPage<LandingPage>(document), document.getElementById('app')!);
+fill(document.getElementById('app')!, h('div', { class: 'landing' }, demo(readPage<LandingPage>().demo)));

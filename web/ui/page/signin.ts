@@ -2,7 +2,6 @@
 
 // Signing in to the desk.
 
-import { fill, h, icon } from '../base/dom';
 import { ApiError, explain } from '../base/errors';
 import { type Key, t } from '../base/i18n';
 import { tabTitle } from '../base/tabtitle';
@@ -10,17 +9,18 @@ import { soundHere } from '../model/tabs';
 import { unlock } from '../view/ringer';
 import { actAs, post } from '../wire/api';
 
+// The server has put the form into the page or, for later, into a template.
+const stage = (document.querySelector<HTMLTemplateElement>('template#sign-in')?.content ?? document)
+  .querySelector<HTMLElement>('.stage')!;
+
 /** signIn asks for login and password; why says what happened to the desk that was here. */
 export function signIn(root: HTMLElement, why: Key | '', done: () => void): void {
-  const problem = h('p', { class: 'problem', role: 'alert', id: 'sign-in-problem' },
-    why && t(why));
-  const login = h('input', {
-    id: 'login', name: 'login', autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false',
-    inputmode: 'email', required: true, 'aria-describedby': 'sign-in-problem',
-  });
-  const password = h('input', { id: 'password', name: 'password', type: 'password',
-    autocomplete: 'current-password', required: true });
-  const submit = h('button', { class: 'primary large', type: 'submit' }, t('signin.button'));
+  if (!stage.isConnected) root.replaceChildren(stage);
+  const part = <E extends HTMLElement>(selector: string) => root.querySelector<E>(selector)!;
+  const [login, password] = [part<HTMLInputElement>('#login'), part<HTMLInputElement>('#password')];
+  const submit = part<HTMLButtonElement>('.sign-in [type=submit]');
+  const problem = part('#sign-in-problem');
+  problem.textContent = why && t(why);
 
   async function go(ev: Event): Promise<void> {
     ev.preventDefault();
@@ -49,12 +49,7 @@ export function signIn(root: HTMLElement, why: Key | '', done: () => void): void
   }
 
   tabTitle(t('desk.title'));
-  fill(root, h('div', { class: 'stage' }, h('form', { class: 'card sign-in', onsubmit: (ev: Event) => void go(ev) },
-    h('span', { class: 'emblem' }, icon('chat')),
-    h('h1', null, t('signin.title')),
-    h('p', { class: 'muted' }, t('signin.what')),
-    h('div', { class: 'field' }, h('label', { for: 'login' }, t('signin.login')), login),
-    h('div', { class: 'field' }, h('label', { for: 'password' }, t('signin.password')), password),
-    problem, submit)));
-  login.focus();
+  part<HTMLFormElement>('.sign-in').onsubmit = (ev) => void go(ev);
+  password.value = '';
+  if (!login.value) login.focus();
 }

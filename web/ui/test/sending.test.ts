@@ -81,6 +81,16 @@ test('too fast is sent again by itself; refused is said', () => {
   mock.timers.reset();
 });
 
+test('a message that another tab took out of the common outbox is still one’s own', () => {
+  const { s } = open();
+  s.add('one');
+  const [id] = ids(s);
+  new Outbox('room' + rooms).remove(id!); // the other tab heard it first
+  assert.equal(s.settle(id!)?.text, 'one');
+  assert.equal(s.settle(id!), undefined);
+  mock.timers.reset();
+});
+
 test('an outbox has its room only, and an end', () => {
   const [a, b] = [new Outbox('a'), new Outbox('b')];
   for (let i = 0; i < 200; i++) assert(a.add(String(i)));

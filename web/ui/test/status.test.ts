@@ -56,7 +56,7 @@ test('the card says whether somebody is there', () => {
 
 test('what was done when nobody answered is said once', () => {
   const at = new Date().toISOString();
-  for (const [sent, word] of [[{ mailed: at }, 'mail'], [{ pushed: at }, 'notification']] as const) {
-    assert(say(outcome(attempt('alarmed', { on: false, ...sent }), 'Mina'))!.toLowerCase().includes(word));
+  for (const [sent, word] of [[{ mailed: at }, 'mailed'], [{ pushed: at }, 'notification']] as const) {
+    assert(say(outcome(attempt('alarmed', { on: false, ...sent }), 'Mina')!)!.toLowerCase().includes(word));
   }
 });

@@ -4,7 +4,7 @@
 
 import { type Child, fill, h, icon } from '../base/dom';
 import { type Key, size, t } from '../base/i18n';
-import { cleanLine } from '../base/text';
+import { cleanLine, fileName } from '../base/text';
 import { now, soon } from '../base/time';
 import type { Room } from '../model/room';
 import { menu } from './menu';
@@ -26,13 +26,15 @@ export class Compose {
   private readonly attach: HTMLElement;
   private readonly picker: HTMLInputElement;
   private readonly canned: HTMLElement | undefined;
+  private readonly held = h('ul', { class: 'held', hidden: true });
+  private waiting: File[] = []; // pasted or dropped: for Send
   private drafted = '';
   private edited: Message | undefined;
 
   constructor(private readonly room: Room, private readonly options: ComposeOptions) {
     this.box = h('textarea', {
       id: 'message', rows: 1, dir: 'auto', 'aria-label': t('compose.name'), 'aria-describedby': 'hint',
-      placeholder: t('compose.placeholder'), maxlength: maxText, autocomplete: 'off', enterkeyhint: 'send',
+      placeholder: t('compose.placeholder'), maxlength: maxText, autocomplete: 'off', enterkeyhint: touch.matches ? 'enter' : 'send',
       onkeydown: (ev: KeyboardEvent) => this.key(ev), oninput: () => this.wrote(),
       onpaste: (ev: ClipboardEvent) => this.pasted(ev),
     });
@@ -53,7 +55,7 @@ export class Compose {
       words: cleanLine(c.title) || cleanLine(c.text), press: () => this.insert(c.text),
     })));
     this.el = h('form', { class: 'compose', onsubmit: (ev: Event) => { ev.preventDefault(); this.send(); } },
-      this.problem, this.hint, this.editing,
+      this.problem, this.hint, this.editing, this.held,
       h('div', { class: 'compose-row' },
         this.attach, this.picker, this.canned, this.box,
         h('button', { class: 'primary send', type: 'submit' }, icon('send'), h('span', null, t('compose.send')))));
@@ -95,6 +97,27 @@ export class Compose {
     this.box.setSelectionRange(m.text.length, m.text.length);
   }
 
+  /** written: there is something that Send would send. */
+  get written(): boolean {
+    return this.box.value.trim() !== '' || this.waiting.length > 0;
+  }
+
+  /** hold keeps files until Send. */
+  hold(files: File[]): void {
+    this.waiting = [...this.waiting, ...files];
+    this.held.hidden = !this.waiting.length;
+    fill(this.held, this.waiting.map((f) => h('li', null, icon('file'), h('bdi', null, fileName(f.name)),
+      h('button', {
+        class: 'round', type: 'button', 'aria-label': t('compose.takeOut', { name: fileName(f.name) }),
+        onclick: () => {
+          this.waiting = this.waiting.filter((x) => x !== f);
+          this.hold([]);
+          this.focus();
+        },
+      }, icon('close')))));
+    if (files.length) this.focus();
+  }
+
   /** files sends them, as far as they may be sent. */
   files(files: File[]): void {
     if (!files.length) return;
@@ -121,7 +144,7 @@ export class Compose {
       const m = this.room.messages.findLast((x) => this.room.mayEdit(x));
       if (!m) return;
       this.edit(m);
-    } else if (ev.key === 'Enter' && !ev.shiftKey) this.send();
+    } else if (ev.key === 'Enter' && !ev.shiftKey && !touch.matches) this.send();
     else return;
     ev.preventDefault();
     ev.stopPropagation();
@@ -137,9 +160,10 @@ export class Compose {
   /** pasted sends files, and offers to send as a file what is too long for a message. */
   private pasted(ev: ClipboardEvent): void {
     const files = [...(ev.clipboardData?.files ?? [])];
-    if (files.length) {
+    // Cells of a spreadsheet come as text and as a picture of them: the text is what is meant.
+    if (files.length && !ev.clipboardData?.types.includes('text/plain')) {
       ev.preventDefault();
-      this.files(files);
+      this.hold(files);
       return;
     }
     const text = (ev.clipboardData?.getData('text/plain') ?? '').replace(/\r\n?/g, '\n');
@@ -172,8 +196,8 @@ export class Compose {
   private keep(): void {
     if (this.edited) return;
     try {
-      if (this.box.value) sessionStorage.setItem('chmail.draft.' + this.room.id, this.box.value);
-      else sessionStorage.removeItem('chmail.draft.' + this.room.id);
+      if (this.box.value) localStorage.setItem('chmail.draft.' + this.room.id, this.box.value);
+      else localStorage.removeItem('chmail.draft.' + this.room.id);
     } catch {
       // Without storage a draft lives as long as the page.
     }
@@ -182,7 +206,7 @@ export class Compose {
   private draft(): void {
     this.drafted = this.room.id;
     try {
-      this.box.value ||= sessionStorage.getItem('chmail.draft.' + this.room.id) ?? '';
+      this.box.value ||= localStorage.getItem('chmail.draft.' + this.room.id) ?? '';
     } catch {
       return;
     }
@@ -200,8 +224,14 @@ export class Compose {
   }
 
   private send(): void {
-    const text = this.box.value.trim();
+    // Leading spaces are the writer's; empty lines around it are not.
+    const text = this.box.value.replace(/^\s*\n/, '').trimEnd();
     this.focus();
+    if (this.waiting.length && !this.edited) {
+      this.files(this.waiting);
+      this.waiting = [];
+      this.hold([]);
+    }
     if (!text) return;
     if (tooLong(text)) return this.say('compose.tooLong');
     if (this.edited) {
@@ -216,6 +246,9 @@ export class Compose {
     this.options.sent();
   }
 }
+
+// Without Shift, Enter must be able to break a line.
+const touch = matchMedia('(pointer: coarse)');
 
 /** tooLong: the limit counts octets, of which a letter has up to three for each unit of its length. */
 function tooLong(text: string): boolean {

@@ -30,6 +30,7 @@ export class Conversation {
   private readonly typing = h('p', { class: 'typing', 'aria-live': 'off' });
   private readonly newer: HTMLElement;
   private readonly compose: Compose;
+  private readonly listening = new AbortController();
   private following = true;
   private skipped = 0;  // messages before those that are drawn
   private wanting = 0;  // the offset to be shown, of a search
@@ -55,16 +56,23 @@ export class Conversation {
         soon(() => this.update());
       },
     });
-    this.el = h('div', {
-      class: 'conversation',
-      ondragover: (ev: DragEvent) => this.dragged(ev, true), ondragleave: (ev: DragEvent) => this.dragged(ev, false),
-      ondrop: (ev: DragEvent) => this.dropped(ev),
-    },
+    this.el = h('div', { class: 'conversation' },
       this.bar,
       h('div', { class: 'log-frame' }, this.log, this.newer,
         h('p', { class: 'drop', 'aria-hidden': 'true' }, t('file.drop'))),
       this.typing,
       this.compose.el);
+    // Anywhere: what is dropped beside the conversation would take the page's place.
+    const { signal } = this.listening;
+    addEventListener('dragover', (ev) => this.dragged(ev, true), { signal });
+    addEventListener('dragleave', (ev) => this.dragged(ev, false), { signal });
+    addEventListener('drop', (ev) => this.dropped(ev), { signal });
+    addEventListener('beforeprint', () => {
+      this.following = false;
+      this.skipped = 0;
+      this.update();
+    }, { signal });
+    addEventListener('beforeunload', (ev) => this.room.uploads.all.length && ev.preventDefault(), { signal });
     this.list.addEventListener('keydown', (ev) => this.arrow(ev), true);
     new ResizeObserver(() => this.following && this.toEnd()).observe(this.log);
     // A picture that arrives late must not push the end out of view.
@@ -75,6 +83,17 @@ export class Conversation {
 
   focus(): void {
     this.compose.focus();
+  }
+
+  close(): void {
+    this.listening.abort();
+  }
+
+  /** unsent says what would be left lying by whoever leaves now. */
+  unsent(): string | undefined {
+    const n = this.room.uploads.all.length;
+    if (n) return t('chat.leaveFiles', { n });
+    return this.compose.written ? t('chat.leaveDraft') : undefined;
   }
 
   ask(hint: (Node | string)[], placeholder: string): void {
@@ -198,6 +217,9 @@ export class Conversation {
       for (let c = room.comings[coming]; c && c.after < offset; c = room.comings[++coming]) {
         const what = c;
         if (what.after < (shown[0]?.offset ?? 0)) continue;
+        // Who has just answered comes in; once is enough.
+        const last = all.findLast((m) => m.offset <= what.after);
+        if (what.on && last?.kind === 'note' && last.text === 'answered' && last.from === what.id) continue;
         between(what.at);
         out.push({ key: `c${what.id} ${what.at}`, kind: 'note coming', print: room.name(room.people.get(what.id)),
           content: () => comingContent(room, what) });
@@ -273,11 +295,16 @@ export class Conversation {
     this.log.scrollTop = this.log.scrollHeight;
   }
 
+  /** takes: it is shown and files may be sent in it. */
+  private takes(): boolean {
+    return this.el.isConnected && this.room.maxFile > 0;
+  }
+
   private dragged(ev: DragEvent, over: boolean): void {
-    if (!this.room.maxFile || !ev.dataTransfer?.types.includes('Files')) return;
+    if (!ev.dataTransfer?.types.includes('Files')) return;
     ev.preventDefault();
-    const left = !over && !this.el.contains(ev.relatedTarget as Node | null);
-    if (over || left) this.el.classList.toggle('dropping', over);
+    // It has left when it goes to nothing else of the page.
+    if (over || !ev.relatedTarget) this.el.classList.toggle('dropping', over && this.takes());
   }
 
   private dropped(ev: DragEvent): void {
@@ -285,7 +312,7 @@ export class Conversation {
     const files = [...(ev.dataTransfer?.files ?? [])];
     if (!files.length) return;
     ev.preventDefault(); // else the browser leaves the page for the file
-    this.compose.files(files);
+    if (this.takes()) this.compose.hold(files);
   }
 }
 

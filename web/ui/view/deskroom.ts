@@ -113,6 +113,7 @@ export class DeskRoom {
     this.awake();
     this.room?.close();
     this.panel?.close();
+    this.view?.close();
     this.room = undefined;
   }
 

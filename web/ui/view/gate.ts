@@ -7,11 +7,13 @@ import { fill, h } from '../base/dom';
 import { ApiError, explain } from '../base/errors';
 import { t, tr } from '../base/i18n';
 
-export interface How { code?: string; guest?: string }
+export interface How { code?: string; guest?: string; password?: string }
 
 export interface GateOptions {
   to: string;       // the masked address
   guest: boolean;
+  account: boolean; // whose password shows that the link is theirs, too
+  prove: string;    // who talks only with people who have shown who they are; or empty
   mail(): Promise<{ to?: string }>;
   enter(how: How): Promise<void>;
   back(): void;
@@ -23,6 +25,7 @@ export function gate(o: GateOptions): HTMLElement {
   const code = h('input', {
     id: 'code', inputmode: 'numeric', autocomplete: 'one-time-code', maxlength: 6, pattern: '[0-9]{6}', required: true,
   });
+  const password = h('input', { id: 'password', type: 'password', autocomplete: 'current-password', required: true });
   const guest = h('input', { id: 'guest', autocomplete: 'name', maxlength: 60, required: true });
 
   const attempt = async (how: How) => {
@@ -31,7 +34,7 @@ export function gate(o: GateOptions): HTMLElement {
       await o.enter(how);
     } catch (err) {
       problem.textContent = err instanceof ApiError && (err.code === 'code' || err.status === 401)
-        ? t('gate.wrong') : explain(err);
+        ? t('gate.wrong') : err instanceof ApiError && err.code === 'credentials' ? t('gate.wrongPassword') : explain(err);
     }
   };
   const mail = async (ev: Event) => {
@@ -56,9 +59,14 @@ export function gate(o: GateOptions): HTMLElement {
 
   return h('div', { class: 'gate' },
     h('h1', { tabindex: '-1' }, t('gate.title')),
-    h('p', null, t('gate.why')),
+    h('p', null, o.prove ? tr('gate.whyProve', { name: o.prove }) : t('gate.why')),
     h('button', { class: 'secondary', type: 'button', onclick: mail }, h('span', null, tr('gate.send', { to: o.to }))),
     told, entry,
+    o.account && h('form', {
+      class: 'field-row',
+      onsubmit: (ev: Event) => { ev.preventDefault(); void attempt({ password: password.value }); },
+    }, h('div', { class: 'field' }, h('label', { for: 'password' }, t('gate.password')), password),
+      h('button', { class: 'secondary', type: 'submit' }, t('gate.continue'))),
     o.guest && h('form', {
       class: 'field-row',
       onsubmit: (ev: Event) => { ev.preventDefault(); void attempt({ guest: guest.value.trim() }); },

@@ -26,9 +26,12 @@ export interface Actions {
   remove(m: Message): void;
 }
 
+const emoji = '\\p{Extended_Pictographic}\\ufe0f?\\p{Emoji_Modifier}?';
+const emojis = new RegExp(`^(?:${emoji}(?:\\u200d${emoji})*|\\p{Regional_Indicator}{2}){1,3}$`, 'u');
+
 export function bubble(text: string): HTMLElement {
   const clean = cleanText(text);
-  const emoji = /^(\p{Extended_Pictographic}[\u200d\ufe0f\p{Emoji_Modifier}]*){1,3}$/u.test(clean.trim());
+  const emoji = emojis.test(clean.trim());
   return h('p', { class: emoji ? 'bubble emoji' : 'bubble', dir: 'auto' }, linkify(clean));
 }
 
@@ -71,7 +74,7 @@ const refusals: Record<string, Key> = {
 };
 
 const uploadTrouble: Record<string, Key> = {
-  network: 'file.failed.network', 'too-large': 'file.failed.tooLarge', picture: 'file.failed.picture',
+  network: 'file.failed.network', 'too-large': 'file.failed.tooLarge', 413: 'file.failed.tooLarge', // a proxy's picture: 'file.failed.picture',
   'too-often': 'file.failed.tooOften',
   'room-full': 'file.failed.full', full: 'file.failed.full', empty: 'file.failed.empty',
 };
@@ -157,6 +160,7 @@ export class MessageView implements View<Line> {
     if (!l.tail && !l.seenBy.length && !edited && m.via !== 'mail') return null;
     return [timed(m.at),
       m.via === 'mail' && h('span', { class: 'via' }, icon('mail'), t('line.byMail')),
+      m.via === 'link' && m.from !== this.room.me && h('span', { class: 'via' }, t('line.byLink')),
       edited && h('span', { title: fullTime(new Date(m.edited!)) }, t('line.edited')),
       l.seenBy.length > 0 && h('span', { class: 'seen' }, icon('check'), h('span', null,
         this.room.people.size > 2 ? tr('line.seenBy', { names: list(l.seenBy) }) : t('line.seen')))];

@@ -46,11 +46,8 @@ export class Panel {
       fill(this.el,
         h('span', { class: state === 'ringing' ? 'pulse' : '', 'aria-hidden': 'true' }, avatar(room.callee, 'medium')),
         h('div', { class: 'panel-words' },
-          h('p', { class: 'strong' }, state === 'busy' ? tr('panel.busy', { name }) : tr('ringing.who', { name })),
-          h('p', { class: 'muted' }, state === 'busy' ? t('panel.busyWhat')
-            : a!.busy ? tr('ringing.busy', { name }) : on ? tr('ringing.on', { devices: on }) : t('ringing.wait')),
-          state === 'ringing' && a!.ring > 0 && a!.of > 1 && h('p', { class: 'muted' },
-            t('ringing.count', { n: a!.ring, of: a!.of }))),
+          h('p', null, state === 'busy' ? t('panel.busyWhat')
+            : a!.busy ? tr('ringing.busy', { name }) : on ? tr('ringing.on', { devices: on }) : t('ringing.wait'))),
         h('button', { class: 'secondary', type: 'button', onclick: () => room.cancel() },
           t(state === 'busy' ? 'panel.stopWaiting' : 'ringing.cancel')));
     } else if (state === 'ended') this.ended(name, wait);
@@ -67,7 +64,7 @@ export class Panel {
       : a ? outcome(a, name, room.status) : tr('panel.away', { name });
     fill(this.el,
       h('div', { class: 'panel-words' },
-        h('p', null, words),
+        words && h('p', null, words),
         a?.state === 'declined' && a.words && h('blockquote', { dir: 'auto' }, cleanLine(a.words)),
         tellable && h('label', { class: 'tick' }, tick, h('span', null, tr('outcome.tell', { name }))),
         room.status?.state === 'available' && a && a.state !== 'declined'

@@ -4,7 +4,7 @@
 // details of the connection.
 
 import { type Child, fill, h } from '../base/dom';
-import { type Key, list, t, tr } from '../base/i18n';
+import { type Key, t, tr } from '../base/i18n';
 import { cleanLine, nameOf } from '../base/text';
 import type { Room } from '../model/room';
 import { type Line, roomLine } from '../model/status';
@@ -15,7 +15,7 @@ import type { Participant, Person } from '../wire/wire';
 
 /** StatusLine is the page's one role=status; it speaks only when its words change. */
 export class StatusLine {
-  readonly el = h('p', { class: 'status', role: 'status', 'aria-live': 'polite' });
+  constructor(readonly el: HTMLElement = h('p', { class: 'status', role: 'status', 'aria-live': 'polite' })) {}
 
   show(line: Line): void {
     const words = h('span', null, line.nodes);
@@ -41,7 +41,6 @@ export class RoomHead {
   readonly el: HTMLElement;
   private readonly face = h('span', { class: 'face' });
   private readonly title = h('h1', { dir: 'auto' });
-  private readonly people = h('p', { class: 'people' });
   private readonly everyone = h('ul', { class: 'everyone' });
   private readonly wishes = h('div', { class: 'wishes' });
   private readonly details = h('dl');
@@ -57,7 +56,7 @@ export class RoomHead {
         fold.querySelector('summary')!.focus();
       },
     }, h('summary', null, t('details.name')), h('div', { class: 'sheet' },
-      this.people, this.everyone, this.wishes, this.details));
+      this.everyone, this.wishes, this.details));
     this.el = h('header', { class: 'room-head' }, before, this.face,
       h('div', { class: 'room-title' }, this.title, status.el),
       h('div', { class: 'room-actions' }, fold, actions));
@@ -73,10 +72,6 @@ export class RoomHead {
     this.drawn = print;
     this.title.textContent = title;
     fill(this.face, avatar(who));
-    const here = [...room.here].flatMap((id) => room.people.get(id) ?? []);
-    fill(this.people, here.length ? tr('people.here', {
-      names: list(here.map((p) => (p.id === room.me ? t('people.you') : room.name(p)))),
-    }) : t('people.nobody'));
     const quic = room.carrier === 'webtransport' || room.carrier === 'quic';
     this.details.dataset.carrier = room.carrier;
     this.details.dataset.port = String(room.port);
@@ -97,6 +92,7 @@ export class RoomHead {
       h('span', { class: 'everyone-who' },
         h('bdi', null, nameOf(p)), p.id === room.me && ` (${t('people.you')})`,
         p.guest && h('span', { class: 'tag' }, t('people.guest')),
+        room.here.has(p.id) && !p.proven && !p.guest && h('span', { class: 'tag' }, t('line.byLink')),
         // Two people may have the same name.
         cleanLine(p.addr) !== nameOf(p) && h('span', { class: 'muted' }, h('bdi', null, cleanLine(p.addr)))),
       room.here.has(p.id) && h('span', { class: 'here' }, t('people.isHere')),

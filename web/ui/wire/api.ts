@@ -4,7 +4,6 @@
 
 import { ApiError } from '../base/errors';
 import { heardAt } from '../base/time';
-import type { Page } from './wire';
 
 let desk: Record<string, string> = {};
 
@@ -47,14 +46,7 @@ export const post = send('POST');
 export const put = send('PUT');
 export const del = send('DELETE');
 
-/** readPage reads the data of a page from its document. */
-export function readPage<P extends Page>(doc: Document): P {
-  return JSON.parse(doc.getElementById('page')?.textContent ?? '') as P;
-}
-
-/** fetchPage gets a page again for its data alone: a fresh nonce, a fresh status. */
-export async function fetchPage(url: string): Promise<Page> {
-  const res = await fetch(url, { credentials: 'same-origin', cache: 'no-store' });
-  heardAt(res.headers.get('Date'));
-  return readPage(new DOMParser().parseFromString(await res.text(), 'text/html'));
+/** readPage reads what the server says in a page for its script. */
+export function readPage<P>(): P {
+  return JSON.parse(document.getElementById('page')?.textContent ?? '') as P;
 }

@@ -4,6 +4,7 @@
 // service worker (sw.ts) shows what comes; here it is registered and subscribed.
 
 import { ApiError } from '../base/errors';
+import { script } from '../base/trusted';
 import { del, get, post } from './api';
 
 export type PushState = 'on' | 'off' | 'absent';
@@ -14,7 +15,7 @@ let worker: Promise<ServiceWorkerRegistration | undefined> | undefined;
 export function registration(): Promise<ServiceWorkerRegistration | undefined> {
   return worker ??= (async () => {
     if (!('serviceWorker' in navigator)) return undefined;
-    return navigator.serviceWorker.register('/sw.js', { scope: '/desk', updateViaCache: 'none' })
+    return navigator.serviceWorker.register(script('/sw.js'), { scope: '/desk', updateViaCache: 'none' })
       .catch(() => undefined);
   })();
 }

@@ -33,21 +33,15 @@ export interface Settings {
   groups?: string[];
 }
 
+/** What a chat page begins with, and GET /c/TOKEN/state. */
 export interface ChatPage {
-  page: 'chat'; lang: string; token: string; nonce: string; mine: boolean; reply?: string; at: string;
-  card: { callee: Person; recipient: Person; subject: string; date?: string; status: Status;
-    waiting?: Person[]; // others who are in the conversation now
-  };
+  token: string; nonce: string; mine: boolean; reply: string; at: string; callee: Person; status: Status;
+  waiting?: Person[]; // others who are in the conversation now
 }
-export interface GonePage {
-  page: 'gone'; lang: string; reason: 'unknown' | 'expired' | 'revoked';
-  whose?: string; // to whom the link was sent
-  from?: Person;  // who wrote the mail it came with
-  reply?: string;
-}
+/** What the desk begins with, and GET /desk/me. */
 export interface DeskPage {
-  page: 'desk'; lang: string; login: string | null; name?: string;
-  account?: boolean; // whether people change their passwords here
+  login: string | null; name: string;
+  account: boolean; // whether people change their passwords here
 }
 /** What is known of a device's password; times are of RFC 3339. */
 export interface AppPassword { name: string; made: string; used?: string }
@@ -56,9 +50,7 @@ export interface Demo {
   web: string; submission: string; smtp: string; pop3: string; imap: string; metrics?: string;
   domain: string; ports: string; ca?: string; accounts: Account[]; sample?: string;
 }
-export interface LandingPage { page: 'landing'; lang: string; demo: Demo | null }
-export interface OfflinePage { page: 'offline'; lang: string }
-export type Page = OfflinePage | ChatPage | GonePage | DeskPage | LandingPage;
+export interface LandingPage { demo: Demo }
 
 export const pingEvery = 2000;   // ms
 export const lostAfter = 4000;   // ms without a frame, two pings: the connection is lost
