@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/attempt"
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 )
 
@@ -163,4 +164,21 @@ func (h *liveRoom) answerHere(attemptID, login string) {
 		h.calleeEntered(h.here()[i])
 		h.ackWaiting(h.here()[i])
 	}
+}
+
+// waitingIn are the people who are in a room of this relay now, without one.
+func (r *Relay) waitingIn(roomID string, but int64) (list []chat.Participant) {
+	h := r.use(roomID, nil)
+	if h == nil {
+		return nil
+	}
+	defer h.leave()
+	h.do(func() {
+		for _, id := range h.here() {
+			if p := h.info.Participant(id); p.ID != 0 && p.ID != but && !p.Hidden {
+				list = append(list, p)
+			}
+		}
+	})
+	return list
 }

@@ -160,3 +160,26 @@ func TestSignOnAfterTheCallerHasGone(t *testing.T) {
 	kim.send(frame.Frame{T: frame.TPing}) // it has not
 	desk.until("the ring", func(f *frame.Frame) bool { return f.T == frame.TRing && !f.Ring.Waiting })
 }
+
+// The card of an alarm's link says who waits in the room.
+func TestCardSaysWhoWaits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	waiting := func() []chat.Participant {
+		card, err := w.relay.Card(t.Context(), w.cc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return card.Waiting
+	}
+	if got := waiting(); len(got) > 0 {
+		t.Errorf("%+v before anybody came", got)
+	}
+	kim := w.in(w.chat(w.token, 1), frame.Frame{})
+	kim.typ(frame.TPeople)
+	lee := w.in(w.chat(w.cc, 2), frame.Frame{})
+	lee.typ(frame.TPeople)
+	if got := waiting(); len(got) != 1 || got[0].Name != "Kim" {
+		t.Errorf("%+v, want Kim alone", got)
+	}
+}

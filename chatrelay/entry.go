@@ -49,6 +49,8 @@ type Card struct {
 	// Account: the recipient has one here, and can prove by it that the link is theirs.
 	Account bool
 	Prove   bool // the callee lets nobody in who has not proven it
+	// Waiting are the others who are in the room now.
+	Waiting []chat.Participant
 	// Others, for a recipient in Bcc, are those who learn of them when they come in.
 	Others []chat.Participant
 }
@@ -82,6 +84,7 @@ func (r *Relay) Card(ctx context.Context, token string) (Card, error) {
 	case err != nil:
 		return Card{}, err
 	}
+	card.Waiting = r.waitingIn(i.Room, i.Recipient.ID)
 	if i.Recipient.Hidden {
 		info, err := r.opt.Rooms.Info(ctx, i.Room)
 		if err != nil {

@@ -67,6 +67,7 @@ type Store interface {
 	SettingsStore
 	SessionRooms
 	TranscriptStore
+	UnreadStore
 	notify.Store
 	files.Rooms
 	transcript.Store
@@ -118,6 +119,9 @@ type Options struct {
 	Replies string        // mail domain of the addresses at which transcripts are answered; empty: none can be
 	LeftFor time.Duration // everybody has left for so long: a transcript goes out; 0: transcript.DefaultLeftFor
 	Silence time.Duration // or nothing was said for so long; 0: chat.Silence
+	// UnreadAfter is how long words may be unread before those who have left get them by mail; 0:
+	// transcript.DefaultUnreadAfter; less: they never do.
+	UnreadAfter time.Duration
 	// UsualTranscript is what a member wants of all rooms, where they have said
 	// nothing in one; may be nil.
 	UsualTranscript func(ctx context.Context, login string) (w chat.TranscriptPreference, known bool)
@@ -132,6 +136,7 @@ type Relay struct {
 	notifier    *notify.Notifier
 	files       *files.Service // nil: no files are kept
 	transcripts *transcript.Sender
+	postman     *transcript.Postman
 	answers     transcript.Answers
 	ticketKey   seal.Key
 	ports       *carrier.Ports
@@ -179,6 +184,9 @@ func New(opt Options) (*Relay, error) {
 	if opt.PortIdle == 0 {
 		opt.PortIdle = 2 * time.Minute
 	}
+	if opt.UnreadAfter == 0 {
+		opt.UnreadAfter = transcript.DefaultUnreadAfter
+	}
 	opt.Groups = foldGroups(opt.Groups)
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
@@ -224,7 +232,8 @@ func New(opt Options) (*Relay, error) {
 }
 
 func (r *Relay) start() error {
-	for _, start := range []func() error{r.startFiles, r.startNotifier, r.startTranscripts} {
+	for _, start := range []func() error{r.startFiles, r.startNotifier, r.startTranscripts,
+		r.startPostman} {
 		if err := start(); err != nil {
 			return err
 		}
@@ -305,6 +314,7 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 		r.files.Close()
 		r.notifier.Close()
 		r.transcripts.Close()
+		r.postman.Close()
 		r.work.close()
 		r.owned.Wait()
 	}()

@@ -291,6 +291,9 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 		after = page[len(page)-1].Offset
 	}
 	s.came()
+	if err := s.r.opt.Rooms.CameIn(ctx, s.me, s.newest()); err != nil {
+		s.r.log.Warn("noting who came in", "room", s.room.id, "err", err)
+	}
 	s.r.watch(s, next)
 	if s.r.turned.Load() != turned { // perhaps that of the callee, while nobody watched it
 		status, next := s.r.statusIn(ctx, s.callee.Login, s.room.id)

@@ -69,6 +69,9 @@ import (
 //	    replies $(domain)
 //	    # a transcript goes out when everybody has left for so long
 //	    transcript_after 2m
+//	    # whoever has left a conversation gets what they have not read by mail after
+//	    # so long, or `never`
+//	    unread_after 5m
 //	    # an address whose members are all rung by what its mails bring, and by
 //	    # chats with it; the first to answer takes it. It may be repeated
 //	    group sales@mall.example {
@@ -201,6 +204,8 @@ func (b *relayBlock) directives(cfg *config.Map) {
 	cfg.Callback("files", func(m *config.Map, node config.Node) error { return readFiles(opt, m, node) })
 	cfg.String("replies", false, false, "", &opt.Replies)
 	cfg.Duration("transcript_after", false, false, transcript.DefaultLeftFor, &opt.LeftFor)
+	cfg.Custom("unread_after", false, false, func() (any, error) { return time.Duration(0), nil }, readUnreadAfter,
+		&opt.UnreadAfter)
 	cfg.StringList("carriers", false, false, []string{carrier.WebTransport, carrier.WebSocket}, &b.carriers)
 }
 
@@ -288,6 +293,19 @@ func readBind(binds map[string]netip.Addr, node config.Node) error {
 	}
 	binds[host] = a
 	return nil
+}
+
+// readUnreadAfter reads `unread_after DURATION` or `unread_after never`.
+func readUnreadAfter(_ *config.Map, node config.Node) (any, error) {
+	if len(node.Args) == 1 && node.Args[0] == "never" {
+		return time.Duration(-1), nil
+	}
+	if len(node.Args) == 1 {
+		if d, err := time.ParseDuration(node.Args[0]); err == nil && d > 0 {
+			return d, nil
+		}
+	}
+	return nil, config.NodeErr(node, "want a duration such as 5m, or never")
 }
 
 // readFiles reads `files DIR { … }` or `files off`.

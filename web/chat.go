@@ -30,6 +30,7 @@ type Links interface {
 	Chat(ctx context.Context, token, claim string, how chatrelay.Claim) (chatrelay.Entry, error)
 	Ticket(ctx context.Context, token, claim string) (chatrelay.Entry, error)
 	SendCode(ctx context.Context, token string) (to string, err error)
+	StopUnread(ctx context.Context, token string, stop bool) error
 }
 
 // isToken reports whether s has the form of a link's token: 128 bits in

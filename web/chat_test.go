@@ -233,6 +233,25 @@ func TestChatStream(t *testing.T) {
 	}
 }
 
+// Mails of unread words are stopped by a press, of a mail program or on the page; a scanner's GET changes nothing.
+func TestStopUnread(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	path := "/c/" + linkGood + "/stop"
+	if r := st.do("GET", path, ""); r.StatusCode != 200 || !strings.Contains(r.body, `<form method="post" action="`+path) {
+		t.Errorf("%d %s", r.StatusCode, r.body)
+	}
+	if n := st.relay.others(""); n != 0 {
+		t.Errorf("the relay was asked %d times", n)
+	}
+	st.want(st.do("POST", path, "List-Unsubscribe=One-Click", "Content-Type", "application/x-www-form-urlencoded",
+		"Sec-Fetch-Site", ""), 200)
+	if st.relay.others("StopUnread true") != 0 || st.relay.others("") != 1 {
+		t.Errorf("calls %v", st.relay.calls)
+	}
+	st.want(st.do("POST", "/c/"+linkUnknown+"/stop", ""), 404)
+}
+
 func TestFullIsTooOften(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, func(o *Options) { o.Relay = fullRelay{o.Relay} })

@@ -395,6 +395,14 @@ func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
+func (f *fakeRelay) StopUnread(_ context.Context, token string, stop bool) error {
+	if token != linkGood && token != linkExpired {
+		return chat.ErrUnknown
+	}
+	f.called(fmt.Sprint("StopUnread ", stop))
+	return nil
+}
+
 func (f *fakeRelay) Gone(ticket string) { f.called("gone " + ticket) }
 
 func (f *fakeRelay) OwnOrigin(origin string) bool { return origin == f.peer.Origin }

@@ -137,7 +137,9 @@ type chatData struct {
 	Mine   bool         `json:"mine"`  // this browser has claimed the link
 	Nonce  string       `json:"nonce"`
 	Status frame.Status `json:"status"`
-	At     time.Time    `json:"at"` // now, for readers whose clock is wrong
+	// Waiting are others who are in the conversation now.
+	Waiting []person  `json:"waiting,omitempty"`
+	At      time.Time `json:"at"` // now, for readers whose clock is wrong
 	// SignedIn: this browser is signed in as the recipient, which proves the link.
 	SignedIn bool `json:"signed_in,omitempty"`
 }
@@ -150,6 +152,7 @@ type cardView struct {
 	Subject      string
 	Date, Day    string // empty: not known
 	Status, Mood string // the key of the status, and its colour
+	Waiting      string // who is in the conversation now; empty: nobody else
 	Mine         bool
 	Gone         bool // the callee has no account here any more
 	Reply        template.URL
@@ -167,6 +170,7 @@ type notice struct {
 	Retry  bool
 	Link   template.URL // where the one link of the page leads
 	Label  string
+	Post   string // where the one button of the page leads
 	Whose  string // whose link it was
 }
 
@@ -211,7 +215,13 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 		if n := len(card.Others); n > 0 {
 			view.Learns, view.More = personOf(card.Others[0]).String(), n-1
 		}
-		view.Status, view.Mood = statusKey(card.Status)
+		if view.Status, view.Mood = statusKey(card.Status); len(data.Waiting) > 0 {
+			var names []string
+			for _, p := range data.Waiting {
+				names = append(names, p.String())
+			}
+			view.Waiting, view.Mood = strings.Join(names, ", "), "good"
+		}
 		if date := card.Invite.Date; !date.IsZero() {
 			// The script writes it as the reader's place and language have it.
 			view.Date, view.Day = date.UTC().Format(time.RFC3339), date.UTC().Format("2006-01-02")
@@ -236,6 +246,9 @@ func (s *Server) chatData(r *http.Request, card chatrelay.Card) chatData {
 	data := chatData{
 		Token: token, Nonce: s.nonce(token, time.Now()), Reply: replyTo(card.Invite), Mine: s.mine(r, token),
 		At: time.Now().UTC(), Callee: personOf(card.Invite.Callee), Status: card.Status,
+	}
+	for _, p := range card.Waiting {
+		data.Waiting = append(data.Waiting, personOf(p))
 	}
 	if who, err := s.session(r); err == nil && card.Account {
 		data.SignedIn = strings.EqualFold(who.Login, card.Invite.Recipient.Login)

@@ -222,6 +222,8 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /c/{token}/chat", s.chat)
 	mux.HandleFunc("POST /c/{token}/ticket", s.ticket)
 	mux.HandleFunc("POST /c/{token}/code", s.code)
+	mux.HandleFunc("GET /c/{token}/stop", s.askStop)
+	mux.HandleFunc("POST /c/{token}/stop", s.stopUnread)
 	mux.HandleFunc("GET /chat", s.chatSocket)
 	mux.HandleFunc("POST /mishap", s.mishap)
 	mux.HandleFunc("GET /chat/stream", s.chatStream)

@@ -117,7 +117,8 @@ func TestAttempt(t *testing.T) {
 var (
 	happens = map[Kind]string{
 		Start: "Chat now", Tick: "an interval is over", Answer: "a device answers, or the callee enters the room",
-		Decline: "a device declines", Cancel: "the caller cancels", CallerGone: "the caller is gone for 10 s",
+		Decline: "a device declines", Cancel: "the caller cancels",
+		CallerGone:  "the caller is gone for 4 s, or does not come in within 8 s",
 		Reachable:   "the callee can be rung now: a device signed on, do not disturb or a chat is over",
 		Unreachable: "the callee cannot be rung now: the last device is gone, or do not disturb",
 		AlarmSent:   "the alarm is in the mailbox or at the browser",

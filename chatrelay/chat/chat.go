@@ -155,6 +155,7 @@ type ServerMail struct {
 	To                  Person
 	Subject, Text, HTML string
 	ReplyTo             string // address; may be empty
+	Stop                string // https address that ends such mails by a POST (RFC 8058); may be empty
 }
 
 // Letter is a mail that a login writes at the desk.
@@ -424,6 +425,12 @@ type TranscriptPreference struct {
 	Usual       bool   // they have not said so in this room: it is what they want of all
 	Lang, Zone  string // "ko", "Asia/Seoul"; empty: not known
 	Sent        int64  // offset up to which they have been sent
+}
+
+// Unread is a participant who has left and has not read what was said since.
+type Unread struct {
+	Room        string
+	Participant int64
 }
 
 // Relay is a relay host that shares the rooms with others.

@@ -47,6 +47,7 @@ type Settings struct {
 	Chats        int        `json:"chats"`        // at once; 0: any number
 	Push         bool       `json:"push"`         // notifications to one's browsers
 	Transcript   bool       `json:"transcript"`   // by mail at the end of a conversation
+	Unread       bool       `json:"unread"`       // what was said since one left, by mail
 	Canned       []Canned   `json:"canned"`       // replies to choose from
 	Stamp        bool       `json:"stamp"`        // one's mails carry chat links
 	StampText    string     `json:"stamp_text"`   // words on them; {name} is one's name; empty: the usual
@@ -82,7 +83,7 @@ func (e *SettingError) Error() string { return "room: setting " + e.Field + ": "
 
 // DefaultSettings are those of a login that has set nothing.
 func DefaultSettings() Settings {
-	return Settings{Availability: Available, Push: true, Canned: []Canned{}, Stamp: true, Unproven: Yes}
+	return Settings{Availability: Available, Push: true, Unread: true, Canned: []Canned{}, Stamp: true, Unproven: Yes}
 }
 
 // Check returns a *SettingError if a setting is not possible.

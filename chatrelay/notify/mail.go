@@ -101,6 +101,10 @@ func Compose(m chat.ServerMail, from mail.Address, domain string, now time.Time)
 	if m.ReplyTo != "" {
 		h.SetAddressList("Reply-To", []*mail.Address{{Address: m.ReplyTo}})
 	}
+	if m.Stop != "" {
+		h.Set("List-Unsubscribe", "<"+m.Stop+">")
+		h.Set("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+	}
 	h.SetSubject(oneLine(m.Subject))
 	h.SetDate(now)
 	h.SetMessageID(rand.Text() + "@" + domain)

@@ -121,7 +121,11 @@ func (n Note) urgency() webpush.Urgency {
 // topic names what collapses: 32 characters of base64url, RFC 8030 section
 // 5.4. It tells the push service neither room nor caller.
 func (n Note) topic() string {
-	sum := sha256.Sum256([]byte(n.Room + "\x00" + n.Caller))
+	what := n.Room + "\x00" + n.Caller
+	if n.Kind == Message { // it takes no ring's place
+		what += "\x00" + Message
+	}
+	sum := sha256.Sum256([]byte(what))
 	return base64.RawURLEncoding.EncodeToString(sum[:24])
 }
 

@@ -186,6 +186,7 @@ func (s *Store) Remove(ctx context.Context, by, roomID string, participant int64
 			"UPDATE attempts SET tell = FALSE WHERE caller = $1",
 			"DELETE FROM claims WHERE participant = $1",
 			"DELETE FROM transcripts WHERE participant = $1",
+			"DELETE FROM unread WHERE participant = $1",
 		} {
 			if _, err := tx.ExecContext(ctx, query, participant); err != nil {
 				return err

@@ -95,6 +95,7 @@ func (s *Store) eraseFrom(ctx context.Context, tx querier, m chat.Membership, e 
 		{nil, "UPDATE invites SET subject = '', revoked = TRUE WHERE room = $1 AND callee = $2", []any{m.Room, m.ID}},
 		{nil, "DELETE FROM claims WHERE participant = $1", []any{m.ID}},
 		{nil, "DELETE FROM transcripts WHERE participant = $1", []any{m.ID}},
+		{nil, "DELETE FROM unread WHERE participant = $1", []any{m.ID}},
 		{nil, "DELETE FROM blocks WHERE who = $1", []any{fmt.Sprintf("#%d", m.ID)}},
 		{nil, "UPDATE rooms SET subject = CASE WHEN owner = $1 THEN '' ELSE subject END, epoch = $2 WHERE id = $3",
 			[]any{m.ID, secret(8), m.Room}},

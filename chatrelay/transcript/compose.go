@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"html/template"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,8 @@ type Transcript struct {
 	Link    string   // into the conversation; may be empty
 	Lang    string   // "ko"; anything else is English
 	Zone    *time.Location
+	Unread  int    // messages that the reader has not read: it is a mail of these; 0: a transcript
+	Stop    string // address at which the reader ends such mails; may be empty
 }
 
 // Line is one message or note.
@@ -82,8 +85,8 @@ func (t Transcript) zone() *time.Location {
 
 // page is a transcript in words, for the template and the text alike.
 type page struct {
-	Lang, Marker, Heading, With, Zone, Earlier, Link, Open, Edited, Deleted string
-	Days                                                                    []day
+	Lang, Marker, Heading, With, Zone, Earlier, Link, Open, Edited, Deleted, Stop, StopLabel string
+	Days                                                                                     []day
 }
 
 type day struct {
@@ -110,7 +113,21 @@ func (t Transcript) Compose() (subject, text, html string, err error) {
 	if err := htmlBody.Execute(&b, p); err != nil {
 		return "", "", "", fmt.Errorf("composing a transcript: %w", err)
 	}
-	return w.Say("transcript.subject", "subject", t.Subject), p.text(), b.String(), nil
+	return t.title(w), p.text(), b.String(), nil
+}
+
+// title is the mail's subject.
+func (t Transcript) title(w words.Tongue) string {
+	if t.Unread == 0 {
+		return w.Say("transcript.subject", "subject", t.Subject)
+	}
+	var names []string
+	for _, l := range t.Lines {
+		if l.Name != "" && !slices.Contains(names, l.Name) {
+			names = append(names, l.Name)
+		}
+	}
+	return w.Say("unread.subject", "names", strings.Join(names, ", "), "subject", t.Subject)
 }
 
 func (t Transcript) page(w words.Tongue) page {
@@ -126,6 +143,10 @@ func (t Transcript) page(w words.Tongue) page {
 		Lang: w.Lang, Marker: markers[w.Lang], Heading: w.Say("transcript.heading", "subject", t.Subject),
 		Zone: w.Say("transcript.zone", "zone", zone),
 		Open: w.Say("transcript.open"), Edited: w.Say("transcript.edited"), Deleted: w.Say("transcript.deleted"),
+	}
+	if t.Unread > 0 {
+		p.Heading = w.Say("unread.heading", "n", t.Unread, "subject", t.Subject)
+		p.Stop, p.StopLabel = t.Stop, w.Say("unread.stop")
 	}
 	if web(t.Link) {
 		p.Link = t.Link
@@ -223,6 +244,10 @@ func (p page) text() string {
 			}
 		}
 	}
+	if p.Stop != "" {
+		put()
+		put(p.StopLabel, ": ", p.Stop)
+	}
 	return b.String()
 }
 
@@ -260,6 +285,9 @@ var htmlBody = template.Must(template.New("transcript").Parse(`<!DOCTYPE html>
 {{- end}}
 {{- end}}
 {{- end}}
+{{- end}}
+{{- with .Stop}}
+<p style="font-size:small;opacity:.7"><a href="{{.}}">{{$.StopLabel}}</a></p>
 {{- end}}
 </body></html>
 `))

@@ -11,3 +11,8 @@ var transcriptsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 	Name: "chmail_relay_transcripts_total",
 	Help: "Transcripts by mail: sent, empty (nothing was said), failed (tried again in ten minutes).",
 }, []string{"result"})
+
+var unreadTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+	Name: "chmail_relay_unread_mails_total",
+	Help: "Mails of what was said since somebody left: sent, failed (tried again in ten minutes).",
+}, []string{"result"})

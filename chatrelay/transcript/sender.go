@@ -233,32 +233,56 @@ func (s *Sender) send(ctx context.Context, info chat.Info, w chat.TranscriptPref
 		return false, err
 	}
 	t.Earlier = int(max(0, last-maxLines-w.Sent))
-	callee := s.opt.Callee(info, to)
-	if callee == 0 {
-		callee = info.Owner
-	}
-	token, err := s.opt.Store.NewInvite(ctx, info.ID, to.ID, callee, info.Subject)
+	m, err := letters{s.opt.Store, s.opt.WebBase, s.opt.Sealer, s.opt.Callee}.write(ctx, info, to, to.Addr, t)
 	if err != nil {
 		return false, err
 	}
-	t.Link = s.opt.WebBase + "/c/" + token
+	return true, s.opt.Mailer.Send(ctx, m)
+}
+
+// letters write mails of what was said, with a link of the reader's own.
+type letters struct {
+	store interface {
+		NewInvite(ctx context.Context, roomID string, recipient, callee int64, subject string) (string, error)
+	}
+	webBase string
+	sealer  *Sealer
+	callee  func(info chat.Info, of chat.Participant) int64
+}
+
+// write makes a mail to an address that stands for a participant.
+func (l letters) write(
+	ctx context.Context, info chat.Info, as chat.Participant, addr string, t Transcript,
+) (m chat.ServerMail, err error) {
+	callee := l.callee(info, as)
+	if callee == 0 {
+		callee = info.Owner
+	}
+	token, err := l.store.NewInvite(ctx, info.ID, as.ID, callee, info.Subject)
+	if err != nil {
+		return m, err
+	}
+	t.Link = l.webBase + "/c/" + token
 	for i := range t.Lines {
 		for k := range t.Lines[i].Files {
 			t.Lines[i].Files[k].URL = t.Link // where it can be opened, once they have come in
 		}
 	}
-	m := chat.ServerMail{To: to.Person}
+	m.To = as.Person
+	if m.To.Addr = addr; addr != as.Addr {
+		m.To.Name = ""
+	}
+	if t.Unread > 0 {
+		t.Stop = t.Link + "/stop"
+		m.Stop = t.Stop
+	}
 	if m.Subject, m.Text, m.HTML, err = t.Compose(); err != nil {
-		return false, err
+		return m, err
 	}
-	if s.opt.Sealer != nil {
-		a := Address{Room: info.ID, Participant: to.ID, Expires: time.Now().Add(replyLife)}
-		m.ReplyTo, err = s.opt.Sealer.Seal(a)
-		if err != nil {
-			return false, err
-		}
+	if l.sealer != nil {
+		m.ReplyTo, err = l.sealer.Seal(Address{Room: info.ID, Participant: as.ID, Expires: time.Now().Add(replyLife)})
 	}
-	return true, s.opt.Mailer.Send(ctx, m)
+	return m, err
 }
 
 // read adds the lines after one offset, up to another, and counts the messages

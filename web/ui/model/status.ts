@@ -5,7 +5,7 @@
 import { type Key, list, moment, span, t, tr } from '../base/i18n';
 import { nameOf } from '../base/text';
 import type { Room } from './room';
-import type { Attempt, Status } from '../wire/wire';
+import type { Attempt, Person, Status } from '../wire/wire';
 
 export type Words = (Node | string)[];
 
@@ -16,7 +16,8 @@ export interface Line {
 }
 
 /** cardLine: before anything happened, whether the person is there. */
-export function cardLine(s: Status): Line {
+export function cardLine(s: Status, waiting: Person[] = []): Line {
+  if (waiting.length) return { mood: 'good', nodes: tr('status.waiting', { names: list(waiting.map(nameOf)) }) };
   if (s.state === 'available') return { mood: 'good', nodes: tr(s.busy ? 'status.availableBusy' : 'status.available') };
   const mood = s.state === 'off' ? 'quiet' : 'busy';
   const bound = s.state === 'off' ? s.since : s.until;

@@ -52,6 +52,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
 
   async function refresh(): Promise<boolean> {
     try {
+      page.waiting = undefined;
       Object.assign(page, await get<ChatPage>(`/c/${token}/state`));
     } catch (err) {
       return err instanceof ApiError && lost(err);
@@ -72,7 +73,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
     start.disabled = false;
     before.hidden = !page.mine || left;
     there.replaceChildren();
-    status.show(left ? { mood: 'quiet', nodes: tr('status.left') } : cardLine(page.status));
+    status.show(left ? { mood: 'quiet', nodes: tr('status.left') } : cardLine(page.status, page.waiting));
     if (stage.isConnected) return;
     part('.card-who').append(status.el, ...left ? [there] : []);
     root.replaceChildren(stage);
@@ -86,7 +87,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
       talk(await guarded<Entry>('chat', { ring: true }));
     } catch (err) {
       start.disabled = false;
-      status.show(cardLine(page.status));
+      status.show(cardLine(page.status, page.waiting));
       if (err instanceof ApiError) {
         if (lost(err)) return;
         if (err.status === 409) return claimed(err);
@@ -179,7 +180,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
       room.leave();
       page.mine = true;
       card('', true);
-      void refresh().then(() => onCard && there.replaceChildren(...cardLine(page.status).nodes));
+      void refresh().then(() => onCard && there.replaceChildren(...cardLine(page.status, page.waiting).nodes));
     }
 
     function update(): void {
@@ -225,7 +226,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
   else card();
   const look = async () => {
     if (!onCard || document.hidden || !(await refresh()) || !onCard || start.disabled) return;
-    status.show(cardLine(page.status));
+    status.show(cardLine(page.status, page.waiting));
   };
   every(refreshEvery, () => void look());
   document.addEventListener('visibilitychange', () => void look());

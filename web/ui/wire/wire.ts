@@ -36,6 +36,7 @@ export interface Settings {
 /** What a chat page begins with, and GET /c/TOKEN/state. */
 export interface ChatPage {
   token: string; nonce: string; mine: boolean; reply: string; at: string; callee: Person; status: Status;
+  waiting?: Person[]; // others who are in the conversation now
 }
 /** What the desk begins with, and GET /desk/me. */
 export interface DeskPage {
