@@ -24,7 +24,8 @@ export function writing(pane: HTMLElement, groups: string[], back: () => void, o
       hint && h('p', { class: 'fine' }, hint));
   };
   const from = h('select', { id: 'write-from', onchange: () => { draft.group = from.value; } },
-    h('option', { value: '' }, t('write.me')), groups.map((g) => h('option', { value: g, selected: g === draft.group }, g)));
+    h('option', { value: '' }, t('write.me')),
+    groups.map((g) => h('option', { value: g, selected: g === draft.group }, g)));
   const submit = async (ev: Event) => {
     ev.preventDefault();
     send.disabled = true;
