@@ -163,8 +163,8 @@ func TestWriteFirst(t *testing.T) {
 	})
 	mails.w = w
 	ctx, one := t.Context(), w.deviceOf(mina, "one")
-	letter := Writing{ID: "1", Group: sales, To: "Kim <Kim@far.example>", Subject: "Your order\n", Text: "It is here.\u202e",
-		From: netip.MustParseAddr("192.0.2.1")}
+	letter := Writing{ID: "1", Group: sales, To: "Kim <Kim@far.example>", Subject: "Your order\n",
+		Text: "It is here.\u202e", From: netip.MustParseAddr("192.0.2.1")}
 	room, err := w.relay.Write(ctx, mina, letter)
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,8 @@
 
 import { now } from '../base/time';
 
-export interface Pending { id: string; text: string; at: string }
+/** ref: the offset of what it answers. */
+export interface Pending { id: string; text: string; at: string; ref?: number }
 
 const prefix = 'chmail.outbox.';
 const most = 200; // messages kept for one room
@@ -40,10 +41,10 @@ export class Outbox {
   }
 
   /** add reports null when the box is full. */
-  add(text: string): Pending | null {
+  add(text: string, ref = 0): Pending | null {
     const list = this.all();
     if (list.length >= most) return null;
-    const p = { id: newID(), text, at: now().toISOString() };
+    const p: Pending = { id: newID(), text, at: now().toISOString(), ...(ref && { ref }) };
     this.write([...list, p]);
     return p;
   }

@@ -196,8 +196,8 @@ export class Room {
 
   // What the person does.
 
-  say(text: string): boolean {
-    if (!this.sending.add(text)) return false;
+  say(text: string, ref = 0): boolean {
+    if (!this.sending.add(text, ref)) return false;
     this.typingSent = 0;
     this.options.changed();
     return true;
@@ -390,7 +390,7 @@ export class Room {
     const known = this.messages.some((m) => m.id === f.id && m.from === this.me);
     if (p && f.offset && !known) {
       this.insert({ offset: this.history.free(f.offset), id: p.id, from: this.me,
-        kind: 'text', text: p.text, at: f.at });
+        kind: 'text', text: p.text, at: f.at, ...(p.ref && { ref: p.ref }) });
     }
     this.sending.flush();
   }

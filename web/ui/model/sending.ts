@@ -29,8 +29,8 @@ export class Sending {
   }
 
   /** add reports whether the outbox had room for it. */
-  add(text: string): boolean {
-    if (!this.outbox?.add(text)) return false;
+  add(text: string, ref = 0): boolean {
+    if (!this.outbox?.add(text, ref)) return false;
     this.flush();
     return true;
   }
@@ -68,7 +68,7 @@ export class Sending {
     for (const p of this.pending) {
       if (this.flying.size >= atOnce) return;
       if (this.flying.has(p.id) || this.failed.has(p.id)) continue;
-      if (!this.send({ t: 'say', id: p.id, text: p.text })) return;
+      if (!this.send({ t: 'say', id: p.id, text: p.text, ...(p.ref && { ref: p.ref }) })) return;
       this.sent.set(p.id, p);
       this.flying.set(p.id, after(ackWait, () => {
         this.fail(p.id);

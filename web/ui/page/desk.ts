@@ -216,7 +216,10 @@ class Desk {
 
   // The open conversation.
 
-  /** follow shows what the address names: "#ROOM", "#ROOM/OFFSET" of a search, "#settings", "#write", "#figures", or nothing. */
+  /**
+   * follow shows what the address names: "#ROOM", "#ROOM/OFFSET" of a search, "#settings", "#write", "#figures", or
+   * nothing.
+   */
   private follow(): void {
     const [id = '', offset] = location.hash.slice(1).split('/');
     this.el.classList.toggle('has-room', id !== '');

@@ -8,6 +8,7 @@ import { cleanLine, fileName } from '../base/text';
 import { now, soon } from '../base/time';
 import type { Room } from '../model/room';
 import { menu } from './menu';
+import { quoteWords } from './messageview';
 import { type Canned, maxText, type Message } from '../wire/wire';
 
 export interface ComposeOptions {
@@ -30,6 +31,7 @@ export class Compose {
   private waiting: File[] = []; // pasted or dropped: for Send
   private drafted = '';
   private edited: Message | undefined;
+  private answered: Message | undefined;
 
   constructor(private readonly room: Room, private readonly options: ComposeOptions) {
     this.box = h('textarea', {
@@ -86,6 +88,7 @@ export class Compose {
 
   /** edit takes one's own message into the box again. */
   edit(m: Message): void {
+    this.answered = undefined;
     this.keep(); // what was being written comes back afterwards
     this.edited = m;
     this.editing.hidden = false;
@@ -118,6 +121,22 @@ export class Compose {
     if (files.length) this.focus();
   }
 
+  /** reply answers a message with what is written next. */
+  reply(m: Message): void {
+    if (this.edited) this.stopEditing();
+    this.answered = m;
+    this.editing.hidden = false;
+    fill(this.editing, icon('back'), h('span', { class: 'quote-what', dir: 'auto' }, quoteWords(this.room, m)),
+      h('button', { class: 'link', type: 'button', onclick: () => this.stopReplying() }, t('ask.no')));
+    this.focus();
+  }
+
+  private stopReplying(): void {
+    this.answered = undefined;
+    this.editing.hidden = true;
+    this.focus();
+  }
+
   /** files sends them, as far as they may be sent. */
   files(files: File[]): void {
     if (!files.length) return;
@@ -140,6 +159,7 @@ export class Compose {
     // (keyCode 229 where isComposing is already over, as in Safari).
     if (ev.isComposing || ev.keyCode === 229) return;
     if (ev.key === 'Escape' && this.edited) this.stopEditing();
+    else if (ev.key === 'Escape' && this.answered) this.stopReplying();
     else if (ev.key === 'ArrowUp' && !this.box.value && !this.edited) {
       const m = this.room.messages.findLast((x) => this.room.mayEdit(x));
       if (!m) return;
@@ -238,9 +258,10 @@ export class Compose {
       if (text !== this.edited.text) this.room.change('edit', this.edited, text);
       return this.stopEditing();
     }
-    if (!this.room.say(text)) return this.say('compose.full');
+    if (!this.room.say(text, this.answered?.offset)) return this.say('compose.full');
     this.box.value = '';
     this.problem.textContent = '';
+    if (this.answered) this.stopReplying();
     this.grow();
     this.keep();
     this.options.sent();

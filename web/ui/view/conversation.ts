@@ -42,6 +42,8 @@ export class Conversation {
     }, this.list);
     const actions = {
       edit: (m: Message) => this.compose.edit(m),
+      reply: (m: Message) => this.compose.reply(m),
+      quoted: (offset: number) => this.reveal(offset),
       remove: (m: Message) => void ask(t('line.deleteAsk'), t('line.delete'))
         .then((yes) => yes && room.change('delete', m)),
     };

@@ -28,7 +28,7 @@ export function figures(pane: HTMLElement, back: () => void): void {
       const f = await get<Figures>('/desk/figures?days=' + choice.value);
       fill(body, h('section', null,
         h('p', { class: 'strong' }, t('figures.total', { n: f.total.asked, answered: f.total.answered,
-          missed: f.total.missed, median: took(f.total) })),
+          missed: f.total.missed }), f.total.answered > 0 && [' ', t('figures.half', { median: took(f.total) })]),
         plot(f.days),
         h('p', { class: 'fine figures-key' }, h('span', { class: 'key-answered' }), t('figures.answered'),
           h('span', { class: 'key-missed' }), t('figures.missed'))),

@@ -23,6 +23,9 @@ const pictureMost = 320; // px a picture is wide at most
 /** What a line lets one do. */
 export interface Actions {
   edit(m: Message): void;
+  /** reply answers a message; quoted shows it. */
+  reply(m: Message): void;
+  quoted(offset: number): void;
   remove(m: Message): void;
 }
 
@@ -88,7 +91,7 @@ export class MessageView implements View<Line> {
   private readonly bindings = new Bindings<Line>();
   private progress: HTMLProgressElement | undefined;
 
-  constructor(private readonly room: Room, actions: Actions, first: Line) {
+  constructor(private readonly room: Room, private readonly actions: Actions, first: Line) {
     const face = h('span', { class: 'line-face' });
     const who = h('p', { class: 'who' });
     const you = h('span', { class: 'sr' }, t('line.you'));
@@ -98,8 +101,10 @@ export class MessageView implements View<Line> {
     let shown: Message | undefined;
     const more = menu(h('button', { class: 'line-more', type: 'button', 'aria-label': t('line.more'),
       title: t('line.more') }, icon('more')), t('line.more'), () => [
+      { words: [icon('back'), t('line.reply')], press: () => actions.reply(shown!) },
       ...(room.mayEdit(shown!) ? [{ words: [icon('edit'), t('line.edit')], press: () => actions.edit(shown!) }] : []),
-      { words: [icon('close'), t('line.delete')], bad: true, press: () => actions.remove(shown!) },
+      ...(room.mayDelete(shown!)
+        ? [{ words: [icon('close'), t('line.delete')], bad: true, press: () => actions.remove(shown!) }] : []),
     ]);
     this.el.append(face, h('div', { class: 'said' }, you, who,
       h('div', { class: 'said-row' }, more, what), meta));
@@ -123,8 +128,11 @@ export class MessageView implements View<Line> {
       fill(who, named.length > 0 && [bdi(room.name(from(l))),
         from(l)?.guest && h('span', { class: 'tag' }, t('people.guest'))]);
     });
-    bindings.bind((l) => !l.message || !room.mayDelete(l.message), (none) => { more.hidden = none; });
-    bindings.bind((l) => [l.message?.text ?? l.pending?.text, l.message?.deleted, l.message?.file?.id,
+    // What has no offset of its own yet cannot be answered, see History.free.
+    bindings.bind((l) => !l.message || !!l.message.deleted || !Number.isInteger(l.message.offset),
+      (none) => { more.hidden = none; });
+    bindings.bind((l) => [this.answered(l)?.text, this.answered(l)?.deleted, l.message?.text ?? l.pending?.text,
+      l.message?.deleted, l.message?.file?.id,
       l.upload?.id, l.upload && l.state === 'failed'], (_, l) => fill(what, this.body(l)));
     bindings.bind((l) => [l.state, l.tail, l.message?.edited, l.message?.via, l.message?.at, room.people.size > 2,
       room.failed.get(l.pending?.id ?? ''), l.upload?.code, ...l.seenBy], (_, l) => {
@@ -139,12 +147,25 @@ export class MessageView implements View<Line> {
     if (this.progress && l.upload) this.progress.value = l.upload.sent;
   }
 
+  /** answered is the message that a line answers, if it is here. */
+  private answered(l: Line): Message | undefined {
+    const ref = l.message?.ref ?? l.pending?.ref;
+    return ref ? this.room.messages.find((m) => m.offset === ref) : undefined;
+  }
+
+  /** quote shows what a line answers, and leads there. */
+  private quote(l: Line): Child {
+    const m = this.answered(l);
+    return m && h('button', { class: 'quote', type: 'button', dir: 'auto',
+      onclick: () => this.actions.quoted(m.offset) }, quoteWords(this.room, m));
+  }
+
   private body(l: Line): Child {
     const m = l.message;
     this.progress = undefined;
     if (m?.deleted) return h('p', { class: 'bubble gone' }, t('line.deleted'));
     if (m?.kind === 'file' && m.file) return [fileBody(this.room, m.file, m.offset), m.text && bubble(m.text)];
-    if (!l.upload) return bubble(m?.text ?? l.pending!.text);
+    if (!l.upload) return [this.quote(l), bubble(m?.text ?? l.pending!.text)];
     const { file, preview, state } = l.upload;
     const name = fileName(file.name);
     if (state !== 'failed') this.progress = h('progress', { max: 1, 'aria-label': t('file.progress', { name }) });
@@ -181,6 +202,12 @@ export class MessageView implements View<Line> {
     return [t(uploadTrouble[u.code] ?? 'file.failed.other'), button('line.again', () => this.room.uploads.again(u.id)),
       button('line.drop', () => this.room.drop(u.id))];
   }
+}
+
+/** quoteWords: who said what, in one line. */
+export function quoteWords(room: Room, m: Message): Child {
+  const what = m.deleted ? t('line.deleted') : cleanLine(m.text) || fileName(m.file?.name ?? '');
+  return [h('span', { class: 'strong' }, bdi(room.name(room.people.get(m.from)))), ' ', what];
 }
 
 const button = (key: Key, onclick: () => void) => h('button', { class: 'link', type: 'button', onclick }, t(key));

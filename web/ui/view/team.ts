@@ -7,6 +7,7 @@ import { bdi, fill, h, icon } from '../base/dom';
 import { explain } from '../base/errors';
 import { moment, t, tr } from '../base/i18n';
 import { cleanLine, cleanText } from '../base/text';
+import { newID } from '../model/outbox';
 import { Bindings, KeyedList } from './list';
 import { menu } from './menu';
 import { get, post } from '../wire/api';
@@ -28,7 +29,7 @@ export class TeamBar {
   private readonly body: HTMLElement;
   private summary: Summary | undefined;
   private colleagues: Colleagues[] = [];
-  private noteID = crypto.randomUUID();
+  private noteID = newID();
 
   constructor(private readonly room: string, private readonly login: string) {
     const who = h('span', { class: 'team-who' });
@@ -107,7 +108,7 @@ export class TeamBar {
     if (!text.trim()) return;
     void this.do('notes', { id: this.noteID, text }).then((done) => {
       if (!done) return;
-      this.noteID = crypto.randomUUID();
+      this.noteID = newID();
       this.written.value = '';
       void this.read();
     });

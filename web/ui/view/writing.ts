@@ -5,11 +5,12 @@
 import { fill, h, icon } from '../base/dom';
 import { ApiError, explain } from '../base/errors';
 import { t, tr } from '../base/i18n';
+import { newID } from '../model/outbox';
 import { post } from '../wire/api';
 
 // What is being written stays while one looks elsewhere. A mail keeps its ID until it
 // is out, so that it goes out once.
-const draft = { id: crypto.randomUUID() as string, to: '', subject: '', text: '', group: '' };
+const draft = { id: newID(), to: '', subject: '', text: '', group: '' };
 
 /** writing shows the form; opened is called with the room. */
 export function writing(pane: HTMLElement, groups: string[], back: () => void, opened: (room: string) => void): void {
@@ -24,14 +25,15 @@ export function writing(pane: HTMLElement, groups: string[], back: () => void, o
       hint && h('p', { class: 'fine' }, hint));
   };
   const from = h('select', { id: 'write-from', onchange: () => { draft.group = from.value; } },
-    h('option', { value: '' }, t('write.me')), groups.map((g) => h('option', { value: g, selected: g === draft.group }, g)));
+    h('option', { value: '' }, t('write.me')),
+    groups.map((g) => h('option', { value: g, selected: g === draft.group }, g)));
   const submit = async (ev: Event) => {
     ev.preventDefault();
     send.disabled = true;
     fill(problem);
     try {
       const { room } = await post<{ room: string }>('/desk/write', draft);
-      Object.assign(draft, { id: crypto.randomUUID(), to: '', subject: '', text: '' });
+      Object.assign(draft, { id: newID(), to: '', subject: '', text: '' });
       opened(room);
     } catch (err) {
       const code = err instanceof ApiError ? err.code : '';
