@@ -10,6 +10,7 @@ import { after, soon } from '../base/time';
 import { Room } from '../model/room';
 import { Conversation } from './conversation';
 import { Panel } from './panel';
+import { personMenu } from './personmenu';
 import { RoomHead, StatusLine } from './roomheader';
 import { post } from '../wire/api';
 import type { Canned, Entry, Participant, Summary } from '../wire/wire';
@@ -32,6 +33,8 @@ export interface Callbacks {
   canned(): Canned[];
   mute(on: boolean): void;
   block(p: Participant): void;
+  revoke(p: Participant): void;
+  remove(p: Participant): void;
 }
 
 export class DeskRoom {
@@ -166,7 +169,11 @@ export class DeskRoom {
       null, {
         muted: () => this.summary()?.muted ?? false,
         mute: (on) => this.callbacks.mute(on),
-        block: (p) => this.callbacks.block(p),
+        about: (p) => personMenu(room.name(p), room.amCallee, {
+          block: () => this.callbacks.block(p),
+          revoke: () => this.callbacks.revoke(p),
+          remove: () => this.callbacks.remove(p),
+        }),
       });
     this.view = new Conversation(room, () => this.callbacks.canned());
     const { view } = this;
