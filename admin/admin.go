@@ -30,6 +30,7 @@ type Admin interface {
 	Lists
 	Mails
 	People
+	Conversations
 	// Backup writes everything that was acknowledged before it into a new folder.
 	Backup(ctx context.Context, to Folder) error
 	Close() error
@@ -173,6 +174,8 @@ type Rooms interface {
 	Info(ctx context.Context, room string) (chat.Info, error)
 	Messages(ctx context.Context, room string, after int64, limit int) ([]chat.Message, error)
 	Erase(ctx context.Context, who string) (chat.Erased, error)
+	Revoke(ctx context.Context, token string) error
+	Remove(ctx context.Context, by, room string, participant int64) error
 	// BackupTo writes the database into a folder and returns the file's name;
 	// "": it is not a file.
 	BackupTo(ctx context.Context, dir string) (name string, err error)

@@ -220,6 +220,22 @@ func (c *Client) Erase(ctx context.Context, who string) (chat.Erased, error) {
 	return ask[chat.Erased](ctx, c, "/person/erase", personArgs{Who: who}, nil, nil)
 }
 
+// ListRooms implements Conversations.
+func (c *Client) ListRooms(ctx context.Context, who string) ([]Room, error) {
+	return ask[[]Room](ctx, c, "/rooms/list", roomArgs{Who: who}, nil, nil)
+}
+
+// RevokeLink implements Conversations.
+func (c *Client) RevokeLink(ctx context.Context, link string) error {
+	_, err := ask[none](ctx, c, "/rooms/revoke", roomArgs{Link: link}, nil, nil)
+	return err
+}
+
+// RemovePerson implements Conversations.
+func (c *Client) RemovePerson(ctx context.Context, room, who string) (chat.Participant, error) {
+	return ask[chat.Participant](ctx, c, "/rooms/remove", roomArgs{Room: room, Who: who}, nil, nil)
+}
+
 // Backup implements Admin.
 func (c *Client) Backup(ctx context.Context, to Folder) error {
 	_, err := ask[none](ctx, c, "/backup", to, nil, nil)

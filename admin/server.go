@@ -145,6 +145,7 @@ type (
 		Who string
 		To  Folder
 	}
+	roomArgs struct{ Room, Who, Link string }
 )
 
 // call is one request.
@@ -204,6 +205,15 @@ func (s *Server) mux() *http.ServeMux {
 		}),
 		"/person/erase": handle(s, 0, func(ctx context.Context, c call, a personArgs) (chat.Erased, error) {
 			return c.Erase(ctx, a.Who)
+		}),
+		"/rooms/list": handle(s, shortTime, func(ctx context.Context, c call, a roomArgs) ([]Room, error) {
+			return c.ListRooms(ctx, a.Who)
+		}),
+		"/rooms/revoke": handle(s, shortTime, func(ctx context.Context, c call, a roomArgs) (none, error) {
+			return none{}, c.RevokeLink(ctx, a.Link)
+		}),
+		"/rooms/remove": handle(s, shortTime, func(ctx context.Context, c call, a roomArgs) (chat.Participant, error) {
+			return c.RemovePerson(ctx, a.Room, a.Who)
 		}),
 		"/backup": handle(s, 0, func(ctx context.Context, c call, to Folder) (none, error) {
 			return none{}, c.Backup(ctx, to)

@@ -96,6 +96,7 @@ func (h *liveRoom) alarm(c *call) {
 	}
 	repeated := c.claimed && !c.a.Pushed.IsZero() // browsers and webhooks were told
 	caller, callee := h.info.Participant(c.a.Caller), h.info.Participant(c.a.Callee)
+	caller.ByLink = c.a.Unproven
 	subject, id, silent := h.info.Subject, c.a.ID, c.silent
 	var to []chat.Participant
 	for _, login := range h.r.members(callee.Login) {

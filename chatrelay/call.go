@@ -424,6 +424,7 @@ func (h *liveRoom) admit(login string) int64 {
 // pushNote is what browsers are told of a call.
 func (h *liveRoom) pushNote(c *call, kind string) notify.Note {
 	caller := h.info.Participant(c.a.Caller)
-	return notify.Note{Kind: kind, Room: h.id, Attempt: c.a.ID, From: caller.DisplayName(), Subject: h.info.Subject,
+	return notify.Note{Kind: kind, Room: h.id, Attempt: c.a.ID, From: caller.DisplayName(),
+		ByLink: c.a.Unproven, Subject: h.info.Subject,
 		URL: "/desk#" + h.id, At: time.Now().UTC(), Caller: caller.Addr}
 }

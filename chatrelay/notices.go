@@ -69,7 +69,7 @@ func (h *liveRoom) pushNews(m chat.Message) {
 	h.newsAt = time.Now()
 	from := h.info.Participant(m.From)
 	h.r.notifier.Push(logins, notify.Note{Kind: notify.Message, Room: h.id, From: from.DisplayName(),
-		Subject: h.info.Subject, URL: "/desk#" + h.id, At: m.At, Caller: from.Addr})
+		ByLink: m.Via == chat.ViaLink, Subject: h.info.Subject, URL: "/desk#" + h.id, At: m.At, Caller: from.Addr})
 }
 
 // PushKey is the key with which pages subscribe a browser. notify.ErrNoPush:

@@ -81,7 +81,7 @@ func (m *Guard) Init(cfg *config.Map) error {
 func (m *Guard) open(opts signin.Options) {
 	opts.Accounts, opts.Normalize, opts.Log = accounts{m.next}, normalize, m.log()
 	if own, ok := m.next.(*Accounts); ok {
-		opts.Accounts = own
+		opts.Accounts, opts.Domain = own, allGuards.domain
 		if own.devices != nil {
 			opts.Devices = devices{own}
 		}
@@ -132,8 +132,9 @@ func guardOf(auth module.PlainAuth) *Guard {
 
 // guards are those of this process.
 type guards struct {
-	mu  sync.Mutex
-	all []*Guard
+	domain string // that accounts have, where the server has one; set before any block is opened
+	mu     sync.Mutex
+	all    []*Guard
 }
 
 var allGuards guards
@@ -162,6 +163,24 @@ func (g *guards) changed(login string) {
 	for _, m := range g.all {
 		m.Changed(login)
 	}
+}
+
+// exists reports whether a login has an account, as far as the guards know the
+// accounts.
+func (g *guards) exists(ctx context.Context, login string) (bool, error) {
+	g.mu.Lock()
+	all := slices.Clone(g.all)
+	g.mu.Unlock()
+	for _, m := range all {
+		known, ok := m.next.(signin.Existing)
+		if !ok {
+			return true, nil
+		}
+		if there, err := known.Exists(ctx, login); err != nil || there {
+			return true, err
+		}
+	}
+	return len(all) == 0, nil
 }
 
 // SignOut implements admin.Sessions.

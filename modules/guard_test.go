@@ -68,3 +68,33 @@ func TestGuard(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A removed account is known to be gone, and so is one that never was.
+func TestGuardsKnowAccounts(t *testing.T) {
+	own := newAccounts(t)
+	if err := own.CreateUser(alice, password); err != nil {
+		t.Fatal(err)
+	}
+	g := &guards{}
+	exists := func(login string) bool {
+		t.Helper()
+		there, err := g.exists(t.Context(), login)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return there
+	}
+	if !exists("bob@example.org") {
+		t.Error("where nobody knows the accounts, nobody is gone")
+	}
+	g.add(&Guard{next: own})
+	if !exists(alice) || exists("bob@example.org") {
+		t.Error("the account is not known")
+	}
+	if err := own.DeleteUser(alice); err != nil {
+		t.Fatal(err)
+	}
+	if exists(alice) {
+		t.Error("a removed account is there")
+	}
+}

@@ -68,6 +68,9 @@ func Run(f *config.File, logTo []string) (err error) {
 	if err := removeEmptyKeys(maddyconfig.StateDirectory); err != nil {
 		return err
 	}
+	if domains := f.Domains(); len(domains) == 1 {
+		allGuards.domain = domains[0]
+	}
 	endpoints, mods, err := maddy.RegisterModules(globals, blocks)
 	if err != nil {
 		return err

@@ -56,6 +56,9 @@ type Person struct {
 	Name  string `json:"name,omitempty"`  // display name
 	// Hidden: in Bcc. The others do not learn of the person before they come in.
 	Hidden bool `json:"-"`
+	// ByLink, in what others are told of the person: they only pressed a link, and have
+	// not proven who they are.
+	ByLink bool `json:"-"`
 }
 
 // DisplayName is how the person is named to others.

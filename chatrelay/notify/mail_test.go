@@ -23,6 +23,8 @@ func TestMailsInBothLanguages(t *testing.T) {
 	}{
 		"alarm": {alarmMail(kim, mina, subject, link), []string{"and nobody answered",
 			"대화를 요청했지만", kim.Name, subject}, 2},
+		"alarm by link": {alarmMail(chat.Person{Name: "Kim", ByLink: true}, mina, subject, link),
+			[]string{"Kim, by link tried to chat", "Kim(링크로 접속)님이 대화를"}, 2},
 		"back": {backMail(kim, mina, subject, link), []string{"is back", "님이 돌아왔습니다", kim.Name, subject}, 2},
 		"code": {codeMail(kim, "123456"), []string{"Your code is 123456", "코드는 123456입니다"}, 0},
 	} {

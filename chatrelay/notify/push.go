@@ -83,6 +83,7 @@ type Note struct {
 	Room    string    `json:"room"`
 	Attempt string    `json:"attempt,omitempty"`
 	From    string    `json:"from,omitempty"`
+	ByLink  bool      `json:"by_link,omitempty"` // From has not proven who they are
 	Subject string    `json:"subject,omitempty"`
 	URL     string    `json:"url,omitempty"` // what a press on the notification opens
 	At      time.Time `json:"at"`

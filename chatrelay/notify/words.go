@@ -7,19 +7,29 @@ import (
 	"strings"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	catalogue "github.com/chmail/chmail/internal/words"
 )
 
 // Everything that the mails and the webhooks say stands in this file. What a
 // Web Push says stands in the pages' message files, since browsers know their
 // reader's language.
 
+// named is what somebody is called in a language: of whoever has only pressed a link,
+// it says so.
+func named(lang string, p chat.Person) string {
+	if p.ByLink {
+		return catalogue.In(lang).Say("people.byLink", "name", p.DisplayName())
+	}
+	return p.DisplayName()
+}
+
 // alarmMail tells to that from tried to reach them.
 func alarmMail(from, to chat.Person, subject, link string) chat.ServerMail {
-	name := from.DisplayName()
-	return written(chat.ServerMail{To: to, ReplyTo: from.Addr, Subject: name + " tried to reach you: " + subject}, link,
+	name, koName := named("en", from), named("ko", from)
+	return written(chat.ServerMail{To: to, ReplyTo: from.Addr, Subject: from.DisplayName() + " tried to reach you: " + subject}, link,
 		words{"en", fmt.Sprintf("%s tried to chat with you about “%s”, and nobody answered.", name, subject),
 			"Join the conversation", "The link opens the conversation, with everything said so far."},
-		words{"ko", fmt.Sprintf("%s님이 대화를 요청했지만 아무도 받지 않았습니다. 제목: ‘%s’", name, subject),
+		words{"ko", fmt.Sprintf("%s님이 대화를 요청했지만 아무도 받지 않았습니다. 제목: ‘%s’", koName, subject),
 			"대화에 들어가기", "링크를 누르면 지금까지 나눈 이야기와 함께 대화가 열립니다."})
 }
 
@@ -46,7 +56,7 @@ func codeMail(to chat.Person, code string) chat.ServerMail {
 
 // webhookTitle says who called whom, to a webhook.
 func webhookTitle(from chat.Person, logins []string) string {
-	return fmt.Sprintf("%s wants to chat with %s", from.DisplayName(), strings.Join(logins, ", "))
+	return fmt.Sprintf("%s wants to chat with %s", named("en", from), strings.Join(logins, ", "))
 }
 
 // webhookLink stands on the link into the conversation.

@@ -41,6 +41,9 @@ func (t Transcript) lineOf(m chat.Message, names map[int64]string) (l Line, ok b
 		if l.Name = names[m.From]; l.Name == "" {
 			l.Name = "?"
 		}
+		if m.Via == chat.ViaLink {
+			l.Name = w.Say("people.byLink", "name", l.Name)
+		}
 		if m.File != nil {
 			l.Files = []File{{Name: m.File.Name, Size: m.File.Size}}
 		}

@@ -23,6 +23,12 @@ func TestTranscriptWords(t *testing.T) {
 			t.Errorf("%d is called %q", id, names[id])
 		}
 	}
+	for lang, want := range map[string]string{"en": "c@far.example, by link", "ko": "c@far.example(링크로 접속)"} {
+		said := chat.Message{Kind: chat.KindText, From: 4, Text: "it is me", Via: chat.ViaLink}
+		if l, ok := (Transcript{Lang: lang}).lineOf(said, names); !ok || l.Name != want {
+			t.Errorf("whoever came by a link is called %q", l.Name)
+		}
+	}
 	for _, c := range []struct {
 		m          chat.Message
 		lang, want string

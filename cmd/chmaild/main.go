@@ -42,7 +42,8 @@ func main() {
 		Commands: []*cli.Command{
 			runCommand, demoCommand, quickstartCommand, checkCommand,
 			userCommand, storeCommand, backupCommand, restoreCommand,
-			grantsCommand, hostsCommand, whoCommand, exportCommand, eraseCommand, versionCommand,
+			grantsCommand, hostsCommand, whoCommand, exportCommand, eraseCommand,
+			linkCommand, roomCommand, versionCommand,
 		},
 		Before: prepare,
 		CommandNotFound: func(c *cli.Context, name string) {

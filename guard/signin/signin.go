@@ -106,6 +106,7 @@ type Options struct {
 	Devices   Devices                            // nil: there are none
 	Tokens    Tokens                             // nil: none are taken
 	Normalize func(login string) (string, error) // nil: strings.ToLower
+	Domain    string                             // of a login that was typed without one; empty: it stays as it is
 	// The first refusal of a login or a prefix takes First, each further one twice
 	// as long, up to Longest.
 	First, Longest time.Duration
@@ -253,7 +254,10 @@ func (c *Check) normal(login string) (string, error) {
 	if len(login) > maxLogin {
 		return "", errors.New("the login is too long")
 	}
-	login, err := c.opts.Normalize(login)
+	login, err := c.opts.Normalize(strings.TrimSpace(login))
+	if err == nil && login != "" && c.opts.Domain != "" && !strings.Contains(login, "@") {
+		login += "@" + c.opts.Domain
+	}
 	if err == nil && (login == "" || len(login) > maxLogin) {
 		err = errors.New("not a login")
 	}

@@ -595,3 +595,26 @@ func TestTokens(t *testing.T) {
 		}
 	})
 }
+
+// People leave the domain out, and paste spaces.
+func TestLoginAsTyped(t *testing.T) {
+	t.Parallel()
+	for typed, want := range map[string]string{"ann": "ann@mall.example", "ANN ": "ann@mall.example",
+		" ann@mall.example ": "ann@mall.example", "ann@other.example": "", "": ""} {
+		synctest.Test(t, func(t *testing.T) {
+			c := New(Options{Accounts: newBook("ann@mall.example"), Domain: "mall.example"})
+			s, err := c.SignIn(t.Context(), Attempt{Door: Desk, Login: typed, Password: "right"})
+			if want == "" {
+				if !errors.Is(err, ErrWrong) {
+					t.Errorf("%q: %v", typed, err)
+				}
+				return
+			}
+			if err != nil || s.Login != want {
+				t.Fatalf("%q: %+v, %v", typed, s, err)
+			}
+			c.Changed("ann") // as an administrator may type it, too
+			<-s.Context().Done()
+		})
+	}
+}

@@ -68,6 +68,7 @@ const shapes = {
   settings: 'M4 7h9M17 7h3M4 17h3M11 17h9 M15 4.500a2.500 2.500 0 1 1 0 5 2.500 2.500 0 0 1 0-5z'
     + ' M9 14.500a2.500 2.500 0 1 1 0 5 2.500 2.500 0 0 1 0-5z',
   missed: handset + ' M15 3l6 6M21 3l-6 6',
+  chart: 'M4 20h16 M7 16v-5 M12 16V6 M17 16v-8',
   mute: 'M6 16V11a6 6 0 0 1 9-5.2M18 11v5l2 2H6 M10 21h4 M4 3l16 18',
   canned: 'M4 5h16v11H9l-5 4z M8 9h8M8 12h5',
 } as const;

@@ -21,12 +21,14 @@ import { avatar } from '../view/avatar';
 import { Bell } from '../view/bell';
 import { DeskRoom } from '../view/deskroom';
 import { DeskRooms } from '../view/deskrooms';
+import { figures } from '../view/figures';
 import { Incoming } from '../view/incoming';
 import { SilentRings } from '../view/missed';
 import { notify, messageSound } from '../view/ringer';
 import { preview, RoomList } from '../view/roomlist';
 import { Search } from '../view/search';
 import { Toast } from '../view/toast';
+import { writing } from '../view/writing';
 import { actAs, fetchPage, get, post, readPage } from '../wire/api';
 import type { Phase } from '../wire/connection';
 import { onPressed, registration, unsubscribe } from '../wire/push';
@@ -61,6 +63,7 @@ class Desk {
   private readonly list: RoomList;
   private readonly silent: SilentRings;
   private settings: SettingsPage | undefined;
+  private other = ''; // what else is shown instead of a room
 
   private readonly problem = h('p', { class: 'problem', role: 'alert' });
   private readonly toast = new Toast();
@@ -77,6 +80,7 @@ class Desk {
     this.rooms = new Rooms(page.login!, (id) => this.looking(id));
     this.list = new RoomList(me, this.rooms, {
       open: () => this.open.shown?.id ?? '',
+      inTeam: () => !!this.prefs.now?.groups?.length,
       read: (older) => void this.read(older),
       dismiss: (room) => this.dismiss(room),
     });
@@ -94,6 +98,10 @@ class Desk {
           h('h1', { class: 'sr' }, t('desk.side')),
           avatar(me),
           h('div', { class: 'side-who' }, h('p', { class: 'strong' }, bdi(nameOf(me))), this.avail.el),
+          h('a', { class: 'button round', href: '#write', 'aria-label': t('write.title'), title: t('write.title') },
+            icon('edit')),
+          h('a', { class: 'button round', href: '#figures', 'aria-label': t('figures.title'),
+            title: t('figures.title') }, icon('chart')),
           h('a', { class: 'button round', href: '#settings', 'aria-label': t('settings.title'),
             title: t('settings.title') }, icon('settings'))),
         this.bell.el, this.silent.el, this.problem, search.el, search.found, this.list.el),
@@ -190,7 +198,7 @@ class Desk {
     const unread = this.rooms.unread();
     tabTitle((unread ? `(${unread}) ` : '') + t('desk.title'), unread);
     this.list.draw();
-    if (!this.open.shown && !this.settings) this.drawEmpty();
+    if (!this.open.shown && !this.settings && !this.other) this.drawEmpty();
   }
 
   private drawEmpty(): void {
@@ -207,7 +215,7 @@ class Desk {
 
   // The open conversation.
 
-  /** follow shows what the address names: "#ROOM", "#ROOM/OFFSET" of a search, "#settings", or nothing. */
+  /** follow shows what the address names: "#ROOM", "#ROOM/OFFSET" of a search, "#settings", "#write", "#figures", or nothing. */
   private follow(): void {
     const [id = '', offset] = location.hash.slice(1).split('/');
     this.el.classList.toggle('has-room', id !== '');
@@ -225,7 +233,18 @@ class Desk {
     }
     this.settings?.close();
     this.settings = undefined;
-    if (this.open.shown?.id !== id) {
+    if (id === 'write' || id === 'figures') {
+      if (this.other === id) return;
+      this.other = id;
+      this.open.show('', () => { throw new Error('no room'); });
+      const back = () => { location.hash = ''; };
+      if (id === 'write') writing(this.pane, this.prefs.now?.groups ?? [], back, (room) => { location.hash = room; });
+      else figures(this.pane, back);
+      this.list.draw();
+      return;
+    }
+    this.other = '';
+    if (this.open.shown?.id !== id || !id) {
       this.open.show(id, () => this.room(id));
       if (!id) fill(this.pane);
       this.drawList();
@@ -235,7 +254,7 @@ class Desk {
 
   private room(id: string): DeskRoom {
     if (!this.rooms.find(id)) void this.learn(id);
-    return new DeskRoom(id, this.pane, () => this.rooms.find(id), {
+    return new DeskRoom(id, this.page.login!, this.pane, () => this.rooms.find(id), {
       back: () => { location.hash = ''; },
       came: (p) => this.came(id, p),
       news: () => soon(this.drawSoon),
@@ -360,6 +379,7 @@ class Desk {
   }
 
   private configured(): void {
+    this.drawList();
     this.avail.draw();
     this.bell.draw();
     this.settings?.draw();

@@ -12,6 +12,7 @@ import { Conversation } from './conversation';
 import { Panel } from './panel';
 import { personMenu } from './personmenu';
 import { RoomHead, StatusLine } from './roomheader';
+import { TeamBar } from './team';
 import { post } from '../wire/api';
 import type { Canned, Entry, Participant, Summary } from '../wire/wire';
 
@@ -46,11 +47,13 @@ export class DeskRoom {
   private behind = false;   // in the room, and not shown
   private company = false;  // somebody else was there since it went behind
   private panel: Panel | undefined;
+  private readonly team: TeamBar;
   private wanting = 0;      // the offset to be shown
 
-  constructor(readonly id: string, private readonly pane: HTMLElement,
+  constructor(readonly id: string, login: string, private readonly pane: HTMLElement,
     private readonly summary: () => Summary | undefined,
     private readonly callbacks: Callbacks) {
+    this.team = new TeamBar(id, login);
     this.enter();
   }
 
@@ -141,7 +144,7 @@ export class DeskRoom {
   }
 
   private draw(): void {
-    fill(this.pane, h('div', { class: 'talk' }, this.head!.el, this.panel!.el, this.view!.el));
+    fill(this.pane, h('div', { class: 'talk' }, this.head!.el, this.panel!.el, this.team.el, this.view!.el));
   }
 
   private enter(): void {
@@ -204,6 +207,7 @@ export class DeskRoom {
     const subject = cleanLine(room.subject || this.summary()?.subject || '');
     this.head.update(others.length ? list(others.map((p) => nameAmong(p, others))) : subject, others[0] ?? people[0]);
     this.panel?.draw();
+    this.team.update(this.summary());
     const alone = room.phase === 'open' && room.others.length === 0;
     this.view.ask(alone ? tr('compose.alone') : [], t('compose.placeholder'));
     this.view.update();

@@ -15,7 +15,9 @@ import { get } from '../wire/api';
 import type { Person, Summary } from '../wire/wire';
 
 /** The lists that have a button. */
-const choices = ['chats', 'missed', 'mails'] as const;
+const choices = ['chats', 'mine', 'unassigned', 'all', 'missed', 'mails'] as const;
+/** Those of a team: who is in no group has one list of conversations. */
+const ofTeam: readonly string[] = ['mine', 'unassigned', 'all'];
 type Shown = typeof choices[number];
 
 const pageSize = 50;    // rooms read at a time
@@ -24,6 +26,8 @@ const missedMost = 200; // rooms with missed calls, which are counted
 export interface Callbacks {
   /** The room that is open, '' for none. */
   open(): string;
+  /** Whether one is a member of a group. */
+  inTeam(): boolean;
   /** Another list, or more of this one, is wanted. */
   read(older: boolean): void;
   /** Missed calls of a room, or of all with '', are to be forgotten; it is done when that shows. */
@@ -90,6 +94,7 @@ export class RoomList {
       button.setAttribute('aria-pressed', String(each === rooms.list));
       const words = each === 'missed' ? t('missed.count', { n: missed }) : t(`list.${each}`);
       if (button.textContent !== words) fill(button, each === 'missed' && icon('missed'), words);
+      if (ofTeam.includes(each)) button.hidden = !this.callbacks.inTeam();
       if (each === 'missed') button.hidden = !missed && rooms.list !== 'missed';
     }
     this.dismissAll.hidden = rooms.list !== 'missed' || !missed;

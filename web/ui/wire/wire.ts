@@ -61,3 +61,15 @@ export type Page = OfflinePage | ChatPage | GonePage | DeskPage | LandingPage;
 export const pingEvery = 2000;   // ms
 export const lostAfter = 4000;   // ms without a frame, two pings: the connection is lost
 export const headStart = 1500;   // ms QUIC has before WebSocket is tried
+
+/** A group of one's own, and who is in it. */
+export interface Colleagues { group: string; members: { login: string; state: string; busy?: boolean }[] }
+
+/** What somebody noted about a room for colleagues. */
+export interface TeamNote {
+  group: string; pos: number; id: string; login: string; text: string; behind: number; at: string;
+}
+
+/** How often somebody was asked for; median is in seconds. */
+export interface Figure { name?: string; asked: number; answered: number; missed: number; median?: number }
+export interface Figures { total: Figure; days: Figure[]; of: Figure[] }
