@@ -8,7 +8,7 @@ import { type Key, list, t, tr } from '../base/i18n';
 import { cleanLine, nameOf } from '../base/text';
 import type { Room } from '../model/room';
 import { type Line, roomLine } from '../model/status';
-import { avatar } from './avatar';
+import { avatar, breakable } from './avatar';
 import type { Why } from '../wire/carrier';
 import type { Participant, Person } from '../wire/wire';
 
@@ -95,7 +95,7 @@ export class RoomHead {
     fill(this.everyone, [...room.people.values()].map((p) => h('li', null,
       avatar(p, 'small'),
       h('span', { class: 'everyone-who' },
-        h('bdi', null, nameOf(p)), p.id === room.me && ` (${t('people.you')})`,
+        h('bdi', null, breakable(nameOf(p))), p.id === room.me && ` (${t('people.you')})`,
         p.guest && h('span', { class: 'tag' }, t('people.guest')),
         // Two people may have the same name.
         cleanLine(p.addr) !== nameOf(p) && h('span', { class: 'muted' }, h('bdi', null, cleanLine(p.addr)))),
