@@ -55,6 +55,9 @@ const expireEvery = time.Hour
 //	    # Recipients to accounts; none. How recipients are normalised first.
 //	    delivery_map ...
 //	    delivery_normalize precis_casefold_email
+//	    # An address of an account's with this and anything behind its name is the
+//	    # account's too (kim+shop@mall.example); none: it is not. chat.rooms has the same.
+//	    delimiter +
 //	    debug no
 //	}
 type Maildrop struct {
@@ -63,6 +66,7 @@ type Maildrop struct {
 	junk    string
 	filters module.IMAPFilter
 	mapped  module.Table
+	tag     string // begins what is left out of an address; empty: nothing is
 	fold    func(string) (string, error)
 
 	store   *mailstore.Store // nil: another process has it (opensNothing)
@@ -133,6 +137,7 @@ func (m *Maildrop) Init(cfg *config.Map) error {
 		return filter, err
 	}, &m.filters)
 	cfg.Custom("delivery_map", false, false, nil, modconfig.TableDirective, &m.mapped)
+	cfg.Custom("delimiter", false, false, plus, delimiter, &m.tag)
 	cfg.String("delivery_normalize", false, false, "precis_casefold_email", &normalizer)
 	if _, err := cfg.Process(); err != nil {
 		return err

@@ -71,12 +71,32 @@ func smtpError(err error) error {
 
 func noAccount(err error) error { return fmt.Errorf("%w: %w", mailstore.ErrNoAccount, err) }
 
-// account finds the account of a recipient.
+// account finds the account of a recipient: that of the address as it is, else that
+// of the address without its tag.
 func (m *Maildrop) account(ctx context.Context, rcptTo string) (string, error) {
 	login, err := m.fold(rcptTo)
 	if err != nil {
 		return "", noAccount(err)
 	}
+	plain := untagged(login, m.tag)
+	if plain == login {
+		return m.accountOf(ctx, login)
+	}
+	account, err := m.accountOf(ctx, login)
+	if err == nil {
+		var there bool
+		if there, err = m.store.HasAccount(account); err == nil && !there {
+			err = mailstore.ErrNoAccount
+		}
+	}
+	if errors.Is(err, mailstore.ErrNoAccount) {
+		return m.accountOf(ctx, plain)
+	}
+	return account, err
+}
+
+// accountOf is the account that an address leads to.
+func (m *Maildrop) accountOf(ctx context.Context, login string) (string, error) {
 	if m.mapped == nil {
 		return login, nil
 	}

@@ -136,6 +136,7 @@ func TestMaildrop(t *testing.T) {
 	}
 
 	wantSMTP(t, deliver(m, &module.MsgMetadata{}, "x", "nobody@x"), 550, exterrors.EnhancedCode{5, 1, 1})
+	wantSMTP(t, deliver(m, &module.MsgMetadata{}, "x", "nobody+a@x"), 550, exterrors.EnhancedCode{5, 1, 1})
 	// SIZE tells before the body comes.
 	sized := func(n int64) *module.MsgMetadata {
 		return &module.MsgMetadata{SMTPOpts: smtp.MailOptions{Size: n}}
@@ -210,5 +211,33 @@ func TestMaildropExpires(t *testing.T) {
 	<-done
 	if n := count("INBOX"); n != 1 {
 		t.Errorf("INBOX has %d messages, want the young one", n)
+	}
+}
+
+// TestDelimiter: an address with a tag is its account's, unless it is one itself.
+func TestDelimiter(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		directive, rcpt, account string // empty: refused
+	}{
+		{"", "kim+shop@x", "kim@x"}, {"", "Kim+a+b@X", "kim@x"}, {"", "kim+own@x", "kim+own@x"},
+		{"", "lee+shop@x", ""}, {"", "+kim@x", ""}, {"", "kim-shop@x", ""},
+		{"delimiter -\n", "kim-shop@x", "kim@x"}, {"delimiter none\n", "kim+shop@x", ""},
+	} {
+		m, err := maildrop(t, fmt.Sprintf("path %s\nmin_free 0\n%s", filepath.Join(t.TempDir(), "store"), c.directive))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, login := range []string{"kim@x", "kim+own@x"} {
+			if err := m.CreateIMAPAcct(login); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err = deliver(m, &module.MsgMetadata{}, text("x", 10), c.rcpt)
+		if c.account == "" {
+			wantSMTP(t, err, 550, exterrors.EnhancedCode{5, 1, 1})
+		} else if got, _ := mails(t, m, c.account, "INBOX"); err != nil || len(got) != 1 {
+			t.Errorf("%s%s: %v, %v", c.directive, c.rcpt, got, err)
+		}
 	}
 }

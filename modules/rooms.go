@@ -47,6 +47,8 @@ var errRoomsAway = errors.New("the rooms' database cannot be reached yet")
 //	    invite_ttl 2160h
 //	    # an address of these domains is the login of the same name; default: none
 //	    local_domains
+//	    # such an address with a tag is the same login (kim+shop@mall.example); none: it is not
+//	    delimiter +
 //	    debug no
 //	}
 //
@@ -72,11 +74,12 @@ func init() {
 
 // Init reads the block and opens the database.
 func (m *Rooms) Init(cfg *config.Map) error {
-	var dsn string
+	var dsn, tag string
 	var ttl time.Duration
 	var domains []string
 	cfg.String("database", false, false, "sqlite:rooms.db", &dsn)
 	cfg.Duration("invite_ttl", false, false, 90*24*time.Hour, &ttl)
+	cfg.Custom("delimiter", false, false, plus, delimiter, &tag)
 	cfg.StringList("local_domains", false, false, nil, &domains)
 	m.debug(cfg)
 	if _, err := cfg.Process(); err != nil {
@@ -94,7 +97,7 @@ func (m *Rooms) Init(cfg *config.Map) error {
 	open := func(ctx context.Context) (*store.Store, error) {
 		ctx, cancel := context.WithTimeout(ctx, openTimeout)
 		defer cancel()
-		return store.Open(ctx, store.Options{DSN: dsn, InviteTTL: ttl, LoginOf: loginIn(domains), Log: m.log()})
+		return store.Open(ctx, store.Options{DSN: dsn, InviteTTL: ttl, LoginOf: loginIn(domains, tag), Log: m.log()})
 	}
 	engine, _, _ := strings.Cut(dsn, ":") // the rest may hold a password
 	persist := engine != "sqlite" && !module.NoRun
@@ -213,15 +216,16 @@ func (m *Rooms) Close() error {
 	return nil
 }
 
-// loginIn returns the rule that an address of one of domains is its own login.
-func loginIn(domains []string) func(string) string {
+// loginIn returns the rule that an address of one of domains is its own login,
+// but for a tag.
+func loginIn(domains []string, delimiter string) func(string) string {
 	local := make(map[string]bool, len(domains))
 	for _, d := range domains {
 		local[strings.ToLower(d)] = true
 	}
 	return func(addr string) string {
 		if at := strings.LastIndexByte(addr, '@'); at > 0 && local[strings.ToLower(addr[at+1:])] {
-			return strings.ToLower(addr)
+			return untagged(strings.ToLower(addr), delimiter)
 		}
 		return ""
 	}

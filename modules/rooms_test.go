@@ -18,14 +18,15 @@ func TestRooms(t *testing.T) { // not parallel: the state directory is a global 
 	if _, err := os.Stat(config.StateDirectory + "/rooms.db"); err != nil {
 		t.Error(err)
 	}
-	login := loginIn([]string{"here.test", "Other.test"})
+	login := loginIn([]string{"here.test", "Other.test"}, "+")
 	for addr, want := range map[string]string{"A@Other.Test": "a@other.test",
-		"a@else.test": "", "here.test": "", "@here.test": ""} {
+		"a+shop@here.test": "a@here.test", "+a@here.test": "+a@here.test", "a@else.test": "",
+		"here.test": "", "@here.test": ""} {
 		if got := login(addr); got != want {
 			t.Errorf("login of %q is %q, want %q", addr, got, want)
 		}
 	}
-	for _, bad := range []string{"database mysql:x", "invite_ttl 0s", "colour red"} {
+	for _, bad := range []string{"database mysql:x", "invite_ttl 0s", "colour red", "delimiter plus"} {
 		if _, err := initModule(t, "chat.rooms", bad); err == nil || !strings.Contains(err.Error(), "test.conf:") {
 			t.Errorf("%s: %v", bad, err)
 		}

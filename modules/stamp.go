@@ -4,8 +4,10 @@ package modules
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
+	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/mta"
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
@@ -25,6 +27,10 @@ import (
 //	    require_stamp no            # yes: 451 while the rooms do not answer
 //	    aliases TABLE               # address -> logins, as in chmail.submission; default: none
 //	    copies_at_once 1            # of one message; storage.maildrop takes many, storage.imapsql on SQLite one
+//	    # the words on the link in mails of a domain, or of all (*), in a language or in
+//	    # all; {name} is the sender. What senders have set themselves comes first
+//	    wording mall.example "Ask {name} at the Mall"
+//	    wording mall.example ko "{name}님에게 물어보기"
 //	    debug no                    # default: the global debug
 //	}
 type Stamp struct {
@@ -55,6 +61,8 @@ func (m *Stamp) Init(cfg *config.Map) error {
 	modconfig.Table(cfg, "aliases", false, false, nil, &aliases)
 	cfg.Int("copies_at_once", false, false, 1, &m.AtOnce)
 	cfg.Custom("deliver_to", false, true, nil, modconfig.DeliveryDirective, &m.Next)
+	m.Wording = make(mta.Wording)
+	cfg.Callback("wording", m.wording)
 	cfg.Callback("rooms", func(c *config.Map, node config.Node) error {
 		return modconfig.ModuleFromNode("chat", node.Args, node, c.Globals, &m.Rooms)
 	})
@@ -88,5 +96,26 @@ func (m *Stamp) Init(cfg *config.Map) error {
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" {
 		return config.NodeErr(cfg.Block, "%s: link %q is not an http or https address", m.name, m.Link)
 	}
+	return nil
+}
+
+// wording reads one wording directive: a domain, perhaps a language, and words.
+func (m *Stamp) wording(_ *config.Map, node config.Node) error {
+	args := node.Args
+	if len(args) == 2 {
+		args = []string{args[0], "", args[1]}
+	}
+	if len(args) != 3 || strings.TrimSpace(args[2]) == "" || len(args[2]) > mta.MaxWording {
+		return config.NodeErr(node, "wording takes a domain or *, perhaps a language, and up to %d octets of words",
+			mta.MaxWording)
+	}
+	domain, lang := strings.ToLower(args[0]), args[1]
+	if lang != "" && !slices.Contains(words.Languages, lang) {
+		return config.NodeErr(node, "wording: the language is one of %s", strings.Join(words.Languages, ", "))
+	}
+	if m.Wording[domain] == nil {
+		m.Wording[domain] = make(map[string]string)
+	}
+	m.Wording[domain][lang] = args[2]
 	return nil
 }

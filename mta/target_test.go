@@ -150,13 +150,14 @@ func (p *fakePresence) Grant(ctx context.Context, login string) (presence.Grant,
 }
 
 type fakeRooms struct {
-	err  error
-	mail chat.Mail
+	err        error
+	mail       chat.Mail
+	lang, text string // of the sender's settings
 }
 
 func (r *fakeRooms) OpenFromMail(_ context.Context, m chat.Mail) (chat.Opened, error) {
 	r.mail = m
-	o := chat.Opened{Room: "r", Sender: m.Sender, Invites: map[string]string{}}
+	o := chat.Opened{Room: "r", Sender: m.Sender, Lang: r.lang, StampText: r.text, Invites: map[string]string{}}
 	if m.Sender.Addr != m.Sender.Login && !m.Alias {
 		o.Sender = chat.Person{Login: m.Sender.Login, Addr: m.Sender.Login}
 	}
@@ -183,6 +184,10 @@ func send(t *Target, extra, login, from string, rcpts ...string) error {
 }
 
 func sendRaw(t *Target, header, login, from string, rcpts ...string) error {
+	return sendText(t, header, "Hello\r\n", login, from, rcpts...)
+}
+
+func sendText(t *Target, header, text, login, from string, rcpts ...string) error {
 	ctx := context.Background()
 	h, err := textproto.ReadHeader(bufio.NewReader(strings.NewReader(header)))
 	if err != nil {
@@ -200,7 +205,7 @@ func sendRaw(t *Target, header, login, from string, rcpts ...string) error {
 			return err
 		}
 	}
-	if err = d.Body(ctx, h, buffer.MemoryBuffer{Slice: []byte("Hello\r\n")}); err == nil {
+	if err = d.Body(ctx, h, buffer.MemoryBuffer{Slice: []byte(text)}); err == nil {
 		err = d.Commit(ctx)
 	}
 	if err != nil {
@@ -291,6 +296,59 @@ func TestOthersName(t *testing.T) {
 			rooms.mail.Sender.Login != login || m.header.Get("CHmail-Login") != login {
 			t.Errorf("%s: %+v\n%s", name, rooms.mail.Sender, m)
 		}
+	}
+}
+
+// TestOlderStamps: what is quoted loses them, whether a new one comes or not.
+func TestOlderStamps(t *testing.T) {
+	t.Parallel()
+	const older = "https://chat.mall.example/c/AAAAAAAAAAAAAAAAAAAAAA"
+	for name, c := range map[string]struct {
+		header string
+		err    error
+		stamps int
+	}{
+		"stamped":   {"", nil, 1},
+		"not asked": {"CHmail-Stamp: no\r\n", nil, 0},
+		"unwanted":  {"", chat.ErrUnwanted, 0},
+		"no rooms":  {"", errors.New("away"), 0},
+	} {
+		s := &sink{}
+		target, rooms := target(s)
+		rooms.err = c.err
+		err := sendText(target, c.header+"From: host@mall.example\r\nTo: customer@mall.example\r\n\r\n",
+			"Yes.\r\n\r\n> Offer\r\n> "+older+"\r\n", login, login, customer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := s.mails[0]
+		if strings.Contains(m.body, older) || strings.Count(m.body, "/c/") != c.stamps ||
+			m.header.Has("CHmail-Chat") != (c.stamps > 0) || !strings.Contains(m.body, "> Offer\r\n") {
+			t.Errorf("%s: %s", name, m.body)
+		}
+	}
+}
+
+// TestWording: words of the domain, before them the sender's, stand on the link.
+func TestWording(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ sender, lang, want string }{
+		"the domain's": {"", "", "Ask host@mall.example"},
+		"in Korean":    {"", "ko", "host@mall.example님에게"},
+		"the sender's": {"Talk to {name}", "ko", "Talk to host@mall.example"},
+	} {
+		s := &sink{}
+		target, rooms := target(s)
+		target.Wording = Wording{"mall.example": {"": "Ask {name}", "ko": "{name}님에게"}, "*": {"": "Everybody"}}
+		rooms.lang, rooms.text = c.lang, c.sender
+		err := sendRaw(target, "From: host@mall.example\r\nContent-Type: text/plain; charset=utf-8\r\n"+
+			"Content-Transfer-Encoding: 8bit\r\n\r\n", login, login, customer)
+		if err != nil || !strings.Contains(s.mails[0].body, "\r\n"+c.want+"\r\n") {
+			t.Errorf("%s: %v, %s", name, err, s.mails[0].body)
+		}
+	}
+	if got := (Wording{"*": {"": "Everybody"}}).of("host@mall.example", "en"); got != "Everybody" {
+		t.Error(got)
 	}
 }
 

@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// MaxWording is how many octets the words on a link have at most.
+const MaxWording = 200
+
 // Wording is what stands on the links, by domain of the sender's login, or "*" for
 // all, and by language, or "" for all. A login's own words come before it.
 type Wording map[string]map[string]string

@@ -49,9 +49,9 @@ type Settings struct {
 	Transcript   bool       `json:"transcript"`   // by mail at the end of a conversation
 	Canned       []Canned   `json:"canned"`       // replies to choose from
 	Stamp        bool       `json:"stamp"`        // one's mails carry chat links
+	StampText    string     `json:"stamp_text"`   // words on them; {name} is one's name; empty: the usual
+	Lang         string     `json:"lang"`         // "en" or "ko": of one's links and mails; empty: not set
 	Unproven     string     `json:"unproven"`     // Yes or No: whoever presses one's links may come in unproven
-	StampText    string     `json:"stamp_text"`   // words on them, with {name} for one's name; empty: the usual ones
-	Lang         string     `json:"lang"`         // "en" or "ko": of mails to oneself, and of one's links; empty: not set
 }
 
 // The values of Settings.Unproven.

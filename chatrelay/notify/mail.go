@@ -7,8 +7,9 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"html"
+	"html/template"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 	"github.com/emersion/go-message/textproto"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/internal/clean"
+	"github.com/chmail/chmail/internal/words"
 )
 
 // Mailer sends a mail; nil means that the mail was accepted.
@@ -24,34 +27,71 @@ type Mailer interface {
 	Send(ctx context.Context, m chat.ServerMail) error
 }
 
-// words are what a mail says in one language: a paragraph, the text of its
-// link, a last paragraph.
-type words struct{ lang, first, button, last string }
-
-// written fills a mail with its words in every language, one after the other:
-// of the reader nothing is known but an address.
-func written(m chat.ServerMail, link string, all ...words) chat.ServerMail {
-	var text, page strings.Builder
-	page.WriteString(`<!DOCTYPE html><html lang="` + all[0].lang +
-		`"><body style="font-family:sans-serif;line-height:1.5">`)
-	for i, w := range all {
-		if i > 0 {
+// written is a letter as a mail: its words in each of the languages, one after the
+// other, the subject in the first.
+func (l letter) written(languages []string) (m chat.ServerMail, err error) {
+	m = chat.ServerMail{To: l.to, ReplyTo: l.from.Addr}
+	var text strings.Builder
+	p := page{Lang: languages[0], Initials: clean.Initials(l.from.DisplayName()), Link: l.link, From: l.from.Addr != ""}
+	for i, lang := range languages {
+		t := words.In(lang)
+		values := append(slices.Clip(l.values), "name", named(t.Lang, l.from))
+		say := func(key string) string { return t.Say("mail."+l.kind+"."+key, values...) }
+		w := wording{Lang: lang, First: say("first"), Last: say("last")}
+		if i == 0 {
+			m.Subject = say("subject")
+		} else {
 			text.WriteString("\n\n")
-			page.WriteString("<hr>")
 		}
-		fmt.Fprintf(&text, "%s\n\n", w.first)
-		fmt.Fprintf(&page, `<div lang="%s"><p>%s</p>`, w.lang, html.EscapeString(w.first))
-		if link != "" {
-			fmt.Fprintf(&text, "%s:\n%s\n\n", w.button, link)
-			fmt.Fprintf(&page, `<p><a href="%s">%s</a></p>`, html.EscapeString(link), html.EscapeString(w.button))
+		text.WriteString(w.First + "\n\n")
+		if l.link != "" {
+			w.Button = say("button")
+			text.WriteString(w.Button + ":\n" + l.link + "\n\n")
 		}
-		fmt.Fprintf(&text, "%s\n", w.last)
-		fmt.Fprintf(&page, "<p>%s</p></div>", html.EscapeString(w.last))
+		text.WriteString(w.Last + "\n")
+		p.Words = append(p.Words, w)
 	}
-	page.WriteString("</body></html>\r\n")
-	m.Text, m.HTML = text.String(), page.String()
-	return m
+	var html bytes.Buffer
+	if err := htmlBody.Execute(&html, p); err != nil {
+		return m, fmt.Errorf("writing a mail: %w", err)
+	}
+	m.Text, m.HTML = text.String(), html.String()
+	return m, nil
 }
+
+// page is a mail for the template.
+type page struct {
+	Lang, Initials, Link string
+	From                 bool // somebody is spoken of
+	Words                []wording
+}
+
+// wording is what a mail says in one language.
+type wording struct{ Lang, First, Button, Last string }
+
+// htmlBody has its styles in it, because mail programs leave others out. Its colours
+// are those of the pages.
+var htmlBody = template.Must(template.New("mail").Parse(`<!DOCTYPE html>
+<html lang="{{.Lang}}"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark"></head>
+<body style="font-family:system-ui,'Segoe UI',sans-serif;line-height:1.5;max-width:36em">
+{{- if .From}}
+<p><span aria-hidden="true" style="display:inline-block;width:44px;line-height:44px;border-radius:22px;
+ text-align:center;background-color:#0d6b5b;color:#ffffff;font-weight:bold">{{.Initials}}</span></p>
+{{- end}}
+{{- range $i, $w := .Words}}
+{{- if $i}}
+<hr style="border:0;border-top:1px solid #c9d4d0;margin:24px 0">
+{{- end}}
+<div lang="{{.Lang}}"><p dir="auto">{{.First}}</p>
+{{- if $.Link}}
+<p><a href="{{$.Link}}" style="display:inline-block;padding:10px 18px;border-radius:6px;background-color:#0d6b5b;
+ color:#ffffff;font-weight:bold;text-decoration:none">{{.Button}}</a></p>
+<p style="font-size:small;word-break:break-all"><a href="{{$.Link}}" style="color:#0d6b5b">{{$.Link}}</a></p>
+{{- end}}
+<p style="font-size:small">{{.Last}}</p></div>
+{{- end}}
+</body></html>
+`))
 
 // Compose builds the message (RFC 5322): header and multipart/alternative
 // body. It says that a machine sent it (RFC 3834 section 5).

@@ -15,6 +15,8 @@ type memory struct {
 	settings
 	mu sync.Mutex
 	of map[string][]chat.Subscription // login → oldest first
+
+	lang map[string]string // address → language
 }
 
 var _ Store = (*memory)(nil)
@@ -33,6 +35,10 @@ func (m *memory) PutSubscription(_ context.Context, login string, s chat.Subscri
 }
 
 // Subscriptions implements Store.
+func (m *memory) Language(_ context.Context, p chat.Person) (string, error) {
+	return m.lang[p.Addr], nil
+}
+
 func (m *memory) Subscriptions(_ context.Context, login string) ([]chat.Subscription, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

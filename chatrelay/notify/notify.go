@@ -41,6 +41,8 @@ type Store interface {
 	// DropSubscription forgets a browser of a login; of any login where it is
 	// empty. That there is none is no error.
 	DropSubscription(ctx context.Context, login, endpoint string) error
+	// Language is the one in which a person wants to be written to; empty: not known.
+	Language(ctx context.Context, p chat.Person) (string, error)
 }
 
 // PushOptions are how browsers are told by Web Push.
@@ -137,17 +139,26 @@ func (n *Notifier) Close() {
 // MailAlarm tells to that from tried to reach them; the link of the token
 // leads into the room.
 func (n *Notifier) MailAlarm(ctx context.Context, from, to chat.Person, subject, token string) error {
-	return n.opt.Mailer.Send(ctx, alarmMail(from, to, subject, n.link(token)))
+	return n.mail(ctx, alarmMail(from, to, subject, n.link(token)))
 }
 
 // MailBack tells to, who asked for it, that from is back.
 func (n *Notifier) MailBack(ctx context.Context, from, to chat.Person, subject, token string) error {
-	return n.opt.Mailer.Send(ctx, backMail(from, to, subject, n.link(token)))
+	return n.mail(ctx, backMail(from, to, subject, n.link(token)))
 }
 
 // MailCode sends a confirmation code.
 func (n *Notifier) MailCode(ctx context.Context, to chat.Person, code string) error {
-	return n.opt.Mailer.Send(ctx, codeMail(to, code))
+	return n.mail(ctx, codeMail(to, code))
+}
+
+// mail sends a letter in its reader's language.
+func (n *Notifier) mail(ctx context.Context, l letter) error {
+	m, err := l.written(n.languages(ctx, l))
+	if err != nil {
+		return err
+	}
+	return n.opt.Mailer.Send(ctx, m)
 }
 
 func (n *Notifier) link(token string) string { return n.opt.WebBase + "/c/" + token }

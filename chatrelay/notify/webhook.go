@@ -194,7 +194,7 @@ func (h *hook) request(ctx context.Context, a hookAlarm) (*http.Request, error) 
 		kind, body = "text/plain; charset=utf-8", []byte(subject)
 	case HookMattermost:
 		body, err = json.Marshal(map[string]string{"username": "CHmail", "text": "**" + plainMarkdown(title) + "**\n" +
-			plainMarkdown(subject) + "\n[" + webhookLink + "](" + link + ")"})
+			plainMarkdown(subject) + "\n[" + webhookLink() + "](" + link + ")"})
 	default:
 		body, err = json.Marshal(struct {
 			Event   string      `json:"event"`

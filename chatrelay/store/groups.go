@@ -69,7 +69,8 @@ func membersIn(ctx context.Context, tx querier, roomID string) (map[string]bool,
 	list, err := collect(ctx, tx, func(rows *sql.Rows) (login string, err error) {
 		err = rows.Scan(&login)
 		return login, err
-	}, "SELECT m.login FROM members m JOIN participants p ON p.login = m.addr WHERE p.room = $1 AND NOT p.guest", roomID)
+	}, "SELECT m.login FROM members m JOIN participants p ON p.login = m.addr"+
+		" WHERE p.room = $1 AND NOT p.guest", roomID)
 	members := make(map[string]bool, len(list))
 	for _, login := range list {
 		members[login] = true

@@ -448,7 +448,8 @@ func (s *Store) InviteInto(
 		}
 		p = c.people[i]
 		var subject string
-		if err := tx.QueryRowContext(ctx, "SELECT subject FROM rooms WHERE id = $1", roomID).Scan(&subject); err != nil {
+		err = tx.QueryRowContext(ctx, "SELECT subject FROM rooms WHERE id = $1", roomID).Scan(&subject)
+		if err != nil {
 			return err
 		}
 		return s.invite(ctx, tx, token, roomID, p.ID, callee, subject, time.Now())

@@ -23,8 +23,9 @@ func TestRoomOfPeople(t *testing.T) {
 			first, next []chat.Person // recipients of Alice's mails
 			same        bool
 		}{
-			"the same":               {[]chat.Person{bob, carol}, []chat.Person{carol, bob}, true},
-			"written otherwise":      {[]chat.Person{bob}, []chat.Person{{Addr: "bob@THERE.test", Name: "Robert"}}, true},
+			"the same": {[]chat.Person{bob, carol}, []chat.Person{carol, bob}, true},
+			"written otherwise": {[]chat.Person{bob}, []chat.Person{{Addr: "bob@THERE.test", Name: "Robert"}},
+				true},
 			"oneself in Cc":          {[]chat.Person{bob}, []chat.Person{bob, alice}, true},
 			"a tag of a login":       {[]chat.Person{carol}, []chat.Person{{Addr: "carol+shop@here.test"}}, true},
 			"somebody new":           {[]chat.Person{bob}, []chat.Person{bob, dave}, false},
@@ -86,6 +87,32 @@ func TestRoomOfPeople(t *testing.T) {
 		m.Sender, m.Recipients = carol, []chat.Person{dave}
 		if list := must(s.Messages(ctx, must(s.OpenFromMail(ctx, m))(t).Room, 0, 0))(t); len(list) != 1 {
 			t.Errorf("messages %+v", list)
+		}
+	})
+}
+
+// TestLanguageOfAPerson: that of the settings, else that of a transcript.
+func TestLanguageOfAPerson(t *testing.T) {
+	engines(t, func(t *testing.T, dsn string) {
+		s := open(t, dsn)
+		o := must(s.OpenFromMail(ctx, hello("1@x")))(t)
+		speaks := func(p chat.Person, want string) {
+			t.Helper()
+			if got := must(s.Language(ctx, p))(t); got != want {
+				t.Errorf("%s: %q, want %q", p.Addr, got, want)
+			}
+		}
+		speaks(alice, "")
+		speaks(bob, "")
+		who := must(s.Invite(ctx, o.Invites[bob.Addr]))(t).Recipient
+		wish := chat.TranscriptPreference{Participant: who.ID, On: true, Lang: "ko"}
+		is(t, s.SetTranscriptPreference(ctx, "", o.Room, wish), nil)
+		speaks(bob, "ko")
+		must(s.ChangeSettings(ctx, alice.Login, func(c *chat.Settings) error { c.Lang = "en"; return nil }))(t)
+		speaks(alice, "en")
+		_, err := s.ChangeSettings(ctx, alice.Login, func(c *chat.Settings) error { c.Lang = "xx"; return nil })
+		if err == nil {
+			t.Error("an unknown language was taken")
 		}
 	})
 }

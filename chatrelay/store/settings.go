@@ -103,6 +103,26 @@ func (s *Store) ChangeSettings(
 	return kept, nil
 }
 
+// Language is the one in which a person wants to be written to: that of their
+// settings, or of the newest transcript that they have asked for; empty: not known.
+func (s *Store) Language(ctx context.Context, p chat.Person) (string, error) {
+	p = s.normal(p)
+	own, err := settings(ctx, s.read, p.Login)
+	if err == nil && own.Lang == "" {
+		err = s.read.QueryRowContext(ctx, "SELECT t.lang FROM transcripts t"+
+			" JOIN participants p ON p.id = t.participant"+
+			" WHERE ($1 <> '' AND p.login = $1 OR p.login = '' AND p.addr = $2) AND t.lang <> '' AND NOT p.guest"+
+			" ORDER BY t.participant DESC LIMIT 1", p.Login, p.Addr).Scan(&own.Lang)
+		if errors.Is(err, sql.ErrNoRows) {
+			return "", nil
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading a person's language: %w", err)
+	}
+	return own.Lang, nil
+}
+
 const settingsOf = "SELECT settings FROM logins WHERE login = $1"
 
 // settings are those of a login within a transaction.

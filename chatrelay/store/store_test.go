@@ -160,7 +160,8 @@ func TestThreads(t *testing.T) {
 		m.Recipients = append(m.Recipients, carol)
 		first := must(s.OpenFromMail(ctx, m))(t).Room
 		reply := chat.Mail{MessageID: "2@x", References: []string{"0@x", "1@x"}, Subject: "Re: Hello",
-			Sender: chat.Person{Login: carol.Addr, Addr: carol.Addr, Name: "Carol"}, Recipients: []chat.Person{alice, bob}}
+			Sender:     chat.Person{Login: carol.Addr, Addr: carol.Addr, Name: "Carol"},
+			Recipients: []chat.Person{alice, bob}}
 		o := must(s.OpenFromMail(ctx, reply))(t)
 		if o.Room != first {
 			t.Fatal("Carol's reply left the thread")

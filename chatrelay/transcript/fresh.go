@@ -10,9 +10,10 @@ import (
 )
 
 // phone is what phones write under everything.
-var phone = regexp.MustCompile(`(?i)^(?:sent (?:from|via|with) .{2,60}|get outlook for .{2,60}|(?:나의|내) .{2,40}에서 ` +
-	`(?:보냄|전송|보냈습니다)\.?|.{2,40}에서 (?:보냄|전송됨|보냈습니다)\.?|outlook for (?:ios|android).{0,80} 다운로드` +
-	`|(?:von meinem|envoyé de(?:puis)? mon|enviado (?:desde|do) (?:mi|meu)|inviato da|verstuurd vanaf mijn|отправлено с` +
+var phone = regexp.MustCompile(`(?i)^(?:sent (?:from|via|with) .{2,60}|get outlook for .{2,60}` +
+	`|(?:나의|내) .{2,40}에서 (?:보냄|전송|보냈습니다)\.?|.{2,40}에서 (?:보냄|전송됨|보냈습니다)\.?|outlook for (?:ios|android).{0,80} 다운로드` +
+	`|(?:von meinem|envoyé de(?:puis)? mon|enviado (?:desde|do) (?:mi|meu)|inviato da|verstuurd vanaf mijn` +
+	`|отправлено с` +
 	`|skickat från min|sendt fra min|wysłane z) .{2,40}|发自我的.{2,40}|從我的.{2,40}傳送|.{2,40}から送信)$`)
 
 // fresh returns what is new in the text of an answer.

@@ -94,8 +94,9 @@ var (
 	machineSubject = regexp.MustCompile(`(?i)^\s*\[?\s*(auto(matic|mated)?[- ]?(reply|response|answer)\b|auto:|` +
 		`out of (the )?office\b|automatische (antwort|reaktion)|abwesen|réponse automatique|absence du bureau|` +
 		`respuesta automática|fuera de (la )?oficina|risposta automatica|fuori sede|resposta automática|` +
-		`automatisch antwoord|afwezig|autosvar|automatiskt svar|automatyczna odpowiedź|odpowiedź automatyczna|автоответ|` +
-		`автоматический ответ|вне офиса|otomatik yanıt|automatická odpověď|automaattinen vastaus|automatikus válasz|` +
+		`automatisch antwoord|afwezig|autosvar|automatiskt svar|automatyczna odpowiedź|odpowiedź automatyczna|` +
+		`автоответ|автоматический ответ|вне офиса|otomatik yanıt|automatická odpověď|automaattinen vastaus` +
+		`|automatikus válasz|` +
 		`자동 ?(회신|응답|답장)|부재중?|自動(応答|返信|回覆|回复)|自动(回复|答复)|不在(通知|の))`)
 )
 

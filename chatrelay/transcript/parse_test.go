@@ -129,15 +129,17 @@ func TestAutomaticSubject(t *testing.T) {
 func TestLanguages(t *testing.T) {
 	t.Parallel()
 	for name, quotation := range map[string]string{
-		"Outlook de":  "Von: Shop <r@mall.example>\nGesendet: Donnerstag, 26. November 2026 08:06\nAn: k\nBetreff: x\n\nold",
-		"Outlook fr":  "De : Shop <r@mall.example>\nEnvoyé : jeudi 26 novembre 2026 08:06\nÀ : k\nObjet : x\n\nold",
-		"Outlook ja":  "差出人: Shop <r@mall.example>\n送信日時: 2026年11月26日 8:06\n宛先: k\n件名: x\n\nold",
-		"Outlook zh":  "发件人: Shop <r@mall.example>\n发送时间: 2026年11月26日 8:06\n收件人: k\n主题: x\n\nold",
-		"Gmail zh":    "Shop <r@mall.example> 于2026年11月26日周四 08:06写道：\n\n> old",
-		"Gmail nl":    "Op do 26 nov 2026 om 08:06 schreef Shop <r@mall.example>:\n\n> old",
-		"GMX":         "-----Ursprüngliche Nachricht-----\nold",
-		"iPhone de":   "Von meinem iPhone gesendet\n\nAm 26.11.2026 um 08:06 schrieb Shop <r@mall.example>:\n\n> old",
-		"a rule only": "________________________________\nНаправил: S <r@mall.example>\nКад: 26.11.2026 08:06\nКоме: k\n\nold",
+		"Outlook de": "Von: Shop <r@mall.example>\nGesendet: Donnerstag, 26. November 2026 08:06\nAn: k\n" +
+			"Betreff: x\n\nold",
+		"Outlook fr": "De : Shop <r@mall.example>\nEnvoyé : jeudi 26 novembre 2026 08:06\nÀ : k\nObjet : x\n\nold",
+		"Outlook ja": "差出人: Shop <r@mall.example>\n送信日時: 2026年11月26日 8:06\n宛先: k\n件名: x\n\nold",
+		"Outlook zh": "发件人: Shop <r@mall.example>\n发送时间: 2026年11月26日 8:06\n收件人: k\n主题: x\n\nold",
+		"Gmail zh":   "Shop <r@mall.example> 于2026年11月26日周四 08:06写道：\n\n> old",
+		"Gmail nl":   "Op do 26 nov 2026 om 08:06 schreef Shop <r@mall.example>:\n\n> old",
+		"GMX":        "-----Ursprüngliche Nachricht-----\nold",
+		"iPhone de":  "Von meinem iPhone gesendet\n\nAm 26.11.2026 um 08:06 schrieb Shop <r@mall.example>:\n\n> old",
+		"a rule only": "________________________________\nНаправил: S <r@mall.example>\nКад: 26.11.2026 08:06\n" +
+			"Коме: k\n\nold",
 	} {
 		p, err := Parse(strings.NewReader(head + "Content-Type: text/plain; charset=utf-8\r\n\r\n" +
 			strings.ReplaceAll("Yes.\n\n"+quotation, "\n", "\r\n")))

@@ -27,15 +27,19 @@ var fields = map[string]string{
 	"from": "from|von|de|da|van|fra|från|lähettäjä|od|от|від|кім|gönderen|kimden|feladó|expéditeur|mittente|remitente" +
 		"|remetente|nadawca|odesílatel|de la|από|từ|dari|จาก|מאת|من|差出人|送信者|发件人|發件人|寄件者|寄件人" +
 		`|보낸\s?사람|보낸\s?이|발신자?`,
-	"date": "date|sent|gesendet|datum|envoyé|envoyée?|date d['’]envoi|enviado(?: el| em)?|enviada(?: em)?|data|inviato|fecha" +
-		"|verzonden|wysłano|отправлено|дата|надіслано|sendt|dato|skickat|lähetetty|päivämäärä|gönderildi|gönderme tarihi" +
-		"|tarih|elküldve|dátum|odesláno|trimis|ημερομηνία|στάλθηκε|đã gửi|ngày|dikirim|tanggal|ส่งเมื่อ|วันที่|נשלח|تاريخ" +
+	"date": "date|sent|gesendet|datum|envoyé|envoyée?|date d['’]envoi|enviado(?: el| em)?|enviada(?: em)?" +
+		"|data|inviato|fecha" +
+		"|verzonden|wysłano|отправлено|дата|надіслано|sendt|dato|skickat|lähetetty|päivämäärä|gönderildi" +
+		"|gönderme tarihi" +
+		"|tarih|elküldve|dátum|odesláno|trimis|ημερομηνία|στάλθηκε|đã gửi|ngày|dikirim|tanggal|ส่งเมื่อ|วันที่" +
+		"|נשלח|تاريخ" +
 		`|送信日時|日時|日付|发送时间|發送時間|发送日期|日期|时间|寄件日期|傳送時間|보낸\s?날짜|보낸\s?시간|보낸\s?일시|날짜|일시|작성일`,
 	"to": "to|an|à|a|para|per|aan|do|til|till|vastaanottaja|кому|kime|alıcı|címzett|komu|destinataires?|destinatario" +
 		"|destinatário|către|προς|đến|tới|kepada|ถึง|אל|إلى|宛先|收件人|收件者" +
 		`|받는\s?사람|받은\s?사람|받는\s?이|수신자?`,
 	"copy": `cc|bcc|kopie|copie|copia|cópia|kopia|kopi|копия|копія|抄送|副本|密送|참조|숨은\s?참조|reply-to|antwort an`,
-	"subject": "subject|betreff|objet|sujet|asunto|assunto|oggetto|onderwerp|temat|тема|emne|ämne|aihe|konu|tárgy|předmět" +
+	"subject": "subject|betreff|objet|sujet|asunto|assunto|oggetto|onderwerp|temat|тема|emne|ämne|aihe|konu" +
+		"|tárgy|předmět" +
 		"|predmet|subiect|θέμα|chủ đề|tiêu đề|subjek|perihal|เรื่อง|נושא|الموضوع|件名|主题|主題|主旨|标题|제목",
 }
 
@@ -52,7 +56,8 @@ var (
 
 	// The line before a quotation: a verb and a date, or an address and a time.
 	wrote = regexp.MustCompile(`(?i)^(?:on|le)\b.{4,400}\d.{0,400}\b(?:wrote|writes|said)\s*[:：]$`)
-	verb  = regexp.MustCompile(`(?i)(?:wrote|writes|schrieb|a écrit|écrivait|escribió|escreveu|ha scritto|scrisse|schreef` +
+	verb  = regexp.MustCompile(`(?i)(?:wrote|writes|schrieb|a écrit|écrivait|escribió|escreveu|ha scritto` +
+		`|scrisse|schreef` +
 		`|skrev|kirjoitti|napisał|napsal|napísal|написал|написав|пишет|пише|yazdı|írta|a scris|έγραψε|đã viết|menulis` +
 		`|כתב|كتب|写道|寫道|書きました|のメール|作成)`)
 	dated = regexp.MustCompile(`(?:\d{4}|\d{1,2}[./-]\s?\d{1,2}).{0,80}\d{1,2}(?:[:.]| ?h ?)\d{2}`)
@@ -68,7 +73,8 @@ var (
 	message = regexp.MustCompile(`(?i)^[-_=*]{2,}\s*\[?\s*(?:original (?:message|mail|email)|forwarded message` +
 		`|reply message|원본\s?(?:메시지|메일|이메일)|원래\s?(?:메시지|메일)|전달된?\s?(?:메시지|메일)|받은\s?메일|보낸\s?메일)\s*\]?\s*[-_=*]{2,}$`)
 	anyMessage = regexp.MustCompile(`(?i)^[-_=*]{4,}\s*[^-_=*]{0,40}(?:message|mail|nachricht|mensaje|mensagem` +
-		`|messaggio|bericht|melding|meddelande|besked|viesti|wiadomość|сообщени|письмо|повідомлення|zpráv|üzenet|ileti` +
+		`|messaggio|bericht|melding|meddelande|besked|viesti|wiadomość|сообщени|письмо|повідомлення|zpráv` +
+		`|üzenet|ileti` +
 		`|μήνυμα|メッセージ|メール|邮件|郵件|消息|메시지|메일)[^-_=*]{0,40}\s*[-_=*]{4,}$`)
 	// A face that begins like a quotation.
 	face = regexp.MustCompile(`^>[^\s>]{1,4}<`)

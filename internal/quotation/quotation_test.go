@@ -14,8 +14,10 @@ func TestFields(t *testing.T) {
 		"Outlook en": "From: Jo <jo@x.example>\nSent: Thursday, 26 November 2026 08:06\nTo: Kim\nSubject: Order",
 		"Outlook de": "Von: Jo <jo@x.example>\nGesendet: Donnerstag, 26. November 2026 08:06\nAn: Kim\nBetreff: Order",
 		"Outlook fr": "De : Jo <jo@x.example>\nEnvoyé : jeudi 26 novembre 2026 08:06\nÀ : Kim\nObjet : Order",
-		"Outlook es": "De: Jo <jo@x.example>\nEnviado el: jueves, 26 de noviembre de 2026 8:06\nPara: Kim\nAsunto: Order",
-		"Outlook pt": "De: Jo <jo@x.example>\nEnviada em: quinta-feira, 26 de novembro de 2026 08:06\nPara: Kim\nAssunto: O",
+		"Outlook es": "De: Jo <jo@x.example>\nEnviado el: jueves, 26 de noviembre de 2026 8:06\n" +
+			"Para: Kim\nAsunto: Order",
+		"Outlook pt": "De: Jo <jo@x.example>\nEnviada em: quinta-feira, 26 de novembro de 2026 08:06\n" +
+			"Para: Kim\nAssunto: O",
 		"Outlook it": "Da: Jo <jo@x.example>\nInviato: giovedì 26 novembre 2026 08:06\nA: Kim\nOggetto: Order",
 		"Outlook nl": "Van: Jo <jo@x.example>\nVerzonden: donderdag 26 november 2026 08:06\nAan: Kim\nOnderwerp: Order",
 		"Outlook pl": "Od: Jo <jo@x.example>\nWysłano: czwartek, 26 listopada 2026 08:06\nDo: Kim\nTemat: Order",

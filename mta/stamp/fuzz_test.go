@@ -21,6 +21,10 @@ func FuzzStamp(f *testing.F) {
 			}
 		}
 	}
+	for _, enc := range []string{"8bit", "quoted-printable", "base64"} {
+		f.Add(leafOf("plain", enc, "utf-8", "", crlf("Yes.\n\n"+quoteLines("Offer\n"+oldText(f, "ko")+"end", "> "))))
+		f.Add(leafOf("html", enc, "utf-8", "", `<p>Yes.</p><blockquote type="cite">`+oldPage(f, "en")+`</blockquote>`))
+	}
 	f.Add("Content-Type: multipart/mixed; boundary=b\n\n--b\n\n--b--")
 	f.Add("Content-Transfer-Encoding: quoted-printable\r\n\r\n= \r\n")
 	f.Fuzz(func(t *testing.T, msg string) {
@@ -44,11 +48,11 @@ func FuzzStamp(f *testing.F) {
 				continue
 			}
 			if changed++; changed > len(plan.edits) || a.path != b.path || a.media != b.media ||
-				!strings.Contains(a.text, link) {
+				!plan.Cuts() && !strings.Contains(a.text, link) {
 				t.Fatalf("part %s: %q became %q", b.path, b.text, a.text)
 			}
 		}
-		if changed != len(plan.edits) {
+		if changed != len(plan.edits) && !plan.Cuts() {
 			t.Fatalf("%d parts changed by %d edits", changed, len(plan.edits))
 		}
 	})

@@ -391,7 +391,7 @@ func (l *leaf) edits(structEOL string, stamp bool) []edit {
 		i--
 		at = ops[i].from
 	}
-	return l.made(p, slices.Insert(ops, i, op{cut{at, at}, true}), lead)
+	return l.made(p, slices.Insert(ops, i, op{cut{from: at, to: at}, true}), lead)
 }
 
 // made turns changes, in their order, into edits; lead comes before the stamp. In
@@ -414,7 +414,7 @@ func (l *leaf) made(p place, ops []op, lead []byte) (list []edit) {
 				e.p.text = append(e.p.text, nil)
 			} else {
 				e.cuts = true
-				e.p.inline = !l.html && o.to.col > 0
+				e.p.inline = o.inline
 			}
 			resume = o.to.at
 			if i++; i < len(ops) && (ops[i].from == o.to || o.to.octet > 0 && ops[i].from.at == o.to.at) {
@@ -429,7 +429,7 @@ func (l *leaf) made(p place, ops []op, lead []byte) (list []edit) {
 			break
 		}
 		e.del = resume - e.at
-		e.p.whole = l.enc == base64ed && resume < l.end
+		e.p.whole = l.enc == base64ed && (resume < l.end || i < len(ops))
 		e.p.endLine = e.p.whole || l.at == l.end // a boundary or nothing follows
 		list = append(list, e)
 	}

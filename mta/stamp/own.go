@@ -50,7 +50,10 @@ func notToken(r rune) bool {
 }
 
 // cut is a piece of the text that is taken out.
-type cut struct{ from, to spot }
+type cut struct {
+	from, to spot
+	inline   bool // of a line that goes on
+}
 
 // finder finds links of this server in a text, character by character.
 type finder struct {
@@ -59,7 +62,7 @@ type finder struct {
 	last   byte // the character before
 	opened byte // what stood before the link
 	open   spot // where that stood
-	prior  spot // of the last character
+	prior  spot // of the last bracket
 	from   spot // where the link begins
 }
 
@@ -67,7 +70,13 @@ const scheme = "http"
 
 // read takes the next character. It returns a link when the character shows that one
 // has ended; bracketed: the link and the brackets around it.
-func (f *finder) read(c byte, here, after spot) (link, bracketed cut, found bool) {
+func (f *finder) read(c byte, here, after func() spot) (link, bracketed cut, found bool) {
+	if f.at == 0 && c|0x20 != 'h' {
+		if f.last = c; c == '<' || c == '[' || c == '(' {
+			f.prior = here()
+		}
+		return
+	}
 	whole := len(scheme) + len(f.own.rest) + tokenLength
 	lower := c
 	if 'A' <= c && c <= 'Z' {
@@ -79,9 +88,9 @@ func (f *finder) read(c byte, here, after spot) (link, bracketed cut, found bool
 	case f.at == whole:
 		f.at = 0
 		if notToken(rune(c)) {
-			link = cut{f.from, here}
+			link = cut{f.from, here(), true}
 			if bracketed = link; closes(f.opened, c) {
-				bracketed = cut{f.open, after}
+				bracketed = cut{f.open, after(), true}
 			}
 			found = true
 		}
@@ -107,9 +116,9 @@ func (f *finder) read(c byte, here, after spot) (link, bracketed cut, found bool
 		f.at = 0
 	}
 	if f.at == 0 && lower == 'h' && (f.last <= ' ' || strings.IndexByte(`<>[(*"';:`, f.last) >= 0) {
-		f.at, f.from, f.opened, f.open = 1, here, f.last, f.prior
+		f.at, f.from, f.opened, f.open = 1, here(), f.last, f.prior
 	}
-	f.last, f.prior = c, here
+	f.last = c
 	return link, bracketed, found
 }
 

@@ -94,7 +94,7 @@ func (p *page) read(c byte, here func() spot) {
 			p.words = true
 		}
 		if p.hider == "" {
-			p.write(c, here())
+			p.write(c, here)
 		}
 	case afterLess:
 		switch {

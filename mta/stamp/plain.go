@@ -31,15 +31,14 @@ type plain struct {
 
 // read takes the next character.
 func (p *plain) read(c byte) {
-	here, after := p.here(), p.after()
 	if !p.begun {
-		p.begun, p.start = true, here
+		p.begun, p.start = true, p.here()
 	}
-	if _, link, found := p.finder.read(c, here, after); found {
+	if _, link, found := p.finder.read(c, p.here, p.after); found {
 		p.link(link)
 	}
 	if c == '\n' {
-		p.end(after)
+		p.end(p.after())
 		return
 	}
 	if len(p.text) < maxLine {
@@ -60,8 +59,8 @@ func (p *plain) link(l cut) {
 
 // finish ends the last line, which no line end has ended.
 func (p *plain) finish(end spot) {
-	if _, link, found := p.finder.read('\n', end, end); found {
-		link.to = end
+	at := func() spot { return end }
+	if _, link, found := p.finder.read('\n', at, at); found {
 		p.link(link)
 	}
 	if p.begun {
@@ -84,7 +83,7 @@ func (p *plain) end(next spot) {
 	switch {
 	case len(p.cuts)+len(links) > maxCuts:
 	case stamped, quoted && !long && bare(l.rest):
-		p.cuts = append(p.cuts, cut{from, next})
+		p.cuts = append(p.cuts, cut{from: from, to: next})
 		p.recent = nil // the next stamp begins behind this one
 	case quoted:
 		p.cuts = append(p.cuts, links...)

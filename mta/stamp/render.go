@@ -74,7 +74,9 @@ func (p place) render(s Stamp, t words.Tongue) []byte {
 	text = append(text, p.trail...)
 	switch p.enc {
 	case quoted:
-		text = encodeQuoted(text, p.eol, p.rawEOL)
+		if len(text) > 0 {
+			text = encodeQuoted(text, p.eol, p.rawEOL)
+		}
 	case base64ed:
 		text = wrap(base64.StdEncoding.EncodeToString(text), p.col, p.rawEOL)
 		if p.endLine && len(text) > 0 {

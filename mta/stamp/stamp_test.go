@@ -5,7 +5,6 @@ package stamp
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"encoding/base64"
 	"fmt"
 	"html"
@@ -21,7 +20,6 @@ import (
 	"golang.org/x/text/encoding/ianaindex"
 
 	"github.com/chmail/chmail/internal/testpart"
-	"github.com/chmail/chmail/internal/words"
 )
 
 const (
@@ -78,10 +76,11 @@ func stampIt(t testing.TB, msg string, s Stamp) (string, *Plan) {
 func unstamp(t testing.TB, out, raw string, p *Plan, s Stamp) string {
 	var b strings.Builder
 	var at int64
-	for _, e := range p.edits {
+	c := p.Copy(s)
+	for i, e := range c.edits {
 		b.WriteString(out[:e.at-at])
 		out = out[e.at-at:]
-		rest, ok := strings.CutPrefix(out, string(e.p.render(s, words.In(cmp.Or(p.lang, s.Lang, p.script)))))
+		rest, ok := strings.CutPrefix(out, string(c.texts[i]))
 		if !ok {
 			t.Fatalf("no insert at %d", e.at)
 		}

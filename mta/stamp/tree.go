@@ -101,7 +101,7 @@ var (
 )
 
 // write takes a character of the text, or the < that ends it.
-func (t *tree) write(c byte, here spot) {
+func (t *tree) write(c byte, here func() spot) {
 	if t.anchor.on {
 		if len(t.anchor.text) < len("https://") {
 			t.anchor.text = append(t.anchor.text, c)
@@ -111,7 +111,7 @@ func (t *tree) write(c byte, here spot) {
 		}
 		return
 	}
-	if link, _, found := t.finder.read(c, here, t.after()); found {
+	if link, _, found := t.finder.read(c, here, t.after); found {
 		t.link, t.linked = link, true
 	}
 	if c == '<' || c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\f' {
@@ -383,7 +383,7 @@ func (p *page) endTag(name string) {
 	}
 	i := len(p.elements) - 1
 	for i >= 0 && p.elements[i].name != name {
-		if p.elements[i].table && among(followed, name) && name != "table" && !among(" tbody thead tfoot tr td th ", name) {
+		if p.elements[i].table && !among(" table tbody thead tfoot tr td th ", name) {
 			return // nothing in a table ends what the table is in
 		}
 		i--
@@ -430,7 +430,7 @@ func (p *page) shut(after spot, whole bool) {
 		p.other() // a link that the writer has put there
 	case whole && e.start.shifted == after.shifted && !after.shifted:
 		p.cuts = p.cuts[:e.cuts]
-		p.cut(cut{e.start, after})
+		p.cut(cut{from: e.start, to: after})
 		p.mark(e.button)
 	default:
 		p.mark(e.button)
@@ -456,7 +456,7 @@ func (p *page) endAnchor(after spot) {
 	p.free = false
 	button := !strings.HasPrefix(strings.ToLower(strings.TrimSpace(string(a.text))), scheme)
 	if p.quoted() {
-		p.cut(cut{a.start, after})
+		p.cut(cut{from: a.start, to: after})
 	}
 	p.mark(button)
 }
