@@ -75,13 +75,22 @@ func words(t *testing.T, lang string) func(key string, values ...string) string 
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all map[string]string
+	var all map[string]any
 	if err := json.Unmarshal(b, &all); err != nil {
 		t.Fatal(err)
 	}
 	return func(key string, values ...string) string {
 		t.Helper()
-		words, ok := all[key]
+		message := all[key]
+		if plural, ok := message.(map[string]any); ok {
+			message = plural["other"]
+			for i := 0; i+1 < len(values); i += 2 {
+				if one, ok := plural["one"]; ok && values[i] == "n" && values[i+1] == "1" {
+					message = one
+				}
+			}
+		}
+		words, ok := message.(string)
 		if !ok {
 			t.Fatalf("no message %q", key)
 		}

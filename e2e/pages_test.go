@@ -192,8 +192,10 @@ func (o *tour) ringing() (host, customer, friend *page) {
 
 	host = o.open("host", o.s.Web+"/desk")
 	o.signIn(host, "host")
+	host.press(o.w("list.mails")) // nobody has said anything yet
 	host.has("Your lamp is ready", 10*time.Second)
 	host.check("list")
+	host.press(o.w("list.chats"))
 
 	customer.run(chromedp.Reload())
 	customer.has(o.w("status.available"), 10*time.Second)
@@ -372,8 +374,12 @@ func (o *tour) notThere(host, customer, friend *page) {
 	customer.has(o.w("outcome.dnd", "name", "Mina Kim"), 10*time.Second)
 	customer.has(o.w("outcome.tell", "name", "Mina Kim"), 10*time.Second)
 	customer.check("dnd")
-	host.has(o.w("missed.what", "name", "Jun Park", "time", "")[:3], 10*time.Second)
+	host.wait("the missed call", 10*time.Second, func() bool {
+		return host.eval(`String(document.querySelector(".list-missed").hidden)`) == "false"
+	})
+	host.eval(`document.querySelector(".list-missed").click(); ""`)
 	host.check("missed")
+	host.press(o.w("list.chats"))
 
 	// Busy: one chat at a time, and it is going on.
 	host.set(`{"availability": "available", "chats": 1}`)

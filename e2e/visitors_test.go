@@ -214,7 +214,7 @@ func TestByKeyboard(t *testing.T) {
 
 	// The arrow takes one's last message again; Escape gives it up.
 	desk.wait("the message to be sent", 10*time.Second, func() bool {
-		return desk.eval(`String(document.querySelectorAll(".line-more").length)`) == "1"
+		return desk.eval(`String(document.querySelectorAll(".line-more:not([hidden])").length)`) == "1"
 	})
 	desk.run(chromedp.KeyEvent(kb.ArrowUp))
 	desk.has("Editing message", 5*time.Second)

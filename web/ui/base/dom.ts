@@ -46,10 +46,12 @@ export function bdi(text: string): HTMLElement {
   return h('bdi', null, text);
 }
 
+const handset = 'M6 3h3l2 5-2.5 1.5a11 11 0 0 0 5 5L15 12l5 2v3a3 3 0 0 1-3 3A14 14 0 0 1 3 6a3 3 0 0 1 3-3z';
+
 const shapes = {
   send: 'M4 12 20 4l-5 16-4-6.5z M11 13.5 20 4',
   back: 'M15 5l-7 7 7 7',
-  phone: 'M6 3h3l2 5-2.5 1.5a11 11 0 0 0 5 5L15 12l5 2v3a3 3 0 0 1-3 3A14 14 0 0 1 3 6a3 3 0 0 1 3-3z',
+  phone: handset,
   mail: 'M3 6h18v12H3z M3 7l9 7 9-7',
   bell: 'M6 16V11a6 6 0 0 1 12 0v5l2 2H4z M10 21h4',
   copy: 'M9 9h11v11H9z M5 15H4V4h11v1',
@@ -65,7 +67,7 @@ const shapes = {
   search: 'M11 4a7 7 0 1 1 0 14 7 7 0 0 1 0-14z M16 16l5 5',
   settings: 'M4 7h9M17 7h3M4 17h3M11 17h9 M15 4.500a2.500 2.500 0 1 1 0 5 2.500 2.500 0 0 1 0-5z'
     + ' M9 14.500a2.500 2.500 0 1 1 0 5 2.500 2.500 0 0 1 0-5z',
-  missed: 'M6 3h3l2 5-2.5 1.5a11 11 0 0 0 5 5L15 12l5 2v3a3 3 0 0 1-3 3A14 14 0 0 1 3 6a3 3 0 0 1 3-3z M15 3l6 6M21 3l-6 6',
+  missed: handset + ' M15 3l6 6M21 3l-6 6',
   chart: 'M4 20h16 M7 16v-5 M12 16V6 M17 16v-8',
   mute: 'M6 16V11a6 6 0 0 1 9-5.2M18 11v5l2 2H6 M10 21h4 M4 3l16 18',
   canned: 'M4 5h16v11H9l-5 4z M8 9h8M8 12h5',

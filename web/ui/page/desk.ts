@@ -267,7 +267,9 @@ class Desk {
       over: (why) => this.lost(why),
       canned: () => this.prefs.canned,
       mute: (on) => void this.mute(id, on),
-      block: (p) => void this.block(id, p),
+      block: (p) => void this.act(p, 'toast.blocked', '/desk/block', { room: id, participant: p.id, on: true }),
+      revoke: (p) => void this.act(p, 'toast.revoked', '/desk/revoke', { room: id, participant: p.id }),
+      remove: (p) => void this.act(p, 'toast.removed', '/desk/remove', { room: id, participant: p.id }),
     });
   }
 
@@ -303,11 +305,12 @@ class Desk {
     this.open.shown?.redraw();
   }
 
-  private async block(room: string, p: Participant): Promise<void> {
+  /** act does something about somebody, and says so. */
+  private async act(p: Participant, done: Key, path: string, body: object): Promise<void> {
     try {
-      await post('/desk/block', { room, participant: p.id, on: true });
-      this.say('toast.blocked', nameOf(p));
-      void this.prefs.read();
+      await post(path, body);
+      this.say(done, nameOf(p));
+      void this.prefs.read(); // with whom is blocked
     } catch (err) {
       this.tell(explain(err));
     }

@@ -10,6 +10,7 @@ import { after, soon } from '../base/time';
 import { Room } from '../model/room';
 import { Conversation } from './conversation';
 import { Panel } from './panel';
+import { personMenu } from './personmenu';
 import { RoomHead, StatusLine } from './roomheader';
 import { TeamBar } from './team';
 import { post } from '../wire/api';
@@ -33,6 +34,8 @@ export interface Callbacks {
   canned(): Canned[];
   mute(on: boolean): void;
   block(p: Participant): void;
+  revoke(p: Participant): void;
+  remove(p: Participant): void;
 }
 
 export class DeskRoom {
@@ -170,7 +173,11 @@ export class DeskRoom {
       null, {
         muted: () => this.summary()?.muted ?? false,
         mute: (on) => this.callbacks.mute(on),
-        block: (p) => this.callbacks.block(p),
+        about: (p) => personMenu(room.name(p), room.amCallee, {
+          block: () => this.callbacks.block(p),
+          revoke: () => this.callbacks.revoke(p),
+          remove: () => this.callbacks.remove(p),
+        }),
       });
     this.view = new Conversation(room, () => this.callbacks.canned());
     const { view } = this;

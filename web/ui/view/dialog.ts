@@ -12,8 +12,12 @@ export function show(dialog: HTMLDialogElement): void {
     dialog.remove();
     if (before?.isConnected) before.focus();
   });
-  // A press beside it closes it.
-  dialog.addEventListener('click', (ev) => ev.target === dialog && dialog.close());
+  // A press beside it closes it; one on its edge does not.
+  dialog.addEventListener('click', (ev) => {
+    const { left, right, top, bottom } = dialog.getBoundingClientRect();
+    const within = ev.clientX >= left && ev.clientX <= right && ev.clientY >= top && ev.clientY <= bottom;
+    if (ev.target === dialog && !within) dialog.close();
+  });
   document.body.append(dialog);
   dialog.showModal();
 }

@@ -8,8 +8,7 @@ import { type Key, t, tr } from '../base/i18n';
 import { cleanLine, nameOf } from '../base/text';
 import type { Room } from '../model/room';
 import { type Line, roomLine } from '../model/status';
-import { avatar } from './avatar';
-import { ask } from './dialog';
+import { avatar, breakable } from './avatar';
 import type { Why } from '../wire/carrier';
 import type { Participant, Person } from '../wire/wire';
 
@@ -34,7 +33,8 @@ const whys: Record<Why, Key> = {
 export interface Powers {
   muted(): boolean;
   mute(on: boolean): void;
-  block(p: Participant): void;
+  /** A button for what can be done about somebody. */
+  about(p: Participant): HTMLElement;
 }
 
 export class RoomHead {
@@ -90,17 +90,13 @@ export class RoomHead {
     fill(this.everyone, [...room.people.values()].map((p) => h('li', null,
       avatar(p, 'small'),
       h('span', { class: 'everyone-who' },
-        h('bdi', null, nameOf(p)), p.id === room.me && ` (${t('people.you')})`,
+        h('bdi', null, breakable(nameOf(p))), p.id === room.me && ` (${t('people.you')})`,
         p.guest && h('span', { class: 'tag' }, t('people.guest')),
         room.here.has(p.id) && !p.proven && !p.guest && h('span', { class: 'tag' }, t('line.byLink')),
         // Two people may have the same name.
         cleanLine(p.addr) !== nameOf(p) && h('span', { class: 'muted' }, h('bdi', null, cleanLine(p.addr)))),
       room.here.has(p.id) && h('span', { class: 'here' }, t('people.isHere')),
-      powers && p.id !== room.me && h('button', {
-        class: 'link', type: 'button', 'aria-label': t('block.whom', { name: room.name(p) }),
-        onclick: () => void ask(tr('block.ask', { name: room.name(p) }), t('block.block'))
-          .then((yes) => yes && powers.block(p)),
-      }, t('block.block')))));
+      powers && p.id !== room.me && powers.about(p))));
   }
 
   private drawWishes(): void {
