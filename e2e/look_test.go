@@ -5,10 +5,9 @@ package e2e
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"fmt"
+	catalogue "github.com/chmail/chmail/internal/words"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -68,27 +67,20 @@ func looks() []look {
 	return []look{{360, 740, true, "ko"}, {1440, 900, false, "en"}}
 }
 
-// words are the messages of a language, by the keys of internal/words.
+// words says the messages of a language, by the keys of internal/words.
 func words(t *testing.T, lang string) func(key string, values ...string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("../internal/words", lang+".json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all map[string]string
-	if err := json.Unmarshal(b, &all); err != nil {
-		t.Fatal(err)
-	}
 	return func(key string, values ...string) string {
 		t.Helper()
-		words, ok := all[key]
-		if !ok {
+		given := make([]any, len(values))
+		for i, v := range values {
+			given[i] = v
+		}
+		said := catalogue.In(lang).Say(key, given...)
+		if said == key {
 			t.Fatalf("no message %q", key)
 		}
-		for i := 0; i+1 < len(values); i += 2 {
-			words = strings.ReplaceAll(words, "{"+values[i]+"}", values[i+1])
-		}
-		return words
+		return said
 	}
 }
 

@@ -95,6 +95,7 @@ export class MessageView implements View<Line> {
     const what = h('div', { class: 'said-what' });
     // What is told about a message is not news.
     const meta = h('p', { class: 'meta', 'aria-live': 'off' });
+    const row = h('div', { class: 'said-row' }, what);
     let shown: Message | undefined;
     const more = menu(h('button', { class: 'line-more', type: 'button', 'aria-label': t('line.more'),
       title: t('line.more') }, icon('more')), t('line.more'), () => [
@@ -102,7 +103,7 @@ export class MessageView implements View<Line> {
       { words: [icon('close'), t('line.delete')], bad: true, press: () => actions.remove(shown!) },
     ]);
     this.el.append(face, h('div', { class: 'said' }, you, who,
-      h('div', { class: 'said-row' }, more, what), meta));
+      row, meta));
     // The person who sends a file knows that it is sent.
     if (first.upload) what.setAttribute('aria-live', 'off');
 
@@ -123,7 +124,7 @@ export class MessageView implements View<Line> {
       fill(who, named.length > 0 && [bdi(room.name(from(l))),
         from(l)?.guest && h('span', { class: 'tag' }, t('people.guest'))]);
     });
-    bindings.bind((l) => !l.message || !room.mayDelete(l.message), (none) => { more.hidden = none; });
+    bindings.bind((l) => !!l.message && room.mayDelete(l.message), (may) => (may ? row.prepend(more) : more.remove()));
     bindings.bind((l) => [l.message?.text ?? l.pending?.text, l.message?.deleted, l.message?.file?.id,
       l.upload?.id, l.upload && l.state === 'failed'], (_, l) => fill(what, this.body(l)));
     bindings.bind((l) => [l.state, l.tail, l.message?.edited, l.message?.via, l.message?.at, room.people.size > 2,
