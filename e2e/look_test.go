@@ -5,14 +5,14 @@ package e2e
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	catalogue "github.com/chmail/chmail/internal/words"
 
 	"github.com/chromedp/cdproto/dom"
 	"github.com/chromedp/cdproto/emulation"
@@ -68,36 +68,20 @@ func looks() []look {
 	return []look{{360, 740, true, "ko"}, {1440, 900, false, "en"}}
 }
 
-// words are the messages of a language, by the keys of internal/words.
+// words says the messages of a language, by the keys of internal/words.
 func words(t *testing.T, lang string) func(key string, values ...string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("../internal/words", lang+".json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all map[string]any
-	if err := json.Unmarshal(b, &all); err != nil {
-		t.Fatal(err)
-	}
 	return func(key string, values ...string) string {
 		t.Helper()
-		message := all[key]
-		if plural, ok := message.(map[string]any); ok {
-			message = plural["other"]
-			for i := 0; i+1 < len(values); i += 2 {
-				if one, ok := plural["one"]; ok && values[i] == "n" && values[i+1] == "1" {
-					message = one
-				}
-			}
+		given := make([]any, len(values))
+		for i, v := range values {
+			given[i] = v
 		}
-		words, ok := message.(string)
-		if !ok {
+		said := catalogue.In(lang).Say(key, given...)
+		if said == key {
 			t.Fatalf("no message %q", key)
 		}
-		for i := 0; i+1 < len(values); i += 2 {
-			words = strings.ReplaceAll(words, "{"+values[i]+"}", values[i+1])
-		}
-		return words
+		return said
 	}
 }
 

@@ -131,14 +131,14 @@ export class Conversation {
 
   /** keepOneTabStop: Tab reaches the buttons of the lines once; the arrows lead from one to the next. */
   private keepOneTabStop(): void {
-    const buttons = [...this.list.querySelectorAll<HTMLElement>('.line-more:not([hidden])')];
+    const buttons = [...this.list.querySelectorAll<HTMLElement>('.line-more')];
     const stop = buttons.includes(document.activeElement as HTMLElement) ? document.activeElement : buttons.at(-1);
     for (const b of buttons) b.tabIndex = b === stop ? 0 : -1;
   }
 
   private arrow(ev: KeyboardEvent): void {
     const step = { ArrowUp: -1, ArrowDown: 1 }[ev.key];
-    const buttons = [...this.list.querySelectorAll<HTMLElement>('.line-more:not([hidden])')];
+    const buttons = [...this.list.querySelectorAll<HTMLElement>('.line-more')];
     const i = buttons.indexOf(ev.target as HTMLElement);
     if (!step || i < 0) return;
     ev.preventDefault();

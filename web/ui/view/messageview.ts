@@ -98,6 +98,7 @@ export class MessageView implements View<Line> {
     const what = h('div', { class: 'said-what' });
     // What is told about a message is not news.
     const meta = h('p', { class: 'meta', 'aria-live': 'off' });
+    const row = h('div', { class: 'said-row' }, what);
     let shown: Message | undefined;
     const more = menu(h('button', { class: 'line-more', type: 'button', 'aria-label': t('line.more'),
       title: t('line.more') }, icon('more')), t('line.more'), () => [
@@ -106,8 +107,7 @@ export class MessageView implements View<Line> {
       ...(room.mayDelete(shown!)
         ? [{ words: [icon('close'), t('line.delete')], bad: true, press: () => actions.remove(shown!) }] : []),
     ]);
-    this.el.append(face, h('div', { class: 'said' }, you, who,
-      h('div', { class: 'said-row' }, more, what), meta));
+    this.el.append(face, h('div', { class: 'said' }, you, who, row, meta));
     // The person who sends a file knows that it is sent.
     if (first.upload) what.setAttribute('aria-live', 'off');
 
@@ -129,8 +129,8 @@ export class MessageView implements View<Line> {
         from(l)?.guest && h('span', { class: 'tag' }, t('people.guest'))]);
     });
     // What has no offset of its own yet cannot be answered, see History.free.
-    bindings.bind((l) => !l.message || !!l.message.deleted || !Number.isInteger(l.message.offset),
-      (none) => { more.hidden = none; });
+    bindings.bind((l) => !!l.message && !l.message.deleted && Number.isInteger(l.message.offset),
+      (may) => (may ? row.prepend(more) : more.remove()));
     bindings.bind((l) => [this.answered(l)?.text, this.answered(l)?.deleted, l.message?.text ?? l.pending?.text,
       l.message?.deleted, l.message?.file?.id,
       l.upload?.id, l.upload && l.state === 'failed'], (_, l) => fill(what, this.body(l)));

@@ -4,7 +4,7 @@
 // details of the connection.
 
 import { type Child, fill, h } from '../base/dom';
-import { type Key, t, tr } from '../base/i18n';
+import { type Key, t } from '../base/i18n';
 import { cleanLine, nameOf } from '../base/text';
 import type { Room } from '../model/room';
 import { type Line, roomLine } from '../model/status';
