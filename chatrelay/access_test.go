@@ -284,7 +284,7 @@ func TestExpiredLinkEndsConnections(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	kim := w.in(w.chat(w.token, 1), frame.Frame{})
-	kim.typ(frame.TWelcome)
+	kim.typ(frame.TPeople) // it is in the room
 	h := w.relay.use(w.room, nil)
 	h.do(func() {
 		for s := range h.sessions {

@@ -115,8 +115,8 @@ func TestPush(t *testing.T) {
 	kim.send(frame.Frame{T: frame.TSay, ID: "a", Text: "please call back"})
 	news := service.next(t, "normal")
 	kim.send(frame.Frame{T: frame.TSay, ID: "b", Text: "today"})
-	if news.Get("Topic") != alarm.Get("Topic") {
-		t.Errorf("topics %s and %s do not collapse", alarm.Get("Topic"), news.Get("Topic"))
+	if news.Get("Topic") == alarm.Get("Topic") {
+		t.Errorf("the message takes the place of the ring: topic %s", news.Get("Topic"))
 	}
 	service.none(t, "the second message")
 

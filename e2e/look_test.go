@@ -154,7 +154,7 @@ func (p *page) ofLast(what string) {
 	p.wait("its last message to be sent", 10*time.Second, func() bool {
 		return p.eval(`String(document.querySelectorAll(".line.sending").length)`) == "0"
 	})
-	p.eval(`[...document.querySelectorAll(".line-more")].at(-1).click(); ""`)
+	p.eval(`[...document.querySelectorAll(".line.own .line-more")].at(-1).click(); ""`)
 	p.pressRole("menuitem", what)
 }
 

@@ -21,7 +21,7 @@ var layers = map[string]string{
 	"chatrelay/attempt":    "",
 	"chatrelay/frame":      "chatrelay/chat",
 	"chatrelay/carrier":    "chatrelay/frame guard/limit",
-	"chatrelay/store":      "chatrelay/chat",
+	"chatrelay/store":      "chatrelay/attempt chatrelay/chat",
 	"chatrelay/notify":     "chatrelay/chat",
 	"chatrelay/files":      "chatrelay/chat guard/limit",
 	"chatrelay/transcript": "chatrelay/chat",

@@ -38,7 +38,8 @@ func (l letter) written(languages []string) (m chat.ServerMail, err error) {
 		say := func(key string) string { return t.Say("mail."+l.kind+"."+key, values...) }
 		w := wording{Lang: lang, First: say("first"), Last: say("last")}
 		if i == 0 {
-			m.Subject = say("subject")
+			// A subject is short: it names the person alone.
+			m.Subject = t.Say("mail."+l.kind+".subject", append(values, "name", l.from.DisplayName())...)
 		} else {
 			text.WriteString("\n\n")
 		}

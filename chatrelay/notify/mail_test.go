@@ -33,7 +33,7 @@ func TestMailsInBothLanguages(t *testing.T) {
 		"alarm": {write(alarmMail(kim, mina, subject, link)), []string{"and nobody answered",
 			"대화를 요청했지만", kim.Name, subject}, 2},
 		"alarm by link": {write(alarmMail(chat.Person{Name: "Kim", ByLink: true}, mina, subject, link)),
-			[]string{"Kim, by link asked for a chat", "Kim(링크로 접속)님이 대화를"}, 2},
+			[]string{"Kim, by link tried to chat", "Kim(링크로 접속)님이 대화를"}, 2},
 		"back": {write(backMail(kim, mina, subject, link)), []string{"is back", "님이 돌아왔습니다", kim.Name, subject}, 2},
 		"code": {write(codeMail(kim, "123456")), []string{"Your code is 123456", "코드는 123456입니다"}, 0},
 	} {

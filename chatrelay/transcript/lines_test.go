@@ -34,7 +34,7 @@ func TestTranscriptWords(t *testing.T) {
 		lang, want string
 	}{
 		{chat.Message{Kind: chat.KindNote, From: 3, Text: "declined\nin a\nmeeting"}, "en",
-			"Lee (guest) could not talk: in a meeting"},
+			"Lee (guest) declined: in a meeting"},
 		{chat.Message{Kind: chat.KindNote, From: 4, Text: "alarmed"}, "ko", "c@far.example님에게 알림을 보냈습니다"},
 		{chat.Message{Kind: chat.KindMail, From: 4, Text: "Order %s"}, "", "c@far.example wrote a mail: Order %s"},
 		{chat.Message{Kind: chat.KindNote, From: 4, Text: "unheard of"}, "en", ""},

@@ -407,7 +407,7 @@ func (l *leaf) made(p place, ops []op, lead []byte) (list []edit) {
 		} else if before := l.before(o, p); before != "" {
 			e.p.before = before
 		}
-		resume := o.to.at
+		var resume int64
 		for {
 			if o.stamp {
 				e.p.put(lead)
