@@ -145,6 +145,32 @@ func TestCallerGoes(t *testing.T) {
 	page.until("the note of who had gone", noteSays(noteGone))
 }
 
+// Who leaves after a talk was not too late for it.
+func TestCallerLeavesAfterATalk(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	desk := w.device("desk")
+	kim := w.in(w.chat(w.token, 1), frame.Frame{})
+	kim.send(frame.Frame{T: frame.TAttempt})
+	desk.send(frame.Frame{T: frame.TAnswer, AttemptID: desk.typ(frame.TRing).Ring.Attempt})
+	page := w.in(w.desk(), frame.Frame{})
+	page.send(frame.Frame{T: frame.TSay, ID: "hello", Text: "hello"})
+	kim.until("a word", func(f *frame.Frame) bool { return f.T == frame.TMsg && f.Msg.Text == "hello" })
+	page.send(frame.Frame{T: frame.TLeave})
+	kim.send(frame.Frame{T: frame.TLeave})
+	// Nobody else can say when nothing will be said: the time of grace is real.
+	time.Sleep(callerGrace + time.Second)
+	list, err := w.rooms.Messages(t.Context(), w.room, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range list {
+		if m.Text == noteGone {
+			t.Errorf("messages %+v", list)
+		}
+	}
+}
+
 // A desk that signs on is not rung for a caller who has not been heard of.
 func TestSignOnAfterTheCallerHasGone(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,7 @@ type call struct {
 	grace   *time.Timer                // until the caller counts as gone
 	turn    int                        // rises with each ring: a late Tick of an earlier one means nothing
 	came    bool                       // the caller was in the room since it began
+	met     bool                       // the caller and whoever answered were in the room together
 	resumed bool                       // taken up from a relay that ended; its caller has not come back
 	held    bool                       // while it rings or waits it is a user of the room
 	from    int64                      // offset of the first message after it began; 0: it was read from the store
@@ -69,7 +70,7 @@ func (c *call) open() bool {
 // callerGone waits for a caller who is not here: a page that is loaded again is not gone. Who comes back in time goes
 // on with the call. Of one who does not, the rings end, or whoever answered meanwhile is told.
 func (c *call) callerGone(h *liveRoom, wait time.Duration) {
-	if c.m.State != attempt.Ringing && c.m.State != attempt.Busy && c.m.State != attempt.Answered {
+	if c.m.State != attempt.Ringing && c.m.State != attempt.Busy && (c.m.State != attempt.Answered || c.met) {
 		return
 	}
 	c.stopGrace(h)
@@ -93,6 +94,13 @@ func (c *call) callerGone(h *liveRoom, wait time.Duration) {
 			}
 		})
 	})
+}
+
+// meet notes that a caller and whoever answered are both here.
+func (h *liveRoom) meet() {
+	if c := h.call; c != nil && c.m.State == attempt.Answered && h.isHere(c.a.Caller) && h.calleeHere(c.a.Callee) {
+		c.met = true
+	}
 }
 
 // noteGone is the note of a caller who had gone before somebody answered.

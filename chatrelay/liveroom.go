@@ -283,6 +283,7 @@ func (h *liveRoom) join(s *session, after int64) (joined bool) {
 		}
 	}
 	h.sessions[s] = true
+	h.meet()
 	if s.checked != h.checks {
 		s.checkSoon() // what has changed since it looked
 	}
@@ -310,6 +311,7 @@ func (h *liveRoom) part(s *session) {
 	if !h.sessions[s] {
 		return
 	}
+	h.meet()
 	delete(h.sessions, s)
 	if h.isHere(s.me) {
 		if !s.access.Proven {

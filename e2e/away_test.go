@@ -161,7 +161,8 @@ func TestBlockAtTheDesk(t *testing.T) {
 	customer.say("Something rude")
 	desk.hears("Something rude")
 	desk.eval(`document.querySelector(".details summary").click(); ""`)
-	desk.press("Block Jun")
+	desk.press("What to do about Jun")
+	desk.pressRole("menuitem", "Block")
 	desk.wait("the question", 5*time.Second, func() bool {
 		return desk.eval(`document.querySelector("dialog.ask")?.innerText ?? ""`) != ""
 	})

@@ -191,7 +191,7 @@ func TestRingWhileWriting(t *testing.T) {
 	second.press("Chat now")
 	desk.waitFor("alertdialog", "Incoming chat", 10*time.Second)
 	desk.run(chromedp.KeyEvent("dle of it"))
-	if got := desk.eval(`document.querySelector("textarea").value`); got != "I am in the middle of it" {
+	if got := desk.eval(`document.querySelector(".compose textarea").value`); got != "I am in the middle of it" {
 		t.Errorf("the box has %q", got)
 	}
 	desk.press("Decline")

@@ -27,7 +27,7 @@ func TestLinkIsNoIdentity(t *testing.T) {
 
 	customer := open(t, chromium, "customer", link)
 	customer.press("Chat now")
-	customer.press("Send a code to c…@mall.example")
+	customer.press("E-mail a code to c…@mall.example")
 	code := regexp.MustCompile(`\b\d{6}\b`).FindString(body(s.mailWith(t, "customer", "Your chat code")))
 	customer.fill("Code from the mail", code)
 	customer.press("Continue")

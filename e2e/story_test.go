@@ -123,7 +123,7 @@ func tellStory(t *testing.T, carrier string) {
 	customer = open(t, chromium, "customer2", link)
 	customer.press("Chat now")
 	// Another browser than the one that claimed the link: a code goes by mail.
-	customer.press("Send a code to c…@mall.example")
+	customer.press("E-mail a code to c…@mall.example")
 	code := regexp.MustCompile(`\b\d{6}\b`).FindString(body(s.mailWith(t, "customer", "Your chat code")))
 	customer.fill("Code from the mail", code)
 	customer.press("Continue")
