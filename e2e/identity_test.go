@@ -29,7 +29,7 @@ func TestLinkIsNoIdentity(t *testing.T) {
 	customer.press("Chat now")
 	customer.press("E-mail a code to c…@mall.example")
 	code := regexp.MustCompile(`\b\d{6}\b`).FindString(body(s.mailWith(t, "customer", "Your chat code")))
-	customer.fill("Code from the mail", code)
+	customer.fill("Code from the e-mail", code)
 	customer.press("Continue")
 	customer.hears("Let me in, I am Jun.") // and it says that it was not said by Jun for sure
 	customer.say("This is Jun.")

@@ -355,7 +355,7 @@ func (o *tour) notThere(host, customer, friend *page) {
 	o.list(host)
 	link := o.mail("A third question", "friend")[0]
 	friend.run(chromedp.Navigate(link))
-	friend.has(strings.SplitN(o.w("status.quietUntil"), "{time}", 2)[0], 10*time.Second)
+	friend.has(strings.SplitN(o.w("status.quietUntil", "time", "{time}"), "{time}", 2)[0], 10*time.Second)
 	friend.check("card-quiet")
 	friend.press(o.w("chat.now"))
 	friend.has(o.w("outcome.quiet", "name", "Mina Kim"), 10*time.Second)
@@ -432,7 +432,7 @@ func (o *tour) off(host, customer *page) {
 	time.Sleep(10 * time.Second) // so long it may take
 	customer.press(o.w("chat.now"))
 	customer.has(o.w("outcome.off", "name", "Mina Kim"), 10*time.Second)
-	customer.has(strings.SplitN(o.w("raised.mail"), "{time}", 2)[1], 10*time.Second)
+	customer.has(strings.SplitN(o.w("raised.mail", "time", "{time}"), "{time}", 2)[1], 10*time.Second)
 	customer.check("alerted")
 	other := o.open("other", link)
 	other.press(o.w("chat.now"))

@@ -125,7 +125,7 @@ func tellStory(t *testing.T, carrier string) {
 	// Another browser than the one that claimed the link: a code goes by mail.
 	customer.press("E-mail a code to c…@mall.example")
 	code := regexp.MustCompile(`\b\d{6}\b`).FindString(body(s.mailWith(t, "customer", "Your chat code")))
-	customer.fill("Code from the mail", code)
+	customer.fill("Code from the e-mail", code)
 	customer.press("Continue")
 	customer.hears("Then we take it!")
 	customer.statusBegins(60*time.Second, "Alerted", "No answer")
