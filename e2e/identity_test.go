@@ -37,6 +37,6 @@ func TestLinkIsNoIdentity(t *testing.T) {
 
 	s.admin(t, "link", "revoke", link)
 	customer.wait("the end of the link", 10*time.Second, func() bool { return !inside(customer) })
-	customer.waitFor("link", "Answer by mail", 10*time.Second)
+	customer.waitFor("link", "Reply by e-mail", 10*time.Second)
 	s.stop(t)
 }
