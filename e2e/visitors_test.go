@@ -214,7 +214,7 @@ func TestByKeyboard(t *testing.T) {
 
 	// The arrow takes one's last message again; Escape gives it up.
 	desk.wait("the message to be sent", 10*time.Second, func() bool {
-		return desk.eval(`String(document.querySelectorAll(".line-more:not([hidden])").length)`) == "1"
+		return desk.eval(`String(document.querySelectorAll(".line.own .line-more").length)`) == "1"
 	})
 	desk.run(chromedp.KeyEvent(kb.ArrowUp))
 	desk.has("Editing message", 5*time.Second)
@@ -229,8 +229,8 @@ func TestByKeyboard(t *testing.T) {
 	// Its menu, and its end.
 	desk.tabBackTo("Message actions")
 	desk.enter()
-	desk.wait("the menu", 5*time.Second, func() bool { return desk.focused() == "Edit" })
-	desk.run(chromedp.KeyEvent(kb.ArrowDown))
+	desk.wait("the menu", 5*time.Second, func() bool { return desk.focused() == "Reply" })
+	desk.run(chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.ArrowDown))
 	desk.enter()
 	desk.tabTo("Delete")
 	desk.enter()
