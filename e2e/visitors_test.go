@@ -460,8 +460,10 @@ func TestStrangeTexts(t *testing.T) {
 		return a.hasAttribute("download") && harmless ? "" : [type, how, policy].join();
 	})()`)
 
-	// Two people of one name.
-	friend := open(t, chromium, "friend", other)
+	// Two people of one name. Who is signed in as whose link it is reads what was said before.
+	friend := open(t, chromium, "friend", s.Web+"/desk")
+	s.signIn(friend, "friend")
+	friend.run(chromedp.Navigate(other))
 	friend.press("Chat now")
 	friend.hears("half")
 	friend.say("I am the other one.")
