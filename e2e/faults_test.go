@@ -433,7 +433,7 @@ func TestStartWithoutDatabase(t *testing.T) {
 		}
 		return res.StatusCode, string(body)
 	}
-	if status, page := desk(); status != 503 || !strings.Contains(page, "Not possible at the moment") {
+	if status, page := desk(); status != 503 || !strings.Contains(page, "Not available right now") {
 		t.Errorf("the desk without rooms: %d %s", status, page)
 	}
 	gate.Open()
