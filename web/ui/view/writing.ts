@@ -54,6 +54,6 @@ export function writing(pane: HTMLElement, groups: string[], back: () => void, o
       field('to', h('input', { type: 'text', inputmode: 'email', autocomplete: 'off' })),
       field('subject', h('input', { type: 'text', maxlength: '250' })),
       field('text', h('textarea', { rows: '8' })))),
-    h('footer', { class: 'settings-foot' }, problem, send)));
+    h('footer', { class: 'write-foot' }, problem, send)));
   pane.querySelector<HTMLElement>(draft.to ? 'h1' : '#write-to')!.focus();
 }
