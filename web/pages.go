@@ -236,8 +236,7 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 		s.gonePage(w, r, http.StatusNotFound, "unknown", chat.Invite{})
 	default:
 		s.log.Warn("showing a link", "err", err)
-		retryAfter(w, 5*time.Second)
-		s.plainPage(w, r, http.StatusServiceUnavailable, "down")
+		s.downPage(w, r)
 	}
 }
 
@@ -322,8 +321,7 @@ func (s *Server) offlinePage(w http.ResponseWriter, r *http.Request) {
 func (s *Server) deskPage(w http.ResponseWriter, r *http.Request) {
 	data, err := s.deskData(w, r)
 	if err != nil {
-		retryAfter(w, 5*time.Second)
-		s.plainPage(w, r, http.StatusServiceUnavailable, "down")
+		s.downPage(w, r)
 		return
 	}
 	s.page(w, r, http.StatusOK, shown{title: s.tongue(r).Say("desk.title"), template: "desk", with: data, script: "desk",
@@ -374,6 +372,12 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.page(w, r, http.StatusOK, page)
+}
+
+// downPage is the page while the relay does not answer.
+func (s *Server) downPage(w http.ResponseWriter, r *http.Request) {
+	retryAfter(w, downRetry)
+	s.plainPage(w, r, http.StatusServiceUnavailable, "down")
 }
 
 // plainPage is a page without script: an address that leads nowhere, or

@@ -38,8 +38,7 @@ func (s *Server) stopUnread(w http.ResponseWriter, r *http.Request) {
 		s.plainPage(w, r, http.StatusNotFound, "missing")
 	case err != nil:
 		s.log.Warn("stopping mails of unread words", "err", err)
-		retryAfter(w, downRetry)
-		s.plainPage(w, r, http.StatusServiceUnavailable, "down")
+		s.downPage(w, r)
 	default:
 		said := s.tongue(r).Say("unread.stopped")
 		s.page(w, r, http.StatusOK, shown{title: said, template: "notice", with: notice{Head: said}})

@@ -10,6 +10,8 @@ import { now } from '../base/time';
 export interface Pending { id: string; text: string; at: string; ref?: number }
 
 const prefix = 'chmail.outbox.';
+/** draftPrefix begins the key of what is written in a room and not sent. */
+export const draftPrefix = 'chmail.draft.';
 const most = 200; // messages kept for one room
 
 export function newID(): string {
@@ -60,9 +62,11 @@ export class Outbox {
 
 /** forgetAll empties every outbox and draft of this browser's desk: after signing out. */
 export function forgetAll(): void {
-  for (const store of [localStorage, sessionStorage]) {
-    for (const key of Object.keys(store)) {
-      if (key.startsWith(prefix) || key.startsWith('chmail.draft.')) store.removeItem(key);
+  try {
+    for (const key of Object.keys(localStorage)) {
+      if (key.startsWith(prefix) || key.startsWith(draftPrefix)) localStorage.removeItem(key);
     }
+  } catch {
+    // Where storage is refused there is nothing to forget.
   }
 }

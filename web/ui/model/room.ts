@@ -147,8 +147,8 @@ export class Room {
 
   mayDelete(m: Message): boolean {
     // What has no offset of its own is not kept, see History.free.
-    return m.from === this.me && (m.kind === 'text' || m.kind === 'file') && !m.deleted && m.via !== 'mail' && this.editFor > 0
-      && Number.isInteger(m.offset);
+    return m.from === this.me && (m.kind === 'text' || m.kind === 'file') && !m.deleted && m.via !== 'mail'
+      && this.editFor > 0 && Number.isInteger(m.offset);
   }
 
   /** The others who are here now. */

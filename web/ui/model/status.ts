@@ -36,7 +36,8 @@ export function roomLine(room: Room): Line {
   if (room.phase === 'lost') return { mood: 'busy', nodes: tr('status.reconnecting') };
   if (room.phase === 'closed') return { mood: 'quiet', nodes: tr('status.left') };
 
-  const others = room.others.map((p) => (p.proven || p.guest ? room.name(p) : t('people.byLink', { name: room.name(p) })));
+  const others = room.others.map((p) =>
+    (p.proven || p.guest ? room.name(p) : t('people.byLink', { name: room.name(p) })));
   if (room.amCallee || room.calleeHere) {
     if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: list(others) }) };
     return { mood: 'quiet', nodes: tr(room.met ? 'status.allLeft' : 'status.nobody') };

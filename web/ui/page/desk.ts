@@ -35,7 +35,6 @@ import type { Phase } from '../wire/connection';
 import { onPressed, registration, unsubscribe } from '../wire/push';
 import type { DeskPage, Participant, Ring, Summary } from '../wire/wire';
 
-
 function desk(page: DeskPage, root: HTMLElement): void {
   void registration();
   const start = (p: DeskPage): Desk => {
@@ -225,6 +224,7 @@ class Desk {
     this.el.classList.toggle('has-room', id !== '');
     if (id === 'settings') {
       if (this.settings) return;
+      this.other = '';
       this.open.show('', () => { throw new Error('no room'); });
       this.settings = new SettingsPage(this.pane, this.prefs, {
         back: () => { location.hash = ''; },
@@ -242,8 +242,12 @@ class Desk {
       this.other = id;
       this.open.show('', () => { throw new Error('no room'); });
       const back = () => { location.hash = ''; };
-      if (id === 'write') writing(this.pane, this.prefs.now?.groups ?? [], back, (room) => { location.hash = room; });
-      else figures(this.pane, back);
+      if (id === 'write') {
+        void (this.prefs.now ? Promise.resolve() : this.prefs.read()).then(() => {
+          if (this.other !== 'write' || this.ended) return;
+          writing(this.pane, this.prefs.now?.groups ?? [], back, (room) => { location.hash = room; });
+        });
+      } else figures(this.pane, back);
       this.list.draw();
       return;
     }
@@ -339,9 +343,8 @@ class Desk {
       if (who) this.say('toast.taken', name, who);
       else this.say('toast.elsewhere', name);
     } else if (code === 'declined') this.say('toast.declined', name);
-    else if (code === 'cancelled' || code === 'unanswered') {
-      if (code === 'cancelled') this.say('toast.cancelled', name);
-    } else if (code === 'answered') this.show(r.room);
+    else if (code === 'cancelled') this.say('toast.cancelled', name);
+    else if (code === 'answered') this.show(r.room);
     this.drawList();
   }
 

@@ -6,6 +6,7 @@ import { type Child, fill, h, icon } from '../base/dom';
 import { type Key, size, t } from '../base/i18n';
 import { cleanLine, fileName } from '../base/text';
 import { now, soon } from '../base/time';
+import { draftPrefix } from '../model/outbox';
 import type { Room } from '../model/room';
 import { menu } from './menu';
 import { quoteWords } from './messageview';
@@ -36,7 +37,8 @@ export class Compose {
   constructor(private readonly room: Room, private readonly options: ComposeOptions) {
     this.box = h('textarea', {
       id: 'message', rows: 1, dir: 'auto', 'aria-label': t('compose.name'), 'aria-describedby': 'hint',
-      placeholder: t('compose.placeholder'), maxlength: maxText, autocomplete: 'off', enterkeyhint: touch.matches ? 'enter' : 'send',
+      placeholder: t('compose.placeholder'), maxlength: maxText, autocomplete: 'off',
+      enterkeyhint: touch.matches ? 'enter' : 'send',
       onkeydown: (ev: KeyboardEvent) => this.key(ev), oninput: () => this.wrote(),
       onpaste: (ev: ClipboardEvent) => this.pasted(ev),
     });
@@ -216,8 +218,8 @@ export class Compose {
   private keep(): void {
     if (this.edited) return;
     try {
-      if (this.box.value) localStorage.setItem('chmail.draft.' + this.room.id, this.box.value);
-      else localStorage.removeItem('chmail.draft.' + this.room.id);
+      if (this.box.value) localStorage.setItem(draftPrefix + this.room.id, this.box.value);
+      else localStorage.removeItem(draftPrefix + this.room.id);
     } catch {
       // Without storage a draft lives as long as the page.
     }
@@ -226,7 +228,7 @@ export class Compose {
   private draft(): void {
     this.drafted = this.room.id;
     try {
-      this.box.value ||= localStorage.getItem('chmail.draft.' + this.room.id) ?? '';
+      this.box.value ||= localStorage.getItem(draftPrefix + this.room.id) ?? '';
     } catch {
       return;
     }

@@ -24,8 +24,11 @@ export function figures(pane: HTMLElement, back: () => void): void {
     body));
   pane.querySelector('h1')!.focus();
   const read = async () => {
+    const days = choice.value;
+    const over = () => choice.value !== days; // another range was chosen meanwhile
     try {
-      const f = await get<Figures>('/desk/figures?days=' + choice.value);
+      const f = await get<Figures>('/desk/figures?days=' + days);
+      if (over()) return;
       fill(body, h('section', null,
         h('p', { class: 'strong' }, t('figures.total', { n: f.total.asked, answered: f.total.answered,
           missed: f.total.missed }), f.total.answered > 0 && [' ', t('figures.half', { median: took(f.total) })]),
@@ -35,7 +38,7 @@ export function figures(pane: HTMLElement, back: () => void): void {
       f.of.length > 0 && table('figures.who', f.of, (name) => name),
       table('figures.day', f.days, day));
     } catch (err) {
-      fill(body, h('p', { class: 'problem', role: 'alert' }, explain(err)));
+      if (!over()) fill(body, h('p', { class: 'problem', role: 'alert' }, explain(err)));
     }
   };
   void read();

@@ -77,7 +77,8 @@ const refusals: Record<string, Key> = {
 };
 
 const uploadTrouble: Record<string, Key> = {
-  network: 'file.failed.network', 'too-large': 'file.failed.tooLarge', 413: 'file.failed.tooLarge', // a proxy's picture: 'file.failed.picture',
+  network: 'file.failed.network', 'too-large': 'file.failed.tooLarge', picture: 'file.failed.picture',
+  413: 'file.failed.tooLarge', // a proxy's
   'too-often': 'file.failed.tooOften',
   'room-full': 'file.failed.full', full: 'file.failed.full', empty: 'file.failed.empty',
 };

@@ -21,7 +21,7 @@ const ofTeam: readonly string[] = ['mine', 'unassigned', 'all'];
 type Shown = typeof choices[number];
 
 const pageSize = 50;    // rooms read at a time
-const missedMost = 200; // rooms with missed calls, which are counted
+const missedMost = 100; // rooms with missed calls, which are counted: as many as the server gives at once
 
 export interface Callbacks {
   /** The room that is open, '' for none. */
@@ -67,9 +67,9 @@ export class RoomList {
       return rooms.page(which, answer.rooms, answer.rooms.length >= limit, !before, asked);
     };
     if (older) return ask(rooms.list, pageSize, rooms.next ?? '');
-    const missed = ask('missed', missedMost, '');
-    const shown = rooms.list === 'missed' ? [] : await ask(rooms.list, pageSize, '');
-    return [...shown, ...await missed];
+    const [shown, missed] = await Promise.all([
+      rooms.list === 'missed' ? [] : ask(rooms.list, pageSize, ''), ask('missed', missedMost, '')]);
+    return [...shown, ...missed];
   }
 
   /** choose shows another list. */

@@ -38,7 +38,10 @@ export function writing(pane: HTMLElement, groups: string[], back: () => void, o
     } catch (err) {
       const code = err instanceof ApiError ? err.code : '';
       if (code === 'refused') fill(problem, tr('write.refused', { answer: String((err as ApiError).body.text ?? '') }));
-      else if (code === 'no-links') fill(problem, t('write.noLinks'));
+      else if (code === 'no-room') {
+        draft.id = newID(); // the mail is out
+        fill(problem, t('write.noRoom'));
+      } else if (code === 'no-links') fill(problem, t('write.noLinks'));
       else if (code === 'bad-request') fill(problem, t('write.wrong'));
       else fill(problem, explain(err));
     }
