@@ -180,6 +180,10 @@ func (d *delivery) start(ctx context.Context, c *outgoing) error {
 func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffer.Buffer) error {
 	d.header, d.body = stamp.Clean(header), body
 	outcome, opened, err := d.ask(ctx, header)
+	var granted presence.Grant
+	if outcome != "unwanted" { // it renews the sender's address, also while the rooms are silent
+		granted = d.t.grant(ctx, d.meta.Conn)
+	}
 	if err != nil {
 		return err
 	}
@@ -192,7 +196,6 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 			outcome = "header"
 			d.t.Log.Debug("no link in the text", "msg", d.meta.ID, "reason", plan.Reason())
 		}
-		granted := d.t.grant(ctx, d.meta.Conn)
 		login := d.meta.Conn.AuthUser
 		d.tokens = opened.Invites
 		d.stamp = stamp.Stamp{Login: login, Host: cmp.Or(granted.Host, d.t.Host), Port: granted.Port,

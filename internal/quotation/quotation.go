@@ -11,6 +11,7 @@ package quotation
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -162,7 +163,7 @@ func Fields(lines []string) bool {
 			break
 		}
 		for kind, words := range kinds {
-			if words.MatchString(l) && !strings.Contains(strings.Join(seen, " "), kind) {
+			if !slices.Contains(seen, kind) && words.MatchString(l) {
 				seen = append(seen, kind)
 			}
 		}

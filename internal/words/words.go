@@ -81,6 +81,9 @@ func (m *message) UnmarshalJSON(b []byte) error {
 // Accept-Language (RFC 9110 section 12.5.4) and Content-Language have it, or to
 // one BCP 47 tag.
 func In(preferences string) Tongue {
+	if t, ok := tongues[preferences]; ok { // as most callers say it
+		return t
+	}
 	_, index := language.MatchStrings(matcher, preferences)
 	return tongues[Languages[index]]
 }

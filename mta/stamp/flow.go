@@ -60,8 +60,11 @@ func (f *flow) decode(b []byte) string {
 			text = string(decoded)
 		}
 	}
-	return strings.TrimSpace(strings.ReplaceAll(text, "\u00a0", " "))
+	return text
 }
+
+// seen is a text without the white space around it.
+func seen(text string) string { return strings.TrimSpace(strings.ReplaceAll(text, "\u00a0", " ")) }
 
 // count looks at the script in which somebody writes.
 func (f *flow) count(c byte) {

@@ -356,6 +356,9 @@ func (l *leaf) edits(structEOL string, stamp bool) []edit {
 		l.page.newLine(l.finish(), true)
 	}
 	for _, c := range cuts {
+		for n := len(ops); n > 0 && !ops[n-1].from.before(c.from); n-- {
+			ops = ops[:n-1] // it lies within this cut
+		}
 		if !c.from.shifted && !c.to.shifted && c.from.before(c.to) {
 			ops = append(ops, op{cut: c})
 		}

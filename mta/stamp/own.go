@@ -71,10 +71,11 @@ const scheme = "http"
 // read takes the next character. It returns a link when the character shows that one
 // has ended; bracketed: the link and the brackets around it.
 func (f *finder) read(c byte, here, after func() spot) (link, bracketed cut, found bool) {
+	if c == '<' || c == '[' || c == '(' {
+		f.prior = here()
+	}
 	if f.at == 0 && c|0x20 != 'h' {
-		if f.last = c; c == '<' || c == '[' || c == '(' {
-			f.prior = here()
-		}
+		f.last = c
 		return
 	}
 	whole := len(scheme) + len(f.own.rest) + tokenLength

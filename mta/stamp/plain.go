@@ -70,7 +70,7 @@ func (p *plain) finish(end spot) {
 
 // end takes the whole line; next is where the next one begins.
 func (p *plain) end(next spot) {
-	l := line{start: p.start, text: p.decode(p.text)}
+	l := line{start: p.start, text: seen(p.decode(p.text))}
 	links, long := p.links, p.long
 	p.text, p.links, p.long, p.begun = p.text[:0], nil, false, false
 	p.put(l, false)

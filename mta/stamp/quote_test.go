@@ -369,3 +369,42 @@ func TestSecondText(t *testing.T) {
 		t.Error("signed mail was changed")
 	}
 }
+
+// TestLinksBesideWords: links of ours between other words of a quotation, in brackets, in a
+// row, and below a rule, are taken out alone; whatever stands beside them stays.
+func TestLinksBesideWords(t *testing.T) {
+	t.Parallel()
+	const rule = "________________________________"
+	for name, quoted := range map[string]string{
+		"its address in brackets": "> Jo <jo@x.example> see " + oldLink + "<" + oldLink + "> now\n",
+		"a bracket lines above":   "> Jo <jo@x.example> wrote\n> see " + oldLink + "<" + oldLink + "> now\n",
+		"below a rule":            "> " + rule + "\n> see " + oldLink + " today\n> " + oldLink + "\n> now\n",
+		"two in a line":           "> see " + oldLink + " and " + oldLink + " now\n",
+	} {
+		for _, enc := range []string{"8bit", "quoted-printable", "base64"} {
+			out, _ := stampIt(t, leafOf("plain", enc, "utf-8", "", crlf("Yes.\n\n"+quoted)), sample)
+			text, err := parts(out)
+			if err != nil || len(text) != 1 {
+				t.Fatalf("%s, %s: %v", name, enc, err)
+			}
+			if said := text[0].text; strings.Contains(said, oldLink) || !strings.Contains(said, " now") ||
+				!strings.Contains(said, "Yes.") || strings.Count(said, link) != 1 ||
+				strings.Contains(quoted, "jo@") && !strings.Contains(said, "<jo@x.example>") {
+				t.Errorf("%s, %s: %q", name, enc, said)
+			}
+		}
+	}
+}
+
+// TestBlankBehindQuotation: a paragraph with a space that does not break is an empty line in
+// every charset, so the link stands above the quotation before it.
+func TestBlankBehindQuotation(t *testing.T) {
+	t.Parallel()
+	for _, charset := range []string{"utf-8", "iso-8859-1", "ks_c_5601-1987"} {
+		out, _ := stampIt(t, "Content-Type: text/html; charset="+charset+"\r\n\r\n"+
+			`<p>Yes.</p><blockquote type="cite">Offer</blockquote><p>&nbsp;</p>`, sample)
+		if at, quote := strings.Index(out, link), strings.Index(out, "<blockquote"); at < 0 || at > quote {
+			t.Errorf("%s: %q", charset, out)
+		}
+	}
+}

@@ -464,7 +464,7 @@ func (p *page) endAnchor(after spot) {
 // newLine ends the line of text. The next one begins at a spot; while it is empty it
 // begins with the outermost of the elements that begin there.
 func (t *tree) newLine(at spot, block bool) {
-	text := t.decode([]byte(html.UnescapeString(string(t.line))))
+	text := seen(html.UnescapeString(t.decode(t.line)))
 	empty := text == ""
 	t.line = t.line[:0]
 	switch {
