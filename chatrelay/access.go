@@ -143,18 +143,15 @@ func (s *session) epoch(of string) string {
 // cut returns a frame without what the session may not read: the new words of an old
 // message, and the words with which an old call was declined.
 func (s *session) cut(f *frame.Frame) *frame.Frame {
-	cut := *f
 	switch {
 	case s.access.Since == 0:
 	case f.Msg != nil && f.Msg.Kind == chat.KindEdit && s.access.Guards(f.Msg.Ref):
-		m := *f.Msg
-		m.Text = ""
-		cut.Msg = &m
+		cut, m := *f, *f.Msg
+		m.Text, cut.Msg = "", &m
 		return &cut
 	case f.Attempt != nil && f.Attempt.Words != "" && s.room.call != nil && s.access.Guards(s.room.call.from):
-		a := *f.Attempt
-		a.Words = ""
-		cut.Attempt = &a
+		cut, a := *f, *f.Attempt
+		a.Words, cut.Attempt = "", &a
 		return &cut
 	}
 	return f

@@ -3,7 +3,6 @@
 package chatrelay
 
 import (
-	"slices"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/attempt"
@@ -159,10 +158,12 @@ func (h *liveRoom) answerHere(attemptID, login string) {
 	if c == nil || c.a.ID != attemptID {
 		return
 	}
-	i := slices.IndexFunc(h.here(), func(id int64) bool { return h.info.Participant(id).Login == login })
-	if i >= 0 {
-		h.calleeEntered(h.here()[i])
-		h.ackWaiting(h.here()[i])
+	for _, id := range h.here() {
+		if h.info.Participant(id).Login == login {
+			h.calleeEntered(id)
+			h.ackWaiting(id)
+			return
+		}
 	}
 }
 

@@ -12,15 +12,14 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/internal/clean"
 	"github.com/chmail/chmail/internal/words"
 )
 
@@ -96,29 +95,8 @@ func (p person) long() string {
 	return p.Name + " (" + p.Addr + ")"
 }
 
-var (
-	nameParts = regexp.MustCompile(`[\p{L}\p{N}]+`)
-	syllables = regexp.MustCompile(`^[\p{Hangul}\p{Han}]+$`)
-)
-
-// Initials are those that view/avatar.ts shows: a Hangul or Han name is known by
-// its last two syllables, others by two initials.
-func (p person) Initials() string {
-	name, _, _ := strings.Cut(p.String(), "@")
-	found := nameParts.FindAllString(name, -1)
-	if len(found) == 0 {
-		return "?"
-	}
-	first := []rune(found[0])
-	if syllables.MatchString(found[0]) {
-		return string(first[max(0, len(first)-2):])
-	}
-	initials := string(unicode.ToUpper(first[0]))
-	if len(found) > 1 {
-		initials += string(unicode.ToUpper([]rune(found[len(found)-1])[0]))
-	}
-	return initials
-}
+// Initials are those that view/avatar.ts shows.
+func (p person) Initials() string { return clean.Initials(p.String()) }
 
 // Hue is the colour that view/avatar.ts gives to an address.
 func (p person) Hue() uint32 {

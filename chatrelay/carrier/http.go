@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/frame"
@@ -36,6 +37,7 @@ const (
 	maxStreams       = 8192
 	maxStreamsPrefix = 512       // of one address prefix
 	maxPost          = 256 << 10 // octets of one POST
+	maxPosts         = 4         // POSTs of one connection at once: a proxy may send one again
 	streamFrames     = 64        // of one connection that wait to be read
 	postWait         = 10 * time.Second
 	// A proxy may hold back the first octets of an answer until there are so many.
@@ -54,8 +56,9 @@ type stream struct {
 	done   chan struct{}
 	stop   func() bool
 
-	post sync.Mutex // held by the POST that brings frames
-	last int64      // number of the last POST taken; under post
+	posts atomic.Int32 // POSTs under way
+	post  sync.Mutex   // held by the POST that brings frames
+	last  int64        // number of the last POST taken; under post
 
 	write  sync.Mutex
 	w      http.ResponseWriter
@@ -133,6 +136,11 @@ func (t *Streams) Post(w http.ResponseWriter, r *http.Request) {
 	n, err := strconv.ParseInt(q.Get("n"), 10, 64)
 	if s == nil || err != nil {
 		http.Error(w, "there is no such connection", http.StatusNotFound)
+		return
+	}
+	defer s.posts.Add(-1)
+	if s.posts.Add(1) > maxPosts {
+		http.Error(w, "too many requests at once", http.StatusTooManyRequests)
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPost))

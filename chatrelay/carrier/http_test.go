@@ -173,3 +173,17 @@ func TestStreamLimits(t *testing.T) {
 		t.Error("another prefix is refused too")
 	}
 }
+
+// TestPostsAtOnce: a connection that does not read holds a few POSTs, and refuses more.
+func TestPostsAtOnce(t *testing.T) {
+	t.Parallel()
+	var all Streams
+	s := &stream{t: &all, id: "c", in: make(chan []byte), done: make(chan struct{})}
+	all.of = map[string]*stream{s.id: s}
+	s.posts.Store(maxPosts)
+	w := httptest.NewRecorder()
+	all.Post(w, httptest.NewRequest(http.MethodPost, StreamPath+"?c=c&n=1", strings.NewReader("{}")))
+	if w.Code != http.StatusTooManyRequests || s.posts.Load() != maxPosts {
+		t.Errorf("status %d, %d under way", w.Code, s.posts.Load())
+	}
+}

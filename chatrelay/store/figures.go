@@ -82,9 +82,13 @@ func (s *Store) Figures(
 
 // daysOf are the days of a zone in a range.
 func daysOf(from, until time.Time, zone *time.Location) (days []string) {
-	for at := from.In(zone); at.Before(until) && len(days) <= chat.MaxFigureDays; {
-		days = append(days, at.Format(time.DateOnly))
-		at = time.Date(at.Year(), at.Month(), at.Day()+1, 0, 0, 0, 0, zone)
+	first, last := from.In(zone), until.Add(-1).In(zone).Format(time.DateOnly)
+	for i := 0; from.Before(until) && len(days) <= chat.MaxFigureDays; i++ {
+		// By noon: a day whose midnight the clocks leave out has none.
+		day := time.Date(first.Year(), first.Month(), first.Day()+i, 12, 0, 0, 0, zone).Format(time.DateOnly)
+		if days = append(days, day); day == last {
+			break
+		}
 	}
 	return days
 }

@@ -67,3 +67,15 @@ func TestFigures(t *testing.T) {
 		}
 	})
 }
+
+// TestDaysWithoutMidnight: a day whose midnight the clocks leave out is one day.
+func TestDaysWithoutMidnight(t *testing.T) {
+	t.Parallel()
+	zone, err := time.LoadLocation("America/Santiago")
+	ok(t, err)
+	from := time.Date(2025, 9, 5, 0, 0, 0, 0, zone) // on 7 September 2025 it begins at one o'clock
+	days := daysOf(from, time.Date(2025, 9, 9, 0, 0, 0, 0, zone), zone)
+	if want := []string{"2025-09-05", "2025-09-06", "2025-09-07", "2025-09-08"}; !slices.Equal(days, want) {
+		t.Errorf("days %v, want %v", days, want)
+	}
+}

@@ -266,6 +266,13 @@ func (t quickTx) ExecContext(ctx context.Context, query string, args ...any) (sq
 	return t.Tx.ExecContext(ctx, query, args...)
 }
 
+func (t quickTx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if stmt := t.prepared[query]; stmt != nil {
+		return t.StmtContext(ctx, stmt).QueryContext(ctx, args...)
+	}
+	return t.Tx.QueryContext(ctx, query, args...)
+}
+
 func (t quickTx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	if stmt := t.prepared[query]; stmt != nil {
 		return t.StmtContext(ctx, stmt).QueryRowContext(ctx, args...)

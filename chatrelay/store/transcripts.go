@@ -114,12 +114,9 @@ func (s *Store) TakeTranscripts(
 	ctx context.Context, relay, roomID string,
 ) (list []chat.TranscriptPreference, last int64, err error) {
 	err = s.tx(ctx, func(tx querier) error {
-		err := tx.QueryRowContext(ctx, "SELECT r.next - 1 FROM rooms r"+
-			" WHERE r.id = $1 AND (r.home IN ('', $2) OR $2 = ''"+
-			" OR NOT EXISTS (SELECT 1 FROM relays l WHERE l.name = r.home AND "+s.alive()+"))"+s.forUpdate,
-			roomID, relay).Scan(&last)
-		if err != nil {
-			return known(err)
+		var err error
+		if last, err = s.newestFor(ctx, tx, relay, roomID); err != nil {
+			return err
 		}
 		list, err = collect(ctx, tx, scanWish, fmt.Sprintf("UPDATE transcripts SET taken = %s"+
 			" WHERE room = $1 AND wish AND sent < $2"+
@@ -134,6 +131,19 @@ func (s *Store) TakeTranscripts(
 		return nil, 0, fmt.Errorf("taking transcripts to send: %w", err)
 	}
 	return list, last, nil
+}
+
+// newestFor locks a room for a relay and returns the offset of its newest message. ErrUnknown: there is no such
+// room, or another relay, which is alive, serves it.
+func (s *Store) newestFor(ctx context.Context, tx querier, relay, roomID string) (last int64, err error) {
+	err = tx.QueryRowContext(ctx, "SELECT r.next - 1 FROM rooms r"+
+		" WHERE r.id = $1 AND (r.home IN ('', $2) OR $2 = ''"+
+		" OR NOT EXISTS (SELECT 1 FROM relays l WHERE l.name = r.home AND "+s.alive()+"))"+s.forUpdate,
+		roomID, relay).Scan(&last)
+	if err != nil {
+		return 0, known(err)
+	}
+	return last, nil
 }
 
 // SentTranscript notes that a participant has got the messages up to offset.

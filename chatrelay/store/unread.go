@@ -77,12 +77,9 @@ func (s *Store) Unread(ctx context.Context, wait time.Duration, after int64) ([]
 func (s *Store) TakeUnread(ctx context.Context, relay string, u chat.Unread) (after, last int64, taken bool, err error) {
 	err = s.tx(ctx, func(tx querier) error {
 		taken = false
-		err := tx.QueryRowContext(ctx, "SELECT r.next - 1 FROM rooms r"+
-			" WHERE r.id = $1 AND (r.home IN ('', $2) OR $2 = ''"+
-			" OR NOT EXISTS (SELECT 1 FROM relays l WHERE l.name = r.home AND "+s.alive()+"))"+s.forUpdate,
-			u.Room, relay).Scan(&last)
-		if err != nil {
-			return known(err)
+		var err error
+		if last, err = s.newestFor(ctx, tx, relay, u.Room); err != nil {
+			return err
 		}
 		if _, err := tx.ExecContext(ctx, "INSERT INTO unread (participant, sent) SELECT id, CAST(0 AS BIGINT)"+
 			" FROM participants WHERE id = $1 ON CONFLICT DO NOTHING", u.Participant); err != nil {

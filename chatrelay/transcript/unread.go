@@ -6,7 +6,6 @@ import (
 	"context"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +25,7 @@ type UnreadStore interface {
 	// SentUnread notes that they have got the words up to offset, by a mail or otherwise.
 	SentUnread(ctx context.Context, participant, offset int64, mailed bool) error
 	TranscriptPreferences(ctx context.Context, roomID string) ([]chat.TranscriptPreference, error)
+	Language(ctx context.Context, p chat.Person) (string, error)
 	Info(ctx context.Context, roomID string) (chat.Info, error)
 	Messages(ctx context.Context, roomID string, after int64, limit int) ([]chat.Message, error)
 	NewInvite(ctx context.Context, roomID string, recipient, callee int64, subject string) (string, error)
@@ -77,7 +77,7 @@ func (p *Postman) Close() {
 }
 
 func (p *Postman) run() {
-	look := time.NewTicker(max(min(lookMost, p.opt.After/4), time.Millisecond))
+	look := time.NewTicker(max(min(quietEvery, p.opt.After/4), time.Millisecond))
 	defer look.Stop()
 	for {
 		select {
@@ -141,6 +141,8 @@ func (p *Postman) send(ctx context.Context, u chat.Unread) error {
 	if err != nil {
 		return err
 	}
+	var failed error
+	sent := 0
 	for _, addr := range to {
 		if t.Unread == 0 {
 			break
@@ -149,13 +151,18 @@ func (p *Postman) send(ctx context.Context, u chat.Unread) error {
 		if err == nil {
 			err = p.opt.Mailer.Send(ctx, m)
 		}
-		if err != nil && len(to) == 1 {
-			return err
-		} else if err != nil { // the others of a group have theirs, and get no second one
-			p.warn("mailing unread words", u.Room, err)
+		if err != nil {
+			failed = err
 			continue
 		}
+		sent++
 		unreadTotal.WithLabelValues("sent").Inc()
+	}
+	if failed != nil && sent == 0 {
+		return failed
+	}
+	if failed != nil { // the others of a group have theirs, and get no second one
+		p.warn("mailing unread words", u.Room, failed)
 	}
 	return p.opt.Store.SentUnread(ctx, u.Participant, last, t.Unread > 0)
 }
@@ -171,6 +178,11 @@ func (p *Postman) read(
 	}
 	if i := slices.IndexFunc(wishes, func(w chat.TranscriptPreference) bool { return w.Participant == reader.ID }); i >= 0 {
 		t.Lang, t.Zone = wishes[i].Lang, zone(wishes[i].Zone)
+	}
+	if t.Lang == "" {
+		if t.Lang, err = p.opt.Store.Language(ctx, reader.Person); err != nil {
+			return t, err
+		}
 	}
 	names, heard := namesOf(info), map[int64]bool{}
 	t.Earlier = int(max(0, last-maxLines-after))
@@ -205,6 +217,5 @@ func (p *Postman) read(
 			t.People = append(t.People, l.Name)
 		}
 	}
-	t.People = slices.DeleteFunc(t.People, func(name string) bool { return strings.TrimSpace(name) == "" })
 	return t, nil
 }

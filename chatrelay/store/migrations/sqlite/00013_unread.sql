@@ -8,9 +8,7 @@ CREATE TABLE unread (                   -- who gets unread words by mail: everyb
     stop   BOOLEAN NOT NULL DEFAULT FALSE -- they want none about this conversation
 );
 CREATE INDEX rooms_talked ON rooms (talked);
-ALTER TABLE subscriptions ADD COLUMN shown BIGINT NOT NULL DEFAULT 0; -- when the browser last showed a notification
 
 -- +goose Down
-ALTER TABLE subscriptions DROP COLUMN shown;
 DROP INDEX rooms_talked;
 DROP TABLE unread;
