@@ -208,7 +208,7 @@ func TestSettingsByField(t *testing.T) {
 		t.Helper()
 		desk.wait(expression+" to be "+want, 10*time.Second, func() bool {
 			desk.do(`fetch("/desk/settings").then((r) => r.json()).then((s) => { window.kept = s; return ""; })`)
-			return desk.eval("JSON.stringify(window.kept."+expression+")") == want
+			return desk.eval("JSON.stringify(window.kept."+expression+") ?? ''") == want
 		})
 	}
 	set := func(control, value string) {
@@ -238,5 +238,5 @@ func TestSettingsByField(t *testing.T) {
 	desk.press("Add a reply")
 	desk.fill("Text of reply 1", "We open at nine.")
 	desk.eval(`location.hash = ""; ""`) // while the field has the focus
-	kept("canned[0].text", `"We open at nine."`)
+	kept("canned[0]?.text", `"We open at nine."`)
 }
