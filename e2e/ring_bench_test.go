@@ -51,11 +51,7 @@ func TestRingTime(t *testing.T) {
 	s := startServer(t, t.TempDir())
 	chromium := browser(t)
 	desk := open(t, chromium, "host", s.Web+"/desk")
-	login, password := s.password("host")
-	desk.fill("Login", login)
-	desk.fill("Password", password)
-	desk.press("Sign in")
-	desk.wait("the desk", 10*time.Second, func() bool { _, there := desk.find("button", "Sign in"); return !there })
+	s.signIn(desk, "host")
 	desk.eval(fmt.Sprintf(stopwatch, "[role=alertdialog]"))
 
 	// A link is good for one attempt in two seconds, so several people take turns.

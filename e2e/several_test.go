@@ -32,11 +32,7 @@ func TestSeveral(t *testing.T) {
 	// The host signs in at B and the customer opens the link at A; the room's
 	// home is A, where the host was granted a port.
 	desk := open(t, chromium, "host", b.Web+"/desk")
-	login, password := b.password("host")
-	desk.fill("Login", login)
-	desk.fill("Password", password)
-	desk.press("Sign in")
-	desk.wait("the desk", 10*time.Second, func() bool { _, there := desk.find("button", "Sign in"); return !there })
+	b.signIn(desk, "host")
 	customer := open(t, chromium, "customer", link)
 	customer.statusBegins(10*time.Second, "Available")
 	customer.press("Chat now")

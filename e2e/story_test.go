@@ -79,11 +79,7 @@ func tellStory(t *testing.T, carrier string) {
 
 	// 3. Chat now rings the host's desk within a second.
 	desk := open(t, chromium, "host", s.Web+"/desk")
-	login, password := s.password("host")
-	desk.fill("Login", login)
-	desk.fill("Password", password)
-	desk.press("Sign in")
-	desk.wait("the desk", 10*time.Second, func() bool { _, there := desk.find("button", "Sign in"); return !there })
+	s.signIn(desk, "host")
 	customer := open(t, chromium, "customer", link)
 	customer.statusBegins(10*time.Second, "Available")
 	customer.shot("card")

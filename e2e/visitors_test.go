@@ -19,7 +19,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// signIn signs in at the desk with the mouse, in English.
+// signIn signs in at the desk with the mouse, in English, and waits until the
+// relay knows of it.
 func (s *server) signIn(p *page, role string) {
 	p.t.Helper()
 	login, password := s.password(role)
@@ -27,6 +28,10 @@ func (s *server) signIn(p *page, role string) {
 	p.fill("Password", password)
 	p.press("Sign in")
 	p.waitFor("searchbox", "Search conversations", 10*time.Second)
+	p.wait("the desk's connection", 10*time.Second, func() bool {
+		words := p.eval("document.querySelector('.avail-words')?.textContent ?? ''")
+		return words != "" && !strings.HasPrefix(words, "Connecting")
+	})
 }
 
 // before runs script in every document that the page opens from now on.

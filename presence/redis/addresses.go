@@ -100,8 +100,11 @@ func (d *Directory) Addresses(ctx context.Context, limit int) (as []presence.Add
 			}
 			for i, cmd := range cmds {
 				v, err := cmd.Text()
-				if err != nil {
+				if errors.Is(err, goredis.Nil) {
 					continue // expired
+				}
+				if err != nil {
+					return err
 				}
 				if a, err := parseAddress(logins[i], v); err == nil {
 					as = append(as, a)

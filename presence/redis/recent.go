@@ -20,6 +20,10 @@ const maxRecent = 100_000
 type recents struct {
 	mu   sync.Mutex
 	seen map[string]time.Time
+
+	// writing is held while they are written: a listing that found none left
+	// must not read before those that the heartbeat took have arrived.
+	writing sync.Mutex
 }
 
 func (c *recents) add(login string, seen time.Time) {
@@ -50,6 +54,8 @@ func (d *Directory) recentKey() string { return d.opt.Prefix + ":{recent}" }
 
 // noteRecent writes the logins that this process saw.
 func (d *Directory) noteRecent(ctx context.Context) error {
+	d.recent.writing.Lock()
+	defer d.recent.writing.Unlock()
 	seen := d.recent.take()
 	now := time.Now()
 	args := make([]any, 0, 2*len(seen))

@@ -20,7 +20,7 @@ import { RoomHead, StatusLine } from '../view/roomheader';
 import { get, post, readPage } from '../wire/api';
 import type { ChatPage, Entry } from '../wire/wire';
 
-const refreshEvery = 60_000; // ms between two looks at whether the person is there
+const refreshEvery = 20_000; // ms between two looks at whether the person is there
 
 function chat(page: ChatPage, root: HTMLElement): void {
   const { token } = page;
