@@ -158,14 +158,16 @@ type ServerMail struct {
 	Stop                string // https address that ends such mails by a POST (RFC 8058); may be empty
 }
 
-// Letter is a mail that a login writes at the desk.
+// Letter is a mail that a login writes in a page of this server.
 type Letter struct {
 	Login     string
 	IP        netip.Addr // of the client
 	From, To  Person
 	Subject   string
 	Text      string
-	MessageID string // without angle brackets
+	HTML      string      // the same as a document; empty: plain text alone
+	MessageID string      // without angle brackets
+	Header    [][2]string // further fields, name and value; not those above
 }
 
 // RefusedError: the mail system does not take a mail. Text is its answer.
