@@ -374,11 +374,12 @@ func Masked(addr string) string {
 	return "…"
 }
 
-// Session is one sign-in of a login at the desk.
+// Session is one sign-in of a login, at the desk or with the CHmail program.
 type Session struct {
-	Login string    `json:"l"`
-	ID    string    `json:"i"` // 128 random bits
-	Began time.Time `json:"b"` // before the password was checked
+	Login  string    `json:"l"`
+	ID     string    `json:"i"`           // 128 random bits
+	Began  time.Time `json:"b"`           // before the password was checked
+	Device string    `json:"d,omitempty"` // name of the computer whose program signed in; empty: a desk
 }
 
 // Subscription is a browser that takes notifications (Web Push).
