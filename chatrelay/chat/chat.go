@@ -391,6 +391,10 @@ type Session struct {
 // Subscription is a browser that takes notifications (Web Push).
 type Subscription struct {
 	Endpoint, P256dh, Auth string
+	Name                   string    // of the browser, as "Chrome, Android"; may be empty
+	Lang                   string    // in which it shows what comes
+	Added                  time.Time // when the login first put it; set by the store
+	Shown                  time.Time // when it last showed something; zero: never
 }
 
 // Block is somebody whom a login has blocked.
