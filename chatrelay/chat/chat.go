@@ -81,6 +81,9 @@ type Mail struct {
 	Recipients []Person // the envelope's recipients, one invite each
 	Subject    string   // decoded
 	Date       time.Time
+	// Unsent: nobody sends it. A page asks for the conversation as if the sender had
+	// written to the recipients, and MessageID names what it is about.
+	Unsent bool
 }
 
 // Opened is the room of a mail and the links into it.
@@ -229,6 +232,10 @@ const (
 // conversation, among other people. The older mail's date follows on a line of its
 // own (RFC 3339), then its subject if the new mail has it too.
 const NoteFrom = "from"
+
+// NoteAbout begins the note of a room that a page asked for; what it is about follows
+// on a line of its own.
+const NoteAbout = "about"
 
 // ViaMail is the Via of an answer by mail, ViaLink that of what was said by whoever
 // pressed a link and had not proven to be its owner.
