@@ -239,7 +239,6 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /desk/ws", s.deskSocket)
 	mux.HandleFunc("GET /desk/ws/stream", s.deskStream)
 	mux.HandleFunc("POST /desk/ws/stream", s.post)
-	mux.HandleFunc("GET /desk/search", s.search)
 	s.fileRoutes(mux)
 	s.preferenceRoutes(mux)
 	s.teamRoutes(mux)

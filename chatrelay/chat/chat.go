@@ -158,14 +158,16 @@ type ServerMail struct {
 	Stop                string // https address that ends such mails by a POST (RFC 8058); may be empty
 }
 
-// Letter is a mail that a login writes at the desk.
+// Letter is a mail that a login writes in a page of this server.
 type Letter struct {
 	Login     string
 	IP        netip.Addr // of the client
 	From, To  Person
 	Subject   string
 	Text      string
-	MessageID string // without angle brackets
+	HTML      string      // the same as a document; empty: plain text alone
+	MessageID string      // without angle brackets
+	Header    [][2]string // further fields, name and value; not those above
 }
 
 // RefusedError: the mail system does not take a mail. Text is its answer.
@@ -382,6 +384,10 @@ type Session struct {
 // Subscription is a browser that takes notifications (Web Push).
 type Subscription struct {
 	Endpoint, P256dh, Auth string
+	Name                   string    // of the browser, as "Chrome, Android"; may be empty
+	Lang                   string    // in which it shows what comes
+	Added                  time.Time // when the login first put it; set by the store
+	Shown                  time.Time // when it last showed something; zero: never
 }
 
 // Block is somebody whom a login has blocked.
