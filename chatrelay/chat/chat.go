@@ -164,13 +164,18 @@ type ServerMail struct {
 // Letter is a mail that a login writes in a page of this server.
 type Letter struct {
 	Login     string
-	IP        netip.Addr // of the client
+	IP        netip.Addr // of the client; zero: the server writes in the login's name
 	From, To  Person
 	Subject   string
 	Text      string
 	HTML      string      // the same as a document; empty: plain text alone
 	MessageID string      // without angle brackets
 	Header    [][2]string // further fields, name and value; not those above
+
+	ReturnPath string // where bounces go; empty: From.Addr
+	// Once says that the mail system takes the MessageID once: handing it over again
+	// is harmless.
+	Once bool
 }
 
 // RefusedError: the mail system does not take a mail. Text is its answer.

@@ -28,6 +28,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/internal/durable"
 	"github.com/chmail/chmail/internal/safely"
 	"github.com/chmail/chmail/internal/seal"
@@ -55,38 +56,15 @@ const (
 	softFor     = 7 * 24 * time.Hour
 )
 
-// Person is who a member is, out of their sealed fields.
-type Person struct{ Name, Addr string }
-
-// Sender is in whose name a shop's mail goes out.
-type Sender struct {
-	Login string // of the shop's staff, who submits it
-	Name  string
-	Addr  string // the group that the mail's link rings
-}
-
-// Letter is one mail to be submitted.
-type Letter struct {
-	Sender
-	To         Person
-	ReturnPath string // where bounces go, by which the mail is known
-	MessageID  string // without angle brackets
-	Mail
-}
-
-// RefusedError: the mail system does not take a mail, now and ever. Text is its answer.
-type RefusedError struct{ Text string }
-
-func (e *RefusedError) Error() string { return "the mail was refused: " + e.Text }
-
 // Options of New.
 type Options struct {
 	Store *store.Store
 	// Submit hands a mail to the mail system, as if its login had submitted it. It is
-	// in the queue or in the mailbox when Submit returns nil. Submitting a Message-ID
-	// again is harmless. A *RefusedError is final, other errors are not.
-	Submit func(ctx context.Context, l Letter) error
-	Person func(ctx context.Context, h store.Handing) (Person, error)
+	// in the queue or in the mailbox when Submit returns nil. Letters have Once set.
+	// A *chat.RefusedError is final, other errors are not.
+	Submit func(ctx context.Context, l chat.Letter) error
+	// Person is who a member is, out of their sealed fields.
+	Person func(ctx context.Context, h store.Handing) (chat.Person, error)
 	// Room is the room that a mail opened; nil: talks are not counted.
 	Room func(ctx context.Context, login, messageID string) (string, error)
 	Here func(ctx context.Context, shop string) int // how many of a shop's staff can be rung now
@@ -430,12 +408,13 @@ func (p *Publicity) one(ctx context.Context, r *renderer, h store.Handing) store
 	}
 	ctx, cancel := context.WithTimeout(ctx, submitLimit)
 	defer cancel()
-	l := Letter{Sender: r.sender, To: who, MessageID: h.Mail, ReturnPath: p.returnPath(h.Mail), Mail: r.mail(h.Member, who)}
+	l := r.letter(r.mail(h.Member), who)
+	l.MessageID, l.ReturnPath, l.Once = h.Mail, p.returnPath(h.Mail), true
 	if err := p.opt.Submit(ctx, l); err != nil {
 		return p.failed(ctx, h, handed, err)
 	}
 	if p.opt.Room != nil {
-		room, err := p.opt.Room(ctx, r.sender.Login, h.Mail)
+		room, err := p.opt.Room(ctx, r.owner, h.Mail)
 		if err != nil {
 			p.opt.Log.Warn("looking for the room of a campaign's mail", "mail", h.Mail, "err", err)
 		}
@@ -446,7 +425,7 @@ func (p *Publicity) one(ctx context.Context, r *renderer, h store.Handing) store
 
 // failed says what becomes of a mail that was not taken.
 func (p *Publicity) failed(ctx context.Context, h store.Handing, handed store.HandedMail, err error) store.HandedMail {
-	var refused *RefusedError
+	var refused *chat.RefusedError
 	switch {
 	case errors.As(err, &refused):
 		handed.State, handed.Reason = store.MailRefused, refused.Text

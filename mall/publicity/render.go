@@ -19,6 +19,7 @@ import (
 	"github.com/yuin/goldmark/extension"
 	"github.com/yuin/goldmark/text"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/mall/store"
 )
@@ -53,7 +54,7 @@ type renderer struct {
 	p        *Publicity
 	campaign store.Campaign
 	shop     store.Shop
-	sender   Sender
+	owner    string // login in whose name the mails go out
 	goods    []shownGoods
 	body     template.HTML
 	plain    string
@@ -71,7 +72,7 @@ func (p *Publicity) render(ctx context.Context, c store.Campaign) (*renderer, er
 	if err != nil {
 		return nil, err
 	}
-	r := &renderer{p: p, campaign: c, shop: shop, sender: Sender{Login: owner, Name: shop.Name, Addr: shop.Addr}}
+	r := &renderer{p: p, campaign: c, shop: shop, owner: owner}
 	for _, g := range goods {
 		r.goods = append(r.goods, shownGoods{Title: g.Title, Price: Money(g.Price, shop.Currency, c.Lang),
 			URL: p.opt.Goods(shop.Slug, g)})
@@ -93,7 +94,7 @@ func HTML(md string) (template.HTML, error) {
 }
 
 // mail writes a member's mail.
-func (r *renderer) mail(member string, to Person) Mail {
+func (r *renderer) mail(member string) Mail {
 	m := Mail{Subject: r.campaign.Subject, Lang: r.campaign.Lang}
 	if r.campaign.AdMark {
 		m.Subject = adMark + m.Subject
@@ -127,26 +128,32 @@ func (r *renderer) mail(member string, to Person) Mail {
 	return m
 }
 
+// letter is a mail on its way from the shop to somebody.
+func (r *renderer) letter(m Mail, to chat.Person) chat.Letter {
+	return chat.Letter{Login: r.owner, From: chat.Person{Login: r.owner, Name: r.shop.Name, Addr: r.shop.Addr}, To: to,
+		Subject: m.Subject, Text: m.Text, HTML: m.HTML, Header: m.Header}
+}
+
 // Preview is a campaign's mail as a member would get it.
 func (p *Publicity) Preview(ctx context.Context, c store.Campaign) (Mail, error) {
 	r, err := p.render(ctx, c)
 	if err != nil {
 		return Mail{}, fmt.Errorf("showing a campaign: %w", err)
 	}
-	return r.mail("", Person{}), nil
+	return r.mail(""), nil
 }
 
 // Test mails a campaign to one of the shop's staff, as members would get it. Its
 // link unsubscribes nobody.
-func (p *Publicity) Test(ctx context.Context, c store.Campaign, to Person) error {
+func (p *Publicity) Test(ctx context.Context, c store.Campaign, to chat.Person) error {
 	r, err := p.render(ctx, c)
 	if err != nil {
 		return fmt.Errorf("sending a test: %w", err)
 	}
-	m := r.mail("", to)
+	m := r.mail("")
 	m.Subject = words.In(c.Lang).Say("publicity.mail.test", "subject", m.Subject)
-	l := Letter{Sender: r.sender, To: to, MessageID: strings.ToLower(rand.Text()) + ".test@" + p.opt.Domain,
-		ReturnPath: r.sender.Addr, Mail: m}
+	l := r.letter(m, to)
+	l.MessageID = strings.ToLower(rand.Text()) + ".test@" + p.opt.Domain
 	if err := p.opt.Submit(ctx, l); err != nil {
 		return fmt.Errorf("sending a test: %w", err)
 	}
