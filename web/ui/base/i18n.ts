@@ -55,8 +55,9 @@ export function tr(key: Key, values: Record<string, string | number | Node> = {}
   });
 }
 
-/** list joins names the way the language does: "Mina, Kim and Lee". */
+/** list joins names the way people do: "Mina, Kim and Lee"; in Korean a comma is enough. */
 export function list(names: string[]): string {
+  if (LANG === 'ko') return names.join(', ');
   return new Intl.ListFormat(LANG, { type: 'conjunction' }).format(names);
 }
 
