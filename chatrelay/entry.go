@@ -249,7 +249,8 @@ func (r *Relay) Enter(ctx context.Context, session chat.Session, roomID string) 
 
 // calleeOf returns the participant whom a member's attempts ring: the owner of the
 // room. For the owner, and for a member of a group that is the owner, it is the
-// other participant, if there is exactly one.
+// other participant, if there is exactly one; members who answer for a group that is
+// in the room are not counted.
 func (r *Relay) calleeOf(info chat.Info, me chat.Participant) chat.Participant {
 	owners := r.members(info.Participant(info.Owner).Login)
 	own := func(p chat.Participant) bool {
@@ -260,7 +261,7 @@ func (r *Relay) calleeOf(info chat.Info, me chat.Participant) chat.Participant {
 	}
 	var other chat.Participant
 	for _, p := range info.Participants {
-		if !own(p) && !p.Guest {
+		if !own(p) && !p.Guest && !r.answersFor(info, p) {
 			if other.ID != 0 {
 				return chat.Participant{}
 			}
@@ -268,6 +269,13 @@ func (r *Relay) calleeOf(info chat.Info, me chat.Participant) chat.Participant {
 		}
 	}
 	return other
+}
+
+// answersFor says whether a participant is a member of a group that is in the room.
+func (r *Relay) answersFor(info chat.Info, p chat.Participant) bool {
+	return p.Login != "" && slices.ContainsFunc(info.Participants, func(g chat.Participant) bool {
+		return g.Login != p.Login && slices.Contains(r.groups.members(g.Login), p.Login)
+	})
 }
 
 // entry opens the granted port of t's login at the room's home, and makes t

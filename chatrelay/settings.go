@@ -8,6 +8,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/notify"
 )
 
 // SettingsStore has what logins have set, blocked and muted.
@@ -21,7 +22,7 @@ type SettingsStore interface {
 	BlockedBy(ctx context.Context, p chat.Participant, logins ...string) ([]string, error)
 	Mute(ctx context.Context, login, roomID string, on bool) error
 	Muted(ctx context.Context, login, roomID string) (bool, error)
-	SetGroups(ctx context.Context, groups map[string][]string) error
+	SetGroups(ctx context.Context, source string, groups map[string][]string) error
 }
 
 // Desk is what a login has set, and what follows from it.
@@ -30,9 +31,17 @@ type Desk struct {
 	chat.Settings
 	Status   frame.Status `json:"status"`
 	Usually  int          `json:"usually,omitempty"` // back within so many minutes, computed
-	Browsers int          `json:"browsers"`          // that take notifications
+	Browsers []Browser    `json:"browsers"`          // that take notifications
 	Blocked  []chat.Block `json:"blocked"`
 	Groups   []string     `json:"groups"` // whose rings it gets
+}
+
+// Browser is one that takes notifications.
+type Browser struct {
+	ID    string     `json:"id"` // notify.BrowserID
+	Name  string     `json:"name"`
+	Added time.Time  `json:"added"`
+	Shown *time.Time `json:"shown,omitempty"` // when it last showed one; nil: never
 }
 
 // Settings are a login's.
@@ -47,7 +56,13 @@ func (r *Relay) Settings(ctx context.Context, login string) (Desk, error) {
 	if err != nil {
 		return Desk{}, err
 	}
-	d.Browsers = len(browsers)
+	d.Browsers = make([]Browser, len(browsers))
+	for i, b := range browsers {
+		d.Browsers[i] = Browser{ID: notify.BrowserID(b.Endpoint), Name: b.Name, Added: b.Added}
+		if !b.Shown.IsZero() {
+			d.Browsers[i].Shown = &b.Shown
+		}
+	}
 	if d.Blocked, err = r.opt.Rooms.Blocks(ctx, login); err != nil {
 		return Desk{}, err
 	}

@@ -196,6 +196,9 @@ func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, o *chat.Open
 		}
 	}
 	message := chat.Message{ID: "mail:" + secret(16), From: me, Kind: chat.KindMail, Text: m.Subject}
+	if m.Unsent {
+		message.Kind, message.Text = chat.KindNote, chat.NoteAbout+"\n"+m.Subject
+	}
 	if m.MessageID != "" {
 		message.ID = mailMessage(m.MessageID)
 		if _, err := tx.ExecContext(ctx, insertMail, m.MessageID, room); err != nil {

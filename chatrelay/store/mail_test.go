@@ -17,7 +17,7 @@ func TestRoomOfPeople(t *testing.T) {
 		s := open(t, dsn)
 		dave := chat.Person{Addr: "dave@there.test"}
 		hidden := func(p chat.Person) chat.Person { p.Hidden = true; return p }
-		is(t, s.SetGroups(ctx, map[string][]string{"sales@here.test": {carol.Addr}}), nil)
+		is(t, s.SetGroups(ctx, "", map[string][]string{"sales@here.test": {carol.Addr}}), nil)
 		sales := chat.Person{Addr: "sales@here.test"}
 		for name, c := range map[string]struct {
 			first, next []chat.Person // recipients of Alice's mails

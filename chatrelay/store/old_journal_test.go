@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/chmail/chmail/chatrelay/chat"
-	"github.com/pressly/goose/v3"
+	"github.com/chmail/chmail/internal/sqldb"
 )
 
 // oldRecord is a record of an older version's journal.
@@ -45,7 +45,7 @@ func TestOldJournal(t *testing.T) {
 		for _, text := range []string{"a", "b"} {
 			must(s.Append(ctx, "", room, chat.Message{ID: "id-" + text, Kind: chat.KindNote, Text: text}))(t)
 		}
-		must(must(provider(s.write, goose.DialectSQLite3, "migrations/sqlite"))(t).DownTo(ctx, 5))(t)
+		must(must(migrations(s.write, sqldb.SQLite, "migrations/sqlite"))(t).DownTo(ctx, 5))(t)
 		must(s.write.Exec("UPDATE journal SET pos = 7"))(t)
 		ok(t, s.Close())
 		file := make([]byte, 1<<16)

@@ -21,15 +21,15 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/internal/sqldb"
 	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
 	_ "github.com/mattn/go-sqlite3"    // driver "sqlite3"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 )
 
 //go:embed migrations
-var migrations embed.FS
+var migrationFiles embed.FS
 
 // ErrClosed: the store was closed.
 var ErrClosed = errors.New("room: the store is closed")
@@ -139,8 +139,7 @@ func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
 	if err := takeOldJournal(ctx, s.write, path); err != nil {
 		return err
 	}
-	migrations, err := provider(s.write, goose.DialectSQLite3, "migrations/sqlite")
-	if err := migrate(ctx, migrations, err); err != nil {
+	if err := migrate(ctx, s.write, sqldb.SQLite, "migrations/sqlite"); err != nil {
 		return err
 	}
 	if _, err := s.write.ExecContext(ctx, "PRAGMA wal_autocheckpoint = 0"); err != nil {
@@ -174,41 +173,24 @@ func (s *Store) openPostgres(ctx context.Context) (err error) {
 	s.write.SetMaxIdleConns(pgConns)
 	s.forUpdate = " FOR UPDATE"
 	s.clock = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT"
-	locker, err := lock.NewPostgresSessionLocker()
-	if err != nil {
-		return err
-	}
-	migrations, err := provider(s.write, goose.DialectPostgres, "migrations/postgres", goose.WithSessionLocker(locker))
-	return migrate(ctx, migrations, err)
+	return migrate(ctx, s.write, sqldb.Postgres, "migrations/postgres")
 }
 
-// migrate brings the schema up to date. It refuses the database of a newer
-// program, which this one could damage.
-func migrate(ctx context.Context, p *goose.Provider, err error) error {
-	if err != nil {
-		return fmt.Errorf("reading the migrations: %w", err)
-	}
-	found, newest, err := p.GetVersions(ctx)
-	if err != nil {
-		return fmt.Errorf("reading the schema's version: %w", err)
-	}
-	if found > newest {
-		return fmt.Errorf("it was written by a newer program: its schema has version %d,"+
-			" and this program knows versions up to %d;"+
-			" start the newer program, or restore a backup of this one's", found, newest)
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("bringing the schema up to date: %w", err)
-	}
-	return nil
-}
-
-func provider(db *sql.DB, dialect goose.Dialect, dir string, opts ...goose.ProviderOption) (*goose.Provider, error) {
-	files, err := fs.Sub(migrations, dir)
+// migrations are those of one engine.
+func migrations(db *sql.DB, dialect goose.Dialect, dir string) (*goose.Provider, error) {
+	files, err := fs.Sub(migrationFiles, dir)
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(dialect, db, files, append(opts, goose.WithDisableGlobalRegistry(true))...)
+	return sqldb.Provider(db, dialect, files, "")
+}
+
+func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string) error {
+	p, err := migrations(db, dialect, dir)
+	if err != nil {
+		return err
+	}
+	return sqldb.Migrate(ctx, p)
 }
 
 // Close commits what was queued, ends the store's goroutines and closes the

@@ -2,8 +2,9 @@
 
 // Package words is the one catalogue of what CHmail says to people: on pages,
 // in the mails it writes, in transcripts, and beside the link that is stamped
-// into a mail. A sentence is there once, in each language, in en.json and
-// ko.json. It depends on nothing, so that every package may speak.
+// into a mail. A sentence is there once, in each language, in a file of its
+// subject: en.json and ko.json, mall.en.json and mall.ko.json. It depends on
+// nothing, so that every package may speak.
 //
 // A message is text with {names} in it, or, where a number decides how it
 // reads, an object of such texts by plural category (Unicode CLDR): "one" and
@@ -14,12 +15,13 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"regexp"
 
 	"golang.org/x/text/language"
 )
 
-//go:embed en.json ko.json
+//go:embed *.json
 var files embed.FS
 
 // Languages are the tags of those that CHmail speaks; the first is for
@@ -44,12 +46,18 @@ func init() {
 
 func read(lang string) (Tongue, error) {
 	t := Tongue{Lang: lang}
-	b, err := files.ReadFile(lang + ".json")
-	if err == nil {
-		err = json.Unmarshal(b, &t.messages)
-	}
+	names, err := fs.Glob(files, "*"+lang+".json")
 	if err != nil {
-		return t, fmt.Errorf("words: reading %s.json: %w", lang, err)
+		return t, err
+	}
+	for _, name := range names {
+		b, err := files.ReadFile(name)
+		if err == nil {
+			err = json.Unmarshal(b, &t.messages) // into the map that is there
+		}
+		if err != nil {
+			return t, fmt.Errorf("words: reading %s: %w", name, err)
+		}
 	}
 	return t, nil
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,16 +17,23 @@ import (
 // key that is there twice is an error, because the second would hide the first.
 func messages(t *testing.T, lang string) map[string]string {
 	t.Helper()
-	b, err := os.ReadFile(lang + ".json")
+	raw, lines := make(map[string]message), 0
+	names, err := filepath.Glob("*" + lang + ".json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var raw map[string]message
-	if err := json.Unmarshal(b, &raw); err != nil {
-		t.Fatalf("%s: %v", lang, err)
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(b, &raw); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		lines += bytes.Count(b, []byte("\n  \""))
 	}
-	if keys := bytes.Count(b, []byte("\n  \"")); keys != len(raw) {
-		t.Errorf("%s: %d lines of keys and %d messages: one is there twice", lang, keys, len(raw))
+	if lines != len(raw) {
+		t.Errorf("%s: %d lines of keys and %d messages: one is there twice", lang, lines, len(raw))
 	}
 	all := make(map[string]string)
 	for key, m := range raw {
