@@ -58,7 +58,9 @@ func TestHeardOnce(t *testing.T) {
 }
 
 // problem is what the card says went wrong.
-func (p *page) problem() string { return p.eval(`document.querySelector(".card > .problem")?.textContent ?? ""`) }
+func (p *page) problem() string {
+	return p.eval(`document.querySelector(".card > .problem")?.textContent ?? ""`)
+}
 
 // TestPressesOfPrograms: a scanner of mail that presses every button, with a mouse
 // or by a script, rings nobody, and the link is still its owner's, who presses once.

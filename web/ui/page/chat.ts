@@ -101,7 +101,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
     try {
       // Nobody is rung from a page that cannot show the conversation.
       if (!script) return failed(t('chat.notLoaded'));
-      const entry = await link.guarded<Entry>('chat', { ring: true });
+      const entry = await link.guarded<Entry>('chat', { ring: true, shown: true });
       script.talk(handOver(), entry);
     } catch (err) {
       if (!(err instanceof ApiError)) throw err;

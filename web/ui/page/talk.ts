@@ -36,7 +36,7 @@ export function prove(card: Card, code: string, body: Record<string, unknown>): 
     to: String(body.to ?? ''), guest: body.guest === true, account: body.account === true,
     prove: code === 'prove' ? nameOf(card.page.callee) : '',
     mail: () => link.guarded('code'),
-    enter: async (how: How) => talk(card, await link.guarded<Entry>('chat', { ...how, ring: true })),
+    enter: async (how: How) => talk(card, await link.guarded<Entry>('chat', { ...how, ring: true, shown: true })),
     back: () => card.back(''),
   });
   fill(card.root, h('div', { class: 'stage' }, h('article', { class: 'card' }, el)));
