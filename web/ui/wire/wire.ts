@@ -43,6 +43,7 @@ export interface Settings {
 export interface ChatPage {
   token: string; nonce: string; mine: boolean; reply: string; at: string; callee: Person; status: Status;
   waiting?: Person[]; // others who are in the conversation now
+  talk: string; style: string; // where the conversation's script and style are
 }
 /** What the desk begins with, and GET /desk/me. */
 export interface DeskPage {
