@@ -167,6 +167,14 @@ type deskData struct {
 	Login   *string `json:"login"` // null: not signed in
 	Name    string  `json:"name"`
 	Account bool    `json:"account"` // whether people change their passwords here
+	// Mail is how one's mail program is set up; nil: that is not known.
+	Mail *mailProgram `json:"mail,omitempty"`
+}
+
+// mailProgram is what a mail program is told.
+type mailProgram struct {
+	Host    string       `json:"host"`
+	Servers []MailServer `json:"servers"`
 }
 
 // landingData is what the script of the demo's page at / needs.
@@ -339,6 +347,9 @@ func (s *Server) deskData(w http.ResponseWriter, r *http.Request) (deskData, err
 	}
 	data.Login = &who.Login
 	data.Name, _, _ = strings.Cut(who.Login, "@")
+	if s.opts.MailServers != nil {
+		data.Mail = &mailProgram{Host: s.opts.MailHost, Servers: s.opts.MailServers()}
+	}
 	s.keepSession(w, who)
 	return data, nil
 }

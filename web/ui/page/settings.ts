@@ -236,7 +236,10 @@ export class SettingsPage {
     const textField = this.field('stamp_text', 'settings.stampText', text,
       t('settings.stampTextWhat', { name: '{name}' }));
     this.bindings.bind((s) => s.stamp, (on) => { textField.hidden = !on; });
-    return this.part('settings.mail',
+    const name = h('input', { type: 'text', maxlength: 64, autocomplete: 'name', dir: 'auto',
+      onchange: () => void this.save('name', { name: name.value.trim() }) });
+    this.value(name, (s) => s.name);
+    return this.part('settings.mail', this.field('name', 'settings.name', name, t('settings.nameWhat')),
       this.field('lang', 'settings.lang', lang, t('settings.langWhat')),
       this.tick('transcript', 'settings.transcript', t('settings.transcriptWhat')),
       this.tick('unread', 'settings.unread', t('settings.unreadWhat')),
