@@ -40,7 +40,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
 
   /** guarded posts with the page's nonce, and once more with a new one when it was refused. */
   async function guarded<T>(what: string, body: object = {}): Promise<T> {
-    const go = () => post<T>(`/c/${token}/${what}`, { nonce: page.nonce, ...body });
+    const go = () => post<T>(`/c/${token}/${what}`, { nonce: page.nonce, pass: page.pass, ...body });
     try {
       return await go();
     } catch (err) {
@@ -79,12 +79,12 @@ function chat(page: ChatPage, root: HTMLElement): void {
     root.replaceChildren(stage);
   }
 
-  async function press(): Promise<void> {
+  async function press(ring = true): Promise<void> {
     trouble.textContent = '';
     start.disabled = true;
     status.show({ mood: 'busy', nodes: tr('status.connecting') });
     try {
-      talk(await guarded<Entry>('chat', { ring: true }));
+      talk(await guarded<Entry>('chat', { ring }), ring);
     } catch (err) {
       start.disabled = false;
       status.show(cardLine(page.status, page.waiting));
@@ -110,11 +110,11 @@ function chat(page: ChatPage, root: HTMLElement): void {
     el.querySelector('h1')!.focus();
   }
 
-  /** talk opens the conversation; without an entry it comes back to one, and rings nobody. */
-  function talk(entry?: Entry): void {
+  /** talk opens the conversation; without an entry it comes back to one. */
+  function talk(entry?: Entry, ring = true): void {
     onCard = false;
     let first = entry;
-    const rings = entry !== undefined;
+    const rings = ring && entry !== undefined;
     stay(true);
 
     const room = new Room({
@@ -222,7 +222,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
   loading?.remove();
   start.removeAttribute('popovertarget');
   if (stayed()) talk();
-  else if (pressed) void press();
+  else if (pressed || page.do) void press(page.do !== 'enter');
   else card();
   const look = async () => {
     if (!onCard || document.hidden || !(await refresh()) || !onCard || start.disabled) return;
