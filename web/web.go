@@ -237,6 +237,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /desk/me", s.me)
 	mux.HandleFunc("GET /offline", s.offlinePage)
 	mux.HandleFunc("POST /desk/sign-in", s.signIn)
+	mux.HandleFunc("POST /desk/token", s.deviceToken)
 	mux.HandleFunc("POST /desk/sign-out", s.signOut)
 	mux.HandleFunc("POST /desk/sign-out/everywhere", s.signOutEverywhere)
 	mux.HandleFunc("POST /desk/rooms/{room}/ticket", s.roomTicket)

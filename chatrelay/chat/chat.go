@@ -164,13 +164,18 @@ type ServerMail struct {
 // Letter is a mail that a login writes in a page of this server.
 type Letter struct {
 	Login     string
-	IP        netip.Addr // of the client
+	IP        netip.Addr // of the client; zero: the server writes in the login's name
 	From, To  Person
 	Subject   string
 	Text      string
 	HTML      string      // the same as a document; empty: plain text alone
 	MessageID string      // without angle brackets
 	Header    [][2]string // further fields, name and value; not those above
+
+	ReturnPath string // where bounces go; empty: From.Addr
+	// Once says that the mail system takes the MessageID once: handing it over again
+	// is harmless.
+	Once bool
 }
 
 // RefusedError: the mail system does not take a mail. Text is its answer.
@@ -381,11 +386,12 @@ func Masked(addr string) string {
 	return "…"
 }
 
-// Session is one sign-in of a login at the desk.
+// Session is one sign-in of a login, at the desk or with the CHmail program.
 type Session struct {
-	Login string    `json:"l"`
-	ID    string    `json:"i"` // 128 random bits
-	Began time.Time `json:"b"` // before the password was checked
+	Login  string    `json:"l"`
+	ID     string    `json:"i"`           // 128 random bits
+	Began  time.Time `json:"b"`           // before the password was checked
+	Device string    `json:"d,omitempty"` // name of the computer whose program signed in; empty: a desk
 }
 
 // Subscription is a browser that takes notifications (Web Push).

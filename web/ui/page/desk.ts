@@ -323,6 +323,7 @@ class Desk {
   private looked(): void {
     this.open.shown?.looked();
     this.bell.draw();
+    if (this.prefs.now) void this.bell.keep();
     this.drawList();
   }
 
@@ -388,7 +389,7 @@ class Desk {
   private configured(): void {
     this.drawList();
     this.avail.draw();
-    this.bell.draw();
+    void this.bell.keep();
     this.settings?.draw();
     this.open.shown?.redraw();
   }

@@ -15,6 +15,9 @@ export interface Hit {
 
 export interface Canned { title: string; text: string }
 
+/** A browser that is notified. */
+export interface Browser { id: string; name: string; added: string; shown?: string }
+
 /** The settings of a login: GET and PUT /desk/settings. */
 export interface Settings {
   login: string;
@@ -24,11 +27,14 @@ export interface Settings {
   zone: string;
   back: number;      // minutes; 0: computed
   chats: number;     // at once; 0: any number
-  push: boolean; transcript: boolean; stamp: boolean;
+  push: boolean; transcript: boolean; stamp: boolean; unread: boolean;
+  stamp_text: string; // words of the chat link; '': the usual
+  lang: '' | 'en' | 'ko';
   unproven: 'yes' | 'no'; // whoever presses one's links may come in unproven
   canned: Canned[];
   // Only in answers:
-  status?: Status; usually?: number; browsers?: number;
+  status?: Status; usually?: number;
+  browsers?: Browser[]; // that are notified
   blocked?: { who: string; name: string; at: string }[];
   groups?: string[];
 }
