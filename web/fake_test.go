@@ -30,6 +30,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/guard/signin"
+	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/presence"
 )
@@ -404,6 +405,10 @@ func (f *fakeRelay) StopUnread(_ context.Context, token string, stop bool) error
 	}
 	f.called(fmt.Sprint("StopUnread ", stop))
 	return nil
+}
+
+func (f *fakeRelay) Secret(purpose string) ([]byte, error) {
+	return seal.Derive(bytes.Repeat([]byte{9}, 32), purpose)
 }
 
 func (f *fakeRelay) Gone(ticket string) { f.called("gone " + ticket) }

@@ -19,6 +19,7 @@ import (
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/pass"
 	"github.com/chmail/chmail/internal/clean"
 	"github.com/chmail/chmail/internal/words"
 )
@@ -122,6 +123,9 @@ type chatData struct {
 	At      time.Time `json:"at"` // now, for readers whose clock is wrong
 	// SignedIn: this browser is signed in as the recipient, which proves the link.
 	SignedIn bool `json:"signed_in,omitempty"`
+	// Pass is that with which the page was loaded, and Do what it says is done at once.
+	Pass string `json:"pass,omitempty"`
+	Do   string `json:"do,omitempty"`
 }
 
 // chatStart is what a chat page begins with: also where the script and the style
@@ -204,6 +208,9 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 		data := s.chatData(r, card)
+		if p, framed := s.pass(data.Pass, data.Token); framed {
+			framedBy(w.Header(), p.Frames)
+		}
 		view := cardView{
 			Callee: data.Callee, As: personOf(card.Invite.Recipient).long(), SignedIn: data.SignedIn,
 			Subject: card.Invite.Subject, Mine: data.Mine, Reply: template.URL(data.Reply), Gone: card.Gone,
@@ -248,6 +255,12 @@ func (s *Server) chatData(r *http.Request, card chatrelay.Card) chatData {
 	}
 	if who, err := s.session(r); err == nil && card.Account {
 		data.SignedIn = strings.EqualFold(who.Login, card.Invite.Recipient.Login)
+	}
+	if sealed := r.URL.Query().Get("pass"); sealed != "" {
+		if p, err := pass.Open(s.keys.pass, sealed, token, time.Now()); err == nil {
+			data.Pass, data.Do = sealed, p.Do
+			data.SignedIn = data.SignedIn || p.Login != "" && strings.EqualFold(p.Login, card.Invite.Recipient.Login)
+		}
 	}
 	return data
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/pass"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
 )
@@ -116,7 +117,7 @@ type Server struct {
 	log     *slog.Logger
 	https   bool
 	limits  limits
-	keys    struct{ nonce, session, mine seal.Key }
+	keys    struct{ nonce, session, mine, pass seal.Key }
 	assets  map[string]*asset // by URL path
 	links   pageLinks
 	cross   *http.CrossOriginProtection
@@ -194,6 +195,9 @@ func (s *Server) Open(relay Relay, key []byte) error {
 		if *derived, err = seal.Derive(key, "chmail web "+purpose); err != nil {
 			return fmt.Errorf("web: deriving a key: %w", err)
 		}
+	}
+	if s.keys.pass, err = relay.Secret(pass.Purpose); err != nil {
+		return fmt.Errorf("web: the key of passes: %w", err)
 	}
 	s.opts.Relay = relay
 	open := s.outer(s.routes(), relay.Peers)

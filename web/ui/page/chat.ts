@@ -93,7 +93,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
     trouble.replaceChildren(...tr('chat.onceMore', { name }));
   }
 
-  async function press(): Promise<void> {
+  async function press(ring = true): Promise<void> {
     trouble.textContent = '';
     start.disabled = true;
     status.show({ mood: 'busy', nodes: tr('status.connecting') });
@@ -101,8 +101,8 @@ function chat(page: ChatPage, root: HTMLElement): void {
     try {
       // Nobody is rung from a page that cannot show the conversation.
       if (!script) return failed(t('chat.notLoaded'));
-      const entry = await link.guarded<Entry>('chat', { ring: true, shown: true });
-      script.talk(handOver(), entry);
+      const entry = await link.guarded<Entry>('chat', { ring, shown: true });
+      script.talk(handOver(), entry, ring);
     } catch (err) {
       if (!(err instanceof ApiError)) throw err;
       if (link.lost(err)) return failed('');
@@ -153,7 +153,8 @@ function chat(page: ChatPage, root: HTMLElement): void {
   start.removeAttribute('popovertarget');
   if (stayed()) void comeBack();
   else card();
-  if (early && onCard) pressed(false);
+  if (page.do && onCard) void press(page.do !== 'enter');
+  else if (early && onCard) pressed(false);
   const look = async () => {
     if (!onCard || document.hidden || !(await link.refresh()) || !onCard || start.disabled) return;
     status.show(cardLine(page.status, page.waiting));

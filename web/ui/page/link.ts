@@ -13,7 +13,7 @@ export class Link {
   /** guarded posts with the page's nonce, and once more with a new one when it was refused. */
   async guarded<T>(what: string, body: object = {}): Promise<T> {
     const { page } = this;
-    const go = () => post<T>(`/c/${page.token}/${what}`, { nonce: page.nonce, ...body });
+    const go = () => post<T>(`/c/${page.token}/${what}`, { nonce: page.nonce, pass: page.pass, ...body });
     try {
       return await go();
     } catch (err) {

@@ -44,7 +44,7 @@ export function prove(card: Card, code: string, body: Record<string, unknown>): 
 }
 
 /** talk opens the conversation; without an entry it comes back to one, and rings nobody. */
-export function talk(card: Card, entry?: Entry): void {
+export function talk(card: Card, entry?: Entry, ring = true): void {
   const { page } = card;
   const { callee } = page;
   const name = nameOf(callee);
@@ -63,7 +63,7 @@ export function talk(card: Card, entry?: Entry): void {
     },
     changed: () => soon(update),
     welcomed: (isFirst) => {
-      if (!entry || !isFirst || room.amCallee) return;
+      if (!entry || !ring || !isFirst || room.amCallee) return;
       const a = room.call.attempt;
       if (a && a.id === entry.attempt) return; // it rings since the button was pressed
       // Also when the callee seems to be here: the relay knows a page that has vanished from one that is there.
