@@ -268,10 +268,17 @@ func TestDeskLeavesAtOnce(t *testing.T) {
 		}
 		c := w.in(e, frame.Frame{})
 		pass := c.typ(frame.TWelcome).Ticket
+		host, theirs := w.device("host-"+login), w.deviceOf(login, "their-"+login)
 		if err := out(e.Me); err != nil {
 			t.Fatal(err)
 		}
 		c.fault(frame.ErrRoom)
+		host.listed("who is left", o.Room, func(chat.Summary) bool { return true })
+		if login == "jun@mall.example" { // whoever is erased is signed out
+			theirs.until("the room gone from the list", func(f *frame.Frame) bool {
+				return f.T == frame.TRoom && f.Room == o.Room && f.Summary == nil
+			})
+		}
 		w.in(Entry{Ticket: pass}, frame.Frame{}).fault(frame.ErrRoom)
 		if _, err := w.relay.Enter(t.Context(), signedIn(login, ""), o.Room); !errors.Is(err, chat.ErrUnknown) {
 			t.Errorf("%s comes back: %v", login, err)

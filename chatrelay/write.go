@@ -33,6 +33,7 @@ var (
 type WriterStore interface {
 	RoomOfMail(ctx context.Context, login, messageID string) (string, error)
 	NameOf(ctx context.Context, login string) (string, error)
+	InviteInto(ctx context.Context, roomID string, callee int64, who chat.Person) (string, chat.Participant, error)
 	Post(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error)
 }
 
@@ -85,6 +86,38 @@ func (r *Relay) Write(ctx context.Context, login string, w Writing) (roomID stri
 	}
 	r.announce(roomID)
 	return roomID, nil
+}
+
+// Invite brings somebody, a mail address perhaps with a name before it, into a room
+// that a login or a group of it owns, and mails them a link. ErrWriting: it is no
+// address, or one's own; chat.ErrUnknown; chat.ErrForbidden: the room is somebody
+// else's; chat.ErrFull.
+func (r *Relay) Invite(ctx context.Context, login, roomID, to string) error {
+	who, err := mail.ParseAddress(to)
+	if err != nil || len(who.Address) > maxAddress {
+		return fmt.Errorf("inviting somebody: %w", ErrWriting)
+	}
+	if _, err := r.opt.Rooms.Summary(ctx, login, roomID); err != nil {
+		return err
+	}
+	info, err := r.opt.Rooms.Info(ctx, roomID)
+	if err != nil {
+		return err
+	}
+	owner := info.Participant(info.Owner)
+	if owner.Login == "" || !slices.Contains(r.groupsOf(login), owner.Login) {
+		return fmt.Errorf("inviting somebody: %w", chat.ErrForbidden)
+	}
+	if strings.EqualFold(who.Address, owner.Addr) || strings.EqualFold(who.Address, login) {
+		return fmt.Errorf("inviting somebody: %w", ErrWriting)
+	}
+	token, guest, err := r.opt.Rooms.InviteInto(ctx, roomID, owner.ID,
+		chat.Person{Addr: who.Address, Name: clean.Name(who.Name)})
+	if err != nil {
+		return err
+	}
+	r.announce(roomID)
+	return r.notifier.MailInvite(ctx, owner.Person, guest.Person, info.Subject, token)
 }
 
 // letter checks what is written and makes a mail of it.

@@ -28,6 +28,7 @@ type Team interface {
 	Labels(ctx context.Context, login string) ([]chat.Label, error)
 	Colleagues(ctx context.Context, login string) []chatrelay.Colleagues
 	Write(ctx context.Context, login string, w chatrelay.Writing) (roomID string, err error)
+	Invite(ctx context.Context, login, roomID, to string) error
 	TestMail(ctx context.Context, login, lang string, from netip.Addr) error
 	Figures(ctx context.Context, login string, days int, until string) (chat.Figures, error)
 }
@@ -43,6 +44,7 @@ func (s *Server) teamRoutes(mux *http.ServeMux) {
 		"GET /desk/rooms/{room}/notes":   s.teamNotes,
 		"POST /desk/rooms/{room}/notes":  s.addTeamNote,
 		"POST /desk/rooms/{room}/labels": s.label,
+		"POST /desk/rooms/{room}/invite": s.invite,
 		"GET /desk/labels":               s.labels,
 		"GET /desk/search":               s.search,
 		"GET /desk/figures":              s.figures,
@@ -229,6 +231,24 @@ func (s *Server) write(ctx context.Context, login string, w http.ResponseWriter,
 	}
 	answer(w, http.StatusCreated, map[string]string{"room": room})
 	return nil
+}
+
+// invite mails somebody a link into a room.
+func (s *Server) invite(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	req, err := given[struct {
+		To string `json:"to"`
+	}](w, r, maxBody)
+	if err != nil {
+		return err
+	}
+	if err := spend(s.limits.write, login); err != nil {
+		return err
+	}
+	err = s.opts.Relay.Invite(ctx, login, r.PathValue("room"), req.To)
+	if errors.Is(err, chatrelay.ErrWriting) {
+		return refused(w, http.StatusBadRequest, "bad-request", "to is one mail address, and not one's own.")
+	}
+	return s.done(w, err)
 }
 
 // testMail mails somebody from themselves.

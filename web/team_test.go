@@ -218,6 +218,33 @@ func (f *fakeTeam) TestMail(_ context.Context, login, lang string, from netip.Ad
 	return f.err
 }
 
+func (f *fakeTeam) Invite(_ context.Context, login, roomID, to string) error {
+	f.done = []any{login, roomID, to}
+	return f.err
+}
+
+func TestInvite(t *testing.T) {
+	t.Parallel()
+	st, team := teamSite(t)
+	st.want(st.do("POST", "/desk/rooms/R1/invite", `{"to":"Lee <lee@far.example>"}`), 204)
+	if want := []any{"host@mall.example", "R1", "Lee <lee@far.example>"}; !slices.Equal(team.done, want) {
+		t.Errorf("%v, want %v", team.done, want)
+	}
+	for _, c := range []struct {
+		err    error
+		status int
+		code   string
+	}{
+		{chatrelay.ErrWriting, 400, "bad-request"}, {chat.ErrForbidden, 403, "forbidden"}, {chat.ErrFull, 409, "full"},
+		{chat.ErrUnknown, 404, "unknown"},
+	} {
+		team.err = c.err
+		st.want(st.do("POST", "/desk/rooms/R1/invite", `{"to":"x"}`), c.status, c.code)
+	}
+	st.server.limits.write = bucket(0, 0)
+	st.want(st.do("POST", "/desk/rooms/R1/invite", `{"to":"x"}`), 429, "too-often")
+}
+
 func TestTestMail(t *testing.T) {
 	t.Parallel()
 	st, team := teamSite(t)

@@ -13,7 +13,7 @@ import { soon } from '../base/time';
 import { Device } from '../model/device';
 import { forgetAll } from '../model/outbox';
 import { Prefs } from '../model/prefs';
-import { Rooms } from '../model/rooms';
+import { handedTo, Rooms } from '../model/rooms';
 import { onTabs, shareSound, soundHere, tellTabs } from '../model/tabs';
 import { SettingsPage } from './settings';
 import { signIn } from './signin';
@@ -25,7 +25,7 @@ import { DeskRooms } from '../view/deskrooms';
 import { firstDay } from '../view/firstday';
 import { figures } from '../view/figures';
 import { Incoming } from '../view/incoming';
-import { SilentRings } from '../view/missed';
+import { SilentRings } from '../view/silentrings';
 import { notify, messageSound } from '../view/ringer';
 import { preview, RoomList } from '../view/roomlist';
 import { Search } from '../view/search';
@@ -151,8 +151,12 @@ class Desk {
   // The list.
 
   private changed(room: string, summary: Summary | undefined): void {
+    const before = this.rooms.find(room);
     if (this.rooms.tell(room, summary)) this.announce(summary);
+    // Whoever takes a room, by answering or by the button, has it before their eyes.
+    else if (summary && !this.looking(room) && handedTo(this.page.login!, before, summary)) this.handedOver(summary);
     if (this.open.shown?.id === room) this.open.shown.redraw();
+    if (String(before?.labels ?? []) !== String(summary?.labels ?? [])) void this.list.learnLabels();
     soon(this.drawSoon);
   }
 
@@ -168,6 +172,7 @@ class Desk {
       this.problem.textContent = '';
       this.announce(news.find((r) => r.last));
       this.drawList();
+      if (!older) void this.list.learnLabels();
     } catch (err) {
       const why = sessionOver(err);
       if (why) return this.lost(why);
@@ -186,6 +191,15 @@ class Desk {
     const from = nameOf(r.participants.find((p) => p.id === r.last!.from));
     notify({ title: from, body: h('p', null, preview(r)).textContent, room: r.id,
       onclick: () => { location.hash = r.id; } });
+  }
+
+  /** handedOver sounds for a conversation that a colleague has given to this login. */
+  private handedOver(r: Summary): void {
+    const who = nameOf(r.participants.find((p) => p.id !== r.me));
+    const words = t('toast.handed', { name: who, subject: cleanLine(r.subject) });
+    messageSound();
+    this.tell(tr('toast.handed', { name: who, subject: cleanLine(r.subject) }));
+    notify({ title: words, body: '', room: r.id, onclick: () => { location.hash = r.id; } });
   }
 
   /** dismiss forgets missed calls, at every desk of the login. */

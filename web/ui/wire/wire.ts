@@ -38,6 +38,7 @@ export interface Settings {
   browsers?: Browser[]; // that are notified
   blocked?: { who: string; name: string; at: string }[];
   groups?: string[];
+  group_canned?: Record<string, Canned[]>; // which the members of a group share
 }
 
 /** What a chat page begins with, and GET /c/TOKEN/state. */
