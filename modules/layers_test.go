@@ -48,8 +48,8 @@ var layers = map[string]string{
 		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/signin presence",
 	"mall/vault": "", "mall/order": "", "mall/picture": "",
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/publicity": "chatrelay/chat mall/store",
-	"mall":      "chatrelay chatrelay/chat chatrelay/frame guard/signin mall/store mall/vault",
-	"mall/site": "guard/limit mall mall/store",
+	"mall":      "chatrelay chatrelay/chat chatrelay/frame chatrelay/pass guard/signin mall/order mall/store mall/vault",
+	"mall/site": "chatrelay/carrier guard/limit mall mall/order mall/store presence",
 	"admin":     "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
 }
 
