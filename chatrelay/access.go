@@ -215,7 +215,7 @@ func (h *liveRoom) listed(me int64, coming ...*session) []chat.Participant {
 // accountGone reports whether the person of a link has an account here no more. Groups have
 // none, and strangers neither.
 func (r *Relay) accountGone(ctx context.Context, p chat.Participant) bool {
-	if r.opt.Exists == nil || p.Login == "" || len(r.opt.Groups[p.Login]) > 0 {
+	if r.opt.Exists == nil || p.Login == "" || len(r.groups.members(p.Login)) > 0 {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, presenceWait)

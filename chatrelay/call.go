@@ -384,6 +384,10 @@ func (h *liveRoom) keep(c *call) error {
 		h.moved()
 	case err != nil:
 		h.log("storing an attempt", err)
+	default:
+		a := c.a
+		h.r.tellEvent(Event{Room: h.id, Attempt: &a, By: h.info.Participant(a.Caller).Person,
+			Callee: h.info.Participant(a.Callee).Person})
 	}
 	return err
 }

@@ -224,3 +224,35 @@ func TestWriteFirst(t *testing.T) {
 		t.Errorf("no mail system: %v", err)
 	}
 }
+
+// TestTestMail: somebody mails themselves, in their own name and language.
+func TestTestMail(t *testing.T) {
+	t.Parallel()
+	mails := &stamping{}
+	w := newWorld(t, func(o *Options) { o.Submit = mails.submit })
+	mails.w, mails.plain = w, true
+	ctx, ip := t.Context(), netip.MustParseAddr("192.0.2.1")
+	if err := w.relay.TestMail(ctx, mina, "en", ip); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.rooms.ChangeSettings(ctx, mina, func(s *chat.Settings) error {
+		s.Lang, s.Name = "ko", "Mina  Kim\n"
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.relay.TestMail(ctx, mina, "en", ip); err != nil {
+		t.Fatal(err)
+	}
+	first, second := mails.mails[0], mails.mails[1]
+	if first.From != first.To || first.From.Addr != mina || first.Login != mina || first.IP != ip ||
+		first.Subject != "Your mail works" || first.MessageID == second.MessageID {
+		t.Errorf("the first mail: %+v", first)
+	}
+	if second.From.Name != "Mina Kim" || second.Subject != "메일이 잘 작동합니다" {
+		t.Errorf("the second mail: %+v", second)
+	}
+	if err := w.relay.TestMail(ctx, "mina", "en", ip); !errors.Is(err, ErrWriting) {
+		t.Errorf("a login that is no address: %v", err)
+	}
+}

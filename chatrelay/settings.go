@@ -22,7 +22,7 @@ type SettingsStore interface {
 	BlockedBy(ctx context.Context, p chat.Participant, logins ...string) ([]string, error)
 	Mute(ctx context.Context, login, roomID string, on bool) error
 	Muted(ctx context.Context, login, roomID string) (bool, error)
-	SetGroups(ctx context.Context, groups map[string][]string) error
+	SetGroups(ctx context.Context, source string, groups map[string][]string) error
 }
 
 // Desk is what a login has set, and what follows from it.

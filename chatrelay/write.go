@@ -3,7 +3,9 @@
 package chatrelay
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -16,6 +18,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/internal/clean"
+	"github.com/chmail/chmail/internal/words"
 )
 
 // Errors of Write.
@@ -114,4 +117,32 @@ func (r *Relay) letter(ctx context.Context, login string, w Writing) (l chat.Let
 	_, domain, _ := strings.Cut(l.From.Addr, "@")
 	l.MessageID = hex.EncodeToString(sum[:16]) + "@" + domain
 	return l, err
+}
+
+// TestMail mails a login from itself, so that its owner sees whether mail comes and
+// goes. from is the client; lang is the language where the login has set none.
+// ErrNoWriting; ErrWriting: the login is no mail address; *chat.RefusedError.
+func (r *Relay) TestMail(ctx context.Context, login, lang string, from netip.Addr) error {
+	_, domain, isAddr := strings.Cut(login, "@")
+	switch {
+	case r.opt.Submit == nil:
+		return ErrNoWriting
+	case !isAddr:
+		return ErrWriting
+	}
+	of, err := r.opt.Rooms.Settings(ctx, login)
+	if err != nil {
+		return err
+	}
+	name, err := r.opt.Rooms.NameOf(ctx, login)
+	if err != nil {
+		return err
+	}
+	in, me := words.In(cmp.Or(of[login].Lang, lang)), chat.Person{Login: login, Addr: login, Name: name}
+	err = r.opt.Submit(ctx, chat.Letter{Login: login, IP: from, From: me, To: me, Subject: in.Say("mail.test.subject"),
+		Text: in.Say("mail.test.text"), MessageID: rand.Text() + "@" + domain})
+	if err != nil {
+		return fmt.Errorf("sending a test mail: %w", err)
+	}
+	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
 	"mime"
@@ -48,12 +47,12 @@ type asset struct {
 
 // pageLinks are the addresses a page refers to.
 type pageLinks struct {
-	style   string
-	scripts map[string]string // by page and language: "chat.ko"
+	card, app string            // stylesheets: of a card, and of all that is more than one
+	scripts   map[string]string // by page and language: "chat.ko"
 }
 
-// scripts are the pages that have one.
-var scripts = []string{"chat", "desk", "landing", "offline"}
+// scripts are the pages that have one, and the conversation of the chat page.
+var scripts = []string{"chat", "talk", "desk", "landing", "offline"}
 
 // loadAssets gives the bundles names that change with their content, so that
 // browsers keep them for ever. Files of static/ and the service worker keep
@@ -86,8 +85,12 @@ func loadAssets(files fs.FS) (map[string]*asset, pageLinks, error) {
 		}
 		if page := strings.TrimSuffix(name, ".js"); page != name {
 			links.scripts[page] = url
-		} else if name == "app.css" {
-			links.style = url
+		}
+		switch name {
+		case "card.css":
+			links.card = url
+		case "app.css":
+			links.app = url
 		}
 		all[url] = a
 		return nil
@@ -102,8 +105,10 @@ func loadAssets(files fs.FS) (map[string]*asset, pageLinks, error) {
 			}
 		}
 	}
-	if links.style == "" {
-		return nil, links, errors.New("web: assets/app.css is missing: run make build")
+	for name, link := range map[string]string{"card": links.card, "app": links.app} {
+		if link == "" {
+			return nil, links, fmt.Errorf("web: assets/%s.css is missing: run make build", name)
+		}
 	}
 	return all, links, nil
 }

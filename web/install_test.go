@@ -32,7 +32,7 @@ func TestServiceWorker(t *testing.T) {
 			t.Errorf("%s: %s", lang, r.body)
 		}
 		// The worker finds what the page needs by these.
-		if !strings.Contains(r.body, `href="`+st.server.links.style+`"`) ||
+		if !strings.Contains(r.body, `href="`+st.server.links.card+`"`) ||
 			!strings.Contains(r.body, `src="`+st.server.links.scripts["offline."+lang]+`"`) {
 			t.Errorf("the bundles are not in %s", r.body)
 		}

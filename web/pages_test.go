@@ -97,7 +97,9 @@ func TestLinkPage(t *testing.T) {
 		"<bdi>host@mall.example</bdi>", `role="status"`, words.In("ko").Say("status.available"),
 		"&lt;/script&gt;&lt;script&gt;alert(1)", ">지금 대화하기</span></button>", `<a class="quiet" href="mailto:host@mall.example`,
 		"<noscript>", "<bdi>Jae (customer@mall.example)</bdi>",
-		st.server.links.scripts["chat.ko"], st.server.links.style} {
+		`src="` + st.server.links.scripts["chat.ko"], `href="` + st.server.links.card,
+		// and the way to all that the conversation needs.
+		`"talk":"` + st.server.links.scripts["talk.ko"], `"style":"` + st.server.links.app} {
 		if !strings.Contains(r.body, part) {
 			t.Errorf("%q is not in %s", part, r.body)
 		}
@@ -272,6 +274,7 @@ func TestAssets(t *testing.T) {
 	}
 	for missing, line := range map[string]string{"chat.ko.js": "web: assets/chat.ko.js is missing: run make build",
 		"app.css":  "web: assets/app.css is missing: run make build",
+		"card.css": "web: assets/card.css is missing: run make build",
 		"sw.en.js": "web: assets/sw.en.js is missing: run make build"} {
 		some := fstest.MapFS{}
 		for name, f := range testAssets {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ type Team interface {
 	Labels(ctx context.Context, login string) ([]chat.Label, error)
 	Colleagues(ctx context.Context, login string) []chatrelay.Colleagues
 	Write(ctx context.Context, login string, w chatrelay.Writing) (roomID string, err error)
+	TestMail(ctx context.Context, login, lang string, from netip.Addr) error
 	Figures(ctx context.Context, login string, days int, until string) (chat.Figures, error)
 }
 
@@ -45,6 +47,7 @@ func (s *Server) teamRoutes(mux *http.ServeMux) {
 		"GET /desk/search":               s.search,
 		"GET /desk/figures":              s.figures,
 		"POST /desk/write":               s.write,
+		"POST /desk/test-mail":           s.testMail,
 	})
 }
 
@@ -221,11 +224,32 @@ func (s *Server) write(ctx context.Context, login string, w http.ResponseWriter,
 	}
 	room, err := s.opts.Relay.Write(ctx, login, chatrelay.Writing{ID: req.ID, Group: req.Group, To: req.To,
 		Subject: req.Subject, Text: req.Text, From: s.clientIP(r)})
+	if err != nil {
+		return writingFailed(w, err)
+	}
+	answer(w, http.StatusCreated, map[string]string{"room": room})
+	return nil
+}
+
+// testMail mails somebody from themselves.
+func (s *Server) testMail(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	if _, err := given[struct{}](w, r, maxBody); err != nil {
+		return err
+	}
+	if err := spend(s.limits.write, login); err != nil {
+		return err
+	}
+	if err := s.opts.Relay.TestMail(ctx, login, s.tongue(r).Lang, s.clientIP(r)); err != nil {
+		return writingFailed(w, err)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// writingFailed says why a mail did not go out, or has no room.
+func writingFailed(w http.ResponseWriter, err error) error {
 	var no *chat.RefusedError
 	switch {
-	case err == nil:
-		answer(w, http.StatusCreated, map[string]string{"room": room})
-		return nil
 	case errors.As(err, &no):
 		return refused(w, http.StatusUnprocessableEntity, "refused", no.Text)
 	case errors.Is(err, chatrelay.ErrWriting):

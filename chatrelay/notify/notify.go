@@ -288,7 +288,7 @@ func (n *Notifier) Try(ctx context.Context, login, browser string) error {
 	if err != nil {
 		return err
 	}
-	return n.pusher.sendTo(login, Note{Kind: Test, URL: "/desk#settings", At: time.Now().UTC()},
+	return n.pusher.sendTo(login, Note{Kind: Test, Room: "settings", URL: "/desk#settings", At: time.Now().UTC()},
 		[]chat.Subscription{sub})
 }
 

@@ -82,7 +82,7 @@ const (
 // Note is what a push is about.
 type Note struct {
 	Kind    string
-	Room    string
+	Room    string // what the desk shows after a press; of a test: "settings"
 	Attempt string
 	From    string
 	ByLink  bool // From has not proven who they are

@@ -220,7 +220,7 @@ func TestBlocksAndMutes(t *testing.T) {
 func TestGroups(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
-		ok(t, s.SetGroups(ctx, map[string][]string{"sales@here.test": {"alice@here.test", "carol@here.test"},
+		ok(t, s.SetGroups(ctx, "", map[string][]string{"sales@here.test": {"alice@here.test", "carol@here.test"},
 			"press@else.test": {"alice@here.test"}}))
 		// Alice writes as sales: the group is the owner.
 		m := hello("1@x")
@@ -267,7 +267,7 @@ func TestGroups(t *testing.T) {
 		if waiting := must(s.WaitingFor(ctx, "alice@here.test"))(t); len(waiting) != 0 {
 			t.Errorf("still waits: %+v", waiting)
 		}
-		ok(t, s.SetGroups(ctx, nil))
+		ok(t, s.SetGroups(ctx, "", nil))
 		_, err = s.Join(ctx, "alice@here.test", o.Room)
 		is(t, err, chat.ErrUnknown)
 	})

@@ -2,8 +2,8 @@
 
 // Command bundle makes what browsers load, web/assets, from web/ui: for each
 // page a script a language, which has the page's own words in it and no
-// others, the service worker likewise, and one stylesheet. `make build` runs it
-// from the top of the repository.
+// others, the service worker likewise, and two stylesheets: of a card, and all
+// others. `make build` runs it from the top of the repository.
 package main
 
 import (
@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/evanw/esbuild/pkg/api"
@@ -29,8 +28,9 @@ const (
 	target = "web/assets"
 )
 
-// pages are the scripts of documents; each is page/NAME.ts.
-var pages = []string{"chat", "desk", "landing", "offline"}
+// pages are the scripts of documents; each is page/NAME.ts. The chat page loads
+// talk, the conversation, when it has shown its card.
+var pages = []string{"chat", "talk", "desk", "landing", "offline"}
 
 func main() {
 	log.SetFlags(0)
@@ -55,11 +55,13 @@ func run() error {
 			files[name+"."+lang+".js"] = withWords(lang, script)
 		}
 	}
-	style, err := build(filepath.Join(source, "style", "app.css"), api.FormatDefault)
-	if err != nil {
-		return err
+	for _, name := range []string{"card.css", "app.css"} {
+		style, err := build(filepath.Join(source, "style", name), api.FormatDefault)
+		if err != nil {
+			return err
+		}
+		files[name] = style
 	}
-	files["app.css"] = style
 	old, err := filepath.Glob(filepath.Join(target, "*.*s"))
 	if err != nil {
 		return err
@@ -98,8 +100,7 @@ var (
 )
 
 // withWords puts before a script the words of a language that it can say. It
-// knows them by their keys, which stand in the script whole or as templates; a
-// key that stands there whole is shortened in both.
+// knows them by their keys, which stand in the script whole or as templates.
 func withWords(lang string, script []byte) []byte {
 	var made []*regexp.Regexp
 	for _, found := range template.FindAllSubmatch(script, -1) {
@@ -112,17 +113,11 @@ func withWords(lang string, script []byte) []byte {
 	}
 	said := make(map[string]any)
 	all := words.In(lang)
-	for i, key := range slices.Sorted(slices.Values(all.Keys())) {
-		if slices.ContainsFunc(made, func(p *regexp.Regexp) bool { return p.MatchString(key) }) {
+	for _, key := range all.Keys() {
+		whole := func(quote string) bool { return bytes.Contains(script, []byte(quote+key+quote)) }
+		matches := func(p *regexp.Regexp) bool { return p.MatchString(key) }
+		if slices.ContainsFunc([]string{`"`, "'", "`"}, whole) || slices.ContainsFunc(made, matches) {
 			said[key] = all.Message(key)
-			continue
-		}
-		short := strconv.FormatInt(int64(i), 36)
-		for _, quote := range []string{`"`, "'", "`"} {
-			if whole := []byte(quote + key + quote); bytes.Contains(script, whole) {
-				said[short] = all.Message(key)
-				script = bytes.ReplaceAll(script, whole, []byte(quote+short+quote))
-			}
 		}
 	}
 	var b bytes.Buffer

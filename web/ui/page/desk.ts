@@ -22,6 +22,7 @@ import { avatar } from '../view/avatar';
 import { Bell } from '../view/bell';
 import { DeskRoom } from '../view/deskroom';
 import { DeskRooms } from '../view/deskrooms';
+import { firstDay } from '../view/firstday';
 import { figures } from '../view/figures';
 import { Incoming } from '../view/incoming';
 import { SilentRings } from '../view/missed';
@@ -74,7 +75,11 @@ class Desk {
   constructor(root: HTMLElement, private readonly page: DeskPage, private readonly over: (why: Key) => void,
     private readonly renewed: () => void) {
     const me = { addr: page.login!, name: page.name ?? '' };
-    this.prefs = new Prefs(() => this.configured(), (why) => this.lost(why));
+    const whose = bdi(nameOf(me));
+    this.prefs = new Prefs(() => {
+      whose.textContent = cleanLine(this.prefs.now!.name) || nameOf(me);
+      this.configured();
+    }, (why) => this.lost(why));
     this.avail = new Availability(this.prefs, (err) => this.tell(explain(err)));
     this.bell = new Bell(() => this.prefs.now?.push ?? true);
     this.rooms = new Rooms(page.login!, (id) => this.looking(id));
@@ -97,7 +102,7 @@ class Desk {
         h('header', { class: 'side-head' },
           h('h1', { class: 'sr' }, t('desk.side')),
           avatar(me),
-          h('div', { class: 'side-who' }, h('p', { class: 'strong' }, bdi(nameOf(me))), this.avail.el),
+          h('div', { class: 'side-who' }, h('p', { class: 'strong' }, whose), this.avail.el),
           h('a', { class: 'button round', href: '#write', 'aria-label': t('write.title'), title: t('write.title') },
             icon('edit')),
           h('a', { class: 'button round', href: '#figures', 'aria-label': t('figures.title'),
@@ -202,15 +207,12 @@ class Desk {
   }
 
   private drawEmpty(): void {
-    if (!this.rooms.loaded('chats')) return;
+    if (!this.rooms.loaded('chats') || !this.prefs.now) return;
     const first = this.rooms.list === 'chats' && !this.rooms.shown().length;
     if (this.pane.querySelector<HTMLElement>('.empty')?.dataset.first === String(first)) return;
     fill(this.pane, h('div', { class: 'empty', 'data-first': String(first) },
-      h('span', { class: 'emblem' }, icon(first ? 'mail' : 'chat')),
-      h('h2', null, t(first ? 'empty.title' : 'desk.choose')),
-      first ? h('ol', { class: 'teach' },
-        h('li', null, t('empty.one')), h('li', null, t('empty.two')), h('li', null, t('empty.three')))
-        : h('p', { class: 'muted' }, t('desk.chooseWhy'))));
+      first ? firstDay(this.page, this.prefs) : [h('span', { class: 'emblem' }, icon('chat')),
+        h('h2', null, t('desk.choose')), h('p', { class: 'muted' }, t('desk.chooseWhy'))]));
   }
 
   // The open conversation.
@@ -323,6 +325,7 @@ class Desk {
   private looked(): void {
     this.open.shown?.looked();
     this.bell.draw();
+    if (this.prefs.now) void this.bell.keep();
     this.drawList();
   }
 
@@ -388,7 +391,7 @@ class Desk {
   private configured(): void {
     this.drawList();
     this.avail.draw();
-    this.bell.draw();
+    void this.bell.keep();
     this.settings?.draw();
     this.open.shown?.redraw();
   }

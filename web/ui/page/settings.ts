@@ -10,6 +10,7 @@ import { cleanLine } from '../base/text';
 import { now } from '../base/time';
 import type { Prefs } from '../model/prefs';
 import { DevicesPart, PasswordPart } from './account';
+import { BrowsersPart } from '../view/browsers';
 import { Bindings } from '../view/list';
 import { post } from '../wire/api';
 import type { Canned, Settings } from '../wire/wire';
@@ -50,6 +51,7 @@ export class SettingsPage {
   private readonly bindings = new Bindings<Settings>();
   private readonly problems = new Map<string, HTMLElement>(); // by the server's name of a field
   private readonly told = h('p', { class: 'settings-told', role: 'status' });
+  private readonly browsers = new BrowsersPart(() => void this.prefs.read());
   private readonly reading = h('p', { class: 'muted' }, t('settings.reading'));
   private readonly body: HTMLElement;
   private readonly pane: HTMLElement;
@@ -85,6 +87,7 @@ export class SettingsPage {
     this.reading.hidden = true;
     this.body.hidden = false;
     this.bindings.update(s);
+    void this.browsers.show(s.browsers ?? []);
   }
 
   /** close saves what is being typed. */
@@ -169,15 +172,13 @@ export class SettingsPage {
   }
 
   private notifications(): HTMLElement {
-    const browsers = h('p', { class: 'fine' });
-    this.bindings.bind((s) => s.browsers ?? 0, (n) => fill(browsers, t('settings.browsers', { n })));
     const groups = h('p', { class: 'fine' });
     this.bindings.bind((s) => s.groups ?? [], (all) => {
       groups.hidden = !all.length;
       fill(groups, tr('settings.groups', { groups: all.join(', ') }));
     });
     return this.part('settings.rings',
-      this.tick('push', 'settings.push', t('settings.pushWhat')), browsers, groups);
+      this.tick('push', 'settings.push', t('settings.pushWhat')), this.browsers.el, groups);
   }
 
   private canned(): HTMLElement {
@@ -225,9 +226,24 @@ export class SettingsPage {
     const unproven = h('input', { type: 'checkbox', name: 'unproven',
       onchange: () => void this.save('unproven', { unproven: unproven.checked ? 'yes' : 'no' }) });
     this.bindings.bind((s) => s.unproven, (value) => { unproven.checked = value === 'yes'; });
-    return this.part('settings.mail',
+    const lang = h('select', { onchange: () => void this.save('lang', { lang: lang.value as Settings['lang'] }) });
+    this.bindings.bind((s) => s.lang, (value) => choices(lang,
+      [['', t('settings.langAny')], ['en', 'English'], ['ko', '한국어']], value));
+    const text = h('input', { type: 'text', maxlength: 60, autocomplete: 'off', dir: 'auto',
+      placeholder: t('stamp.chat', { name: '{name}' }),
+      onchange: () => void this.save('stamp_text', { stamp_text: text.value }) });
+    this.value(text, (s) => s.stamp_text);
+    const textField = this.field('stamp_text', 'settings.stampText', text,
+      t('settings.stampTextWhat', { name: '{name}' }));
+    this.bindings.bind((s) => s.stamp, (on) => { textField.hidden = !on; });
+    const name = h('input', { type: 'text', maxlength: 64, autocomplete: 'name', dir: 'auto',
+      onchange: () => void this.save('name', { name: name.value.trim() }) });
+    this.value(name, (s) => s.name);
+    return this.part('settings.mail', this.field('name', 'settings.name', name, t('settings.nameWhat')),
+      this.field('lang', 'settings.lang', lang, t('settings.langWhat')),
       this.tick('transcript', 'settings.transcript', t('settings.transcriptWhat')),
-      this.tick('stamp', 'settings.stamp', t('settings.stampWhat')),
+      this.tick('unread', 'settings.unread', t('settings.unreadWhat')),
+      this.tick('stamp', 'settings.stamp', t('settings.stampWhat')), textField,
       this.ticked(unproven, 'settings.unproven', t('settings.unprovenWhat')), this.problem('unproven'));
   }
 
@@ -278,7 +294,7 @@ export class SettingsPage {
     return h('label', { class: 'tick' }, box, h('span', null, t(key), hint && h('span', { class: 'fine' }, hint)));
   }
 
-  private tick(name: 'push' | 'transcript' | 'stamp', key: Key, hint: string): Child[] {
+  private tick(name: 'push' | 'transcript' | 'stamp' | 'unread', key: Key, hint: string): Child[] {
     const box = h('input', { type: 'checkbox', name,
       onchange: () => void this.save(name, { [name]: box.checked }) });
     this.bindings.bind((s) => s[name], (on) => { box.checked = on; });
