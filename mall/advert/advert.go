@@ -143,7 +143,7 @@ func (a *Adverts) Load(ctx context.Context) error {
 	before := a.shown.Load()
 	next := &shown{places: make(map[spot][]*live), byID: make(map[string]*live, len(all))}
 	for _, stored := range all {
-		l := &live{Advert: stored, day: store.Day(now), views: views[stored.ID], left: stored.Budget - stored.Spent}
+		l := &live{Advert: stored, day: store.DayOf(now), views: views[stored.ID], left: stored.Budget - stored.Spent}
 		if old := before.byID[stored.ID]; old != nil {
 			old.mu.Lock()
 			// Counts that are not stored yet are in old alone.
@@ -244,7 +244,7 @@ func (l *live) take(now time.Time, robot bool) bool {
 
 // turn lets go of tokens that are over, and of yesterday's views.
 func (l *live) turn(now time.Time) {
-	if day := store.Day(now); day != l.day {
+	if day := store.DayOf(now); day != l.day {
 		l.day, l.views = day, 0
 	}
 	p := periodOf(now)
@@ -389,7 +389,7 @@ func (a *Adverts) first(use string, o Opened) bool {
 func (a *Adverts) count(o Opened, now time.Time, add func(*store.AdvertDay)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := countKey{o.Advert, store.Day(now), o.Place}
+	key := countKey{o.Advert, store.DayOf(now), o.Place}
 	d := a.counts[key]
 	if d == nil {
 		d = &store.AdvertDay{Advert: key.advert, Day: key.day, Place: key.place}

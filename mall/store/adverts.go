@@ -179,7 +179,7 @@ func (s *Store) LiveAdverts(ctx context.Context, now time.Time) (all []Advert, v
 		N      int64
 	}
 	err = s.rd.NewRaw("SELECT d.advert, SUM(d.views) AS n FROM advert_days d JOIN adverts a ON a.id = d.advert"+
-		" WHERE a.state = ? AND a.ends > ? AND d.day = ? GROUP BY d.advert", AdvertShown, Micros(now), Day(now)).Scan(ctx, &rows)
+		" WHERE a.state = ? AND a.ends > ? AND d.day = ? GROUP BY d.advert", AdvertShown, Micros(now), DayOf(now)).Scan(ctx, &rows)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading advertisements' views: %w", err)
 	}
@@ -190,8 +190,8 @@ func (s *Store) LiveAdverts(ctx context.Context, now time.Time) (all []Advert, v
 	return all, views, nil
 }
 
-// Day is the day of a time as advert_days has it.
-func Day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+// DayOf is the day of a time as advert_days has it.
+func DayOf(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 // AddAdvertDays adds counts to what is stored.
 func (s *Store) AddAdvertDays(ctx context.Context, all []AdvertDay) error {
@@ -247,7 +247,7 @@ func (s *Store) ChargeAdvert(ctx context.Context, advert, place, room string, no
 		if n > 0 {
 			charged = a.Price
 		}
-		return addDay(ctx, tx, AdvertDay{Advert: advert, Day: Day(now), Place: place, Talks: 1, Spent: charged})
+		return addDay(ctx, tx, AdvertDay{Advert: advert, Day: DayOf(now), Place: place, Talks: 1, Spent: charged})
 	})
 	if err != nil {
 		return 0, fmt.Errorf("charging an advertisement: %w", err)
@@ -258,7 +258,7 @@ func (s *Store) ChargeAdvert(ctx context.Context, advert, place, room string, no
 // AdvertDays returns the counts of an advertisement of a company from a day on.
 func (s *Store) AdvertDays(ctx context.Context, company, id string, from time.Time) (all []AdvertDay, err error) {
 	err = s.rd.NewRaw("SELECT d.* FROM advert_days d JOIN adverts a ON a.id = d.advert"+
-		" WHERE a.company = ? AND a.id = ? AND d.day >= ? ORDER BY d.day, d.place LIMIT 2000", company, id, Day(from)).
+		" WHERE a.company = ? AND a.id = ? AND d.day >= ? ORDER BY d.day, d.place LIMIT 2000", company, id, DayOf(from)).
 		Scan(ctx, &all)
 	if err != nil {
 		return nil, fmt.Errorf("reading an advertisement's counts: %w", err)
