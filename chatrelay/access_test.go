@@ -419,6 +419,10 @@ func TestBccCard(t *testing.T) {
 	if card, err := w.relay.Card(t.Context(), o.Invites["kim@far.example"]); err != nil || card.Others != nil {
 		t.Errorf("card %+v, %v", card, err)
 	}
+	// Nor does a program come in that has shown nobody what the card says.
+	if _, err := w.relay.Chat(t.Context(), o.Invites["bea@far.example"], claimOf(2), Claim{}); !errors.Is(err, chat.ErrHidden) {
+		t.Errorf("without a warning: %v", err)
+	}
 	kim := w.in(w.chat(o.Invites["kim@far.example"], 1), frame.Frame{})
 	if f := kim.typ(frame.TWelcome); len(f.People) != 3 {
 		t.Errorf("Kim learns of %+v", f.People)

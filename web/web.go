@@ -29,6 +29,8 @@ import (
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/pass"
+	"github.com/chmail/chmail/internal/assets"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
 )
@@ -116,9 +118,8 @@ type Server struct {
 	log     *slog.Logger
 	https   bool
 	limits  limits
-	keys    struct{ nonce, session, mine seal.Key }
-	assets  map[string]*asset // by URL path
-	links   pageLinks
+	keys    struct{ nonce, session, mine, pass seal.Key }
+	assets  *assets.Set
 	cross   *http.CrossOriginProtection
 	handler atomic.Pointer[http.Handler] // before Open: downRoutes
 	http    *http.Server
@@ -154,8 +155,8 @@ func New(opts Options) (*Server, error) {
 		cross:  http.NewCrossOriginProtection(),
 	}
 	var err error
-	if s.assets, s.links, err = loadAssets(opts.Assets); err != nil {
-		return nil, err
+	if s.assets, err = assets.Load(opts.Assets, neededAssets()...); err != nil {
+		return nil, fmt.Errorf("web: %w", err)
 	}
 	// A proxy may rewrite Host; what people see in the address bar is Base.
 	if err := s.cross.AddTrustedOrigin(opts.Base.Scheme + "://" + opts.Base.Host); err != nil {
@@ -195,6 +196,9 @@ func (s *Server) Open(relay Relay, key []byte) error {
 			return fmt.Errorf("web: deriving a key: %w", err)
 		}
 	}
+	if s.keys.pass, err = relay.Secret(pass.Purpose); err != nil {
+		return fmt.Errorf("web: the key of passes: %w", err)
+	}
 	s.opts.Relay = relay
 	open := s.outer(s.routes(), relay.Peers)
 	s.handler.Store(&open) // whoever loads it sees what was set before
@@ -211,7 +215,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) downRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /offline", s.offlinePage)
-	for path := range s.assets {
+	for path := range s.assets.Paths() {
 		mux.HandleFunc("GET "+path, s.asset)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -255,7 +259,7 @@ func (s *Server) routes() http.Handler {
 	s.preferenceRoutes(mux)
 	s.teamRoutes(mux)
 	s.accountRoutes(mux)
-	for path := range s.assets {
+	for path := range s.assets.Paths() {
 		mux.HandleFunc("GET "+path, s.asset)
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

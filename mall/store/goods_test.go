@@ -66,13 +66,18 @@ func TestGoods(t *testing.T) {
 				t.Errorf("another shop's goods %s: %v", what, err)
 			}
 		}
-		added, changed, err := s.PutGoods(ctx, ours, []string{"A_1", "B"}, func(n int, old Item) (Item, error) {
-			it := lamp("")
-			it.Title = []string{"First", "Second"}[n]
-			return it, nil
-		})
-		if err != nil || added != 1 || changed != 1 {
-			t.Errorf("put: %d, %d, %v", added, changed, err)
+		for _, dry := range []bool{true, false} {
+			added, changed, err := s.PutGoods(ctx, ours, []string{"A_1", "B", "C"}, dry, func(n int, old Item) (Item, error) {
+				if n == 2 {
+					return Item{}, ErrSkip
+				}
+				it := lamp("")
+				it.Title = []string{"First", "Second"}[n]
+				return it, nil
+			})
+			if err != nil || added != 1 || changed != 1 {
+				t.Errorf("put: %d, %d, %v", added, changed, err)
+			}
 		}
 		rows, err := s.GoodsOfShop(ctx, ours, GoodsFilter{Search: "a_"}, 10)
 		if err != nil || len(rows) != 1 || rows[0].Title != "First" || rows[0].Stock != 5 || rows[0].Picture != "b" {

@@ -152,11 +152,15 @@ func (s *Store) ChangeGoods(ctx context.Context, shop, id string, edit func(it *
 	return it, nil
 }
 
+// ErrSkip of a merge leaves those goods as they are.
+var ErrSkip = errors.New("skipped")
+
 // PutGoods adds or changes goods of a shop, found by their SKU, in one transaction.
 // merge gets what the shop has now (old.ID is empty: nothing) and returns what it
-// shall have. Pictures stay.
+// shall have, or ErrSkip; it may be called again. Pictures stay. dry: nothing is
+// written, only counted.
 func (s *Store) PutGoods(
-	ctx context.Context, shop string, skus []string, merge func(n int, old Item) (Item, error),
+	ctx context.Context, shop string, skus []string, dry bool, merge func(n int, old Item) (Item, error),
 ) (added, changed int, err error) {
 	err = s.OfShop(ctx, shop, func(tx bun.Tx) error {
 		added, changed = 0, 0
@@ -166,18 +170,27 @@ func (s *Store) PutGoods(
 				return err
 			}
 			it, err := merge(n, old)
+			if errors.Is(err, ErrSkip) {
+				continue
+			}
 			if err != nil {
 				return err
 			}
-			it.ID, it.SKU, it.Pictures = old.ID, sku, old.Pictures
+			it.Goods.ID, it.SKU, it.Created, it.Pictures = old.ID, sku, old.Created, old.Pictures
 			if old.ID == "" {
 				added++
 			} else {
 				changed++
 			}
+			if dry {
+				continue
+			}
 			if err := putItem(ctx, tx, shop, &it, old.ID != ""); err != nil {
 				return err
 			}
+		}
+		if dry {
+			return roomForGoods(ctx, tx, shop, added)
 		}
 		return roomForGoods(ctx, tx, shop, 0)
 	})

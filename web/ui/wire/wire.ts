@@ -46,6 +46,9 @@ export interface Settings {
 export interface ChatPage {
   token: string; nonce: string; mine: boolean; reply: string; at: string; callee: Person; status: Status;
   waiting?: Person[]; // others who are in the conversation now
+  talk: string; style: string; // where the conversation's script and style are
+  pass?: string; // that another page of this server has given
+  do?: 'ring' | 'enter'; // what it says is done at once
 }
 /** What the desk begins with, and GET /desk/me. */
 export interface DeskPage {
