@@ -77,7 +77,7 @@ class Desk {
     const me = { addr: page.login!, name: page.name ?? '' };
     const whose = bdi(nameOf(me));
     this.prefs = new Prefs(() => {
-      whose.textContent = cleanLine(this.prefs.now!.name) || nameOf(me);
+      whose.textContent = cleanLine(this.prefs.now!.called ?? '') || nameOf(me);
       this.configured();
     }, (why) => this.lost(why));
     this.avail = new Availability(this.prefs, (err) => this.tell(explain(err)));
