@@ -45,7 +45,11 @@ var layers = map[string]string{
 	"mta/smtpd":         "guard/limit guard/signin",
 	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
 		" chatrelay/notify guard/apppassword guard/limit guard/password guard/signin presence",
-	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
+	"mall/vault": "",
+	"mall/store": "",
+	"mall":       "chatrelay chatrelay/chat chatrelay/frame guard/signin mall/store mall/vault",
+	"mall/site":  "guard/limit mall mall/store",
+	"admin":      "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
 }
 
 // TestLayers: arrows between packages point one way, and no package of the

@@ -171,7 +171,7 @@ func (m *Relay) Init(cfg *config.Map) error {
 		opt.Bus = shared.Bus()
 	}
 	_, domain, _ := strings.Cut(b.from, "@")
-	opt.Mailer = &pipelineMailer{target: b.target, from: b.from, domain: domain}
+	opt.Mailer = &pipelineMailer{target: b.target, from: mail.Address{Name: "CHmail", Address: b.from}, domain: domain}
 	if b.submit != nil {
 		opt.Submit = submitTo(b.submit)
 	}
@@ -347,13 +347,14 @@ func (m *Relay) Close() error {
 // pipelineMailer hands mails to a delivery target. Their envelope has the null
 // sender, so that nothing that is automatic answers them (RFC 3834 section 3.3).
 type pipelineMailer struct {
-	target       module.DeliveryTarget
-	from, domain string
+	target module.DeliveryTarget
+	from   mail.Address
+	domain string
 }
 
 // Send implements Mailer.
 func (p *pipelineMailer) Send(ctx context.Context, m chat.ServerMail) error {
-	header, body, err := notify.Compose(m, mail.Address{Name: "CHmail", Address: p.from}, p.domain, time.Now())
+	header, body, err := notify.Compose(m, p.from, p.domain, time.Now())
 	if err != nil {
 		return err
 	}

@@ -20,13 +20,14 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/internal/assets"
 )
 
 // outer is around every request: headers, limits, the origin check, metrics,
 // and the end of a panic. peers are the other relays.
 func (s *Server) outer(routes http.Handler, peers func() []chat.Relay) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := &recorder{ResponseWriter: w, zips: acceptsGzip(r.Header.Get("Accept-Encoding"))}
+		rec := &recorder{ResponseWriter: w, zips: assets.TakesGzip(r.Header.Get("Accept-Encoding"))}
 		began := time.Now()
 		defer func() {
 			if p := recover(); p != nil && p != http.ErrAbortHandler {

@@ -12,7 +12,6 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,31 +29,11 @@ var templateFiles embed.FS
 var templates = func() map[string]*template.Template {
 	all := make(map[string]*template.Template)
 	for _, lang := range words.Languages {
-		all[lang] = template.Must(template.New(lang).Funcs(template.FuncMap{"say": rich(words.In(lang))}).
+		all[lang] = template.Must(template.New(lang).Funcs(template.FuncMap{"say": words.In(lang).HTML}).
 			ParseFS(templateFiles, "templates/*.html"))
 	}
 	return all
 }()
-
-// rich says messages as HTML in which every value is isolated, so that its
-// writing direction stays its own.
-func rich(tongue words.Tongue) func(key string, values ...any) template.HTML {
-	return func(key string, values ...any) template.HTML {
-		marked, into := make([]any, len(values)), []string{}
-		copy(marked, values)
-		for i := 1; i < len(values); i += 2 {
-			mark := "\ue000" + strconv.Itoa(i) + "\ue001" // of the private use area: no message has one
-			marked[i] = mark
-			value := template.HTMLEscapeString(fmt.Sprint(values[i]))
-			if _, number := values[i].(int); number {
-				marked[i] = values[i] // it chooses the plural
-				continue
-			}
-			into = append(into, mark, "<bdi>"+value+"</bdi>")
-		}
-		return template.HTML(strings.NewReplacer(into...).Replace(template.HTMLEscapeString(tongue.Say(key, marked...))))
-	}
-}
 
 // shown is a page that is to be served.
 type shown struct {
@@ -378,8 +357,8 @@ func (s *Server) tongue(r *http.Request) words.Tongue {
 // separators of JavaScript, so data cannot end the script element it is in.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, p shown) {
 	lang := s.tongue(r).Lang
-	around := shell{Lang: lang, Style: s.links.style, Page: p.script, Script: s.links.scripts[p.script+"."+lang],
-		Title: p.title}
+	around := shell{Lang: lang, Style: s.assets.Link("app.css"), Page: p.script, Title: p.title,
+		Script: s.assets.Link(p.script + "." + lang + ".js")}
 	if p.script != "" {
 		data, err := json.Marshal(p.data)
 		if err != nil { // raw data was checked, the rest cannot fail

@@ -29,6 +29,7 @@ import (
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/internal/assets"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
 )
@@ -106,8 +107,7 @@ type Server struct {
 	https   bool
 	limits  limits
 	keys    struct{ nonce, session, mine seal.Key }
-	assets  map[string]*asset // by URL path
-	links   pageLinks
+	assets  *assets.Set
 	cross   *http.CrossOriginProtection
 	handler atomic.Pointer[http.Handler] // before Open: downRoutes
 	http    *http.Server
@@ -143,8 +143,8 @@ func New(opts Options) (*Server, error) {
 		cross:  http.NewCrossOriginProtection(),
 	}
 	var err error
-	if s.assets, s.links, err = loadAssets(opts.Assets); err != nil {
-		return nil, err
+	if s.assets, err = assets.Load(opts.Assets, neededAssets()...); err != nil {
+		return nil, fmt.Errorf("web: %w", err)
 	}
 	// A proxy may rewrite Host; what people see in the address bar is Base.
 	if err := s.cross.AddTrustedOrigin(opts.Base.Scheme + "://" + opts.Base.Host); err != nil {
@@ -200,7 +200,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) downRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /offline", s.offlinePage)
-	for path := range s.assets {
+	for path := range s.assets.Paths() {
 		mux.HandleFunc("GET "+path, s.asset)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -244,7 +244,7 @@ func (s *Server) routes() http.Handler {
 	s.preferenceRoutes(mux)
 	s.teamRoutes(mux)
 	s.accountRoutes(mux)
-	for path := range s.assets {
+	for path := range s.assets.Paths() {
 		mux.HandleFunc("GET "+path, s.asset)
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Command bundle makes what browsers load, web/assets, from web/ui: for each
-// page a script a language, which has the page's own words in it and no
-// others, the service worker likewise, and one stylesheet. `make build` runs it
-// from the top of the repository.
+// Command bundle makes what browsers load from web/ui: for each page a script a
+// language, which has the page's own words in it and no others, the service worker
+// likewise, and a style sheet. web/assets gets those of the chats, mall/site/assets
+// those of the mall. `make build` runs it from the top of the repository.
 package main
 
 import (
@@ -24,25 +24,33 @@ import (
 	"github.com/chmail/chmail/internal/words"
 )
 
-const (
-	source = "web/ui"
-	target = "web/assets"
-)
+const source = "web/ui"
 
-// pages are the scripts of documents; each is page/NAME.ts.
-var pages = []string{"chat", "desk", "landing", "offline"}
+// target is a folder of what one web server serves.
+type target struct {
+	folder string
+	style  string   // style/NAME.css
+	pages  []string // scripts of documents, each page/NAME.ts; "sw" is the service worker
+}
+
+var targets = []target{
+	{"web/assets", "app", []string{"chat", "desk", "landing", "offline", "sw"}},
+	{"mall/site/assets", "mall", []string{"mall"}},
+}
 
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("bundle: ")
-	if err := run(); err != nil {
-		log.Fatal(err)
+	for _, t := range targets {
+		if err := t.make(); err != nil {
+			log.Fatal(err)
+		}
 	}
 }
 
-func run() error {
+func (t target) make() error {
 	files := make(map[string][]byte)
-	for _, name := range append(slices.Clone(pages), "sw") {
+	for _, name := range t.pages {
 		format := api.FormatESModule
 		if name == "sw" { // not every browser takes a module as a service worker
 			format = api.FormatIIFE
@@ -55,12 +63,15 @@ func run() error {
 			files[name+"."+lang+".js"] = withWords(lang, script)
 		}
 	}
-	style, err := build(filepath.Join(source, "style", "app.css"), api.FormatDefault)
+	style, err := build(filepath.Join(source, "style", t.style+".css"), api.FormatDefault)
 	if err != nil {
 		return err
 	}
-	files["app.css"] = style
-	old, err := filepath.Glob(filepath.Join(target, "*.*s"))
+	files[t.style+".css"] = style
+	if err := os.MkdirAll(t.folder, 0o755); err != nil {
+		return err
+	}
+	old, err := filepath.Glob(filepath.Join(t.folder, "*.*s"))
 	if err != nil {
 		return err
 	}
@@ -70,7 +81,7 @@ func run() error {
 		}
 	}
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(target, name), content, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(t.folder, name), content, 0o644); err != nil {
 			return err
 		}
 	}
@@ -81,7 +92,7 @@ func run() error {
 func build(entry string, format api.Format) ([]byte, error) {
 	result := api.Build(api.BuildOptions{
 		EntryPoints: []string{entry}, Bundle: true, Format: format, Target: api.ES2022, Charset: api.CharsetUTF8,
-		MinifyWhitespace: true, MinifyIdentifiers: true, MinifySyntax: true, Outdir: target,
+		MinifyWhitespace: true, MinifyIdentifiers: true, MinifySyntax: true, Outdir: ".",
 		LogLevel: api.LogLevelWarning,
 	})
 	if len(result.Errors) > 0 {

@@ -5,10 +5,11 @@
 // script says of it.
 
 import type en from '../../../internal/words/en.json';
+import type mall from '../../../internal/words/mall.en.json';
 import { bdi } from './dom';
 import { now } from './time';
 
-export type Key = keyof typeof en;
+export type Key = keyof typeof en | keyof typeof mall;
 
 /** A text with {names} in it, or one by plural category, which the value n chooses. */
 type Message = string | { one?: string; other: string };
