@@ -4,6 +4,8 @@ package chatrelay
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
@@ -34,6 +36,8 @@ type Desk struct {
 	Browsers []Browser    `json:"browsers"`          // that take notifications
 	Blocked  []chat.Block `json:"blocked"`
 	Groups   []string     `json:"groups"` // whose rings it gets
+	// GroupCanned are the replies that the members of those groups share.
+	GroupCanned map[string][]chat.Canned `json:"group_canned"`
 }
 
 // Browser is one that takes notifications.
@@ -46,12 +50,16 @@ type Browser struct {
 
 // Settings are a login's.
 func (r *Relay) Settings(ctx context.Context, login string) (Desk, error) {
-	all, err := r.opt.Rooms.Settings(ctx, login)
+	logins := r.groupsOf(login)
+	all, err := r.opt.Rooms.Settings(ctx, logins...)
 	if err != nil {
 		return Desk{}, err
 	}
-	d := Desk{Login: login, Settings: all[login], Status: r.Status(ctx, login),
-		Usually: r.usually(ctx, login), Groups: r.groupsOf(login)[1:]}
+	d := Desk{Login: login, Settings: all[login], Status: r.Status(ctx, login), Usually: r.usually(ctx, login),
+		Groups: logins[1:], GroupCanned: map[string][]chat.Canned{}}
+	for _, group := range d.Groups {
+		d.GroupCanned[group] = all[group].Canned
+	}
 	browsers, err := r.opt.Rooms.Subscriptions(ctx, login)
 	if err != nil {
 		return Desk{}, err
@@ -80,6 +88,25 @@ func (r *Relay) ChangeSettings(ctx context.Context, login string, change func(*c
 	}
 	r.settingsChanged(login)
 	return r.Settings(ctx, login)
+}
+
+// ChangeGroupReplies sets the replies that the members of a group share, for a member.
+// chat.ErrUnknown: the login is none; *chat.SettingError.
+func (r *Relay) ChangeGroupReplies(ctx context.Context, login, group string, replies []chat.Canned) error {
+	if group = strings.ToLower(group); !slices.Contains(r.groupsOf(login)[1:], group) {
+		return chat.ErrUnknown
+	}
+	_, err := r.opt.Rooms.ChangeSettings(ctx, group, func(s *chat.Settings) error {
+		s.Canned = replies
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, member := range r.members(group) {
+		r.settingsChanged(member)
+	}
+	return nil
 }
 
 // Block makes a login block a participant of a room, or ends that.

@@ -61,7 +61,9 @@ type chatRequest struct {
 	// Password of the recipient's account, which proves the link to be theirs.
 	Password string `json:"password"`
 	Ring     bool   `json:"ring"`
-	Pass     string `json:"pass"` // with which the page was loaded
+	// Shown: the page has said who learns of a recipient in Bcc.
+	Shown bool   `json:"shown"`
+	Pass  string `json:"pass"` // with which the page was loaded
 }
 
 // pass reads the pass that another page of this server gave for a link: the login that
@@ -148,7 +150,8 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
-	how := chatrelay.Claim{Code: digits(req.Code), Login: login, Ring: req.Ring, From: s.clientIP(r)}
+	how := chatrelay.Claim{Code: digits(req.Code), Login: login, Ring: req.Ring, From: s.clientIP(r),
+		Shown: req.Shown}
 	if s.opts.Guests { // the relay lets in whoever is named here
 		how.Guest = guestName(req.Guest)
 	}
@@ -249,6 +252,8 @@ func (s *Server) failed(w http.ResponseWriter, err error) {
 		refuse(w, http.StatusGone, "expired", "The link is too old.")
 	case errors.Is(err, chat.ErrRevoked):
 		refuse(w, http.StatusGone, "revoked", "The link was taken back.")
+	case errors.Is(err, chat.ErrHidden):
+		refuse(w, http.StatusConflict, "bcc", "The others learn of you, a recipient in Bcc: ask first, then send \"shown\".")
 	case errors.Is(err, chat.ErrCode):
 		refuse(w, http.StatusForbidden, "code", "The code is wrong, used or too old.")
 	case errors.Is(err, chat.ErrFull):

@@ -232,7 +232,8 @@ func (p *fakePresence) Renew(_ context.Context, a presence.Address) error {
 }
 
 var testAssets = fstest.MapFS{
-	"app.css":                     {Data: []byte("body{}")},
+	"card.css":                    {Data: []byte("body{}")},
+	"app.css":                     {Data: []byte("main{}")},
 	"static/favicon.svg":          {Data: []byte("<svg xmlns='http://www.w3.org/2000/svg'/>")},
 	"static/manifest.webmanifest": {Data: []byte("{}")},
 }

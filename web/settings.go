@@ -24,6 +24,7 @@ const maxSettings = 160 << 10 // octets of a login's settings: 50 canned replies
 type Preferences interface {
 	Settings(ctx context.Context, login string) (chatrelay.Desk, error)
 	ChangeSettings(ctx context.Context, login string, change func(*chat.Settings) error) (chatrelay.Desk, error)
+	ChangeGroupReplies(ctx context.Context, login, group string, replies []chat.Canned) error
 	PushKey() (string, error)
 	Subscribe(ctx context.Context, login string, sub notify.Subscription) error
 	Unsubscribe(ctx context.Context, login, browser string) error
@@ -43,17 +44,18 @@ type preference func(ctx context.Context, login string, w http.ResponseWriter, r
 // preferenceRoutes are the paths of a login's settings, notifications and blocks.
 func (s *Server) preferenceRoutes(mux *http.ServeMux) {
 	s.handlePreferences(mux, map[string]preference{
-		"GET /desk/settings":    s.settings,
-		"PUT /desk/settings":    s.changeSettings,
-		"GET /desk/push/key":    s.pushKey,
-		"POST /desk/push":       s.subscribe,
-		"DELETE /desk/push":     s.ofBrowser(s.opts.Relay.Unsubscribe),
-		"POST /desk/push/shown": s.ofBrowser(s.opts.Relay.Shown),
-		"POST /desk/push/test":  s.ofBrowser(s.tryPush),
-		"POST /desk/block":      s.block,
-		"POST /desk/mute":       s.mute,
-		"POST /desk/revoke":     s.revoke,
-		"POST /desk/remove":     s.remove,
+		"GET /desk/settings":              s.settings,
+		"PUT /desk/settings":              s.changeSettings,
+		"PUT /desk/groups/{group}/canned": s.changeGroupReplies,
+		"GET /desk/push/key":              s.pushKey,
+		"POST /desk/push":                 s.subscribe,
+		"DELETE /desk/push":               s.ofBrowser(s.opts.Relay.Unsubscribe),
+		"POST /desk/push/shown":           s.ofBrowser(s.opts.Relay.Shown),
+		"POST /desk/push/test":            s.ofBrowser(s.tryPush),
+		"POST /desk/block":                s.block,
+		"POST /desk/mute":                 s.mute,
+		"POST /desk/revoke":               s.revoke,
+		"POST /desk/remove":               s.remove,
 	})
 }
 
@@ -182,6 +184,17 @@ func (s *Server) changeSettings(ctx context.Context, login string, w http.Respon
 		answer(w, http.StatusOK, d)
 	}
 	return err
+}
+
+// changeGroupReplies sets the replies that the members of a group share.
+func (s *Server) changeGroupReplies(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	req, err := given[struct {
+		Canned []chat.Canned `json:"canned"`
+	}](w, r, maxSettings)
+	if err != nil {
+		return err
+	}
+	return s.done(w, s.opts.Relay.ChangeGroupReplies(ctx, login, r.PathValue("group"), req.Canned))
 }
 
 func (s *Server) pushKey(_ context.Context, _ string, w http.ResponseWriter, _ *http.Request) error {

@@ -48,6 +48,13 @@ func (f *fakePreferences) ChangeSettings(
 	return f.Settings(ctx, login)
 }
 
+func (f *fakePreferences) ChangeGroupReplies(_ context.Context, login, group string, replies []chat.Canned) error {
+	if group != "sales@mall.example" {
+		return chat.ErrUnknown
+	}
+	return f.ask("replies", login, group, replies)
+}
+
 func (f *fakePreferences) PushKey() (string, error) {
 	if f.key == "" {
 		return "", notify.ErrNoPush
@@ -225,11 +232,14 @@ func TestPushBlockMute(t *testing.T) {
 	}
 	st.want(st.json("POST", "/desk/remove", `{"room":"R1","participant":7}`), 204)
 	st.want(st.json("POST", "/desk/remove", `{"room":"R1","participant":97}`), 403, "forbidden")
+	st.want(st.json("PUT", "/desk/groups/sales@mall.example/canned", `{"canned":[{"title":"Hi","text":"Hello"}]}`), 204)
+	st.want(st.json("PUT", "/desk/groups/press@mall.example/canned", `{"canned":[]}`), 404, "unknown")
 	want := []string{"subscribe host@mall.example https://push.example/x Chrome, Android ko",
 		"unsubscribe host@mall.example https://push.example/x", "unsubscribe host@mall.example b1",
 		"shown host@mall.example https://push.example/x", "try host@mall.example b1", "try host@mall.example b1",
 		"block host@mall.example R1 7 true", "unblock host@mall.example kim@far.example",
-		"mute host@mall.example R1 true", "revoke host@mall.example R1 0", "remove host@mall.example R1 7"}
+		"mute host@mall.example R1 true", "revoke host@mall.example R1 0", "remove host@mall.example R1 7",
+		"replies host@mall.example sales@mall.example [{Hi Hello}]"}
 	if got := strings.Join(prefs.asked, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("asked for\n%s", got)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,8 @@ type Team interface {
 	Labels(ctx context.Context, login string) ([]chat.Label, error)
 	Colleagues(ctx context.Context, login string) []chatrelay.Colleagues
 	Write(ctx context.Context, login string, w chatrelay.Writing) (roomID string, err error)
+	Invite(ctx context.Context, login, roomID, to string) error
+	TestMail(ctx context.Context, login, lang string, from netip.Addr) error
 	Figures(ctx context.Context, login string, days int, until string) (chat.Figures, error)
 }
 
@@ -41,10 +44,12 @@ func (s *Server) teamRoutes(mux *http.ServeMux) {
 		"GET /desk/rooms/{room}/notes":   s.teamNotes,
 		"POST /desk/rooms/{room}/notes":  s.addTeamNote,
 		"POST /desk/rooms/{room}/labels": s.label,
+		"POST /desk/rooms/{room}/invite": s.invite,
 		"GET /desk/labels":               s.labels,
 		"GET /desk/search":               s.search,
 		"GET /desk/figures":              s.figures,
 		"POST /desk/write":               s.write,
+		"POST /desk/test-mail":           s.testMail,
 	})
 }
 
@@ -221,11 +226,50 @@ func (s *Server) write(ctx context.Context, login string, w http.ResponseWriter,
 	}
 	room, err := s.opts.Relay.Write(ctx, login, chatrelay.Writing{ID: req.ID, Group: req.Group, To: req.To,
 		Subject: req.Subject, Text: req.Text, From: s.clientIP(r)})
+	if err != nil {
+		return writingFailed(w, err)
+	}
+	answer(w, http.StatusCreated, map[string]string{"room": room})
+	return nil
+}
+
+// invite mails somebody a link into a room.
+func (s *Server) invite(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	req, err := given[struct {
+		To string `json:"to"`
+	}](w, r, maxBody)
+	if err != nil {
+		return err
+	}
+	if err := spend(s.limits.write, login); err != nil {
+		return err
+	}
+	err = s.opts.Relay.Invite(ctx, login, r.PathValue("room"), req.To)
+	if errors.Is(err, chatrelay.ErrWriting) {
+		return refused(w, http.StatusBadRequest, "bad-request", "to is one mail address, and not one's own.")
+	}
+	return s.done(w, err)
+}
+
+// testMail mails somebody from themselves.
+func (s *Server) testMail(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	if _, err := given[struct{}](w, r, maxBody); err != nil {
+		return err
+	}
+	if err := spend(s.limits.write, login); err != nil {
+		return err
+	}
+	if err := s.opts.Relay.TestMail(ctx, login, s.tongue(r).Lang, s.clientIP(r)); err != nil {
+		return writingFailed(w, err)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// writingFailed says why a mail did not go out, or has no room.
+func writingFailed(w http.ResponseWriter, err error) error {
 	var no *chat.RefusedError
 	switch {
-	case err == nil:
-		answer(w, http.StatusCreated, map[string]string{"room": room})
-		return nil
 	case errors.As(err, &no):
 		return refused(w, http.StatusUnprocessableEntity, "refused", no.Text)
 	case errors.Is(err, chatrelay.ErrWriting):

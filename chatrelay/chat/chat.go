@@ -27,6 +27,8 @@ var (
 	ErrRevoked = errors.New("room: the link was taken back")
 	// ErrProve: the sender lets nobody in who has not proven who they are.
 	ErrProve = errors.New("room: the link must be proven")
+	// ErrHidden: the person is in Bcc, and has not said that the others may learn of them.
+	ErrHidden = errors.New("room: the others do not know of the person")
 	// ErrRemoved: the person was put out of the room.
 	ErrRemoved = errors.New("room: the person was put out")
 	// ErrClaimed: another browser claimed the invite first.

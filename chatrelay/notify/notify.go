@@ -150,6 +150,11 @@ func (n *Notifier) MailBack(ctx context.Context, from, to chat.Person, subject, 
 	return n.mail(ctx, backMail(from, to, subject, n.link(token)))
 }
 
+// MailInvite tells to that from invites them into a conversation.
+func (n *Notifier) MailInvite(ctx context.Context, from, to chat.Person, subject, token string) error {
+	return n.mail(ctx, inviteMail(from, to, subject, n.link(token)))
+}
+
 // MailCode sends a confirmation code.
 func (n *Notifier) MailCode(ctx context.Context, to chat.Person, code string) error {
 	return n.mail(ctx, codeMail(to, code))

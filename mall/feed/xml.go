@@ -38,7 +38,8 @@ type xmlFile struct {
 // tokenReader ends a file that has a token of more than maxToken octets.
 type tokenReader struct {
 	r    io.Reader
-	read int // since the last token
+	read int   // since the last token
+	err  error // of r; all others are the file's
 }
 
 func (t *tokenReader) Read(b []byte) (int, error) {
@@ -47,6 +48,9 @@ func (t *tokenReader) Read(b []byte) (int, error) {
 	}
 	n, err := t.r.Read(b)
 	t.read += n
+	if err != nil && !errors.Is(err, io.EOF) {
+		t.err = err
+	}
 	return n, err
 }
 
@@ -101,12 +105,11 @@ func (x *xmlFile) wrong(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.EOF
 	}
-	line, _ := x.d.InputPos()
-	var syntax *xml.SyntaxError
-	if errors.As(err, &syntax) || errors.Is(err, errToken) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return Refusal{line, "", "file", "xml"}
+	if x.in.err != nil {
+		return fmt.Errorf("reading an XML file: %w", x.in.err)
 	}
-	return fmt.Errorf("reading an XML file: %w", err)
+	line, _ := x.d.InputPos()
+	return Refusal{line, "", "file", "xml"}
 }
 
 // fields reads the children of an item, each by its local name.

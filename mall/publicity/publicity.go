@@ -245,7 +245,7 @@ func (p *Publicity) turn(ctx context.Context, c store.Campaign, now time.Time) (
 	}
 	if !c.Chosen {
 		for more := true; more; {
-			if more, err = p.opt.Store.ChooseMembers(ctx, c.Shop, c.ID, chooseBatch); err != nil {
+			if more, err = p.opt.Store.ChooseMembers(ctx, c.Shop, c.ID, now, chooseBatch); err != nil {
 				return false, err
 			}
 		}
@@ -258,7 +258,7 @@ func (p *Publicity) turn(ctx context.Context, c store.Campaign, now time.Time) (
 		return false, err
 	}
 	if !q.seen { // what an earlier process was handing over
-		cut, err := p.opt.Store.HandingMails(ctx, c.Shop, c.ID, batch)
+		cut, err := p.opt.Store.HandingMails(ctx, c.Shop, c.ID, now, batch)
 		if err != nil {
 			return false, err
 		}
@@ -272,7 +272,8 @@ func (p *Publicity) turn(ctx context.Context, c store.Campaign, now time.Time) (
 		return false, nil
 	}
 	mark := rand.Text()
-	taken, err := p.opt.Store.TakeMails(ctx, c.Shop, c.ID, n, func(member string) string { return p.mailID(c.ID, member) }, mark)
+	id := func(member string) string { return p.mailID(c.ID, member) }
+	taken, err := p.opt.Store.TakeMails(ctx, c.Shop, c.ID, now, n, id, mark)
 	if err != nil {
 		return false, err
 	}

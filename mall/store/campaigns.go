@@ -207,8 +207,9 @@ func (s *Store) CountSegment(ctx context.Context, shop, segment string) (n int, 
 
 // ChooseMembers gives the next members of a campaign's segment a row each, at most
 // limit, in the order of their ids. more: there may be others.
-func (s *Store) ChooseMembers(ctx context.Context, shop, campaign string, limit int) (more bool, err error) {
-	now := Micros(time.Now())
+func (s *Store) ChooseMembers(
+	ctx context.Context, shop, campaign string, now time.Time, limit int,
+) (more bool, err error) {
 	err = s.tx(ctx, func(tx bun.Tx) error {
 		more = false
 		var c Campaign
@@ -221,7 +222,7 @@ func (s *Store) ChooseMembers(ctx context.Context, shop, campaign string, limit 
 		}
 		var ids []string
 		err := tx.NewRaw("SELECT m.id FROM members m WHERE m.id > ?2 AND "+agreed+inSegment(c.Segment)+
-			" ORDER BY m.id LIMIT ?3", shop, now, c.Reached, limit).Scan(ctx, &ids)
+			" ORDER BY m.id LIMIT ?3", shop, Micros(now), c.Reached, limit).Scan(ctx, &ids)
 		if err != nil {
 			return err
 		}
@@ -273,9 +274,8 @@ const handings = "SELECT c.member, c.mail, c.tries, m.login, m.lang, m.sealed, (
 // being handed over, in one transaction with the mark of what was sent (marks.go).
 // Members who do not agree any more are left out.
 func (s *Store) TakeMails(
-	ctx context.Context, shop, campaign string, limit int, mail func(member string) string, mark string,
+	ctx context.Context, shop, campaign string, now time.Time, limit int, mail func(member string) string, mark string,
 ) (taken []Handing, err error) {
-	now := Micros(time.Now())
 	err = s.tx(ctx, func(tx bun.Tx) error {
 		taken = nil
 		var next []Handing
@@ -283,7 +283,7 @@ func (s *Store) TakeMails(
 		if s.db == s.rd {
 			query += " FOR UPDATE OF c SKIP LOCKED"
 		}
-		if err := tx.NewRaw(query, shop, now, campaign, MailWaiting, limit).Scan(ctx, &next); err != nil {
+		if err := tx.NewRaw(query, shop, Micros(now), campaign, MailWaiting, limit).Scan(ctx, &next); err != nil {
 			return err
 		}
 		for _, h := range next {
@@ -297,7 +297,7 @@ func (s *Store) TakeMails(
 				state, reason = MailLeftOut, "no longer agreed"
 			}
 			_, err := tx.NewRaw("UPDATE campaign_members SET state = ?, mail = ?, at = ?, reason = ?"+
-				" WHERE shop = ? AND campaign = ? AND member = ?", state, h.Mail, now, reason, shop, campaign, h.Member).
+				" WHERE shop = ? AND campaign = ? AND member = ?", state, h.Mail, Micros(now), reason, shop, campaign, h.Member).
 				Exec(ctx)
 			if err != nil {
 				return err
@@ -316,8 +316,8 @@ func (s *Store) TakeMails(
 
 // HandingMails returns the mails whose handing over was cut off: they may be in
 // the queue or not.
-func (s *Store) HandingMails(ctx context.Context, shop, campaign string, limit int) (all []Handing, err error) {
-	err = s.rd.NewRaw(handings+" ORDER BY c.member LIMIT ?4", shop, Micros(time.Now()), campaign, MailHanding, limit).
+func (s *Store) HandingMails(ctx context.Context, shop, campaign string, now time.Time, limit int) (all []Handing, err error) {
+	err = s.rd.NewRaw(handings+" ORDER BY c.member LIMIT ?4", shop, Micros(now), campaign, MailHanding, limit).
 		Scan(ctx, &all)
 	if err != nil {
 		return nil, fmt.Errorf("looking for mails whose handing over was cut off: %w", err)

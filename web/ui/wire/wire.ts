@@ -21,6 +21,7 @@ export interface Browser { id: string; name: string; added: string; shown?: stri
 /** The settings of a login: GET and PUT /desk/settings. */
 export interface Settings {
   login: string;
+  name: string; // beside one's address; '': not set
   availability: 'available' | 'away' | 'dnd';
   until: string | null;
   quiet: { from: string; to: string; days?: number[] } | null;
@@ -37,12 +38,14 @@ export interface Settings {
   browsers?: Browser[]; // that are notified
   blocked?: { who: string; name: string; at: string }[];
   groups?: string[];
+  group_canned?: Record<string, Canned[]>; // which the members of a group share
 }
 
 /** What a chat page begins with, and GET /c/TOKEN/state. */
 export interface ChatPage {
   token: string; nonce: string; mine: boolean; reply: string; at: string; callee: Person; status: Status;
   waiting?: Person[]; // others who are in the conversation now
+  talk: string; style: string; // where the conversation's script and style are
   pass?: string; // that another page of this server has given
   do?: 'ring' | 'enter'; // what it says is done at once
 }
@@ -50,7 +53,10 @@ export interface ChatPage {
 export interface DeskPage {
   login: string | null; name: string;
   account: boolean; // whether people change their passwords here
+  mail?: { host: string; servers: MailServer[] };
 }
+/** A port at which mail programs sign in. */
+export interface MailServer { protocol: 'smtp' | 'imap' | 'pop3'; port: number; tls: boolean }
 /** What is known of a device's password; times are of RFC 3339. */
 export interface AppPassword { name: string; made: string; used?: string }
 export interface Account { login: string; password: string; role: string }
