@@ -56,6 +56,8 @@ type Mall struct {
 	store  *store.Store
 	server *site.Server
 	serves sync.WaitGroup
+	ctx    context.Context // ends with Close
+	stop   context.CancelFunc
 }
 
 var (
@@ -113,7 +115,7 @@ func (m *Mall) Init(cfg *config.Map) error {
 	if !ok {
 		return fail("auth: members get accounts, so it must lead to auth.accounts with a table that can be changed")
 	}
-	opts := mall.Options{Name: b.name, Domain: b.domain, Operator: b.operator, Accounts: mallAccounts{own},
+	opts := mall.Options{Name: b.name, Domain: b.domain, Operator: b.operator, Accounts: mallAccounts{own}, Money: site.Money,
 		SignIns: guardOf(b.auth), Log: m.log()}
 	var err error
 	if opts.Base, err = originURL(b.base); err != nil {
@@ -148,12 +150,15 @@ func (m *Mall) Init(cfg *config.Map) error {
 	if m.server, err = site.New(site.Options{TrustedProxies: trusted, Log: m.log()}); err != nil {
 		return fail("%v", err)
 	}
+	m.ctx, m.stop = context.WithCancel(context.Background())
 	err = b.relay.whenRunning(func(r *chatrelay.Relay) error { // until then pages say that the mall opens soon
 		opts.Relay = r
 		it, err := mall.New(opts)
 		if err != nil {
 			return err
 		}
+		setOpenMall(it)
+		m.serves.Go(func() { it.Listen(m.ctx) }) // until Close
 		return m.server.Open(it)
 	})
 	if err != nil {
@@ -213,6 +218,10 @@ func (m *Mall) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), webShutdown)
 	defer cancel()
+	if m.stop != nil {
+		m.stop()
+	}
+	setOpenMall(nil)
 	err := m.server.Shutdown(ctx)
 	m.serves.Wait()
 	return errors.Join(err, m.store.Close())
