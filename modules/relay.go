@@ -233,6 +233,11 @@ func (b *relayBlock) check(block config.Node) error {
 	if _, domain, ok := strings.Cut(b.from, "@"); !ok || domain == "" {
 		return wrong("mail_from: %q is not a mail address", b.from)
 	}
+	if b.push == "yes" {
+		if err := notify.CheckContact(b.from); err != nil {
+			return wrong("mail_from: %v; Apple's refuses all else: set another address, or `push no`", err)
+		}
+	}
 	if b.push != "no" {
 		opt.Push = &notify.PushOptions{Contact: b.from, Anywhere: b.push == "anywhere"}
 	}

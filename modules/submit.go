@@ -3,7 +3,10 @@
 package modules
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -18,6 +21,10 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/notify"
 )
+
+// onceID begins the ID of a message that a mailbox or a queue takes once
+// (chat.Letter.Once). No ID that maddy makes begins so.
+const onceID = "once-"
 
 // submitTo returns a function that hands what people write at the desk to a
 // delivery target, as mail that the login submitted.
@@ -44,10 +51,17 @@ func submit(ctx context.Context, target module.DeliveryTarget, l chat.Letter) er
 	if err != nil {
 		return err
 	}
-	conn := &module.ConnState{AuthUser: l.Login, Proto: "HTTP",
-		RemoteAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.IP, 0))}
-	d, err := target.Start(ctx, &module.MsgMetadata{ID: id, Conn: conn, OriginalFrom: l.From.Addr,
-		DontTraceSender: true}, l.From.Addr)
+	if l.Once {
+		hash := sha256.Sum256([]byte(l.MessageID))
+		id = onceID + hex.EncodeToString(hash[:16])
+	}
+	from := cmp.Or(l.ReturnPath, l.From.Addr)
+	conn := &module.ConnState{AuthUser: l.Login, Proto: "HTTP"}
+	if l.IP.IsValid() {
+		conn.RemoteAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.IP, 0))
+	}
+	d, err := target.Start(ctx, &module.MsgMetadata{ID: id, Conn: conn, OriginalFrom: from,
+		DontTraceSender: true}, from)
 	if err != nil {
 		return err
 	}

@@ -25,12 +25,12 @@ func embedded() fs.FS {
 	return sub
 }
 
-// scripts are the pages that have one.
-var scripts = []string{"chat", "desk", "landing", "offline"}
+// scripts are the pages that have one, and the conversation of the chat page.
+var scripts = []string{"chat", "talk", "desk", "landing", "offline"}
 
 // neededAssets are the files that the pages refer to.
 func neededAssets() []string {
-	needed := []string{"app.css"}
+	needed := []string{"card.css", "app.css"}
 	for _, name := range append(slices.Clone(scripts), "sw") {
 		for _, lang := range words.Languages {
 			needed = append(needed, name+"."+lang+".js")

@@ -140,6 +140,8 @@ func (s *Server) secure(h http.Header, peers []chat.Relay) {
 	}
 }
 
+const notFramed = "frame-ancestors 'none'"
+
 // policy is the Content-Security-Policy: everything from this origin, no
 // inline script or style, and connections to the granted ports and to the
 // WebSockets of the relays that share the rooms.
@@ -167,8 +169,15 @@ func policy(base *url.URL, relays []string, peers []chat.Relay) string {
 	return strings.Join([]string{
 		"default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob:",
 		"connect-src " + strings.Join(connect, " "), "worker-src 'self'", "manifest-src 'self'", "base-uri 'none'",
-		"form-action 'self'", "frame-ancestors 'none'", "require-trusted-types-for 'script'", "trusted-types chmail",
+		"form-action 'self'", notFramed, "require-trusted-types-for 'script'", "trusted-types chmail",
 	}, "; ")
+}
+
+// framedBy lets the pages of some origins frame the answer.
+func framedBy(h http.Header, origins []string) {
+	policy := h.Get("Content-Security-Policy")
+	h.Set("Content-Security-Policy", strings.Replace(policy, notFramed, "frame-ancestors "+strings.Join(origins, " "), 1))
+	h.Del("X-Frame-Options")
 }
 
 func contains(list []string, item string) bool {

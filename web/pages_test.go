@@ -97,7 +97,9 @@ func TestLinkPage(t *testing.T) {
 		"<bdi>host@mall.example</bdi>", `role="status"`, words.In("ko").Say("status.available"),
 		"&lt;/script&gt;&lt;script&gt;alert(1)", ">지금 대화하기</span></button>", `<a class="quiet" href="mailto:host@mall.example`,
 		"<noscript>", "<bdi>Jae (customer@mall.example)</bdi>",
-		st.server.assets.Link("chat.ko.js"), st.server.assets.Link("app.css")} {
+		`src="` + st.server.assets.Link("chat.ko.js"), `href="` + st.server.assets.Link("card.css"),
+		// and the way to all that the conversation needs.
+		`"talk":"` + st.server.assets.Link("talk.ko.js"), `"style":"` + st.server.assets.Link("app.css")} {
 		if !strings.Contains(r.body, part) {
 			t.Errorf("%q is not in %s", part, r.body)
 		}

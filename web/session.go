@@ -41,11 +41,18 @@ var errNoSession = errors.New("not signed in")
 // session is the request's session. It errs with errNoSession, or with why
 // the relay cannot say whether the session is good.
 func (s *Server) session(r *http.Request) (session, error) {
-	c, err := r.Cookie(sessionCookie)
-	if err != nil {
-		return session{}, errNoSession
+	sealed, isToken := bearer(r)
+	if !isToken {
+		c, err := r.Cookie(sessionCookie)
+		if err != nil {
+			return session{}, errNoSession
+		}
+		sealed = c.Value
 	}
-	who, err := s.openSession(c.Value, time.Now())
+	who, err := s.openSession(sealed, time.Now())
+	if err == nil && isToken != (who.Device != "") {
+		err = errNoSession // a cookie is no token, nor the other way round
+	}
 	if err != nil {
 		return session{}, err
 	}
@@ -59,11 +66,11 @@ func (s *Server) session(r *http.Request) (session, error) {
 	return who, nil
 }
 
-// openSession reads a cookie, and checks its seal and its age.
+// openSession reads a cookie or a token, and checks its seal and, unless it is a token, its age.
 func (s *Server) openSession(value string, now time.Time) (who session, err error) {
 	body, err := s.keys.session.Open(value)
 	if err != nil || json.Unmarshal(body, &who) != nil ||
-		now.Sub(who.Began) > sessionLife || now.Sub(who.Used) > sessionIdle {
+		who.Device == "" && (now.Sub(who.Began) > sessionLife || now.Sub(who.Used) > sessionIdle) {
 		return session{}, errNoSession
 	}
 	return who, nil
@@ -97,27 +104,28 @@ func (s *Server) member(w http.ResponseWriter, r *http.Request) (chat.Session, b
 // signedIn begins a session. It began before its password was checked: with
 // an old password nobody may come in after a new one was set.
 func (s *Server) signedIn(w http.ResponseWriter, login string, began time.Time) {
-	s.setSession(w, session{chat.Session{Login: login, ID: newClaim(), Began: began}, began})
+	sealed := s.sealSession(session{chat.Session{Login: login, ID: newClaim(), Began: began}, began})
+	s.setCookie(w, sessionCookie, sealed, "/", sessionIdle)
 }
 
 // keepSession makes the cookie anew when it is a day old.
 func (s *Server) keepSession(w http.ResponseWriter, who session) {
-	if now := time.Now(); now.Sub(who.Used) > 24*time.Hour {
+	if now := time.Now(); who.Device == "" && now.Sub(who.Used) > 24*time.Hour {
 		who.Used = now
-		s.setSession(w, who)
+		s.setCookie(w, sessionCookie, s.sealSession(who), "/", sessionIdle)
 	}
 }
 
-func (s *Server) setSession(w http.ResponseWriter, who session) {
+func (s *Server) sealSession(who session) string {
 	who.Began, who.Used = who.Began.UTC(), who.Used.UTC()
 	b, err := json.Marshal(who)
 	if err != nil { // strings and times
 		panic(err)
 	}
-	s.setCookie(w, sessionCookie, s.keys.session.Seal(b), "/", sessionIdle)
+	return s.keys.session.Seal(b)
 }
 
-// signOut ends the session of this browser and takes its cookie away.
+// signOut ends the session of this browser, whose cookie it takes away, or of this program.
 func (s *Server) signOut(w http.ResponseWriter, r *http.Request) {
 	who, err := s.session(r)
 	if err == nil {
@@ -125,6 +133,9 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) {
 		expires := time.Now().Add(sessionIdle)
 		if last := who.Began.Add(sessionLife); last.Before(expires) {
 			expires = last
+		}
+		if who.Device != "" { // a token has no age
+			expires = who.Began.AddDate(100, 0, 0)
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 		defer cancel()
@@ -168,6 +179,15 @@ func (s *Server) setCookie(w http.ResponseWriter, name, value, path string, life
 	http.SetCookie(w, &http.Cookie{
 		Name: name, Value: value, Path: path, MaxAge: int(life / time.Second),
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: s.https,
+	})
+}
+
+// setFramedCookie sets one for a page in a frame of another site: browsers keep it for
+// that site alone. They take it over http only at localhost.
+func (s *Server) setFramedCookie(w http.ResponseWriter, name, value, path string, life time.Duration) {
+	http.SetCookie(w, &http.Cookie{
+		Name: name, Value: value, Path: path, MaxAge: int(life / time.Second),
+		HttpOnly: true, SameSite: http.SameSiteNoneMode, Secure: true, Partitioned: true,
 	})
 }
 

@@ -172,6 +172,9 @@ func (s *Server) device(w http.ResponseWriter, r *http.Request,
 		ID: deviceID(), Login: who.Login, Source: presence.Desk, IP: s.clientIP(r),
 		Name: deviceName(r.UserAgent()), Connected: time.Now(),
 	}
+	if who.Device != "" {
+		d.Source, d.Name = presence.Agent, who.Device
+	}
 	open(w, r, "device", func(ctx context.Context, c carrier.Conn) {
 		s.opts.Relay.ServeDevice(ctx, who, d, c)
 	})

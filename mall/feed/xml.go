@@ -39,7 +39,7 @@ type xmlFile struct {
 type tokenReader struct {
 	r    io.Reader
 	read int   // since the last token
-	err  error // of the file
+	err  error // of r; all others are the file's
 }
 
 func (t *tokenReader) Read(b []byte) (int, error) {
@@ -100,7 +100,7 @@ func (x *xmlFile) line() (Entry, error) {
 	}
 }
 
-// wrong names the line of a file that is no XML, or that the decoder does not take.
+// wrong names the line of a file that is no XML.
 func (x *xmlFile) wrong(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.EOF

@@ -16,12 +16,6 @@ const (
 	MemberErased = "erased"
 )
 
-// What members agree to.
-const (
-	ConsentRecord    = "record"    // that their use of the mall is recorded
-	ConsentPublicity = "publicity" // that hosts mail them about goods
-)
-
 // SessionIdle and SessionLife are when a session ends: unused for so long, and anyhow.
 const (
 	SessionIdle = 30 * 24 * time.Hour
@@ -50,20 +44,6 @@ type Personal struct {
 	Addr    string `json:"addr"` // their own e-mail address
 	Phone   string `json:"phone,omitempty"`
 	Deliver string `json:"deliver,omitempty"` // where goods are sent, as lines
-}
-
-// Consent is the proof of one, given or taken back.
-type Consent struct {
-	bun.BaseModel `bun:"table:consents"`
-
-	ID      string `bun:",pk"`
-	Member  string
-	Shop    string
-	What    string
-	Given   bool
-	At      int64
-	Addr    string // of the browser
-	Wording string
 }
 
 // Registration is one whose address is not confirmed yet.
@@ -109,37 +89,6 @@ func addConsents(ctx context.Context, tx bun.Tx, member string, consents []Conse
 		}
 	}
 	return nil
-}
-
-// Agree stores what a member agreed to or took back, with its proof.
-func (s *Store) Agree(ctx context.Context, member string, consents []Consent) error {
-	err := s.tx(ctx, func(tx bun.Tx) error {
-		for _, c := range consents {
-			column := map[string]string{ConsentRecord: "record", ConsentPublicity: "publicity"}[c.What]
-			if column == "" || c.Shop != "" {
-				continue
-			}
-			res, err := tx.NewUpdate().Table("members").Set("? = ?", bun.Ident(column), c.Given).
-				Where("id = ? AND state = ?", member, MemberActive).Exec(ctx)
-			if err := changed(res, err, ErrUnknown); err != nil {
-				return err
-			}
-		}
-		return addConsents(ctx, tx, member, consents)
-	})
-	if err != nil {
-		return fmt.Errorf("storing a consent: %w", err)
-	}
-	return nil
-}
-
-// Consents are the proofs of a member, the newest first.
-func (s *Store) Consents(ctx context.Context, member string) (list []Consent, err error) {
-	err = s.rd.NewSelect().Model(&list).Where("member = ?", member).Order("id DESC").Limit(1000).Scan(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading consents: %w", err)
-	}
-	return list, nil
 }
 
 // MemberByLogin finds an active member. ErrUnknown.

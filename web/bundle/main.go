@@ -2,7 +2,7 @@
 
 // Command bundle makes what browsers load from web/ui: for each page a script a
 // language, which has the page's own words in it and no others, the service worker
-// likewise, and a style sheet. web/assets gets those of the chats, mall/site/assets
+// likewise, and style sheets. web/assets gets those of the chats, mall/site/assets
 // those of the mall. `make build` runs it from the top of the repository.
 package main
 
@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/evanw/esbuild/pkg/api"
@@ -29,13 +28,14 @@ const source = "web/ui"
 // target is a folder of what one web server serves.
 type target struct {
 	folder string
-	style  string   // style/NAME.css
+	styles []string // each style/NAME.css
 	pages  []string // scripts of documents, each page/NAME.ts; "sw" is the service worker
 }
 
 var targets = []target{
-	{"web/assets", "app", []string{"chat", "desk", "landing", "offline", "sw"}},
-	{"mall/site/assets", "mall", []string{"mall"}},
+	// The chat page loads talk, the conversation, when it has shown its card.
+	{"web/assets", []string{"card", "app"}, []string{"chat", "talk", "desk", "landing", "offline", "sw"}},
+	{"mall/site/assets", []string{"mall"}, []string{"mall"}},
 }
 
 func main() {
@@ -63,11 +63,13 @@ func (t target) make() error {
 			files[name+"."+lang+".js"] = withWords(lang, script)
 		}
 	}
-	style, err := build(filepath.Join(source, "style", t.style+".css"), api.FormatDefault)
-	if err != nil {
-		return err
+	for _, name := range t.styles {
+		style, err := build(filepath.Join(source, "style", name+".css"), api.FormatDefault)
+		if err != nil {
+			return err
+		}
+		files[name+".css"] = style
 	}
-	files[t.style+".css"] = style
 	if err := os.MkdirAll(t.folder, 0o755); err != nil {
 		return err
 	}
@@ -109,8 +111,7 @@ var (
 )
 
 // withWords puts before a script the words of a language that it can say. It
-// knows them by their keys, which stand in the script whole or as templates; a
-// key that stands there whole is shortened in both.
+// knows them by their keys, which stand in the script whole or as templates.
 func withWords(lang string, script []byte) []byte {
 	var made []*regexp.Regexp
 	for _, found := range template.FindAllSubmatch(script, -1) {
@@ -123,17 +124,11 @@ func withWords(lang string, script []byte) []byte {
 	}
 	said := make(map[string]any)
 	all := words.In(lang)
-	for i, key := range slices.Sorted(slices.Values(all.Keys())) {
-		if slices.ContainsFunc(made, func(p *regexp.Regexp) bool { return p.MatchString(key) }) {
+	for _, key := range all.Keys() {
+		whole := func(quote string) bool { return bytes.Contains(script, []byte(quote+key+quote)) }
+		matches := func(p *regexp.Regexp) bool { return p.MatchString(key) }
+		if slices.ContainsFunc([]string{`"`, "'", "`"}, whole) || slices.ContainsFunc(made, matches) {
 			said[key] = all.Message(key)
-			continue
-		}
-		short := strconv.FormatInt(int64(i), 36)
-		for _, quote := range []string{`"`, "'", "`"} {
-			if whole := []byte(quote + key + quote); bytes.Contains(script, whole) {
-				said[short] = all.Message(key)
-				script = bytes.ReplaceAll(script, whole, []byte(quote+short+quote))
-			}
 		}
 	}
 	var b bytes.Buffer
