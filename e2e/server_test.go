@@ -57,6 +57,7 @@ type server struct {
 	POP3       string `json:"pop3"`
 	IMAP       string `json:"imap"`
 	Metrics    string `json:"metrics"`
+	Mall       string `json:"mall"`
 	Ports      string `json:"ports"`
 	CA         string `json:"ca"`
 	Accounts   []struct{ Login, Password, Role string }

@@ -90,6 +90,9 @@ type Question struct {
 // the question as its first message. Errors are those of chatrelay.Relay's Write.
 func (m *Mall) Ask(ctx context.Context, member store.Member, a About, q Question) (store.Inquiry, error) {
 	known, err := m.Personal(member)
+	if err == nil {
+		err = m.knowStaff(ctx, a.Shop)
+	}
 	if err != nil {
 		return store.Inquiry{}, err
 	}
@@ -174,6 +177,9 @@ func (m *Mall) ChatAsStranger(ctx context.Context, a About, who chat.Person, fra
 }
 
 func (m *Mall) talk(ctx context.Context, a About, who chat.Person, id, subject string) (room, token string, err error) {
+	if err := m.knowStaff(ctx, a.Shop); err != nil {
+		return "", "", err
+	}
 	return m.opts.Relay.Talk(ctx, chat.Mail{MessageID: id,
 		Sender:     chat.Person{Login: a.Shop.Addr, Addr: a.Shop.Addr, Name: a.Shop.Name},
 		Recipients: []chat.Person{who}, Subject: subject})
@@ -279,6 +285,15 @@ func (m *Mall) SyncShops(ctx context.Context) error {
 	m.talks.groups = groups
 	m.talks.mu.Unlock()
 	return nil
+}
+
+// knowStaff makes the relay know who works for a shop that has just been opened, perhaps
+// at another host.
+func (m *Mall) knowStaff(ctx context.Context, shop store.Shop) error {
+	if m.StaffOf(shop.Addr) != nil {
+		return nil
+	}
+	return m.SyncShops(ctx)
 }
 
 // StaffOf are the logins to whom the mails of a shop's address go; none: it is no
