@@ -171,6 +171,7 @@ type Rooms interface {
 	Blocks(ctx context.Context, login string) ([]chat.Block, error)
 	Subscriptions(ctx context.Context, login string) ([]chat.Subscription, error)
 	Memberships(ctx context.Context, who string) ([]chat.Membership, error)
+	TeamNotes(ctx context.Context, login, roomID string) ([]chat.TeamNote, error)
 	Info(ctx context.Context, room string) (chat.Info, error)
 	Messages(ctx context.Context, room string, after int64, limit int) ([]chat.Message, error)
 	Erase(ctx context.Context, who string) (chat.Erased, error)

@@ -190,6 +190,9 @@ func TestErase(t *testing.T) {
 	if n, err := c.Rooms(ctx, host.Login); err != nil || n != 1 {
 		t.Error(n, err)
 	}
+	if _, err := w.rooms.AddTeamNote(ctx, host.Login, room, chat.TeamNote{ID: "1", Text: "likes tea"}); err != nil {
+		t.Fatal(err)
+	}
 	to, err := FolderAt(filepath.Join(t.TempDir(), "export"))
 	if err != nil {
 		t.Fatal(err)
@@ -201,6 +204,13 @@ func TestErase(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join(to.Path, "person.json"))
 	if !strings.Contains(string(b), `"subject": "Hello"`) {
 		t.Errorf("person.json holds %s: %v", b, err)
+	}
+	exported, err := filepath.Glob(filepath.Join(to.Path, "rooms", "*.json"))
+	if err == nil && len(exported) == 1 {
+		b, err = os.ReadFile(exported[0])
+	}
+	if err != nil || !strings.Contains(string(b), "likes tea") {
+		t.Errorf("the export of the owner has no note: %v, %s", err, b)
 	}
 	w.say(t, room, me, "newest")
 	e, err := c.Erase(ctx, host.Login)

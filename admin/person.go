@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -186,11 +187,29 @@ func (e *exporter) room(ctx context.Context, m chat.Membership) (r roomJSON, err
 			break
 		}
 	}
+	notes, err := e.notes(ctx, m, info.Owner)
+	if err != nil {
+		return r, err
+	}
 	return r, writeJSON(filepath.Join(e.dir, "rooms", name), struct {
 		chat.Info
-		Me       int64          `json:"me"`
-		Messages []chat.Message `json:"messages"`
-	}{info, m.ID, messages})
+		Me       int64           `json:"me"`
+		Messages []chat.Message  `json:"messages"`
+		Notes    []chat.TeamNote `json:"notes,omitempty"`
+	}{info, m.ID, messages, notes})
+}
+
+// notes are those among colleagues about a conversation: of one's own all, of others'
+// what the person noted.
+func (e *exporter) notes(ctx context.Context, m chat.Membership, owner int64) ([]chat.TeamNote, error) {
+	if m.Login != e.who { // a customer is nobody's colleague
+		return nil, nil
+	}
+	list, err := e.rooms.TeamNotes(ctx, e.who, m.Room)
+	if m.ID != owner {
+		list = slices.DeleteFunc(list, func(n chat.TeamNote) bool { return n.Login != e.who })
+	}
+	return list, err
 }
 
 // file copies a file that the person sent.

@@ -43,12 +43,25 @@ func (r *Relay) RevokeLinks(ctx context.Context, login, roomID string, participa
 
 // Remove puts a participant out of a room for a login; store.Store has the errors.
 func (r *Relay) Remove(ctx context.Context, login, roomID string, participant int64) error {
-	return r.opt.Rooms.Remove(ctx, login, roomID, participant)
+	info, err := r.opt.Rooms.Info(ctx, roomID)
+	if err != nil {
+		return err
+	}
+	if err := r.opt.Rooms.Remove(ctx, login, roomID, participant); err != nil {
+		return err
+	}
+	if gone := info.Participant(participant).Login; gone != "" { // the room is in none of their lists
+		logins := r.members(gone)
+		r.publish("", note{T: noteRoom, Room: roomID, Logins: logins})
+		r.later("news of a room", func() { r.tellRoom(roomID, logins) })
+	}
+	return nil
 }
 
 // accessChanged makes those leave a room who may not be in it any more, wherever it
-// is served.
+// is served, and tells the desks of the others.
 func (r *Relay) accessChanged(roomID string) {
+	r.news.add(roomID)
 	r.deliver(note{T: noteAccess, Room: roomID})
 	r.publish("", note{T: noteAccess, Room: roomID})
 }
@@ -215,7 +228,7 @@ func (h *liveRoom) listed(me int64, coming ...*session) []chat.Participant {
 // accountGone reports whether the person of a link has an account here no more. Groups have
 // none, and strangers neither.
 func (r *Relay) accountGone(ctx context.Context, p chat.Participant) bool {
-	if r.opt.Exists == nil || p.Login == "" || len(r.opt.Groups[p.Login]) > 0 {
+	if r.opt.Exists == nil || p.Login == "" || len(r.groups.members(p.Login)) > 0 {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, presenceWait)

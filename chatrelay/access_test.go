@@ -268,10 +268,17 @@ func TestDeskLeavesAtOnce(t *testing.T) {
 		}
 		c := w.in(e, frame.Frame{})
 		pass := c.typ(frame.TWelcome).Ticket
+		host, theirs := w.device("host-"+login), w.deviceOf(login, "their-"+login)
 		if err := out(e.Me); err != nil {
 			t.Fatal(err)
 		}
 		c.fault(frame.ErrRoom)
+		host.listed("who is left", o.Room, func(chat.Summary) bool { return true })
+		if login == "jun@mall.example" { // whoever is erased is signed out
+			theirs.until("the room gone from the list", func(f *frame.Frame) bool {
+				return f.T == frame.TRoom && f.Room == o.Room && f.Summary == nil
+			})
+		}
 		w.in(Entry{Ticket: pass}, frame.Frame{}).fault(frame.ErrRoom)
 		if _, err := w.relay.Enter(t.Context(), signedIn(login, ""), o.Room); !errors.Is(err, chat.ErrUnknown) {
 			t.Errorf("%s comes back: %v", login, err)
@@ -411,6 +418,10 @@ func TestBccCard(t *testing.T) {
 	}
 	if card, err := w.relay.Card(t.Context(), o.Invites["kim@far.example"]); err != nil || card.Others != nil {
 		t.Errorf("card %+v, %v", card, err)
+	}
+	// Nor does a program come in that has shown nobody what the card says.
+	if _, err := w.relay.Chat(t.Context(), o.Invites["bea@far.example"], claimOf(2), Claim{}); !errors.Is(err, chat.ErrHidden) {
+		t.Errorf("without a warning: %v", err)
 	}
 	kim := w.in(w.chat(o.Invites["kim@far.example"], 1), frame.Frame{})
 	if f := kim.typ(frame.TWelcome); len(f.People) != 3 {

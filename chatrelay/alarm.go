@@ -110,8 +110,8 @@ func (h *liveRoom) alarm(c *call) {
 		}
 	}
 	if who := h.reach(c).push; !silent && !repeated && len(who) > 0 {
-		h.r.notifier.Push(who, h.pushNote(c, notify.Alarm))
-		h.r.notifier.CallWebhooks(who, h.pushNote(c, notify.Alarm), caller.Person)
+		h.r.notifier.Push(who, h.pushNote(c, notify.Alarm, ""))
+		h.r.notifier.CallWebhooks(who, h.pushNote(c, notify.Alarm, ""), caller.Person)
 	}
 	if !h.hold() {
 		return // unreachable: the running function of the room holds it

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/attempt"
@@ -29,25 +28,6 @@ type standing struct {
 	chats    int       // others that they are in
 	unknown  bool      // the settings could not be read
 	why      string    // why they cannot be rung, of package frame; empty: they can
-}
-
-// members are the logins that stand behind one: those of a group, or itself.
-func (r *Relay) members(login string) []string {
-	if of := r.opt.Groups[login]; len(of) > 0 {
-		return of
-	}
-	return []string{login}
-}
-
-// groupsOf are a login and the groups of which it is a member.
-func (r *Relay) groupsOf(login string) []string {
-	list := []string{login}
-	for group, members := range r.opt.Groups {
-		if slices.Contains(members, login) {
-			list = append(list, group)
-		}
-	}
-	return list
 }
 
 // standings are those of a login, one for each member if it is a group's. A
@@ -371,17 +351,4 @@ func (r *Relay) later(what string, f func()) {
 		defer safely.Recover(r.log, what)
 		f()
 	}()
-}
-
-// foldGroups brings the groups into the form of logins.
-func foldGroups(groups map[string][]string) map[string][]string {
-	folded := make(map[string][]string, len(groups))
-	for addr, logins := range groups {
-		for _, l := range logins {
-			if l = strings.ToLower(l); !slices.Contains(folded[strings.ToLower(addr)], l) {
-				folded[strings.ToLower(addr)] = append(folded[strings.ToLower(addr)], l)
-			}
-		}
-	}
-	return folded
 }

@@ -384,6 +384,10 @@ func (h *liveRoom) keep(c *call) error {
 		h.moved()
 	case err != nil:
 		h.log("storing an attempt", err)
+	default:
+		a := c.a
+		h.r.tellEvent(Event{Room: h.id, Attempt: &a, By: h.info.Participant(a.Caller).Person,
+			Callee: h.info.Participant(a.Callee).Person})
 	}
 	return err
 }
@@ -429,10 +433,10 @@ func (h *liveRoom) admit(login string) int64 {
 	return p.ID
 }
 
-// pushNote is what browsers are told of a call.
-func (h *liveRoom) pushNote(c *call, kind string) notify.Note {
+// pushNote is what browsers are told of a call; why is of its end.
+func (h *liveRoom) pushNote(c *call, kind, why string) notify.Note {
 	caller := h.info.Participant(c.a.Caller)
-	return notify.Note{Kind: kind, Room: h.id, Attempt: c.a.ID, From: caller.DisplayName(),
+	return notify.Note{Kind: kind, Why: why, Room: h.id, Attempt: c.a.ID, From: caller.DisplayName(),
 		ByLink: c.a.Unproven, Subject: h.info.Subject,
 		URL: "/desk#" + h.id, At: time.Now().UTC(), Caller: caller.Addr}
 }

@@ -224,3 +224,105 @@ func TestWriteFirst(t *testing.T) {
 		t.Errorf("no mail system: %v", err)
 	}
 }
+
+// TestTestMail: somebody mails themselves, in their own name and language.
+func TestTestMail(t *testing.T) {
+	t.Parallel()
+	mails := &stamping{}
+	w := newWorld(t, func(o *Options) { o.Submit = mails.submit })
+	mails.w, mails.plain = w, true
+	ctx, ip := t.Context(), netip.MustParseAddr("192.0.2.1")
+	if err := w.relay.TestMail(ctx, mina, "en", ip); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.rooms.ChangeSettings(ctx, mina, func(s *chat.Settings) error {
+		s.Lang, s.Name = "ko", "Mina  Kim\n"
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.relay.TestMail(ctx, mina, "en", ip); err != nil {
+		t.Fatal(err)
+	}
+	first, second := mails.mails[0], mails.mails[1]
+	if first.From != first.To || first.From.Addr != mina || first.Login != mina || first.IP != ip ||
+		first.Subject != "Your mail works" || first.MessageID == second.MessageID {
+		t.Errorf("the first mail: %+v", first)
+	}
+	if second.From.Name != "Mina Kim" || second.Subject != "메일이 잘 작동합니다" {
+		t.Errorf("the second mail: %+v", second)
+	}
+	if err := w.relay.TestMail(ctx, "mina", "en", ip); !errors.Is(err, ErrWriting) {
+		t.Errorf("a login that is no address: %v", err)
+	}
+}
+
+// TestInvite: a member of the group that owns a room invites somebody, who gets a mail
+// with a link; nobody else does.
+func TestInvite(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withSales)
+	roomID, _ := w.salesMail()
+	one := w.deviceOf(mina, "one")
+	ctx := t.Context()
+	if err := w.relay.Invite(ctx, mina, roomID, "Lee <lee@far.example>"); err != nil {
+		t.Fatal(err)
+	}
+	one.listed("the guest", roomID, func(c chat.Summary) bool { return len(c.Participants) == 3 })
+	m := w.mails("lee@far.example", 1)[0]
+	_, token, _ := strings.Cut(m.Text, "/c/")
+	token, _, _ = strings.Cut(token, "\n")
+	i, err := w.rooms.Invite(ctx, token)
+	if err != nil || i.Room != roomID || i.Recipient.Name != "Lee" || i.Callee.Login != sales ||
+		!strings.Contains(m.Subject, "Offer") {
+		t.Errorf("the link %q opens %+v, %v; subject %q", token, i, err, m.Subject)
+	}
+	lee := w.in(w.chat(token, 2), frame.Frame{})
+	lee.typ(frame.TWelcome)
+	for to, want := range map[string]error{"Lee": ErrWriting, "a@b.example, c@d.example": ErrWriting, mina: ErrWriting,
+		sales: ErrWriting} {
+		if err := w.relay.Invite(ctx, mina, roomID, to); !errors.Is(err, want) {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+	if err := w.relay.Invite(ctx, w.host, roomID, "x@far.example"); !errors.Is(err, chat.ErrUnknown) {
+		t.Errorf("by somebody else: %v", err)
+	}
+	o, err := w.rooms.OpenFromMail(ctx, chat.Mail{MessageID: "theirs@mall.example",
+		Sender: chat.Person{Login: w.host, Addr: w.host}, Recipients: []chat.Person{{Addr: joon}}, Date: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.relay.Invite(ctx, joon, o.Room, "x@far.example"); !errors.Is(err, chat.ErrForbidden) {
+		t.Errorf("into somebody else's: %v", err)
+	}
+}
+
+// TestGroupReplies: the members of a group share saved replies; all their desks learn
+// of a change.
+func TestGroupReplies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withSales)
+	ctx, two := t.Context(), w.deviceOf(joon, "two")
+	hours := []chat.Canned{{Title: "Hours", Text: "9 to 18"}}
+	if err := w.relay.ChangeGroupReplies(ctx, mina, "Sales@mall.example", hours); err != nil {
+		t.Fatal(err)
+	}
+	two.typ(frame.TSettings)
+	d, err := w.relay.Settings(ctx, joon)
+	if err != nil || len(d.GroupCanned[sales]) != 1 || d.GroupCanned[sales][0] != hours[0] || len(d.Canned) != 0 {
+		t.Errorf("settings %+v, %v", d, err)
+	}
+	if d, err := w.relay.Settings(ctx, w.host); err != nil || len(d.GroupCanned) != 0 {
+		t.Errorf("somebody else's: %+v, %v", d.GroupCanned, err)
+	}
+	for _, group := range []string{sales, w.host} {
+		if err := w.relay.ChangeGroupReplies(ctx, w.host, group, nil); !errors.Is(err, chat.ErrUnknown) {
+			t.Errorf("by no member of %s: %v", group, err)
+		}
+	}
+	var wrong *chat.SettingError
+	if err := w.relay.ChangeGroupReplies(ctx, mina, sales, []chat.Canned{{}}); !errors.As(err, &wrong) {
+		t.Errorf("an empty reply: %v", err)
+	}
+}

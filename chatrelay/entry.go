@@ -3,6 +3,7 @@
 package chatrelay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,8 @@ type Claim struct {
 	// answer to its own attempt frame.
 	Ring bool
 	From netip.Addr // of the browser, for the limits on rings
+	// Shown: a recipient in Bcc knows that the others learn of them.
+	Shown bool
 }
 
 // Card reads a link without any effect. chat.ErrUnknown, or, with a card,
@@ -85,24 +88,37 @@ func (r *Relay) Card(ctx context.Context, token string) (Card, error) {
 		return Card{}, err
 	}
 	card.Waiting = r.waitingIn(i.Room, i.Recipient.ID)
-	if i.Recipient.Hidden {
-		info, err := r.opt.Rooms.Info(ctx, i.Room)
-		if err != nil {
-			return Card{}, err
-		}
-		card.Others = slices.DeleteFunc(chat.Listed(info.Participants, 0), func(p chat.Participant) bool {
-			return p.ID == i.Callee.ID || p.Removed
-		})
+	if card.Others, err = r.learners(ctx, i); err != nil {
+		return Card{}, err
 	}
 	return card, nil
 }
 
+// learners are those who learn of a recipient in Bcc when that person comes in.
+func (r *Relay) learners(ctx context.Context, i chat.Invite) ([]chat.Participant, error) {
+	if !i.Recipient.Hidden {
+		return nil, nil
+	}
+	info, err := r.opt.Rooms.Info(ctx, i.Room)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(chat.Listed(info.Participants, 0), func(p chat.Participant) bool {
+		return p.ID == i.Callee.ID || p.Removed
+	}), nil
+}
+
 // Chat claims a link for a browser and lets it in. Errors are those of
-// store.Store's Claim, ClaimWithCode and ClaimAsGuest, and chat.ErrProve.
+// store.Store's Claim, ClaimWithCode and ClaimAsGuest, chat.ErrProve and chat.ErrHidden.
 func (r *Relay) Chat(ctx context.Context, token, claim string, how Claim) (Entry, error) {
 	i, err := r.opt.Rooms.Invite(ctx, token)
 	if err != nil {
 		return Entry{}, err
+	}
+	if !how.Shown {
+		if learn, err := r.learners(ctx, i); err != nil || len(learn) > 0 {
+			return Entry{}, cmp.Or(err, chat.ErrHidden)
+		}
 	}
 	proven := r.owns(i, how.Login)
 	if how.Code == "" && !proven {
@@ -249,7 +265,8 @@ func (r *Relay) Enter(ctx context.Context, session chat.Session, roomID string) 
 
 // calleeOf returns the participant whom a member's attempts ring: the owner of the
 // room. For the owner, and for a member of a group that is the owner, it is the
-// other participant, if there is exactly one.
+// other participant, if there is exactly one; members who answer for a group that is
+// in the room are not counted.
 func (r *Relay) calleeOf(info chat.Info, me chat.Participant) chat.Participant {
 	owners := r.members(info.Participant(info.Owner).Login)
 	own := func(p chat.Participant) bool {
@@ -260,7 +277,7 @@ func (r *Relay) calleeOf(info chat.Info, me chat.Participant) chat.Participant {
 	}
 	var other chat.Participant
 	for _, p := range info.Participants {
-		if !own(p) && !p.Guest {
+		if !own(p) && !p.Guest && !r.answersFor(info, p) {
 			if other.ID != 0 {
 				return chat.Participant{}
 			}
@@ -268,6 +285,13 @@ func (r *Relay) calleeOf(info chat.Info, me chat.Participant) chat.Participant {
 		}
 	}
 	return other
+}
+
+// answersFor says whether a participant is a member of a group that is in the room.
+func (r *Relay) answersFor(info chat.Info, p chat.Participant) bool {
+	return p.Login != "" && slices.ContainsFunc(info.Participants, func(g chat.Participant) bool {
+		return g.Login != p.Login && slices.Contains(r.groups.members(g.Login), p.Login)
+	})
 }
 
 // entry opens the granted port of t's login at the room's home, and makes t

@@ -290,7 +290,7 @@ func claimOf(n byte) string { return base64.RawURLEncoding.EncodeToString(bytes.
 
 func (w *world) chat(token string, n byte) Entry {
 	w.t.Helper()
-	e, err := w.relay.Chat(w.t.Context(), token, claimOf(n), Claim{})
+	e, err := w.relay.Chat(w.t.Context(), token, claimOf(n), Claim{Shown: true})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -333,6 +333,7 @@ func (h *liveRoom) part(s *session) {
 // it. The messages of lower offsets are passed on first.
 func (h *liveRoom) posted(s *session, m chat.Message) {
 	h.spoke(s)
+	h.r.said(h.id, m, h.info.Participant(m.From).Person)
 	if m.Offset == h.last+1 {
 		h.pass(m)
 	} else if m.Offset > h.last {

@@ -82,7 +82,27 @@ func (r *Relay) Subscribe(ctx context.Context, login string, sub notify.Subscrip
 	return r.notifier.Subscribe(ctx, login, sub)
 }
 
-// Unsubscribe forgets a browser of a login.
-func (r *Relay) Unsubscribe(ctx context.Context, login, endpoint string) error {
-	return r.notifier.Unsubscribe(ctx, login, endpoint)
+// Unsubscribe forgets a browser of a login, by its endpoint or its notify.BrowserID.
+func (r *Relay) Unsubscribe(ctx context.Context, login, browser string) error {
+	err := r.notifier.Unsubscribe(ctx, login, browser)
+	if err == nil {
+		r.settingsChanged(login)
+	}
+	return err
+}
+
+// Shown notes that a browser of a login has shown a notification; notify.Notifier
+// documents it.
+func (r *Relay) Shown(ctx context.Context, login, browser string) error {
+	err := r.notifier.Shown(ctx, login, browser)
+	if err == nil {
+		r.settingsChanged(login)
+	}
+	return err
+}
+
+// TryPush sends a notification to one browser of a login; notify.Notifier documents
+// it.
+func (r *Relay) TryPush(ctx context.Context, login, browser string) error {
+	return r.notifier.Try(ctx, login, browser)
 }

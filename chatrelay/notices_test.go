@@ -166,7 +166,7 @@ func TestPush(t *testing.T) {
 		t.Fatal(err)
 	}
 	try("unsubscribed")
-	if d, err := w.relay.Settings(t.Context(), w.host); err != nil || d.Browsers != 0 {
+	if d, err := w.relay.Settings(t.Context(), w.host); err != nil || len(d.Browsers) != 0 {
 		t.Fatalf("%+v, %v", d, err)
 	}
 }

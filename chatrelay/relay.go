@@ -59,6 +59,7 @@ type Presence interface {
 // store.Store, which documents each method. Each part stands beside its user.
 type Store interface {
 	EntryStore
+	TalkStore
 	AccessStore
 	TeamStore
 	WriterStore
@@ -151,6 +152,8 @@ type Relay struct {
 	rooms        map[string]*liveRoom // live rooms
 	calls        map[string]*liveRoom // attempt ID → room in which it rings
 	devices      *devices
+	groups       groups
+	heard        atomic.Pointer[func(Event)]  // of OnEvent
 	watchers     map[string]map[*session]bool // login → who shows its status
 	limiters     limiters
 	sessions     map[*carrier.Queue]chat.Session // all connections, with the session of those of the desk
@@ -187,7 +190,6 @@ func New(opt Options) (*Relay, error) {
 	if opt.UnreadAfter == 0 {
 		opt.UnreadAfter = transcript.DefaultUnreadAfter
 	}
-	opt.Groups = foldGroups(opt.Groups)
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
@@ -238,7 +240,7 @@ func (r *Relay) start() error {
 			return err
 		}
 	}
-	if err := r.opt.Rooms.SetGroups(r.ctx, r.opt.Groups); err != nil {
+	if err := r.SetGroups(r.ctx, "", r.opt.Groups); err != nil {
 		return err
 	}
 	r.owned.Go(r.waits)
@@ -246,7 +248,7 @@ func (r *Relay) start() error {
 	if err := r.cluster.Start(); err != nil {
 		return err
 	}
-	r.opt.Rooms.OnMail(r.announce)
+	r.opt.Rooms.OnMail(r.mailed)
 	r.opt.Rooms.OnAccess(r.accessChanged)
 	r.takeUp()
 	return nil

@@ -38,7 +38,7 @@ func (h *liveRoom) ring(c *call, first bool) {
 	}
 	if first && !c.silent {
 		c.pushed = now.push
-		n := h.pushNote(c, notify.Ring)
+		n := h.pushNote(c, notify.Ring, "")
 		n.TTL = time.Duration(c.m.Of) * h.r.opt.Interval
 		h.r.notifier.Push(c.pushed, n)
 	}
@@ -113,7 +113,7 @@ func (h *liveRoom) stopRings(c *call, why string) {
 		h.endRing(c, login, why)
 	}
 	if len(c.pushed) > 0 {
-		h.r.notifier.Push(c.pushed, h.pushNote(c, notify.End))
+		h.r.notifier.Push(c.pushed, h.pushNote(c, notify.End, why))
 	}
 	c.devices, c.rung, c.pushed = nil, nil, nil
 	h.r.setCall(c.a.ID, nil)

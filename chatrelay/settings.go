@@ -4,10 +4,13 @@ package chatrelay
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/notify"
 )
 
 // SettingsStore has what logins have set, blocked and muted.
@@ -21,7 +24,7 @@ type SettingsStore interface {
 	BlockedBy(ctx context.Context, p chat.Participant, logins ...string) ([]string, error)
 	Mute(ctx context.Context, login, roomID string, on bool) error
 	Muted(ctx context.Context, login, roomID string) (bool, error)
-	SetGroups(ctx context.Context, groups map[string][]string) error
+	SetGroups(ctx context.Context, source string, groups map[string][]string) error
 }
 
 // Desk is what a login has set, and what follows from it.
@@ -30,24 +33,49 @@ type Desk struct {
 	chat.Settings
 	Status   frame.Status `json:"status"`
 	Usually  int          `json:"usually,omitempty"` // back within so many minutes, computed
-	Browsers int          `json:"browsers"`          // that take notifications
+	Browsers []Browser    `json:"browsers"`          // that take notifications
 	Blocked  []chat.Block `json:"blocked"`
 	Groups   []string     `json:"groups"` // whose rings it gets
+	// GroupCanned are the replies that the members of those groups share.
+	GroupCanned map[string][]chat.Canned `json:"group_canned"`
+	// Called is how others know the login: by its settings, or by its newest mail.
+	Called string `json:"called,omitempty"`
+}
+
+// Browser is one that takes notifications.
+type Browser struct {
+	ID    string     `json:"id"` // notify.BrowserID
+	Name  string     `json:"name"`
+	Added time.Time  `json:"added"`
+	Shown *time.Time `json:"shown,omitempty"` // when it last showed one; nil: never
 }
 
 // Settings are a login's.
 func (r *Relay) Settings(ctx context.Context, login string) (Desk, error) {
-	all, err := r.opt.Rooms.Settings(ctx, login)
+	logins := r.groupsOf(login)
+	all, err := r.opt.Rooms.Settings(ctx, logins...)
 	if err != nil {
 		return Desk{}, err
 	}
-	d := Desk{Login: login, Settings: all[login], Status: r.Status(ctx, login),
-		Usually: r.usually(ctx, login), Groups: r.groupsOf(login)[1:]}
+	d := Desk{Login: login, Settings: all[login], Status: r.Status(ctx, login), Usually: r.usually(ctx, login),
+		Groups: logins[1:], GroupCanned: map[string][]chat.Canned{}}
+	if d.Called, err = r.opt.Rooms.NameOf(ctx, login); err != nil {
+		return Desk{}, err
+	}
+	for _, group := range d.Groups {
+		d.GroupCanned[group] = all[group].Canned
+	}
 	browsers, err := r.opt.Rooms.Subscriptions(ctx, login)
 	if err != nil {
 		return Desk{}, err
 	}
-	d.Browsers = len(browsers)
+	d.Browsers = make([]Browser, len(browsers))
+	for i, b := range browsers {
+		d.Browsers[i] = Browser{ID: notify.BrowserID(b.Endpoint), Name: b.Name, Added: b.Added}
+		if !b.Shown.IsZero() {
+			d.Browsers[i].Shown = &b.Shown
+		}
+	}
 	if d.Blocked, err = r.opt.Rooms.Blocks(ctx, login); err != nil {
 		return Desk{}, err
 	}
@@ -65,6 +93,25 @@ func (r *Relay) ChangeSettings(ctx context.Context, login string, change func(*c
 	}
 	r.settingsChanged(login)
 	return r.Settings(ctx, login)
+}
+
+// ChangeGroupReplies sets the replies that the members of a group share, for a member.
+// chat.ErrUnknown: the login is none; *chat.SettingError.
+func (r *Relay) ChangeGroupReplies(ctx context.Context, login, group string, replies []chat.Canned) error {
+	if group = strings.ToLower(group); !slices.Contains(r.groupsOf(login)[1:], group) {
+		return chat.ErrUnknown
+	}
+	_, err := r.opt.Rooms.ChangeSettings(ctx, group, func(s *chat.Settings) error {
+		s.Canned = replies
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, member := range r.members(group) {
+		r.settingsChanged(member)
+	}
+	return nil
 }
 
 // Block makes a login block a participant of a room, or ends that.

@@ -172,5 +172,6 @@ func (r *Relay) reply(ctx context.Context, addr string, mail io.Reader) error {
 		return fmt.Errorf("keeping an answer by mail: %w", err)
 	}
 	r.announce(a.Room.ID)
+	r.said(a.Room.ID, a.Message, a.From.Person)
 	return nil
 }

@@ -33,7 +33,7 @@ func (r *Relay) startPostman() error {
 // unreadTo are the addresses at which a participant of a room gets unread words now. There is none for a person who
 // sees them: in the room, or at the desk. A group's go to every member until one has joined the room.
 func (r *Relay) unreadTo(ctx context.Context, info chat.Info, of chat.Participant) (to []string) {
-	members := r.opt.Groups[of.Login]
+	members := r.groups.members(of.Login)
 	joined := func(p chat.Participant) bool { return !p.Guest && slices.Contains(members, p.Login) }
 	switch {
 	case len(members) > 0 && slices.ContainsFunc(info.Participants, joined):

@@ -15,6 +15,7 @@ type Server struct {
 	Domain   string // the mail domain: mall.example
 	Host     string // name of this machine, in links and headers: chat.mall.example
 	Web      string // base of the links: https://chat.mall.example
+	Mall     string // base of the mall: https://www.mall.example; "" is no mall
 	StateDir string
 	RunDir   string
 	Cert     string // PEM files
@@ -30,7 +31,7 @@ type Server struct {
 
 // Listeners are the addresses of the endpoints as host:port.
 type Listeners struct {
-	Web, Submission, SMTP, POP3, IMAP, Metrics string
+	Web, Submission, SMTP, POP3, IMAP, Metrics, Mall string
 }
 
 //go:embed maddy.conf.tmpl
@@ -58,6 +59,7 @@ var Example = Server{
 	Domain:   "mall.example",
 	Host:     "chat.mall.example",
 	Web:      "https://chat.mall.example",
+	Mall:     "https://www.mall.example:8443",
 	StateDir: "/var/lib/chmail",
 	RunDir:   "/run/chmail",
 	Cert:     "/etc/chmail/fullchain.pem",

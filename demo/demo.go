@@ -54,6 +54,7 @@ type Account struct {
 // Info is what the demo prints with --json.
 type Info struct {
 	Web        string    `json:"web"`
+	Mall       string    `json:"mall"`
 	Submission string    `json:"submission"`
 	SMTP       string    `json:"smtp"`
 	POP3       string    `json:"pop3"`
@@ -169,7 +170,7 @@ func (d *Demo) account(role string) Account {
 // pickPorts chooses where to listen. Ports that the system picks are opened
 // all at once, so that they differ, and closed for the server to open.
 func (d *Demo) pickPorts(base int) error {
-	ports := []int{8080, 1587, 1025, 1110, 1143, 9749}
+	ports := []int{8080, 1587, 1025, 1110, 1143, 9749, 8081}
 	if base < DefaultPorts || base > 65535-len(ports) {
 		return fmt.Errorf("--base-port %d is not a port: give 0 or one from 1 to %d", base, 65535-len(ports))
 	}
@@ -197,6 +198,7 @@ func (d *Demo) pickPorts(base int) error {
 	d.Web = "http://localhost:" + strconv.Itoa(ports[0])
 	d.Submission, d.SMTP, d.POP3, d.IMAP = at(1), at(2), at(3), at(4)
 	d.Metrics = "http://" + at(5) + "/metrics"
+	d.Mall = "http://mall.localhost:" + strconv.Itoa(ports[6])
 	return nil
 }
 
@@ -215,18 +217,18 @@ func allFree(ports []int) error {
 
 func (d *Demo) writeConfig(o Options) error {
 	host := func(url string) string {
-		return strings.TrimSuffix(strings.Replace(strings.TrimPrefix(url, "http://"),
+		return strings.TrimSuffix(strings.Replace(strings.TrimPrefix(strings.TrimPrefix(url, "http://"), "mall."),
 			"localhost", "127.0.0.1", 1), "/metrics")
 	}
 	s := config.Server{
-		Domain: Domain, Host: "localhost", Web: d.Web,
+		Domain: Domain, Host: "localhost", Web: d.Web, Mall: d.Mall,
 		StateDir: d.state, RunDir: d.path("run"),
 		Cert: d.path("cert.pem"), Key: d.path("key.pem"),
 		Presence: o.Presence, Database: o.Database, Ports: d.Ports,
 		Demo: true, Landing: d.path("landing.json"),
 		Listen: config.Listeners{
 			Web: host(d.Web), Submission: d.Submission, SMTP: d.SMTP,
-			POP3: d.POP3, IMAP: d.IMAP, Metrics: host(d.Metrics),
+			POP3: d.POP3, IMAP: d.IMAP, Metrics: host(d.Metrics), Mall: host(d.Mall),
 		},
 	}
 	if s.Database == "" {
@@ -302,7 +304,8 @@ func (d *Demo) writeLanding() error {
 // is there, and returns. It ends early with ctx.
 func (d *Demo) Announce(ctx context.Context) error {
 	addrs := []string{d.Submission, d.SMTP, d.POP3, d.IMAP,
-		strings.TrimPrefix(d.Web, "http://"), strings.TrimSuffix(strings.TrimPrefix(d.Metrics, "http://"), "/metrics")}
+		strings.TrimPrefix(d.Web, "http://"), strings.TrimPrefix(d.Mall, "http://mall."),
+		strings.TrimSuffix(strings.TrimPrefix(d.Metrics, "http://"), "/metrics")}
 	for _, addr := range addrs {
 		for {
 			c, err := net.DialTimeout("tcp", addr, time.Second)

@@ -15,6 +15,8 @@ CHmail's demo is running. Open this page, it says what to try:
 
     %s
 
+The mall is at %s
+
   submission  %s   (STARTTLS or plain; sign in as one of the accounts)
   SMTP        %s
   POP3        %s
@@ -22,7 +24,7 @@ CHmail's demo is running. Open this page, it says what to try:
   metrics     %s
   log         %s
 
-`, d.Web, d.Submission, d.SMTP, d.POP3, d.IMAP, d.Metrics, d.Log)
+`, d.Web, d.Mall, d.Submission, d.SMTP, d.POP3, d.IMAP, d.Metrics, d.Log)
 	for _, a := range d.Accounts {
 		fmt.Fprintf(w, "  %-9s %s   password %s\n", a.Role, a.Login, a.Password)
 	}

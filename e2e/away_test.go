@@ -17,7 +17,7 @@ import (
 
 // TestPushInTheWorker: what push brings is shown by the service worker while
 // no desk is looked at. Repeats of a conversation are one notification, the end
-// of a ring takes it away, and before a desk that is looked at nothing shows.
+// of a ring takes its place, and before a desk that is looked at nothing shows.
 func TestPushInTheWorker(t *testing.T) {
 	s := startServer(t, t.TempDir())
 	p := open(t, browser(t), "phone", "about:blank")
@@ -75,8 +75,12 @@ func TestPushInTheWorker(t *testing.T) {
 			return p.eval("window.shown") == want
 		})
 	}
-	ring := `{"kind":"ring","room":"R1","attempt":"A1","from":"Jun","subject":"The` +
-		` lamp","url":"/desk#R1","at":"2026-11-23T10:00:00Z"}`
+	declared := func(title, body, tag, kind, more string) string {
+		return fmt.Sprintf(`{"web_push":8030,"mutable":true,"notification":{"title":%q,"body":%q,"tag":%q,"renotify":true,`+
+			`"timestamp":1790000000000,"data":{"kind":%q,"room":"R1","attempt":"A1"}%s}}`, title, body, tag, kind, more)
+	}
+	ring := declared("Incoming chat: Jun", "The lamp", "ring-A1", "ring", `,"requireInteraction":true,`+
+		`"vibrate":[300,150],"actions":[{"action":"answer","title":"Answer"},{"action":"decline","title":"Decline"}]`)
 
 	push(ring) // a desk is looked at: it rings by itself
 	time.Sleep(time.Second)
@@ -85,13 +89,13 @@ func TestPushInTheWorker(t *testing.T) {
 	push(ring)
 	push(ring)
 	shows("Incoming chat: Jun: The lamp 2")
-	push(`{"kind":"end","room":"R1","attempt":"A1"}`)
-	shows("")
-	push(`{"kind":"alarm","room":"R1","attempt":"A1","from":"Jun\u202e\u200b","subject":"<b>The` +
-		` lamp</b>","url":"/desk#R1","at":"x"}`)
-	push(`{"kind":"message","room":"R2","from":"Sora","subject":"The table"}`)
+	push(declared("New message from Jun", "The lamp", "R1", "message", "")) // and the ring keeps its buttons
+	shows("Incoming chat: Jun: The lamp 2; New message from Jun: The lamp 0")
+	push(declared("Jun: answered on another device", "The lamp", "ring-A1", "end", `,"silent":true`))
+	shows("Jun: answered on another device: The lamp 0; New message from Jun: The lamp 0")
+	push(declared("Jun tried to reach you", "<b>The lamp</b>", "ring-A1", "alarm", ""))
 	push(`not JSON`)
-	shows("Jun tried to reach you: <b>The lamp</b> 0; New message from Sora: The table 0")
+	shows("Jun tried to reach you: <b>The lamp</b> 0; New message from Jun: The lamp 0")
 }
 
 // TestTheLid: a page that was frozen, as by the lid of a laptop, has after it

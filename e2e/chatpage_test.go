@@ -4,8 +4,13 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/chromedp/cdproto/dom"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
 )
 
 // talking is a customer's page and the host's desk in a conversation.
@@ -50,4 +55,92 @@ func TestHeardOnce(t *testing.T) {
 			}
 		}
 	}
+}
+
+// problem is what the card says went wrong.
+func (p *page) problem() string {
+	return p.eval(`document.querySelector(".card > .problem")?.textContent ?? ""`)
+}
+
+// TestPressesOfPrograms: a scanner of mail that presses every button, with a mouse
+// or by a script, rings nobody, and the link is still its owner's, who presses once.
+func TestPressesOfPrograms(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	chromium := browser(t)
+	s.send(t, "host", fmt.Sprintf(letter, "Pressed", "pressed"), "customer@mall.example")
+	_, link := checkStamp(t, s, s.mailWith(t, "customer", "Subject: Pressed"))
+	const buttons = `String(document.querySelectorAll("button, a").length)`
+	for name, press := range map[string]func(*page){
+		"scanner": func(p *page) {
+			doc, err := ask(p, dom.GetDocument, dom.GetDocumentParams{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, err := ask(p, dom.QuerySelectorAll,
+				dom.QuerySelectorAllParams{NodeID: doc.Root.NodeID, Selector: "button"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range all.NodeIDs {
+				if _, err := ask(p, dom.ScrollIntoViewIfNeeded, dom.ScrollIntoViewIfNeededParams{NodeID: id}); err != nil {
+					t.Fatal(err)
+				}
+				box, err := ask(p, dom.GetBoxModel, dom.GetBoxModelParams{NodeID: id})
+				if err != nil {
+					t.Fatal(err)
+				}
+				at := box.Model.Content
+				p.run(chromedp.MouseClickXY((at[0]+at[4])/2, (at[1]+at[5])/2))
+			}
+		},
+		"script": func(p *page) { p.eval(`document.querySelector(".card .large").click(); ""`) },
+	} {
+		visit := open(t, chromium, name, link)
+		visit.wait("the script", 10*time.Second, func() bool {
+			return visit.eval(`String(document.getElementById("loading"))`) == "null"
+		})
+		before := visit.eval(buttons)
+		press(visit)
+		visit.wait("being asked", 10*time.Second, func() bool {
+			return strings.HasPrefix(visit.problem(), "Press once more")
+		})
+		if got := s.attempts(t); got != "" || visit.eval(buttons) != before {
+			t.Errorf("%s: the presses made attempts: %s", name, got)
+		}
+		visit.close()
+	}
+	customer := open(t, chromium, "customer", link)
+	customer.press("Chat now")
+	customer.statusBegins(20*time.Second, "Alerted")
+}
+
+// TestConversationNotLoaded: where the script of the conversation does not come, the
+// press says so and rings nobody; a later press tries again.
+func TestConversationNotLoaded(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	chromium := browser(t)
+	s.send(t, "host", fmt.Sprintf(letter, "Loaded", "loaded"), "customer@mall.example")
+	_, link := checkStamp(t, s, s.mailWith(t, "customer", "Subject: Loaded"))
+	customer := open(t, chromium, "customer", s.Web+"/healthz")
+	block := func(on bool) {
+		t.Helper()
+		pattern := &network.BlockPattern{URLPattern: "*://*:*/assets/talk*", Block: on}
+		if _, err := ask(customer, network.SetBlockedURLs,
+			network.SetBlockedURLsParams{URLPatterns: []*network.BlockPattern{pattern}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := ask(customer, network.Enable, network.EnableParams{}); err != nil {
+		t.Fatal(err)
+	}
+	block(true)
+	customer.run(chromedp.Navigate(link))
+	customer.press("Chat now")
+	customer.wait("words", 10*time.Second, func() bool { return strings.Contains(customer.problem(), "loading completely") })
+	if got := s.attempts(t); got != "" {
+		t.Errorf("a page without a conversation rings: %s", got)
+	}
+	block(false)
+	customer.press("Chat now")
+	customer.statusBegins(20*time.Second, "Alerted")
 }

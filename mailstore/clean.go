@@ -34,6 +34,9 @@ func (s *Store) clean() {
 	if err := s.removeOrphans(); err != nil && !errors.Is(err, ErrClosed) {
 		s.o.Log.Error("mailstore: looking for orphans", "err", err)
 	}
+	if err := s.forgetOnce(time.Now()); err != nil {
+		s.o.Log.Error("mailstore: forgetting what came once", "err", err)
+	}
 	for {
 		err := s.emptyTrash()
 		var again <-chan time.Time

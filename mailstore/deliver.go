@@ -24,6 +24,9 @@ type Recipient struct {
 	// Prefix is header fields put before the body in this copy, with CRLFs.
 	Prefix []byte
 	Date   time.Time // INTERNALDATE; now if zero
+	// Once, if not empty, names a message that the login gets once: putting it
+	// again within onceKept is harmless.
+	Once string
 	// UID and Validity are an imported message's: those of the mailbox it is
 	// put into are set so that they fit, and its UIDNEXT to Next at the least.
 	// Zero: the next UID. When the message is put, they are its own.
@@ -91,7 +94,9 @@ func (st *Staged) Put(ctx context.Context, to []Recipient) (err error) {
 	}
 	b := s.db.NewBatchWithSize(int(st.meter.octets) + 256*(1+len(to)))
 	defer b.Close()
-	if err := st.apply(b, accounts, to); err != nil {
+	if err := st.apply(b, accounts, to); errors.Is(err, errAllThere) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	st.kept = true
@@ -113,10 +118,14 @@ func (st *Staged) apply(b *pebble.Batch, accounts []*account, to []Recipient) er
 			s.done(a)
 		}
 	}()
+	now := time.Now()
+	to, err := s.marked(b, to, now)
+	if err != nil {
+		return err
+	}
 	if err := st.write(b, len(to)); err != nil {
 		return err
 	}
-	now := time.Now()
 	var finish []func() // what becomes true with the batch
 	for i := range to {
 		r := &to[i]

@@ -17,6 +17,7 @@
 //	f BODY                   a larger body is the file bodies/XX/BODY
 //	r BODY                   how many messages share a body, where more than one does
 //	t MAILBOX                a removed mailbox whose messages are not removed yet
+//	o PERIOD HASH            a login and the name of a message that it gets once (Recipient.Once)
 //	s NAME                   what the store knows of itself: ids given out, starts
 //
 // Ids are 64-bit numbers from one counter, given out once. ACCOUNT, MAILBOX,

@@ -20,6 +20,7 @@ const (
 	keyFile     = 'f'
 	keyShares   = 'r'
 	keyTrash    = 't'
+	keyOnce     = 'o'
 	keyStore    = 's'
 )
 

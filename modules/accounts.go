@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
@@ -31,6 +32,8 @@ type Accounts struct {
 	base
 	table   module.Table
 	devices *apppassword.Store // nil: there are none
+
+	creating sync.Mutex
 }
 
 var (
@@ -74,6 +77,9 @@ func mutableTable(m *config.Map, node config.Node) (any, error) {
 
 // errReadOnly: the accounts are made and changed elsewhere.
 var errReadOnly = errors.New("the accounts are in a table that can only be read")
+
+// errThere: an account is not made twice.
+var errThere = errors.New("there is such an account already")
 
 // mutable is the table, if it can be changed.
 func (m *Accounts) mutable() (module.MutableTable, error) {
@@ -169,6 +175,30 @@ func (m *Accounts) set(login, given string, exists bool) error {
 		return fmt.Errorf("there is no account %s", login)
 	}
 	if err := table.SetKey(k, passwords.Hash(given)); err != nil {
+		return fmt.Errorf("writing the password of %s: %w", login, err)
+	}
+	return nil
+}
+
+// create makes an account from the hash of its password; errThere. One at a time, so
+// that of two the second fails.
+func (m *Accounts) create(ctx context.Context, login, hash string) error {
+	table, err := m.mutable()
+	if err != nil {
+		return err
+	}
+	m.creating.Lock()
+	defer m.creating.Unlock()
+	k, _, there, err := m.lookup(ctx, login)
+	switch {
+	case err != nil:
+		return err
+	case k == "":
+		return fmt.Errorf("%q cannot be a login", login)
+	case there:
+		return fmt.Errorf("%s: %w", login, errThere)
+	}
+	if err := table.SetKey(k, hash); err != nil {
 		return fmt.Errorf("writing the password of %s: %w", login, err)
 	}
 	return nil

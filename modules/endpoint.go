@@ -3,15 +3,19 @@
 package modules
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/foxcpp/maddy/framework/config"
+
+	"github.com/chmail/chmail/web"
 )
 
 // lastWords is how long clients may finish the command or message they are in when
@@ -25,6 +29,62 @@ type mailEndpoint struct {
 	given     []string // as in the configuration
 	addresses []config.Endpoint
 	serving   sync.WaitGroup
+}
+
+// doors are the ports at which people's mail programs sign in.
+type doors struct {
+	mu sync.Mutex
+	of map[*mailEndpoint][]web.MailServer
+}
+
+var mailDoors doors
+
+// mailProtocols are what mail programs call the endpoints.
+var mailProtocols = map[string]string{"chmail.submission": "smtp", "chmail.imap": "imap", "pop3": "pop3"}
+
+func (d *doors) open(e *mailEndpoint, listeners []net.Listener) {
+	protocol := mailProtocols[e.name]
+	if protocol == "" {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.of == nil {
+		d.of = map[*mailEndpoint][]web.MailServer{}
+	}
+	for i, l := range listeners {
+		if a, ok := l.Addr().(*net.TCPAddr); ok {
+			d.of[e] = append(d.of[e], web.MailServer{Protocol: protocol, Port: a.Port, TLS: e.addresses[i].IsTLS()})
+		}
+	}
+}
+
+func (d *doors) close(e *mailEndpoint) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.of, e)
+}
+
+// list are the ports, those for sending first, and of one protocol those with TLS
+// from the start.
+func (d *doors) list() (all []web.MailServer) {
+	d.mu.Lock()
+	for _, some := range d.of {
+		all = append(all, some...)
+	}
+	d.mu.Unlock()
+	order := []string{"smtp", "imap", "pop3"}
+	slices.SortFunc(all, func(a, b web.MailServer) int {
+		later := 0
+		if a.TLS != b.TLS {
+			if later = 1; a.TLS {
+				later = -1
+			}
+		}
+		return cmp.Or(cmp.Compare(slices.Index(order, a.Protocol), slices.Index(order, b.Protocol)), later,
+			cmp.Compare(a.Port, b.Port))
+	})
+	return all
 }
 
 // parse reads the addresses.
@@ -58,6 +118,7 @@ func (e *mailEndpoint) listen(
 		}
 		listeners = append(listeners, l)
 	}
+	mailDoors.open(e, listeners)
 	for i, l := range listeners {
 		e.out.Printf("listening on %v", l.Addr())
 		e.serving.Go(func() {
@@ -81,6 +142,7 @@ func withTLS(setup *tls.Config, serve func(net.Listener) error) func(net.Listene
 
 // shutdown ends the sessions of a server, after what they are in.
 func (e *mailEndpoint) shutdown(server interface{ Shutdown(context.Context) error }) error {
+	mailDoors.close(e)
 	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
 	defer cancel()
 	err := server.Shutdown(ctx)

@@ -19,10 +19,11 @@ const path = "github.com/chmail/chmail/"
 var layers = map[string]string{
 	"chatrelay/chat":       "",
 	"chatrelay/attempt":    "",
+	"chatrelay/pass":       "",
 	"chatrelay/frame":      "chatrelay/chat",
 	"chatrelay/carrier":    "chatrelay/frame guard/limit",
 	"chatrelay/store":      "chatrelay/attempt chatrelay/chat",
-	"chatrelay/notify":     "chatrelay/chat",
+	"chatrelay/notify":     "chatrelay/chat chatrelay/frame",
 	"chatrelay/files":      "chatrelay/chat guard/limit",
 	"chatrelay/transcript": "chatrelay/chat",
 	"chatrelay/cluster":    "chatrelay/chat presence",
@@ -44,8 +45,13 @@ var layers = map[string]string{
 	"mta/reply":         "chatrelay/transcript",
 	"mta/smtpd":         "guard/limit guard/signin",
 	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
-		" chatrelay/notify guard/apppassword guard/limit guard/password guard/signin presence",
-	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
+		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/signin presence",
+	"mall/vault": "", "mall/order": "", "mall/picture": "",
+	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
+	"mall/publicity": "chatrelay/chat mall/store",
+	"mall":           "chatrelay chatrelay/chat chatrelay/frame chatrelay/pass guard/signin mall/order mall/store mall/vault",
+	"mall/site":      "chatrelay/carrier guard/limit mall mall/order mall/store presence",
+	"admin":          "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
 }
 
 // TestLayers: arrows between packages point one way, and no package of the

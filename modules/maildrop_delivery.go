@@ -129,6 +129,9 @@ func (d *mailDelivery) AddRcpt(ctx context.Context, rcptTo string, _ smtp.RcptOp
 func (d *mailDelivery) Body(_ context.Context, header textproto.Header, body buffer.Buffer) error {
 	for i := range d.to {
 		r := &d.to[i]
+		if strings.HasPrefix(d.meta.ID, onceID) {
+			r.Once = d.meta.ID
+		}
 		r.Prefix = []byte("Return-Path: <" + oneLine(d.from) + ">\r\nDelivered-To: " + oneLine(r.Login) + "\r\n")
 		if d.meta.Quarantine {
 			r.Use, r.Mailbox, r.Flags = `\Junk`, d.m.junk, []string{"$Junk"}

@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"github.com/emersion/go-message/mail"
-	"github.com/emersion/go-smtp"
-	"github.com/foxcpp/maddy/framework/buffer"
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
 	"github.com/foxcpp/maddy/framework/module"
@@ -171,7 +169,7 @@ func (m *Relay) Init(cfg *config.Map) error {
 		opt.Bus = shared.Bus()
 	}
 	_, domain, _ := strings.Cut(b.from, "@")
-	opt.Mailer = &pipelineMailer{target: b.target, from: b.from, domain: domain}
+	opt.Mailer = &pipelineMailer{target: b.target, from: mail.Address{Name: "CHmail", Address: b.from}, domain: domain}
 	if b.submit != nil {
 		opt.Submit = submitTo(b.submit)
 	}
@@ -232,6 +230,11 @@ func (b *relayBlock) check(block config.Node) error {
 	b.from = cmp.Or(b.from, "postmaster@"+b.hostname)
 	if _, domain, ok := strings.Cut(b.from, "@"); !ok || domain == "" {
 		return wrong("mail_from: %q is not a mail address", b.from)
+	}
+	if b.push == "yes" {
+		if err := notify.CheckContact(b.from); err != nil {
+			return wrong("mail_from: %v; Apple's refuses all else: set another address, or `push no`", err)
+		}
 	}
 	if b.push != "no" {
 		opt.Push = &notify.PushOptions{Contact: b.from, Anywhere: b.push == "anywhere"}
@@ -347,34 +350,18 @@ func (m *Relay) Close() error {
 // pipelineMailer hands mails to a delivery target. Their envelope has the null
 // sender, so that nothing that is automatic answers them (RFC 3834 section 3.3).
 type pipelineMailer struct {
-	target       module.DeliveryTarget
-	from, domain string
+	target module.DeliveryTarget
+	from   mail.Address
+	domain string
 }
 
 // Send implements Mailer.
 func (p *pipelineMailer) Send(ctx context.Context, m chat.ServerMail) error {
-	header, body, err := notify.Compose(m, mail.Address{Name: "CHmail", Address: p.from}, p.domain, time.Now())
+	header, body, err := notify.Compose(m, p.from, p.domain, time.Now())
 	if err != nil {
 		return err
 	}
-	id, err := module.GenerateMsgID()
-	if err != nil {
-		return fmt.Errorf("sending a mail: %w", err)
-	}
-	d, err := p.target.Start(ctx, &module.MsgMetadata{ID: id, DontTraceSender: true}, "")
-	if err != nil {
-		return fmt.Errorf("sending a mail: %w", err)
-	}
-	err = d.AddRcpt(ctx, m.To.Addr, smtp.RcptOptions{})
-	if err == nil {
-		err = d.Body(ctx, header, buffer.MemoryBuffer{Slice: body})
-	}
-	if err == nil {
-		err = d.Commit(ctx)
-	} else if aborted := d.Abort(ctx); aborted != nil {
-		err = fmt.Errorf("%w (and giving it up: %v)", err, aborted)
-	}
-	if err != nil {
+	if err := deliverTo(ctx, p.target, &module.MsgMetadata{}, m.To.Addr, header, body); err != nil {
 		return fmt.Errorf("sending a mail: %w", err)
 	}
 	return nil

@@ -7,10 +7,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	parser "github.com/foxcpp/maddy/framework/cfgparser"
 	"github.com/foxcpp/maddy/framework/config"
 
+	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/notify"
 )
 
@@ -67,6 +70,25 @@ webhook http://127.0.0.1:9/x
 	} {
 		if _, _, err := readDirectives(t, bad); err == nil {
 			t.Errorf("taken: %s", bad)
+		}
+	}
+}
+
+// TestPushContact: a contact that Apple's push service refuses is found by `chmaild check`.
+func TestPushContact(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		from, push string
+		good       bool
+	}{
+		{"postmaster@mall.example", "yes", true}, {"postmaster@localhost", "yes", false}, {"postmaster@mail", "yes", false},
+		{"postmaster@localhost", "no", true}, {"postmaster@localhost", "anywhere", true},
+	} {
+		b := relayBlock{from: c.from, push: c.push, carriers: []string{carrier.WebSocket},
+			opt: chatrelay.Options{Rings: 3, Interval: time.Second, PortIdle: time.Second, LeftFor: time.Second}}
+		err := b.check(config.Node{Name: "chat.relay", File: "test", Line: 7})
+		if (err == nil) != c.good || err != nil && !strings.Contains(err.Error(), "mail_from") {
+			t.Errorf("%+v: %v", c, err)
 		}
 	}
 }

@@ -3,13 +3,17 @@
 package modules
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"time"
 
+	"github.com/emersion/go-message/textproto"
 	"github.com/emersion/go-smtp"
 	"github.com/foxcpp/maddy/framework/buffer"
 	"github.com/foxcpp/maddy/framework/exterrors"
@@ -18,6 +22,10 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/notify"
 )
+
+// onceID begins the ID of a message that a mailbox or a queue takes once
+// (chat.Letter.Once). No ID that maddy makes begins so.
+const onceID = "once-"
 
 // submitTo returns a function that hands what people write at the desk to a
 // delivery target, as mail that the login submitted.
@@ -40,18 +48,33 @@ func submit(ctx context.Context, target module.DeliveryTarget, l chat.Letter) er
 	if err != nil {
 		return err
 	}
-	id, err := module.GenerateMsgID()
+	meta := &module.MsgMetadata{OriginalFrom: cmp.Or(l.ReturnPath, l.From.Addr)}
+	if l.Once {
+		hash := sha256.Sum256([]byte(l.MessageID))
+		meta.ID = onceID + hex.EncodeToString(hash[:16])
+	}
+	meta.Conn = &module.ConnState{AuthUser: l.Login, Proto: "HTTP"}
+	if l.IP.IsValid() {
+		meta.Conn.RemoteAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.IP, 0))
+	}
+	return deliverTo(ctx, target, meta, l.To.Addr, header, body)
+}
+
+// deliverTo hands a mail from meta.OriginalFrom to a delivery target. It has the ID
+// meta.ID, or a new one.
+func deliverTo(ctx context.Context, target module.DeliveryTarget, meta *module.MsgMetadata, to string,
+	header textproto.Header, body []byte) (err error) {
+	if meta.ID == "" {
+		if meta.ID, err = module.GenerateMsgID(); err != nil {
+			return err
+		}
+	}
+	meta.DontTraceSender = true
+	d, err := target.Start(ctx, meta, meta.OriginalFrom)
 	if err != nil {
 		return err
 	}
-	conn := &module.ConnState{AuthUser: l.Login, Proto: "HTTP",
-		RemoteAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.IP, 0))}
-	d, err := target.Start(ctx, &module.MsgMetadata{ID: id, Conn: conn, OriginalFrom: l.From.Addr,
-		DontTraceSender: true}, l.From.Addr)
-	if err != nil {
-		return err
-	}
-	if err = d.AddRcpt(ctx, l.To.Addr, smtp.RcptOptions{}); err == nil {
+	if err = d.AddRcpt(ctx, to, smtp.RcptOptions{}); err == nil {
 		err = d.Body(ctx, header, buffer.MemoryBuffer{Slice: body})
 	}
 	if err != nil {

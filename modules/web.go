@@ -126,6 +126,7 @@ func (e *Web) Init(cfg *config.Map) error {
 	e.relay = relay
 	opts := web.Options{
 		Base: baseURL, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
+		MailHost: hostname, MailServers: mailDoors.list,
 		Log: e.log(),
 	}
 	guard := guardOf(auth)

@@ -415,9 +415,11 @@ func (t *Target) grant(ctx context.Context, conn *module.ConnState) (none presen
 	go func() {
 		defer t.waiting.Add(-1)
 		grant, err := t.Presence.Grant(ctx, seen.AuthUser)
-		renewErr := t.Presence.Renew(ctx, addressOf(ctx, &seen))
-		if err == nil && renewErr != nil {
-			t.presenceFailed(renewErr) // the port is good all the same
+		if seen.RemoteAddr != nil { // else the login did not write it now: publicity
+			renewErr := t.Presence.Renew(ctx, addressOf(ctx, &seen))
+			if err == nil && renewErr != nil {
+				t.presenceFailed(renewErr) // the port is good all the same
+			}
 		}
 		answers <- answer{grant, err}
 	}()

@@ -38,12 +38,12 @@ func (s *Server) accountRoutes(mux *http.ServeMux) {
 // changePassword sets a new password for who knows the current one. All sessions of
 // the login end but this one, which begins anew.
 func (s *Server) changePassword(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
-	var req struct {
+	req, err := given[struct {
 		Current  string `json:"current"`
 		Password string `json:"password"`
-	}
-	if !read(w, r, &req) {
-		return errAnswered
+	}](w, r, maxBody)
+	if err != nil {
+		return err
 	}
 	if err := password.Check(req.Password); err != nil {
 		return err
@@ -78,11 +78,11 @@ func (s *Server) appPasswords(ctx context.Context, login string, w http.Response
 
 // addAppPassword makes a password for a device, which its owner sees once.
 func (s *Server) addAppPassword(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
-	var req struct {
+	req, err := given[struct {
 		Name string `json:"name"`
-	}
-	if !read(w, r, &req) {
-		return errAnswered
+	}](w, r, maxBody)
+	if err != nil {
+		return err
 	}
 	made, err := s.opts.Accounts.AddAppPassword(ctx, login, req.Name)
 	if err == nil {
@@ -94,11 +94,11 @@ func (s *Server) addAppPassword(ctx context.Context, login string, w http.Respon
 }
 
 func (s *Server) revokeAppPassword(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
-	var req struct {
+	req, err := given[struct {
 		Name string `json:"name"`
-	}
-	if !read(w, r, &req) {
-		return errAnswered
+	}](w, r, maxBody)
+	if err != nil {
+		return err
 	}
 	return s.done(w, s.opts.Accounts.RevokeAppPassword(ctx, login, req.Name))
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/pass"
 	"github.com/chmail/chmail/internal/clean"
 )
 
@@ -31,6 +32,7 @@ type Links interface {
 	Ticket(ctx context.Context, token, claim string) (chatrelay.Entry, error)
 	SendCode(ctx context.Context, token string) (to string, err error)
 	StopUnread(ctx context.Context, token string, stop bool) error
+	Secret(purpose string) ([]byte, error)
 }
 
 // isToken reports whether s has the form of a link's token: 128 bits in
@@ -59,6 +61,20 @@ type chatRequest struct {
 	// Password of the recipient's account, which proves the link to be theirs.
 	Password string `json:"password"`
 	Ring     bool   `json:"ring"`
+	// Shown: the page has said who learns of a recipient in Bcc.
+	Shown bool   `json:"shown"`
+	Pass  string `json:"pass"` // with which the page was loaded
+}
+
+// pass reads the pass that another page of this server gave for a link: the login that
+// it proves, empty where it is too old, and whether the link's page is in a frame of
+// that one.
+func (s *Server) pass(sealed, token string) (p pass.Pass, framed bool) {
+	p, err := pass.Open(s.keys.pass, sealed, token, time.Now())
+	if errors.Is(err, pass.ErrExpired) {
+		p.Login = ""
+	}
+	return p, len(p.Frames) > 0
 }
 
 // begin checks what the three POSTs have in common; otherwise it has answered
@@ -84,10 +100,13 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) (token string, re
 	return token, req, true
 }
 
-// prover is the login that proves a link to be its own: the one that is signed in at
-// this browser, or the recipient's with the password that came along. Otherwise it
+// prover is the login that proves a link to be its own: that of a pass, the one that is
+// signed in at this browser, or the recipient's with the password that came along. Otherwise it
 // has answered and reports false.
 func (s *Server) prover(w http.ResponseWriter, r *http.Request, token string, req chatRequest) (login string, ok bool) {
+	if p, _ := s.pass(req.Pass, token); p.Login != "" {
+		return p.Login, true
+	}
 	if req.Password == "" {
 		who, err := s.session(r)
 		if err != nil && !errors.Is(err, errNoSession) {
@@ -131,7 +150,8 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 	defer cancel()
-	how := chatrelay.Claim{Code: digits(req.Code), Login: login, Ring: req.Ring, From: s.clientIP(r)}
+	how := chatrelay.Claim{Code: digits(req.Code), Login: login, Ring: req.Ring, From: s.clientIP(r),
+		Shown: req.Shown}
 	if s.opts.Guests { // the relay lets in whoever is named here
 		how.Guest = guestName(req.Guest)
 	}
@@ -144,8 +164,12 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, err)
 		return
 	}
-	s.setCookie(w, claimCookie, claim, "/c/", claimTTL)
-	s.setCookie(w, mineCookie, s.keys.mine.Mark(mineText(token, claim)), "/c/"+token, claimTTL)
+	set := s.setCookie
+	if _, framed := s.pass(req.Pass, token); framed {
+		set = s.setFramedCookie
+	}
+	set(w, claimCookie, claim, "/c/", claimTTL)
+	set(w, mineCookie, s.keys.mine.Mark(mineText(token, claim)), "/c/"+token, claimTTL)
 	answer(w, http.StatusOK, entry)
 }
 
@@ -228,6 +252,8 @@ func (s *Server) failed(w http.ResponseWriter, err error) {
 		refuse(w, http.StatusGone, "expired", "The link is too old.")
 	case errors.Is(err, chat.ErrRevoked):
 		refuse(w, http.StatusGone, "revoked", "The link was taken back.")
+	case errors.Is(err, chat.ErrHidden):
+		refuse(w, http.StatusConflict, "bcc", "The others learn of you, a recipient in Bcc: ask first, then send \"shown\".")
 	case errors.Is(err, chat.ErrCode):
 		refuse(w, http.StatusForbidden, "code", "The code is wrong, used or too old.")
 	case errors.Is(err, chat.ErrFull):

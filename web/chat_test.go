@@ -367,6 +367,12 @@ func TestProofAtTheFrontDoor(t *testing.T) {
 	if st.want(r, 409, "prove"); !strings.Contains(r.body, `"to":"c…@mall.example","guest":false}`) {
 		t.Error(r.body)
 	}
+	// Somebody in Bcc says that the others may learn of them.
+	st.relay.refuses = chat.ErrHidden
+	st.want(st.do("POST", path, withNonce(page.Nonce, `,"shown":true`)), 409, "bcc")
+	if !st.relay.how.Shown {
+		t.Error("the relay does not know that the page has said who learns of the recipient")
+	}
 	// A password proves nothing of somebody without an account.
 	st.want(st.do("POST", path, withNonce(page.Nonce, `,"password":"right"`)), 403, "credentials")
 }

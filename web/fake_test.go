@@ -30,6 +30,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/guard/signin"
+	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/presence"
 )
@@ -231,7 +232,8 @@ func (p *fakePresence) Renew(_ context.Context, a presence.Address) error {
 }
 
 var testAssets = fstest.MapFS{
-	"app.css":                     {Data: []byte("body{}")},
+	"card.css":                    {Data: []byte("body{}")},
+	"app.css":                     {Data: []byte("main{}")},
 	"static/favicon.svg":          {Data: []byte("<svg xmlns='http://www.w3.org/2000/svg'/>")},
 	"static/manifest.webmanifest": {Data: []byte("{}")},
 }
@@ -403,6 +405,10 @@ func (f *fakeRelay) StopUnread(_ context.Context, token string, stop bool) error
 	}
 	f.called(fmt.Sprint("StopUnread ", stop))
 	return nil
+}
+
+func (f *fakeRelay) Secret(purpose string) ([]byte, error) {
+	return seal.Derive(bytes.Repeat([]byte{9}, 32), purpose)
 }
 
 func (f *fakeRelay) Gone(ticket string) { f.called("gone " + ticket) }

@@ -32,8 +32,8 @@ func TestServiceWorker(t *testing.T) {
 			t.Errorf("%s: %s", lang, r.body)
 		}
 		// The worker finds what the page needs by these.
-		if !strings.Contains(r.body, `href="`+st.server.links.style+`"`) ||
-			!strings.Contains(r.body, `src="`+st.server.links.scripts["offline."+lang]+`"`) {
+		if !strings.Contains(r.body, `href="`+st.server.assets.Link("card.css")+`"`) ||
+			!strings.Contains(r.body, `src="`+st.server.assets.Link("offline."+lang+".js")+`"`) {
 			t.Errorf("the bundles are not in %s", r.body)
 		}
 	}

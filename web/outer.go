@@ -20,13 +20,14 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/internal/assets"
 )
 
 // outer is around every request: headers, limits, the origin check, metrics,
 // and the end of a panic. peers are the other relays.
 func (s *Server) outer(routes http.Handler, peers func() []chat.Relay) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := &recorder{ResponseWriter: w, zips: acceptsGzip(r.Header.Get("Accept-Encoding"))}
+		rec := &recorder{ResponseWriter: w, zips: assets.TakesGzip(r.Header.Get("Accept-Encoding"))}
 		began := time.Now()
 		defer func() {
 			if p := recover(); p != nil && p != http.ErrAbortHandler {
@@ -139,6 +140,8 @@ func (s *Server) secure(h http.Header, peers []chat.Relay) {
 	}
 }
 
+const notFramed = "frame-ancestors 'none'"
+
 // policy is the Content-Security-Policy: everything from this origin, no
 // inline script or style, and connections to the granted ports and to the
 // WebSockets of the relays that share the rooms.
@@ -166,8 +169,15 @@ func policy(base *url.URL, relays []string, peers []chat.Relay) string {
 	return strings.Join([]string{
 		"default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob:",
 		"connect-src " + strings.Join(connect, " "), "worker-src 'self'", "manifest-src 'self'", "base-uri 'none'",
-		"form-action 'self'", "frame-ancestors 'none'", "require-trusted-types-for 'script'", "trusted-types chmail",
+		"form-action 'self'", notFramed, "require-trusted-types-for 'script'", "trusted-types chmail",
 	}, "; ")
+}
+
+// framedBy lets the pages of some origins frame the answer.
+func framedBy(h http.Header, origins []string) {
+	policy := h.Get("Content-Security-Policy")
+	h.Set("Content-Security-Policy", strings.Replace(policy, notFramed, "frame-ancestors "+strings.Join(origins, " "), 1))
+	h.Del("X-Frame-Options")
 }
 
 func contains(list []string, item string) bool {

@@ -12,13 +12,13 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/pass"
 	"github.com/chmail/chmail/internal/clean"
 	"github.com/chmail/chmail/internal/words"
 )
@@ -30,31 +30,11 @@ var templateFiles embed.FS
 var templates = func() map[string]*template.Template {
 	all := make(map[string]*template.Template)
 	for _, lang := range words.Languages {
-		all[lang] = template.Must(template.New(lang).Funcs(template.FuncMap{"say": rich(words.In(lang))}).
+		all[lang] = template.Must(template.New(lang).Funcs(template.FuncMap{"say": words.In(lang).HTML}).
 			ParseFS(templateFiles, "templates/*.html"))
 	}
 	return all
 }()
-
-// rich says messages as HTML in which every value is isolated, so that its
-// writing direction stays its own.
-func rich(tongue words.Tongue) func(key string, values ...any) template.HTML {
-	return func(key string, values ...any) template.HTML {
-		marked, into := make([]any, len(values)), []string{}
-		copy(marked, values)
-		for i := 1; i < len(values); i += 2 {
-			mark := "\ue000" + strconv.Itoa(i) + "\ue001" // of the private use area: no message has one
-			marked[i] = mark
-			value := template.HTMLEscapeString(fmt.Sprint(values[i]))
-			if _, number := values[i].(int); number {
-				marked[i] = values[i] // it chooses the plural
-				continue
-			}
-			into = append(into, mark, "<bdi>"+value+"</bdi>")
-		}
-		return template.HTML(strings.NewReplacer(into...).Replace(template.HTMLEscapeString(tongue.Say(key, marked...))))
-	}
-}
 
 // shown is a page that is to be served.
 type shown struct {
@@ -62,14 +42,16 @@ type shown struct {
 	template string // which shows it, and what that needs
 	with     any
 	script   string // which takes it over: "chat"; empty: none
+	more     bool   // it shows more than a card
 	data     any    // what the script needs
 }
 
 // shell is what the template around every page needs.
 type shell struct {
-	Lang, Style, Page, Script, Title string
-	Data                             template.JS // JSON that html/template need not escape again
-	Body                             template.HTML
+	Lang, Page, Script, Title string
+	Styles                    []string
+	Data                      template.JS // JSON that html/template need not escape again
+	Body                      template.HTML
 }
 
 // person is somebody on a card.
@@ -120,6 +102,17 @@ type chatData struct {
 	At      time.Time `json:"at"` // now, for readers whose clock is wrong
 	// SignedIn: this browser is signed in as the recipient, which proves the link.
 	SignedIn bool `json:"signed_in,omitempty"`
+	// Pass is that with which the page was loaded, and Do what it says is done at once.
+	Pass string `json:"pass,omitempty"`
+	Do   string `json:"do,omitempty"`
+}
+
+// chatStart is what a chat page begins with: also where the script and the style
+// of the conversation are.
+type chatStart struct {
+	chatData
+	Talk  string `json:"talk"`
+	Style string `json:"style"`
 }
 
 // cardView is what a link's card shows.
@@ -157,6 +150,14 @@ type deskData struct {
 	Login   *string `json:"login"` // null: not signed in
 	Name    string  `json:"name"`
 	Account bool    `json:"account"` // whether people change their passwords here
+	// Mail is how one's mail program is set up; nil: that is not known.
+	Mail *mailProgram `json:"mail,omitempty"`
+}
+
+// mailProgram is what a mail program is told.
+type mailProgram struct {
+	Host    string       `json:"host"`
+	Servers []MailServer `json:"servers"`
 }
 
 // landingData is what the script of the demo's page at / needs.
@@ -186,6 +187,9 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 		data := s.chatData(r, card)
+		if p, framed := s.pass(data.Pass, data.Token); framed {
+			framedBy(w.Header(), p.Frames)
+		}
 		view := cardView{
 			Callee: data.Callee, As: personOf(card.Invite.Recipient).long(), SignedIn: data.SignedIn,
 			Subject: card.Invite.Subject, Mine: data.Mine, Reply: template.URL(data.Reply), Gone: card.Gone,
@@ -204,8 +208,9 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 			// The script writes it as the reader's place and language have it.
 			view.Date, view.Day = date.UTC().Format(time.RFC3339), date.UTC().Format("2006-01-02")
 		}
-		title := s.tongue(r).Say("chat.title", "name", data.Callee)
-		s.page(w, r, http.StatusOK, shown{title: title, template: "chat", with: view, script: "chat", data: data})
+		tongue := s.tongue(r)
+		s.page(w, r, http.StatusOK, shown{title: tongue.Say("chat.title", "name", data.Callee), template: "chat", with: view,
+			script: "chat", data: chatStart{data, s.assets.Link("talk." + tongue.Lang + ".js"), s.assets.Link("app.css")}})
 	case errors.Is(err, chat.ErrExpired):
 		s.gonePage(w, r, http.StatusGone, "expired", card.Invite)
 	case errors.Is(err, chat.ErrRevoked):
@@ -229,6 +234,12 @@ func (s *Server) chatData(r *http.Request, card chatrelay.Card) chatData {
 	}
 	if who, err := s.session(r); err == nil && card.Account {
 		data.SignedIn = strings.EqualFold(who.Login, card.Invite.Recipient.Login)
+	}
+	if sealed := r.URL.Query().Get("pass"); sealed != "" {
+		if p, err := pass.Open(s.keys.pass, sealed, token, time.Now()); err == nil {
+			data.Pass, data.Do = sealed, p.Do
+			data.SignedIn = data.SignedIn || p.Login != "" && strings.EqualFold(p.Login, card.Invite.Recipient.Login)
+		}
 	}
 	return data
 }
@@ -303,7 +314,7 @@ func (s *Server) deskPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.page(w, r, http.StatusOK, shown{title: s.tongue(r).Say("desk.title"), template: "desk", with: data, script: "desk",
-		data: data})
+		data: data, more: true})
 }
 
 // me answers who is signed in.
@@ -328,6 +339,9 @@ func (s *Server) deskData(w http.ResponseWriter, r *http.Request) (deskData, err
 	}
 	data.Login = &who.Login
 	data.Name, _, _ = strings.Cut(who.Login, "@")
+	if s.opts.MailServers != nil {
+		data.Mail = &mailProgram{Host: s.opts.MailHost, Servers: s.opts.MailServers()}
+	}
 	s.keepSession(w, who)
 	return data, nil
 }
@@ -346,7 +360,7 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) {
 		case len(demo) > MaxLanding || demo != nil && !json.Valid(demo):
 			s.log.Warn("reading the landing page's data", "err", "it is not JSON of at most 64 KiB")
 		case demo != nil:
-			page.template, page.script, page.data = "landing", "landing", landingData{Demo: demo}
+			page.template, page.script, page.data, page.more = "landing", "landing", landingData{Demo: demo}, true
 		}
 	}
 	s.page(w, r, http.StatusOK, page)
@@ -378,8 +392,11 @@ func (s *Server) tongue(r *http.Request) words.Tongue {
 // separators of JavaScript, so data cannot end the script element it is in.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, p shown) {
 	lang := s.tongue(r).Lang
-	around := shell{Lang: lang, Style: s.links.style, Page: p.script, Script: s.links.scripts[p.script+"."+lang],
-		Title: p.title}
+	around := shell{Lang: lang, Styles: []string{s.assets.Link("card.css")}, Page: p.script, Title: p.title,
+		Script: s.assets.Link(p.script + "." + lang + ".js")}
+	if p.more {
+		around.Styles = append(around.Styles, s.assets.Link("app.css"))
+	}
 	if p.script != "" {
 		data, err := json.Marshal(p.data)
 		if err != nil { // raw data was checked, the rest cannot fail

@@ -23,7 +23,7 @@ func TestEveryAnswerHasItsHeaders(t *testing.T) {
 	st := newSite(t)
 	for path, status := range map[string]int{
 		"/": 200, "/c/" + linkGood: 200, "/c/" + linkUnknown: 404, "/desk": 200, "/desk/rooms": 401,
-		"/healthz": 200, "/nowhere": 404, "/favicon.svg": 200, st.server.links.scripts["desk.en"]: 200,
+		"/healthz": 200, "/nowhere": 404, "/favicon.svg": 200, st.server.assets.Link("desk.en.js"): 200,
 	} {
 		r := st.do("GET", path, "")
 		st.want(r, status)
@@ -97,7 +97,9 @@ func TestLinkPage(t *testing.T) {
 		"<bdi>host@mall.example</bdi>", `role="status"`, words.In("ko").Say("status.available"),
 		"&lt;/script&gt;&lt;script&gt;alert(1)", ">지금 대화하기</span></button>", `<a class="quiet" href="mailto:host@mall.example`,
 		"<noscript>", "<bdi>Jae (customer@mall.example)</bdi>",
-		st.server.links.scripts["chat.ko"], st.server.links.style} {
+		`src="` + st.server.assets.Link("chat.ko.js"), `href="` + st.server.assets.Link("card.css"),
+		// and the way to all that the conversation needs.
+		`"talk":"` + st.server.assets.Link("talk.ko.js"), `"style":"` + st.server.assets.Link("app.css")} {
 		if !strings.Contains(r.body, part) {
 			t.Errorf("%q is not in %s", part, r.body)
 		}
@@ -251,7 +253,7 @@ func TestLanding(t *testing.T) {
 func TestAssets(t *testing.T) {
 	t.Parallel()
 	st := newSite(t)
-	script := st.server.links.scripts["chat.en"]
+	script := st.server.assets.Link("chat.en.js")
 	plain := st.do("GET", script, "", "Accept-Encoding", "identity")
 	zipped := st.do("GET", script, "", "Accept-Encoding", "br;q=1, gzip;q=0.5")
 	if plain.body != string(testAssets["chat.en.js"].Data) || len(zipped.body) >= len(plain.body) ||

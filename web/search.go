@@ -12,40 +12,28 @@ import (
 )
 
 // search finds messages of a login's conversations.
-func (s *Server) search(w http.ResponseWriter, r *http.Request) {
-	who, ok := s.member(w, r)
-	if !ok {
-		return
-	}
-	if wait := s.limits.search.Wait(who.Login); wait > 0 {
-		tooOften(w, wait)
-		return
+func (s *Server) search(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	if err := spend(s.limits.search, login); err != nil {
+		return err
 	}
 	limit, err := 20, error(nil)
 	if given := r.FormValue("limit"); given != "" {
 		limit, err = strconv.Atoi(given)
 	}
 	if err != nil || limit < 1 {
-		refuse(w, http.StatusBadRequest, "bad-request", "limit is a positive number.")
-		return
+		return refused(w, http.StatusBadRequest, "bad-request", "limit is a positive number.")
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
-	defer cancel()
-	hits, more, err := s.opts.Relay.Search(ctx, who.Login, r.FormValue("q"), r.FormValue("before"), limit)
+	hits, more, err := s.opts.Relay.Search(ctx, login, r.FormValue("q"), r.FormValue("before"), limit)
 	if errors.Is(err, chat.ErrQuery) {
-		refuse(w, http.StatusBadRequest, "bad-request",
+		return refused(w, http.StatusBadRequest, "bad-request",
 			"q is up to 200 characters, before what an earlier answer gave as more.")
-		return
 	}
 	if err != nil {
-		s.failed(w, err)
-		return
-	}
-	if hits == nil {
-		hits = []chat.Hit{}
+		return err
 	}
 	answer(w, http.StatusOK, struct {
 		Hits []chat.Hit `json:"hits"`
 		More string     `json:"more,omitempty"`
-	}{hits, more})
+	}{append([]chat.Hit{}, hits...), more})
+	return nil
 }

@@ -25,7 +25,7 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) ServeTLS(l net.Listener, config *tls.Config) error {
 	// HTTP/2 is set up per http.Server, so TLS is done here, with ALPN offered
 	// by whatever configuration the handshake ends up with.
-	return served(s.http.Serve(tls.NewListener(s.bound(l), forHTTP(config))))
+	return served(s.http.Serve(tls.NewListener(s.bound(l), ForHTTP(config))))
 }
 
 func served(err error) error {
@@ -35,9 +35,9 @@ func served(err error) error {
 	return fmt.Errorf("serving web pages: %w", err)
 }
 
-// forHTTP adds ALPN and asks for TLS 1.2, in the configurations that
+// ForHTTP adds ALPN and asks for TLS 1.2, in the configurations that
 // GetConfigForClient returns as well.
-func forHTTP(config *tls.Config) *tls.Config {
+func ForHTTP(config *tls.Config) *tls.Config {
 	config = config.Clone()
 	for _, proto := range []string{"http/1.1", "h2"} {
 		if !slices.Contains(config.NextProtos, proto) {
@@ -52,7 +52,7 @@ func forHTTP(config *tls.Config) *tls.Config {
 			if err != nil || chosen == nil {
 				return chosen, err
 			}
-			return forHTTP(chosen), nil
+			return ForHTTP(chosen), nil
 		}
 	}
 	return config

@@ -182,6 +182,15 @@ func (s *Server) setCookie(w http.ResponseWriter, name, value, path string, life
 	})
 }
 
+// setFramedCookie sets one for a page in a frame of another site: browsers keep it for
+// that site alone. They take it over http only at localhost.
+func (s *Server) setFramedCookie(w http.ResponseWriter, name, value, path string, life time.Duration) {
+	http.SetCookie(w, &http.Cookie{
+		Name: name, Value: value, Path: path, MaxAge: int(life / time.Second),
+		HttpOnly: true, SameSite: http.SameSiteNoneMode, Secure: true, Partitioned: true,
+	})
+}
+
 // nonce is what a chat page's POST must bring along: proof that the page of
 // this very link was loaded within nonceTTL. It is bound to no cookie, since
 // a GET sets none; the origin check keeps other sites out.

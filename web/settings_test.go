@@ -48,6 +48,13 @@ func (f *fakePreferences) ChangeSettings(
 	return f.Settings(ctx, login)
 }
 
+func (f *fakePreferences) ChangeGroupReplies(_ context.Context, login, group string, replies []chat.Canned) error {
+	if group != "sales@mall.example" {
+		return chat.ErrUnknown
+	}
+	return f.ask("replies", login, group, replies)
+}
+
 func (f *fakePreferences) PushKey() (string, error) {
 	if f.key == "" {
 		return "", notify.ErrNoPush
@@ -66,11 +73,22 @@ func (f *fakePreferences) Subscribe(_ context.Context, login string, sub notify.
 	if err := sub.Check(); err != nil {
 		return fmt.Errorf("subscribing: %w", err)
 	}
-	return f.ask("subscribe", login, sub.Endpoint)
+	return f.ask("subscribe", login, sub.Endpoint, sub.Name, sub.Lang)
 }
 
 func (f *fakePreferences) Unsubscribe(_ context.Context, login, endpoint string) error {
 	return f.ask("unsubscribe", login, endpoint)
+}
+
+func (f *fakePreferences) Shown(_ context.Context, login, browser string) error {
+	return f.ask("shown", login, browser)
+}
+
+func (f *fakePreferences) TryPush(_ context.Context, login, browser string) error {
+	if browser == "gone" {
+		return fmt.Errorf("looking for a browser: %w", notify.ErrSubscription)
+	}
+	return f.ask("try", login, browser)
 }
 
 func (f *fakePreferences) Block(_ context.Context, login, roomID string, participant int64, on bool) error {
@@ -191,9 +209,17 @@ func TestPushBlockMute(t *testing.T) {
 	good := `{"endpoint":"https://push.example/x","expirationTime":null,` +
 		`"keys":{"p256dh":"BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u-Ts1XbjhazAkj7I99e8QcYP7DkM",` +
 		`"auth":"tBHItJI5svbpez7KI4CCXg"}}`
-	st.want(st.json("POST", "/desk/push", good), 204)
+	st.want(st.do("POST", "/desk/push", good, "Content-Type", "application/json", "Sec-Fetch-Site", "same-origin",
+		"User-Agent", "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0"+
+			" Mobile Safari/537.36", "Accept-Language", "ko"), 204)
 	st.want(st.json("POST", "/desk/push", strings.Replace(good, "https", "http", 1)), 400, "subscription")
 	st.want(st.json("DELETE", "/desk/push", `{"endpoint":"https://push.example/x"}`), 204)
+	st.want(st.json("DELETE", "/desk/push", `{"id":"b1"}`), 204)
+	st.want(st.json("POST", "/desk/push/shown", `{"endpoint":"https://push.example/x"}`), 204)
+	st.want(st.json("POST", "/desk/push/test", `{"id":"b1"}`), 204)
+	st.want(st.json("POST", "/desk/push/test", `{"id":"gone"}`), 400, "subscription")
+	st.want(st.json("POST", "/desk/push/test", `{"id":"b1"}`), 204)
+	st.want(st.json("POST", "/desk/push/test", `{"id":"b1"}`), 429, "too-often")
 	st.want(st.json("POST", "/desk/block", `{"room":"R1","participant":7,"on":true}`), 204)
 	st.want(st.json("POST", "/desk/block", `{"room":"R1","participant":99,"on":true}`), 404, "unknown")
 	st.want(st.json("POST", "/desk/block", `{"room":"R1","participant":98,"on":true}`), 409, "full")
@@ -206,10 +232,14 @@ func TestPushBlockMute(t *testing.T) {
 	}
 	st.want(st.json("POST", "/desk/remove", `{"room":"R1","participant":7}`), 204)
 	st.want(st.json("POST", "/desk/remove", `{"room":"R1","participant":97}`), 403, "forbidden")
-	want := []string{"subscribe host@mall.example https://push.example/x",
-		"unsubscribe host@mall.example https://push.example/x",
+	st.want(st.json("PUT", "/desk/groups/sales@mall.example/canned", `{"canned":[{"title":"Hi","text":"Hello"}]}`), 204)
+	st.want(st.json("PUT", "/desk/groups/press@mall.example/canned", `{"canned":[]}`), 404, "unknown")
+	want := []string{"subscribe host@mall.example https://push.example/x Chrome, Android ko",
+		"unsubscribe host@mall.example https://push.example/x", "unsubscribe host@mall.example b1",
+		"shown host@mall.example https://push.example/x", "try host@mall.example b1", "try host@mall.example b1",
 		"block host@mall.example R1 7 true", "unblock host@mall.example kim@far.example",
-		"mute host@mall.example R1 true", "revoke host@mall.example R1 0", "remove host@mall.example R1 7"}
+		"mute host@mall.example R1 true", "revoke host@mall.example R1 0", "remove host@mall.example R1 7",
+		"replies host@mall.example sales@mall.example [{Hi Hello}]"}
 	if got := strings.Join(prefs.asked, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("asked for\n%s", got)
 	}
@@ -219,5 +249,23 @@ func TestPushBlockMute(t *testing.T) {
 	}
 	if !limited {
 		t.Error("changes without a limit")
+	}
+}
+
+func TestBrowserName(t *testing.T) {
+	t.Parallel()
+	for agent, want := range map[string]string{
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 18_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)" +
+			" Version/18.4 Mobile/15E148 Safari/604.1": "Safari, iPhone",
+		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0" +
+			" Safari/537.36 Edg/140.0.0.0": "Edge, Windows",
+		"Mozilla/5.0 (Linux; Android 15; SM-S918N) AppleWebKit/537.36 (KHTML, like Gecko)" +
+			" SamsungBrowser/28.0 Chrome/130.0.0.0 Mobile Safari/537.36": "Samsung Internet, Android",
+		"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0": "Firefox, Linux",
+		"curl/8": "", "": "",
+	} {
+		if got := browserName(agent); got != want {
+			t.Errorf("%s: %q, want %q", agent, got, want)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,8 @@ type Team interface {
 	Labels(ctx context.Context, login string) ([]chat.Label, error)
 	Colleagues(ctx context.Context, login string) []chatrelay.Colleagues
 	Write(ctx context.Context, login string, w chatrelay.Writing) (roomID string, err error)
+	Invite(ctx context.Context, login, roomID, to string) error
+	TestMail(ctx context.Context, login, lang string, from netip.Addr) error
 	Figures(ctx context.Context, login string, days int, until string) (chat.Figures, error)
 }
 
@@ -41,9 +44,12 @@ func (s *Server) teamRoutes(mux *http.ServeMux) {
 		"GET /desk/rooms/{room}/notes":   s.teamNotes,
 		"POST /desk/rooms/{room}/notes":  s.addTeamNote,
 		"POST /desk/rooms/{room}/labels": s.label,
+		"POST /desk/rooms/{room}/invite": s.invite,
 		"GET /desk/labels":               s.labels,
+		"GET /desk/search":               s.search,
 		"GET /desk/figures":              s.figures,
 		"POST /desk/write":               s.write,
+		"POST /desk/test-mail":           s.testMail,
 	})
 }
 
@@ -60,8 +66,7 @@ func (s *Server) rooms(ctx context.Context, login string, w http.ResponseWriter,
 		q.Before, err = time.Parse(time.RFC3339Nano, given)
 	}
 	if err != nil {
-		refuse(w, http.StatusBadRequest, "bad-request", "limit is a positive number, before a time of RFC 3339.")
-		return errAnswered
+		return refused(w, http.StatusBadRequest, "bad-request", "limit is a positive number, before a time of RFC 3339.")
 	}
 	q.Limit = min(q.Limit, maxRooms)
 	if given := r.FormValue("list"); given != "" {
@@ -72,20 +77,16 @@ func (s *Server) rooms(ctx context.Context, login string, w http.ResponseWriter,
 	}
 	list, err := s.opts.Relay.Rooms(ctx, login, q)
 	if errors.Is(err, chat.ErrQuery) {
-		refuse(w, http.StatusBadRequest, "bad-request",
+		return refused(w, http.StatusBadRequest, "bad-request",
 			"list is chats, mine, unassigned, all, mails, missed or label:NAME.")
-		return errAnswered
 	}
 	if err != nil {
 		return err
 	}
-	if list == nil {
-		list = []chat.Summary{}
-	}
 	answer(w, http.StatusOK, struct {
 		Me    string         `json:"me"`
 		Rooms []chat.Summary `json:"rooms"`
-	}{login, list})
+	}{login, append([]chat.Summary{}, list...)})
 	return nil
 }
 
@@ -100,16 +101,15 @@ func (s *Server) summary(ctx context.Context, login string, w http.ResponseWrite
 
 // dismiss forgets missed calls: of a room, or of all.
 func (s *Server) dismiss(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
-	var req struct {
+	req, err := given[struct {
 		Room string `json:"room"`
 		All  bool   `json:"all"`
-	}
-	if !read(w, r, &req) {
-		return errAnswered
+	}](w, r, maxBody)
+	if err != nil {
+		return err
 	}
 	if (req.Room != "") == req.All {
-		refuse(w, http.StatusBadRequest, "bad-request", "Name a room, or say all.")
-		return errAnswered
+		return refused(w, http.StatusBadRequest, "bad-request", "Name a room, or say all.")
 	}
 	return s.done(w, s.opts.Relay.Dismiss(ctx, login, req.Room))
 }
@@ -121,18 +121,17 @@ func (s *Server) colleagues(ctx context.Context, login string, w http.ResponseWr
 
 // assign hands a group's room over: to a colleague, to oneself, or back to the group.
 func (s *Server) assign(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
-	var req struct {
+	req, err := given[struct {
 		Group string  `json:"group"`
 		To    string  `json:"to"`
 		Was   *string `json:"was"`
+	}](w, r, maxBody)
+	if err != nil {
+		return err
 	}
-	if !read(w, r, &req) {
-		return errAnswered
-	}
-	err := s.opts.Relay.Assign(ctx, login, r.PathValue("room"), req.Group, req.To, req.Was)
+	err = s.opts.Relay.Assign(ctx, login, r.PathValue("room"), req.Group, req.To, req.Was)
 	if errors.Is(err, chat.ErrTaken) {
-		refuse(w, http.StatusConflict, "taken", "A colleague was quicker.")
-		return errAnswered
+		return refused(w, http.StatusConflict, "taken", "A colleague was quicker.")
 	}
 	return s.done(w, err)
 }
@@ -146,19 +145,18 @@ func (s *Server) teamNotes(ctx context.Context, login string, w http.ResponseWri
 }
 
 func (s *Server) addTeamNote(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
-	var req struct {
+	req, err := given[struct {
 		Group string `json:"group"`
 		ID    string `json:"id"`
 		Text  string `json:"text"`
-	}
-	if !readUpTo(w, r, &req, 8*chat.MaxTeamNote) { // as much as escaping makes of it
-		return errAnswered
+	}](w, r, 8*chat.MaxTeamNote) // as much as escaping makes of it
+	if err != nil {
+		return err
 	}
 	n, err := s.opts.Relay.AddTeamNote(ctx, login, r.PathValue("room"),
 		chat.TeamNote{Group: req.Group, ID: req.ID, Text: req.Text})
 	if errors.Is(err, chat.ErrQuery) {
-		refuse(w, http.StatusBadRequest, "bad-request", "A note has an id and a text.")
-		return errAnswered
+		return refused(w, http.StatusBadRequest, "bad-request", "A note has an id and a text.")
 	}
 	if err == nil {
 		answer(w, http.StatusCreated, n)
@@ -167,18 +165,17 @@ func (s *Server) addTeamNote(ctx context.Context, login string, w http.ResponseW
 }
 
 func (s *Server) label(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
-	var req struct {
+	req, err := given[struct {
 		Group string `json:"group"`
 		Label string `json:"label"`
 		On    bool   `json:"on"`
+	}](w, r, maxBody)
+	if err != nil {
+		return err
 	}
-	if !read(w, r, &req) {
-		return errAnswered
-	}
-	err := s.opts.Relay.Label(ctx, login, r.PathValue("room"), req.Group, req.Label, req.On)
+	err = s.opts.Relay.Label(ctx, login, r.PathValue("room"), req.Group, req.Label, req.On)
 	if errors.Is(err, chat.ErrQuery) {
-		refuse(w, http.StatusBadRequest, "bad-request", "A label has a name.")
-		return errAnswered
+		return refused(w, http.StatusBadRequest, "bad-request", "A label has a name.")
 	}
 	return s.done(w, err)
 }
@@ -194,9 +191,8 @@ func (s *Server) labels(ctx context.Context, login string, w http.ResponseWriter
 // figures answers how often a login and its groups were asked for, in so many days
 // until today or another day.
 func (s *Server) figures(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
-	if wait := s.limits.search.Wait(login); wait > 0 {
-		tooOften(w, wait)
-		return errAnswered
+	if err := spend(s.limits.search, login); err != nil {
+		return err
 	}
 	days := 7
 	if given := r.FormValue("days"); given != "" {
@@ -204,8 +200,7 @@ func (s *Server) figures(ctx context.Context, login string, w http.ResponseWrite
 	}
 	f, err := s.opts.Relay.Figures(ctx, login, days, r.FormValue("until"))
 	if errors.Is(err, chat.ErrQuery) {
-		refuse(w, http.StatusBadRequest, "bad-request", "days is a number up to 100, until a day like 2026-11-20.")
-		return errAnswered
+		return refused(w, http.StatusBadRequest, "bad-request", "days is a number up to 100, until a day like 2026-11-20.")
 	}
 	if err == nil {
 		f.Days, f.Of = append([]chat.Figure{}, f.Days...), append([]chat.Figure{}, f.Of...)
@@ -216,39 +211,75 @@ func (s *Server) figures(ctx context.Context, login string, w http.ResponseWrite
 
 // write mails somebody, with a link to the room that it opens.
 func (s *Server) write(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
-	var req struct {
+	req, err := given[struct {
 		ID      string `json:"id"`
 		Group   string `json:"group"`
 		To      string `json:"to"`
 		Subject string `json:"subject"`
 		Text    string `json:"text"`
+	}](w, r, 8*chat.MaxText)
+	if err != nil {
+		return err
 	}
-	if !readUpTo(w, r, &req, 8*chat.MaxText) {
-		return errAnswered
-	}
-	if wait := s.limits.write.Wait(login); wait > 0 {
-		tooOften(w, wait)
-		return errAnswered
+	if err := spend(s.limits.write, login); err != nil {
+		return err
 	}
 	room, err := s.opts.Relay.Write(ctx, login, chatrelay.Writing{ID: req.ID, Group: req.Group, To: req.To,
 		Subject: req.Subject, Text: req.Text, From: s.clientIP(r)})
-	var refused *chat.RefusedError
-	switch {
-	case err == nil:
-		answer(w, http.StatusCreated, map[string]string{"room": room})
-		return nil
-	case errors.As(err, &refused):
-		refuse(w, http.StatusUnprocessableEntity, "refused", refused.Text)
-	case errors.Is(err, chatrelay.ErrWriting):
-		refuse(w, http.StatusBadRequest, "bad-request", "A mail has an id, one address, a subject and a text.")
-	case errors.Is(err, chat.ErrUnwanted):
-		refuse(w, http.StatusConflict, "no-links", "Your settings say that your mails carry no links.")
-	case errors.Is(err, chatrelay.ErrNoRoom):
-		refuse(w, http.StatusBadGateway, "no-room", "The mail was sent, but without a link.")
-	case errors.Is(err, chatrelay.ErrNoWriting):
-		refuse(w, http.StatusNotFound, "no-writing", "This server takes no mails from the desk.")
-	default:
+	if err != nil {
+		return writingFailed(w, err)
+	}
+	answer(w, http.StatusCreated, map[string]string{"room": room})
+	return nil
+}
+
+// invite mails somebody a link into a room.
+func (s *Server) invite(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	req, err := given[struct {
+		To string `json:"to"`
+	}](w, r, maxBody)
+	if err != nil {
 		return err
 	}
-	return errAnswered
+	if err := spend(s.limits.write, login); err != nil {
+		return err
+	}
+	err = s.opts.Relay.Invite(ctx, login, r.PathValue("room"), req.To)
+	if errors.Is(err, chatrelay.ErrWriting) {
+		return refused(w, http.StatusBadRequest, "bad-request", "to is one mail address, and not one's own.")
+	}
+	return s.done(w, err)
+}
+
+// testMail mails somebody from themselves.
+func (s *Server) testMail(ctx context.Context, login string, w http.ResponseWriter, r *http.Request) error {
+	if _, err := given[struct{}](w, r, maxBody); err != nil {
+		return err
+	}
+	if err := spend(s.limits.write, login); err != nil {
+		return err
+	}
+	if err := s.opts.Relay.TestMail(ctx, login, s.tongue(r).Lang, s.clientIP(r)); err != nil {
+		return writingFailed(w, err)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// writingFailed says why a mail did not go out, or has no room.
+func writingFailed(w http.ResponseWriter, err error) error {
+	var no *chat.RefusedError
+	switch {
+	case errors.As(err, &no):
+		return refused(w, http.StatusUnprocessableEntity, "refused", no.Text)
+	case errors.Is(err, chatrelay.ErrWriting):
+		return refused(w, http.StatusBadRequest, "bad-request", "A mail has an id, one address, a subject and a text.")
+	case errors.Is(err, chat.ErrUnwanted):
+		return refused(w, http.StatusConflict, "no-links", "Your settings say that your mails carry no links.")
+	case errors.Is(err, chatrelay.ErrNoRoom):
+		return refused(w, http.StatusBadGateway, "no-room", "The mail was sent, but without a link.")
+	case errors.Is(err, chatrelay.ErrNoWriting):
+		return refused(w, http.StatusNotFound, "no-writing", "This server takes no mails from the desk.")
+	}
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -210,6 +211,51 @@ func TestFigures(t *testing.T) {
 func (f *fakeTeam) Write(_ context.Context, login string, w chatrelay.Writing) (string, error) {
 	f.done = []any{login, w.ID, w.Group, w.To, w.Subject, w.Text, w.From.IsLoopback()}
 	return "R9", f.err
+}
+
+func (f *fakeTeam) TestMail(_ context.Context, login, lang string, from netip.Addr) error {
+	f.done = []any{login, lang, from.IsLoopback()}
+	return f.err
+}
+
+func (f *fakeTeam) Invite(_ context.Context, login, roomID, to string) error {
+	f.done = []any{login, roomID, to}
+	return f.err
+}
+
+func TestInvite(t *testing.T) {
+	t.Parallel()
+	st, team := teamSite(t)
+	st.want(st.do("POST", "/desk/rooms/R1/invite", `{"to":"Lee <lee@far.example>"}`), 204)
+	if want := []any{"host@mall.example", "R1", "Lee <lee@far.example>"}; !slices.Equal(team.done, want) {
+		t.Errorf("%v, want %v", team.done, want)
+	}
+	for _, c := range []struct {
+		err    error
+		status int
+		code   string
+	}{
+		{chatrelay.ErrWriting, 400, "bad-request"}, {chat.ErrForbidden, 403, "forbidden"}, {chat.ErrFull, 409, "full"},
+		{chat.ErrUnknown, 404, "unknown"},
+	} {
+		team.err = c.err
+		st.want(st.do("POST", "/desk/rooms/R1/invite", `{"to":"x"}`), c.status, c.code)
+	}
+	st.server.limits.write = bucket(0, 0)
+	st.want(st.do("POST", "/desk/rooms/R1/invite", `{"to":"x"}`), 429, "too-often")
+}
+
+func TestTestMail(t *testing.T) {
+	t.Parallel()
+	st, team := teamSite(t)
+	st.want(st.do("POST", "/desk/test-mail", "{}", "Accept-Language", "ko"), 204)
+	if want := []any{"host@mall.example", "ko", true}; !slices.Equal(team.done, want) {
+		t.Errorf("%v, want %v", team.done, want)
+	}
+	team.err = &chat.RefusedError{Text: "the mailbox is full"}
+	st.want(st.do("POST", "/desk/test-mail", "{}"), 422, "refused")
+	st.server.limits.write = bucket(0, 0)
+	st.want(st.do("POST", "/desk/test-mail", "{}"), 429, "too-often")
 }
 
 func TestWrite(t *testing.T) {

@@ -18,6 +18,7 @@ type limits struct {
 	link   *limit.Buckets // POSTs to one link
 	search *limit.Buckets // searches of a login
 	write  *limit.Buckets // mails that a login writes at the desk
+	try    *limit.Buckets // notifications by which a login sees whether any come
 	desk   *limit.Buckets // changes of a login's settings and account, each of which many are told of
 }
 
@@ -26,7 +27,7 @@ func newLimits() limits {
 		return limit.NewBuckets(limit.Rate{Every: every, Burst: burst}, maxTracked)
 	}
 	return limits{page: full(100, 2500), post: full(20, 1000), link: full(0.5, 20), desk: full(1, 30),
-		search: full(1, 20), write: full(1.0/20, 10)}
+		search: full(1, 20), write: full(1.0/20, 10), try: full(0.1, 3)}
 }
 
 // prefixWait takes a token of a client prefix. This machine has no bucket: it

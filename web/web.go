@@ -29,6 +29,8 @@ import (
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/pass"
+	"github.com/chmail/chmail/internal/assets"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
 )
@@ -95,8 +97,19 @@ type Options struct {
 	// Landing returns the data of the demo's landing page. When it is nil or returns
 	// nil, the server shows the landing page of a real installation.
 	Landing func() (json.RawMessage, error)
-	Assets  fs.FS        // instead of the embedded ones, for tests
-	Log     *slog.Logger // nil: nothing is logged
+	// MailHost is what people type into a mail program, and MailServers returns what
+	// there is at it; nil: a new desk does not say how to set one up.
+	MailHost    string
+	MailServers func() []MailServer
+	Assets      fs.FS        // instead of the embedded ones, for tests
+	Log         *slog.Logger // nil: nothing is logged
+}
+
+// MailServer is a port at which mail programs sign in.
+type MailServer struct {
+	Protocol string `json:"protocol"` // "smtp", "imap" or "pop3"
+	Port     int    `json:"port"`
+	TLS      bool   `json:"tls"` // from the start; otherwise by STARTTLS
 }
 
 // Server is the web server. Its methods may be called at the same time.
@@ -105,9 +118,8 @@ type Server struct {
 	log     *slog.Logger
 	https   bool
 	limits  limits
-	keys    struct{ nonce, session, mine seal.Key }
-	assets  map[string]*asset // by URL path
-	links   pageLinks
+	keys    struct{ nonce, session, mine, pass seal.Key }
+	assets  *assets.Set
 	cross   *http.CrossOriginProtection
 	handler atomic.Pointer[http.Handler] // before Open: downRoutes
 	http    *http.Server
@@ -143,8 +155,8 @@ func New(opts Options) (*Server, error) {
 		cross:  http.NewCrossOriginProtection(),
 	}
 	var err error
-	if s.assets, s.links, err = loadAssets(opts.Assets); err != nil {
-		return nil, err
+	if s.assets, err = assets.Load(opts.Assets, neededAssets()...); err != nil {
+		return nil, fmt.Errorf("web: %w", err)
 	}
 	// A proxy may rewrite Host; what people see in the address bar is Base.
 	if err := s.cross.AddTrustedOrigin(opts.Base.Scheme + "://" + opts.Base.Host); err != nil {
@@ -184,6 +196,9 @@ func (s *Server) Open(relay Relay, key []byte) error {
 			return fmt.Errorf("web: deriving a key: %w", err)
 		}
 	}
+	if s.keys.pass, err = relay.Secret(pass.Purpose); err != nil {
+		return fmt.Errorf("web: the key of passes: %w", err)
+	}
 	s.opts.Relay = relay
 	open := s.outer(s.routes(), relay.Peers)
 	s.handler.Store(&open) // whoever loads it sees what was set before
@@ -200,7 +215,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) downRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /offline", s.offlinePage)
-	for path := range s.assets {
+	for path := range s.assets.Paths() {
 		mux.HandleFunc("GET "+path, s.asset)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -240,12 +255,11 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /desk/ws", s.deskSocket)
 	mux.HandleFunc("GET /desk/ws/stream", s.deskStream)
 	mux.HandleFunc("POST /desk/ws/stream", s.post)
-	mux.HandleFunc("GET /desk/search", s.search)
 	s.fileRoutes(mux)
 	s.preferenceRoutes(mux)
 	s.teamRoutes(mux)
 	s.accountRoutes(mux)
-	for path := range s.assets {
+	for path := range s.assets.Paths() {
 		mux.HandleFunc("GET "+path, s.asset)
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

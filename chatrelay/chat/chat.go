@@ -27,6 +27,8 @@ var (
 	ErrRevoked = errors.New("room: the link was taken back")
 	// ErrProve: the sender lets nobody in who has not proven who they are.
 	ErrProve = errors.New("room: the link must be proven")
+	// ErrHidden: the person is in Bcc, and has not said that the others may learn of them.
+	ErrHidden = errors.New("room: the others do not know of the person")
 	// ErrRemoved: the person was put out of the room.
 	ErrRemoved = errors.New("room: the person was put out")
 	// ErrClaimed: another browser claimed the invite first.
@@ -81,6 +83,9 @@ type Mail struct {
 	Recipients []Person // the envelope's recipients, one invite each
 	Subject    string   // decoded
 	Date       time.Time
+	// Unsent: nobody sends it. A page asks for the conversation as if the sender had
+	// written to the recipients, and MessageID names what it is about.
+	Unsent bool
 }
 
 // Opened is the room of a mail and the links into it.
@@ -158,14 +163,21 @@ type ServerMail struct {
 	Stop                string // https address that ends such mails by a POST (RFC 8058); may be empty
 }
 
-// Letter is a mail that a login writes at the desk.
+// Letter is a mail that a login writes in a page of this server.
 type Letter struct {
 	Login     string
-	IP        netip.Addr // of the client
+	IP        netip.Addr // of the client; zero: the server writes in the login's name
 	From, To  Person
 	Subject   string
 	Text      string
-	MessageID string // without angle brackets
+	HTML      string      // the same as a document; empty: plain text alone
+	MessageID string      // without angle brackets
+	Header    [][2]string // further fields, name and value; not those above
+
+	ReturnPath string // where bounces go; empty: From.Addr
+	// Once says that the mail system takes the MessageID once: handing it over again
+	// is harmless.
+	Once bool
 }
 
 // RefusedError: the mail system does not take a mail. Text is its answer.
@@ -227,6 +239,10 @@ const (
 // conversation, among other people. The older mail's date follows on a line of its
 // own (RFC 3339), then its subject if the new mail has it too.
 const NoteFrom = "from"
+
+// NoteAbout begins the note of a room that a page asked for; what it is about follows
+// on a line of its own.
+const NoteAbout = "about"
 
 // ViaMail is the Via of an answer by mail, ViaLink that of what was said by whoever
 // pressed a link and had not proven to be its owner.
@@ -383,6 +399,10 @@ type Session struct {
 // Subscription is a browser that takes notifications (Web Push).
 type Subscription struct {
 	Endpoint, P256dh, Auth string
+	Name                   string    // of the browser, as "Chrome, Android"; may be empty
+	Lang                   string    // in which it shows what comes
+	Added                  time.Time // when the login first put it; set by the store
+	Shown                  time.Time // when it last showed something; zero: never
 }
 
 // Block is somebody whom a login has blocked.

@@ -39,6 +39,7 @@ const (
 // Settings are a login's own. The zero value is not a login's default:
 // DefaultSettings is.
 type Settings struct {
+	Name         string     `json:"name"`         // beside one's address in mails, where they have none; empty: not set
 	Availability string     `json:"availability"` // Available, Away or DoNotDisturb
 	Until        *time.Time `json:"until"`        // it is Available again then; nil: until changed
 	Quiet        *Quiet     `json:"quiet"`        // nil: none
@@ -102,6 +103,8 @@ func (s Settings) Check(now time.Time) error {
 		return wrong("back", "it is 0 to %d minutes", maxBack)
 	case s.Chats < 0 || s.Chats > MaxChats:
 		return wrong("chats", "it is 0 to %d", MaxChats)
+	case len(s.Name) > clean.MaxNameOctets:
+		return wrong("name", "it has at most %d octets", clean.MaxNameOctets)
 	case len(s.StampText) > maxStampText:
 		return wrong("stamp_text", "it has at most %d octets", maxStampText)
 	case s.Lang != "" && !slices.Contains(words.Languages, s.Lang):
@@ -206,6 +209,7 @@ func (s *Settings) Tidy() {
 	if s.Availability == Available {
 		s.Until = nil
 	}
+	s.Name = clean.Name(s.Name)
 	s.StampText = clean.Line(s.StampText, maxStampText, maxStampText)
 	if s.Canned == nil {
 		s.Canned = []Canned{}

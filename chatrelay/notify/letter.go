@@ -3,12 +3,9 @@
 package notify
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"time"
 
-	"github.com/emersion/go-message"
 	"github.com/emersion/go-message/mail"
 	"github.com/emersion/go-message/textproto"
 
@@ -16,7 +13,8 @@ import (
 )
 
 // ComposeLetter builds the message of a letter (RFC 5322), as its writer's mail
-// program would: header and plain text.
+// program would: header, plain text and, where the letter has one, the HTML
+// alternative (RFC 2046 section 5.1.4).
 func ComposeLetter(l chat.Letter, now time.Time) (textproto.Header, []byte, error) {
 	var h mail.Header
 	h.SetAddressList("From", []*mail.Address{{Name: l.From.Name, Address: l.From.Addr}})
@@ -25,19 +23,12 @@ func ComposeLetter(l chat.Letter, now time.Time) (textproto.Header, []byte, erro
 	h.SetDate(now)
 	h.SetMessageID(l.MessageID)
 	h.Set("MIME-Version", "1.0")
-	h.SetContentType("text/plain", map[string]string{"charset": "utf-8"})
-	h.Set("Content-Transfer-Encoding", "quoted-printable")
-	var all bytes.Buffer
-	w, err := message.CreateWriter(&all, h.Header)
-	if err == nil {
-		_, err = io.WriteString(w, l.Text+"\n")
+	for _, field := range l.Header {
+		h.Add(field[0], oneLine(field[1]))
 	}
-	if err == nil {
-		err = w.Close()
-	}
+	header, body, err := composeBody(h, l.Text+"\n", l.HTML)
 	if err != nil {
 		return textproto.Header{}, nil, fmt.Errorf("composing a letter: %w", err)
 	}
-	_, body, _ := bytes.Cut(all.Bytes(), []byte("\r\n\r\n"))
-	return h.Header.Header, body, nil
+	return header, body, nil
 }

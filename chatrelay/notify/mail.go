@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
@@ -111,29 +112,48 @@ func Compose(m chat.ServerMail, from mail.Address, domain string, now time.Time)
 	h.SetMessageID(rand.Text() + "@" + domain)
 	h.Set("Auto-Submitted", "auto-generated")
 	h.Set("MIME-Version", "1.0")
-	h.SetContentType("multipart/alternative", map[string]string{"boundary": rand.Text()})
-	var all bytes.Buffer
-	w, err := message.CreateWriter(&all, h.Header)
+	header, body, err := composeBody(h, m.Text, m.HTML)
 	if err != nil {
 		return textproto.Header{}, nil, fmt.Errorf("composing a mail: %w", err)
 	}
-	for _, part := range [][2]string{{"text/plain", m.Text}, {"text/html", m.HTML}} {
+	return header, body, nil
+}
+
+// composeBody completes a header and writes the body below it: a plain text, and the
+// same as HTML unless that is empty (RFC 2046 section 5.1.4).
+func composeBody(h mail.Header, text, html string) (textproto.Header, []byte, error) {
+	plain := map[string]string{"charset": "utf-8"}
+	if html == "" {
+		h.SetContentType("text/plain", plain)
+		h.Set("Content-Transfer-Encoding", "quoted-printable")
+	} else {
+		h.SetContentType("multipart/alternative", map[string]string{"boundary": rand.Text()})
+	}
+	var all bytes.Buffer
+	w, err := message.CreateWriter(&all, h.Header)
+	if err != nil {
+		return textproto.Header{}, nil, err
+	}
+	parts := [][2]string{{"text/plain", text}, {"text/html", html}}
+	if html == "" {
+		parts = nil
+		_, err = io.WriteString(w, text)
+	}
+	for _, part := range parts {
 		var ph message.Header
-		ph.SetContentType(part[0], map[string]string{"charset": "utf-8"})
+		ph.SetContentType(part[0], plain)
 		ph.Set("Content-Transfer-Encoding", "quoted-printable")
-		pw, err := w.CreatePart(ph)
-		if err == nil {
+		var pw *message.Writer
+		if pw, err = w.CreatePart(ph); err == nil {
 			_, err = io.WriteString(pw, part[1])
-		}
-		if err == nil {
-			err = pw.Close()
+			err = errors.Join(err, pw.Close())
 		}
 		if err != nil {
-			return textproto.Header{}, nil, fmt.Errorf("composing a mail: %w", err)
+			break
 		}
 	}
-	if err := w.Close(); err != nil {
-		return textproto.Header{}, nil, fmt.Errorf("composing a mail: %w", err)
+	if err = errors.Join(err, w.Close()); err != nil {
+		return textproto.Header{}, nil, err
 	}
 	_, body, _ := bytes.Cut(all.Bytes(), []byte("\r\n\r\n"))
 	return h.Header.Header, body, nil

@@ -35,6 +35,8 @@ func TestMailsInBothLanguages(t *testing.T) {
 		"alarm by link": {write(alarmMail(chat.Person{Name: "Kim", ByLink: true}, mina, subject, link)),
 			[]string{"Kim, by link tried to chat", "Kim(링크로 접속)님이 대화를"}, 2},
 		"back": {write(backMail(kim, mina, subject, link)), []string{"is back", "님이 돌아왔습니다", kim.Name, subject}, 2},
+		"invite": {write(inviteMail(kim, mina, subject, link)), []string{"invites you to a conversation",
+			"대화에 초대했습니다", kim.Name, subject}, 2},
 		"code": {write(codeMail(kim, "123456")), []string{"Your code is 123456", "코드는 123456입니다"}, 0},
 	} {
 		for _, want := range c.wants {

@@ -17,6 +17,8 @@ type memory struct {
 	of map[string][]chat.Subscription // login → oldest first
 
 	lang map[string]string // address → language
+
+	shown string // endpoint of the last that showed something
 }
 
 var _ Store = (*memory)(nil)
@@ -34,15 +36,24 @@ func (m *memory) PutSubscription(_ context.Context, login string, s chat.Subscri
 	return nil
 }
 
-// Subscriptions implements Store.
+// Language implements Store.
 func (m *memory) Language(_ context.Context, p chat.Person) (string, error) {
 	return m.lang[p.Addr], nil
 }
 
+// Subscriptions implements Store.
 func (m *memory) Subscriptions(_ context.Context, login string) ([]chat.Subscription, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.of[login]), nil
+}
+
+// NoteShown implements Store.
+func (m *memory) NoteShown(_ context.Context, _, endpoint string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.shown = endpoint
+	return nil
 }
 
 // DropSubscription implements Store.

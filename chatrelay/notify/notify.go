@@ -41,13 +41,15 @@ type Store interface {
 	// DropSubscription forgets a browser of a login; of any login where it is
 	// empty. That there is none is no error.
 	DropSubscription(ctx context.Context, login, endpoint string) error
+	// NoteShown notes that a browser of a login has shown something now.
+	NoteShown(ctx context.Context, login, endpoint string) error
 	// Language is the one in which a person wants to be written to; empty: not known.
 	Language(ctx context.Context, p chat.Person) (string, error)
 }
 
 // PushOptions are how browsers are told by Web Push.
 type PushOptions struct {
-	Contact  string      // of the operator, for push services: a mail address or an https URL
+	Contact  string      // of the operator, for push services; CheckContact looks at it
 	Anywhere bool        // push services may be in one's own net
 	TLS      *tls.Config // for the connections to push services; may be nil
 }
@@ -102,7 +104,8 @@ func Start(ctx context.Context, opt Options) (*Notifier, error) {
 		if err != nil {
 			return nil, fmt.Errorf("starting notifications: %w", err)
 		}
-		n.pusher, err = newPusher(pusherOptions{Keys: keys, Contact: opt.Push.Contact, Store: opt.Store,
+		n.pusher, err = newPusher(pusherOptions{Keys: keys, Contact: opt.Push.Contact, WebBase: opt.WebBase,
+			Store:    opt.Store,
 			Anywhere: opt.Push.Anywhere, TLS: opt.Push.TLS, Log: opt.Log,
 			Report: func(_ string, note Note, err error) {
 				if err == nil && note.Kind == Alarm {
@@ -145,6 +148,11 @@ func (n *Notifier) MailAlarm(ctx context.Context, from, to chat.Person, subject,
 // MailBack tells to, who asked for it, that from is back.
 func (n *Notifier) MailBack(ctx context.Context, from, to chat.Person, subject, token string) error {
 	return n.mail(ctx, backMail(from, to, subject, n.link(token)))
+}
+
+// MailInvite tells to that from invites them into a conversation.
+func (n *Notifier) MailInvite(ctx context.Context, from, to chat.Person, subject, token string) error {
+	return n.mail(ctx, inviteMail(from, to, subject, n.link(token)))
 }
 
 // MailCode sends a confirmation code.
@@ -253,7 +261,51 @@ func (n *Notifier) Subscribe(ctx context.Context, login string, sub Subscription
 	return n.opt.Store.PutSubscription(ctx, login, sub.stored(), PerLogin)
 }
 
-// Unsubscribe forgets a browser of a login.
-func (n *Notifier) Unsubscribe(ctx context.Context, login, endpoint string) error {
-	return n.opt.Store.DropSubscription(ctx, login, endpoint)
+// Unsubscribe forgets a browser of a login, by its endpoint or its BrowserID.
+func (n *Notifier) Unsubscribe(ctx context.Context, login, browser string) error {
+	sub, err := n.browser(ctx, login, browser)
+	if errors.Is(err, ErrSubscription) {
+		return nil // it is forgotten already
+	}
+	if err != nil {
+		return err
+	}
+	return n.opt.Store.DropSubscription(ctx, login, sub.Endpoint)
+}
+
+// Shown notes that a browser of a login, by its endpoint or its BrowserID, has
+// shown a notification. ErrSubscription: it is none of theirs.
+func (n *Notifier) Shown(ctx context.Context, login, browser string) error {
+	sub, err := n.browser(ctx, login, browser)
+	if err != nil {
+		return err
+	}
+	return n.opt.Store.NoteShown(ctx, login, sub.Endpoint)
+}
+
+// Try sends a notification to one browser of a login, by its endpoint or its
+// BrowserID, whatever the login's settings. ErrNoPush; ErrSubscription.
+func (n *Notifier) Try(ctx context.Context, login, browser string) error {
+	if n.pusher == nil {
+		return ErrNoPush
+	}
+	sub, err := n.browser(ctx, login, browser)
+	if err != nil {
+		return err
+	}
+	return n.pusher.sendTo(login, Note{Kind: Test, Room: "settings", URL: "/desk#settings", At: time.Now().UTC()},
+		[]chat.Subscription{sub})
+}
+
+func (n *Notifier) browser(ctx context.Context, login, browser string) (chat.Subscription, error) {
+	list, err := n.opt.Store.Subscriptions(ctx, login)
+	if err != nil {
+		return chat.Subscription{}, err
+	}
+	for _, sub := range list {
+		if browser == sub.Endpoint || browser == BrowserID(sub.Endpoint) {
+			return sub, nil
+		}
+	}
+	return chat.Subscription{}, fmt.Errorf("looking for a browser: %w", ErrSubscription)
 }

@@ -7,19 +7,20 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/SherClockHolmes/webpush-go"
+
+	"github.com/chmail/chmail/chatrelay/chat"
 )
 
 // Web Push (RFC 8030) reaches a person's browsers when no page is open. A push
 // is encrypted (RFC 8291) and signed with the server's own key (VAPID, RFC 8292).
+// declarative.go says what it contains.
 //
 // Send looks up the login's subscriptions and queues one push each; a few
 // senders take them to the push services. Pushes of one room and caller to
@@ -33,7 +34,7 @@ import (
 // Limits and times.
 const (
 	PerLogin   = 16      // subscriptions of one login; one more and the oldest goes
-	MaxPayload = 3 << 10 // octets of a note's JSON; a service takes 4 KiB encrypted (RFC 8291 section 4)
+	MaxPayload = 3 << 10 // octets of a push's JSON; a service takes 4 KiB encrypted (RFC 8291 section 4)
 
 	maxQueue    = 4096             // pushes that wait; one more is refused with ErrFull
 	senders     = 4                // pushes under way at once
@@ -72,27 +73,27 @@ var (
 // The kinds of Note.
 const (
 	Ring    = "ring"    // somebody rings now
-	End     = "end"     // the ring is over: a notification of it can go
+	End     = "end"     // the ring is over: what a notification of it says is past
 	Alarm   = "alarm"   // somebody rang in vain
 	Message = "message" // somebody left a message
+	Test    = "test"    // its reader wants to see whether notifications come
 )
 
-// Note is what a push says; the service worker gets it as JSON.
+// Note is what a push is about.
 type Note struct {
-	Kind    string    `json:"kind"`
-	Room    string    `json:"room"`
-	Attempt string    `json:"attempt,omitempty"`
-	From    string    `json:"from,omitempty"`
-	ByLink  bool      `json:"by_link,omitempty"` // From has not proven who they are
-	Subject string    `json:"subject,omitempty"`
-	URL     string    `json:"url,omitempty"` // what a press on the notification opens
-	At      time.Time `json:"at"`
-
-	// Caller is who rings; pushes of one room and caller collapse.
-	Caller string `json:"-"`
+	Kind    string
+	Room    string // what the desk shows after a press; of a test: "settings"
+	Attempt string
+	From    string
+	ByLink  bool // From has not proven who they are
+	Subject string
+	URL     string // what a press on the notification opens, a path with its fragment
+	At      time.Time
+	Why     string // how a ring ended, of package frame
+	Caller  string // who rings; pushes of one room and caller collapse
 	// TTL is how long the push is of use, in whole seconds. If it is not
-	// positive it is a minute for a ring and its end, else a day.
-	TTL time.Duration `json:"-"`
+	// positive it is a minute for a ring, its end and a test, else a day.
+	TTL time.Duration
 }
 
 // ttl returns how long the note is of use.
@@ -100,7 +101,7 @@ func (n Note) ttl() time.Duration {
 	switch {
 	case n.TTL > 0:
 		return max(n.TTL.Truncate(time.Second), time.Second)
-	case n.Kind == Ring || n.Kind == End:
+	case n.Kind == Ring || n.Kind == End || n.Kind == Test:
 		return time.Minute
 	}
 	return 24 * time.Hour
@@ -110,7 +111,7 @@ func (n Note) ttl() time.Duration {
 // it, the end of one can wait until it is awake.
 func (n Note) urgency() webpush.Urgency {
 	switch n.Kind {
-	case Ring, Alarm:
+	case Ring, Alarm, Test:
 		return webpush.UrgencyHigh
 	case End:
 		return webpush.UrgencyLow
@@ -129,27 +130,6 @@ func (n Note) topic() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:24])
 }
 
-// payload is the note as JSON, its From and Subject cut if need be.
-func (n Note) payload() ([]byte, error) {
-	n.From, n.Subject = cut(n.From, maxFrom), cut(n.Subject, maxSubject)
-	for {
-		var b strings.Builder
-		e := json.NewEncoder(&b)
-		e.SetEscapeHTML(false)
-		if err := e.Encode(n); err != nil {
-			return nil, fmt.Errorf("encoding a push: %w", err)
-		}
-		out := []byte(strings.TrimSuffix(b.String(), "\n"))
-		switch {
-		case len(out) <= MaxPayload:
-			return out, nil
-		case n.Subject == "" && n.From == "":
-			return nil, fmt.Errorf("%w: %d octets", ErrTooLarge, len(out))
-		}
-		n.Subject, n.From = cut(n.Subject, len(n.Subject)/2), cut(n.From, max(len(n.From)/2, 16*len(n.Subject)))
-	}
-}
-
 // cut shortens s to at most octets, at a rune.
 func cut(s string, octets int) string {
 	if len(s) <= octets {
@@ -164,7 +144,8 @@ func cut(s string, octets int) string {
 // pusherOptions are what newPusher needs.
 type pusherOptions struct {
 	Keys    Keys
-	Contact string // whom a push service's operator can reach: a mail address or an https URL (RFC 8292 section 2.1)
+	Contact string // whom a push service's operator can reach; CheckContact looks at it
+	WebBase string // origin of the pages
 	Store   Store
 	Log     *slog.Logger // gets no endpoint, which is a secret
 	// Report is told how each push ended, nil being accepted by the service;
@@ -180,22 +161,34 @@ type pusherOptions struct {
 // Send queues n for each of login's browsers and returns how many there are.
 // It does not wait for them to be sent.
 func (p *pusher) Send(ctx context.Context, login string, n Note) (int, error) {
-	payload, err := n.payload()
-	if err != nil {
-		return 0, err
-	}
 	subs, err := p.opt.Store.Subscriptions(ctx, login)
 	if err != nil {
 		return 0, fmt.Errorf("reading the subscriptions of %s: %w", login, err)
 	}
+	return len(subs), p.sendTo(login, n, subs)
+}
+
+// sendTo queues n for browsers of login.
+func (p *pusher) sendTo(login string, n Note, browsers []chat.Subscription) error {
 	topic, until := n.topic(), time.Now().Add(n.ttl())
-	for i, stored := range subs {
+	payloads := map[string][]byte{} // by language
+	for _, stored := range browsers {
 		sub := browserOf(stored)
+		if n.Kind == End && sub.apple() {
+			continue
+		}
+		if payloads[sub.Lang] == nil {
+			payload, err := n.payload(sub.Lang, p.opt.WebBase)
+			if err != nil {
+				return err
+			}
+			payloads[sub.Lang] = payload
+		}
 		err := p.queue.add(key{sub.Endpoint, topic},
-			&push{login: login, sub: sub, note: n, payload: payload, until: until})
+			&push{login: login, sub: sub, note: n, payload: payloads[sub.Lang], until: until})
 		if err != nil {
-			return i, err
+			return err
 		}
 	}
-	return len(subs), nil
+	return nil
 }

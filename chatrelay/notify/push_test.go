@@ -48,7 +48,7 @@ func start(t *testing.T, s *service, anywhere bool) *harness {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
 	p, err := newPusher(pusherOptions{
-		Keys: s.keys, Contact: "postmaster@mall.example", Store: h.subs, Anywhere: anywhere,
+		Keys: s.keys, Contact: "postmaster@mall.example", WebBase: pagesBase, Store: h.subs, Anywhere: anywhere,
 		TLS:    &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		Log:    slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Report: func(login string, n Note, err error) { h.ended <- ended{login, n, err} },
@@ -109,8 +109,8 @@ func TestSend(t *testing.T) {
 		got := wait(t, s.got)
 		paths[got.path] = true
 		want := sent
-		want.Caller = ""
-		if got.note != want {
+		want.Caller, want.From = "", ""
+		if got.note != want || got.shown.Notification.Title != "Incoming chat: Mina" {
 			t.Errorf("got %+v, want %+v", got.note, want)
 		}
 		ttl, err := strconv.Atoi(got.ttl)
@@ -143,21 +143,157 @@ func TestSend(t *testing.T) {
 
 func TestPayload(t *testing.T) {
 	t.Parallel()
-	for _, fill := range []string{"x", "가", "😀", "\"", "\x01", "<"} {
+	for _, fill := range []string{"x", "가", "😀", "\"", "<"} {
 		n := ring("r", strings.Repeat(fill, 5000))
 		n.Subject = strings.Repeat(fill, 5000)
-		b, err := n.payload()
-		var back Note
-		if err != nil || len(b) > MaxPayload || json.Unmarshal(b, &back) != nil ||
-			back.From == "" || back.Subject == "" ||
-			!strings.HasPrefix(n.From, back.From) || !strings.HasPrefix(n.Subject, back.Subject) {
+		b, err := n.payload("en", pagesBase)
+		var back pushMessage
+		if err != nil || len(b) > MaxPayload || json.Unmarshal(b, &back) != nil {
 			t.Errorf("%q: %d octets, %v", fill, len(b), err)
+		}
+		if o := back.Notification; !strings.Contains(o.Title, fill) || !strings.HasPrefix(n.Subject, o.Body) ||
+			o.Body == "" {
+			t.Errorf("%q: %q, %q", fill, o.Title, o.Body)
 		}
 	}
 	n := ring("r", "Mina")
 	n.URL = strings.Repeat("x", MaxPayload)
-	if _, err := n.payload(); !errors.Is(err, ErrTooLarge) {
+	if _, err := n.payload("en", pagesBase); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("a long URL: %v", err)
+	}
+}
+
+// TestDeclarative: a push contains the whole notification, in its browser's language.
+func TestDeclarative(t *testing.T) {
+	t.Parallel()
+	n := ring("r1", "Jun\u202e\u200b")
+	n.ByLink = true
+	kind := func(kind, why string) Note {
+		n := n
+		n.Kind, n.Why = kind, why
+		return n
+	}
+	for name, c := range map[string]struct {
+		note       Note
+		lang       string
+		title, tag string
+		actions    int
+		silent     bool
+	}{
+		"a ring":            {n, "en", "Incoming chat: Jun, by link", "ring-a1", 2, false},
+		"a ring, in Korean": {n, "ko", "대화 요청: Jun(링크로 접속)", "ring-a1", 2, false},
+		"its end":           {kind(End, "elsewhere"), "en", "Jun, by link: answered on another device", "ring-a1", 0, true},
+		"cancelled":         {kind(End, "cancelled"), "en", "Jun, by link cancelled", "ring-a1", 0, true},
+		"nobody answered":   {kind(End, "unanswered"), "en", "Jun, by link tried to reach you", "ring-a1", 0, true},
+		"the alarm":         {kind(Alarm, ""), "en", "Jun, by link tried to reach you", "ring-a1", 0, false},
+		"a message":         {kind(Message, ""), "", "New message from Jun, by link", "r1", 0, false},
+		"a test":            {Note{Kind: Test, URL: "/desk#settings"}, "en", "This browser is notified", "test", 0, false},
+	} {
+		b, err := c.note.payload(c.lang, pagesBase)
+		var got struct {
+			WebPush      int  `json:"web_push"`
+			Mutable      bool `json:"mutable"`
+			Notification struct {
+				Title, Navigate, Tag string
+				Silent               bool
+				Vibrate              []int
+				Actions              []struct{ Action, Title string }
+			}
+		}
+		if err != nil || json.Unmarshal(b, &got) != nil {
+			t.Fatal(err)
+		}
+		o := got.Notification
+		if got.WebPush != 8030 || !got.Mutable || o.Title != c.title || o.Tag != c.tag || len(o.Actions) != c.actions ||
+			o.Silent != c.silent || o.Navigate != pagesBase+c.note.URL {
+			t.Errorf("%s: %s", name, b)
+		}
+		if o.Silent && len(o.Vibrate) > 0 { // showNotification refuses both
+			t.Errorf("%s: vibrates in silence", name)
+		}
+	}
+}
+
+// TestApple: Safari ends a subscription whose pushes show nothing, so the end of a
+// ring does not go there. All else does.
+func TestApple(t *testing.T) {
+	t.Parallel()
+	for endpoint, want := range map[string]bool{
+		"https://web.push.apple.com/QA":              true,
+		"https://WEB.push.apple.com:443/QA":          true,
+		"https://fcm.googleapis.com/fcm/send/x":      false,
+		"https://push.apple.com.evil.example/":       false,
+		"https://updates.push.services.mozilla.com/": false,
+	} {
+		if got := (Subscription{Endpoint: endpoint}).apple(); got != want {
+			t.Errorf("%s: %t", endpoint, got)
+		}
+	}
+	s := newService(t)
+	h := start(t, s, false) // nothing is sent: that port is refused
+	phone := newBrowser(t, "https://web.push.apple.com:1/x").sub
+	h.put("host", phone)
+	over := ring("r1", "Mina")
+	over.Kind = End
+	h.send("host", over)
+	h.send("host", ring("r2", "Mina"))
+	h.Close()
+	if e := wait(t, h.ended); e.note.Room != "r2" || len(h.ended) > 0 {
+		t.Errorf("the end was sent to Safari: %+v", e)
+	}
+}
+
+// TestTry: one browser is sent a notification to see whether any comes, and says so.
+func TestTry(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	h := start(t, s, true)
+	n := &Notifier{opt: Options{Store: h.subs}, pusher: h.pusher}
+	one, other := s.browser("/1").sub, s.browser("/2").sub
+	one.Lang = "ko"
+	h.put("host", one)
+	h.put("host", other)
+	if err := n.Try(t.Context(), "host", BrowserID(one.Endpoint)); err != nil {
+		t.Fatal(err)
+	}
+	if got := wait(t, s.got); got.path != "/1" || got.note.Kind != Test || got.shown.Notification.Lang != "ko" ||
+		got.urgency != "high" {
+		t.Errorf("got %+v", got)
+	}
+	for _, of := range []string{"somebody", ""} {
+		if err := n.Try(t.Context(), of, one.Endpoint); !errors.Is(err, ErrSubscription) {
+			t.Errorf("%q: %v", of, err)
+		}
+	}
+	if err := n.Shown(t.Context(), "host", one.Endpoint); err != nil || h.subs.shown != one.Endpoint {
+		t.Errorf("%v, shown %q", err, h.subs.shown)
+	}
+	if err := n.Shown(t.Context(), "somebody", one.Endpoint); !errors.Is(err, ErrSubscription) {
+		t.Errorf("somebody else's: %v", err)
+	}
+	if err := n.Unsubscribe(t.Context(), "host", BrowserID(one.Endpoint)); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := h.subs.Subscriptions(t.Context(), "host"); len(left) != 1 || left[0].Endpoint != other.Endpoint {
+		t.Errorf("left: %+v", left)
+	}
+	if err := n.Unsubscribe(t.Context(), "host", one.Endpoint); err != nil {
+		t.Errorf("again: %v", err)
+	}
+}
+
+func TestContact(t *testing.T) {
+	t.Parallel()
+	for contact, good := range map[string]bool{
+		"postmaster@mall.example": true, "mailto:postmaster@mall.example": true, "https://mall.example/contact": true,
+		"postmaster@localhost": false, "postmaster@mail": false, "mailto:ops@chat.localhost": false,
+		"postmaster@printer.local": false, "ops@127.0.0.1": false, "https://localhost:8080": false,
+		"https://[::1]/": false, "http://mall.example": false, "mall.example": false, "tel:+8210": false, "": false,
+		"Ops <ops@mall.example>": false, "mailto: ops@mall.example": false,
+	} {
+		if err := CheckContact(contact); (err == nil) != good || err != nil && !errors.Is(err, ErrContact) {
+			t.Errorf("%q: %v", contact, err)
+		}
 	}
 }
 

@@ -26,6 +26,8 @@ import (
 	"time"
 )
 
+const pagesBase = "https://chat.mall.example"
+
 // browser is one that has subscribed.
 type browser struct {
 	private *ecdh.PrivateKey
@@ -162,7 +164,16 @@ func checkVAPID(value, origin, public string) error {
 // pushed is one request that the service took.
 type pushed struct {
 	path, topic, urgency, ttl string
-	note                      Note
+	note                      Note // as far as the notification tells
+	shown                     pushMessage
+}
+
+// note is what a notification tells of its note.
+func (m pushMessage) note() Note {
+	d := m.Notification.Data
+	return Note{Kind: d.Kind, Room: d.Room, Attempt: d.Attempt, Subject: m.Notification.Body,
+		URL: strings.TrimPrefix(m.Notification.Navigate, pagesBase),
+		At:  time.UnixMilli(m.Notification.Timestamp).UTC()}
 }
 
 // service is a push service. Its answers are set by the test.
@@ -217,7 +228,8 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) {
 		urgency: r.Header.Get("Urgency"), ttl: r.Header.Get("TTL")}
 	plain, err := b.open(body)
 	if err == nil {
-		err = json.Unmarshal(plain, &got.note)
+		err = json.Unmarshal(plain, &got.shown)
+		got.note = got.shown.note()
 	}
 	if err != nil {
 		s.t.Errorf("decrypting: %v", err)

@@ -42,6 +42,11 @@ func backMail(from, to chat.Person, subject, link string) letter {
 	return letter{"back", from, to, []any{"subject", subject}, link}
 }
 
+// inviteMail invites to into a conversation of from.
+func inviteMail(from, to chat.Person, subject, link string) letter {
+	return letter{"invite", from, to, []any{"subject", subject}, link}
+}
+
 // codeMail carries a confirmation code.
 func codeMail(to chat.Person, code string) letter {
 	return letter{"code", chat.Person{}, to, []any{"code", code}, ""}

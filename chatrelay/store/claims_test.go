@@ -205,7 +205,7 @@ func TestRevokeSome(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
 		const sales = "sales@here.test"
-		ok(t, s.SetGroups(ctx, map[string][]string{sales: {alice.Login, carol.Addr}}))
+		ok(t, s.SetGroups(ctx, "", map[string][]string{sales: {alice.Login, carol.Addr}}))
 		m := hello("1@x")
 		m.Sender.Addr = sales
 		m.Recipients = []chat.Person{bob, {Addr: "dan@there.test"}}

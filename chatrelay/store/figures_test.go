@@ -15,7 +15,7 @@ import (
 func TestFigures(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
-		ok(t, s.SetGroups(ctx, map[string][]string{sales: {alice.Login, carol.Addr}}))
+		ok(t, s.SetGroups(ctx, "", map[string][]string{sales: {alice.Login, carol.Addr}}))
 		private, mine := mailed(t, s, "private", alice.Addr)
 		room, group := mailed(t, s, "offer", sales)
 		joined := must(s.Join(ctx, carol.Addr, room))(t)

@@ -15,11 +15,12 @@ import (
 // A group is an address whose members share its mails and rings. The address is
 // the login of the group's participant in a room; nobody signs in with it.
 
-// SetGroups replaces all groups: address → logins of its members. Nobody looks
-// after the rooms of those who are members no more.
-func (s *Store) SetGroups(ctx context.Context, groups map[string][]string) error {
+// SetGroups replaces the groups of one source: address → logins of its members. The
+// source is empty for the configuration's. Nobody looks after the rooms of those who
+// are members no more.
+func (s *Store) SetGroups(ctx context.Context, source string, groups map[string][]string) error {
 	err := s.tx(ctx, func(tx querier) error {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM members"); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM members WHERE source = $1", source); err != nil {
 			return err
 		}
 		for addr, logins := range groups {
@@ -27,8 +28,8 @@ func (s *Store) SetGroups(ctx context.Context, groups map[string][]string) error
 				return fmt.Errorf("%w: %d members of %s", chat.ErrFull, len(logins), addr)
 			}
 			for _, login := range logins {
-				_, err := tx.ExecContext(ctx, "INSERT INTO members (addr, login) VALUES ($1, $2)"+
-					" ON CONFLICT DO NOTHING", fold(addr), fold(login))
+				_, err := tx.ExecContext(ctx, "INSERT INTO members (source, addr, login) VALUES ($1, $2, $3)"+
+					" ON CONFLICT DO NOTHING", source, fold(addr), fold(login))
 				if err != nil {
 					return err
 				}

@@ -39,7 +39,7 @@ func teamsOf(ctx context.Context, q querier, login string) ([]string, error) {
 	groups, err := collect(ctx, q, func(rows *sql.Rows) (addr string, err error) {
 		err = rows.Scan(&addr)
 		return addr, err
-	}, "SELECT addr FROM members WHERE login = $1 ORDER BY addr LIMIT $2", login, maxPage)
+	}, "SELECT DISTINCT addr FROM members WHERE login = $1 ORDER BY addr LIMIT $2", login, maxPage)
 	return append([]string{login}, groups...), err
 }
 

@@ -75,7 +75,7 @@ func TestMailsAreNoConversations(t *testing.T) {
 func TestListsOfAGroup(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
-		ok(t, s.SetGroups(ctx, map[string][]string{sales: {alice.Login, carol.Addr}}))
+		ok(t, s.SetGroups(ctx, "", map[string][]string{sales: {alice.Login, carol.Addr}}))
 		private, people := mailed(t, s, "private", alice.Addr)
 		said(t, s, private, people[1].ID, "hello")
 		room, people := mailed(t, s, "offer", sales)
@@ -109,7 +109,7 @@ func TestListsOfAGroup(t *testing.T) {
 func TestDismiss(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
-		ok(t, s.SetGroups(ctx, map[string][]string{sales: {alice.Login, carol.Addr}}))
+		ok(t, s.SetGroups(ctx, "", map[string][]string{sales: {alice.Login, carol.Addr}}))
 		private, people := mailed(t, s, "private", alice.Addr)
 		room, group := mailed(t, s, "offer", sales)
 		began := time.Now().Add(-time.Minute)

@@ -141,6 +141,9 @@ func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, o *chat.Open
 	if o.Sender, err = s.sender(ctx, tx, m); err != nil {
 		return err
 	}
+	if o.Sender.Login == fold(m.Sender.Login) {
+		o.Sender.Name = cmp.Or(o.Sender.Name, own.Name)
+	}
 	people := []chat.Person{o.Sender}
 	places := make(map[string]int, len(m.Recipients)) // in people, by address as given
 	for _, r := range m.Recipients {
@@ -196,6 +199,9 @@ func (s *Store) enter(ctx context.Context, tx querier, m chat.Mail, o *chat.Open
 		}
 	}
 	message := chat.Message{ID: "mail:" + secret(16), From: me, Kind: chat.KindMail, Text: m.Subject}
+	if m.Unsent {
+		message.Kind, message.Text = chat.KindNote, chat.NoteAbout+"\n"+m.Subject
+	}
 	if m.MessageID != "" {
 		message.ID = mailMessage(m.MessageID)
 		if _, err := tx.ExecContext(ctx, insertMail, m.MessageID, room); err != nil {
@@ -479,9 +485,13 @@ func (s *Store) RoomOfMail(ctx context.Context, login, messageID string) (room s
 	return room, nil
 }
 
-// NameOf returns the name beside a login's address in its newest mail; empty: there
-// was none.
+// NameOf returns the name that a login has set, or the one beside its address in its
+// newest mail; empty: there was none.
 func (s *Store) NameOf(ctx context.Context, login string) (name string, err error) {
+	own, err := settings(ctx, s.read, fold(login))
+	if err != nil || own.Name != "" {
+		return own.Name, err
+	}
 	err = s.read.QueryRowContext(ctx, "SELECT name FROM participants"+
 		" WHERE login = $1 AND login <> '' AND NOT guest AND name <> '' ORDER BY id DESC LIMIT 1", fold(login)).Scan(&name)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {

@@ -17,7 +17,7 @@ func TestRoomOfPeople(t *testing.T) {
 		s := open(t, dsn)
 		dave := chat.Person{Addr: "dave@there.test"}
 		hidden := func(p chat.Person) chat.Person { p.Hidden = true; return p }
-		is(t, s.SetGroups(ctx, map[string][]string{"sales@here.test": {carol.Addr}}), nil)
+		is(t, s.SetGroups(ctx, "", map[string][]string{"sales@here.test": {carol.Addr}}), nil)
 		sales := chat.Person{Addr: "sales@here.test"}
 		for name, c := range map[string]struct {
 			first, next []chat.Person // recipients of Alice's mails
@@ -136,5 +136,30 @@ func TestInviteInto(t *testing.T) {
 		}
 		_, _, err = s.InviteInto(ctx, room, 1<<40, chat.Person{Addr: "eve@there.test"})
 		is(t, err, chat.ErrUnknown)
+	})
+}
+
+// TestNameOfTheSettings: a mail without a name is from whom its sender's settings say;
+// one with a name keeps it.
+func TestNameOfTheSettings(t *testing.T) {
+	engines(t, func(t *testing.T, dsn string) {
+		s := open(t, dsn)
+		_, err := s.ChangeSettings(ctx, "mina@here.test", func(set *chat.Settings) error {
+			set.Name = "Mina Kim"
+			return nil
+		})
+		ok(t, err)
+		for given, want := range map[string]string{"": "Mina Kim", "M.": "M."} {
+			o := must(s.OpenFromMail(ctx, chat.Mail{MessageID: "name" + given + "@here.test", Subject: "Hello",
+				Sender:     chat.Person{Login: "mina@here.test", Addr: "mina@here.test", Name: given},
+				Recipients: []chat.Person{{Addr: "kim@there.test"}}, Date: time.Now()}))(t)
+			info := must(s.Info(ctx, o.Room))(t)
+			if got := info.Participant(info.Owner).Name; got != want || o.Sender.Name != want {
+				t.Errorf("a mail from %q is from %q, %q", given, got, o.Sender.Name)
+			}
+		}
+		if name := must(s.NameOf(ctx, "mina@here.test"))(t); name != "Mina Kim" {
+			t.Errorf("the name is %q", name)
+		}
 	})
 }

@@ -19,16 +19,21 @@ import (
 // refused with ErrFull.
 const maxBlocks = 1000
 
+const maxBrowser = 100 // octets of a browser's name
+
 // PutSubscription keeps a browser of a login. An endpoint belongs to one
 // login, the last that was signed in there; of more than most of a login, the
 // one put the longest ago goes.
 func (s *Store) PutSubscription(ctx context.Context, login string, sub chat.Subscription, most int) error {
 	err := s.tx(ctx, func(tx querier) error {
-		_, err := tx.ExecContext(ctx, "INSERT INTO subscriptions (endpoint, login, p256dh, auth, put)"+
-			" VALUES ($1, $2, $3, $4, $5)"+
-			" ON CONFLICT (endpoint) DO UPDATE SET login = excluded.login, p256dh = excluded.p256dh,"+
-			" auth = excluded.auth, put = excluded.put",
-			sub.Endpoint, fold(login), sub.P256dh, sub.Auth, micros(time.Now()))
+		_, err := tx.ExecContext(ctx, "INSERT INTO subscriptions AS s"+
+			" (endpoint, login, p256dh, auth, put, name, lang, added) VALUES ($1, $2, $3, $4, $5, $6, $7, $5)"+
+			" ON CONFLICT (endpoint) DO UPDATE SET p256dh = excluded.p256dh, auth = excluded.auth,"+
+			" put = excluded.put, name = excluded.name, lang = excluded.lang,"+
+			" added = CASE WHEN s.login = excluded.login THEN s.added ELSE excluded.added END,"+
+			" shown = CASE WHEN s.login = excluded.login THEN s.shown ELSE 0 END, login = excluded.login",
+			sub.Endpoint, fold(login), sub.P256dh, sub.Auth, micros(time.Now()),
+			chat.Storable(sub.Name, maxBrowser), sub.Lang)
 		if err != nil {
 			return err
 		}
@@ -46,14 +51,28 @@ func (s *Store) PutSubscription(ctx context.Context, login string, sub chat.Subs
 // Subscriptions returns a login's browsers, the one put the longest ago first.
 func (s *Store) Subscriptions(ctx context.Context, login string) ([]chat.Subscription, error) {
 	list, err := collect(ctx, s.read, func(rows *sql.Rows) (sub chat.Subscription, err error) {
-		err = rows.Scan(&sub.Endpoint, &sub.P256dh, &sub.Auth)
+		var added, shown int64
+		err = rows.Scan(&sub.Endpoint, &sub.P256dh, &sub.Auth, &sub.Name, &sub.Lang, &added, &shown)
+		sub.Added, sub.Shown = moment(added), moment(shown)
 		return sub, err
-	}, "SELECT endpoint, p256dh, auth FROM subscriptions WHERE login = $1 ORDER BY put, endpoint LIMIT $2",
+	}, "SELECT endpoint, p256dh, auth, name, lang, added, shown FROM subscriptions"+
+		" WHERE login = $1 ORDER BY put, endpoint LIMIT $2",
 		fold(login), maxPage)
 	if err != nil {
 		return nil, fmt.Errorf("reading push subscriptions: %w", err)
 	}
 	return list, nil
+}
+
+// NoteShown notes that a browser of a login has shown a notification now. A missing
+// subscription is no error.
+func (s *Store) NoteShown(ctx context.Context, login, endpoint string) error {
+	_, err := s.write.ExecContext(ctx, "UPDATE subscriptions SET shown = $1 WHERE endpoint = $2 AND login = $3",
+		micros(time.Now()), endpoint, fold(login))
+	if err != nil {
+		return fmt.Errorf("noting a notification: %w", err)
+	}
+	return nil
 }
 
 // DropSubscription forgets the push subscription of a browser if it belongs to the

@@ -152,6 +152,23 @@ func TestSubscriptions(t *testing.T) {
 		if a, b := list("alice"), list("bob"); a != "e4" || b != "e3" {
 			t.Fatalf("subscriptions %q and %q", a, b)
 		}
+
+		// Put again, it is the browser that it was; with somebody else it begins anew.
+		ok(t, s.NoteShown(ctx, "bob", "e4")) // not his
+		sub := must(s.Subscriptions(ctx, "alice"))(t)[0]
+		if !sub.Shown.IsZero() || time.Since(sub.Added) > time.Minute {
+			t.Fatalf("subscription %+v", sub)
+		}
+		ok(t, s.NoteShown(ctx, "alice", "e4"))
+		ok(t, s.PutSubscription(ctx, "alice", chat.Subscription{Endpoint: "e4", Name: "Safari, iPhone", Lang: "ko"}, 3))
+		again := must(s.Subscriptions(ctx, "alice"))(t)[0]
+		if again.Name != "Safari, iPhone" || again.Lang != "ko" || !again.Added.Equal(sub.Added) || again.Shown.IsZero() {
+			t.Fatalf("subscription %+v, was %+v", again, sub)
+		}
+		ok(t, s.PutSubscription(ctx, "carol", chat.Subscription{Endpoint: "e4"}, 3))
+		if sub := must(s.Subscriptions(ctx, "carol"))(t)[0]; !sub.Shown.IsZero() || !sub.Added.After(again.Added) {
+			t.Fatalf("subscription %+v", sub)
+		}
 	})
 }
 
@@ -203,7 +220,7 @@ func TestBlocksAndMutes(t *testing.T) {
 func TestGroups(t *testing.T) {
 	engines(t, func(t *testing.T, dsn string) {
 		s := open(t, dsn)
-		ok(t, s.SetGroups(ctx, map[string][]string{"sales@here.test": {"alice@here.test", "carol@here.test"},
+		ok(t, s.SetGroups(ctx, "", map[string][]string{"sales@here.test": {"alice@here.test", "carol@here.test"},
 			"press@else.test": {"alice@here.test"}}))
 		// Alice writes as sales: the group is the owner.
 		m := hello("1@x")
@@ -250,7 +267,7 @@ func TestGroups(t *testing.T) {
 		if waiting := must(s.WaitingFor(ctx, "alice@here.test"))(t); len(waiting) != 0 {
 			t.Errorf("still waits: %+v", waiting)
 		}
-		ok(t, s.SetGroups(ctx, nil))
+		ok(t, s.SetGroups(ctx, "", nil))
 		_, err = s.Join(ctx, "alice@here.test", o.Room)
 		is(t, err, chat.ErrUnknown)
 	})

@@ -235,7 +235,7 @@ func TestTakeover(t *testing.T) {
 		if o := must(s.OpenFromMail(ctx, hello("4@x")))(t); o.Sender != alice {
 			t.Errorf("sender %+v", o.Sender)
 		}
-		is(t, s.SetGroups(ctx, map[string][]string{"sales@here.test": {alice.Login}}), nil)
+		is(t, s.SetGroups(ctx, "", map[string][]string{"sales@here.test": {alice.Login}}), nil)
 		m := hello("5@x")
 		m.Sender = chat.Person{Login: alice.Login, Addr: "Sales@here.test", Name: "Sales"}
 		if o := must(s.OpenFromMail(ctx, m))(t); o.Sender !=

@@ -16,7 +16,7 @@ import (
 func team(t *testing.T, dsn string) (s *Store, room string, people []chat.Participant) {
 	t.Helper()
 	s = open(t, dsn)
-	ok(t, s.SetGroups(ctx, map[string][]string{sales: {alice.Login, carol.Addr}}))
+	ok(t, s.SetGroups(ctx, "", map[string][]string{sales: {alice.Login, carol.Addr}}))
 	room, people = mailed(t, s, "offer", sales)
 	said(t, s, room, people[1].ID, "how much?")
 	return s, room, people
@@ -73,7 +73,7 @@ func TestAssign(t *testing.T) {
 		}
 		// Who leaves the group looks after nothing of it.
 		ok(t, s.Assign(ctx, alice.Login, room, "", carol.Addr, nil))
-		ok(t, s.SetGroups(ctx, map[string][]string{sales: {alice.Login}}))
+		ok(t, s.SetGroups(ctx, "", map[string][]string{sales: {alice.Login}}))
 		if got := assignee(t, s, alice.Login, room); got != "" {
 			t.Errorf("%s has it", got)
 		}

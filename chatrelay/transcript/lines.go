@@ -57,6 +57,8 @@ func (t Transcript) lineOf(m chat.Message, names map[int64]string) (l Line, ok b
 		switch key {
 		case chat.NoteFrom:
 			l.Text = t.origin(said)
+		case chat.NoteAbout:
+			l.Text = w.Say("note.about", "subject", said)
 		case "answered", "declined", "cancelled", "unanswered", "alarmed", "gone":
 			l.Text = w.Say("note."+key, "name", names[m.From])
 			if said != "" {

@@ -48,7 +48,7 @@ var demoCommand = &cli.Command{
 		&cli.BoolFlag{Name: "json", Usage: "print one line of JSON when everything listens"},
 		&cli.IntFlag{
 			Name: "base-port", Usage: "listen on ports counted from `N`; 0: the system picks",
-			Value: demo.DefaultPorts, DefaultText: "8080, 1587, 1025, 1110, 1143, 9749",
+			Value: demo.DefaultPorts, DefaultText: "8080, 1587, 1025, 1110, 1143, 9749, 8081",
 		},
 		&cli.StringFlag{Name: "presence", Usage: "`URL` of a redis-server", DefaultText: "in process"},
 		&cli.StringFlag{Name: "database", Usage: "`URL` of a PostgreSQL database", DefaultText: "SQLite"},

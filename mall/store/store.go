@@ -27,14 +27,16 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
 	sqlite3 "github.com/mattn/go-sqlite3"
 	"github.com/oklog/ulid/v2"
+	"github.com/pressly/goose/v3"
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
 	"github.com/uptrace/bun/dialect/pgdialect"
 	"github.com/uptrace/bun/dialect/sqlitedialect"
 
 	"github.com/chmail/chmail/internal/sqldb"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations/*.sql migrations/postgres/*.sql
 var migrationFiles embed.FS
 
 // Errors of this package, to be tested with errors.Is.
@@ -120,25 +122,38 @@ func (s *Store) openPostgres(ctx context.Context, dsn string) error {
 	db.SetMaxIdleConns(pgConns)
 	s.db = bun.NewDB(db, pgdialect.New())
 	s.rd = s.db
-	return migrate(ctx, s.db)
+	if err := migrate(ctx, s.db); err != nil {
+		return err
+	}
+	var passes bool
+	err = s.db.QueryRowContext(ctx, "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user").Scan(&passes)
+	if passes {
+		s.log.Warn("the mall's role in PostgreSQL passes row policies: give it one that is no superuser")
+	}
+	return err
 }
 
 // migrate brings the schema up to date. The mall may share its database with the
 // rooms, so its versions are in a table of their own.
 func migrate(ctx context.Context, db *bun.DB) error {
-	dialect := sqldb.SQLite
-	if db.Dialect().Name().String() == "pg" {
-		dialect = sqldb.Postgres
+	up := func(dialect goose.Dialect, folder, versions string) error {
+		files, err := fs.Sub(migrationFiles, folder)
+		if err != nil {
+			return err
+		}
+		p, err := sqldb.Provider(db.DB, dialect, files, versions)
+		if err != nil {
+			return err
+		}
+		return sqldb.Migrate(ctx, p)
 	}
-	files, err := fs.Sub(migrationFiles, "migrations")
-	if err != nil {
+	if db.Dialect().Name() != dialect.PG {
+		return up(sqldb.SQLite, "migrations", "mall_versions")
+	}
+	if err := up(sqldb.Postgres, "migrations", "mall_versions"); err != nil {
 		return err
 	}
-	p, err := sqldb.Provider(db.DB, dialect, files, "mall_versions")
-	if err != nil {
-		return err
-	}
-	return sqldb.Migrate(ctx, p)
+	return up(sqldb.Postgres, "migrations/postgres", "mall_walls_versions")
 }
 
 // Close closes the database.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Command bundle makes what browsers load, web/assets, from web/ui: for each
-// page a script a language, which has the page's own words in it and no
-// others, the service worker likewise, and one stylesheet. `make build` runs it
-// from the top of the repository.
+// Command bundle makes what browsers load from web/ui: for each page a script a
+// language, which has the page's own words in it and no others, the service worker
+// likewise, and style sheets. web/assets gets those of the chats, mall/site/assets
+// those of the mall. `make build` runs it from the top of the repository.
 package main
 
 import (
@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/evanw/esbuild/pkg/api"
@@ -24,25 +23,34 @@ import (
 	"github.com/chmail/chmail/internal/words"
 )
 
-const (
-	source = "web/ui"
-	target = "web/assets"
-)
+const source = "web/ui"
 
-// pages are the scripts of documents; each is page/NAME.ts.
-var pages = []string{"chat", "desk", "landing", "offline"}
+// target is a folder of what one web server serves.
+type target struct {
+	folder string
+	styles []string // each style/NAME.css
+	pages  []string // scripts of documents, each page/NAME.ts; "sw" is the service worker
+}
+
+var targets = []target{
+	// The chat page loads talk, the conversation, when it has shown its card.
+	{"web/assets", []string{"card", "app"}, []string{"chat", "talk", "desk", "landing", "offline", "sw"}},
+	{"mall/site/assets", []string{"mall"}, []string{"mall"}},
+}
 
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("bundle: ")
-	if err := run(); err != nil {
-		log.Fatal(err)
+	for _, t := range targets {
+		if err := t.make(); err != nil {
+			log.Fatal(err)
+		}
 	}
 }
 
-func run() error {
+func (t target) make() error {
 	files := make(map[string][]byte)
-	for _, name := range append(slices.Clone(pages), "sw") {
+	for _, name := range t.pages {
 		format := api.FormatESModule
 		if name == "sw" { // not every browser takes a module as a service worker
 			format = api.FormatIIFE
@@ -55,12 +63,17 @@ func run() error {
 			files[name+"."+lang+".js"] = withWords(lang, script)
 		}
 	}
-	style, err := build(filepath.Join(source, "style", "app.css"), api.FormatDefault)
-	if err != nil {
+	for _, name := range t.styles {
+		style, err := build(filepath.Join(source, "style", name+".css"), api.FormatDefault)
+		if err != nil {
+			return err
+		}
+		files[name+".css"] = style
+	}
+	if err := os.MkdirAll(t.folder, 0o755); err != nil {
 		return err
 	}
-	files["app.css"] = style
-	old, err := filepath.Glob(filepath.Join(target, "*.*s"))
+	old, err := filepath.Glob(filepath.Join(t.folder, "*.*s"))
 	if err != nil {
 		return err
 	}
@@ -70,7 +83,7 @@ func run() error {
 		}
 	}
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(target, name), content, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(t.folder, name), content, 0o644); err != nil {
 			return err
 		}
 	}
@@ -81,7 +94,7 @@ func run() error {
 func build(entry string, format api.Format) ([]byte, error) {
 	result := api.Build(api.BuildOptions{
 		EntryPoints: []string{entry}, Bundle: true, Format: format, Target: api.ES2022, Charset: api.CharsetUTF8,
-		MinifyWhitespace: true, MinifyIdentifiers: true, MinifySyntax: true, Outdir: target,
+		MinifyWhitespace: true, MinifyIdentifiers: true, MinifySyntax: true, Outdir: ".",
 		LogLevel: api.LogLevelWarning,
 	})
 	if len(result.Errors) > 0 {
@@ -98,8 +111,7 @@ var (
 )
 
 // withWords puts before a script the words of a language that it can say. It
-// knows them by their keys, which stand in the script whole or as templates; a
-// key that stands there whole is shortened in both.
+// knows them by their keys, which stand in the script whole or as templates.
 func withWords(lang string, script []byte) []byte {
 	var made []*regexp.Regexp
 	for _, found := range template.FindAllSubmatch(script, -1) {
@@ -112,17 +124,11 @@ func withWords(lang string, script []byte) []byte {
 	}
 	said := make(map[string]any)
 	all := words.In(lang)
-	for i, key := range slices.Sorted(slices.Values(all.Keys())) {
-		if slices.ContainsFunc(made, func(p *regexp.Regexp) bool { return p.MatchString(key) }) {
+	for _, key := range all.Keys() {
+		whole := func(quote string) bool { return bytes.Contains(script, []byte(quote+key+quote)) }
+		matches := func(p *regexp.Regexp) bool { return p.MatchString(key) }
+		if slices.ContainsFunc([]string{`"`, "'", "`"}, whole) || slices.ContainsFunc(made, matches) {
 			said[key] = all.Message(key)
-			continue
-		}
-		short := strconv.FormatInt(int64(i), 36)
-		for _, quote := range []string{`"`, "'", "`"} {
-			if whole := []byte(quote + key + quote); bytes.Contains(script, whole) {
-				said[short] = all.Message(key)
-				script = bytes.ReplaceAll(script, whole, []byte(quote+short+quote))
-			}
 		}
 	}
 	var b bytes.Buffer

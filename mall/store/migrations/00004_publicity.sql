@@ -11,6 +11,10 @@ CREATE TABLE campaigns (
     at       BIGINT NOT NULL DEFAULT 0, -- when it begins
     per_hour BIGINT NOT NULL DEFAULT 0, -- 0: as the queue bears
     by_staff BOOLEAN NOT NULL DEFAULT FALSE, -- paced by how many are there to answer
+    ad_mark  BOOLEAN NOT NULL DEFAULT TRUE, -- the subject begins with the word that the law asks for
+    night    BOOLEAN NOT NULL DEFAULT FALSE, -- also sent between 21:00 and 08:00 in Korea
+    reached  TEXT NOT NULL DEFAULT '', -- the last member who was chosen, in the order of their ids
+    chosen   BOOLEAN NOT NULL DEFAULT FALSE, -- all members are
     created  BIGINT NOT NULL,
     changed  BIGINT NOT NULL,
     PRIMARY KEY (shop, id)
@@ -31,16 +35,19 @@ CREATE TABLE campaign_members (
     shop     TEXT NOT NULL,
     campaign TEXT NOT NULL,
     member   TEXT NOT NULL,
-    state    TEXT NOT NULL, -- waiting, queued, refused, bounced, complained, unsubscribed, left-out
+    state    TEXT NOT NULL, -- see store/campaigns.go: waiting, handing, queued, refused, bounced, complained, unsubscribed, left-out
     mail     TEXT NOT NULL DEFAULT '', -- Message-ID
-    at       BIGINT NOT NULL DEFAULT 0,
+    at       BIGINT NOT NULL DEFAULT 0, -- of its state; waiting: not before
+    tries    INTEGER NOT NULL DEFAULT 0,
     reason   TEXT NOT NULL DEFAULT '',
     room     TEXT NOT NULL DEFAULT '',
     talked   BIGINT NOT NULL DEFAULT 0, -- when they opened the chat
     PRIMARY KEY (shop, campaign, member),
     FOREIGN KEY (shop, campaign) REFERENCES campaigns (shop, id) ON DELETE CASCADE
 );
-CREATE INDEX campaign_members_state ON campaign_members (shop, campaign, state);
+CREATE INDEX campaign_members_state ON campaign_members (shop, campaign, state, at);
+CREATE INDEX campaign_members_room ON campaign_members (room);
+CREATE INDEX campaign_members_member ON campaign_members (member);
 CREATE INDEX campaign_members_mail ON campaign_members (mail);
 
 -- Addresses that get no publicity, by the keyed hash of the address.

@@ -21,6 +21,7 @@ CREATE TABLE adverts (
     ends       BIGINT NOT NULL,
     weight     INTEGER NOT NULL DEFAULT 1,
     budget     BIGINT NOT NULL, -- in all
+    spent      BIGINT NOT NULL DEFAULT 0 CHECK (spent <= budget),
     price      BIGINT NOT NULL, -- of a talk that was rung and answered
     max_views  BIGINT NOT NULL DEFAULT 0, -- a day; 0: none
     state      TEXT NOT NULL, -- draft, review, shown, refused, ended
@@ -28,6 +29,7 @@ CREATE TABLE adverts (
     created    BIGINT NOT NULL,
     PRIMARY KEY (company, id)
 );
+CREATE INDEX adverts_state ON adverts (state, ends);
 
 CREATE TABLE advert_days (
     advert  TEXT NOT NULL REFERENCES adverts (id) ON DELETE CASCADE,
@@ -40,7 +42,15 @@ CREATE TABLE advert_days (
     PRIMARY KEY (advert, day, place)
 );
 
+-- Talks that were charged, so that one is charged once.
+CREATE TABLE advert_talks (
+    room   TEXT PRIMARY KEY,
+    advert TEXT NOT NULL REFERENCES adverts (id) ON DELETE CASCADE,
+    at     BIGINT NOT NULL
+);
+
 -- +goose Down
+DROP TABLE advert_talks;
 DROP TABLE advert_days;
 DROP TABLE adverts;
 DROP TABLE companies;

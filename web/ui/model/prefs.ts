@@ -15,8 +15,9 @@ export class Prefs {
 
   constructor(private readonly changed: () => void, private readonly over: (why: Key) => void) {}
 
+  /** canned are one's own saved replies and those of one's groups. */
   get canned(): Canned[] {
-    return this.now?.canned ?? [];
+    return [...this.now?.canned ?? [], ...Object.values(this.now?.group_canned ?? {}).flat()];
   }
 
   /** read gets them; when that fails the desk goes on with what it has. */

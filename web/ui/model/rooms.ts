@@ -10,6 +10,12 @@ export type List = 'chats' | 'mine' | 'unassigned' | 'all' | 'missed' | 'mails' 
 /** How far a list has been read. */
 interface Read { before: string; more: boolean }
 
+/** handedTo: a room that was not a login's to look after is now. */
+export function handedTo(login: string, before: Summary | undefined, now: Summary): boolean {
+  const whose = (r: Summary | undefined) => r?.teams?.some((team) => team.assignee === login) ?? false;
+  return whose(now) && !whose(before);
+}
+
 export class Rooms {
   list: List = 'chats'; // the one that is shown
   private readonly known = new Map<string, Summary>();

@@ -13,7 +13,7 @@ import { soon } from '../base/time';
 import { Device } from '../model/device';
 import { forgetAll } from '../model/outbox';
 import { Prefs } from '../model/prefs';
-import { Rooms } from '../model/rooms';
+import { handedTo, Rooms } from '../model/rooms';
 import { onTabs, shareSound, soundHere, tellTabs } from '../model/tabs';
 import { SettingsPage } from './settings';
 import { signIn } from './signin';
@@ -22,9 +22,10 @@ import { avatar } from '../view/avatar';
 import { Bell } from '../view/bell';
 import { DeskRoom } from '../view/deskroom';
 import { DeskRooms } from '../view/deskrooms';
+import { firstDay } from '../view/firstday';
 import { figures } from '../view/figures';
 import { Incoming } from '../view/incoming';
-import { SilentRings } from '../view/missed';
+import { SilentRings } from '../view/silentrings';
 import { notify, messageSound } from '../view/ringer';
 import { preview, RoomList } from '../view/roomlist';
 import { Search } from '../view/search';
@@ -74,7 +75,11 @@ class Desk {
   constructor(root: HTMLElement, private readonly page: DeskPage, private readonly over: (why: Key) => void,
     private readonly renewed: () => void) {
     const me = { addr: page.login!, name: page.name ?? '' };
-    this.prefs = new Prefs(() => this.configured(), (why) => this.lost(why));
+    const whose = bdi(nameOf(me));
+    this.prefs = new Prefs(() => {
+      whose.textContent = cleanLine(this.prefs.now!.called ?? '') || nameOf(me);
+      this.configured();
+    }, (why) => this.lost(why));
     this.avail = new Availability(this.prefs, (err) => this.tell(explain(err)));
     this.bell = new Bell(() => this.prefs.now?.push ?? true);
     this.rooms = new Rooms(page.login!, (id) => this.looking(id));
@@ -97,7 +102,7 @@ class Desk {
         h('header', { class: 'side-head' },
           h('h1', { class: 'sr' }, t('desk.side')),
           avatar(me),
-          h('div', { class: 'side-who' }, h('p', { class: 'strong' }, bdi(nameOf(me))), this.avail.el),
+          h('div', { class: 'side-who' }, h('p', { class: 'strong' }, whose), this.avail.el),
           h('a', { class: 'button round', href: '#write', 'aria-label': t('write.title'), title: t('write.title') },
             icon('edit')),
           h('a', { class: 'button round', href: '#figures', 'aria-label': t('figures.title'),
@@ -146,8 +151,12 @@ class Desk {
   // The list.
 
   private changed(room: string, summary: Summary | undefined): void {
+    const before = this.rooms.find(room);
     if (this.rooms.tell(room, summary)) this.announce(summary);
+    // Whoever takes a room, by answering or by the button, has it before their eyes.
+    else if (summary && !this.looking(room) && handedTo(this.page.login!, before, summary)) this.handedOver(summary);
     if (this.open.shown?.id === room) this.open.shown.redraw();
+    if (String(before?.labels ?? []) !== String(summary?.labels ?? [])) void this.list.learnLabels();
     soon(this.drawSoon);
   }
 
@@ -163,6 +172,7 @@ class Desk {
       this.problem.textContent = '';
       this.announce(news.find((r) => r.last));
       this.drawList();
+      if (!older) void this.list.learnLabels();
     } catch (err) {
       const why = sessionOver(err);
       if (why) return this.lost(why);
@@ -181,6 +191,15 @@ class Desk {
     const from = nameOf(r.participants.find((p) => p.id === r.last!.from));
     notify({ title: from, body: h('p', null, preview(r)).textContent, room: r.id,
       onclick: () => { location.hash = r.id; } });
+  }
+
+  /** handedOver sounds for a conversation that a colleague has given to this login. */
+  private handedOver(r: Summary): void {
+    const who = nameOf(r.participants.find((p) => p.id !== r.me));
+    const words = t('toast.handed', { name: who, subject: cleanLine(r.subject) });
+    messageSound();
+    this.tell(tr('toast.handed', { name: who, subject: cleanLine(r.subject) }));
+    notify({ title: words, body: '', room: r.id, onclick: () => { location.hash = r.id; } });
   }
 
   /** dismiss forgets missed calls, at every desk of the login. */
@@ -202,15 +221,12 @@ class Desk {
   }
 
   private drawEmpty(): void {
-    if (!this.rooms.loaded('chats')) return;
+    if (!this.rooms.loaded('chats') || !this.prefs.now) return;
     const first = this.rooms.list === 'chats' && !this.rooms.shown().length;
     if (this.pane.querySelector<HTMLElement>('.empty')?.dataset.first === String(first)) return;
     fill(this.pane, h('div', { class: 'empty', 'data-first': String(first) },
-      h('span', { class: 'emblem' }, icon(first ? 'mail' : 'chat')),
-      h('h2', null, t(first ? 'empty.title' : 'desk.choose')),
-      first ? h('ol', { class: 'teach' },
-        h('li', null, t('empty.one')), h('li', null, t('empty.two')), h('li', null, t('empty.three')))
-        : h('p', { class: 'muted' }, t('desk.chooseWhy'))));
+      first ? firstDay(this.page, this.prefs) : [h('span', { class: 'emblem' }, icon('chat')),
+        h('h2', null, t('desk.choose')), h('p', { class: 'muted' }, t('desk.chooseWhy'))]));
   }
 
   // The open conversation.
@@ -323,6 +339,7 @@ class Desk {
   private looked(): void {
     this.open.shown?.looked();
     this.bell.draw();
+    if (this.prefs.now) void this.bell.keep();
     this.drawList();
   }
 
@@ -388,7 +405,7 @@ class Desk {
   private configured(): void {
     this.drawList();
     this.avail.draw();
-    this.bell.draw();
+    void this.bell.keep();
     this.settings?.draw();
     this.open.shown?.redraw();
   }

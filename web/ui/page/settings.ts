@@ -3,18 +3,20 @@
 // The settings of the desk. Each is saved when it is changed, alone, so that
 // what was set elsewhere meanwhile stays.
 
-import { type Child, fill, h, icon } from '../base/dom';
+import { type Child, fill, h } from '../base/dom';
 import { ApiError, explain } from '../base/errors';
 import { fullTime, type Key, moment, span, t, tr, weekday, zone } from '../base/i18n';
 import { cleanLine } from '../base/text';
 import { now } from '../base/time';
 import type { Prefs } from '../model/prefs';
 import { DevicesPart, PasswordPart } from './account';
+import { BrowsersPart } from '../view/browsers';
 import { Bindings } from '../view/list';
-import { post } from '../wire/api';
-import type { Canned, Settings } from '../wire/wire';
+import { CannedList } from '../view/canned';
+import { paneHead } from '../view/roomheader';
+import { post, put } from '../wire/api';
+import type { Settings } from '../wire/wire';
 
-const cannedMost = 50;
 const backChoices = [0, 5, 15, 30, 60, 120, 240, 480, 1440]; // minutes
 const chatChoices = [0, 1, 2, 3, 5, 10];
 
@@ -50,6 +52,7 @@ export class SettingsPage {
   private readonly bindings = new Bindings<Settings>();
   private readonly problems = new Map<string, HTMLElement>(); // by the server's name of a field
   private readonly told = h('p', { class: 'settings-told', role: 'status' });
+  private readonly browsers = new BrowsersPart(() => void this.prefs.read());
   private readonly reading = h('p', { class: 'muted' }, t('settings.reading'));
   private readonly body: HTMLElement;
   private readonly pane: HTMLElement;
@@ -67,11 +70,7 @@ export class SettingsPage {
         h('div', null, h('button', { class: 'secondary', type: 'button', onclick: doings.signOutEverywhere },
           t('settings.everywhere')))));
     fill(pane, h('div', { class: 'settings' },
-      h('header', { class: 'room-head' },
-        h('button', { class: 'round back', type: 'button', 'aria-label': t('desk.back'), onclick: doings.back },
-          icon('back')),
-        h('div', { class: 'room-title' }, h('h1', { tabindex: '-1' }, t('settings.title'))),
-        this.told),
+      paneHead('settings.title', doings.back, this.told),
       this.reading, this.body, account.map((a) => a.form)));
     this.draw();
     void prefs.read();
@@ -85,6 +84,7 @@ export class SettingsPage {
     this.reading.hidden = true;
     this.body.hidden = false;
     this.bindings.update(s);
+    void this.browsers.show(s.browsers ?? []);
   }
 
   /** close saves what is being typed. */
@@ -169,65 +169,58 @@ export class SettingsPage {
   }
 
   private notifications(): HTMLElement {
-    const browsers = h('p', { class: 'fine' });
-    this.bindings.bind((s) => s.browsers ?? 0, (n) => fill(browsers, t('settings.browsers', { n })));
     const groups = h('p', { class: 'fine' });
     this.bindings.bind((s) => s.groups ?? [], (all) => {
       groups.hidden = !all.length;
       fill(groups, tr('settings.groups', { groups: all.join(', ') }));
     });
     return this.part('settings.rings',
-      this.tick('push', 'settings.push', t('settings.pushWhat')), browsers, groups);
+      this.tick('push', 'settings.push', t('settings.pushWhat')), this.browsers.el, groups);
   }
 
   private canned(): HTMLElement {
-    let all: Canned[] = [];
-    const kept = () => all.filter((c) => c.text.trim())
-      .map((c) => ({ title: c.title.trim() || c.text.trim().slice(0, 40), text: c.text.trim() }));
-    const save = () => void this.save('canned', { canned: kept() });
-    const rows = h('ol', { class: 'canned-rows' });
-    const add = h('button', { class: 'secondary', type: 'button', onclick: () => {
-      all.push({ title: '', text: '' });
-      draw();
-      rows.querySelector<HTMLElement>('li:last-child input')?.focus();
-    } }, t('settings.cannedAdd'));
-    const draw = () => {
-      fill(rows, all.map((c, i) => {
-        const title = h('input', {
-          value: c.title, maxlength: 100, 'aria-label': t('settings.cannedTitle', { n: i + 1 }),
-          placeholder: t('settings.cannedTitleExample'), oninput: () => { c.title = title.value; }, onchange: save,
-        });
-        const text = h('textarea', {
-          value: c.text, rows: 2, maxlength: 600, 'aria-label': t('settings.cannedText', { n: i + 1 }),
-          placeholder: t('settings.cannedTextExample'), oninput: () => { c.text = text.value; }, onchange: save,
-        });
-        return h('li', null, title, text, h('button', {
-          class: 'round', type: 'button', 'aria-label': t('settings.cannedRemove', { n: i + 1 }), onclick: () => {
-            all.splice(i, 1);
-            draw();
-            add.focus();
-            save();
-          },
-        }, icon('close')));
+    const own = new CannedList((canned) => void this.save('canned', { canned }));
+    this.bindings.bind((s) => JSON.stringify(s.canned), (_, s) => own.update(s.canned));
+    const groups = h('div', { class: 'canned-groups' });
+    const lists = new Map<string, CannedList>();
+    this.bindings.bind((s) => s.groups ?? [], (all) => {
+      lists.clear();
+      fill(groups, all.map((group) => {
+        const list = new CannedList((canned) => void this.saving('canned',
+          () => put(`/desk/groups/${encodeURIComponent(group)}/canned`, { canned })));
+        lists.set(group, list);
+        return h('section', null, h('h3', null, tr('settings.cannedGroup', { group })), list.el);
       }));
-      add.hidden = all.length >= cannedMost;
-    };
-    this.bindings.bind((s) => JSON.stringify(s.canned), (now, s) => {
-      if (now === JSON.stringify(kept())) return; // as it stands here, also with a row that is empty yet
-      all = s.canned.map((c) => ({ ...c }));
-      draw();
     });
-    return this.part('settings.canned', h('p', { class: 'fine' }, t('settings.cannedWhat')),
-      h('div', { class: 'canned-list' }, rows, add), this.problem('canned'));
+    this.bindings.bind((s) => JSON.stringify(s.group_canned), (_, s) => {
+      for (const [group, list] of lists) list.update(s.group_canned?.[group] ?? []);
+    });
+    return this.part('settings.canned', h('p', { class: 'fine' }, t('settings.cannedWhat')), own.el, groups,
+      this.problem('canned'));
   }
 
   private mail(): HTMLElement {
     const unproven = h('input', { type: 'checkbox', name: 'unproven',
       onchange: () => void this.save('unproven', { unproven: unproven.checked ? 'yes' : 'no' }) });
     this.bindings.bind((s) => s.unproven, (value) => { unproven.checked = value === 'yes'; });
-    return this.part('settings.mail',
+    const lang = h('select', { onchange: () => void this.save('lang', { lang: lang.value as Settings['lang'] }) });
+    this.bindings.bind((s) => s.lang, (value) => choices(lang,
+      [['', t('settings.langAny')], ['en', 'English'], ['ko', '한국어']], value));
+    const text = h('input', { type: 'text', maxlength: 60, autocomplete: 'off', dir: 'auto',
+      placeholder: t('stamp.chat', { name: '{name}' }),
+      onchange: () => void this.save('stamp_text', { stamp_text: text.value }) });
+    this.value(text, (s) => s.stamp_text);
+    const textField = this.field('stamp_text', 'settings.stampText', text,
+      tr('settings.stampTextWhat', { name: h('code', { class: 'token' }, '{name}') }));
+    this.bindings.bind((s) => s.stamp, (on) => { textField.hidden = !on; });
+    const name = h('input', { type: 'text', maxlength: 64, autocomplete: 'name', dir: 'auto',
+      onchange: () => void this.save('name', { name: name.value.trim() }) });
+    this.value(name, (s) => s.name);
+    return this.part('settings.mail', this.field('name', 'settings.name', name, t('settings.nameWhat')),
+      this.field('lang', 'settings.lang', lang, t('settings.langWhat')),
       this.tick('transcript', 'settings.transcript', t('settings.transcriptWhat')),
-      this.tick('stamp', 'settings.stamp', t('settings.stampWhat')),
+      this.tick('unread', 'settings.unread', t('settings.unreadWhat')),
+      this.tick('stamp', 'settings.stamp', t('settings.stampWhat')), textField,
       this.ticked(unproven, 'settings.unproven', t('settings.unprovenWhat')), this.problem('unproven'));
   }
 
@@ -265,7 +258,7 @@ export class SettingsPage {
     });
   }
 
-  private field(name: string, key: Key, input: Input, hint?: string): HTMLElement {
+  private field(name: string, key: Key, input: Input, hint?: Child): HTMLElement {
     input.id = 'set-' + name;
     const problem = this.problem(name);
     const hintID = hint && `${input.id}-hint`;
@@ -278,7 +271,7 @@ export class SettingsPage {
     return h('label', { class: 'tick' }, box, h('span', null, t(key), hint && h('span', { class: 'fine' }, hint)));
   }
 
-  private tick(name: 'push' | 'transcript' | 'stamp', key: Key, hint: string): Child[] {
+  private tick(name: 'push' | 'transcript' | 'stamp' | 'unread', key: Key, hint: string): Child[] {
     const box = h('input', { type: 'checkbox', name,
       onchange: () => void this.save(name, { [name]: box.checked }) });
     this.bindings.bind((s) => s[name], (on) => { box.checked = on; });
@@ -292,11 +285,15 @@ export class SettingsPage {
   }
 
   /** save sends one setting; what is wrong with it stands beside it. */
-  private async save(field: string, some: Partial<Settings>): Promise<void> {
+  private save(field: string, some: Partial<Settings>): Promise<void> {
+    return this.saving(field, () => this.prefs.save(some));
+  }
+
+  private async saving(field: string, save: () => Promise<unknown>): Promise<void> {
     this.told.textContent = '';
     this.wrong(field, '');
     try {
-      await this.prefs.save(some);
+      await save();
       this.told.textContent = t('settings.saved');
     } catch (err) {
       this.wrong(field, err instanceof ApiError && err.code === 'setting' ? t('settings.wrong') : explain(err));

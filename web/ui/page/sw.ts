@@ -4,14 +4,10 @@
 // presses in notifications, and has a page for when the server is away. It is
 // a script of its own (web/assets/sw.js) and keeps nothing of anybody's talk.
 
-import { t } from '../base/i18n';
-import { cleanLine } from '../base/text';
-import { noticeTag } from '../wire/push';
-
 // TypeScript knows either documents or workers; these are the few things used.
 interface Waits extends Event { waitUntil(p: Promise<unknown>): void }
 interface Fetched extends Waits { request: Request; respondWith(p: Promise<Response>): void }
-interface Pushed extends Waits { data: { json(): unknown } | null }
+interface Pushed extends Waits { data: { json(): unknown } | null; notification?: Shown }
 interface Pressed extends Waits { action: string; notification: Notification & { data: Told } }
 interface Window {
   url: string; visibilityState: string; focused: boolean;
@@ -26,10 +22,10 @@ interface Worker {
   addEventListener(type: string, fn: (ev: any) => void): void;
 }
 
-interface Told {
-  kind: 'ring' | 'end' | 'alarm' | 'message'; room: string; attempt: string; from: string;
-  subject: string; url: string; at: string;
-}
+interface Told { kind: 'ring' | 'end' | 'alarm' | 'message' | 'test'; room: string; attempt?: string }
+
+/** A notification as the server has made it: chatrelay/notify/declarative.go. */
+interface Shown extends NotificationOptions { title: string; tag: string; data: Told }
 
 const worker = self as unknown as Worker;
 const cacheName = 'chmail-shell';
@@ -73,36 +69,37 @@ worker.addEventListener('fetch', (ev: Fetched) => {
 const desks = async () => (await worker.clients.matchAll({ type: 'window', includeUncontrolled: true }))
   .filter((c) => new URL(c.url).pathname === '/desk');
 
-async function told(d: Told): Promise<void> {
-  if (d.kind === 'end') {
-    // Asked for only here: while one notification is being shown, asking can make Chromium forget it.
-    for (const n of await worker.registration.getNotifications({ tag: noticeTag(d.room, d.attempt) })) n.close();
-    return;
-  }
+/** report lets the list of browsers say when this one last showed something. */
+async function report(): Promise<void> {
+  const endpoint = (await worker.registration.pushManager.getSubscription().catch(() => null))?.endpoint;
+  if (!endpoint) return;
+  await fetch('/desk/push/shown', { method: 'POST', headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ endpoint }) }).catch(() => {});
+}
+
+async function told(n: Shown): Promise<void> {
+  const { kind } = n.data;
   // A desk before somebody's eyes shows it itself.
-  if ((await desks()).some((c) => c.visibilityState === 'visible')) return;
-  const name = cleanLine(d.from);
-  const titles = { ring: 'ring.title', alarm: 'push.alarm', message: 'push.message' } as const;
-  const ring = d.kind === 'ring';
-  const options = {
-    body: cleanLine(d.subject), tag: noticeTag(d.room, ring ? d.attempt : ''), data: d, renotify: true,
-    requireInteraction: ring,
-    timestamp: Date.parse(d.at) || Date.now(),
-    icon: '/icon-192.png', badge: '/badge-96.png', vibrate: ring ? [300, 150, 300, 150, 300] : [150],
-    actions: ring
-      ? [{ action: 'answer', title: t('ring.answer') }, { action: 'decline', title: t('ring.decline') }] : [],
-  };
-  await worker.registration.showNotification(t(titles[d.kind] ?? 'push.message', { name }), options);
+  const seen = kind !== 'test' && (await desks()).some((c) => c.visibilityState === 'visible');
+  if (kind === 'end') {
+    // Asked for only here: while one notification is being shown, asking can make Chromium forget it.
+    const rings = await worker.registration.getNotifications({ tag: n.tag });
+    if (!rings.length) return;
+    if (seen) return rings.forEach((ring) => ring.close());
+  } else if (seen) return;
+  await worker.registration.showNotification(n.title, n);
+  if (kind !== 'end') await report();
 }
 
 worker.addEventListener('push', (ev: Pushed) => {
-  let d: Told;
+  let n: Shown | undefined;
   try {
-    d = ev.data!.json() as Told;
+    // Safari has read a declarative push already.
+    n = ev.notification ?? (ev.data!.json() as { notification?: Shown }).notification;
   } catch {
     return;
   }
-  if (typeof d?.room === 'string') ev.waitUntil(told(d));
+  if (typeof n?.data?.room === 'string') ev.waitUntil(told(n));
 });
 
 /** decline says no without a page: as a device of one's own, for a moment. */
@@ -126,7 +123,7 @@ function decline(attempt: string): Promise<void> {
 }
 
 async function pressed(ev: Pressed): Promise<void> {
-  const { room, attempt } = ev.notification.data;
+  const { room, attempt = '' } = ev.notification.data;
   ev.notification.close();
   const pages = await desks();
   const page = pages.find((c) => c.focused) ?? pages[0];
@@ -157,3 +154,5 @@ worker.addEventListener('pushsubscriptionchange',
   await fetch('/desk/push', { method: 'POST', headers: { 'Content-Type': 'application/json' },
     body: JSON.stringify(sub.toJSON()) });
 })()));
+
+export {};

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Rooms } from '../model/rooms';
+import { handedTo, Rooms } from '../model/rooms';
 import type { Summary } from '../wire/wire';
 
 const room = (id: string, touched: string, more: Partial<Summary> = {}) =>
@@ -88,4 +88,14 @@ test('rooms of a group are in the lists of who looks after them', () => {
     rooms.list = list;
     assert.equal(ids(rooms), want, list);
   }
+});
+
+test('a room is handed over when it becomes one\'s own to look after', () => {
+  const room = (assignee?: string) => ({ id: 'r', teams: [{ group: 'sales@mall.example', assignee }] }) as unknown as Summary;
+  assert(handedTo('mina', room('joon'), room('mina')));
+  assert(handedTo('mina', room(), room('mina')));
+  assert(handedTo('mina', undefined, room('mina')));
+  assert(!handedTo('mina', room('mina'), room('mina')));
+  assert(!handedTo('mina', room('mina'), room('joon')));
+  assert(!handedTo('mina', room('joon'), room()));
 });

@@ -8,17 +8,21 @@ import { type Key, t } from '../base/i18n';
 import { after } from '../base/time';
 import { askToNotify, canSound, mayNotify, messageSound, sample, unlock } from './ringer';
 import type { Phase } from '../wire/connection';
-import { pushState, type PushState, subscribe } from '../wire/push';
+import { PushKeeper, pushState, type PushState, subscribe } from '../wire/push';
 
 export class Bell {
   readonly el = h('div', { class: 'bell' });
   private push: PushState = 'absent';
   private phase: Phase = 'connecting';
   private open = false;
+  private readonly keeper = new PushKeeper();
 
   /** pushing: whether the login wants push at all. */
   constructor(private readonly pushing: () => boolean) {
-    void this.learn();
+    void pushState().then((state) => {
+      this.push = state;
+      this.draw();
+    });
     this.draw();
   }
 
@@ -33,10 +37,9 @@ export class Bell {
     if (!canSound()) void unlock().then(() => after(300, () => this.draw()));
   }
 
-  private async learn(): Promise<void> {
-    this.push = await pushState();
-    // Allowed before: subscribed again, so that the server knows this browser.
-    if (this.push === 'on' && this.pushing()) this.push = await subscribe();
+  /** keep subscribes this browser where that is wanted and allowed. */
+  async keep(): Promise<void> {
+    this.push = await this.keeper.keep(this.pushing() && mayNotify() === 'granted');
     this.draw();
   }
 

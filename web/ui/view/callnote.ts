@@ -3,7 +3,7 @@
 // The words of a note: what happened to a call, and to whom.
 
 import { bdi } from '../base/dom';
-import { fullDate, tr, type Key } from '../base/i18n';
+import { fullDate, t, tr, type Key } from '../base/i18n';
 import { cleanLine, nameAmong } from '../base/text';
 import type { Message, Participant } from '../wire/wire';
 
@@ -20,6 +20,7 @@ export function noteWords(m: Message, me: number, people: Iterable<Participant>,
   const all = [...people];
   const [what, ...rest] = m.text.split('\n');
   if (what === 'from') return origin(rest);
+  if (what === 'about') return tr('note.about', { subject: bdi(cleanLine(rest.join(' ')) || t('mail.noSubject')) });
   if (!known.has(what!)) return [bdi(cleanLine(m.text))];
   if (!m.from && what === 'cancelled') return tr('note.cancelled.unknown');
   const about = m.from || owner;

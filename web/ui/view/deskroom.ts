@@ -2,16 +2,17 @@
 
 // One conversation opened on the desk.
 
-import { fill, h, icon } from '../base/dom';
+import { fill, h } from '../base/dom';
 import { ApiError, explain, sessionOver } from '../base/errors';
 import { type Key, list, t, tr } from '../base/i18n';
 import { cleanLine, nameAmong } from '../base/text';
 import { after, soon } from '../base/time';
 import { Room } from '../model/room';
 import { Conversation } from './conversation';
+import { inviteForm } from './invite';
 import { Panel } from './panel';
 import { personMenu } from './personmenu';
-import { RoomHead, StatusLine } from './roomheader';
+import { backButton, RoomHead, StatusLine } from './roomheader';
 import { TeamBar } from './team';
 import { post } from '../wire/api';
 import type { Canned, Entry, Participant, Summary } from '../wire/wire';
@@ -168,9 +169,8 @@ export class DeskRoom {
     });
     this.room = room;
     this.head = new RoomHead(room, new StatusLine(),
-      h('button', { class: 'round back', type: 'button', 'aria-label': t('desk.back'),
-        onclick: () => this.callbacks.back() }, icon('back')),
-      null, {
+      backButton(() => this.callbacks.back()), null, {
+        invite: inviteForm(this.id),
         muted: () => this.summary()?.muted ?? false,
         mute: (on) => this.callbacks.mute(on),
         about: (p) => personMenu(room.name(p), room.amCallee, {

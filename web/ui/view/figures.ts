@@ -3,9 +3,10 @@
 // How often one and one's groups were asked for: a plot of the days, and the
 // same as tables.
 
-import { type Child, fill, h, icon } from '../base/dom';
+import { type Child, fill, h } from '../base/dom';
 import { explain } from '../base/errors';
 import { language, t, type Key } from '../base/i18n';
+import { paneHead } from './roomheader';
 import { get } from '../wire/api';
 import type { Figure, Figures } from '../wire/wire';
 
@@ -18,9 +19,7 @@ export function figures(pane: HTMLElement, back: () => void): void {
   const choice = h('select', { 'aria-label': t('figures.range'), onchange: () => void read() },
     ranges.map((n) => h('option', { value: n }, t('figures.days', { n }))));
   fill(pane, h('div', { class: 'settings figures' },
-    h('header', { class: 'room-head' },
-      h('button', { class: 'round back', type: 'button', 'aria-label': t('desk.back'), onclick: back }, icon('back')),
-      h('div', { class: 'room-title' }, h('h1', { tabindex: '-1' }, t('figures.title'))), choice),
+    paneHead('figures.title', back, choice),
     body));
   pane.querySelector('h1')!.focus();
   const read = async () => {

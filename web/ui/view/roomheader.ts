@@ -3,7 +3,7 @@
 // The top of a conversation: with whom, how it stands, who is here, and the
 // details of the connection.
 
-import { type Child, fill, h } from '../base/dom';
+import { type Child, fill, h, icon } from '../base/dom';
 import { type Key, t } from '../base/i18n';
 import { cleanLine, nameOf } from '../base/text';
 import type { Room } from '../model/room';
@@ -35,7 +35,18 @@ export interface Powers {
   mute(on: boolean): void;
   /** A button for what can be done about somebody. */
   about(p: Participant): HTMLElement;
+  /** What invites somebody into it, in one's own conversation. */
+  invite?: HTMLElement;
 }
+
+/** backButton leads from what a phone shows alone to the list. */
+export const backButton = (back: () => void) =>
+  h('button', { class: 'round back', type: 'button', 'aria-label': t('desk.back'), onclick: back }, icon('back'));
+
+/** paneHead is the top of what the desk shows in the place of a conversation. */
+export const paneHead = (title: Key, back: () => void, ...more: Child[]) =>
+  h('header', { class: 'room-head' }, backButton(back),
+    h('div', { class: 'room-title' }, h('h1', { tabindex: '-1' }, t(title))), more);
 
 export class RoomHead {
   readonly el: HTMLElement;
@@ -56,7 +67,7 @@ export class RoomHead {
         fold.querySelector('summary')!.focus();
       },
     }, h('summary', null, t('details.name')), h('div', { class: 'sheet' },
-      this.everyone, this.wishes, this.details));
+      this.everyone, powers?.invite, this.wishes, this.details));
     this.el = h('header', { class: 'room-head' }, before, this.face,
       h('div', { class: 'room-title' }, this.title, status.el),
       h('div', { class: 'room-actions' }, fold, actions));
@@ -67,7 +78,7 @@ export class RoomHead {
     const { room } = this;
     this.status.show(roomLine(room));
     const print = [title, who?.addr, who?.name, room.carrier, room.port, room.why, room.phase, [...room.here],
-      room.transcript, this.powers?.muted(), [...room.people.values()].map((p) => room.name(p))].join('|');
+      room.transcript, this.powers?.muted(), room.amCallee, [...room.people.values()].map((p) => room.name(p))].join('|');
     if (print === this.drawn) return;
     this.drawn = print;
     this.title.textContent = title;
@@ -83,6 +94,7 @@ export class RoomHead {
       room.why && row('details.why', t(room.carrier === 'http' ? 'why.http' : whys[room.why], { port: room.port })));
     this.drawPeople();
     this.drawWishes();
+    if (this.powers?.invite) this.powers.invite.hidden = !room.amCallee;
   }
 
   private drawPeople(): void {

@@ -7,10 +7,11 @@ import { type Child, fill, h, icon } from '../base/dom';
 import { list, moment, shortMoment, t } from '../base/i18n';
 import { cleanLine, fileName, nameAmong, nameOf } from '../base/text';
 import { after } from '../base/time';
-import type { Rooms } from '../model/rooms';
+import type { List, Rooms } from '../model/rooms';
 import { avatar } from './avatar';
 import { noteWords } from './callnote';
 import { Bindings, KeyedList, type View } from './list';
+import { type Item, menu } from './menu';
 import { get } from '../wire/api';
 import type { Person, Summary } from '../wire/wire';
 
@@ -39,6 +40,10 @@ export class RoomList {
   private readonly rows: KeyedList<Summary>;
   private readonly lists = h('div', { class: 'lists', role: 'group', 'aria-label': t('list.which') });
   private readonly buttons = new Map<Shown, HTMLButtonElement>();
+  private readonly label = h('span', { dir: 'auto' });
+  private readonly byLabel = menu(h('button', { type: 'button', class: 'chip list-label', hidden: true },
+    this.label, icon('down')), t('list.labels'), () => this.labelItems());
+  private labels: string[] = [];
   private readonly dismissAll = h('button', { class: 'link', type: 'button', hidden: true,
     onclick: () => void this.dismiss('', 0) }, t('missed.dismissAll'));
   private readonly older = h('button', { class: 'link', type: 'button', hidden: true,
@@ -54,6 +59,7 @@ export class RoomList {
       this.buttons.set(each, button);
       this.lists.append(button);
     }
+    this.lists.append(this.byLabel);
     this.el = h('nav', { 'aria-label': t('desk.list') }, this.lists, this.dismissAll, items, this.none, this.older);
   }
 
@@ -72,8 +78,25 @@ export class RoomList {
     return [...shown, ...missed];
   }
 
+  /** learnLabels asks which labels there are, to choose a list by. */
+  async learnLabels(): Promise<void> {
+    try {
+      this.labels = (await get<{ labels: { label: string }[] }>('/desk/labels')).labels.map((l) => l.label);
+    } catch {
+      return; // the next change of a room asks again
+    }
+    this.draw();
+  }
+
+  private labelItems(): Item[] {
+    const item = (words: string, list: List): Item => ({ words, checked: this.rooms.list === list,
+      press: () => this.choose(list) });
+    return [...this.labels.map((label) => item(cleanLine(label), `label:${label}`)),
+      ...this.rooms.list.startsWith('label:') ? [item(t('list.noLabel'), 'chats')] : []];
+  }
+
   /** choose shows another list. */
-  choose(which: Shown): void {
+  choose(which: List): void {
     this.rooms.list = which;
     this.callbacks.read(false);
     this.draw();
@@ -97,6 +120,10 @@ export class RoomList {
       if (ofTeam.includes(each)) button.hidden = !this.callbacks.inTeam();
       if (each === 'missed') button.hidden = !missed && rooms.list !== 'missed';
     }
+    const label = rooms.list.startsWith('label:') ? cleanLine(rooms.list.slice('label:'.length)) : '';
+    this.byLabel.hidden = !this.labels.length && !label;
+    this.byLabel.classList.toggle('on', label !== '');
+    fill(this.label, label ? t('list.label', { label }) : t('list.labels'));
     this.dismissAll.hidden = rooms.list !== 'missed' || !missed;
     this.older.hidden = rooms.next === undefined;
     const shown = rooms.shown(this.callbacks.open());

@@ -2,10 +2,11 @@
 
 // Writing first to somebody: a mail with a link into the conversation that it opens.
 
-import { fill, h, icon } from '../base/dom';
+import { fill, h } from '../base/dom';
 import { ApiError, explain } from '../base/errors';
 import { t, tr } from '../base/i18n';
 import { newID } from '../model/outbox';
+import { paneHead } from './roomheader';
 import { post } from '../wire/api';
 
 // What is being written stays while one looks elsewhere. A mail keeps its ID until it
@@ -48,9 +49,7 @@ export function writing(pane: HTMLElement, groups: string[], back: () => void, o
     send.disabled = false;
   };
   fill(pane, h('form', { class: 'settings', onsubmit: submit },
-    h('header', { class: 'room-head' },
-      h('button', { class: 'round back', type: 'button', 'aria-label': t('desk.back'), onclick: back }, icon('back')),
-      h('div', { class: 'room-title' }, h('h1', { tabindex: '-1' }, t('write.title')))),
+    paneHead('write.title', back),
     h('div', { class: 'settings-body' }, h('section', null,
       h('p', { class: 'muted' }, t('write.what')),
       groups.length > 0 && h('div', { class: 'field' }, h('label', { for: from.id }, t('write.from')), from),

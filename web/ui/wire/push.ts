@@ -34,6 +34,12 @@ export async function pushState(): Promise<PushState> {
 const decode = (text: string) =>
   Uint8Array.from(atob(text.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0));
 
+// Somebody took this browser off the list here: it comes back when they ask for it.
+const removedKey = 'chmail-push-removed';
+
+/** removedHere: this browser is not to be notified, whatever the login's settings. */
+export const removedHere = () => localStorage.getItem(removedKey) !== null;
+
 /** subscribe reports whether this browser is woken from now on. */
 export async function subscribe(): Promise<PushState> {
   const reg = await active();
@@ -50,10 +56,34 @@ export async function subscribe(): Promise<PushState> {
     }
     sub ??= await reg.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: wanted });
     await post('/desk/push', sub.toJSON());
+    localStorage.removeItem(removedKey);
     return 'on';
   } catch (err) {
     // No push service, or none that can be reached; or this server has no push.
     return err instanceof ApiError && err.code !== 'no-push' ? 'off' : 'absent';
+  }
+}
+
+/**
+ * PushKeeper subscribes this browser: anew when the browser has ended the subscription by itself, and once in the life
+ * of a page so that the server knows it.
+ */
+export class PushKeeper {
+  private state: PushState = 'off';
+  private keeping: Promise<PushState> | undefined;
+  private told = false; // the server knows it
+
+  /** keep subscribes unless that is not wanted, and returns how things stand. */
+  keep(wanted: boolean): Promise<PushState> {
+    return this.keeping ??= (async () => {
+      if (this.state !== 'absent') this.state = await pushState();
+      if (this.state !== 'absent' && wanted && !removedHere() && !(this.told && this.state === 'on')) {
+        this.state = await subscribe();
+        this.told = this.state === 'on';
+      }
+      this.keeping = undefined;
+      return this.state;
+    })();
   }
 }
 
@@ -66,7 +96,21 @@ export async function unsubscribe(): Promise<void> {
   await sub.unsubscribe().catch(() => {});
 }
 
-/** noticeTag: notifications of one tag replace each other. The service worker uses the same. */
+/** removeHere unsubscribes until somebody subscribes this browser by a press. */
+export async function removeHere(): Promise<void> {
+  localStorage.setItem(removedKey, '');
+  await unsubscribe();
+}
+
+/** browserID is what the server calls this browser in the list of those that are notified; '' for none. */
+export async function browserID(): Promise<string> {
+  const sub = await (await registration())?.pushManager?.getSubscription();
+  if (!sub) return '';
+  const sum = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(sub.endpoint));
+  return [...new Uint8Array(sum, 0, 16)].map((b) => b.toString(16).padStart(2, '0')).join('');
+}
+
+/** noticeTag: notifications of one tag replace each other. Those that are pushed have the same. */
 export const noticeTag = (room: string, attempt?: string): string => (attempt ? `ring-${attempt}` : room);
 
 /** Pressed in a notification. */

@@ -15,34 +15,49 @@ export interface Hit {
 
 export interface Canned { title: string; text: string }
 
+/** A browser that is notified. */
+export interface Browser { id: string; name: string; added: string; shown?: string }
+
 /** The settings of a login: GET and PUT /desk/settings. */
 export interface Settings {
   login: string;
+  name: string; // beside one's address; '': not set
   availability: 'available' | 'away' | 'dnd';
   until: string | null;
   quiet: { from: string; to: string; days?: number[] } | null;
   zone: string;
   back: number;      // minutes; 0: computed
   chats: number;     // at once; 0: any number
-  push: boolean; transcript: boolean; stamp: boolean;
+  push: boolean; transcript: boolean; stamp: boolean; unread: boolean;
+  stamp_text: string; // words of the chat link; '': the usual
+  lang: '' | 'en' | 'ko';
   unproven: 'yes' | 'no'; // whoever presses one's links may come in unproven
   canned: Canned[];
   // Only in answers:
-  status?: Status; usually?: number; browsers?: number;
+  status?: Status; usually?: number;
+  called?: string; // how others know the login
+  browsers?: Browser[]; // that are notified
   blocked?: { who: string; name: string; at: string }[];
   groups?: string[];
+  group_canned?: Record<string, Canned[]>; // which the members of a group share
 }
 
 /** What a chat page begins with, and GET /c/TOKEN/state. */
 export interface ChatPage {
   token: string; nonce: string; mine: boolean; reply: string; at: string; callee: Person; status: Status;
   waiting?: Person[]; // others who are in the conversation now
+  talk: string; style: string; // where the conversation's script and style are
+  pass?: string; // that another page of this server has given
+  do?: 'ring' | 'enter'; // what it says is done at once
 }
 /** What the desk begins with, and GET /desk/me. */
 export interface DeskPage {
   login: string | null; name: string;
   account: boolean; // whether people change their passwords here
+  mail?: { host: string; servers: MailServer[] };
 }
+/** A port at which mail programs sign in. */
+export interface MailServer { protocol: 'smtp' | 'imap' | 'pop3'; port: number; tls: boolean }
 /** What is known of a device's password; times are of RFC 3339. */
 export interface AppPassword { name: string; made: string; used?: string }
 export interface Account { login: string; password: string; role: string }

@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package advert chooses the advertisement of a page from memory, counts views and
+// presses, and charges for talks.
+//
+// What is charged is a talk that rang and was answered. Views and presses are known
+// by a token that each chosen advertisement carries: sealed, good for a while, and
+// counted once. Counts wait in memory and are stored together; a crash loses those
+// of the last seconds, never a charge, which is stored at once.
+package advert
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chmail/chmail/internal/safely"
+	"github.com/chmail/chmail/internal/seal"
+	"github.com/chmail/chmail/mall/store"
+)
+
+const (
+	flushEvery = 5 * time.Second
+	loadEvery  = 30 * time.Second
+	period     = 10 * time.Minute // a token is good for one or two
+	maxUsed    = 200000           // tokens of a period that are remembered; further ones do not count
+	maxTries   = 20               // of choosing one whose cap is not reached
+	pressLife  = 24 * time.Hour   // for so long a press may lead to a talk
+)
+
+// Advert is an advertisement on a page.
+type Advert struct {
+	ID, Company, Title, Text, Picture, Target string
+	Token                                     string // of the view and the press; empty: it does not count
+}
+
+// Store is what the package needs of a store.Store.
+type Store interface {
+	LiveAdverts(ctx context.Context, now time.Time) ([]store.Advert, map[string]int64, error)
+	AddAdvertDays(ctx context.Context, all []store.AdvertDay) error
+	ChargeAdvert(ctx context.Context, advert, place, room string, now time.Time) (int64, error)
+}
+
+// Adverts chooses, counts and charges.
+type Adverts struct {
+	store Store
+	key   seal.Key
+	log   *slog.Logger
+	now   func() time.Time
+
+	shown atomic.Pointer[shown]
+
+	mu     sync.Mutex
+	counts map[countKey]*store.AdvertDay
+	used   [2]map[string]bool // tokens of this period and the one before
+	at     int64              // this period
+}
+
+type countKey struct{ advert, day, place string }
+
+// shown is what may be shown: replaced as a whole.
+type shown struct {
+	places map[spot][]*live
+	byID   map[string]*live
+}
+
+// spot is a place, of goods of a category; without one: those of no category.
+type spot struct{ place, category string }
+
+// live is an advertisement with what was counted.
+type live struct {
+	store.Advert
+
+	mu    sync.Mutex
+	day   string
+	views int64    // of the day
+	given [3]int64 // tokens of the last periods that were not used
+	at    int64    // the period of given[at%3]
+	left  int64    // of the budget
+}
+
+// New returns an Adverts that shows nothing before Load. log may be nil, now too.
+func New(s Store, secret []byte, log *slog.Logger, now func() time.Time) (*Adverts, error) {
+	key, err := seal.Derive(secret, "advertisements")
+	if err != nil {
+		return nil, fmt.Errorf("preparing advertisements: %w", err)
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if now == nil {
+		now = time.Now
+	}
+	a := &Adverts{store: s, key: key, log: log, now: now, counts: make(map[countKey]*store.AdvertDay)}
+	a.shown.Store(&shown{})
+	return a, nil
+}
+
+// Run loads what is shown and stores counts until ctx ends.
+func (a *Adverts) Run(ctx context.Context) {
+	flush, load := time.NewTicker(flushEvery), time.NewTicker(loadEvery)
+	defer flush.Stop()
+	defer load.Stop()
+	do := func(what string, f func(context.Context) error) {
+		defer safely.Recover(a.log, what)
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			a.log.Error(what, "err", err)
+		}
+	}
+	do("loading advertisements", a.Load)
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushEvery)
+			defer cancel()
+			if err := a.Flush(last); err != nil {
+				a.log.Error("storing advertisements' counts", "err", err)
+			}
+			return
+		case <-flush.C:
+			do("storing advertisements' counts", a.Flush)
+		case <-load.C:
+			do("loading advertisements", a.Load)
+		}
+	}
+}
+
+// Load reads what may be shown. What was counted since stays.
+func (a *Adverts) Load(ctx context.Context) error {
+	now := a.now()
+	all, views, err := a.store.LiveAdverts(ctx, now)
+	if err != nil {
+		return err
+	}
+	before := a.shown.Load()
+	next := &shown{places: make(map[spot][]*live), byID: make(map[string]*live, len(all))}
+	for _, stored := range all {
+		l := &live{Advert: stored, day: store.DayOf(now), views: views[stored.ID], left: stored.Budget - stored.Spent}
+		if old := before.byID[stored.ID]; old != nil {
+			old.mu.Lock()
+			// Counts that are not stored yet are in old alone.
+			if old.day == l.day {
+				l.views = max(l.views, old.views)
+			}
+			l.given, l.at = old.given, old.at
+			old.mu.Unlock()
+		}
+		categories := strings.Fields(stored.Categories)
+		if len(categories) == 0 {
+			categories = []string{""} // they are shown with every category
+		}
+		places := strings.Fields(stored.Places)
+		if len(places) == 0 {
+			places = store.Places
+		}
+		for _, place := range places {
+			for _, c := range categories {
+				next.places[spot{place, c}] = append(next.places[spot{place, c}], l)
+			}
+		}
+		next.byID[stored.ID] = l
+	}
+	a.shown.Store(next)
+	return nil
+}
+
+// Choose returns an advertisement for a place and perhaps a category, by weight. A
+// robot's does not count. ok: there is one.
+func (a *Adverts) Choose(place, category string, robot bool) (chosen Advert, ok bool) {
+	now := a.now()
+	micros := store.Micros(now)
+	all := a.shown.Load()
+	lists := [][]*live{all.places[spot{place, ""}]}
+	if category != "" {
+		lists = append(lists, all.places[spot{place, category}])
+	}
+	var full map[*live]bool // those whose cap is reached
+	for {
+		at := pick(lists, micros, full)
+		if at == nil {
+			return Advert{}, false
+		}
+		if at.take(now, robot) {
+			chosen = Advert{ID: at.ID, Company: at.Company, Title: at.Title, Text: at.Text, Picture: at.Picture, Target: at.Target}
+			if !robot {
+				chosen.Token = a.token(at.ID, place, now)
+			}
+			return chosen, true
+		}
+		if full == nil {
+			full = make(map[*live]bool)
+		}
+		if full[at] = true; len(full) == maxTries {
+			return Advert{}, false
+		}
+	}
+}
+
+// pick returns one of those that are shown at a time, by weight; nil: there is none.
+func pick(lists [][]*live, at int64, without map[*live]bool) (picked *live) {
+	var total int64
+	for _, list := range lists {
+		for _, l := range list {
+			if l.Starts > at || at >= l.Ends || without != nil && without[l] {
+				continue
+			}
+			// Each takes the place of those before it with the chance that its weight has
+			// in the sum so far.
+			weight := max(1, l.Weight)
+			total += weight
+			if rand.Int64N(total) < weight { //nolint:gosec // nothing secret
+				picked = l
+			}
+		}
+	}
+	return picked
+}
+
+// take says whether an advertisement may be shown once more, and counts the token
+// that goes out.
+func (l *live) take(now time.Time, robot bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.left < l.Price {
+		return false
+	}
+	l.turn(now)
+	if l.MaxViews > 0 && l.views+l.given[0]+l.given[1]+l.given[2] >= l.MaxViews {
+		return false
+	}
+	if !robot {
+		l.given[l.at%3]++
+	}
+	return true
+}
+
+// turn lets go of tokens that are over, and of yesterday's views.
+func (l *live) turn(now time.Time) {
+	if day := store.DayOf(now); day != l.day {
+		l.day, l.views = day, 0
+	}
+	p := periodOf(now)
+	for ; l.at < p && p-l.at <= 3; l.at++ {
+		l.given[(l.at+1)%3] = 0
+	}
+	if l.at != p {
+		l.at, l.given = p, [3]int64{}
+	}
+}
+
+func periodOf(t time.Time) int64 { return t.Unix() / int64(period/time.Second) }
+
+// token is "ADVERT PLACE PERIOD NONCE", sealed.
+func (a *Adverts) token(advert, place string, now time.Time) string {
+	var nonce [8]byte
+	for i, n := 0, rand.Uint64(); i < len(nonce); i, n = i+1, n>>8 { //nolint:gosec // the seal keeps it from being made
+		nonce[i] = byte(n)
+	}
+	return a.key.Seal([]byte(advert + " " + place + " " + strconv.FormatInt(periodOf(now), 10) + " " +
+		hex.EncodeToString(nonce[:])))
+}
+
+// Opened is what a token says.
+type Opened struct {
+	Advert, Place string
+	nonce         string
+	period        int64
+}
+
+// Open reads a token. ok: it was made here, and is not over.
+func (a *Adverts) Open(token string) (o Opened, ok bool) {
+	b, err := a.key.Open(token)
+	parts := strings.Split(string(b), " ")
+	if err != nil || len(parts) != 4 {
+		return o, false
+	}
+	at, err := strconv.ParseInt(parts[2], 10, 64)
+	now := periodOf(a.now())
+	if err != nil || at > now || at < now-1 {
+		return o, false
+	}
+	return Opened{parts[0], parts[1], parts[3], at}, true
+}
+
+// View counts a view, once a token. counted: it was counted.
+func (a *Adverts) View(token string) (counted bool) {
+	o, ok := a.Open(token)
+	if !ok || !a.first("v", o) {
+		return false
+	}
+	l := a.shown.Load().byID[o.Advert]
+	if l == nil {
+		return false
+	}
+	now := a.now()
+	l.mu.Lock()
+	l.turn(now)
+	if l.given[o.period%3] > 0 {
+		l.given[o.period%3]--
+	}
+	full := l.MaxViews > 0 && l.views >= l.MaxViews
+	if !full {
+		l.views++
+	}
+	l.mu.Unlock()
+	if full {
+		return false
+	}
+	a.count(o, now, func(d *store.AdvertDay) { d.Views++ })
+	return true
+}
+
+// Press counts a press, once a token, and returns where it leads and what a later
+// talk is known by. ok: the token is good.
+func (a *Adverts) Press(token string) (target, proof string, ok bool) {
+	o, ok := a.Open(token)
+	l := a.shown.Load().byID[o.Advert]
+	if !ok || l == nil {
+		return "", "", false
+	}
+	if a.first("p", o) {
+		a.count(o, a.now(), func(d *store.AdvertDay) { d.Presses++ })
+	}
+	proof = a.key.Seal([]byte("press " + o.Advert + " " + o.Place + " " + strconv.FormatInt(a.now().Unix(), 10) + " " + l.Shop))
+	return l.Target, proof, true
+}
+
+// Pressed is an advertisement that somebody came from.
+type Pressed struct{ Advert, Place, Shop string }
+
+// Came reads a proof of Press. ok: it is good, and not too old.
+func (a *Adverts) Came(proof string) (p Pressed, ok bool) {
+	b, err := a.key.Open(proof)
+	parts := strings.Split(string(b), " ")
+	if err != nil || len(parts) != 5 || parts[0] != "press" {
+		return p, false
+	}
+	at, err := strconv.ParseInt(parts[3], 10, 64)
+	if err != nil || a.now().Sub(time.Unix(at, 0)) > pressLife {
+		return p, false
+	}
+	return Pressed{parts[1], parts[2], parts[4]}, true
+}
+
+// Answered charges for a talk that rang a shop and was answered, of somebody who came
+// from an advertisement for it. The same room is charged once.
+func (a *Adverts) Answered(ctx context.Context, p Pressed, shop, room string) error {
+	if p.Shop != "" && p.Shop != shop {
+		return nil // they went on to somebody else's shop
+	}
+	charged, err := a.store.ChargeAdvert(ctx, p.Advert, p.Place, room, a.now())
+	if l := a.shown.Load().byID[p.Advert]; err == nil && l != nil {
+		l.mu.Lock()
+		l.left -= charged
+		l.mu.Unlock()
+	}
+	return err
+}
+
+// first says whether a token is used for the first time.
+func (a *Adverts) first(use string, o Opened) bool {
+	now := periodOf(a.now())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.at != now || a.used[0] == nil {
+		if a.at == now-1 {
+			a.used[1] = a.used[0]
+		} else {
+			a.used[1] = nil
+		}
+		a.at, a.used[0] = now, make(map[string]bool)
+	}
+	name := use + o.nonce
+	if a.used[0][name] || a.used[1][name] || len(a.used[0]) >= maxUsed {
+		return false
+	}
+	a.used[0][name] = true
+	return true
+}
+
+func (a *Adverts) count(o Opened, now time.Time, add func(*store.AdvertDay)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := countKey{o.Advert, store.DayOf(now), o.Place}
+	d := a.counts[key]
+	if d == nil {
+		d = &store.AdvertDay{Advert: key.advert, Day: key.day, Place: key.place}
+		a.counts[key] = d
+	}
+	add(d)
+}
+
+// Flush stores the counts.
+func (a *Adverts) Flush(ctx context.Context) error {
+	a.mu.Lock()
+	counts := a.counts
+	a.counts = make(map[countKey]*store.AdvertDay)
+	a.mu.Unlock()
+	if len(counts) == 0 {
+		return nil
+	}
+	all := make([]store.AdvertDay, 0, len(counts))
+	for _, d := range counts {
+		all = append(all, *d)
+	}
+	err := a.store.AddAdvertDays(ctx, all)
+	if err != nil { // they are stored with the next ones
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for key, d := range counts {
+			if newer := a.counts[key]; newer != nil {
+				newer.Views += d.Views
+				newer.Presses += d.Presses
+			} else {
+				a.counts[key] = d
+			}
+		}
+	}
+	return err
+}
+
+var robots = regexp.MustCompile(`(?i)bot\b|bot[/;)]|crawl|spider|slurp|preview|facebookexternalhit|curl/|wget/|python|go-http-client|monitor`)
+
+// Robot says whether a browser says that it is none. An empty name is one's as well.
+func Robot(userAgent string) bool { return userAgent == "" || robots.MatchString(userAgent) }

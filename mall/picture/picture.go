@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package picture keeps the pictures of goods and advertisements.
+//
+// A picture comes from a stranger: it is decoded within bounds and encoded anew, so
+// that what is kept has no metadata, such as where it was taken, and is nothing but
+// a picture. Its files are named by the SHA-256 of the largest, one for each size.
+package picture
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	_ "image/gif"
+	"image/jpeg"
+	_ "image/png"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+
+	"golang.org/x/image/draw"
+	_ "golang.org/x/image/webp"
+)
+
+// Bounds of a picture that comes in.
+const (
+	MaxBytes  = 12 << 20
+	MaxPixels = 32_000_000 // 128 MB while it is decoded
+	maxSide   = 20_000
+)
+
+// Sizes are the longest sides of the files, in pixels. A picture is never made larger.
+var Sizes = []int{320, 960}
+
+const quality = 82
+
+// Errors of this package, to be tested with errors.Is.
+var (
+	ErrTooLarge = errors.New("the picture is too large")
+	ErrFormat   = errors.New("it is no PNG, JPEG, GIF or WebP")
+	ErrUnknown  = errors.New("there is no such picture")
+)
+
+// Info is what is known of a picture that is kept: the size of its largest file.
+type Info struct {
+	Hash          string
+	Width, Height int
+}
+
+// Store keeps pictures in a folder. Its methods may be called at the same time.
+type Store struct {
+	dir string
+	one chan struct{} // full while a picture is decoded: each takes much memory
+}
+
+// New makes the folder if it is not there.
+func New(dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the folder of pictures: %w", err)
+	}
+	return &Store{dir: dir, one: make(chan struct{}, 1)}, nil
+}
+
+// Add reads a picture and keeps it. ErrTooLarge, ErrFormat.
+func (s *Store) Add(ctx context.Context, r io.Reader) (Info, error) {
+	b, err := io.ReadAll(io.LimitReader(r, MaxBytes+1))
+	if err != nil {
+		return Info{}, fmt.Errorf("reading a picture: %w", err)
+	}
+	select {
+	case s.one <- struct{}{}:
+		defer func() { <-s.one }()
+	case <-ctx.Done():
+		return Info{}, ctx.Err()
+	}
+	files, info, err := encode(b)
+	if err != nil {
+		return Info{}, fmt.Errorf("reading a picture: %w", err)
+	}
+	for i, size := range Sizes {
+		if err := s.write(info.Hash, size, files[i]); err != nil {
+			return Info{}, fmt.Errorf("keeping a picture: %w", err)
+		}
+	}
+	return info, nil
+}
+
+// encode makes the files of a picture, one for each of Sizes.
+func encode(b []byte) (files [][]byte, info Info, err error) {
+	if len(b) > MaxBytes {
+		return nil, Info{}, ErrTooLarge
+	}
+	c, _, err := image.DecodeConfig(bytes.NewReader(b))
+	switch {
+	case err != nil:
+		return nil, Info{}, fmt.Errorf("%w: %w", ErrFormat, err)
+	case c.Width < 1 || c.Height < 1:
+		return nil, Info{}, ErrFormat
+	case c.Width > maxSide || c.Height > maxSide || c.Width*c.Height > MaxPixels:
+		return nil, Info{}, ErrTooLarge
+	}
+	img, format, err := image.Decode(bytes.NewReader(b))
+	if err != nil {
+		return nil, Info{}, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	turn := 1
+	if format == "jpeg" {
+		turn = orientation(b) // which goes with the metadata
+	}
+	for _, size := range slices.Backward(Sizes) { // each from the one before, which is quicker
+		img = turned(scaled(img, size), turn)
+		turn = 1
+		var out bytes.Buffer
+		if err := jpeg.Encode(&out, img, &jpeg.Options{Quality: quality}); err != nil {
+			return nil, Info{}, err
+		}
+		if files = append(files, out.Bytes()); info.Hash == "" {
+			sum := sha256.Sum256(out.Bytes())
+			info = Info{hex.EncodeToString(sum[:]), img.Bounds().Dx(), img.Bounds().Dy()}
+		}
+	}
+	slices.Reverse(files)
+	return files, info, nil
+}
+
+// scaled draws an image on white, its longest side at most size pixels.
+func scaled(img image.Image, size int) image.Image {
+	w, h := img.Bounds().Dx(), img.Bounds().Dy()
+	if long := max(w, h); long > size {
+		w, h = max(1, w*size/long), max(1, h*size/long)
+	}
+	out := image.NewRGBA(image.Rect(0, 0, w, h))
+	draw.Draw(out, out.Bounds(), image.NewUniform(color.White), image.Point{}, draw.Src)
+	draw.CatmullRom.Scale(out, out.Bounds(), img, img.Bounds(), draw.Over, nil)
+	return out
+}
+
+// turned turns an image as an Exif orientation says.
+func turned(img image.Image, orientation int) image.Image {
+	if orientation < 2 || orientation > 8 {
+		return img
+	}
+	w, h := img.Bounds().Dx(), img.Bounds().Dy()
+	out := image.NewRGBA(image.Rect(0, 0, w, h))
+	if orientation >= 5 {
+		out = image.NewRGBA(image.Rect(0, 0, h, w))
+	}
+	for y := range h {
+		for x := range w {
+			to := [...][2]int{2: {w - 1 - x, y}, {w - 1 - x, h - 1 - y}, {x, h - 1 - y},
+				{y, x}, {h - 1 - y, x}, {h - 1 - y, w - 1 - x}, {y, w - 1 - x}}[orientation]
+			out.Set(to[0], to[1], img.At(x, y))
+		}
+	}
+	return out
+}
+
+// write writes a file, if it is not there, so that nobody reads half of it.
+func (s *Store) write(hash string, size int, b []byte) error {
+	path := s.path(hash, size)
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "new-")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+func (s *Store) path(hash string, size int) string {
+	return filepath.Join(s.dir, hash[:2], fmt.Sprintf("%s-%d.jpg", hash, size))
+}
+
+var hashes = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// Open opens a picture's file of a size, a JPEG. ErrUnknown.
+func (s *Store) Open(hash string, size int) (*os.File, error) {
+	if !hashes.MatchString(hash) || !slices.Contains(Sizes, size) {
+		return nil, ErrUnknown
+	}
+	f, err := os.Open(s.path(hash, size))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, ErrUnknown
+	}
+	return f, err
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package site
+
+import (
+	"net/http"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/internal/seal"
+	"github.com/chmail/chmail/mall"
+)
+
+const maxTracked = 16384 // prefixes or logins in one table; the least recent is forgotten
+
+// limits are the buckets of requests; beyond them 429 with Retry-After.
+type limits struct {
+	page, post *limit.Buckets // of a client prefix, perhaps an office
+	ask        *limit.Buckets // questions of a member
+}
+
+func newLimits() limits {
+	of := func(every rate.Limit, burst int) *limit.Buckets {
+		return limit.NewBuckets(limit.Rate{Every: every, Burst: burst}, maxTracked)
+	}
+	return limits{page: of(100, 2500), post: of(10, 500), ask: of(1.0/30, 20)}
+}
+
+// prefixWait takes a token of a client prefix. This machine has no bucket: it may be
+// a proxy nobody told of, and stand for everybody.
+func (s *Server) prefixWait(b *limit.Buckets, r *http.Request) time.Duration {
+	ip := s.clientIP(r)
+	if ip.IsLoopback() {
+		return 0
+	}
+	return b.Wait(limit.Prefix(ip).String())
+}
+
+// keys seal what goes through the browser, each for one purpose.
+type keys struct{ kept seal.Key }
+
+func newKeys(m *mall.Mall) (k keys, err error) {
+	k.kept, err = m.Key("kept form")
+	return k, err
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Package vault seals what the mall knows about people, with keys in a file of its
+// own: who has the database alone can read none of it.
+//
+// The keys are a Tink keyset. Rotate adds a key, with which everything is sealed from
+// then on; the older ones still open what they sealed. Addresses are found again by
+// a keyed hash, whose key stays.
+package vault
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/tink"
+
+	"github.com/chmail/chmail/internal/durable"
+	"github.com/chmail/chmail/internal/seal"
+)
+
+// ErrSealed: the text was not sealed here, was sealed for something else, or was changed.
+var ErrSealed = errors.New("the sealed text cannot be opened")
+
+const (
+	keyID    = 5  // octets before a sealed text that name its key (Tink's prefix)
+	hashSize = 32 // octets of the key of hashes
+)
+
+// Vault seals and opens. Its methods may be called at the same time.
+type Vault struct {
+	path string
+	mu   sync.Mutex // of who rotates
+	keys atomic.Pointer[keys]
+}
+
+// keys are those of one moment.
+type keys struct {
+	handle *keyset.Handle
+	aead   tink.AEAD
+	prefix string // of what the newest key seals
+	hash   seal.Key
+}
+
+// file is what the file holds.
+type file struct {
+	Keys json.RawMessage `json:"keys"` // Tink's JSON
+	Hash []byte          `json:"hash"`
+}
+
+// Open reads the keys of a file, and makes them when there is no file.
+func Open(path string) (*Vault, error) {
+	v := &Vault{path: path}
+	content, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = v.make()
+	case err == nil:
+		err = v.read(content)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the keys of personal data, %s: %w", path, err)
+	}
+	return v, nil
+}
+
+func (v *Vault) make() error {
+	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+	if err != nil {
+		return err
+	}
+	hash := make(seal.Key, hashSize)
+	_, _ = rand.Read(hash) // it never fails
+	return v.use(handle, hash, true)
+}
+
+func (v *Vault) read(content []byte) error {
+	info, err := os.Stat(v.path)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return errors.New("others can read the file: chmod 600 it, and rotate the keys if somebody may have")
+	}
+	var f file
+	if err := json.Unmarshal(content, &f); err != nil {
+		return err
+	}
+	if len(f.Hash) != hashSize {
+		return errors.New("the key of the hashes is missing")
+	}
+	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(f.Keys)))
+	if err != nil {
+		return err
+	}
+	return v.use(handle, f.Hash, false)
+}
+
+// use takes keys into use, and writes them before when they are new.
+func (v *Vault) use(handle *keyset.Handle, hash seal.Key, write bool) error {
+	cipher, err := aead.New(handle)
+	if err != nil {
+		return err
+	}
+	sample, err := cipher.Encrypt(nil, nil)
+	if err != nil {
+		return err
+	}
+	if write {
+		var b bytes.Buffer
+		if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&b)); err != nil {
+			return err
+		}
+		content, err := json.Marshal(file{b.Bytes(), hash})
+		if err != nil {
+			return err
+		}
+		if err := durable.WriteFile(v.path, append(content, '\n'), 0o600); err != nil {
+			return err
+		}
+	}
+	v.keys.Store(&keys{handle, cipher, string(sample[:keyID]), hash})
+	return nil
+}
+
+// Rotate adds a key and seals with it from now on. It is on the disk when Rotate returns.
+func (v *Vault) Rotate() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	old := v.keys.Load()
+	manager := keyset.NewManagerFromHandle(old.handle)
+	id, err := manager.Add(aead.AES256GCMKeyTemplate())
+	if err == nil {
+		err = manager.SetPrimary(id)
+	}
+	var handle *keyset.Handle
+	if err == nil {
+		handle, err = manager.Handle()
+	}
+	if err == nil {
+		err = v.use(handle, old.hash, true)
+	}
+	if err != nil {
+		return fmt.Errorf("rotating the keys of personal data: %w", err)
+	}
+	return nil
+}
+
+// Forget drops all keys but the newest, when nothing is sealed with them any more.
+func (v *Vault) Forget() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := v.keys.Load()
+	manager := keyset.NewManagerFromHandle(now.handle)
+	info := now.handle.KeysetInfo()
+	for _, key := range info.GetKeyInfo() {
+		if key.GetKeyId() == info.GetPrimaryKeyId() {
+			continue
+		}
+		if err := manager.Delete(key.GetKeyId()); err != nil {
+			return fmt.Errorf("dropping an old key of personal data: %w", err)
+		}
+	}
+	handle, err := manager.Handle()
+	if err == nil {
+		err = v.use(handle, now.hash, true)
+	}
+	if err != nil {
+		return fmt.Errorf("dropping the old keys of personal data: %w", err)
+	}
+	return nil
+}
+
+// Seal seals a text so that it opens only as what it is about: a row's id, say. A
+// sealed text that is copied into another row is useless there.
+func (v *Vault) Seal(text []byte, about string) (string, error) {
+	sealed, err := v.keys.Load().aead.Encrypt(text, []byte(about))
+	if err != nil {
+		return "", fmt.Errorf("sealing: %w", err)
+	}
+	return base64.RawStdEncoding.EncodeToString(sealed), nil
+}
+
+// Open opens what Seal sealed; otherwise ErrSealed.
+func (v *Vault) Open(sealed, about string) ([]byte, error) {
+	raw, err := base64.RawStdEncoding.DecodeString(sealed)
+	if err == nil {
+		raw, err = v.keys.Load().aead.Decrypt(raw, []byte(about))
+	}
+	if err != nil {
+		return nil, ErrSealed
+	}
+	return raw, nil
+}
+
+// Stale reports whether a text was sealed with a key that is not the newest.
+func (v *Vault) Stale(sealed string) bool {
+	raw, err := base64.RawStdEncoding.DecodeString(sealed)
+	return err != nil || !strings.HasPrefix(string(raw), v.keys.Load().prefix)
+}
+
+// Hash is the keyed hash by which an e-mail address is found, however it is spelled.
+func (v *Vault) Hash(addr string) string {
+	return v.keys.Load().hash.Mark("address\x00" + strings.ToLower(strings.TrimSpace(addr)))
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package modules
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/emersion/go-message/mail"
+	"github.com/foxcpp/maddy/framework/config"
+	modconfig "github.com/foxcpp/maddy/framework/config/module"
+	tlsconfig "github.com/foxcpp/maddy/framework/config/tls"
+	"github.com/foxcpp/maddy/framework/module"
+
+	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/site"
+	"github.com/chmail/chmail/mall/store"
+	"github.com/chmail/chmail/mall/vault"
+	"github.com/chmail/chmail/web"
+)
+
+// Mall is mall.shop, the shopping mall. Its block, with the defaults:
+//
+//	mall.shop tls://0.0.0.0:8443 {
+//	    auth            &sign_in               # required: a block auth.guard, over accounts that can be added to
+//	    relay           &relay                 # required: a chat.relay
+//	    submit_to       &stamp                 # required: where mails of members and shops go in: a target.chmail
+//	    deliver_to      &outgoing              # required: where the mall's own mails go in
+//	    base            https://mall.example   # required: what people type; another host name than that of web
+//	    chat            https://chat.example   # required: base of the block web
+//	    domain          $(domain)              # required: of the logins that members get
+//	    name            "The mall"             # what people call it; default: the host name of base
+//	    operator        kim@mall.example       # logins that run the mall; default: none
+//	    database        sqlite:mall.db         # or postgres://…
+//	    keys            mall.keys              # file of the keys that seal personal data; made when missing
+//	    mail_from       postmaster@$(hostname) # sender of the mall's own mails
+//	    tls             file CERT KEY          # default: the global tls; for tls:// addresses
+//	    insecure        no                     # yes: plain HTTP beyond loopback, behind a proxy
+//	    trusted_proxies 10.0.0.0/8             # whose X-Forwarded-For is believed; default: none
+//	    debug           no
+//	}
+//
+// Relative paths are relative to the state directory.
+type Mall struct {
+	base
+	addrs  []string
+	store  *store.Store
+	server *site.Server
+	serves sync.WaitGroup
+}
+
+var (
+	_ module.Module = (*Mall)(nil)
+	_ io.Closer     = (*Mall)(nil)
+	_ mall.Accounts = mallAccounts{}
+)
+
+func init() {
+	registerEndpoint("mall.shop", func(b base, addrs []string) module.Module { return &Mall{base: b, addrs: addrs} })
+}
+
+// mallBlock is what the block says.
+type mallBlock struct {
+	auth                                                module.PlainAuth
+	relay                                               servedRelay
+	submit, deliver                                     module.DeliveryTarget
+	tls                                                 *tls.Config
+	hostname, base, chat, domain, name, dsn, keys, from string
+	operator, proxies                                   []string
+	insecure                                            bool
+}
+
+// Init implements module.Module: it reads the block and begins to listen.
+func (m *Mall) Init(cfg *config.Map) error {
+	var b mallBlock
+	cfg.String("hostname", true, false, "", &b.hostname)
+	cfg.Custom("auth", false, true, nil, reference[module.PlainAuth]("auth"), &b.auth)
+	cfg.Custom("relay", false, true, nil, reference[servedRelay]("chat"), &b.relay)
+	cfg.Custom("submit_to", false, true, nil, modconfig.DeliveryDirective, &b.submit)
+	cfg.Custom("deliver_to", false, true, nil, modconfig.DeliveryDirective, &b.deliver)
+	cfg.Custom("tls", true, false, absent[*tls.Config], tlsconfig.TLSDirective, &b.tls)
+	cfg.String("base", false, true, "", &b.base)
+	cfg.String("chat", false, true, "", &b.chat)
+	cfg.String("domain", false, true, "", &b.domain)
+	cfg.String("name", false, false, "", &b.name)
+	cfg.StringList("operator", false, false, nil, &b.operator)
+	cfg.String("database", false, false, "sqlite:mall.db", &b.dsn)
+	cfg.String("keys", false, false, "mall.keys", &b.keys)
+	cfg.String("mail_from", false, false, "", &b.from)
+	cfg.StringList("trusted_proxies", false, false, nil, &b.proxies)
+	cfg.Bool("insecure", false, false, &b.insecure)
+	m.debug(cfg)
+	if _, err := cfg.Process(); err != nil {
+		return err
+	}
+	fail := func(format string, args ...any) error {
+		return config.NodeErr(cfg.Block, "mall.shop: "+format, args...)
+	}
+	own, ok := guardOf(b.auth).next.(*Accounts)
+	if ok {
+		_, err := own.mutable()
+		ok = err == nil
+	}
+	if !ok {
+		return fail("auth: members get accounts, so it must lead to auth.accounts with a table that can be changed")
+	}
+	opts := mall.Options{Name: b.name, Domain: b.domain, Operator: b.operator, Accounts: mallAccounts{own},
+		SignIns: guardOf(b.auth), Log: m.log()}
+	var err error
+	if opts.Base, err = originURL(b.base); err != nil {
+		return fail("base: %v", err)
+	}
+	if opts.Chat, err = originURL(b.chat); err != nil {
+		return fail("chat: %v", err)
+	}
+	if opts.Base.Host == opts.Chat.Host {
+		return fail("base and chat are the same address: the mall needs a host name or a port of its own")
+	}
+	trusted, err := prefixes(b.proxies)
+	if err != nil {
+		return fail("trusted_proxies: %v", err)
+	}
+	listenAt, err := endpoints(m.addrs, b.tls != nil, b.insecure)
+	if err != nil {
+		return fail("%v", err)
+	}
+	if module.NoRun {
+		return nil
+	}
+	if b.from == "" {
+		b.from = "postmaster@" + b.hostname
+	}
+	_, fromDomain, _ := strings.Cut(b.from, "@")
+	mailer := &pipelineMailer{target: b.deliver, from: mail.Address{Name: opts.Name, Address: b.from}, domain: fromDomain}
+	opts.Submit, opts.Notify = submitTo(b.submit), mailer.Send
+	if err := m.open(b, &opts); err != nil {
+		return fail("%v", err)
+	}
+	if m.server, err = site.New(site.Options{TrustedProxies: trusted, Log: m.log()}); err != nil {
+		return fail("%v", err)
+	}
+	err = b.relay.whenRunning(func(r *chatrelay.Relay) error { // until then pages say that the mall opens soon
+		opts.Relay = r
+		it, err := mall.New(opts)
+		if err != nil {
+			return err
+		}
+		return m.server.Open(it)
+	})
+	if err != nil {
+		return fail("%v", err)
+	}
+	return m.listen(listenAt, b.tls, fail)
+}
+
+// open opens the database and the keys.
+func (m *Mall) open(b mallBlock, opts *mall.Options) (err error) {
+	if path, lite := strings.CutPrefix(b.dsn, "sqlite:"); lite && path != "" && !filepath.IsAbs(path) {
+		b.dsn = "sqlite:" + inState(path)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	if opts.Vault, err = vault.Open(inState(b.keys)); err != nil {
+		return err
+	}
+	if m.store, err = store.Open(ctx, b.dsn, opts.Log); err != nil {
+		return err
+	}
+	opts.Store = m.store
+	return nil
+}
+
+// listen opens all listeners before it serves on any.
+func (m *Mall) listen(at []config.Endpoint, tlsConfig *tls.Config, fail func(string, ...any) error) error {
+	var listeners []net.Listener
+	for _, ep := range at {
+		l, err := net.Listen(ep.Network(), ep.Address())
+		if err != nil {
+			for _, open := range listeners {
+				open.Close()
+			}
+			return fail("%s: %v", ep, err)
+		}
+		listeners = append(listeners, l)
+	}
+	for i, l := range listeners {
+		m.out.Msg("listening", "address", at[i].Scheme+"://"+l.Addr().String())
+		if at[i].IsTLS() {
+			l = tls.NewListener(l, web.ForHTTP(tlsConfig))
+		}
+		m.serves.Go(func() {
+			if err := m.server.Serve(l); err != nil {
+				m.out.Error("it stopped", err, "address", l.Addr().String())
+			}
+		})
+	}
+	return nil
+}
+
+// Close stops listening, lets requests under way finish and closes the database.
+func (m *Mall) Close() error {
+	if m.server == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), webShutdown)
+	defer cancel()
+	err := m.server.Shutdown(ctx)
+	m.serves.Wait()
+	return errors.Join(err, m.store.Close())
+}
+
+// originURL reads an address without a path.
+func originURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
+		return nil, fmt.Errorf("%q is not an address such as https://mall.example.org", text)
+	}
+	return u, nil
+}
+
+// mallAccounts are the accounts that members get.
+type mallAccounts struct{ of *Accounts }
+
+// Exists implements mall.Accounts.
+func (a mallAccounts) Exists(ctx context.Context, login string) (bool, error) {
+	return a.of.Exists(ctx, login)
+}
+
+// Create implements mall.Accounts.
+func (a mallAccounts) Create(ctx context.Context, login, hash string) error {
+	err := a.of.create(ctx, login, hash)
+	if errors.Is(err, errThere) {
+		return mall.ErrAccountTaken
+	}
+	return err
+}

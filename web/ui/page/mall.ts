@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// What the mall's pages do beyond what they do without script.
+
+export {};
