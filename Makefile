@@ -3,7 +3,7 @@
 # make run     build CHmail and start the demo on loopback: http://localhost:8080
 # make test    install what the tests need from Debian (when it may) and run all tests
 # make check   the quick test: lint, and the tests that need no other program
-# make build   bin/chmaild
+# make build   bin/chmaild and bin/chmail
 # make lint    formatting, go vet, staticcheck, the types of web/ui
 # make fmt     format the Go code
 # make bench   benchmarks; make bench-relay runs only those of the relay beside nats-server
@@ -23,6 +23,7 @@ run: build
 
 build: $(ASSETS)
 	go build -o bin/chmaild ./cmd/chmaild
+	CGO_ENABLED=0 go build -o bin/chmail ./cmd/chmail
 
 # What every build needs is missed now, not after minutes.
 tools:
