@@ -50,7 +50,7 @@ var layers = map[string]string{
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
 	"mall/publicity": "chatrelay/chat mall/store",
 	"mall":           "chatrelay chatrelay/chat chatrelay/frame chatrelay/pass guard/signin mall/order mall/store mall/vault",
-	"mall/site":      "chatrelay/carrier guard/limit mall mall/order mall/store presence",
+	"mall/site":      "chatrelay/carrier chatrelay/chat guard/limit mall mall/order mall/publicity mall/store presence",
 	"admin":          "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
 }
 

@@ -21,7 +21,10 @@ import (
 	"github.com/foxcpp/maddy/framework/module"
 
 	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/site"
 	"github.com/chmail/chmail/mall/store"
 	"github.com/chmail/chmail/mall/vault"
@@ -56,6 +59,8 @@ type Mall struct {
 	store  *store.Store
 	server *site.Server
 	serves sync.WaitGroup
+	ctx    context.Context // of what runs until Close
+	stop   context.CancelFunc
 }
 
 var (
@@ -141,6 +146,7 @@ func (m *Mall) Init(cfg *config.Map) error {
 	}
 	_, fromDomain, _ := strings.Cut(b.from, "@")
 	mailer := &pipelineMailer{target: b.deliver, from: mail.Address{Name: opts.Name, Address: b.from}, domain: fromDomain}
+	m.ctx, m.stop = context.WithCancel(context.Background())
 	opts.Submit, opts.Notify = submitTo(b.submit), mailer.Send
 	if err := m.open(b, &opts); err != nil {
 		return fail("%v", err)
@@ -152,6 +158,9 @@ func (m *Mall) Init(cfg *config.Map) error {
 		opts.Relay = r
 		it, err := mall.New(opts)
 		if err != nil {
+			return err
+		}
+		if err := m.publish(it, opts); err != nil {
 			return err
 		}
 		return m.server.Open(it)
@@ -177,6 +186,48 @@ func (m *Mall) open(b mallBlock, opts *mall.Options) (err error) {
 	}
 	opts.Store = m.store
 	return nil
+}
+
+// publish begins to send campaigns.
+func (m *Mall) publish(it *mall.Mall, opts mall.Options) error {
+	key, err := it.Key("publicity")
+	if err != nil {
+		return err
+	}
+	p, err := publicity.New(publicity.Options{
+		Store: opts.Store, Submit: opts.Submit, Secret: key, Base: strings.TrimSuffix(it.Base().String(), "/"),
+		Domain: it.Domain(), Mall: it.Name(), Mark: publicity.MarkFile(inState("")), Log: m.log(),
+		Goods: func(_ string, g store.CampaignGoods) string { return it.URL("goods", g.ID) },
+		// A member's mailbox here is where their talks are, too.
+		Person: func(_ context.Context, h store.Handing) (chat.Person, error) {
+			return chat.Person{Login: h.Login, Addr: h.Login}, nil
+		},
+		Here: func(ctx context.Context, shop string) int { return staffHere(ctx, opts, shop) },
+	})
+	if err != nil {
+		return err
+	}
+	m.server.Publish(p)
+	m.serves.Go(func() {
+		if err := p.Run(m.ctx); err != nil {
+			m.out.Error("campaigns are not sent", err)
+		}
+	})
+	return nil
+}
+
+// staffHere is how many of a shop's staff can be rung now.
+func staffHere(ctx context.Context, opts mall.Options, shop string) (n int) {
+	all, err := opts.Store.StaffLogins(ctx, shop)
+	if err != nil {
+		return 0
+	}
+	for _, login := range all {
+		if opts.Relay.Status(ctx, login).State == frame.Available {
+			n++
+		}
+	}
+	return n
 }
 
 // listen opens all listeners before it serves on any.
@@ -213,6 +264,7 @@ func (m *Mall) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), webShutdown)
 	defer cancel()
+	m.stop()
 	err := m.server.Shutdown(ctx)
 	m.serves.Wait()
 	return errors.Join(err, m.store.Close())
