@@ -160,6 +160,13 @@ func (r *Relay) letter(ctx context.Context, login string, w Writing) (l chat.Let
 	return l, err
 }
 
+// WrittenID is the Message-ID of what a login writes from an address with a Writing's ID.
+func WrittenID(from, login, id string) string {
+	sum := sha256.Sum256([]byte(from + "\x00" + login + "\x00" + id))
+	_, domain, _ := strings.Cut(from, "@")
+	return hex.EncodeToString(sum[:16]) + "@" + domain
+}
+
 // TestMail mails a login from itself, so that its owner sees whether mail comes and
 // goes. from is the client; lang is the language where the login has set none.
 // ErrNoWriting; ErrWriting: the login is no mail address; *chat.RefusedError.
@@ -186,11 +193,4 @@ func (r *Relay) TestMail(ctx context.Context, login, lang string, from netip.Add
 		return fmt.Errorf("sending a test mail: %w", err)
 	}
 	return nil
-}
-
-// WrittenID is the Message-ID of what a login writes from an address with a Writing's ID.
-func WrittenID(from, login, id string) string {
-	sum := sha256.Sum256([]byte(from + "\x00" + login + "\x00" + id))
-	_, domain, _ := strings.Cut(from, "@")
-	return hex.EncodeToString(sum[:16]) + "@" + domain
 }

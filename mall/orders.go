@@ -48,10 +48,15 @@ func (t ByTransfer) HowTo(shop store.Shop, o store.Order, lang string) string {
 		"number", o.Number)
 }
 
+// HowToPay says how an order is paid.
+func (m *Mall) HowToPay(shop store.Shop, o store.Order, lang string) string {
+	return m.opts.Payments.HowTo(shop, o, lang)
+}
+
 // deliverOf is what the sealed address of an order is about.
 func deliverOf(id string) string { return "order/" + id }
 
-// SealDeliver seals where an order goes.
+// sealDeliver seals where an order goes.
 func (m *Mall) sealDeliver(to string) func(id string) (string, error) {
 	return func(id string) (string, error) { return m.vault.Seal([]byte(to), deliverOf(id)) }
 }

@@ -49,9 +49,10 @@ var layers = map[string]string{
 	"mall/vault": "", "mall/order": "", "mall/picture": "",
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
 	"mall/publicity": "chatrelay/chat mall/store",
-	"mall":           "chatrelay chatrelay/chat chatrelay/frame chatrelay/pass guard/signin mall/order mall/store mall/vault",
-	"mall/site":      "chatrelay/carrier chatrelay/chat guard/limit mall mall/order mall/publicity mall/store presence",
-	"admin":          "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
+	"mall": "chatrelay chatrelay/attempt chatrelay/carrier chatrelay/chat chatrelay/frame chatrelay/pass guard/signin" +
+		" mall/order mall/store mall/vault presence",
+	"mall/site": "chatrelay chatrelay/carrier chatrelay/chat guard/limit mall mall/order mall/publicity mall/store",
+	"admin":     "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
 }
 
 // TestLayers: arrows between packages point one way, and no package of the

@@ -59,7 +59,7 @@ type Mall struct {
 	store  *store.Store
 	server *site.Server
 	serves sync.WaitGroup
-	ctx    context.Context // of what runs until Close
+	ctx    context.Context // ends with Close
 	stop   context.CancelFunc
 }
 
@@ -118,7 +118,7 @@ func (m *Mall) Init(cfg *config.Map) error {
 	if !ok {
 		return fail("auth: members get accounts, so it must lead to auth.accounts with a table that can be changed")
 	}
-	opts := mall.Options{Name: b.name, Domain: b.domain, Operator: b.operator, Accounts: mallAccounts{own},
+	opts := mall.Options{Name: b.name, Domain: b.domain, Operator: b.operator, Accounts: mallAccounts{own}, Money: site.Money,
 		SignIns: guardOf(b.auth), Log: m.log()}
 	var err error
 	if opts.Base, err = originURL(b.base); err != nil {
@@ -146,7 +146,6 @@ func (m *Mall) Init(cfg *config.Map) error {
 	}
 	_, fromDomain, _ := strings.Cut(b.from, "@")
 	mailer := &pipelineMailer{target: b.deliver, from: mail.Address{Name: opts.Name, Address: b.from}, domain: fromDomain}
-	m.ctx, m.stop = context.WithCancel(context.Background())
 	opts.Submit, opts.Notify = submitTo(b.submit), mailer.Send
 	if err := m.open(b, &opts); err != nil {
 		return fail("%v", err)
@@ -154,6 +153,7 @@ func (m *Mall) Init(cfg *config.Map) error {
 	if m.server, err = site.New(site.Options{TrustedProxies: trusted, Log: m.log()}); err != nil {
 		return fail("%v", err)
 	}
+	m.ctx, m.stop = context.WithCancel(context.Background())
 	err = b.relay.whenRunning(func(r *chatrelay.Relay) error { // until then pages say that the mall opens soon
 		opts.Relay = r
 		it, err := mall.New(opts)
@@ -163,6 +163,8 @@ func (m *Mall) Init(cfg *config.Map) error {
 		if err := m.publish(it, opts); err != nil {
 			return err
 		}
+		setOpenMall(it)
+		m.serves.Go(func() { it.Listen(m.ctx) }) // until Close
 		return m.server.Open(it)
 	})
 	if err != nil {
@@ -264,7 +266,10 @@ func (m *Mall) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), webShutdown)
 	defer cancel()
-	m.stop()
+	if m.stop != nil {
+		m.stop()
+	}
+	setOpenMall(nil)
 	err := m.server.Shutdown(ctx)
 	m.serves.Wait()
 	return errors.Join(err, m.store.Close())

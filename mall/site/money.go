@@ -17,9 +17,9 @@ var digits = map[string]int{"KRW": 0, "JPY": 0, "VND": 0, "CLP": 0, "ISK": 0, "B
 // signs are written before the amount; other currencies have their code there.
 var signs = map[string]string{"KRW": "₩", "USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 
-// money is an amount of the currency's smallest unit as people write it: ₩12,000,
+// Money is an amount of the currency's smallest unit as people write it: ₩12,000,
 // 12,000원, $12.50.
-func money(lang, currency string, amount int64) string {
+func Money(lang, currency string, amount int64) string {
 	minus := ""
 	if amount < 0 {
 		minus, amount = "−", -amount

@@ -41,7 +41,7 @@ var templates = func() map[string]*template.Template {
 		tongue := words.In(lang)
 		all[lang] = template.Must(template.New(lang).Funcs(template.FuncMap{
 			"say":     tongue.HTML,
-			"money":   func(currency string, amount int64) string { return money(lang, currency, amount) },
+			"money":   func(currency string, amount int64) string { return Money(lang, currency, amount) },
 			"date":    func(micros int64) string { return date(lang, micros) },
 			"when":    func(micros int64) string { return store.Time(micros).Format(time.RFC3339) },
 			"picture": pictureURL,
@@ -200,7 +200,8 @@ func (s *Server) policy(ancestors string) string {
 	socket := strings.Replace(base.Scheme, "http", "ws", 1) + "://" + base.Host
 	return strings.Join([]string{
 		"default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'",
-		"connect-src 'self' " + socket, "frame-src " + origin(chats), "base-uri 'none'", "form-action 'self'",
+		"connect-src 'self' " + socket, "frame-src " + origin(chats), "base-uri 'none'",
+		"form-action 'self' " + origin(chats), // "Chat now" without script leads there
 		"manifest-src 'self'", "frame-ancestors " + ancestors, "require-trusted-types-for 'script'",
 		"trusted-types chmail",
 	}, "; ")
@@ -240,6 +241,17 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, p page
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", lang)
 	h.Add("Vary", "Accept-Language, Cookie, Accept-Encoding")
+	send(w, r, status, b.Bytes())
+}
+
+// bare answers with a page that has nothing of the mall around it.
+func (s *Server) bare(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
+	var b bytes.Buffer
+	if err := templates[tongue(r).Lang].ExecuteTemplate(&b, name, data); err != nil {
+		panic(fmt.Sprintf("filling in a page: %v", err))
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Add("Vary", "Accept-Language, Cookie, Accept-Encoding")
 	send(w, r, status, b.Bytes())
 }
 

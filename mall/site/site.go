@@ -127,6 +127,8 @@ func (s *Server) routes() http.Handler {
 	s.catalogueRoutes(mux)
 	s.memberRoutes(mux)
 	s.publicityRoutes(mux)
+	s.talkRoutes(mux)
+	s.orderRoutes(mux)
 	for path := range s.assets.Paths() {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
 			if !s.assets.Serve(w, r) {

@@ -344,6 +344,19 @@ func (s *Store) Pay(ctx context.Context, p Payment) (o Order, paid bool, err err
 	return o, paid, nil
 }
 
+// BasketLines is a member's basket as orders of it would be, by shop, with today's prices.
+func (s *Store) BasketLines(ctx context.Context, member string) (lines []OrderLine, err error) {
+	err = s.rd.NewSelect().TableExpr("basket AS b").Join("JOIN goods AS g ON g.shop = b.shop AND g.id = b.goods").
+		Join("JOIN variants AS v ON v.shop = b.shop AND v.goods = b.goods AND v.id = b.variant").
+		ColumnExpr("b.shop, b.goods, b.variant, b.quantity, v.price").
+		ColumnExpr("g.title || CASE WHEN v.name = '' THEN '' ELSE ' (' || v.name || ')' END AS title").
+		Where("b.member = ?", member).OrderExpr("b.shop, b.created, b.goods, b.variant").Limit(MaxLines).Scan(ctx, &lines)
+	if err != nil {
+		return nil, fmt.Errorf("reading a basket: %w", err)
+	}
+	return lines, nil
+}
+
 // OrderByNumber finds an order by what people say. ErrUnknown.
 func (s *Store) OrderByNumber(ctx context.Context, number string) (o Order, err error) {
 	if err := s.rd.NewSelect().Model(&o).Where("number = ?", number).Scan(ctx); err != nil {

@@ -26,15 +26,17 @@ export class Device {
   private readonly connection: Connection;
   private readonly unwatch: () => void;
 
-  constructor(login: string, owner: DeviceOwner) {
+  /** path is where this site takes devices; the desk's also goes over HTTP alone. */
+  constructor(login: string, owner: DeviceOwner, path = '/desk/ws') {
     let away = false; // as the relay knows it
     const tell = () => {
       if (away === atIt() && this.connection.send({ t: 'away', on: !atIt() })) away = !away;
     };
     this.unwatch = watchActivity(tell);
-    const url = `${location.origin.replace(/^http/, 'ws')}/desk/ws?login=${encodeURIComponent(login)}`;
+    const url = `${location.origin.replace(/^http/, 'ws')}${path}?login=${encodeURIComponent(login)}`;
+    const ways = [{ carrier: 'websocket' as const, url }, { carrier: 'http' as const, url: streamOf(url) }];
     this.connection = new Connection({
-      enter: async () => ({ endpoints: [{ carrier: 'websocket', url }, { carrier: 'http', url: streamOf(url) }] }),
+      enter: async () => ({ endpoints: path === '/desk/ws' ? ways : ways.slice(0, 1) }),
       hello: () => ({ t: 'hello' }),
       frame: (f) => {
         switch (f.t) {

@@ -2,4 +2,4 @@
 
 // What the mall's pages do beyond what they do without script.
 
-export {};
+import './malltalk';

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Talking to a shop on the mall's pages: "Chat now" opens the chat's page in a panel, and
+// a page of a signed-in member rings. The panel comes back on the next page.
+
+import { bdi, fill, h } from '../base/dom';
+import { t, tr } from '../base/i18n';
+import { cleanLine, nameOf } from '../base/text';
+import { Device } from '../model/device';
+import type { Ring } from '../wire/wire';
+
+interface Way { room: string; url: string }
+interface Offer { number: string; text: string; total: string }
+
+const openKey = 'mall.talk'; // in the tab's storage: the room in the panel, and whether it is small
+
+function talks(panel: HTMLElement): void {
+  let room = '';
+  const offers = h('div', { class: 'talk-offers', 'aria-live': 'polite' });
+  const toggle = h('button', { class: 'link', type: 'button', onclick: () => fold(!panel.classList.contains('small')) });
+  const head = h('div', { class: 'talk-head' }, h('h2', null, t('talk.panel')), toggle,
+    h('button', { class: 'link', type: 'button', onclick: close }, t('talk.close')));
+
+  function keep(): void {
+    try {
+      if (room) sessionStorage.setItem(openKey, JSON.stringify([room, panel.classList.contains('small')]));
+      else sessionStorage.removeItem(openKey);
+    } catch {
+      // Without storage the panel is closed on the next page.
+    }
+  }
+
+  function fold(small: boolean): void {
+    panel.classList.toggle('small', small);
+    toggle.textContent = t(small ? 'talk.open' : 'talk.small');
+    toggle.setAttribute('aria-expanded', String(!small));
+    keep();
+  }
+
+  function close(): void {
+    room = '';
+    panel.hidden = true;
+    panel.replaceChildren();
+    keep();
+  }
+
+  function show(way: Way, small = false): void {
+    room = way.room;
+    const frame = h('iframe', { src: way.url, title: t('talk.panel'), allow: 'clipboard-write' });
+    fill(panel, head, offers, frame);
+    panel.hidden = false;
+    fold(small);
+    if (!small) frame.focus();
+    void look();
+  }
+
+  /** way asks the server for the way into a talk. */
+  async function way(path: string, body = new URLSearchParams()): Promise<Way | undefined> {
+    try {
+      const res = await fetch(path, { method: 'POST', body, headers: { Accept: 'application/json' } });
+      if (res.ok && res.headers.get('Content-Type') === 'application/json') return await res.json() as Way;
+    } catch {
+      // The network is away.
+    }
+    return undefined;
+  }
+
+  async function enter(into: string, small = false): Promise<void> {
+    const found = await way('/talk/enter', new URLSearchParams({ room: into }));
+    if (found) return show(found, small);
+    room = '';
+    keep();
+  }
+
+  /** look shows the offers that wait in the talk. */
+  async function look(): Promise<void> {
+    const of = room;
+    if (!of) return;
+    let list: Offer[] = [];
+    try {
+      const res = await fetch('/talk/offers?room=' + encodeURIComponent(of));
+      if (res.ok) list = await res.json() as Offer[];
+    } catch {
+      return;
+    }
+    if (of !== room) return;
+    fill(offers, list.map((o) => h('p', null, tr('talk.offerWaits', { goods: bdi(cleanLine(o.text)), total: o.total }), ' ',
+      h('a', { class: 'button primary', href: '/orders/' + encodeURIComponent(o.number) }, t('talk.look')))));
+  }
+
+  // A form that leads into a talk: without a way in, it goes as it would without script.
+  document.addEventListener('submit', (ev) => {
+    const form = ev.target as HTMLFormElement;
+    if (!/^\/(goods|shops|orders)\/[^/]+\/chat$|^\/basket\/chat\//.test(new URL(form.action).pathname)) return;
+    ev.preventDefault();
+    const button = form.querySelector('button');
+    if (button) button.disabled = true;
+    void way(form.action).then((found) => {
+      if (button) button.disabled = false;
+      if (found) show(found);
+      else form.submit();
+    });
+  });
+
+  const login = panel.dataset.login;
+  if (login) rings(login);
+  try {
+    const [open, small] = JSON.parse(sessionStorage.getItem(openKey) ?? '[]') as [string?, boolean?];
+    if (open) void enter(open, small);
+  } catch {
+    // Nothing was open.
+  }
+
+  /** rings makes this page a device on which the member is rung. */
+  function rings(who: string): void {
+    const dialogs = new Map<string, HTMLDialogElement>();
+    const end = (attempt: string) => {
+      dialogs.get(attempt)?.remove();
+      dialogs.delete(attempt);
+    };
+    const device = new Device(who, {
+      ring: (r) => {
+        if (dialogs.has(r.attempt) || dialogs.size > 3) return;
+        const el = incoming(r, () => {
+          device.answer(r.attempt);
+          end(r.attempt);
+          void enter(r.room);
+        }, () => {
+          device.decline(r.attempt, '');
+          end(r.attempt);
+        });
+        dialogs.set(r.attempt, el);
+        document.body.append(el);
+        el.showModal();
+        el.querySelector<HTMLElement>('.primary')!.focus();
+      },
+      ended: end,
+      changed: (of) => of === room && void look(),
+      welcomed: () => {}, settings: () => {}, status: () => {}, phase: () => {},
+    }, '/talk/ws');
+  }
+}
+
+/** incoming asks whether a ring is taken. */
+function incoming(r: Ring, answer: () => void, decline: () => void): HTMLDialogElement {
+  const keepOpen = (ev: Event) => ev.preventDefault(); // Escape must not hide a ring
+  return h('dialog', { class: 'incoming', role: 'alertdialog', 'aria-labelledby': 'ring-title',
+    'aria-describedby': 'ring-what', oncancel: keepOpen },
+    h('h2', { id: 'ring-title' }, t('ring.heading')),
+    h('div', { id: 'ring-what' },
+      h('p', { class: 'ring-name' }, bdi(nameOf(r.from)), !r.proven && h('span', { class: 'tag' }, t('line.byLink'))),
+      h('p', { class: 'muted' }, tr('ring.about', { subject: cleanLine(r.subject) || t('mail.noSubject') }))),
+    h('div', { class: 'row' },
+      h('button', { class: 'primary large', type: 'button', onclick: answer }, t('ring.answer')),
+      h('button', { class: 'secondary danger large', type: 'button', onclick: decline }, t('ring.decline'))));
+}
+
+const panel = document.getElementById('talk');
+if (panel) talks(panel);
