@@ -51,7 +51,7 @@ var layers = map[string]string{
 	"mall/publicity": "chatrelay/chat mall/store",
 	"mall": "chatrelay chatrelay/attempt chatrelay/carrier chatrelay/chat chatrelay/frame chatrelay/pass guard/signin" +
 		" mall/order mall/store mall/vault presence",
-	"mall/site": "chatrelay chatrelay/carrier chatrelay/chat guard/limit mall mall/order mall/store",
+	"mall/site": "chatrelay chatrelay/carrier chatrelay/chat guard/limit mall mall/order mall/publicity mall/store",
 	"admin":     "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
 }
 

@@ -21,7 +21,10 @@ import (
 	"github.com/foxcpp/maddy/framework/module"
 
 	"github.com/chmail/chmail/chatrelay"
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/site"
 	"github.com/chmail/chmail/mall/store"
 	"github.com/chmail/chmail/mall/vault"
@@ -157,6 +160,9 @@ func (m *Mall) Init(cfg *config.Map) error {
 		if err != nil {
 			return err
 		}
+		if err := m.publish(it, opts); err != nil {
+			return err
+		}
 		setOpenMall(it)
 		m.serves.Go(func() { it.Listen(m.ctx) }) // until Close
 		return m.server.Open(it)
@@ -182,6 +188,48 @@ func (m *Mall) open(b mallBlock, opts *mall.Options) (err error) {
 	}
 	opts.Store = m.store
 	return nil
+}
+
+// publish begins to send campaigns.
+func (m *Mall) publish(it *mall.Mall, opts mall.Options) error {
+	key, err := it.Key("publicity")
+	if err != nil {
+		return err
+	}
+	p, err := publicity.New(publicity.Options{
+		Store: opts.Store, Submit: opts.Submit, Secret: key, Base: strings.TrimSuffix(it.Base().String(), "/"),
+		Domain: it.Domain(), Mall: it.Name(), Mark: publicity.MarkFile(inState("")), Log: m.log(),
+		Goods: func(_ string, g store.CampaignGoods) string { return it.URL("goods", g.ID) },
+		// A member's mailbox here is where their talks are, too.
+		Person: func(_ context.Context, h store.Handing) (chat.Person, error) {
+			return chat.Person{Login: h.Login, Addr: h.Login}, nil
+		},
+		Here: func(ctx context.Context, shop string) int { return staffHere(ctx, opts, shop) },
+	})
+	if err != nil {
+		return err
+	}
+	m.server.Publish(p)
+	m.serves.Go(func() {
+		if err := p.Run(m.ctx); err != nil {
+			m.out.Error("campaigns are not sent", err)
+		}
+	})
+	return nil
+}
+
+// staffHere is how many of a shop's staff can be rung now.
+func staffHere(ctx context.Context, opts mall.Options, shop string) (n int) {
+	all, err := opts.Store.StaffLogins(ctx, shop)
+	if err != nil {
+		return 0
+	}
+	for _, login := range all {
+		if opts.Relay.Status(ctx, login).State == frame.Available {
+			n++
+		}
+	}
+	return n
 }
 
 // listen opens all listeners before it serves on any.

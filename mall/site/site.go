@@ -27,6 +27,7 @@ import (
 	"github.com/chmail/chmail/internal/assets"
 	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/store"
 )
 
@@ -67,10 +68,11 @@ type Server struct {
 	http    *http.Server
 
 	// Set by Open.
-	mall  *mall.Mall
-	store *store.Store
-	https bool
-	keys  keys
+	mall      *mall.Mall
+	store     *store.Store
+	https     bool
+	publicity *publicity.Publicity // nil: campaigns are not sent from here
+	keys      keys
 }
 
 // New builds the server; it listens on nothing yet. Before Open it answers 503.
@@ -124,6 +126,7 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	s.catalogueRoutes(mux)
 	s.memberRoutes(mux)
+	s.publicityRoutes(mux)
 	s.talkRoutes(mux)
 	s.orderRoutes(mux)
 	for path := range s.assets.Paths() {

@@ -485,3 +485,12 @@ func (s *Store) ShopAndOwner(ctx context.Context, id string) (shop Shop, owner s
 	}
 	return shop, owner, nil
 }
+
+// StaffLogins returns the logins that work for a shop.
+func (s *Store) StaffLogins(ctx context.Context, shop string) (all []string, err error) {
+	err = s.rd.NewRaw("SELECT login FROM staff WHERE shop = ? ORDER BY login LIMIT 1000", shop).Scan(ctx, &all)
+	if err != nil {
+		return nil, fmt.Errorf("reading who works for a shop: %w", err)
+	}
+	return all, nil
+}
