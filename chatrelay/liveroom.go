@@ -419,8 +419,8 @@ func (h *liveRoom) pass(m chat.Message) {
 		}
 	}
 	h.r.news.add(h.id)
-	if p := h.info.Participant(m.From); p.Login != "" && !p.Guest && m.Via != chat.ViaLink &&
-		(m.Kind == chat.KindText || m.Kind == chat.KindFile) {
+	// Files and mails were taken as they were stored: store.Post.
+	if p := h.info.Participant(m.From); p.Login != "" && !p.Guest && m.Via == "" && m.Kind == chat.KindText {
 		h.take(p.Login)
 	}
 	h.pushNews(m)

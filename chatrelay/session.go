@@ -271,9 +271,10 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 	status, next := s.r.statusIn(ctx, s.callee.Login, s.room.id)
 	welcome.Status = &status
 	s.out.Put(frame.Encode(welcome))
+	var last int64
 	for {
 		joined := false
-		if !s.room.do(func() { joined = s.room.join(s, after) }) {
+		if !s.room.do(func() { joined, last = s.room.join(s, after), s.room.last }) {
 			return errShutdown
 		}
 		if joined {
@@ -291,7 +292,7 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 		after = page[len(page)-1].Offset
 	}
 	s.came()
-	if err := s.r.opt.Rooms.CameIn(ctx, s.me, s.newest()); err != nil {
+	if err := s.r.opt.Rooms.CameIn(ctx, s.me, last); err != nil {
 		s.r.log.Warn("noting who came in", "room", s.room.id, "err", err)
 	}
 	s.r.watch(s, next)

@@ -38,6 +38,8 @@ type Desk struct {
 	Groups   []string     `json:"groups"` // whose rings it gets
 	// GroupCanned are the replies that the members of those groups share.
 	GroupCanned map[string][]chat.Canned `json:"group_canned"`
+	// Called is how others know the login: by its settings, or by its newest mail.
+	Called string `json:"called,omitempty"`
 }
 
 // Browser is one that takes notifications.
@@ -57,6 +59,9 @@ func (r *Relay) Settings(ctx context.Context, login string) (Desk, error) {
 	}
 	d := Desk{Login: login, Settings: all[login], Status: r.Status(ctx, login), Usually: r.usually(ctx, login),
 		Groups: logins[1:], GroupCanned: map[string][]chat.Canned{}}
+	if d.Called, err = r.opt.Rooms.NameOf(ctx, login); err != nil {
+		return Desk{}, err
+	}
 	for _, group := range d.Groups {
 		d.GroupCanned[group] = all[group].Canned
 	}

@@ -45,6 +45,12 @@ type Writing struct {
 	Subject string     //
 	Text    string     //
 	From    netip.Addr // the client
+	// Name is the writer's; empty: as in their newest mail. HTML is the text as a
+	// document; empty: there is none.
+	Name, HTML string
+	// About is the Message-ID of a mail, or of a Talk, whose conversation this goes on
+	// with; empty: it begins one.
+	About string
 }
 
 // Write mails somebody in the name of a login or of a group of it, opens the room
@@ -143,12 +149,14 @@ func (r *Relay) letter(ctx context.Context, login string, w Writing) (l chat.Let
 	if err == nil && !of[login].Stamp {
 		err = chat.ErrUnwanted
 	}
-	if err == nil {
+	if l.From.Name = clean.Name(w.Name); err == nil && l.From.Name == "" {
 		l.From.Name, err = r.opt.Rooms.NameOf(ctx, l.From.Addr)
 	}
-	sum := sha256.Sum256([]byte(l.From.Addr + "\x00" + login + "\x00" + w.ID))
-	_, domain, _ := strings.Cut(l.From.Addr, "@")
-	l.MessageID = hex.EncodeToString(sum[:16]) + "@" + domain
+	l.HTML = w.HTML
+	if w.About != "" {
+		l.Header = append(l.Header, [2]string{"References", "<" + w.About + ">"})
+	}
+	l.MessageID = WrittenID(l.From.Addr, login, w.ID)
 	return l, err
 }
 
@@ -178,4 +186,11 @@ func (r *Relay) TestMail(ctx context.Context, login, lang string, from netip.Add
 		return fmt.Errorf("sending a test mail: %w", err)
 	}
 	return nil
+}
+
+// WrittenID is the Message-ID of what a login writes from an address with a Writing's ID.
+func WrittenID(from, login, id string) string {
+	sum := sha256.Sum256([]byte(from + "\x00" + login + "\x00" + id))
+	_, domain, _ := strings.Cut(from, "@")
+	return hex.EncodeToString(sum[:16]) + "@" + domain
 }

@@ -11,12 +11,14 @@ package mall
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/chatrelay/pass"
 	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/mall/store"
@@ -46,6 +48,7 @@ type SignIns interface {
 
 // Relay is what the mall uses of a chatrelay.Relay.
 type Relay interface {
+	TalkRelay // talk.go
 	// Status is whether a login or a group can be rung now.
 	Status(ctx context.Context, login string) frame.Status
 	// Secret is a key of one purpose, kept over restarts.
@@ -70,7 +73,10 @@ type Options struct {
 	Submit func(context.Context, chat.Letter) error
 	// Notify sends a mail of the mall's own, which nothing that is automatic answers.
 	Notify func(context.Context, chat.ServerMail) error
-	Log    *slog.Logger // nil: nothing is logged
+	// Money writes an amount for readers of a language; nil: as a number and a code.
+	Money    func(lang, currency string, amount int64) string
+	Payments Payments     // nil: ByTransfer
+	Log      *slog.Logger // nil: nothing is logged
 }
 
 // Mall does what people of the mall ask for. Its methods may be called at the same time.
@@ -80,6 +86,9 @@ type Mall struct {
 	store  *store.Store
 	vault  *vault.Vault
 	secret []byte
+
+	passKey seal.Key // of the passes that open chat pages
+	talks   talks
 }
 
 // New checks the options.
@@ -94,6 +103,12 @@ func New(opts Options) (*Mall, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
+	if opts.Money == nil {
+		opts.Money = func(_, currency string, amount int64) string { return fmt.Sprint(amount, " ", currency) }
+	}
+	if opts.Payments == nil {
+		opts.Payments = ByTransfer{opts.Money}
+	}
 	if opts.Name == "" {
 		opts.Name = opts.Base.Hostname()
 	}
@@ -101,7 +116,12 @@ func New(opts Options) (*Mall, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Mall{opts: opts, log: opts.Log, store: opts.Store, vault: opts.Vault, secret: secret}, nil
+	passKey, err := opts.Relay.Secret(pass.Purpose)
+	if err != nil {
+		return nil, err
+	}
+	return &Mall{opts: opts, log: opts.Log, store: opts.Store, vault: opts.Vault, secret: secret, passKey: passKey,
+		talks: talks{seen: map[string]bool{}, events: make(chan chatrelay.Event, maxEvents)}}, nil
 }
 
 // Store is the database, for the pages, which read.

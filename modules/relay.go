@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"github.com/emersion/go-message/mail"
-	"github.com/emersion/go-smtp"
-	"github.com/foxcpp/maddy/framework/buffer"
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
 	"github.com/foxcpp/maddy/framework/module"
@@ -363,24 +361,7 @@ func (p *pipelineMailer) Send(ctx context.Context, m chat.ServerMail) error {
 	if err != nil {
 		return err
 	}
-	id, err := module.GenerateMsgID()
-	if err != nil {
-		return fmt.Errorf("sending a mail: %w", err)
-	}
-	d, err := p.target.Start(ctx, &module.MsgMetadata{ID: id, DontTraceSender: true}, "")
-	if err != nil {
-		return fmt.Errorf("sending a mail: %w", err)
-	}
-	err = d.AddRcpt(ctx, m.To.Addr, smtp.RcptOptions{})
-	if err == nil {
-		err = d.Body(ctx, header, buffer.MemoryBuffer{Slice: body})
-	}
-	if err == nil {
-		err = d.Commit(ctx)
-	} else if aborted := d.Abort(ctx); aborted != nil {
-		err = fmt.Errorf("%w (and giving it up: %v)", err, aborted)
-	}
-	if err != nil {
+	if err := deliverTo(ctx, p.target, &module.MsgMetadata{}, m.To.Addr, header, body); err != nil {
 		return fmt.Errorf("sending a mail: %w", err)
 	}
 	return nil

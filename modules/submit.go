@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/emersion/go-message/textproto"
 	"github.com/emersion/go-smtp"
 	"github.com/foxcpp/maddy/framework/buffer"
 	"github.com/foxcpp/maddy/framework/exterrors"
@@ -47,25 +48,33 @@ func submit(ctx context.Context, target module.DeliveryTarget, l chat.Letter) er
 	if err != nil {
 		return err
 	}
-	id, err := module.GenerateMsgID()
-	if err != nil {
-		return err
-	}
+	meta := &module.MsgMetadata{OriginalFrom: cmp.Or(l.ReturnPath, l.From.Addr)}
 	if l.Once {
 		hash := sha256.Sum256([]byte(l.MessageID))
-		id = onceID + hex.EncodeToString(hash[:16])
+		meta.ID = onceID + hex.EncodeToString(hash[:16])
 	}
-	from := cmp.Or(l.ReturnPath, l.From.Addr)
-	conn := &module.ConnState{AuthUser: l.Login, Proto: "HTTP"}
+	meta.Conn = &module.ConnState{AuthUser: l.Login, Proto: "HTTP"}
 	if l.IP.IsValid() {
-		conn.RemoteAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.IP, 0))
+		meta.Conn.RemoteAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.IP, 0))
 	}
-	d, err := target.Start(ctx, &module.MsgMetadata{ID: id, Conn: conn, OriginalFrom: from,
-		DontTraceSender: true}, from)
+	return deliverTo(ctx, target, meta, l.To.Addr, header, body)
+}
+
+// deliverTo hands a mail from meta.OriginalFrom to a delivery target. It has the ID
+// meta.ID, or a new one.
+func deliverTo(ctx context.Context, target module.DeliveryTarget, meta *module.MsgMetadata, to string,
+	header textproto.Header, body []byte) (err error) {
+	if meta.ID == "" {
+		if meta.ID, err = module.GenerateMsgID(); err != nil {
+			return err
+		}
+	}
+	meta.DontTraceSender = true
+	d, err := target.Start(ctx, meta, meta.OriginalFrom)
 	if err != nil {
 		return err
 	}
-	if err = d.AddRcpt(ctx, l.To.Addr, smtp.RcptOptions{}); err == nil {
+	if err = d.AddRcpt(ctx, to, smtp.RcptOptions{}); err == nil {
 		err = d.Body(ctx, header, buffer.MemoryBuffer{Slice: body})
 	}
 	if err != nil {

@@ -33,6 +33,15 @@ func among[T any](p *params, values []T) string {
 	return "(" + strings.Join(places, ", ") + ")"
 }
 
+// folded are values in the form in which they are compared.
+func folded(values []string) []string {
+	list := make([]string, len(values))
+	for i, v := range values {
+		list[i] = fold(v)
+	}
+	return list
+}
+
 // teamsOf returns a login and the groups of which it is a member.
 func teamsOf(ctx context.Context, q querier, login string) ([]string, error) {
 	login = fold(login)

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
@@ -171,22 +169,15 @@ func (s *Store) Blocks(ctx context.Context, login string) ([]chat.Block, error) 
 
 // BlockedBy returns those of logins that have blocked a participant.
 func (s *Store) BlockedBy(ctx context.Context, p chat.Participant, logins ...string) ([]string, error) {
-	var args []any
-	list := func(values []string) string {
-		places := make([]string, len(values))
-		for i, v := range values {
-			args = append(args, fold(v))
-			places[i] = "$" + strconv.Itoa(len(args))
-		}
-		return "(" + strings.Join(places, ", ") + ")"
-	}
+	var args params
 	if len(logins) == 0 {
 		return nil, nil
 	}
 	found, err := collect(ctx, s.read, func(rows *sql.Rows) (login string, err error) {
 		err = rows.Scan(&login)
 		return login, err
-	}, "SELECT DISTINCT login FROM blocks WHERE login IN "+list(logins)+" AND who IN "+list(p.Names()), args...)
+	}, "SELECT DISTINCT login FROM blocks WHERE login IN "+among(&args, folded(logins))+
+		" AND who IN "+among(&args, folded(p.Names())), args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading blocks: %w", err)
 	}

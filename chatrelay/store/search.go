@@ -117,11 +117,7 @@ func (s *Store) searchable(ctx context.Context, login string, c cursor) ([]searc
 func (s *Store) searchIn(
 	ctx context.Context, rooms []searchRoom, words []string, c cursor, limit int,
 ) ([]chat.Hit, error) {
-	args := []any{c.room, c.pos}
-	put := func(v any) string {
-		args = append(args, v)
-		return fmt.Sprintf("$%d", len(args))
-	}
+	args := params{c.room, c.pos}
 	like, patterns := "GLOB", globs
 	if s.Shared() {
 		like, patterns = "~", expressions
@@ -136,17 +132,16 @@ func (s *Store) searchIn(
 	for _, word := range words {
 		var any []string
 		for _, pattern := range patterns(word) {
-			place := put(pattern)
+			place := args.put(pattern)
 			any = append(any, fmt.Sprintf("m.body %s %s OR f.name %s %s", like, place, like, place))
 		}
 		query += " AND (" + strings.Join(any, " OR ") + ")"
 	}
-	places := make([]string, len(rooms))
+	ids := make([]string, len(rooms))
 	for i, r := range rooms {
-		places[i] = put(r.id)
+		ids[i] = r.id
 	}
-	query += " AND m.room IN (" + strings.Join(places, ", ") +
-		") ORDER BY r.touched DESC, r.id, m.pos DESC LIMIT " + put(limit)
+	query += " AND m.room IN " + among(&args, ids) + " ORDER BY r.touched DESC, r.id, m.pos DESC LIMIT " + args.put(limit)
 	hits, err := collect(ctx, s.read, func(rows *sql.Rows) (h chat.Hit, err error) {
 		var at int64
 		var text string

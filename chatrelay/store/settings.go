@@ -8,8 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
@@ -19,18 +17,17 @@ import (
 // set nothing.
 func (s *Store) Settings(ctx context.Context, logins ...string) (map[string]chat.Settings, error) {
 	of := make(map[string]chat.Settings, len(logins))
-	places, args := make([]string, len(logins)), make([]any, len(logins))
-	for i, login := range logins {
+	for _, login := range logins {
 		of[login] = chat.DefaultSettings()
-		places[i], args[i] = "$"+strconv.Itoa(i+1), fold(login)
 	}
 	if len(logins) == 0 {
 		return of, nil
 	}
+	var args params
 	rows, err := collect(ctx, s.read, func(rows *sql.Rows) (row [2]string, err error) {
 		err = rows.Scan(&row[0], &row[1])
 		return row, err
-	}, "SELECT login, settings FROM logins WHERE login IN ("+strings.Join(places, ", ")+")", args...)
+	}, "SELECT login, settings FROM logins WHERE login IN "+among(&args, folded(logins)), args...)
 	if err != nil {
 		return of, fmt.Errorf("reading settings: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"strings"
 
 	"golang.org/x/text/language"
 )
@@ -31,7 +32,7 @@ var Languages = []string{"en", "ko"}
 var (
 	matcher = language.NewMatcher([]language.Tag{language.English, language.Korean})
 	tongues = make(map[string]Tongue, len(Languages))
-	value   = regexp.MustCompile(`\{(\w+)\}`)
+	value   = regexp.MustCompile(`\{(\w+)\}(님?)`) // with the title that Korean gives to names
 )
 
 func init() {
@@ -112,7 +113,13 @@ func (t Tongue) Say(key string, values ...any) string {
 	if one, ok := m["one"]; ok && by["n"] == "1" {
 		text = one
 	}
-	return value.ReplaceAllStringFunc(text, func(found string) string { return by[found[1:len(found)-1]] })
+	return value.ReplaceAllStringFunc(text, func(found string) string {
+		name, title, _ := strings.Cut(found[1:], "}")
+		if v := by[name]; strings.HasSuffix(v, "님") || strings.HasSuffix(v, "씨") { // it has one already
+			return v
+		}
+		return by[name] + title
+	})
 }
 
 // Message is a message as the files have it: a string, or a map of strings by

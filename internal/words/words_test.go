@@ -105,3 +105,14 @@ func TestStatusWords(t *testing.T) {
 		}
 	}
 }
+
+// TestTitles: a Korean name that ends in a title gets no second one.
+func TestTitles(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"김민아": "김민아님이 받았습니다", "김민아님": "김민아님이 받았습니다", "Jun": "Jun님이 받았습니다"} {
+		if got := In("ko").Say("note.answered", "name", name); got != want {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}

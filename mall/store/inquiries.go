@@ -113,3 +113,36 @@ func (s *Store) noted(ctx context.Context, i Inquiry, column string, at time.Tim
 	}
 	return true, nil
 }
+
+// SetRoom notes in which room an inquiry is talked about.
+func (s *Store) SetRoom(ctx context.Context, i Inquiry, room string) error {
+	res, err := s.db.NewUpdate().Table("inquiries").Set("room = ?", room).
+		Where("shop = ? AND id = ?", i.Shop, i.ID).Exec(ctx)
+	if err := changed(res, err, ErrUnknown); err != nil {
+		return fmt.Errorf("noting the room of an inquiry: %w", err)
+	}
+	return nil
+}
+
+// Topic is goods as a talk about them names them.
+type Topic struct{ Shop, Goods, Title string }
+
+// TopicOf reads what a talk about goods on show is about. ErrUnknown.
+func (s *Store) TopicOf(ctx context.Context, goods string) (t Topic, err error) {
+	err = s.rd.NewSelect().TableExpr("goods").ColumnExpr("shop, id AS goods, title").
+		Where("id = ? AND state = 'shown'", goods).Scan(ctx, &t)
+	if err != nil {
+		return Topic{}, fmt.Errorf("reading goods: %w", known(err))
+	}
+	return t, nil
+}
+
+// TopicBySKU is TopicOf by a shop's own name of its goods.
+func (s *Store) TopicBySKU(ctx context.Context, shop, sku string) (t Topic, err error) {
+	err = s.rd.NewSelect().TableExpr("goods").ColumnExpr("shop, id AS goods, title").
+		Where("shop = ? AND sku = ? AND state = 'shown'", shop, sku).Scan(ctx, &t)
+	if err != nil {
+		return Topic{}, fmt.Errorf("reading goods: %w", known(err))
+	}
+	return t, nil
+}

@@ -31,24 +31,40 @@ function message(key: Key, n: unknown): string {
   return (new Intl.PluralRules(LANG).select(Number(n)) === 'one' && m.one) || m.other;
 }
 
+// A value in a message, with the title that Korean gives to names: one that ends in a
+// title gets no second one.
+const value = /\{(\w+)\}(님?)/g;
+const titled = /[님씨]$/;
+
 /** t gives a message as plain text, for attributes and titles. */
 export function t(key: Key, values: Values = {}): string {
-  return message(key, values.n).replace(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ''));
+  return message(key, values.n).replace(value, (_, name: string, title: string) => {
+    const v = String(values[name] ?? '');
+    return v + (titled.test(v) ? '' : title);
+  });
 }
 
 /** tr gives a message as nodes, with every value that is a string isolated. */
 export function tr(key: Key, values: Record<string, string | number | Node> = {}): (Node | string)[] {
-  return message(key, values.n).split(/\{(\w+)\}/).map((part, i) => {
-    if (i % 2 === 0) return part;
+  let had = false; // the name before has its title already
+  return message(key, values.n).split(value).map((part, i) => {
+    if (i % 3 === 0) return part;
+    if (i % 3 === 2) return had ? '' : part;
     const v = values[part] ?? '';
+    had = titled.test(v instanceof Node ? v.textContent ?? '' : String(v));
     return typeof v === 'string' ? bdi(v) : v instanceof Node ? v : String(v);
   });
 }
 
-/** list joins names the way the language does: "Mina, Kim and Lee". */
+/** list joins names the way people do: "Mina, Kim and Lee"; in Korean a comma is enough. */
 export function list(names: string[]): string {
+  if (LANG === 'ko') return names.join(', ');
   return new Intl.ListFormat(LANG, { type: 'conjunction' }).format(names);
 }
+
+/** people joins names of people whom a message speaks of: Korean gives each a title, the message the last one. */
+export const people = (names: string[]): string => (LANG === 'ko'
+  ? names.map((name, i) => name + (i < names.length - 1 && !titled.test(name) ? '님' : '')).join(', ') : list(names));
 
 const formats = new Map<string, Intl.DateTimeFormat>();
 

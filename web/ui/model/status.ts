@@ -2,7 +2,7 @@
 
 // The one line that says how things stand, and the sentence behind it.
 
-import { type Key, list, moment, span, t, tr } from '../base/i18n';
+import { type Key, list, moment, people, span, t, tr } from '../base/i18n';
 import { nameOf } from '../base/text';
 import type { Room } from './room';
 import type { Attempt, Person, Status } from '../wire/wire';
@@ -17,7 +17,7 @@ export interface Line {
 
 /** cardLine: before anything happened, whether the person is there. */
 export function cardLine(s: Status, waiting: Person[] = []): Line {
-  if (waiting.length) return { mood: 'good', nodes: tr('status.waiting', { names: list(waiting.map(nameOf)) }) };
+  if (waiting.length) return { mood: 'good', nodes: tr('status.waiting', { names: people(waiting.map(nameOf)) }) };
   if (s.state === 'available') return { mood: 'good', nodes: tr(s.busy ? 'status.availableBusy' : 'status.available') };
   const mood = s.state === 'off' ? 'quiet' : 'busy';
   const bound = s.state === 'off' ? s.since : s.until;
@@ -39,7 +39,7 @@ export function roomLine(room: Room): Line {
   const others = room.others.map((p) =>
     (p.proven || p.guest ? room.name(p) : t('people.byLink', { name: room.name(p) })));
   if (room.amCallee || room.calleeHere) {
-    if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: list(others) }) };
+    if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: people(others) }) };
     return { mood: 'quiet', nodes: tr(room.met ? 'status.allLeft' : 'status.nobody') };
   }
   const a = room.call.attempt;
@@ -59,7 +59,7 @@ export function roomLine(room: Room): Line {
         };
       }
   }
-  if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: list(others) }) };
+  if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: people(others) }) };
   if (a?.state === 'cancelled') return { mood: 'quiet', nodes: tr('status.cancelled') };
   if (room.call.met || a?.state === 'answered') return { mood: 'quiet', nodes: tr('status.calleeLeft', { name }) };
   if (room.calling) return { mood: 'busy', nodes: tr('status.ringingFirst', { name }) };

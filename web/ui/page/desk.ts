@@ -76,8 +76,14 @@ class Desk {
     private readonly renewed: () => void) {
     const me = { addr: page.login!, name: page.name ?? '' };
     const whose = bdi(nameOf(me));
+    const face = h('span', { class: 'face' }, avatar(me));
     this.prefs = new Prefs(() => {
-      whose.textContent = cleanLine(this.prefs.now!.name) || nameOf(me);
+      const called = cleanLine(this.prefs.now!.called ?? '');
+      if (called && called !== me.name) {
+        me.name = called;
+        whose.textContent = called;
+        fill(face, avatar(me));
+      }
       this.configured();
     }, (why) => this.lost(why));
     this.avail = new Availability(this.prefs, (err) => this.tell(explain(err)));
@@ -101,7 +107,7 @@ class Desk {
       h('aside', { class: 'side', 'aria-label': t('desk.side') },
         h('header', { class: 'side-head' },
           h('h1', { class: 'sr' }, t('desk.side')),
-          avatar(me),
+          face,
           h('div', { class: 'side-who' }, h('p', { class: 'strong' }, whose), this.avail.el),
           h('a', { class: 'button round', href: '#write', 'aria-label': t('write.title'), title: t('write.title') },
             icon('edit')),

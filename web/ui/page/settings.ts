@@ -211,7 +211,7 @@ export class SettingsPage {
       onchange: () => void this.save('stamp_text', { stamp_text: text.value }) });
     this.value(text, (s) => s.stamp_text);
     const textField = this.field('stamp_text', 'settings.stampText', text,
-      t('settings.stampTextWhat', { name: '{name}' }));
+      tr('settings.stampTextWhat', { name: h('code', { class: 'token' }, '{name}') }));
     this.bindings.bind((s) => s.stamp, (on) => { textField.hidden = !on; });
     const name = h('input', { type: 'text', maxlength: 64, autocomplete: 'name', dir: 'auto',
       onchange: () => void this.save('name', { name: name.value.trim() }) });
@@ -258,7 +258,7 @@ export class SettingsPage {
     });
   }
 
-  private field(name: string, key: Key, input: Input, hint?: string): HTMLElement {
+  private field(name: string, key: Key, input: Input, hint?: Child): HTMLElement {
     input.id = 'set-' + name;
     const problem = this.problem(name);
     const hintID = hint && `${input.id}-hint`;

@@ -3,7 +3,7 @@
 // The view of a room: the log, who is typing, and the box to write in.
 
 import { fill, h, icon } from '../base/dom';
-import { dayName, type Key, list, t, tr } from '../base/i18n';
+import { dayName, type Key, people, t, tr } from '../base/i18n';
 import { after, soon } from '../base/time';
 import type { Room } from '../model/room';
 import { Compose } from './compose';
@@ -116,7 +116,7 @@ export class Conversation {
     const who = room.typing.map((p) => room.name(p));
     fill(this.typing, who.length ? [
       h('span', { class: 'dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i')),
-      h('span', null, tr(who.length > 1 ? 'typing.many' : 'typing.one', { names: list(who) })),
+      h('span', null, tr(who.length > 1 ? 'typing.many' : 'typing.one', { names: people(who) })),
     ] : []);
 
     const found = this.find();

@@ -5,7 +5,7 @@
 // to the side and leaves the focus where it is.
 
 import { fill, h, icon } from '../base/dom';
-import { list, t, tr } from '../base/i18n';
+import { people, t, tr } from '../base/i18n';
 import { cleanLine, nameOf } from '../base/text';
 import { avatar, breakable } from './avatar';
 import { notify, ring as startRinging } from './ringer';
@@ -85,7 +85,7 @@ export class Incoming {
     if (!r) return;
     const more = this.rings.slice(1).map((x) => nameOf(x.from));
     fill(this.behind, more.length ? tr(more.length === 1 ? 'ring.oneMore' : 'ring.more',
-      { n: more.length, names: list(more.slice(0, 3)) }) : '');
+      { n: more.length, names: people(more.slice(0, 3)) }) : '');
   }
 
   /** declining offers the words that can go with it. */

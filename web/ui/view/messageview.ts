@@ -4,7 +4,7 @@
 // mail it began with, and what is still on its way.
 
 import { bdi, type Child, fill, h, icon } from '../base/dom';
-import { clockTime, fullTime, type Key, list, size, t, tr } from '../base/i18n';
+import { clockTime, fullTime, type Key, list, people, size, t, tr } from '../base/i18n';
 import { cleanLine, fileName, cleanText, nameOf } from '../base/text';
 import type { Pending } from '../model/outbox';
 import type { Coming } from '../model/presence';
@@ -185,7 +185,7 @@ export class MessageView implements View<Line> {
       m.via === 'link' && m.from !== this.room.me && h('span', { class: 'via' }, t('line.byLink')),
       edited && h('span', { title: fullTime(new Date(m.edited!)) }, t('line.edited')),
       l.seenBy.length > 0 && h('span', { class: 'seen' }, icon('check'), h('span', null,
-        this.room.people.size > 2 ? tr('line.seenBy', { names: list(l.seenBy) }) : t('line.seen')))];
+        this.room.people.size > 2 ? tr('line.seenBy', { names: people(l.seenBy) }) : t('line.seen')))];
   }
 
   private sending(l: Line): Child {

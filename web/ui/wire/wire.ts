@@ -35,6 +35,7 @@ export interface Settings {
   canned: Canned[];
   // Only in answers:
   status?: Status; usually?: number;
+  called?: string; // how others know the login
   browsers?: Browser[]; // that are notified
   blocked?: { who: string; name: string; at: string }[];
   groups?: string[];
