@@ -18,7 +18,8 @@ func (t Tongue) HTML(key string, values ...any) template.HTML {
 		mark := "\ue000" + strconv.Itoa(i) + "\ue001" // of the private use area: no message has one
 		marked[i] = mark
 		value := template.HTMLEscapeString(fmt.Sprint(values[i]))
-		if _, number := values[i].(int); number {
+		switch values[i].(type) {
+		case int, int64:
 			marked[i] = values[i] // it chooses the plural
 			continue
 		}

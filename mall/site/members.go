@@ -3,16 +3,68 @@
 package site
 
 import (
+	"encoding/json"
+	"errors"
+	"html/template"
 	"net/http"
+	"net/mail"
+	"net/url"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/guard/password"
+	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/store"
 )
 
-const langLife = 365 * 24 * time.Hour
+const (
+	langLife       = 365 * 24 * time.Hour
+	registerCookie = "mall_register" // the browser that registered
+	maxName        = 80              // characters
+)
 
 func (s *Server) memberRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /language", s.language)
+	mux.HandleFunc("GET /register", s.registerPage)
+	mux.HandleFunc("POST /register", s.register)
+	mux.HandleFunc("GET /confirm/{link}", s.confirmPage)
+	mux.HandleFunc("POST /confirm/{link}", s.confirm)
+	mux.HandleFunc("GET /sign-in", s.signInPage)
+	mux.HandleFunc("POST /sign-in", s.signIn)
+	mux.HandleFunc("POST /sign-out", s.signOut)
+	mux.HandleFunc("POST /join", s.join)
+}
+
+// entry is what the pages show at which somebody comes in.
+type entry struct {
+	Form *form
+	Kept string // the form that waits, sealed
+	Next string // where to go then
+	What template.HTML
+	Pub  bool // consent to publicity and records is asked for
+}
+
+// kept is a form that waits until its sender has signed in.
+type kept struct {
+	Path   string     `json:"path"`
+	Values url.Values `json:"values"`
+	Until  time.Time  `json:"until"`
+}
+
+// keep seals the form of a request, so that it goes through the browser unchanged.
+func (s *Server) keep(path string, values url.Values) string {
+	b, err := json.Marshal(kept{path, values, time.Now().Add(mall.ConfirmWithin)})
+	if err != nil { // texts
+		panic(err)
+	}
+	return s.keys.kept.Seal(b)
+}
+
+// keptForm opens what keep sealed.
+func (s *Server) keptForm(sealed string) (k kept, ok bool) {
+	b, err := s.keys.kept.Open(sealed)
+	return k, err == nil && json.Unmarshal(b, &k) == nil && time.Now().Before(k.Until)
 }
 
 // language keeps the language that the reader chose.
@@ -36,21 +88,230 @@ func (s *Server) language(w http.ResponseWriter, r *http.Request) {
 // member is the member who asks. Otherwise it has answered: with the page to sign in
 // at, which keeps what was typed, or with what becoming a member means.
 func (s *Server) member(w http.ResponseWriter, r *http.Request) (mall.Visitor, bool) {
-	v := visitor(r)
-	if v.Member == nil {
-		s.missing(w, r)
+	v, ok := s.login(w, r)
+	if ok && v.Member == nil {
+		e := entry{Form: blank(), Next: r.URL.RequestURI()}
+		s.wait(r, &e)
+		s.joinPage(w, r, http.StatusForbidden, e)
 		return v, false
 	}
-	return v, true
+	return v, ok
 }
 
 // login is the login that asks, member or not, such as staff. Otherwise it has
 // answered as member does.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) (mall.Visitor, bool) {
 	v := visitor(r)
-	if v.Login == "" {
-		s.missing(w, r)
+	if v.Login != "" {
+		return v, true
+	}
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		see(w, r, "/sign-in?next="+url.QueryEscape(r.URL.RequestURI()))
 		return v, false
 	}
-	return v, true
+	e := entry{Form: blank(), Next: "/"}
+	s.wait(r, &e)
+	e.What = tongue(r).HTML("mall.signIn.first")
+	s.signInAgain(w, r, http.StatusUnauthorized, e)
+	return v, false
+}
+
+// wait keeps the form of a request in an entry.
+func (s *Server) wait(r *http.Request, e *entry) {
+	if r.Method == http.MethodPost && r.ParseForm() == nil {
+		e.Kept, e.Next = s.keep(r.URL.RequestURI(), r.PostForm), "/"
+	}
+}
+
+func (s *Server) registerPage(w http.ResponseWriter, r *http.Request) {
+	s.registerAgain(w, r, http.StatusOK, entry{Form: blank(), Next: localPath(r.URL.Query().Get("next"))})
+}
+
+func (s *Server) registerAgain(w http.ResponseWriter, r *http.Request, status int, e entry) {
+	s.page(w, r, status, page{Title: tongue(r).Say("mall.register"), Template: "register", Data: e})
+}
+
+// register takes what a new member typed and mails them a link.
+func (s *Server) register(w http.ResponseWriter, r *http.Request) {
+	f, ok := s.readForm(w, r)
+	if !ok {
+		return
+	}
+	e := entry{Form: f, Kept: f.Get("kept"), Next: localPath(f.Get("next"))}
+	if f.On("switch") { // from the page to sign in at
+		e.Form = blank()
+		s.registerAgain(w, r, http.StatusOK, e)
+		return
+	}
+	say := tongue(r).Say
+	name, addr := f.Get("name"), f.Get("email")
+	if name == "" || len([]rune(name)) > maxName {
+		f.Fail("name", say("mall.register.name"))
+	}
+	if parsed, err := mail.ParseAddress(addr); err != nil || parsed.Address != addr || len(addr) > 254 {
+		f.Fail("email", say("mall.register.address"))
+	}
+	if err := password.Check(f.Values.Get("password")); err != nil {
+		f.Fail("password", say("mall.register.password", "n", password.MinLength))
+	}
+	if !f.OK() {
+		s.registerAgain(w, r, http.StatusUnprocessableEntity, e)
+		return
+	}
+	if wait := s.prefixWait(s.limits.register, r); wait > 0 {
+		s.tooOften(w, r, wait)
+		return
+	}
+	reg := mall.Registration{Name: name, Addr: addr, Lang: tongue(r).Lang, Password: f.Values.Get("password"),
+		Consents: s.consents(r, f), IP: s.clientIP(r), Kept: e.Kept}
+	browser, err := s.mall.Register(r.Context(), reg)
+	var refused *chat.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		f.Fail("email", say("mall.register.refused"))
+		s.registerAgain(w, r, http.StatusUnprocessableEntity, e)
+	case err != nil:
+		s.failed(w, r, err)
+	default:
+		s.setCookie(w, registerCookie, browser, mall.ConfirmWithin)
+		s.notice(w, r, http.StatusOK, "sent", "address", addr)
+	}
+}
+
+// consents are the ticked ones, with the words that were read.
+func (s *Server) consents(r *http.Request, f *form) (given []mall.Agreement) {
+	for _, what := range []string{store.ConsentPublicity, store.ConsentRecord} {
+		if f.On(what) {
+			given = append(given, mall.Agreement{What: what, Wording: tongue(r).Say("mall.consent." + what)})
+		}
+	}
+	return given
+}
+
+// confirmPage changes nothing: scanners follow every link.
+func (s *Server) confirmPage(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	pending, err := s.mall.Pending(r.Context(), r.PathValue("link"))
+	if errors.Is(err, store.ErrUnknown) {
+		s.notice(w, r, http.StatusGone, "used")
+		return
+	}
+	if err != nil {
+		s.failed(w, r, err)
+		return
+	}
+	s.page(w, r, http.StatusOK, page{Title: tongue(r).Say("mall.confirm"), Template: "confirm", Data: pending})
+}
+
+func (s *Server) confirm(w http.ResponseWriter, r *http.Request) {
+	browser := ""
+	if c, err := r.Cookie(registerCookie); err == nil {
+		browser = c.Value
+	}
+	login, cookie, waiting, err := s.mall.Confirm(r.Context(), r.PathValue("link"), browser)
+	switch {
+	case errors.Is(err, store.ErrUnknown):
+		s.notice(w, r, http.StatusGone, "used")
+		return
+	case err != nil:
+		s.failed(w, r, err)
+		return
+	case cookie == "": // another browser than the one that registered
+		s.signInAgain(w, r, http.StatusOK, entry{Form: blank("login", login), Next: "/",
+			What: tongue(r).HTML("mall.confirmed", "login", login)})
+		return
+	}
+	s.setCookie(w, registerCookie, "", -time.Second)
+	s.setCookie(w, sessionCookie, cookie, store.SessionIdle)
+	s.goOn(w, r, waiting, "/")
+}
+
+func (s *Server) signInPage(w http.ResponseWriter, r *http.Request) {
+	s.signInAgain(w, r, http.StatusOK, entry{Form: blank(), Next: localPath(r.URL.Query().Get("next"))})
+}
+
+func (s *Server) signInAgain(w http.ResponseWriter, r *http.Request, status int, e entry) {
+	s.page(w, r, status, page{Title: tongue(r).Say("mall.signIn"), Template: "sign-in", Data: e})
+}
+
+func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
+	f, ok := s.readForm(w, r)
+	if !ok {
+		return
+	}
+	e := entry{Form: f, Kept: f.Get("kept"), Next: localPath(f.Get("next"))}
+	login, cookie, err := s.mall.SignIn(r.Context(), f.Get("login"), f.Values.Get("password"), s.clientIP(r))
+	var busy *signin.BusyError
+	switch {
+	case errors.As(err, &busy):
+		s.tooOften(w, r, busy.After)
+		return
+	case errors.Is(err, signin.ErrWrong):
+		f.Fail("password", tongue(r).Say("mall.signIn.wrong"))
+		s.signInAgain(w, r, http.StatusUnprocessableEntity, e)
+		return
+	case err != nil:
+		s.failed(w, r, err)
+		return
+	}
+	s.setCookie(w, sessionCookie, cookie, store.SessionIdle)
+	if _, err := s.store.MemberByLogin(r.Context(), login); errors.Is(err, store.ErrUnknown) {
+		e.Form = blank()
+		s.joinPage(w, r, http.StatusOK, e)
+		return
+	}
+	s.goOn(w, r, e.Kept, e.Next)
+}
+
+// goOn offers the form that waited, or goes to where its reader was.
+func (s *Server) goOn(w http.ResponseWriter, r *http.Request, sealed, next string) {
+	if k, ok := s.keptForm(sealed); ok {
+		s.page(w, r, http.StatusOK, page{Title: tongue(r).Say("mall.kept"), Template: "kept", Data: k})
+		return
+	}
+	see(w, r, localPath(next))
+}
+
+// joinPage asks the owner of an account whether they want to be a member.
+func (s *Server) joinPage(w http.ResponseWriter, r *http.Request, status int, e entry) {
+	s.page(w, r, status, page{Title: tongue(r).Say("mall.join"), Template: "join", Data: e})
+}
+
+func (s *Server) join(w http.ResponseWriter, r *http.Request) {
+	f, ok := s.readForm(w, r)
+	if !ok {
+		return
+	}
+	v := visitor(r)
+	if v.Login == "" {
+		see(w, r, "/sign-in")
+		return
+	}
+	e := entry{Form: f, Kept: f.Get("kept"), Next: localPath(f.Get("next"))}
+	if v.Member == nil {
+		name := f.Get("name")
+		if name == "" || len([]rune(name)) > maxName {
+			f.Fail("name", tongue(r).Say("mall.register.name"))
+			s.joinPage(w, r, http.StatusUnprocessableEntity, e)
+			return
+		}
+		err := s.mall.Join(r.Context(), v.Login, mall.Registration{Name: name, Lang: tongue(r).Lang,
+			Consents: s.consents(r, f), IP: s.clientIP(r)})
+		if err != nil && !errors.Is(err, store.ErrTaken) { // pressed twice
+			s.failed(w, r, err)
+			return
+		}
+	}
+	s.goOn(w, r, e.Kept, e.Next)
+}
+
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request) {
+	if c, err := r.Cookie(sessionCookie); err == nil {
+		if err := s.mall.EndSession(r.Context(), c.Value); err != nil {
+			s.failed(w, r, err)
+			return
+		}
+	}
+	s.setCookie(w, sessionCookie, "", -time.Second)
+	see(w, r, "/")
 }

@@ -19,13 +19,14 @@ const maxTracked = 16384 // prefixes or logins in one table; the least recent is
 type limits struct {
 	page, post *limit.Buckets // of a client prefix, perhaps an office
 	ask        *limit.Buckets // questions of a member
+	register   *limit.Buckets // registrations of a client prefix
 }
 
 func newLimits() limits {
 	of := func(every rate.Limit, burst int) *limit.Buckets {
 		return limit.NewBuckets(limit.Rate{Every: every, Burst: burst}, maxTracked)
 	}
-	return limits{page: of(100, 2500), post: of(10, 500), ask: of(1.0/30, 20)}
+	return limits{page: of(100, 2500), post: of(10, 500), ask: of(1.0/30, 20), register: of(1.0/60, 10)}
 }
 
 // prefixWait takes a token of a client prefix. This machine has no bucket: it may be

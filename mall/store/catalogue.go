@@ -186,3 +186,11 @@ func (s *Store) OpenShops(ctx context.Context, after string, limit int) (list []
 	}
 	return list, nil
 }
+
+// ShopByAddr finds a shop by its address. ErrUnknown.
+func (s *Store) ShopByAddr(ctx context.Context, addr string) (shop Shop, err error) {
+	if err := s.rd.NewSelect().Model(&shop).Where("addr = ?", addr).Scan(ctx); err != nil {
+		return Shop{}, fmt.Errorf("reading a shop: %w", known(err))
+	}
+	return shop, nil
+}

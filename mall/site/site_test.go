@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package site
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/guard/password"
+	"github.com/chmail/chmail/guard/signin"
+	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/store"
+	"github.com/chmail/chmail/mall/vault"
+)
+
+// fakeRelay has everybody there. What it does not say stops the test.
+type fakeRelay struct{ mall.Relay }
+
+func (fakeRelay) Status(context.Context, string) frame.Status {
+	return frame.Status{State: frame.Available}
+}
+func (fakeRelay) Secret(string) ([]byte, error) { return make([]byte, 32), nil }
+
+// fakeAccounts are accounts in memory: login → hash of the password.
+type fakeAccounts struct {
+	mu  sync.Mutex
+	all map[string]string
+}
+
+func (a *fakeAccounts) Exists(_ context.Context, login string) (bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.all[login] != "", nil
+}
+
+func (a *fakeAccounts) Create(_ context.Context, login, hash string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.all[login] != "" {
+		return mall.ErrAccountTaken
+	}
+	a.all[login] = hash
+	return nil
+}
+
+func (a *fakeAccounts) Verify(_ context.Context, login, pass string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if password.Verify(a.all[login], pass) != nil {
+		return signin.ErrWrong
+	}
+	return nil
+}
+
+// town is a mall that runs, with one shop of two goods.
+type town struct {
+	*testing.T
+	store    *store.Store
+	server   *httptest.Server
+	accounts *fakeAccounts
+	goods    []store.Item
+	mails    []chat.ServerMail
+}
+
+func newTown(t *testing.T) *town {
+	t.Helper()
+	c := &town{T: t, accounts: &fakeAccounts{all: map[string]string{}}}
+	dir := t.TempDir()
+	var err error
+	if c.store, err = store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "mall.db"), nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.store.Close() })
+	box, err := vault.Open(filepath.Join(dir, "mall.keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.server = httptest.NewServer(s)
+	t.Cleanup(c.server.Close)
+	base, err := url.Parse(c.server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := mall.New(mall.Options{Name: "The mall", Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
+		Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{},
+		SignIns: signin.New(signin.Options{Accounts: c.accounts, First: 1}),
+		Submit:  func(context.Context, chat.Letter) error { return nil },
+		Notify: func(_ context.Context, mail chat.ServerMail) error {
+			c.mails = append(c.mails, mail)
+			return nil
+		}})
+	if err == nil {
+		err = s.Open(m)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	shop, err := c.store.AddShop(t.Context(), store.Shop{Slug: "lamps", Name: "Lamps", Addr: "lamps@mall.example",
+		State: store.ShopOpen, Currency: "KRW"}, "host@mall.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, title := range []string{"Hanok lamp", "<b>Desk</b> lamp"} {
+		it, err := c.store.AddGoods(t.Context(), shop.ID, store.Item{Goods: store.Goods{SKU: title, Title: title,
+			State: store.GoodsShown, Text: "**Warm** light <script>alert(1)</script>"},
+			Variants: []store.Variant{{Price: 12000, Stock: 3}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.goods = append(c.goods, it)
+	}
+	return c
+}
+
+// browser is one with cookies of its own.
+type browser struct {
+	*town
+	client *http.Client
+}
+
+func (c *town) browser() browser {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return browser{c, &http.Client{Jar: jar}}
+}
+
+func (b browser) get(path string, status int) string {
+	b.Helper()
+	return b.read(b.client.Get(b.server.URL + path))(status)
+}
+
+func (b browser) post(path string, status int, pairs ...string) string {
+	b.Helper()
+	return b.read(b.client.PostForm(b.server.URL+path, blank(pairs...).Values))(status)
+}
+
+func (b browser) read(r *http.Response, err error) func(status int) string {
+	return func(status int) string {
+		b.Helper()
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer r.Body.Close()
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.StatusCode != status {
+			b.Fatalf("%s: %d instead of %d, %v: %s", r.Request.URL, r.StatusCode, status, err, body)
+		}
+		return string(body)
+	}
+}
+
+func (b browser) has(page string, parts ...string) {
+	b.Helper()
+	for _, part := range parts {
+		if !strings.Contains(page, part) {
+			b.Errorf("%q is not in %s", part, page)
+		}
+	}
+}
+
+var confirmLink = regexp.MustCompile(`/confirm/[\w-]+`)
+
+// TestStrangers: strangers browse and search, what shops write does no harm, and pages
+// are small and ask nobody else for anything.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	b := newTown(t).browser()
+	front := b.get("/", 200)
+	b.has(front, "Hanok lamp", "&lt;b&gt;Desk&lt;/b&gt; lamp", "₩12,000", `href="/register"`)
+	b.has(b.get("/search?q=hano", 200), "Hanok lamp")
+	if found := b.get("/search?q=chair", 200); strings.Contains(found, "Hanok") {
+		t.Error("a search finds what it should not")
+	}
+	page := b.get("/goods/"+b.goods[0].ID, 200)
+	b.has(page, "<strong>Warm</strong>", "Ask the shop", "Chat now", "Somebody is here now", "3 in stock")
+	if strings.Contains(page, "alert(1)") && strings.Contains(page, "<script>alert") {
+		t.Error("a script of a shop stands in the page")
+	}
+	b.get("/goods/none", 404)
+	b.get("/shops/none", 404)
+	b.has(b.get("/shops/lamps", 200), "Hanok lamp")
+	for _, p := range []string{front, page} {
+		if len(p) > 60<<10 {
+			t.Errorf("%d octets", len(p))
+		}
+	}
+}
+
+// TestRegister: the address is confirmed by a press alone, once; what was typed before
+// is still there; registering again tells nothing.
+func TestRegister(t *testing.T) {
+	t.Parallel()
+	b := newTown(t).browser()
+	toBasket := "/goods/" + b.goods[0].ID + "/basket"
+	page := b.post(toBasket, 401, "variant", b.goods[0].Variants[0].ID, "quantity", "2")
+	kept := regexp.MustCompile(`name="kept" value="([^"]+)"`).FindStringSubmatch(page)[1]
+	typed := []string{"name", "Jun", "email", "jun@far.example", "password", "a long password", "kept", kept,
+		"publicity", "yes"}
+	page = b.post("/register", 422, "name", "Jun", "email", "nowhere", "password", "short")
+	b.has(page, `value="Jun"`, `value="nowhere"`, "not an e-mail address", "At least 8 characters")
+	first := b.post("/register", 200, typed...)
+	link := confirmLink.FindString(b.mails[0].Text)
+	if b.mails[0].To.Addr != "jun@far.example" || link == "" {
+		t.Fatalf("mail %+v", b.mails[0])
+	}
+	b.get(link, 200) // as scanners do
+	b.has(b.get(link, 200), "Yes, confirm", "Jun")
+	page = b.post(link, 200)
+	b.has(page, `action="`+toBasket+`"`, b.goods[0].Variants[0].ID)
+	b.post(link, 410)
+	b.has(b.post(toBasket, 200, "variant", b.goods[0].Variants[0].ID, "quantity", "2"), "Hanok lamp", "₩24,000")
+	member, err := b.store.MemberByLogin(t.Context(), "jun@mall.example")
+	if err != nil || !member.Publicity || member.Record || strings.Contains(member.Sealed, "Jun") {
+		t.Fatalf("%+v, %v", member, err)
+	}
+	if list, err := b.store.Consents(t.Context(), member.ID); err != nil || len(list) != 1 || list[0].Wording == "" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	other := b.browser()
+	again := other.post("/register", 200, typed...)
+	if again != first || confirmLink.MatchString(b.mails[1].Text) {
+		t.Errorf("registering again says %s, and mails %s", again, b.mails[1].Text)
+	}
+	b.post("/sign-out", 200)
+	b.has(b.get("/", 200), `href="/register"`)
+	b.post("/sign-in", 422, "login", "jun@far.example", "password", "another password")
+	b.post("/sign-in", 200, "login", "jun@far.example", "password", "a long password")
+	b.has(b.get("/", 200), `href="/account"`)
+}
+
+// TestAccountHere: an account of the mail server becomes a member when its owner agrees,
+// or by the mailed link, and keeps its password. Another browser is not signed in by it.
+func TestAccountHere(t *testing.T) {
+	t.Parallel()
+	b := newTown(t).browser()
+	b.accounts.all["friend@mall.example"] = password.Hash("friend's own")
+	b.accounts.all["kim@mall.example"] = password.Hash("kim's own pass")
+	page := b.post("/sign-in", 200, "login", "friend@mall.example", "password", "friend's own", "next", "/basket")
+	b.has(page, "Become a member")
+	b.has(b.post("/join", 200, "name", "Friend", "next", "/basket"), "The basket is empty")
+
+	thief := b.browser()
+	thief.post("/register", 200, "name", "Kim", "email", "kim@mall.example", "password", "known to the thief")
+	link := confirmLink.FindString(b.mails[0].Text)
+	owner := b.browser()
+	owner.has(owner.post(link, 200), "kim@mall.example", "Password")
+	thief.has(thief.get("/", 200), `href="/register"`)
+	thief.post("/sign-in", 422, "login", "kim@mall.example", "password", "known to the thief")
+	owner.post("/sign-in", 200, "login", "kim@mall.example", "password", "kim's own pass")
+}
+
+// TestMoney: amounts as people write them.
+func TestMoney(t *testing.T) {
+	t.Parallel()
+	for want, got := range map[string]string{"₩12,000": money("en", "KRW", 12000), "12,000원": money("ko", "KRW", 12000),
+		"$0.05": money("en", "USD", 5), "−€1,234.50": money("en", "EUR", -123450), "BHD\u00a01.000": money("en", "BHD", 1000)} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// TestLocalPath: a link can send nobody to another site.
+func TestLocalPath(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{"/basket?a=b": "/basket?a=b", "//evil.example": "/", "https://evil.example": "/",
+		`/\evil.example`: "/", "": "/"} {
+		if got := localPath(path); got != want {
+			t.Errorf("%q: %q", path, got)
+		}
+	}
+}
+
+var _ mall.Relay = fakeRelay{}
