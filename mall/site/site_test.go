@@ -269,8 +269,8 @@ func TestAccountHere(t *testing.T) {
 // TestMoney: amounts as people write them.
 func TestMoney(t *testing.T) {
 	t.Parallel()
-	for want, got := range map[string]string{"₩12,000": money("en", "KRW", 12000), "12,000원": money("ko", "KRW", 12000),
-		"$0.05": money("en", "USD", 5), "−€1,234.50": money("en", "EUR", -123450), "BHD\u00a01.000": money("en", "BHD", 1000)} {
+	for want, got := range map[string]string{"₩12,000": Money("en", "KRW", 12000), "12,000원": Money("ko", "KRW", 12000),
+		"$0.05": Money("en", "USD", 5), "−€1,234.50": Money("en", "EUR", -123450), "BHD\u00a01.000": Money("en", "BHD", 1000)} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
 		}

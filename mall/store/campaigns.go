@@ -156,7 +156,7 @@ func (s *Store) CampaignGoods(ctx context.Context, shop, campaign string) (all [
 // it begins, where it is scheduled. ErrState: it is in none of them.
 func (s *Store) SetCampaign(ctx context.Context, shop, id string, from []string, to, why string, at time.Time) error {
 	q := s.db.NewUpdate().Table("campaigns").Set("state = ?, why = ?, changed = ?", to, why, Micros(time.Now())).
-		Where("shop = ? AND id = ? AND state IN (?)", shop, id, bun.In(from))
+		Where("shop = ? AND id = ? AND state IN (?)", shop, id, bun.List(from))
 	if !at.IsZero() {
 		q = q.Set("at = ?", Micros(at))
 	}
@@ -231,7 +231,7 @@ func (s *Store) ChooseMembers(
 			c.Reached = ids[len(ids)-1]
 			_, err := tx.NewRaw("INSERT INTO campaign_members (shop, campaign, member, state)"+
 				" SELECT ?, ?, id, ? FROM members WHERE id IN (?) ON CONFLICT DO NOTHING",
-				shop, campaign, MailWaiting, bun.In(ids)).Exec(ctx)
+				shop, campaign, MailWaiting, bun.List(ids)).Exec(ctx)
 			if err != nil {
 				return err
 			}
