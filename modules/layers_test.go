@@ -49,10 +49,15 @@ var layers = map[string]string{
 	"mall/vault": "", "mall/order": "", "mall/picture": "",
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
 	"mall/publicity": "chatrelay/chat mall/store",
-	"mall": "chatrelay chatrelay/attempt chatrelay/carrier chatrelay/chat chatrelay/frame chatrelay/pass guard/signin" +
-		" mall/order mall/store mall/vault presence",
-	"mall/site": "chatrelay chatrelay/carrier chatrelay/chat guard/limit mall mall/order mall/publicity mall/store",
-	"admin":     "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
+	"mall": "chatrelay chatrelay/attempt chatrelay/carrier chatrelay/chat chatrelay/frame chatrelay/pass" +
+		" guard/password guard/signin mall/order mall/store mall/vault presence",
+	"mall/site": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/frame guard/limit guard/password guard/signin" +
+		" mall mall/order mall/publicity mall/store",
+	"agent":          "agent/notice agent/server chatrelay/frame",
+	"agent/server":   "chatrelay/chat chatrelay/frame",
+	"agent/terminal": "agent/server chatrelay/chat chatrelay/frame",
+	"agent/notice":   "", "agent/secret": "", "agent/autostart": "",
+	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
 }
 
 // TestLayers: arrows between packages point one way, and no package of the
