@@ -49,9 +49,11 @@ var layers = map[string]string{
 	"mall/vault": "", "mall/order": "", "mall/picture": "",
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
 	"mall/publicity": "chatrelay/chat mall/store",
-	"mall":           "chatrelay chatrelay/chat chatrelay/frame chatrelay/pass guard/signin mall/order mall/store mall/vault",
-	"mall/site":      "chatrelay/carrier guard/limit mall mall/order mall/store presence",
-	"admin":          "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
+	"mall": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/frame chatrelay/pass guard/password guard/signin" +
+		" mall/order mall/store mall/vault presence",
+	"mall/site": "chatrelay/carrier chatrelay/chat chatrelay/frame guard/limit guard/password guard/signin mall" +
+		" mall/order mall/store presence",
+	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
 }
 
 // TestLayers: arrows between packages point one way, and no package of the
