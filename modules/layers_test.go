@@ -49,8 +49,8 @@ var layers = map[string]string{
 	"mall/vault": "", "mall/order": "", "mall/picture": "",
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
 	"mall/publicity": "chatrelay/chat mall/store",
-	"mall": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/frame chatrelay/pass guard/password guard/signin" +
-		" mall/order mall/store mall/vault presence",
+	"mall": "chatrelay chatrelay/attempt chatrelay/carrier chatrelay/chat chatrelay/frame chatrelay/pass guard/password" +
+		" guard/signin mall/order mall/store mall/vault presence",
 	"mall/site": "chatrelay/carrier chatrelay/chat chatrelay/frame guard/limit guard/password guard/signin mall" +
 		" mall/order mall/store presence",
 	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
