@@ -22,6 +22,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/site"
 	"github.com/chmail/chmail/mall/store"
 	"github.com/chmail/chmail/mall/vault"
@@ -176,7 +177,8 @@ func (m *Mall) open(b mallBlock, opts *mall.Options) (err error) {
 		return err
 	}
 	opts.Store = m.store
-	return nil
+	opts.Pictures, err = picture.New(inState("mall/pictures"))
+	return err
 }
 
 // listen opens all listeners before it serves on any.

@@ -124,6 +124,8 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	s.catalogueRoutes(mux)
 	s.memberRoutes(mux)
+	s.consoleRoutes(mux)
+	s.apiRoutes(mux)
 	for path := range s.assets.Paths() {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
 			if !s.assets.Serve(w, r) {
