@@ -21,6 +21,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/pass"
 	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/internal/seal"
+	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/store"
 	"github.com/chmail/chmail/mall/vault"
 )
@@ -69,6 +70,7 @@ type Options struct {
 	Accounts Accounts
 	SignIns  SignIns
 	Relay    Relay
+	Pictures *picture.Store
 	// Submit sends a mail as its login would; a *chat.RefusedError: it is not taken.
 	Submit func(context.Context, chat.Letter) error
 	// Notify sends a mail of the mall's own, which nothing that is automatic answers.
@@ -97,7 +99,7 @@ func New(opts Options) (*Mall, error) {
 	case opts.Base == nil || opts.Chat == nil || opts.Domain == "":
 		return nil, errors.New("mall: the address of the mall, of the chats or the domain is missing")
 	case opts.Store == nil || opts.Vault == nil || opts.Accounts == nil || opts.SignIns == nil || opts.Relay == nil ||
-		opts.Submit == nil || opts.Notify == nil:
+		opts.Submit == nil || opts.Notify == nil || opts.Pictures == nil:
 		return nil, errors.New("mall: a part is missing")
 	}
 	if opts.Log == nil {
@@ -129,6 +131,14 @@ func (m *Mall) Store() *store.Store { return m.store }
 
 // Vault seals what the mall knows about people.
 func (m *Mall) Vault() *vault.Vault { return m.vault }
+
+// Pictures keeps the pictures of goods.
+func (m *Mall) Pictures() *picture.Store { return m.opts.Pictures }
+
+// HasAccount says whether the mail server has an account of a login.
+func (m *Mall) HasAccount(ctx context.Context, login string) (bool, error) {
+	return m.opts.Accounts.Exists(ctx, login)
+}
 
 // Name is the mall's, Base its address and Chat that of the chat pages.
 func (m *Mall) Name() string       { return m.opts.Name }

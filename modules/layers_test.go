@@ -50,9 +50,9 @@ var layers = map[string]string{
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
 	"mall/publicity": "chatrelay/chat mall/store",
 	"mall": "chatrelay chatrelay/attempt chatrelay/carrier chatrelay/chat chatrelay/frame chatrelay/pass" +
-		" guard/password guard/signin mall/order mall/store mall/vault presence",
+		" guard/password guard/signin mall/order mall/picture mall/store mall/vault presence",
 	"mall/site": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/frame guard/limit guard/password guard/signin" +
-		" mall mall/order mall/publicity mall/store",
+		" mall mall/feed mall/order mall/picture mall/publicity mall/store",
 	"agent":          "agent/notice agent/server chatrelay/frame",
 	"agent/server":   "chatrelay/chat chatrelay/frame",
 	"agent/terminal": "agent/server chatrelay/chat chatrelay/frame",

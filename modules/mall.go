@@ -24,6 +24,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/site"
 	"github.com/chmail/chmail/mall/store"
@@ -187,7 +188,8 @@ func (m *Mall) open(b mallBlock, opts *mall.Options) (err error) {
 		return err
 	}
 	opts.Store = m.store
-	return nil
+	opts.Pictures, err = picture.New(inState("mall/pictures"))
+	return err
 }
 
 // publish begins to send campaigns.

@@ -37,7 +37,7 @@ const (
 )
 
 // Sizes are the longest sides of the files, in pixels. A picture is never made larger.
-var Sizes = []int{320, 960}
+var Sizes = []int{480, 960}
 
 const quality = 82
 

@@ -129,6 +129,8 @@ func (s *Server) routes() http.Handler {
 	s.publicityRoutes(mux)
 	s.talkRoutes(mux)
 	s.orderRoutes(mux)
+	s.consoleRoutes(mux)
+	s.apiRoutes(mux)
 	for path := range s.assets.Paths() {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
 			if !s.assets.Serve(w, r) {

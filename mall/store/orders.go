@@ -398,6 +398,12 @@ func (s *Store) OrdersIn(ctx context.Context, shop string, state order.State, be
 	return list, orders(ctx, q, before, limit)
 }
 
+// OrdersFrom are a member's orders from one shop, the newest first.
+func (s *Store) OrdersFrom(ctx context.Context, shop, member string, limit int) (list []Order, err error) {
+	err = orders(ctx, s.rd.NewSelect().Model(&list).Where("shop = ? AND member = ?", shop, member), "", limit)
+	return list, err
+}
+
 // Offers are what waits for a member's answer in a talk, the newest first.
 func (s *Store) Offers(ctx context.Context, member, inquiry string, limit int) (list []Order, err error) {
 	q := s.rd.NewSelect().Model(&list).Where("member = ? AND inquiry = ? AND state = ?", member, inquiry, order.Offered)
