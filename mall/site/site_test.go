@@ -20,6 +20,7 @@ import (
 	"github.com/chmail/chmail/guard/password"
 	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/store"
 	"github.com/chmail/chmail/mall/vault"
 )
@@ -96,7 +97,11 @@ func newTown(t *testing.T) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := mall.New(mall.Options{Name: "The mall", Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
+	pictures, err := picture.New(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
 		Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{},
 		SignIns: signin.New(signin.Options{Accounts: c.accounts, First: 1}),
 		Submit:  func(context.Context, chat.Letter) error { return nil },
