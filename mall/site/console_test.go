@@ -9,8 +9,10 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/chmail/chmail/guard/password"
 	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/mall/store"
 )
@@ -101,6 +103,99 @@ func TestConsoleWords(t *testing.T) {
 	for _, found := range regexp.MustCompile(`say "([\w.]+)"`).FindAllSubmatch(page, -1) {
 		if key := string(found[1]); words.In("en").Say(key) == key {
 			t.Errorf("no words for %s", key)
+		}
+	}
+}
+
+// furnish gives a town's shop an inquiry with an order and a campaign, each named as
+// the routes of the console name them, and another shop with staff of its own.
+func furnish(b *town) (paths func(route string) string) {
+	b.Helper()
+	ctx := b.Context()
+	for _, login := range []string{"host@mall.example", "other@mall.example", "kim@mall.example"} {
+		b.accounts.all[login] = password.Hash("the password")
+	}
+	other := store.Shop{Slug: "chairs", Name: "Chairs", Addr: "chairs@mall.example", State: store.ShopOpen, Currency: "KRW"}
+	if _, err := b.store.AddShop(ctx, other, "other@mall.example"); err != nil {
+		b.Fatal(err)
+	}
+	kim := b.browser()
+	kim.post("/sign-in", 200, "login", "kim@mall.example", "password", "the password")
+	kim.post("/join", 200, "name", "Kim <b>")
+	member, err := b.store.MemberByLogin(ctx, "kim@mall.example")
+	if err != nil {
+		b.Fatal(err)
+	}
+	it := b.goods[0]
+	inq, err := b.store.AddInquiry(ctx, store.Inquiry{Shop: it.Goods.Shop, Member: member.ID, Goods: it.Goods.ID,
+		Room: "a-room", Subject: "About <i>lamps</i>"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, err = b.store.Offer(ctx, store.Order{Shop: it.Goods.Shop, Member: member.ID, Currency: "KRW", Inquiry: inq.ID},
+		[]store.OrderLine{{Goods: it.Goods.ID, Variant: it.Variants[0].ID, Title: it.Goods.Title, Quantity: 2, Price: 11000}},
+		"host@mall.example", "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, err := b.store.SaveCampaign(ctx, store.Campaign{Shop: it.Goods.Shop, Subject: "New lamps", Text: "**Lamps**",
+		Lang: "en", Segment: "all", State: "draft"}, []string{it.Goods.ID})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return func(route string) string {
+		id := it.Goods.ID
+		switch {
+		case strings.HasPrefix(route, "/inquiries"):
+			id = inq.ID
+		case strings.HasPrefix(route, "/publicity"):
+			id = c.ID
+		}
+		return "/console/lamps" + strings.ReplaceAll(route, "{id}", id)
+	}
+}
+
+// TestConsole: the owner sees every page of the console, in each language. Another
+// shop's staff and members find none of its routes, and nobody gets past the sign-in.
+func TestConsole(t *testing.T) {
+	t.Parallel()
+	b := newTown(t)
+	path := furnish(b)
+	owner := b.browser()
+	owner.post("/sign-in", 200, "login", "host@mall.example", "password", "the password")
+	owner.post("/join", 200, "name", "Mina")
+	nobody := b.browser()
+	strangers := map[string]browser{}
+	for _, login := range []string{"other@mall.example", "kim@mall.example"} {
+		strangers[login] = b.browser()
+		strangers[login].post("/sign-in", 200, "login", login, "password", "the password")
+	}
+	for _, route := range consoleTable {
+		t.Log(route.Method, route.Path)
+		if route.Method == "GET" {
+			for _, lang := range words.Languages {
+				owner.post("/language", 200, "lang", lang, "back", "/")
+				page := owner.get(path(route.Path), 200)
+				if key := regexp.MustCompile(`\b(console|talk|publicity)\.[a-z]\w*`).FindString(page); key != "" &&
+					!strings.Contains(route.Path, ".csv") && !strings.Contains(route.Path, ".xml") {
+					t.Errorf("%s says %s", path(route.Path), key)
+				}
+				if strings.Contains(page, "<i>lamps") || strings.Contains(page, "Kim <b>") {
+					t.Errorf("%s shows what somebody wrote as HTML", path(route.Path))
+				}
+			}
+		}
+		for login, stranger := range strangers {
+			if route.Method == "GET" {
+				stranger.get(path(route.Path), 404)
+			} else if page := stranger.post(path(route.Path), 404); strings.Contains(page, "Lamps") {
+				t.Errorf("%s learns of the shop at %s", login, path(route.Path))
+			}
+		}
+		if route.Method == "GET" {
+			nobody.has(nobody.get(path(route.Path), 200), `name="password"`)
+		} else {
+			nobody.post(path(route.Path), 401)
 		}
 	}
 }

@@ -24,36 +24,8 @@ const (
 func (s *Server) Publish(p *publicity.Publicity) { s.publicity = p }
 
 func (s *Server) publicityRoutes(mux *http.ServeMux) {
-	if s.publicity == nil {
-		return
-	}
 	mux.HandleFunc("GET /unsubscribe/{token}", s.unsubscribePage)
 	mux.HandleFunc("POST /unsubscribe/{token}", s.unsubscribe)
-	mux.HandleFunc("GET /console/{shop}/publicity", s.hosts(s.campaigns))
-	mux.HandleFunc("GET /console/{shop}/publicity/new", s.hosts(s.newCampaign))
-	mux.HandleFunc("POST /console/{shop}/publicity/new", s.hosts(s.saveCampaign))
-	mux.HandleFunc("GET /console/{shop}/publicity/{id}", s.hosts(s.campaign))
-	mux.HandleFunc("POST /console/{shop}/publicity/{id}", s.hosts(s.actOnCampaign))
-}
-
-// hosts lets the owner and the managers of a shop through.
-func (s *Server) hosts(next func(http.ResponseWriter, *http.Request, store.Shop)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		v, ok := s.login(w, r)
-		if !ok {
-			return
-		}
-		shop, err := s.store.ShopBySlug(r.Context(), r.PathValue("shop"))
-		if err != nil {
-			s.failed(w, r, err)
-			return
-		}
-		if role := v.Role(shop.ID); role != store.RoleOwner && role != store.RoleManager {
-			s.missing(w, r)
-			return
-		}
-		next(w, r, shop)
-	}
 }
 
 // unsubscribePage changes nothing: scanners of mail follow every link.
@@ -101,43 +73,31 @@ func (s *Server) unsubscribe(w http.ResponseWriter, r *http.Request) {
 		Data: notice{t.HTML("publicity.unsubscribed.what")}})
 }
 
-type campaignsView struct {
-	Shop      store.Shop
-	Campaigns []store.Campaign
-	Next      string
-}
-
-func (s *Server) campaigns(w http.ResponseWriter, r *http.Request, shop store.Shop) {
+func (s *Server) campaigns(w http.ResponseWriter, r *http.Request, who visit) {
+	shop := who.Shop
 	all, err := s.store.Campaigns(r.Context(), shop.ID, r.URL.Query().Get("before"), campaignsListed)
 	if err != nil {
 		s.failed(w, r, err)
 		return
 	}
-	v := campaignsView{Shop: shop, Campaigns: all}
+	d := consoleData{visit: who, Data: all}
 	if len(all) == campaignsListed {
-		v.Next = all[len(all)-1].ID
+		d.More = "?before=" + all[len(all)-1].ID
 	}
-	s.page(w, r, http.StatusOK, page{Title: tongue(r).Say("publicity.title"), Template: "campaigns", Data: v, Wide: true})
+	s.show(w, r, http.StatusOK, "publicity", d)
 }
 
-type campaignForm struct {
-	Shop store.Shop
-	Form *form
-}
-
-func (s *Server) newCampaign(w http.ResponseWriter, r *http.Request, shop store.Shop) {
+func (s *Server) newCampaign(w http.ResponseWriter, r *http.Request, who visit) {
+	shop := who.Shop
 	f := blank("segment", store.SegmentAll, "lang", shop.Lang)
 	if shop.Lang == "ko" { // the law asks for both there
 		f = blank("segment", store.SegmentAll, "lang", shop.Lang, "mark", "yes", "day", "yes")
 	}
-	s.campaignForm(w, r, shop, http.StatusOK, f)
+	s.show(w, r, http.StatusOK, "campaign-new", consoleData{visit: who, Form: f})
 }
 
-func (s *Server) campaignForm(w http.ResponseWriter, r *http.Request, shop store.Shop, status int, f *form) {
-	s.page(w, r, status, page{Title: tongue(r).Say("publicity.new"), Template: "campaign-new", Data: campaignForm{shop, f}})
-}
-
-func (s *Server) saveCampaign(w http.ResponseWriter, r *http.Request, shop store.Shop) {
+func (s *Server) saveCampaign(w http.ResponseWriter, r *http.Request, who visit) {
+	shop := who.Shop
 	f, ok := s.readForm(w, r)
 	if !ok {
 		return
@@ -167,7 +127,7 @@ func (s *Server) saveCampaign(w http.ResponseWriter, r *http.Request, shop store
 		c.PerHour = n
 	}
 	if !f.OK() {
-		s.campaignForm(w, r, shop, http.StatusUnprocessableEntity, f)
+		s.show(w, r, http.StatusUnprocessableEntity, "campaign-new", consoleData{visit: who, Form: f})
 		return
 	}
 	c, err := s.store.SaveCampaign(r.Context(), c, nil)
@@ -175,19 +135,19 @@ func (s *Server) saveCampaign(w http.ResponseWriter, r *http.Request, shop store
 		s.failed(w, r, err)
 		return
 	}
-	see(w, r, "/console/"+shop.Slug+"/publicity/"+c.ID)
+	who.back(w, r, "/publicity/"+c.ID)
 }
 
 type campaignView struct {
-	Shop     store.Shop
 	Campaign store.Campaign
 	Mail     publicity.Mail
 	Figures  store.CampaignFigures
 	Members  int // whom a draft would go to
 }
 
-func (s *Server) campaign(w http.ResponseWriter, r *http.Request, shop store.Shop) {
-	v := campaignView{Shop: shop}
+func (s *Server) campaign(w http.ResponseWriter, r *http.Request, who visit) {
+	shop := who.Shop
+	v := campaignView{}
 	var err error
 	if v.Campaign, err = s.store.Campaign(r.Context(), shop.ID, r.PathValue("id")); err == nil {
 		v.Mail, err = s.publicity.Preview(r.Context(), v.Campaign)
@@ -204,11 +164,12 @@ func (s *Server) campaign(w http.ResponseWriter, r *http.Request, shop store.Sho
 	if v.Campaign.State == store.CampaignScheduled || v.Campaign.State == store.CampaignSending {
 		w.Header().Set("Refresh", "5") // it fills by itself
 	}
-	s.page(w, r, http.StatusOK, page{Title: v.Campaign.Subject, Template: "campaign", Data: v, Wide: true})
+	s.show(w, r, http.StatusOK, "campaign", consoleData{visit: who, Data: v})
 }
 
 // actOnCampaign tests, sends, pauses, goes on with or ends a campaign.
-func (s *Server) actOnCampaign(w http.ResponseWriter, r *http.Request, shop store.Shop) {
+func (s *Server) actOnCampaign(w http.ResponseWriter, r *http.Request, who visit) {
+	shop := who.Shop
 	f, ok := s.readForm(w, r)
 	if !ok {
 		return
@@ -224,7 +185,7 @@ func (s *Server) actOnCampaign(w http.ResponseWriter, r *http.Request, shop stor
 	}
 	switch f.Get("act") {
 	case "test":
-		login := visitor(r).Login
+		login := who.Actor
 		err = s.publicity.Test(ctx, c, chat.Person{Login: login, Addr: login})
 	case "send":
 		err = set(store.CampaignScheduled, "", time.Now(), store.CampaignDraft)
@@ -246,5 +207,5 @@ func (s *Server) actOnCampaign(w http.ResponseWriter, r *http.Request, shop stor
 		return
 	}
 	s.publicity.Wake()
-	see(w, r, "/console/"+shop.Slug+"/publicity/"+c.ID)
+	who.back(w, r, "/publicity/"+c.ID)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/mall"
 	"github.com/chmail/chmail/mall/picture"
+	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/store"
 	"github.com/chmail/chmail/mall/vault"
 )
@@ -109,7 +110,19 @@ func newTown(t *testing.T) *town {
 			c.mails = append(c.mails, mail)
 			return nil
 		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := m.Key("publicity")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := publicity.New(publicity.Options{Store: c.store, Secret: key, Base: c.server.URL, Domain: "mall.example",
+		Mall: "The mall", Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
+		Goods:  func(_ string, g store.CampaignGoods) string { return m.URL("goods", g.ID) },
+		Person: func(context.Context, store.Handing) (chat.Person, error) { return chat.Person{}, nil }})
 	if err == nil {
+		s.Publish(p)
 		err = s.Open(m)
 	}
 	if err != nil {
