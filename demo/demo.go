@@ -111,6 +111,9 @@ func Prepare(ctx context.Context, o Options) (*Demo, error) {
 	if err := d.writeConfig(o); err != nil {
 		return nil, fmt.Errorf("preparing the demo: %w", err)
 	}
+	if err := d.fillMall(ctx); err != nil {
+		return nil, err
+	}
 	if err := d.makeAccounts(ctx, o.Self); err != nil {
 		return nil, fmt.Errorf("preparing the demo: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/chmail/chmail/mall/store"
+	"github.com/chmail/chmail/mall/vault"
 )
 
 // Visitor is who looks at a page: a stranger, or a login with what it is here.
@@ -86,11 +87,16 @@ func personalOf(member string) string { return "member/" + member }
 
 // sealPersonal seals what is known about a member.
 func (m *Mall) sealPersonal(member string, p store.Personal) (string, error) {
+	return SealPersonal(m.vault, member, p)
+}
+
+// SealPersonal seals what is known about a member, as Mall.Personal reads it.
+func SealPersonal(v *vault.Vault, member string, p store.Personal) (string, error) {
 	text, err := json.Marshal(p)
 	if err != nil { // strings
 		panic(err)
 	}
-	return m.vault.Seal(text, personalOf(member))
+	return v.Seal(text, personalOf(member))
 }
 
 // newSecret is 256 random bits as text, for cookies and links, of which only the

@@ -126,6 +126,7 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	s.catalogueRoutes(mux)
 	s.memberRoutes(mux)
+	s.accountRoutes(mux)
 	s.publicityRoutes(mux)
 	s.talkRoutes(mux)
 	s.orderRoutes(mux)

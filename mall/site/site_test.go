@@ -261,6 +261,11 @@ func TestRegister(t *testing.T) {
 	b.post("/sign-in", 422, "login", "jun@far.example", "password", "another password")
 	b.post("/sign-in", 200, "login", "jun@far.example", "password", "a long password")
 	b.has(b.get("/", 200), `href="/account"`)
+	b.has(b.get("/account", 200), "jun@mall.example", "jun@far.example", `name="publicity" value="yes" checked`)
+	b.has(b.post("/account", 200, "record", "yes"), `name="record" value="yes" checked`, "Taken back")
+	if member, err = b.store.MemberByID(t.Context(), member.ID); err != nil || member.Publicity || !member.Record {
+		t.Errorf("after a change: %+v, %v", member, err)
+	}
 }
 
 // TestAccountHere: an account of the mail server becomes a member when its owner agrees,

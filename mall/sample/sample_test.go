@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package sample
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/chmail/chmail/mall/picture"
+	"github.com/chmail/chmail/mall/store"
+)
+
+// TestFill: three shops and 120 goods with their pictures; filled again, nothing comes
+// twice.
+func TestFill(t *testing.T) {
+	t.Parallel()
+	ctx, dir := t.Context(), t.TempDir()
+	s, err := store.Open(ctx, "sqlite:"+filepath.Join(dir, "mall.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	pictures, err := picture.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := Fill(ctx, s, pictures, "mall.example", "host@mall.example", "friend@mall.example"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open, err := s.OpenShops(ctx, "", 10)
+	if err != nil || len(open) != 3 {
+		t.Fatalf("%d shops, %v", len(open), err)
+	}
+	goods := 0
+	for _, shop := range open {
+		err := s.EachItem(ctx, shop.ID, func(it store.Item) error {
+			goods++
+			f, err := pictures.Open(it.Pictures[0].Hash, picture.Sizes[0])
+			if err != nil {
+				return err
+			}
+			return f.Close()
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if goods != 120 {
+		t.Errorf("%d goods", goods)
+	}
+}
