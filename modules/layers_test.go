@@ -47,7 +47,8 @@ var layers = map[string]string{
 	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/signin presence",
 	"mall/vault": "", "mall/order": "", "mall/picture": "",
-	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store", "mall/sample": "mall/picture mall/store",
+	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
+	"mall/sample":    "mall/picture mall/store",
 	"mall/publicity": "chatrelay/chat mall/store",
 	"mall": "chatrelay chatrelay/attempt chatrelay/carrier chatrelay/chat chatrelay/frame chatrelay/pass" +
 		" guard/password guard/signin mall/order mall/picture mall/store mall/vault presence",
