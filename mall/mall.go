@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"time"
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
@@ -50,6 +51,10 @@ type SignIns interface {
 // Relay is what the mall uses of a chatrelay.Relay.
 type Relay interface {
 	TalkRelay // talk.go
+	// SignedIn is whether a session is good: it is ended by itself, and by a new password
+	// and the removal of the account. EndSession ends one, with its devices.
+	SignedIn(ctx context.Context, session chat.Session) (bool, error)
+	EndSession(ctx context.Context, session chat.Session, expires time.Time) error
 	// Status is whether a login or a group can be rung now.
 	Status(ctx context.Context, login string) frame.Status
 	// Secret is a key of one purpose, kept over restarts.

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/mall/store"
 	"github.com/chmail/chmail/mall/vault"
 )
@@ -19,7 +20,7 @@ import (
 // Visitor is who looks at a page: a stranger, or a login with what it is here.
 type Visitor struct {
 	Login    string        // empty: a stranger
-	Session  string        // the hash of it
+	Session  chat.Session  // as the relay knows it
 	Member   *store.Member // nil: the login has not become a member yet
 	Staff    []store.Staff // its places in shops
 	Operator bool          // runs the mall
@@ -45,8 +46,11 @@ func (m *Mall) Visitor(ctx context.Context, cookie string) (Visitor, error) {
 	if err != nil {
 		return Visitor{}, err
 	}
-	v := Visitor{Login: session.Login, Session: session.Hash,
+	v := Visitor{Login: session.Login, Session: ofRelay(session),
 		Operator: slices.Contains(m.opts.Operator, session.Login)}
+	if good, err := m.opts.Relay.SignedIn(ctx, v.Session); err != nil || !good {
+		return Visitor{}, err
+	}
 	switch member, err := m.store.MemberByLogin(ctx, session.Login); {
 	case err == nil:
 		v.Member = &member
@@ -65,9 +69,21 @@ func (m *Mall) BeginSession(ctx context.Context, login string) (cookie string, e
 	return cookie, m.store.AddSession(ctx, hashOf(cookie), login)
 }
 
-// EndSession ends the session of a cookie.
+// ofRelay is a session as the relay knows it.
+func ofRelay(s store.Session) chat.Session {
+	return chat.Session{Login: s.Login, ID: "mall-" + s.Hash[:min(len(s.Hash), 32)], Began: store.Time(s.Created)}
+}
+
+// EndSession ends the session of a cookie, and what rings by it.
 func (m *Mall) EndSession(ctx context.Context, cookie string) error {
-	return m.store.EndSession(ctx, hashOf(cookie))
+	session, err := m.store.Session(ctx, hashOf(cookie))
+	if errors.Is(err, store.ErrUnknown) {
+		return nil
+	}
+	if err == nil {
+		err = m.opts.Relay.EndSession(ctx, ofRelay(session), store.Time(session.Created).Add(store.SessionLife))
+	}
+	return errors.Join(err, m.store.EndSession(ctx, hashOf(cookie)))
 }
 
 // Personal is what is known about a member.

@@ -209,10 +209,9 @@ func (m *Mall) way(room string, p pass.Pass) Way {
 
 // ServeDevice makes a page of the mall ring for a login while its connection lasts.
 func (m *Mall) ServeDevice(ctx context.Context, v Visitor, name string, c carrier.Conn) {
-	session := chat.Session{Login: v.Login, ID: "mall-" + v.Session[:min(len(v.Session), 32)], Began: time.Now()}
 	d := presence.Device{ID: "mall-" + newSecret()[:22], Login: v.Login, Source: presence.Desk, IP: c.RemoteIP(), Name: name,
 		Connected: time.Now()}
-	m.opts.Relay.ServeDevice(ctx, session, d, c)
+	m.opts.Relay.ServeDevice(ctx, v.Session, d, c)
 }
 
 // Talked is what became of an inquiry.

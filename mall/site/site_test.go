@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
@@ -27,7 +28,17 @@ import (
 )
 
 // fakeRelay has everybody there. What it does not say stops the test.
-type fakeRelay struct{ mall.Relay }
+type fakeRelay struct {
+	mall.Relay
+	changed *sync.Map // login → when its password was changed
+}
+
+func (f fakeRelay) SignedIn(_ context.Context, s chat.Session) (bool, error) {
+	at, ok := f.changed.Load(s.Login)
+	return !ok || s.Began.After(at.(time.Time)), nil
+}
+
+func (fakeRelay) EndSession(context.Context, chat.Session, time.Time) error { return nil }
 
 func (fakeRelay) Status(context.Context, string) frame.Status {
 	return frame.Status{State: frame.Available}
@@ -73,6 +84,7 @@ type town struct {
 	accounts *fakeAccounts
 	goods    []store.Item
 	mails    []chat.ServerMail
+	changed  sync.Map // passwords
 }
 
 func newTown(t *testing.T) *town {
@@ -103,7 +115,7 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
-		Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{},
+		Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed},
 		SignIns: signin.New(signin.Options{Accounts: c.accounts, First: 1}),
 		Submit:  func(context.Context, chat.Letter) error { return nil },
 		Notify: func(_ context.Context, mail chat.ServerMail) error {
@@ -251,6 +263,10 @@ func TestRegister(t *testing.T) {
 	if list, err := b.store.Consents(t.Context(), member.ID); err != nil || len(list) != 1 || list[0].Wording == "" {
 		t.Errorf("%+v, %v", list, err)
 	}
+	b.changed.Store("jun@mall.example", time.Now())
+	b.has(b.get("/", 200), `href="/register"`) // a new password ends the session
+	b.post("/sign-in", 200, "login", "jun@far.example", "password", "a long password")
+	b.has(b.get("/", 200), `href="/account"`)
 	other := b.browser()
 	again := other.post("/register", 200, typed...)
 	if again != first || confirmLink.MatchString(b.mails[1].Text) {
