@@ -68,6 +68,11 @@ func (s *Server) inquiry(w http.ResponseWriter, r *http.Request, c visit) {
 		s.failed(w, r, err)
 		return
 	}
+	s.showInquiry(w, r, http.StatusOK, c, i, blank("quantity", "1"))
+}
+
+func (s *Server) showInquiry(w http.ResponseWriter, r *http.Request, status int, c visit, i store.Inquiry, f *form) {
+	var err error
 	p := struct {
 		Inquiry   store.Inquiry
 		Name, Who string
@@ -77,36 +82,27 @@ func (s *Server) inquiry(w http.ResponseWriter, r *http.Request, c visit) {
 		Room      string
 	}{Inquiry: i, Room: s.mall.Chat().JoinPath("desk").String()}
 	if i.Room != "" {
-		p.Room += "?room=" + url.QueryEscape(i.Room)
+		p.Room += "#" + url.PathEscape(i.Room)
 	}
 	if i.Goods != "" {
 		if it, err := s.store.ItemOf(r.Context(), c.Shop.ID, i.Goods); err == nil {
 			p.Goods = &it
 		}
 	}
-	if member, err := s.store.MemberByID(r.Context(), i.Member); err == nil {
-		err := s.store.AddAudit(r.Context(), store.Audit{Actor: c.Actor, Role: store.ActorHost, Act: "member.read",
-			About: member.ID, Shop: c.Shop.ID})
-		if err != nil {
-			s.failed(w, r, err)
-			return
-		}
-		personal, err := s.mall.Personal(member)
-		if err != nil {
-			s.failed(w, r, err)
-			return
-		}
-		p.Name, p.Who = personal.Name, member.Login
-		if p.Notes, err = s.store.Notes(r.Context(), c.Shop.ID, member.ID); err != nil {
-			s.failed(w, r, err)
-			return
-		}
-		if p.Orders, err = s.store.OrdersFrom(r.Context(), c.Shop.ID, member.ID, listed); err != nil {
-			s.failed(w, r, err)
-			return
+	if p.Name, p.Who, err = s.readMember(r, c, i.Member); err == nil && p.Who != "" {
+		p.Notes, err = s.store.Notes(r.Context(), c.Shop.ID, i.Member)
+		if err == nil {
+			p.Orders, err = s.store.OrdersFrom(r.Context(), c.Shop.ID, i.Member, listed)
 		}
 	}
-	s.show(w, r, http.StatusOK, "inquiry", consoleData{visit: c, Form: blank(), Data: p})
+	if err != nil {
+		s.failed(w, r, err)
+		return
+	}
+	if p.Goods != nil && f.Get("sku") == "" {
+		f.Values.Set("sku", p.Goods.SKU)
+	}
+	s.show(w, r, status, "inquiry", consoleData{visit: c, Form: f, Data: p})
 }
 
 func (s *Server) noteAdd(w http.ResponseWriter, r *http.Request, c visit) {

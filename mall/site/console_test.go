@@ -132,7 +132,7 @@ func furnish(b *town) (paths func(route string) string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	_, err = b.store.Offer(ctx, store.Order{Shop: it.Goods.Shop, Member: member.ID, Currency: "KRW", Inquiry: inq.ID},
+	o, err := b.store.Offer(ctx, store.Order{Shop: it.Goods.Shop, Member: member.ID, Currency: "KRW", Inquiry: inq.ID},
 		[]store.OrderLine{{Goods: it.Goods.ID, Variant: it.Variants[0].ID, Title: it.Goods.Title, Quantity: 2, Price: 11000}},
 		"host@mall.example", "")
 	if err != nil {
@@ -151,7 +151,7 @@ func furnish(b *town) (paths func(route string) string) {
 		case strings.HasPrefix(route, "/publicity"):
 			id = c.ID
 		}
-		return "/console/lamps" + strings.ReplaceAll(route, "{id}", id)
+		return "/console/lamps" + strings.NewReplacer("{id}", id, "{number}", o.Number).Replace(route)
 	}
 }
 
@@ -197,5 +197,43 @@ func TestConsole(t *testing.T) {
 		} else {
 			nobody.post(path(route.Path), 401)
 		}
+	}
+}
+
+// TestOffer: an offer of the console becomes an order when the member accepts it, and the
+// shop takes its steps; each is a mail to the other side.
+func TestOffer(t *testing.T) {
+	t.Parallel()
+	b := newTown(t)
+	path := furnish(b)
+	owner, kim := b.browser(), b.browser()
+	owner.post("/sign-in", 200, "login", "host@mall.example", "password", "the password")
+	kim.post("/sign-in", 200, "login", "kim@mall.example", "password", "the password")
+	inquiry := path("/inquiries/{id}")
+	owner.has(owner.post(inquiry+"/offer", 422, "sku", "none", "quantity", "x", "price", "1"), "no such goods", `value="none"`)
+	page := owner.post(inquiry+"/offer", 200, "sku", b.goods[0].SKU, "quantity", "2", "price", "9,000")
+	numbers := regexp.MustCompile(`/console/lamps/orders/([0-9]{6}-\w+)`).FindAllStringSubmatch(page, -1)
+	if len(numbers) != 2 { // one is there since the beginning
+		t.Fatalf("orders %v", numbers)
+	}
+	number := numbers[0][1]
+	at := "/console/lamps/orders/" + number
+	kim.has(kim.get("/orders/"+number, 200), "₩18,000", "Accept")
+	owner.post(at, 409, "act", "send")
+	kim.post("/orders/"+number+"/accept", 200, "deliver", "1 Paper Street")
+	it, err := b.store.ItemOf(t.Context(), b.goods[0].Goods.Shop, b.goods[0].Goods.ID)
+	if err != nil || it.Variants[0].Stock != 1 {
+		t.Errorf("%+v, %v", it.Variants, err)
+	}
+	owner.has(owner.get(at, 200), "1 Paper Street")
+	owner.post(at, 200, "act", "pay")
+	owner.has(owner.post(at, 200, "act", "send", "note", "By post, number 7"), "Sent", "By post, number 7")
+	kim.post(at, 404, "act", "cancel")
+	kim.has(kim.post("/orders/"+number+"/receive", 200), "Done")
+	for _, w := range b.written {
+		t.Log(w.To, w.Subject)
+	}
+	if n := len(b.written); n != 6 { // the offer, accepted to both, paid, sent, done
+		t.Errorf("%d mails", n)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/guard/password"
@@ -31,6 +32,12 @@ import (
 type fakeRelay struct {
 	mall.Relay
 	changed *sync.Map // login → when its password was changed
+	written *[]chatrelay.Writing
+}
+
+func (f fakeRelay) Write(_ context.Context, _ string, w chatrelay.Writing) (string, error) {
+	*f.written = append(*f.written, w)
+	return "a-room", nil
 }
 
 func (f fakeRelay) SignedIn(_ context.Context, s chat.Session) (bool, error) {
@@ -85,6 +92,7 @@ type town struct {
 	goods    []store.Item
 	mails    []chat.ServerMail
 	changed  sync.Map // passwords
+	written  []chatrelay.Writing
 }
 
 func newTown(t *testing.T) *town {
@@ -115,7 +123,7 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
-		Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed},
+		Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed, written: &c.written},
 		SignIns: signin.New(signin.Options{Accounts: c.accounts, First: 1}),
 		Submit:  func(context.Context, chat.Letter) error { return nil },
 		Notify: func(_ context.Context, mail chat.ServerMail) error {
