@@ -102,21 +102,29 @@ func (e *mailEndpoint) parse(cfg *config.Map, hasTLS bool) error {
 	return nil
 }
 
+// listenAll listens on every address, or on none.
+func listenAll(addresses []config.Endpoint) (all []net.Listener, err error) {
+	for _, a := range addresses {
+		l, err := net.Listen(a.Network(), a.Address())
+		if err != nil {
+			for _, open := range all {
+				open.Close()
+			}
+			return nil, fmt.Errorf("listening on %s: %w", a, err)
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
 // listen takes every address before it serves any, so that a failure leaves nothing
 // open. serve returns closed once its server is shut down; overTLS is a tls:// address.
 func (e *mailEndpoint) listen(
 	cfg *config.Map, serve func(l net.Listener, overTLS bool) error, closed error,
 ) error {
-	var listeners []net.Listener
-	for _, a := range e.addresses {
-		l, err := net.Listen(a.Network(), a.Address())
-		if err != nil {
-			for _, open := range listeners {
-				_ = open.Close()
-			}
-			return config.NodeErr(cfg.Block, "%s: listening on %s: %v", e.name, a, err)
-		}
-		listeners = append(listeners, l)
+	listeners, err := listenAll(e.addresses)
+	if err != nil {
+		return config.NodeErr(cfg.Block, "%s: %v", e.name, err)
 	}
 	mailDoors.open(e, listeners)
 	for i, l := range listeners {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -236,16 +235,9 @@ func staffHere(ctx context.Context, opts mall.Options, shop string) (n int) {
 
 // listen opens all listeners before it serves on any.
 func (m *Mall) listen(at []config.Endpoint, tlsConfig *tls.Config, fail func(string, ...any) error) error {
-	var listeners []net.Listener
-	for _, ep := range at {
-		l, err := net.Listen(ep.Network(), ep.Address())
-		if err != nil {
-			for _, open := range listeners {
-				open.Close()
-			}
-			return fail("%s: %v", ep, err)
-		}
-		listeners = append(listeners, l)
+	listeners, err := listenAll(at)
+	if err != nil {
+		return fail("%v", err)
 	}
 	for i, l := range listeners {
 		m.out.Msg("listening", "address", at[i].Scheme+"://"+l.Addr().String())

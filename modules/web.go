@@ -162,16 +162,9 @@ func (e *Web) Init(cfg *config.Map) error {
 func (e *Web) listen(
 	endpoints []config.Endpoint, tlsConfig *tls.Config, http3 bool, fail func(string, ...any) error,
 ) error {
-	var listeners []net.Listener
-	for _, ep := range endpoints {
-		l, err := net.Listen(ep.Network(), ep.Address())
-		if err != nil {
-			for _, open := range listeners {
-				open.Close()
-			}
-			return fail("%s: %v", ep, err)
-		}
-		listeners = append(listeners, l)
+	listeners, err := listenAll(endpoints)
+	if err != nil {
+		return fail("%v", err)
 	}
 	for i, l := range listeners {
 		e.out.Msg("listening", "address", endpoints[i].Scheme+"://"+l.Addr().String())

@@ -137,7 +137,7 @@ func TestRateLimits(t *testing.T) {
 	st.want(st.do("POST", "/c/"+linkUnknown+"/chat", `{}`), 403, "nonce") // another link
 
 	st = newSite(t, func(o *Options) {
-		o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(remoteIP("127.0.0.1:1")))
+		o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(limit.AddrOf("127.0.0.1:1")))
 	})
 	st.server.limits.post = bucket(0.01, 2)
 	from := func(ip string) reply { return st.do("POST", path, `{}`, "X-Forwarded-For", ip) }

@@ -8,43 +8,8 @@ import (
 	"strings"
 )
 
-// clientIP is who asks: the connection's address or, when that is a trusted
-// proxy, the last address of X-Forwarded-For that is not one.
-func (s *Server) clientIP(r *http.Request) netip.Addr {
-	ip := remoteIP(r.RemoteAddr)
-	if !s.trusted(ip) {
-		return ip
-	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break // what stands before it may be the client's invention
-		}
-		if ip = hop.Unmap().WithZone(""); !s.trusted(ip) {
-			break
-		}
-	}
-	return ip
-}
-
-func (s *Server) trusted(ip netip.Addr) bool {
-	for _, p := range s.opts.TrustedProxies {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	return false
-}
-
-// remoteIP reads the address of "host:port"; the zero Addr if there is none.
-func remoteIP(hostport string) netip.Addr {
-	ap, err := netip.ParseAddrPort(hostport)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap().WithZone("")
-}
+// clientIP is who asks.
+func (s *Server) clientIP(r *http.Request) netip.Addr { return s.opts.TrustedProxies.Client(r) }
 
 // deviceName says a User-Agent as a person would: "Firefox on Linux".
 func deviceName(agent string) string {

@@ -174,7 +174,7 @@ func TestSessionWithoutTheRelaysDatabase(t *testing.T) {
 func TestSignInRefusalsAreTheSame(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, func(o *Options) {
-		o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(remoteIP("127.0.0.1:1")))
+		o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(limit.AddrOf("127.0.0.1:1")))
 	})
 	type outcome struct {
 		body string

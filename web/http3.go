@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/chmail/chmail/guard/limit"
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/time/rate"
@@ -38,7 +39,7 @@ func (s *Server) ServeHTTP3(c net.PacketConn, config *tls.Config) error {
 		Conn:                c,
 		VerifySourceAddress: func(net.Addr) bool { return !newcomers.Allow() },
 		ConnContext: func(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
-			leave, ok := doors.Enter(remoteIP(info.RemoteAddr.String()))
+			leave, ok := doors.Enter(limit.AddrOf(info.RemoteAddr.String()))
 			if !ok {
 				connsRefused.Inc()
 				return nil, errCrowd

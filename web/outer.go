@@ -52,7 +52,7 @@ func (s *Server) outer(routes http.Handler, peers func() []chat.Relay) http.Hand
 		case isSocket(r): // bounded by the connections of a prefix, and needs a ticket or a session
 		case isFrames(r): // bounded by its connection; the handler looks where the page is from
 		case r.Method == http.MethodGet || r.Method == http.MethodHead:
-			if wait := prefixWait(s.limits.page, who); wait > 0 {
+			if wait := s.limits.page.WaitOf(who); wait > 0 {
 				retryAfter(rec, wait)
 				s.plainPage(rec, r, http.StatusTooManyRequests, "busy")
 				return
@@ -65,7 +65,7 @@ func (s *Server) outer(routes http.Handler, peers func() []chat.Relay) http.Hand
 			if r.URL.Path == "/desk/ws/stream" {
 				break // bounded by its connection
 			}
-			if wait := prefixWait(s.limits.post, who); wait > 0 {
+			if wait := s.limits.post.WaitOf(who); wait > 0 {
 				tooOften(rec, wait)
 				return
 			}

@@ -306,7 +306,7 @@ func TestPanicEndsOneRequest(t *testing.T) {
 func TestPageLimit(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, func(o *Options) {
-		o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(remoteIP("127.0.0.1:1")))
+		o.TrustedProxies = append(o.TrustedProxies, limit.Prefix(limit.AddrOf("127.0.0.1:1")))
 	})
 	st.server.limits.page = bucket(0.1, 3)
 	get := func() reply { return st.do("GET", "/desk", "", "X-Forwarded-For", "192.0.2.1") }

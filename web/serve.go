@@ -95,7 +95,7 @@ func (s *Server) bound(l net.Listener) net.Listener { return s.doors().Listener(
 // the total.
 func (s *Server) doors() *limit.Conns {
 	return &limit.Conns{Total: maxConns, PerPrefix: maxConnsPrefix,
-		Free:    func(ip netip.Addr) bool { return ip.IsLoopback() || s.trusted(ip) },
+		Free:    func(ip netip.Addr) bool { return ip.IsLoopback() || s.opts.TrustedProxies.Trusts(ip) },
 		Opened:  func(change int) { connsOpen.Add(float64(change)) },
 		Refused: func(net.Conn) { connsRefused.Inc() },
 	}

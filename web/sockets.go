@@ -79,7 +79,7 @@ func (s *Server) siblingPage(w http.ResponseWriter, r *http.Request) bool {
 // post brings the frames of an HTTP carrier. The connection bounds those that are known.
 func (s *Server) post(w http.ResponseWriter, r *http.Request) {
 	if !s.streams.Known(r) {
-		if wait := prefixWait(s.limits.page, s.clientIP(r)); wait > 0 {
+		if wait := s.limits.page.WaitOf(s.clientIP(r)); wait > 0 {
 			tooOften(w, wait)
 			return
 		}

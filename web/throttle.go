@@ -3,9 +3,6 @@
 package web
 
 import (
-	"net/netip"
-	"time"
-
 	"golang.org/x/time/rate"
 
 	"github.com/chmail/chmail/guard/limit"
@@ -28,13 +25,4 @@ func newLimits() limits {
 	}
 	return limits{page: full(100, 2500), post: full(20, 1000), link: full(0.5, 20), desk: full(1, 30),
 		search: full(1, 20), write: full(1.0/20, 10), try: full(0.1, 3)}
-}
-
-// prefixWait takes a token of a client prefix. This machine has no bucket: it
-// may be a proxy nobody told of, and stand for everybody.
-func prefixWait(b *limit.Buckets, ip netip.Addr) time.Duration {
-	if ip.IsLoopback() {
-		return 0
-	}
-	return b.Wait(limit.Prefix(ip).String())
 }

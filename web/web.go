@@ -18,7 +18,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -30,6 +29,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/pass"
+	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/internal/assets"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
@@ -92,8 +92,8 @@ type Options struct {
 	// RelayHosts are the hosts to whose UDP ports a page may connect, besides the
 	// host of Base.
 	RelayHosts     []string
-	Guests         bool           // whether others than a link's recipient may come in as guests
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+	Guests         bool          // whether others than a link's recipient may come in as guests
+	TrustedProxies limit.Proxies // whose X-Forwarded-For is believed
 	// Landing returns the data of the demo's landing page. When it is nil or returns
 	// nil, the server shows the landing page of a real installation.
 	Landing func() (json.RawMessage, error)

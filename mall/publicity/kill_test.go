@@ -19,6 +19,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/notify"
+	"github.com/chmail/chmail/internal/testpart"
 	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/mall/store"
 )
@@ -100,9 +101,7 @@ const killShop = "CHMAIL_PUBLICITY_TEST_SHOP"
 // TestKilled kills the server at 50 random points of a campaign: each member has it
 // once in the end.
 func TestKilled(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes a while")
-	}
+	testpart.Slow(t)
 	each(t, func(t *testing.T, w *world) {
 		const members, kills = 1500, 50
 		w.members(members)

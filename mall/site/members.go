@@ -158,7 +158,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 		s.registerAgain(w, r, http.StatusUnprocessableEntity, e)
 		return
 	}
-	if wait := s.prefixWait(s.limits.register, r); wait > 0 {
+	if wait := s.limits.register.WaitOf(s.clientIP(r)); wait > 0 {
 		s.tooOften(w, r, wait)
 		return
 	}

@@ -124,11 +124,11 @@ func (s *Server) outer(routes http.Handler) http.Handler {
 				return
 			}
 		}
-		if wait := s.prefixWait(bucket, r); wait > 0 {
+		if wait := bucket.WaitOf(s.clientIP(r)); wait > 0 {
 			s.tooOften(answered, r, wait)
 			return
 		}
-		if c, err := r.Cookie(sessionCookie); err == nil && !strings.HasPrefix(r.URL.Path, "/assets/") {
+		if c, err := r.Cookie(sessionCookie); err == nil && !isFile(r.URL.Path) {
 			if known.visitor, err = s.mall.Visitor(r.Context(), c.Value); err != nil {
 				s.failed(answered, r, err)
 				return
@@ -345,4 +345,10 @@ func (s *Server) setCookie(w http.ResponseWriter, name, value string, life time.
 // pictureURL is the address of a picture of goods at a width that mall/picture makes.
 func pictureURL(hash string, width int) string {
 	return "/pictures/" + hash + "-" + strconv.Itoa(width) + ".jpg"
+}
+
+// isFile says whether a path is of files that are everybody's, so that who asks for one
+// is not looked up.
+func isFile(path string) bool {
+	return strings.HasPrefix(path, "/assets/") || strings.HasPrefix(path, "/pictures/")
 }

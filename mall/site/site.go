@@ -19,7 +19,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -52,9 +51,9 @@ var assetFiles embed.FS
 
 // Options are what New needs.
 type Options struct {
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
-	Assets         fs.FS          // instead of the embedded ones, for tests
-	Log            *slog.Logger   // nil: nothing is logged
+	TrustedProxies limit.Proxies // whose X-Forwarded-For is believed
+	Assets         fs.FS         // instead of the embedded ones, for tests
+	Log            *slog.Logger  // nil: nothing is logged
 }
 
 // Server is the mall's web server. Its methods may be called at the same time.
@@ -160,7 +159,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Serve answers on l, which brings TLS along where there is any, until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
 	doors := &limit.Conns{Total: maxConns, PerPrefix: maxConnsPrefix,
-		Free: func(ip netip.Addr) bool { return ip.IsLoopback() || s.trusted(ip) }}
+		Free: func(ip netip.Addr) bool { return ip.IsLoopback() || s.opts.TrustedProxies.Trusts(ip) }}
 	if err := s.http.Serve(doors.Listener(l)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving the mall: %w", err)
 	}
@@ -177,32 +176,5 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// clientIP is who asks: the connection's address or, when that is a trusted proxy,
-// the last address of X-Forwarded-For that is not one.
-func (s *Server) clientIP(r *http.Request) netip.Addr {
-	at, _ := netip.ParseAddrPort(r.RemoteAddr) // the zero Addr where there is none
-	ip := at.Addr().Unmap().WithZone("")
-	if !s.trusted(ip) {
-		return ip
-	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break // what stands before it may be the client's invention
-		}
-		if ip = hop.Unmap().WithZone(""); !s.trusted(ip) {
-			break
-		}
-	}
-	return ip
-}
-
-func (s *Server) trusted(ip netip.Addr) bool {
-	for _, p := range s.opts.TrustedProxies {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	return false
-}
+// clientIP is who asks.
+func (s *Server) clientIP(r *http.Request) netip.Addr { return s.opts.TrustedProxies.Client(r) }

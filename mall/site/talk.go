@@ -334,7 +334,7 @@ func (s *Server) embedChat(w http.ResponseWriter, r *http.Request) {
 		f.Fail("email", say("talk.embed.email"))
 	}
 	if f.OK() {
-		if wait := s.prefixWait(s.limits.ask, r); wait > 0 {
+		if wait := s.limits.ask.WaitOf(s.clientIP(r)); wait > 0 {
 			f.Fail("name", say("talk.ask.often"))
 		}
 	}

@@ -3,9 +3,6 @@
 package site
 
 import (
-	"net/http"
-	"time"
-
 	"golang.org/x/time/rate"
 
 	"github.com/chmail/chmail/guard/limit"
@@ -27,16 +24,6 @@ func newLimits() limits {
 		return limit.NewBuckets(limit.Rate{Every: every, Burst: burst}, maxTracked)
 	}
 	return limits{page: of(100, 2500), post: of(10, 500), ask: of(1.0/30, 20), register: of(1.0/60, 10)}
-}
-
-// prefixWait takes a token of a client prefix. This machine has no bucket: it may be
-// a proxy nobody told of, and stand for everybody.
-func (s *Server) prefixWait(b *limit.Buckets, r *http.Request) time.Duration {
-	ip := s.clientIP(r)
-	if ip.IsLoopback() {
-		return 0
-	}
-	return b.Wait(limit.Prefix(ip).String())
 }
 
 // keys seal what goes through the browser, each for one purpose.
