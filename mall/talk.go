@@ -248,8 +248,10 @@ func (m *Mall) Listen(ctx context.Context) {
 		m.log.Error("telling the relay who works for which shop", "err", err)
 	}
 	m.opts.Relay.OnEvent(m.hear)
-	tick := time.NewTicker(syncEvery)
+	tick, day := time.NewTicker(syncEvery), time.NewTicker(24*time.Hour)
 	defer tick.Stop()
+	defer day.Stop()
+	m.forgetOld(ctx)
 	for {
 		select {
 		case <-ctx.Done():
@@ -260,7 +262,16 @@ func (m *Mall) Listen(ctx context.Context) {
 			if err := m.SyncShops(ctx); err != nil && ctx.Err() == nil {
 				m.log.Warn("telling the relay who works for which shop", "err", err)
 			}
+		case <-day.C:
+			m.forgetOld(ctx)
 		}
+	}
+}
+
+// forgetOld removes what is kept for a time only.
+func (m *Mall) forgetOld(ctx context.Context) {
+	if err := m.store.ForgetAudit(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		m.log.Warn("removing what is too old", "err", err)
 	}
 }
 

@@ -415,7 +415,7 @@ func TestUnsubscribe(t *testing.T) {
 		}
 		err = w.s.SetConsent(ctx, store.Consent{Member: "m00001", What: store.ConsentPublicity, Given: true,
 			Addr: "192.0.2.2", Wording: "Yes"})
-		if a, err2 := w.s.AgreedTo(ctx, "m00001"); err != nil || err2 != nil || !a.Publicity {
+		if a, err2 := w.s.MemberByID(ctx, "m00001"); err != nil || err2 != nil || !a.Publicity {
 			t.Errorf("agreed again: %+v %v %v", a, err, err2)
 		}
 		w.sent = nil

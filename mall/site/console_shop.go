@@ -201,6 +201,9 @@ func (s *Server) staffRemove(w http.ResponseWriter, r *http.Request, c visit) {
 
 // staffed answers after a change of the staff.
 func (s *Server) staffed(w http.ResponseWriter, r *http.Request, c visit, f *form, err error) {
+	if err == nil {
+		err = s.mall.SyncShops(r.Context())
+	}
 	if _, text, bad := why(r, err); bad {
 		f.Fail("login", text)
 	} else if err != nil {
@@ -529,6 +532,9 @@ func (s *Server) operatorSave(w http.ResponseWriter, r *http.Request) {
 	err := s.store.AddAudit(r.Context(), store.Audit{Actor: v.Login, Role: store.ActorOperator, Act: "shop." + to, About: f.Get("shop")})
 	if err == nil {
 		err = s.store.SetShopState(r.Context(), f.Get("shop"), store.ShopApplied, to)
+	}
+	if err == nil {
+		err = s.mall.SyncShops(r.Context())
 	}
 	if err != nil {
 		s.failed(w, r, err)

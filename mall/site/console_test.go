@@ -237,3 +237,24 @@ func TestOffer(t *testing.T) {
 		t.Errorf("%d mails", n)
 	}
 }
+
+// TestStaff: the relay rings whoever works for the shop, as soon as that is said.
+func TestStaff(t *testing.T) {
+	t.Parallel()
+	b := newTown(t)
+	path := furnish(b)
+	owner := b.browser()
+	owner.post("/sign-in", 200, "login", "host@mall.example", "password", "the password")
+	for _, step := range []struct {
+		to   string
+		want []string
+	}{
+		{"/staff", []string{"host@mall.example", "kim@mall.example"}},
+		{"/staff/remove", []string{"host@mall.example"}},
+	} {
+		owner.post(path(step.to), 200, "login", "kim@mall.example", "role", store.RoleAgent)
+		if got := b.groups["lamps@mall.example"]; !slices.Equal(got, step.want) {
+			t.Errorf("%s: %v", step.to, got)
+		}
+	}
+}

@@ -33,6 +33,12 @@ type fakeRelay struct {
 	mall.Relay
 	changed *sync.Map // login → when its password was changed
 	written *[]chatrelay.Writing
+	groups  *map[string][]string
+}
+
+func (f fakeRelay) SetGroups(_ context.Context, _ string, groups map[string][]string) error {
+	*f.groups = groups
+	return nil
 }
 
 func (f fakeRelay) Write(_ context.Context, _ string, w chatrelay.Writing) (string, error) {
@@ -93,6 +99,7 @@ type town struct {
 	mails    []chat.ServerMail
 	changed  sync.Map // passwords
 	written  []chatrelay.Writing
+	groups   map[string][]string // that the relay rings
 }
 
 func newTown(t *testing.T) *town {
@@ -123,7 +130,7 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
-		Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed, written: &c.written},
+		Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups},
 		SignIns: signin.New(signin.Options{Accounts: c.accounts, First: 1}),
 		Submit:  func(context.Context, chat.Letter) error { return nil },
 		Notify: func(_ context.Context, mail chat.ServerMail) error {

@@ -73,18 +73,6 @@ func (s *Store) Consents(ctx context.Context, member string) (all []Consent, err
 	return all, nil
 }
 
-// Agreed says what a member agrees to now, and whether publicity of a shop is suppressed.
-type Agreed struct{ Record, Publicity bool }
-
-// AgreedTo returns what a member agrees to. ErrUnknown.
-func (s *Store) AgreedTo(ctx context.Context, member string) (a Agreed, err error) {
-	err = s.rd.NewRaw("SELECT record, publicity FROM members WHERE id = ? AND state = 'active'", member).Scan(ctx, &a)
-	if err != nil {
-		return a, fmt.Errorf("reading what a member agrees to: %w", known(err))
-	}
-	return a, nil
-}
-
 // WhyUnsubscribed is why a suppression is there besides MailBounced and MailComplained.
 const WhyUnsubscribed = "unsubscribed"
 

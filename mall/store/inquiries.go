@@ -114,16 +114,6 @@ func (s *Store) noted(ctx context.Context, i Inquiry, column string, at time.Tim
 	return true, nil
 }
 
-// SetRoom notes in which room an inquiry is talked about.
-func (s *Store) SetRoom(ctx context.Context, i Inquiry, room string) error {
-	res, err := s.db.NewUpdate().Table("inquiries").Set("room = ?", room).
-		Where("shop = ? AND id = ?", i.Shop, i.ID).Exec(ctx)
-	if err := changed(res, err, ErrUnknown); err != nil {
-		return fmt.Errorf("noting the room of an inquiry: %w", err)
-	}
-	return nil
-}
-
 // Topic is goods as a talk about them names them.
 type Topic struct{ Shop, Goods, Title string }
 

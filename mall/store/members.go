@@ -217,14 +217,6 @@ func (s *Store) EndSession(ctx context.Context, hash string) error {
 	return nil
 }
 
-// EndSessions ends all sessions of a login.
-func (s *Store) EndSessions(ctx context.Context, login string) error {
-	if _, err := s.db.NewDelete().Table("sessions").Where("login = ?", login).Exec(ctx); err != nil {
-		return fmt.Errorf("ending the sessions of a login: %w", err)
-	}
-	return nil
-}
-
 // StaffOf are the places in open or applied shops that a login has.
 func (s *Store) StaffOf(ctx context.Context, login string) (list []Staff, err error) {
 	if err := s.rd.NewSelect().Model(&list).Where("login = ?", login).Order("shop").Scan(ctx); err != nil {
