@@ -6,6 +6,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,6 +43,9 @@ type Options struct {
 	Out     io.Writer              // a line for everything that happens
 }
 
+// ErrSignedOut: the token does not work any more, so that beginning again is of no use.
+var ErrSignedOut = errors.New("this computer was signed out")
+
 // What people press.
 const (
 	pressAnswer  = "answer"
@@ -54,7 +58,7 @@ type agent struct {
 	Options
 	line  *server.Line
 	rings map[string]frame.Ring // by attempt: shown, and not answered
-	told  map[string]bool       // attempts that were shown as missed
+	told  map[string]bool       // attempts that were shown as missed, or that opened the desk
 
 	mu     sync.Mutex
 	status Status
@@ -129,7 +133,10 @@ func (a *agent) over(err error) error {
 		_, _ = a.Desktop.Show(notice.Notice{ID: "out", Title: a.Say.Say("program.out"),
 			Text: a.Say.Say("program.out.todo"), Urgent: true})
 	}
-	return fmt.Errorf("%s", a.Client.Explain(err))
+	if server.SignedOut(err) {
+		return fmt.Errorf("%w: run `chmail login` again", ErrSignedOut)
+	}
+	return errors.New(a.Client.Explain(err))
 }
 
 func (a *agent) frame(f *frame.Frame) {
@@ -173,13 +180,10 @@ func (a *agent) welcome(f *frame.Frame) {
 func (a *agent) ring(r frame.Ring) {
 	key := "program.ring"
 	switch {
-	case r.Waiting && a.told[r.Attempt]:
+	case r.Waiting && !a.first(r.Attempt):
 		return // it was shown before the connection was lost
 	case r.Waiting:
-		if len(a.told) >= maxTold {
-			clear(a.told)
-		}
-		a.told[r.Attempt], key = true, "program.missed"
+		key = "program.missed"
 	case !r.Proven:
 		key = "program.ring.link"
 	}
@@ -203,11 +207,27 @@ func (a *agent) ring(r frame.Ring) {
 	if err != nil && !again {
 		a.logf("no notification is shown: %v", err)
 	}
-	if again || r.Waiting || buttons {
+	if again || r.Waiting || buttons || !a.first(r.Attempt) {
 		return
 	}
-	// There is nothing to press: the desk asks.
-	a.show(r.Room)
+	if a.Open == nil {
+		a.show(r.Room)
+		return
+	}
+	// There is nothing to press: the desk asks. The room itself would answer the ring.
+	a.show("")
+}
+
+// first says whether an attempt was not told of before, and notes that it is now.
+func (a *agent) first(attempt string) bool {
+	if a.told[attempt] {
+		return false
+	}
+	if len(a.told) >= maxTold {
+		clear(a.told)
+	}
+	a.told[attempt] = true
+	return true
 }
 
 func (a *agent) ringEnd(f *frame.Frame) {
@@ -218,6 +238,7 @@ func (a *agent) ringEnd(f *frame.Frame) {
 	a.forget(f.AttemptID)
 	a.logf("%s: %s", r.From.DisplayName(), f.Code)
 	if f.Code == frame.EndUnanswered || f.Code == frame.EndCancelled {
+		a.first(f.AttemptID) // the server tells of it again at the next connection
 		_, _ = a.Desktop.Show(notice.Notice{ID: f.AttemptID, Text: r.Subject,
 			Title:   a.Say.Say("program.missed", "name", r.From.DisplayName()),
 			Buttons: []notice.Button{{Key: pressOpen + " " + r.Room, Label: a.Say.Say("program.open")}}})

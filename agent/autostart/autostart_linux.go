@@ -12,7 +12,7 @@ import (
 )
 
 // systemd begins the agent with the session and again when it failed, but not when it
-// was signed out: that is exit code 1 of the program.
+// was signed out.
 const unit = `[Unit]
 Description=CHmail: be reachable for chats
 Documentation=https://github.com/chmail/chmail
@@ -21,7 +21,7 @@ Documentation=https://github.com/chmail/chmail
 ExecStart=%s
 Restart=on-failure
 RestartSec=5
-RestartPreventExitStatus=1
+RestartPreventExitStatus=%d
 
 [Install]
 WantedBy=default.target
@@ -50,7 +50,7 @@ func Install(command []string) (did string, err error) {
 		return "The agent starts when you sign in to the desktop: " + path, nil
 	}
 	path := filepath.Join(config, "systemd", "user", "chmail.service")
-	err = write(path, fmt.Sprintf(unit, quoted(command, "$$")))
+	err = write(path, fmt.Sprintf(unit, quoted(command, "$$"), SignedOut))
 	if err == nil {
 		err = run("systemctl", "--user", "daemon-reload")
 	}

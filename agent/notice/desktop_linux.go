@@ -9,6 +9,7 @@ import (
 	"html"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -18,6 +19,8 @@ const (
 	busName = "org.freedesktop.Notifications"
 	busPath = "/org/freedesktop/Notifications"
 )
+
+const callWait = 5 * time.Second // for the notification server's answer
 
 // Desktop shows notifications of this session. Its methods may be called at the same
 // time.
@@ -59,7 +62,7 @@ func (d *Desktop) connect() error {
 		dbus.WithMatchInterface(busName), dbus.WithMatchObjectPath(busPath)))
 	var caps []string
 	if err == nil {
-		err = conn.Object(busName, busPath).CallWithContext(d.ctx, busName+".GetCapabilities", 0).Store(&caps)
+		err = d.call(conn, "GetCapabilities").Store(&caps)
 	}
 	if err != nil {
 		conn.Close()
@@ -75,6 +78,13 @@ func (d *Desktop) connect() error {
 		}
 	})
 	return nil
+}
+
+// call asks the notification server, which may hang: then it is gone on without it.
+func (d *Desktop) call(conn *dbus.Conn, method string, args ...any) *dbus.Call {
+	ctx, cancel := context.WithTimeout(d.ctx, callWait)
+	defer cancel()
+	return conn.Object(busName, busPath).CallWithContext(ctx, busName+"."+method, 0, args...)
 }
 
 // Show shows a notification. buttons: its buttons can be pressed.
@@ -109,8 +119,7 @@ func (d *Desktop) Show(n Notice) (buttons bool, err error) {
 		hints["urgency"], lasts = dbus.MakeVariant(byte(2)), 0
 	}
 	var id uint32
-	err = d.conn.Object(busName, busPath).CallWithContext(d.ctx, busName+".Notify", 0, "CHmail", d.shown[n.ID],
-		"call-start", n.Title, text, actions, hints, lasts).Store(&id)
+	err = d.call(d.conn, "Notify", "CHmail", d.shown[n.ID], "call-start", n.Title, text, actions, hints, lasts).Store(&id)
 	if err != nil {
 		return false, fmt.Errorf("showing a notification: %w", err)
 	}
@@ -136,7 +145,7 @@ func (d *Desktop) Remove(id string) {
 	defer d.mu.Unlock()
 	if number, ok := d.shown[id]; ok && d.conn != nil {
 		delete(d.shown, id)
-		d.conn.Object(busName, busPath).CallWithContext(d.ctx, busName+".CloseNotification", 0, number)
+		d.call(d.conn, "CloseNotification", number)
 	}
 }
 
@@ -180,7 +189,7 @@ func (d *Desktop) signal(s *dbus.Signal) {
 func (d *Desktop) Close() {
 	d.mu.Lock()
 	for _, number := range d.shown {
-		d.conn.Object(busName, busPath).CallWithContext(d.ctx, busName+".CloseNotification", 0, number)
+		d.call(d.conn, "CloseNotification", number)
 	}
 	d.cancel()
 	if d.conn != nil {

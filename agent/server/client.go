@@ -243,19 +243,14 @@ func (c *Client) Card(ctx context.Context, token string) (card Card, err error) 
 	return card, err
 }
 
-// Proof shows that a link is one's own: a mailed code, or the account's password.
-type Proof struct {
-	Code     string `json:"code,omitempty"`
-	Password string `json:"password,omitempty"`
-}
-
-// Press comes in through a link, and rings.
-func (c *Client) Press(ctx context.Context, token, nonce string, p Proof) (w Way, err error) {
+// Press comes in through a link, and rings. code is the mailed one, which shows that
+// the link is one's own; it may be empty.
+func (c *Client) Press(ctx context.Context, token, nonce, code string) (w Way, err error) {
 	err = c.ask(ctx, http.MethodPost, "/c/"+url.PathEscape(token)+"/chat", struct {
 		Nonce string `json:"nonce"`
 		Ring  bool   `json:"ring"`
-		Proof
-	}{nonce, true, p}, &w)
+		Code  string `json:"code,omitempty"`
+	}{nonce, true, code}, &w)
 	return w, err
 }
 

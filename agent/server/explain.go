@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// Explain says an error of the way to a server in one line: what is wrong, and what to do.
-func Explain(err error, host string) string {
+// Explain says an error of the way to the server in one line: what is wrong, and what to do.
+func (c *Client) Explain(err error) string {
+	host := c.base.Host
 	var (
 		refusal   *Refusal
 		invalid   x509.CertificateInvalidError
@@ -49,6 +50,3 @@ func Explain(err error, host string) string {
 	}
 	return err.Error()
 }
-
-// Explain says an error of this server.
-func (c *Client) Explain(err error) string { return Explain(err, c.base.Host) }

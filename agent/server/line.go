@@ -58,7 +58,6 @@ type Line struct {
 	hello  func(ticket string) *frame.Frame
 	events chan Event
 	cancel context.CancelFunc
-	ended  chan struct{}
 
 	mu   sync.Mutex
 	sock *socket // nil: not connected
@@ -88,7 +87,7 @@ func (c *Client) line(ctx context.Context, signed bool, door func(context.Contex
 	hello func(string) *frame.Frame) *Line {
 	ctx, cancel := context.WithCancel(ctx)
 	l := &Line{c: c, signed: signed, door: door, hello: hello,
-		events: make(chan Event, 64), cancel: cancel, ended: make(chan struct{})}
+		events: make(chan Event, 64), cancel: cancel}
 	go l.run(ctx) // ends with Close, or when the server says so
 	return l
 }
@@ -104,24 +103,15 @@ func (l *Line) Send(f *frame.Frame) bool {
 	return s != nil && s.write(f) == nil
 }
 
-// Connected reports whether there is a connection now.
-func (l *Line) Connected() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.sock != nil
-}
-
 // Close ends it and waits for that; the server learns it at once.
 func (l *Line) Close() {
 	l.Send(&frame.Frame{T: frame.TLeave})
 	l.cancel()
 	for range l.events {
 	}
-	<-l.ended
 }
 
 func (l *Line) run(ctx context.Context) {
-	defer close(l.ended)
 	defer close(l.events)
 	defer l.cancel()
 	for ctx.Err() == nil {

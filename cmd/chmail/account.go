@@ -58,10 +58,16 @@ var loginCommand = &cli.Command{
 		}
 		s := store(c)
 		s.Plain = c.Bool("no-keyring")
+		before, _ := s.Load()
 		inRing, err := s.Save(secret.Account{Server: client.Base(), Login: name, Token: token})
 		if err != nil {
 			signOut(client.Base(), token) // nobody has it
 			return err
+		}
+		if before.Token != "" { // it would stay good, and nobody has it any more
+			if err := signOut(before.Server, before.Token); err != nil {
+				fmt.Fprintln(os.Stderr, "chmail: the token of before stays good:", err)
+			}
 		}
 		where := "a file that only you can read"
 		if inRing {

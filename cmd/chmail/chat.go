@@ -107,7 +107,7 @@ func pressed(ctx context.Context, client *server.Client, link chatLink) (at term
 	if err != nil {
 		return at, err
 	}
-	way, err := client.Press(ctx, link.token, card.Nonce, server.Proof{})
+	way, err := client.Press(ctx, link.token, card.Nonce, "")
 	var no *server.Refusal
 	if errors.As(err, &no) && no.Status == http.StatusConflict {
 		way, err = proven(ctx, client, link, card.Nonce, no)
@@ -146,7 +146,7 @@ func proven(ctx context.Context, client *server.Client, link chatLink, nonce str
 	if err != nil || code == "" {
 		return server.Way{}, errors.Join(err, no)
 	}
-	return client.Press(ctx, link.token, nonce, server.Proof{Code: code})
+	return client.Press(ctx, link.token, nonce, code)
 }
 
 // with is the newest conversation with somebody; without one it begins with a mail.

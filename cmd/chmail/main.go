@@ -16,6 +16,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/chmail/chmail/agent"
+	"github.com/chmail/chmail/agent/autostart"
 	"github.com/chmail/chmail/agent/secret"
 	"github.com/chmail/chmail/internal/words"
 )
@@ -58,6 +60,9 @@ func main() {
 		code := 1
 		if exit := cli.ExitCoder(nil); errors.As(err, &exit) {
 			code = exit.ExitCode()
+		}
+		if errors.Is(err, agent.ErrSignedOut) {
+			code = autostart.SignedOut
 		}
 		os.Exit(code)
 	}

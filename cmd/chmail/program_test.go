@@ -20,6 +20,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/chmail/chmail/agent/autostart"
 	"github.com/chmail/chmail/agent/notice/noticetest"
 	"github.com/chmail/chmail/internal/testpart"
 )
@@ -129,7 +130,7 @@ func TestProgram(t *testing.T) {
 	}
 
 	run(t, dir, "", "logout") // which ends the agent too: its token is not good any more
-	if code := <-ended; code != 1 {
+	if code := <-ended; code != autostart.SignedOut {
 		t.Errorf("the agent ended with code %d", code)
 	}
 	if out, err := program(dir, "", "", "status").CombinedOutput(); err == nil ||

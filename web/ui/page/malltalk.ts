@@ -65,11 +65,20 @@ function talks(panel: HTMLElement): void {
     return undefined;
   }
 
-  async function enter(into: string, small = false): Promise<void> {
+  function failed(): void {
+    fill(panel, h('p', { class: 'problem', role: 'alert' }, t('talk.failed')));
+    panel.hidden = false;
+  }
+
+  /** enter reports whether there was a way in. */
+  async function enter(into: string, small = false): Promise<boolean> {
     const found = await way('/talk/enter', new URLSearchParams({ room: into }));
-    if (found) return show(found, small);
-    room = '';
-    keep();
+    if (found) show(found, small);
+    else {
+      room = '';
+      keep();
+    }
+    return found !== undefined;
   }
 
   /** look shows the offers that wait in the talk. */
@@ -120,11 +129,12 @@ function talks(panel: HTMLElement): void {
     };
     const device = new Device(who, {
       ring: (r) => {
-        if (dialogs.has(r.attempt) || dialogs.size > 3) return;
+        // A call that is over is in the member's mail and at the desk.
+        if (r.waiting || r.muted || dialogs.has(r.attempt)) return;
         const el = incoming(r, () => {
           device.answer(r.attempt);
           end(r.attempt);
-          void enter(r.room);
+          void enter(r.room).then((there) => there || failed());
         }, () => {
           device.decline(r.attempt, '');
           end(r.attempt);
