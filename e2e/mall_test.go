@@ -80,7 +80,7 @@ func TestMallTalk(t *testing.T) {
 	}
 	const cookie = "a-cookie-of-this-test"
 	sum := sha256.Sum256([]byte(cookie))
-	if err := db.AddSession(ctx, base64.RawURLEncoding.EncodeToString(sum[:]), customer); err != nil {
+	if err := db.AddSession(ctx, base64.RawURLEncoding.EncodeToString(sum[:]), customer, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 

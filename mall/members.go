@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/mall/store"
@@ -63,10 +64,11 @@ func (m *Mall) Visitor(ctx context.Context, cookie string) (Visitor, error) {
 	return v, nil
 }
 
-// BeginSession begins a session of a login and returns its cookie.
-func (m *Mall) BeginSession(ctx context.Context, login string) (cookie string, err error) {
+// BeginSession begins a session of a login and returns its cookie. began is before its
+// password was looked at: with an old password nobody comes in after a new one was set.
+func (m *Mall) BeginSession(ctx context.Context, login string, began time.Time) (cookie string, err error) {
 	cookie = newSecret()
-	return cookie, m.store.AddSession(ctx, hashOf(cookie), login)
+	return cookie, m.store.AddSession(ctx, hashOf(cookie), login, began)
 }
 
 // ofRelay is a session as the relay knows it.

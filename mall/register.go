@@ -141,13 +141,16 @@ func (m *Mall) Confirm(ctx context.Context, link, browser string) (login, cookie
 		return "", "", "", err
 	}
 	if err := m.addMember(ctx, login, r); err != nil {
+		if errors.Is(err, store.ErrTaken) { // that account is a member with another address
+			err = store.ErrUnknown
+		}
 		return "", "", "", err
 	}
 	m.log.Info("a member confirmed their address", "login", login)
 	if hashOf(browser) != r.Browser {
 		return login, "", "", nil
 	}
-	cookie, err = m.BeginSession(ctx, login)
+	cookie, err = m.BeginSession(ctx, login, time.Now())
 	return login, cookie, r.Kept, err
 }
 
@@ -162,10 +165,13 @@ func (m *Mall) newLogin(ctx context.Context, addr, hash string) (string, error) 
 	local = loginName(local)
 	for n := 1; n <= loginTries; n++ {
 		login := local
-		if n > 1 || slices.Contains(reserved, local) || domain == m.opts.Domain {
+		if n > 1 || Reserved(local) || domain == m.opts.Domain {
 			login += strconv.Itoa(n)
 		}
-		if login += "@" + m.opts.Domain; m.isGroup(ctx, login) {
+		login += "@" + m.opts.Domain
+		if shop, err := m.isShop(ctx, login); err != nil {
+			return "", err
+		} else if shop {
 			continue
 		}
 		switch err := m.opts.Accounts.Create(ctx, login, hash); {
@@ -183,6 +189,9 @@ func (m *Mall) newLogin(ctx context.Context, addr, hash string) (string, error) 
 var reserved = []string{"abuse", "admin", "administrator", "hostmaster", "info", "mailer-daemon", "mall", "no-reply",
 	"noreply", "postmaster", "reply", "root", "sales", "security", "support", "webmaster"}
 
+// Reserved says whether a name before the @ is one that no member and no shop gets.
+func Reserved(local string) bool { return slices.Contains(reserved, local) }
+
 // loginName is a name that a login may have, as near to an address's as possible.
 func loginName(local string) string {
 	local, _, _ = strings.Cut(local, "+")
@@ -198,10 +207,13 @@ func loginName(local string) string {
 	return strings.ReplaceAll(local, "..", ".")
 }
 
-// isGroup says whether an address is a shop's.
-func (m *Mall) isGroup(ctx context.Context, addr string) bool {
+// isShop says whether an address is a shop's.
+func (m *Mall) isShop(ctx context.Context, addr string) (bool, error) {
 	_, err := m.store.ShopByAddr(ctx, addr)
-	return err == nil
+	if errors.Is(err, store.ErrUnknown) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // addMember makes a login a member.
@@ -231,7 +243,7 @@ func (m *Mall) Join(ctx context.Context, login string, r Registration) error {
 // SignIn checks a password and begins a session. who is a login, or a member's own
 // address. The errors are those of signin.Check.SignIn.
 func (m *Mall) SignIn(ctx context.Context, who, pass string, ip netip.Addr) (login, cookie string, err error) {
-	login = who
+	login, began := who, time.Now()
 	if strings.Contains(who, "@") {
 		member, err := m.store.MemberByAddr(ctx, m.vault.Hash(who))
 		if err == nil {
@@ -245,6 +257,6 @@ func (m *Mall) SignIn(ctx context.Context, who, pass string, ip netip.Addr) (log
 		return "", "", err
 	}
 	s.Close() // the cookie is the session
-	cookie, err = m.BeginSession(ctx, s.Login)
+	cookie, err = m.BeginSession(ctx, s.Login, began)
 	return s.Login, cookie, err
 }

@@ -159,11 +159,16 @@ func (m *Mall) ChatNow(ctx context.Context, member store.Member, a About) (Way, 
 }
 
 // ChatAsStranger opens a talk for somebody on the page of a shop elsewhere, who says
-// who they are and has not proven it; frames are the shop's origins.
+// who they are and has not proven it; frames are the shop's origins. ErrNotAllowed: the
+// address is of this mall, whose people come in by their account.
 func (m *Mall) ChatAsStranger(ctx context.Context, a About, who chat.Person, frames []string) (Way, error) {
 	i := a.inquiry("")
 	i.Subject = a.Subject(a.Shop.Lang)
-	who.Login = ""
+	if shop, err := m.isShop(ctx, who.Addr); err != nil {
+		return Way{}, err
+	} else if _, domain, _ := strings.Cut(who.Addr, "@"); shop || strings.EqualFold(domain, m.opts.Domain) {
+		return Way{}, ErrNotAllowed
+	}
 	var token string
 	var err error
 	if i.Room, token, err = m.talk(ctx, a, who, "", i.Subject); err != nil {
@@ -270,7 +275,8 @@ func (m *Mall) Listen(ctx context.Context) {
 
 // forgetOld removes what is kept for a time only.
 func (m *Mall) forgetOld(ctx context.Context) {
-	if err := m.store.ForgetAudit(ctx, time.Now()); err != nil && ctx.Err() == nil {
+	err := errors.Join(m.store.ForgetAudit(ctx, time.Now()), m.store.ForgetSessions(ctx, time.Now()))
+	if err != nil && ctx.Err() == nil {
 		m.log.Warn("removing what is too old", "err", err)
 	}
 }
@@ -314,7 +320,7 @@ func (m *Mall) StaffOf(addr string) []string {
 	return m.talks.groups[strings.ToLower(addr)]
 }
 
-// speaksFor says whether somebody is a shop, or works for one.
+// speaksFor says whether somebody is any shop, or works for one.
 func (m *Mall) speaksFor(login string) bool {
 	m.talks.mu.Lock()
 	defer m.talks.mu.Unlock()
@@ -353,11 +359,18 @@ func (m *Mall) note(ctx context.Context, e chatrelay.Event) {
 	if errors.Is(err, store.ErrUnknown) {
 		return
 	}
+	var shop store.Shop
+	if err == nil {
+		shop, err = m.store.Shop(ctx, i.Shop)
+	}
 	t := Talked{Inquiry: i}
 	first := false
 	switch {
 	case err != nil:
 	case e.Attempt == nil:
+		if e.By.Login != shop.Addr && !slices.Contains(m.StaffOf(shop.Addr), e.By.Login) {
+			return // a customer, who works for another shop
+		}
 		t.What = TalkAnswered
 		first, err = m.store.Answered(ctx, i, time.Now())
 	case e.Attempt.State == attempt.Ringing:

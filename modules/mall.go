@@ -163,7 +163,6 @@ func (m *Mall) Init(cfg *config.Map) error {
 		if err := m.publish(it, opts); err != nil {
 			return err
 		}
-		setOpenMall(it)
 		m.serves.Go(func() { it.Listen(m.ctx) }) // until Close
 		return m.server.Open(it)
 	})
@@ -187,6 +186,7 @@ func (m *Mall) open(b mallBlock, opts *mall.Options) (err error) {
 		return err
 	}
 	opts.Store = m.store
+	shops.Store(m.store)
 	opts.Pictures, err = picture.New(inState("mall/pictures"))
 	return err
 }
@@ -263,7 +263,6 @@ func (m *Mall) Close() error {
 	if m.stop != nil {
 		m.stop()
 	}
-	setOpenMall(nil)
 	err := m.server.Shutdown(ctx)
 	m.serves.Wait()
 	return errors.Join(err, m.store.Close())

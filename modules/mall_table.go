@@ -4,12 +4,13 @@ package modules
 
 import (
 	"context"
-	"sync"
+	"strings"
+	"sync/atomic"
 
+	"github.com/chmail/chmail/mall/store"
 	"github.com/foxcpp/maddy/framework/config"
+	"github.com/foxcpp/maddy/framework/exterrors"
 	"github.com/foxcpp/maddy/framework/module"
-
-	"github.com/chmail/chmail/mall"
 )
 
 // MallTable is table.mall, from the address of a shop to the logins of its staff, so
@@ -31,17 +32,8 @@ func init() {
 	register("table.mall", func(b base) module.Module { return &MallTable{base: b} })
 }
 
-// openMall is the mall of this process, for its table; nil before it is open.
-var openMall struct {
-	sync.Mutex
-	mall *mall.Mall
-}
-
-func setOpenMall(m *mall.Mall) {
-	openMall.Lock()
-	defer openMall.Unlock()
-	openMall.mall = m
-}
+// shops is the database of this process's mall, from when it is open; nil: there is none.
+var shops atomic.Pointer[store.Store]
 
 // Init implements module.Module.
 func (t *MallTable) Init(cfg *config.Map) error {
@@ -58,13 +50,17 @@ func (t *MallTable) Lookup(ctx context.Context, addr string) (string, bool, erro
 	return staff[0], true, nil
 }
 
-// LookupMulti implements module.MultiTable.
-func (t *MallTable) LookupMulti(_ context.Context, addr string) ([]string, error) {
-	openMall.Lock()
-	m := openMall.mall
-	openMall.Unlock()
-	if m == nil {
+// LookupMulti implements module.MultiTable. While it cannot be said whose an address is,
+// the client keeps its mail.
+func (t *MallTable) LookupMulti(ctx context.Context, addr string) ([]string, error) {
+	s := shops.Load()
+	if s == nil {
 		return nil, nil
 	}
-	return m.StaffOf(addr), nil
+	staff, err := s.StaffAt(ctx, strings.ToLower(addr))
+	if err != nil {
+		return nil, &exterrors.SMTPError{Code: 451, EnhancedCode: exterrors.EnhancedCode{4, 3, 0},
+			Message: "The shops of the mall cannot be looked up now, try again", Err: err}
+	}
+	return staff, nil
 }

@@ -30,17 +30,22 @@ func (s *Server) outer(routes http.Handler, peers func() []chat.Relay) http.Hand
 		rec := &recorder{ResponseWriter: w, zips: assets.TakesGzip(r.Header.Get("Accept-Encoding"))}
 		began := time.Now()
 		defer func() {
-			if p := recover(); p != nil && p != http.ErrAbortHandler {
+			p, whole := recover(), false
+			if p != nil && p != http.ErrAbortHandler {
 				panicsTotal.Inc()
 				s.log.Error("a request ended in a panic", "route", route(r),
 					"reason", fmt.Sprint(p), "stack", string(debug.Stack()))
 				if rec.status == 0 {
 					s.plainPage(rec, r, http.StatusInternalServerError, "broken")
+					whole = true
 				}
 			}
 			requestsTotal.WithLabelValues(route(r), strconv.Itoa(rec.code())).Inc()
 			if !isSocket(r) {
 				requestSeconds.WithLabelValues(route(r)).Observe(time.Since(began).Seconds())
+			}
+			if p != nil && !whole { // half an answer must not pass for a whole one
+				panic(http.ErrAbortHandler)
 			}
 		}()
 		s.secure(w.Header(), peers())

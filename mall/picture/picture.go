@@ -25,6 +25,7 @@ import (
 	"regexp"
 	"slices"
 
+	"github.com/chmail/chmail/internal/durable"
 	"golang.org/x/image/draw"
 	_ "golang.org/x/image/webp"
 )
@@ -162,7 +163,7 @@ func turned(img image.Image, orientation int) image.Image {
 	return out
 }
 
-// write writes a file, if it is not there, so that nobody reads half of it.
+// write writes a file, if it is not there.
 func (s *Store) write(hash string, size int, b []byte) error {
 	path := s.path(hash, size)
 	if _, err := os.Stat(path); err == nil {
@@ -171,19 +172,7 @@ func (s *Store) write(hash string, size int, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "new-")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return durable.WriteFile(path, b, 0o600)
 }
 
 func (s *Store) path(hash string, size int) string {

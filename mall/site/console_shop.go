@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/internal/words"
+	"github.com/chmail/chmail/mall"
 	"github.com/chmail/chmail/mall/order"
 	"github.com/chmail/chmail/mall/store"
 )
@@ -479,7 +480,7 @@ func (s *Server) applySave(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		s.failed(w, r, err)
 		return
-	case taken:
+	case taken, mall.Reserved(shop.Slug):
 		f.Fail("slug", t.Say("console.why.taken"))
 	case len(v.Staff) >= maxApplications:
 		f.Fail("slug", t.Say("console.why.full"))

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/mail"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
@@ -118,6 +119,12 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) (mall.Visitor, bo
 
 // wait keeps the form of a request in an entry.
 func (s *Server) wait(r *http.Request, e *entry) {
+	if r.Body != nil {
+		r.Body = http.MaxBytesReader(nil, r.Body, maxForm/2) // sealed, it is to fit into a form
+	}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/") {
+		return // files are chosen again
+	}
 	if r.Method == http.MethodPost && r.ParseForm() == nil {
 		e.Kept, e.Next = s.keep(r.URL.RequestURI(), r.PostForm), "/"
 	}

@@ -102,12 +102,17 @@ func (s *Server) outer(routes http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answered := &recorder{ResponseWriter: w}
 		defer func() {
-			if p := recover(); p != nil && p != http.ErrAbortHandler {
+			p := recover()
+			if p != nil && p != http.ErrAbortHandler {
 				s.log.Error("a request ended in a panic", "route", r.Pattern, "reason", fmt.Sprint(p),
 					"stack", string(debug.Stack()))
 				if !answered.begun {
 					s.notice(answered, r, http.StatusInternalServerError, "broken")
+					return
 				}
+			}
+			if p != nil { // half an answer must not pass for a whole one
+				panic(http.ErrAbortHandler)
 			}
 		}()
 		s.secure(w.Header())

@@ -240,7 +240,7 @@ func TestStrangers(t *testing.T) {
 	}
 	b.get("/goods/none", 404)
 	b.get("/shops/none", 404)
-	b.has(b.get("/shops/lamps", 200), "Hanok lamp")
+	b.has(b.get("/shops/lamps", 200), "Hanok lamp", `action="/shops/lamps/chat"`, `href="/shops/lamps/ask"`)
 	for _, p := range []string{front, page} {
 		if len(p) > 60<<10 {
 			t.Errorf("%d octets", len(p))

@@ -343,6 +343,11 @@ func (s *Server) embedChat(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	way, err := s.mall.ChatAsStranger(r.Context(), a, chat.Person{Addr: addr.Address, Name: name}, origins)
+	if errors.Is(err, mall.ErrNotAllowed) {
+		f.Fail("email", say("talk.embed.member", "mall", s.mall.Name()))
+		s.embedPage(w, r, http.StatusUnprocessableEntity, a, f)
+		return
+	}
 	if err != nil {
 		s.failed(w, r, err)
 		return

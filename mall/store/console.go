@@ -84,7 +84,7 @@ func (s *Store) SetShopState(ctx context.Context, id, from, to string) error {
 // ChangeShop changes a shop by edit. Its id, slug, address and state stay. ErrUnknown.
 func (s *Store) ChangeShop(ctx context.Context, id string, edit func(shop *Shop) error) (shop Shop, err error) {
 	err = s.OfShop(ctx, id, func(tx bun.Tx) error {
-		if err := tx.NewSelect().Model(&shop).Where("id = ?", id).Scan(ctx); err != nil {
+		if err := s.forUpdate(tx.NewSelect().Model(&shop).Where("id = ?", id)).Scan(ctx); err != nil {
 			return known(err)
 		}
 		if err := edit(&shop); err != nil {
@@ -179,6 +179,17 @@ func (s *Store) StaffedShops(ctx context.Context) (groups map[string][]string, e
 		groups[r.Addr] = append(groups[r.Addr], r.Login)
 	}
 	return groups, nil
+}
+
+// StaffAt are the logins that work for the open shop of an address; none: it is no shop's.
+func (s *Store) StaffAt(ctx context.Context, addr string) (logins []string, err error) {
+	err = s.rd.NewSelect().TableExpr("staff AS st").ColumnExpr("st.login").
+		Join("JOIN shops AS sh ON sh.id = st.shop").Where("sh.addr = ? AND sh.state = ?", addr, ShopOpen).
+		OrderExpr("st.login").Scan(ctx, &logins)
+	if err != nil {
+		return nil, fmt.Errorf("reading the staff of %s: %w", addr, err)
+	}
+	return logins, nil
 }
 
 // keyPrefix begins every key, so that it is known when it is found where it should not be.

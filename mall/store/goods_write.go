@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -258,10 +259,14 @@ func putVariants(ctx context.Context, tx bun.Tx, it *Item) error {
 		v.Shop, v.Goods, v.Place = it.Shop, it.ID, i
 		ids[v.ID] = true
 	}
-	if _, err := tx.NewDelete().Model((*Variant)(nil)).Where("shop = ? AND goods = ?", it.Shop, it.ID).Exec(ctx); err != nil {
+	// Rows that stay are changed in place: whoever waits to take from one or to give back finds it.
+	_, err := tx.NewDelete().Model((*Variant)(nil)).Where("shop = ? AND goods = ?", it.Shop, it.ID).
+		Where("id NOT IN (?)", bun.List(slices.Collect(maps.Keys(ids)))).Exec(ctx)
+	if err != nil {
 		return err
 	}
-	_, err := tx.NewInsert().Model(&it.Variants).Exec(ctx)
+	_, err = tx.NewInsert().Model(&it.Variants).On("CONFLICT (shop, goods, id) DO UPDATE").
+		Set("name = EXCLUDED.name, price = EXCLUDED.price, stock = EXCLUDED.stock, place = EXCLUDED.place").Exec(ctx)
 	return err
 }
 
@@ -301,11 +306,9 @@ func (s *Store) ItemOf(ctx context.Context, shop, id string) (it Item, err error
 // item reads goods of a shop by a column. lock: until the transaction ends, nobody
 // else changes them or sells their stock.
 func (s *Store) item(ctx context.Context, db bun.IDB, shop, column, value string, lock bool) (it Item, err error) {
-	locked := func(q *bun.SelectQuery) *bun.SelectQuery {
-		if lock && s.postgres() { // SQLite has one writer at a time
-			return q.For("UPDATE")
-		}
-		return q
+	locked := func(q *bun.SelectQuery) *bun.SelectQuery { return q }
+	if lock {
+		locked = s.forUpdate
 	}
 	err = locked(db.NewSelect().Model(&it.Goods).Where("shop = ? AND ? = ?", shop, bun.Ident(column), value)).Scan(ctx)
 	if err != nil {

@@ -178,9 +178,9 @@ func (s *Store) RemoveRegistration(ctx context.Context, hash string) error {
 	return nil
 }
 
-// AddSession begins a session.
-func (s *Store) AddSession(ctx context.Context, hash, login string) error {
-	now := Micros(time.Now())
+// AddSession begins a session, whose password was looked at after it began.
+func (s *Store) AddSession(ctx context.Context, hash, login string, began time.Time) error {
+	now := Micros(began)
 	err := s.tx(ctx, func(tx bun.Tx) error {
 		_, err := tx.NewDelete().Table("sessions").Where("login = ? AND (seen < ? OR created < ?)", login,
 			now-SessionIdle.Microseconds(), now-SessionLife.Microseconds()).Exec(ctx)
@@ -217,7 +217,17 @@ func (s *Store) EndSession(ctx context.Context, hash string) error {
 	return nil
 }
 
-// StaffOf are the places in open or applied shops that a login has.
+// ForgetSessions removes those that have ended by themselves.
+func (s *Store) ForgetSessions(ctx context.Context, now time.Time) error {
+	_, err := s.db.NewDelete().Table("sessions").Where("seen < ? OR created < ?",
+		Micros(now.Add(-SessionIdle)), Micros(now.Add(-SessionLife))).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("removing sessions that have ended: %w", err)
+	}
+	return nil
+}
+
+// StaffOf are the places in shops that a login has.
 func (s *Store) StaffOf(ctx context.Context, login string) (list []Staff, err error) {
 	if err := s.rd.NewSelect().Model(&list).Where("login = ?", login).Order("shop").Scan(ctx); err != nil {
 		return nil, fmt.Errorf("reading the shops of a login: %w", err)

@@ -12,6 +12,15 @@ import (
 // postgres says whether the database is PostgreSQL.
 func (s *Store) postgres() bool { return s.db.Dialect().Name() == dialect.PG }
 
+// forUpdate locks the rows of a query until the transaction ends. SQLite has one writer
+// at a time.
+func (s *Store) forUpdate(q *bun.SelectQuery) *bun.SelectQuery {
+	if s.postgres() {
+		return q.For("UPDATE")
+	}
+	return q
+}
+
 // OfShop runs do in a transaction of one shop. In PostgreSQL the row policies
 // (migrations/postgres) hide the rows of all other shops from it, and refuse to
 // write them: a second wall behind the conditions of the queries.

@@ -72,8 +72,8 @@ CREATE TABLE goods (
     PRIMARY KEY (shop, id),
     UNIQUE (shop, sku)
 );
-CREATE INDEX goods_new ON goods (state, created);
-CREATE INDEX goods_category ON goods (category, state, created);
+CREATE INDEX goods_new ON goods (state, id);
+CREATE INDEX goods_category ON goods (category, state, id);
 
 -- What can be bought: every goods has at least one.
 CREATE TABLE variants (
@@ -88,6 +88,8 @@ CREATE TABLE variants (
     FOREIGN KEY (shop, goods) REFERENCES goods (shop, id) ON DELETE CASCADE
 );
 
+CREATE INDEX variants_goods ON variants (goods);
+
 -- Pictures of goods; the files are named by their hash.
 CREATE TABLE pictures (
     shop   TEXT NOT NULL,
@@ -100,6 +102,8 @@ CREATE TABLE pictures (
     PRIMARY KEY (shop, goods, hash),
     FOREIGN KEY (shop, goods) REFERENCES goods (shop, id) ON DELETE CASCADE
 );
+
+CREATE INDEX pictures_goods ON pictures (goods, place);
 
 -- Pairs of neighbouring letters in what goods are found by.
 CREATE TABLE grams (

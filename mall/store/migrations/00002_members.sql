@@ -94,7 +94,7 @@ CREATE TABLE inquiries (
     answer   TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (shop, id)
 );
-CREATE INDEX inquiries_member ON inquiries (member, created);
+CREATE INDEX inquiries_member ON inquiries (member, id);
 CREATE INDEX inquiries_room ON inquiries (room);
 
 -- Acts of administrators, hosts and members' pages on other people's data.

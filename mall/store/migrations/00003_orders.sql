@@ -14,8 +14,8 @@ CREATE TABLE orders (
     changed  BIGINT NOT NULL,
     PRIMARY KEY (shop, id)
 );
-CREATE INDEX orders_member ON orders (member, created);
-CREATE INDEX orders_state ON orders (shop, state, created);
+CREATE INDEX orders_member ON orders (member, id);
+CREATE INDEX orders_state ON orders (shop, state, id);
 
 CREATE TABLE order_lines (
     shop     TEXT NOT NULL,
