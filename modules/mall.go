@@ -6,9 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -266,15 +264,6 @@ func (m *Mall) Close() error {
 	err := m.server.Shutdown(ctx)
 	m.serves.Wait()
 	return errors.Join(err, m.store.Close())
-}
-
-// originURL reads an address without a path.
-func originURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
-		return nil, fmt.Errorf("%q is not an address such as https://mall.example.org", text)
-	}
-	return u, nil
 }
 
 // mallAccounts are the accounts that members get.

@@ -215,6 +215,9 @@ func (b *relayBlock) check(block config.Node) error {
 		u.Scheme != "ws" && u.Scheme != "wss") {
 		return wrong("socket: %q is not ws(s)://HOST/PATH", opt.Socket)
 	}
+	if _, err := originURL(opt.WebBase); err != nil {
+		return wrong("web: %v", err)
+	}
 	if opt.Rings < 1 || opt.Interval <= 0 || opt.PortIdle <= 0 || opt.LeftFor <= 0 {
 		return wrong("rings, interval, port_idle and transcript_after must be more than 0")
 	}
