@@ -5,7 +5,8 @@
 //
 // Read parses a file and refuses what would lose mail or not start at all;
 // Register makes modules of its blocks for the commands, without listening on
-// anything; Inspect and DNS look for what is probably not meant; Template renders maddy.conf.example, quickstart's files and the
+// anything; Inspect and DNS look for what is probably not meant; Template renders
+// maddy.conf.example, quickstart's files and the
 // demo's.
 package config
 

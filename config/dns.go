@@ -21,6 +21,8 @@ import (
 // Resolver asks the DNS; *net.Resolver is one.
 type Resolver = spf.DNSResolver
 
+const noAddress = "%s has no address in the DNS: add %[1]s. A or AAAA with that of this machine"
+
 // asking bounds all the questions to the DNS.
 const asking = 30 * time.Second
 
@@ -40,7 +42,7 @@ func (f *File) DNS(ctx context.Context, r Resolver) (ps Problems) {
 	for _, name := range f.hosts() {
 		if name := ascii(name); name != d.host {
 			if ips, err := d.LookupIPAddr(ctx, name); err != nil || len(ips) == 0 {
-				d.missing(host, err, "%s has no address in the DNS: add %[1]s. A or AAAA with that of this machine", name)
+				d.missing(host, err, noAddress, name)
 			}
 		}
 	}
@@ -94,7 +96,7 @@ func ascii(name string) string {
 func (d *dnsCheck) addresses(n config.Node) {
 	found, err := d.LookupIPAddr(d, d.host)
 	if err != nil || len(found) == 0 {
-		d.missing(n, err, "%s has no address in the DNS: add %[1]s. A or AAAA with that of this machine", d.host)
+		d.missing(n, err, noAddress, d.host)
 	}
 	for _, ip := range found {
 		if ip.IP.IsLoopback() {
@@ -127,7 +129,8 @@ func (d *dnsCheck) domain(n config.Node, domain string) {
 		d.ps.warnf(n, "%s has %d SPF records, and may have one: remove the others", domain, policies)
 	default:
 		for _, ip := range d.ips {
-			result, err := spf.CheckHostWithSender(ip, d.host, "postmaster@"+domain, spf.WithContext(d), spf.WithResolver(d))
+			result, err := spf.CheckHostWithSender(ip, d.host, "postmaster@"+domain,
+				spf.WithContext(d), spf.WithResolver(d))
 			if result != spf.Pass && result != spf.TempError {
 				d.ps.warnf(n, "the SPF record of %s does not let %v send (%v: %v): "+
 					"add mx or ip4:/ip6: with that address to it", domain, ip, result, err)
@@ -161,7 +164,8 @@ func (d *dnsCheck) keys(n config.Node) {
 			d.missing(n, err, "the key that signs mail of %s is not published: add %s. TXT with the content of %s",
 				k.domain, k.name, k.file)
 		} else if !slices.ContainsFunc(txts, func(t string) bool { return key(t) == key(k.record) }) {
-			d.ps.warnf(n, "%s is not the key that signs mail of %s: publish the content of %s", k.name, k.domain, k.file)
+			d.ps.warnf(n, "%s is not the key that signs mail of %s: publish the content of %s",
+				k.name, k.domain, k.file)
 		}
 	}
 }

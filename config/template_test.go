@@ -88,8 +88,9 @@ func TestRead(t *testing.T) {
 			"c.conf:3: smtp: tls://0.0.0.0:993 is taken by imap in line 1"},
 		"one port, two hosts": {"imap tcp://127.0.0.1:993 { }\nsmtp tls://127.0.0.2:993 { }\n", ""},
 		"no address":          {"imap { }\n", "c.conf:1: imap has no address"},
-		"domain":              {"msgpipeline m {\n destination https://mall.example/ {\n reject\n }\n}\n", "is no name of a domain"},
-		"people":              {"msgpipeline m {\n destination postmaster kim@몰.example {\n reject\n }\n}\n", ""},
+		"domain": {"msgpipeline m {\n destination https://mall.example/ {\n reject\n }\n}\n",
+			"is no name of a domain"},
+		"people": {"msgpipeline m {\n destination postmaster kim@몰.example {\n reject\n }\n}\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

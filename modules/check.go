@@ -59,7 +59,8 @@ func Check(ctx context.Context, f *config.File, offline bool) (found Checked, er
 	}
 	defer hooks.RunHooks(hooks.EventShutdown)
 
-	c := checker{file: f, found: &found, done: map[string]bool{}, wrong: map[string]bool{}, mods: map[string]maddy.ModInfo{}}
+	c := checker{file: f, found: &found,
+		done: map[string]bool{}, wrong: map[string]bool{}, mods: map[string]maddy.ModInfo{}}
 	for _, m := range all.Blocks {
 		for _, name := range config.Names(m.Cfg) {
 			c.mods[name] = m
@@ -76,14 +77,13 @@ func Check(ctx context.Context, f *config.File, offline bool) (found Checked, er
 	for _, m := range all.Blocks {
 		name := m.Instance.InstanceName()
 		if !c.done[name] {
-			found.Problems = append(found.Problems, config.Problem{File: m.Cfg.File, Line: m.Cfg.Line,
-				Text: fmt.Sprintf("nothing refers to %s: remove the block, or name it where it belongs", name)})
+			found.add(f, fmt.Errorf("nothing refers to %s: remove the block, or name it where it belongs", name), m.Cfg)
 		}
 		if r, ok := m.Instance.(reachable); ok && c.done[name] && !c.wrong[name] && !offline {
 			ctx, cancel := context.WithTimeout(ctx, connecting)
 			if err := r.reach(ctx); err != nil {
-				found.Problems = append(found.Problems, config.Problem{Warning: true, File: m.Cfg.File, Line: m.Cfg.Line,
-					Text: fmt.Sprintf("%s: %v", m.Instance.Name(), err)})
+				found.Problems = append(found.Problems, config.Problem{Warning: true,
+					File: m.Cfg.File, Line: m.Cfg.Line, Text: fmt.Sprintf("%s: %v", m.Instance.Name(), err)})
 			}
 			cancel()
 		}
@@ -148,7 +148,7 @@ func (c *checker) listen(n maddyconfig.Node) {
 		if err == nil {
 			l.Close()
 		} else if !isPermission(err) {
-			c.found.add(c.file, fmt.Errorf("%s: %w: another program has it, or this machine has no such address", n.Name, err), n)
+			c.found.add(c.file, fmt.Errorf("%s: %w: another program has it, or this machine has not", n.Name, err), n)
 		}
 	}
 }

@@ -97,6 +97,7 @@ import (
 //	}
 type Relay struct {
 	base
+	mailer   *pipelineMailer // sends the server's own mails; nil where nothing runs
 	running  awaited[*chatrelay.Relay]
 	starting sync.Mutex
 	closed   bool
@@ -169,7 +170,8 @@ func (m *Relay) Init(cfg *config.Map) error {
 		opt.Bus = shared.Bus()
 	}
 	_, domain, _ := strings.Cut(b.from, "@")
-	opt.Mailer = &pipelineMailer{target: b.target, from: mail.Address{Name: "CHmail", Address: b.from}, domain: domain}
+	m.mailer = &pipelineMailer{target: b.target, from: mail.Address{Name: "CHmail", Address: b.from}, domain: domain}
+	opt.Mailer = m.mailer
 	if b.submit != nil {
 		opt.Submit = submitTo(b.submit)
 	}

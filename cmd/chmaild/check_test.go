@@ -25,38 +25,82 @@ import (
 // broken are mistakes in a configuration of quickstart: what is replaced by what, and
 // what check says. Its exit status is 1 unless that is a warning.
 var broken = map[string]struct{ from, to, want string }{
-	"nothing":               {},
-	"directive":             {"    presence &presence\n}\n\nchmail.imap", "    presense &presence\n}\n\nchmail.imap", `:\d+: error: .*presense`},
-	"block":                 {"chat.relay relay", "chat.relays relay", `:\d+: error: .*chat.relays`},
-	"reference":             {"deliver_to &remote_queue", "deliver_to &remote_que", `:\d+: .*no block named remote_que; did you mean remote_queue`},
-	"reference of endpoint": {"auth &sign_in\n    storage", "auth &signin\n    storage", `:\d+: .*no block named signin; did you mean sign_in`},
-	"brace":                 {},
-	"certificate missing":   {"fullchain.pem", "chain.pem", `:\d+: error: .*chain.pem: no such file`},
-	"state folder":          {"state_dir \"", "state_dir \"/proc/1/", `:\d+: state_dir cannot be used`},
-	"port too high":         {"pop3 tls://0.0.0.0:995", "pop3 tls://0.0.0.0:250000", `:\d+: pop3: tls://0.0.0.0:250000`},
-	"port twice":            {"chmail.imap tls://0.0.0.0:993", "chmail.imap tls://0.0.0.0:995", `:\d+: .*0.0.0.0:995 is taken by pop3 in line`},
-	"pages without TLS":     {"base https://chat.", "base http://chat.", `:\d+: error: .*http`},
-	"links without scheme":  {"web https://chat.", "web htps://chat.", `:\d+: error: .*htps`},
-	"LDAP":                  {"auth.accounts accounts {", "auth.ldap ldap { }\nauth.accounts accounts {", `:\d+: auth.ldap of this maddy lets`},
-	"ports turned round":    {"ports 20000-29999", "ports 29999-20000", `:\d+: error: .*29999-20000`},
-	"ports of the system":   {"ports 20000-29999", "ports 80-500", `:\d+: warning: ports below 1024`},
-	"unit":                  {"appendlimit 64M", "appendlimit 5 Gigs", `:\d+: error: .*`},
-	"variable":              {"domains $(domain)", "domains $(domian)", `:\d+: \$\(domian\) is not defined; did you mean domain`},
-	"not signed":            {"        dkim {", "        dkim_not {", `:\d+: error: .*dkim_not`},
-	"signing removed":       {"DKIM", "", `:\d+: warning: mail of chmail.submission is not signed`},
-	"stamp not signed":      {" CHmail-Chat\n", "\n", `:\d+: warning: CHmail-Chat is not signed`},
-	"no stamp": {"    default_destination {\n        deliver_to &stamp", "    default_destination {\n        deliver_to &outgoing",
+	"nothing": {},
+	"directive": {
+		"    presence &presence\n}\n\nchmail.imap", "    presense &presence\n}\n\nchmail.imap",
+		`:\d+: error: .*presense`,
+	},
+	"block": {"chat.relay relay", "chat.relays relay", `:\d+: error: .*chat.relays`},
+	"reference": {
+		"deliver_to &remote_queue", "deliver_to &remote_que",
+		`:\d+: .*no block named remote_que; did you mean remote_queue`,
+	},
+	"reference of endpoint": {
+		"auth &sign_in\n    storage", "auth &signin\n    storage",
+		`:\d+: .*no block named signin; did you mean sign_in`,
+	},
+	"brace":               {},
+	"certificate missing": {"fullchain.pem", "chain.pem", `:\d+: error: .*chain.pem: no such file`},
+	"state folder":        {"state_dir \"", "state_dir \"/proc/1/", `:\d+: state_dir cannot be used`},
+	"port too high": {
+		"pop3 tls://0.0.0.0:995", "pop3 tls://0.0.0.0:250000",
+		`:\d+: pop3: tls://0.0.0.0:250000`,
+	},
+	"port twice": {
+		"chmail.imap tls://0.0.0.0:993", "chmail.imap tls://0.0.0.0:995",
+		`:\d+: .*0.0.0.0:995 is taken by pop3 in line`,
+	},
+	"pages without TLS":    {"base https://chat.", "base http://chat.", `:\d+: error: .*http`},
+	"links without scheme": {"web https://chat.", "web htps://chat.", `:\d+: error: .*htps`},
+	"LDAP": {
+		"auth.accounts accounts {", "auth.ldap ldap { }\nauth.accounts accounts {",
+		`:\d+: auth.ldap of this maddy lets`,
+	},
+	"ports turned round":  {"ports 20000-29999", "ports 29999-20000", `:\d+: error: .*29999-20000`},
+	"ports of the system": {"ports 20000-29999", "ports 80-500", `:\d+: warning: ports below 1024`},
+	"unit":                {"appendlimit 64M", "appendlimit 5 Gigs", `:\d+: error: .*`},
+	"variable": {
+		"domains $(domain)", "domains $(domian)",
+		`:\d+: \$\(domian\) is not defined; did you mean domain`,
+	},
+	"not signed":       {"        dkim {", "        dkim_not {", `:\d+: error: .*dkim_not`},
+	"signing removed":  {"DKIM", "", `:\d+: warning: mail of chmail.submission is not signed`},
+	"stamp not signed": {" CHmail-Chat\n", "\n", `:\d+: warning: CHmail-Chat is not signed`},
+	"no stamp": {
+		"    default_destination {\n        deliver_to &stamp",
+		"    default_destination {\n        deliver_to &outgoing",
 		`:\d+: warning: mail of chmail.submission gets no link`},
-	"log folder":             {"hostname $(host)", "log /nowhere/at/all.log\nhostname $(host)", `error: .*/nowhere/at/all.log`},
-	"PostgreSQL away":        {`database "sqlite:rooms.db"`, `database "postgres://127.0.0.1:1/chmail"`, `(?s):\d+: error: .*127.0.0.1:1`},
-	"Redis away":             {"presence.local presence {\n    path presence.db", "presence.redis presence {\n    url redis://127.0.0.1:1", `:\d+: warning: .*Redis does not answer`},
-	"bodies refused":         {"storage.maildrop mailboxes {", "storage.imapsql mailboxes {\n    driver sqlite3\n    dsn x.db", `:\d+: .*_txlock=immediate`},
-	"interval":               {"interval 10s", "interval 10", `:\d+: error: .*interval`},
-	"typographic quotes":     {`tls file "`, `tls file “`, `error`},
-	"domain is an URL":       {"$(domain) = mall.example", "$(domain) = https://mall.example/", `:\d+: .*no name of a domain`},
-	"certificate expired":    {"fullchain.pem", "expired.pem", `:\d+: warning: .*expired.pem expired on \d`},
-	"certificate of another": {"fullchain.pem", "other.pem", `:\d+: warning: the certificate is not for chat.mall.example`},
-	"nothing uses it":        {"openmetrics tcp", "msgpipeline left {\n    default_destination {\n        reject\n    }\n}\nopenmetrics tcp", `:\d+: error: nothing refers to left`},
+	"log folder": {
+		"hostname $(host)", "log /nowhere/at/all.log\nhostname $(host)",
+		`error: .*/nowhere/at/all.log`,
+	},
+	"PostgreSQL away": {
+		`database "sqlite:rooms.db"`, `database "postgres://127.0.0.1:1/chmail"`,
+		`(?s):\d+: error: .*127.0.0.1:1`,
+	},
+	"Redis away": {
+		"presence.local presence {\n    path presence.db", "presence.redis presence {\n    url redis://127.0.0.1:1",
+		`:\d+: warning: .*Redis does not answer`,
+	},
+	"bodies refused": {
+		"storage.maildrop mailboxes {", "storage.imapsql mailboxes {\n    driver sqlite3\n    dsn x.db",
+		`:\d+: .*_txlock=immediate`,
+	},
+	"interval":           {"interval 10s", "interval 10", `:\d+: error: .*interval`},
+	"typographic quotes": {`tls file "`, `tls file “`, `error`},
+	"domain is an URL": {
+		"$(domain) = mall.example", "$(domain) = https://mall.example/",
+		`:\d+: .*no name of a domain`,
+	},
+	"certificate expired": {"fullchain.pem", "expired.pem", `:\d+: warning: .*expired.pem expired on \d`},
+	"certificate of another": {
+		"fullchain.pem", "other.pem",
+		`:\d+: warning: the certificate is not for chat.mall.example`,
+	},
+	"nothing uses it": {
+		"openmetrics tcp", "msgpipeline left {\n    default_destination {\n        reject\n    }\n}\nopenmetrics tcp",
+		`:\d+: error: .*nothing refers to left`,
+	},
 }
 
 // TestBroken runs check on each mistake.
@@ -93,8 +137,8 @@ func TestBroken(t *testing.T) {
 			default:
 				conf = strings.Replace(conf, c.from, c.to, 1)
 			}
-			conf = strings.NewReplacer("/var/lib/chmail", filepath.Join(dir, "state"), "/run/chmail", filepath.Join(dir, "run"),
-				"/etc/chmail/", home+"/").Replace(conf)
+			conf = strings.NewReplacer("/var/lib/chmail", filepath.Join(dir, "state"),
+				"/run/chmail", filepath.Join(dir, "run"), "/etc/chmail/", home+"/").Replace(conf)
 			path := filepath.Join(dir, "maddy.conf")
 			if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
 				t.Fatal(err)
