@@ -43,7 +43,8 @@ func TestName(t *testing.T) {
 		strings.Repeat("가", 300) + ".docx": strings.Repeat("가", 65) + ".docx",
 		strings.Repeat("x", 300) + ".docx": strings.Repeat("x", 115) + ".docx",
 		"\u3164":                           "file",
-		"\xff\xfe.bin":                     "\uFFFD\uFFFD.bin",
+		"우리\U0001F468\u200D\U0001F469\u200D\U0001F467.jpg": "우리\U0001F468\u200D\U0001F469\u200D\U0001F467.jpg",
+		"\xff\xfe.bin": "\uFFFD\uFFFD.bin",
 	} {
 		if got := Name(in); got != want {
 			t.Errorf("Name(%+q) = %+q, want %+q", in, got, want)

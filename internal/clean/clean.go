@@ -8,9 +8,9 @@
 // It does not escape: whoever writes HTML, a header or a log line still does.
 // What was cleaned stays as it is when it is cleaned again.
 //
-// Names and subjects lose every bidi control and every zero-width character.
-// Messages keep what writing needs: line breaks, tabs, directional marks and
-// isolates, and the joiners within emoji and words. All are brought into NFC,
+// Names and subjects lose every bidi control and every zero-width character; names of
+// files keep the joiners within emoji and words. Messages keep what writing needs: line
+// breaks, tabs, directional marks and isolates, and joiners. All are brought into NFC,
 // in which two spellings of one text, as of Hangul from macOS, are the same.
 package clean
 
@@ -24,7 +24,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Limits. A name or a subject that is longer is cut, a message is refused.
+// Limits. A name or a subject that is longer is cut (a name ends in … then), a message is refused.
 const (
 	MaxName          = 80  // runes
 	MaxNameOctets    = 255 // octets
@@ -39,7 +39,14 @@ var ErrTooLong = errors.New("clean: the message is too long")
 
 // Name returns a person's name as one line, or nothing if nothing of it can
 // be seen.
-func Name(s string) string { return Line(s, MaxName, MaxNameOctets) }
+func Name(s string) string {
+	const more = "…" // says that it was cut
+	name := Line(s, MaxName, MaxNameOctets)
+	if Line(s, MaxName+1, MaxNameOctets+utf8.UTFMax) == name {
+		return name
+	}
+	return Line(name, MaxName-1, MaxNameOctets-len(more)) + more
+}
 
 // Subject returns a subject as one line, or nothing if nothing of it can be
 // seen.
@@ -47,16 +54,25 @@ func Subject(s string) string { return Line(s, MaxSubject, MaxSubjectOctets) }
 
 // Line returns s as one line of at most so many runes and octets. White space
 // becomes single spaces.
-func Line(s string, runes, octets int) string {
+func Line(s string, runes, octets int) string { return line(s, runes, octets, false) }
+
+// JoinedLine is Line with the joiners within emoji and words, as messages have them.
+func JoinedLine(s string, runes, octets int) string { return line(s, runes, octets, true) }
+
+func line(s string, runes, octets int, joined bool) string {
 	// A rune of the result comes from at most one kept rune and its marks, so
 	// what is far beyond the bound cannot matter.
 	s = head(s, 16*octets+1024)
 	var b builder
-	for _, r := range s {
+	for i, r := range s {
 		switch {
 		case unicode.IsSpace(r) || isBreak(r):
 			b.space()
-		case invisible(r) || bidi(r) || r == zwj || r == zwnj:
+		case r == zwj || r == zwnj:
+			if joined {
+				b.join(r, s[i:])
+			}
+		case invisible(r) || bidi(r):
 		default:
 			b.add(r)
 		}
@@ -104,10 +120,7 @@ func unified(s string) string {
 		case r == '\n' || r == '\r' || r == '\v' || r == '\f' || isBreak(r):
 			b.add('\n')
 		case r == zwj || r == zwnj:
-			next, _ := utf8.DecodeRuneInString(s[i+utf8.RuneLen(r):])
-			if joins(b.last) && joins(next) {
-				b.add(r)
-			}
+			b.join(r, s[i:])
 		case tag(r): // subdivision flags, as Wales's, are a black flag and tags (UTS 51 section 3.2)
 			if b.flag {
 				b.addRaw(r)
@@ -142,6 +155,14 @@ func (b *builder) add(r rune) {
 	}
 	b.addRaw(r)
 	b.flag = r == blackFlag
+}
+
+// join adds the joiner with which rest begins, between what can be joined.
+func (b *builder) join(joiner rune, rest string) {
+	next, _ := utf8.DecodeRuneInString(rest[utf8.RuneLen(joiner):])
+	if joins(b.last) && joins(next) {
+		b.add(joiner)
+	}
 }
 
 func (b *builder) addRaw(r rune) {

@@ -44,13 +44,13 @@ func TestName(t *testing.T) {
 		"heart":                    {"Mina \u2764\uFE0F", "Mina \u2764\uFE0F"},
 		"noncharacters":            {"M\uFFFEi\U0001FFFFna\uFDD0", "Mina"},
 		"empty":                    {"", ""},
-		"long":                     {strings.Repeat("가", 200), strings.Repeat("가", 80)},
-		"long in octets":           {strings.Repeat("😀", 80), strings.Repeat("😀", 63)},
-		"cut before a letter ends": {strings.Repeat("x", 79) + "q\u0323", strings.Repeat("x", 79)},
-		"cut before a flag ends":   {strings.Repeat("x", 79) + "🇰🇷", strings.Repeat("x", 79)},
-		"cut after a space":        {strings.Repeat("x", 79) + " yy", strings.Repeat("x", 79)},
+		"long":                     {strings.Repeat("가", 200), strings.Repeat("가", 79) + "…"},
+		"long in octets":           {strings.Repeat("😀", 80), strings.Repeat("😀", 63) + "…"},
+		"cut before a letter ends": {strings.Repeat("x", 79) + "q\u0323", strings.Repeat("x", 79) + "…"},
+		"cut before a flag ends":   {strings.Repeat("x", 79) + "🇰🇷", strings.Repeat("x", 79) + "…"},
+		"cut after a space":        {strings.Repeat("x", 79) + " yy", strings.Repeat("x", 79) + "…"},
 		"late":                     {strings.Repeat("\u200B", 1000) + "Mina", "Mina"},
-		"ten megabytes":            {strings.Repeat("x", 10<<20), strings.Repeat("x", 80)},
+		"ten megabytes":            {strings.Repeat("x", 10<<20), strings.Repeat("x", 79) + "…"},
 		"white space only":         {" \n\t ", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,6 +59,9 @@ func TestName(t *testing.T) {
 				t.Errorf("got %+q, want %+q", got, c.want)
 			}
 		})
+	}
+	if got := JoinedLine(family+"\u200d \u200d.png", 40, 100); got != family+" .png" {
+		t.Errorf("joiners: %+q", got)
 	}
 	if got := Subject(strings.Repeat("가", 300)); got != strings.Repeat("가", 250) {
 		t.Errorf("a long subject has %d runes", utf8.RuneCountInString(got))
