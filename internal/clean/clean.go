@@ -25,7 +25,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Limits. A name or a subject that is longer is cut, a message is refused.
+// Limits. A name or a subject that is longer is cut (a name ends in … then), a message is refused.
 const (
 	MaxName          = 80  // runes
 	MaxNameOctets    = 255 // octets
@@ -40,7 +40,14 @@ var ErrTooLong = errors.New("clean: the message is too long")
 
 // Name returns a person's name as one line, or nothing if nothing of it can
 // be seen.
-func Name(s string) string { return Line(s, MaxName, MaxNameOctets) }
+func Name(s string) string {
+	const more = "…" // says that it was cut
+	name := Line(s, MaxName, MaxNameOctets)
+	if Line(s, MaxName+1, MaxNameOctets+utf8.UTFMax) == name {
+		return name
+	}
+	return Line(name, MaxName-1, MaxNameOctets-len(more)) + more
+}
 
 // Subject returns a subject as one line, or nothing if nothing of it can be
 // seen.
