@@ -41,6 +41,9 @@ type Accounts interface {
 	// Create makes an account from the hash of a password (guard/password).
 	// ErrAccountTaken: there is one.
 	Create(ctx context.Context, login, hash string) error
+	// Remove takes an account away, with its mail and its part of conversations. One that
+	// is gone already is no error.
+	Remove(ctx context.Context, login string) error
 }
 
 // SignIns checks passwords; a *signin.Check does.
@@ -96,6 +99,7 @@ type Mall struct {
 
 	passKey seal.Key // of the passes that open chat pages
 	talks   talks
+	uses    chan store.Use // that wait to be recorded
 }
 
 // New checks the options.
@@ -128,7 +132,7 @@ func New(opts Options) (*Mall, error) {
 		return nil, err
 	}
 	return &Mall{opts: opts, log: opts.Log, store: opts.Store, vault: opts.Vault, secret: secret, passKey: passKey,
-		talks: talks{seen: map[string]bool{}, events: make(chan chatrelay.Event, maxEvents)}}, nil
+		uses: make(chan store.Use, maxUses), talks: talks{seen: map[string]bool{}, events: make(chan chatrelay.Event, maxEvents)}}, nil
 }
 
 // Store is the database, for the pages, which read.

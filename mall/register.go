@@ -137,10 +137,11 @@ func (m *Mall) Confirm(ctx context.Context, link, browser string) (login, cookie
 		}
 		return "", "", "", err
 	}
-	if login, err = m.newLogin(ctx, r.Addr, row.Password); err != nil {
+	login, made, err := m.newLogin(ctx, r.Addr, row.Password)
+	if err != nil {
 		return "", "", "", err
 	}
-	if err := m.addMember(ctx, login, r); err != nil {
+	if err := m.addMember(ctx, login, r, made); err != nil {
 		if errors.Is(err, store.ErrTaken) { // that account is a member with another address
 			err = store.ErrUnknown
 		}
@@ -156,11 +157,11 @@ func (m *Mall) Confirm(ctx context.Context, link, browser string) (login, cookie
 
 // newLogin is the account of a new member: the address itself where it is an account
 // here, whose password stays as it is; otherwise a new one.
-func (m *Mall) newLogin(ctx context.Context, addr, hash string) (string, error) {
+func (m *Mall) newLogin(ctx context.Context, addr, hash string) (login string, made bool, err error) {
 	addr = strings.ToLower(addr)
 	local, domain, _ := strings.Cut(addr, "@")
 	if there, err := m.opts.Accounts.Exists(ctx, addr); err != nil || there {
-		return addr, err
+		return addr, false, err
 	}
 	local = loginName(local)
 	for n := 1; n <= loginTries; n++ {
@@ -170,19 +171,19 @@ func (m *Mall) newLogin(ctx context.Context, addr, hash string) (string, error) 
 		}
 		login += "@" + m.opts.Domain
 		if shop, err := m.isShop(ctx, login); err != nil {
-			return "", err
+			return "", false, err
 		} else if shop {
 			continue
 		}
 		switch err := m.opts.Accounts.Create(ctx, login, hash); {
 		case err == nil:
-			return login, nil
+			return login, true, nil
 		case !errors.Is(err, ErrAccountTaken):
-			return "", err
+			return "", false, err
 		}
 	}
-	login := strings.ToLower(store.NewID()) + "@" + m.opts.Domain
-	return login, m.opts.Accounts.Create(ctx, login, hash)
+	login = strings.ToLower(store.NewID()) + "@" + m.opts.Domain
+	return login, true, m.opts.Accounts.Create(ctx, login, hash)
 }
 
 // reserved names are of the mail system and of whoever runs it (RFC 2142).
@@ -216,9 +217,9 @@ func (m *Mall) isShop(ctx context.Context, addr string) (bool, error) {
 	return err == nil, err
 }
 
-// addMember makes a login a member.
-func (m *Mall) addMember(ctx context.Context, login string, r Registration) error {
-	member := store.Member{ID: store.NewID(), Login: login, AddrHash: m.vault.Hash(r.Addr), Lang: r.Lang,
+// addMember makes a login a member; made: the mall made its account.
+func (m *Mall) addMember(ctx context.Context, login string, r Registration, made bool) error {
+	member := store.Member{ID: store.NewID(), Login: login, Made: made, AddrHash: m.vault.Hash(r.Addr), Lang: r.Lang,
 		State: store.MemberActive, Created: store.Micros(time.Now())}
 	var err error
 	if member.Sealed, err = m.sealPersonal(member.ID, store.Personal{Name: r.Name, Addr: r.Addr}); err != nil {
@@ -237,7 +238,7 @@ func (m *Mall) addMember(ctx context.Context, login string, r Registration) erro
 // Join makes a login that has an account here a member.
 func (m *Mall) Join(ctx context.Context, login string, r Registration) error {
 	r.Addr = login
-	return m.addMember(ctx, login, r)
+	return m.addMember(ctx, login, r, false)
 }
 
 // SignIn checks a password and begins a session. who is a login, or a member's own

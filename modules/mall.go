@@ -293,3 +293,12 @@ func (a mallAccounts) Create(ctx context.Context, login, hash string) error {
 	}
 	return err
 }
+
+// Remove implements mall.Accounts, as the commands erase and user remove do it.
+func (a mallAccounts) Remove(ctx context.Context, login string) error {
+	owner := owners.Load()
+	if owner == nil {
+		return errors.New("the server has not started yet")
+	}
+	return owner.EraseUser(ctx, login)
+}

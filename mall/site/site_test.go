@@ -51,6 +51,8 @@ func (f fakeRelay) SignedIn(_ context.Context, s chat.Session) (bool, error) {
 	return !ok || s.Began.After(at.(time.Time)), nil
 }
 
+func (fakeRelay) OnEvent(func(chatrelay.Event)) {}
+
 func (fakeRelay) EndSession(context.Context, chat.Session, time.Time) error { return nil }
 
 func (fakeRelay) Status(context.Context, string) frame.Status {
@@ -80,6 +82,13 @@ func (a *fakeAccounts) Create(_ context.Context, login, hash string) error {
 	return nil
 }
 
+func (a *fakeAccounts) Remove(_ context.Context, login string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.all, login)
+	return nil
+}
+
 func (a *fakeAccounts) Verify(_ context.Context, login, pass string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -92,6 +101,8 @@ func (a *fakeAccounts) Verify(_ context.Context, login, pass string) error {
 // town is a mall that runs, with one shop of two goods.
 type town struct {
 	*testing.T
+	dir      string // of its state
+	mall     *mall.Mall
 	store    *store.Store
 	server   *httptest.Server
 	accounts *fakeAccounts
@@ -106,6 +117,7 @@ func newTown(t *testing.T) *town {
 	t.Helper()
 	c := &town{T: t, accounts: &fakeAccounts{all: map[string]string{}}}
 	dir := t.TempDir()
+	c.dir = dir
 	var err error
 	if c.store, err = store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "mall.db"), nil); err != nil {
 		t.Fatal(err)
@@ -140,6 +152,7 @@ func newTown(t *testing.T) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.mall = m
 	key, err := m.Key("publicity")
 	if err != nil {
 		t.Fatal(err)
