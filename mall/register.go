@@ -34,11 +34,14 @@ type Registration struct {
 	Name     string      `json:"name"`
 	Addr     string      `json:"addr"` // their own e-mail address
 	Lang     string      `json:"lang"`
-	Password string      `json:"-"`
+	Password string      `json:"-"` // empty: they register by a passkey
 	Consents []Agreement `json:"consents"`
 	IP       netip.Addr  `json:"ip"`
 	Browser  string      `json:"browser"` // hash of a secret in the browser's cookie
 	Kept     string      `json:"kept"`    // the form that they were about to send
+
+	Ticket, Response string         `json:"-"` // of the passkey
+	Passkey          *store.Passkey `json:"passkey,omitempty"`
 }
 
 // Agreement is what somebody agreed to, in the words that they read.
@@ -47,9 +50,18 @@ type Agreement struct{ What, Wording string }
 // Register mails a link to the address, which makes the member when it is pressed. An
 // address that is a member's gets a mail that says so. Whoever registers learns nothing
 // of it: both take the same way. The secret is for the browser's cookie. A
-// *chat.RefusedError: the mail system takes no mail for the address.
+// *chat.RefusedError: the mail system takes no mail for the address. ErrPasskey.
 func (m *Mall) Register(ctx context.Context, r Registration) (browser string, err error) {
-	hash := password.Hash(r.Password) // it takes its time for addresses that are known, too
+	var hash string // it takes its time for addresses that are known, too
+	if r.Password != "" {
+		hash = password.Hash(r.Password)
+	} else {
+		_, row, err := m.made(forRegistering, r.Ticket, r.Response)
+		if err != nil {
+			return "", err
+		}
+		hash, r.Passkey = noPassword(), &row
+	}
 	browser, link := newSecret(), newSecret()
 	r.Browser = hashOf(browser)
 	row := store.Registration{Hash: hashOf(link), Password: hash, Expires: store.Micros(time.Now().Add(ConfirmWithin))}
@@ -141,6 +153,9 @@ func (m *Mall) Confirm(ctx context.Context, link, browser string) (login, cookie
 	if err != nil {
 		return "", "", "", err
 	}
+	if !made && hashOf(browser) != r.Browser {
+		r.Passkey = nil // whoever registered may not be whose account it is
+	}
 	if err := m.addMember(ctx, login, r, made); err != nil {
 		if errors.Is(err, store.ErrTaken) { // that account is a member with another address
 			err = store.ErrUnknown
@@ -219,7 +234,11 @@ func (m *Mall) isShop(ctx context.Context, addr string) (bool, error) {
 
 // addMember makes a login a member; made: the mall made its account.
 func (m *Mall) addMember(ctx context.Context, login string, r Registration, made bool) error {
-	member := store.Member{ID: store.NewID(), Login: login, Made: made, AddrHash: m.vault.Hash(r.Addr), Lang: r.Lang,
+	id, keys := store.NewID(), []store.Passkey(nil)
+	if r.Passkey != nil {
+		id, keys = r.Passkey.Member, append(keys, *r.Passkey)
+	}
+	member := store.Member{ID: id, Login: login, Made: made, Bare: made && r.Passkey != nil, AddrHash: m.vault.Hash(r.Addr), Lang: r.Lang,
 		State: store.MemberActive, Created: store.Micros(time.Now())}
 	var err error
 	if member.Sealed, err = m.sealPersonal(member.ID, store.Personal{Name: r.Name, Addr: r.Addr}); err != nil {
@@ -232,7 +251,7 @@ func (m *Mall) addMember(ctx context.Context, login string, r Registration, made
 		member.Record = member.Record || a.What == store.ConsentRecord
 		member.Publicity = member.Publicity || a.What == store.ConsentPublicity
 	}
-	return m.store.AddMember(ctx, member, consents)
+	return m.store.AddMember(ctx, member, consents, keys...)
 }
 
 // Join makes a login that has an account here a member.

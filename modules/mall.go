@@ -294,6 +294,11 @@ func (a mallAccounts) Create(ctx context.Context, login, hash string) error {
 	return err
 }
 
+// SetPassword implements mall.Accounts.
+func (a mallAccounts) SetPassword(ctx context.Context, login, given string) error {
+	return a.of.SetPassword(ctx, login, given)
+}
+
 // Remove implements mall.Accounts, as the commands erase and user remove do it.
 func (a mallAccounts) Remove(ctx context.Context, login string) error {
 	owner := owners.Load()

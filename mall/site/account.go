@@ -33,8 +33,12 @@ type accountData struct {
 	Inquiries []store.Inquiry
 	Proofs    []store.Consent
 	Uses      []store.Use
+	Passkeys  []store.Passkey
 	Made      bool // the mall made the account
+	Bare      bool // and nobody knows its password
 	Form      *form
+
+	HasPasskeys bool // members can have them
 }
 
 // account shows a member what is known about them, and what they agreed to.
@@ -45,7 +49,8 @@ func (s *Server) account(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) accountPage(w http.ResponseWriter, r *http.Request, status int, v mall.Visitor, f *form) {
-	d := accountData{Login: v.Login, Form: f, Made: v.Member.Made}
+	d := accountData{Login: v.Login, Form: f, Made: v.Member.Made, Bare: v.Member.Bare,
+		HasPasskeys: s.mall.HasPasskeys()}
 	for what, given := range agreed(v.Member) {
 		if given {
 			d.Form.Values.Set(what, "yes")
@@ -57,6 +62,9 @@ func (s *Server) accountPage(w http.ResponseWriter, r *http.Request, status int,
 	}
 	if err == nil {
 		d.Proofs, err = s.store.Consents(r.Context(), v.Member.ID)
+	}
+	if err == nil {
+		d.Passkeys, err = s.store.Passkeys(r.Context(), v.Member.ID)
 	}
 	if err == nil {
 		d.Uses, err = s.store.Uses(r.Context(), v.Member.ID, accountWritten)

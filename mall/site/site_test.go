@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -19,6 +20,7 @@ import (
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/guard/password"
 	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/mall"
@@ -82,6 +84,13 @@ func (a *fakeAccounts) Create(_ context.Context, login, hash string) error {
 	return nil
 }
 
+func (a *fakeAccounts) SetPassword(_ context.Context, login, given string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all[login] = password.Hash(given)
+	return nil
+}
+
 func (a *fakeAccounts) Remove(_ context.Context, login string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -103,6 +112,7 @@ type town struct {
 	*testing.T
 	dir      string // of its state
 	mall     *mall.Mall
+	site     *Server
 	store    *store.Store
 	server   *httptest.Server
 	accounts *fakeAccounts
@@ -127,13 +137,13 @@ func newTown(t *testing.T) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Options{})
+	s, err := New(Options{TrustedProxies: limit.Proxies{netip.MustParsePrefix("127.0.0.0/8")}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.server = httptest.NewServer(s)
+	c.site, c.server = s, httptest.NewServer(s)
 	t.Cleanup(c.server.Close)
-	base, err := url.Parse(c.server.URL)
+	base, err := url.Parse(strings.Replace(c.server.URL, "127.0.0.1", "localhost", 1)) // an address has no passkeys
 	if err != nil {
 		t.Fatal(err)
 	}

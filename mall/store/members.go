@@ -38,6 +38,7 @@ type Member struct {
 	Publicity bool
 	Created   int64
 	Made      bool // the mall made its account
+	Bare      bool // and nobody knows the account's password: they registered by a passkey alone
 }
 
 // Personal is what is sealed of a member.
