@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/go-webauthn/webauthn/webauthn"
@@ -107,6 +108,9 @@ type Mall struct {
 	uses    chan store.Use     // that wait to be recorded
 	keys    *webauthn.WebAuthn // nil: nobody can have passkeys
 	tickets *ticket.Tickets
+
+	rotating   sync.Mutex    // of the keys of personal data
+	rotateWait time.Duration // rotateWait, but in tests
 }
 
 // New checks the options.
@@ -146,7 +150,7 @@ func New(opts Options) (*Mall, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Mall{opts: opts, keys: keys, tickets: ticket.New(ticketKey), log: opts.Log, store: opts.Store, vault: opts.Vault, secret: secret, passKey: passKey,
+	return &Mall{opts: opts, keys: keys, tickets: ticket.New(ticketKey), rotateWait: rotateWait, log: opts.Log, store: opts.Store, vault: opts.Vault, secret: secret, passKey: passKey,
 		uses: make(chan store.Use, maxUses), talks: talks{seen: map[string]bool{}, events: make(chan chatrelay.Event, maxEvents)}}, nil
 }
 

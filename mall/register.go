@@ -69,7 +69,7 @@ func (m *Mall) Register(ctx context.Context, r Registration) (browser string, er
 	if err != nil { // texts
 		panic(err)
 	}
-	if row.Sealed, err = m.vault.Seal(text, "registration/"+row.Hash); err != nil {
+	if row.Sealed, err = m.vault.Seal(text, registrationOf(row.Hash)); err != nil {
 		return "", err
 	}
 	if err := m.store.AddRegistration(ctx, row); err != nil {
@@ -87,6 +87,9 @@ func (m *Mall) Register(ctx context.Context, r Registration) (browser string, er
 	}
 	return browser, nil
 }
+
+// registrationOf is what a sealed registration is about.
+func registrationOf(hash string) string { return "registration/" + hash }
 
 func (m *Mall) forget(ctx context.Context, hash string) error {
 	if err := m.store.RemoveRegistration(ctx, hash); !errors.Is(err, store.ErrUnknown) {
@@ -120,7 +123,7 @@ func (m *Mall) pending(ctx context.Context, link string) (r Registration, row st
 	if row, err = m.store.Registration(ctx, hashOf(link)); err != nil {
 		return r, row, err
 	}
-	text, err := m.vault.Open(row.Sealed, "registration/"+row.Hash)
+	text, err := m.vault.Open(row.Sealed, registrationOf(row.Hash))
 	if err == nil {
 		err = json.Unmarshal(text, &r)
 	}

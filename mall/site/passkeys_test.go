@@ -124,7 +124,7 @@ func TestPasskeys(t *testing.T) {
 		t.Fatalf("%+v, %v", member, err)
 	}
 
-	c.js("document.querySelector('footer form[action=\"/sign-out\"]')?.requestSubmit();"+
+	c.js("document.querySelector('footer form[action=\"/sign-out\"]')?.requestSubmit();" +
 		"return !!document.querySelector('header a[href=\"/sign-in\"]')")
 	c.do(chromedp.Navigate(base + "/sign-in?next=/account"))
 	c.press("Sign in with a passkey")
