@@ -103,20 +103,26 @@ func (f *File) Domains() []string {
 // Folder is what a directive of the first block of a name says, below the state
 // directory where it is relative, and whether there is such a block.
 func (f *File) Folder(block, directive, standard string) (path string, there bool) {
+	if path, there = f.Value(block, directive, standard); there && !filepath.IsAbs(path) {
+		path = filepath.Join(config.StateDirectory, path)
+	}
+	return path, there
+}
+
+// Value is what a directive of the first block of a name says, and whether there is such
+// a block.
+func (f *File) Value(block, directive, standard string) (value string, there bool) {
 	i := slices.IndexFunc(f.Nodes, func(n config.Node) bool { return n.Name == block })
 	if i < 0 {
 		return "", false
 	}
-	path = standard
+	value = standard
 	for _, d := range f.Nodes[i].Children {
 		if d.Name == directive && len(d.Args) == 1 {
-			path = d.Args[0]
+			value = d.Args[0]
 		}
 	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(config.StateDirectory, path)
-	}
-	return path, true
+	return value, true
 }
 
 // writable makes the folder if it does not exist and tries a file in it.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 
 	"github.com/foxcpp/maddy"
 	maddyconfig "github.com/foxcpp/maddy/framework/config"
@@ -65,7 +66,22 @@ func Restore(ctx context.Context, f *config.File, dir string) (admin.Restored, e
 		return admin.Restored{}, errors.New("a server runs: end it first, and move away what it left")
 	}
 	defer claim.Close()
-	return admin.Restore(dir, admin.Places{State: maddyconfig.StateDirectory, Mail: mail, Files: filesFolder(f)})
+	return admin.Restore(dir, admin.Places{State: maddyconfig.StateDirectory, Mail: mail, Files: filesFolder(f),
+		Mall: mallFiles(f)})
+}
+
+// mallFiles are where a mall keeps its own; none: there is no mall.
+func mallFiles(f *config.File) (m admin.MallFiles) {
+	dsn, there := f.Value("mall.shop", "database", defaultMallDatabase)
+	if !there {
+		return m
+	}
+	if path, lite := strings.CutPrefix(dsn, "sqlite:"); lite {
+		m.Database = inState(path)
+	}
+	m.Keys, _ = f.Folder("mall.shop", "keys", defaultMallKeys)
+	m.Pictures = inState(mallPictures)
+	return m
 }
 
 // filesFolder is the folder of the conversations' files; empty: none are kept.
@@ -91,7 +107,7 @@ var (
 
 func (p *parts) options(f *config.File, choice admin.Choice) admin.Options {
 	return admin.Options{Parts: p, Choice: choice, State: maddyconfig.StateDirectory, Config: f.Path,
-		Files: filesFolder(f), Domains: f.Domains()}
+		Files: filesFolder(f), Domains: f.Domains(), Mall: mallFiles(f)}
 }
 
 // Accounts implements admin.Parts.
@@ -131,6 +147,19 @@ func (p *parts) Rooms() (admin.Rooms, error) {
 		return store, nil
 	}
 	return nil, errRoomsAway
+}
+
+// Mall implements admin.Parts.
+func (p *parts) Mall() (admin.Mall, error) {
+	for _, e := range p.endpoints {
+		if m, ok := e.Instance.(*Mall); ok {
+			if it := m.it.Load(); it != nil {
+				return it, nil
+			}
+			return nil, errors.New("the mall is not open yet")
+		}
+	}
+	return nil, errors.New("no server with a mall runs")
 }
 
 // Presence implements admin.Parts.
