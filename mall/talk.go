@@ -41,6 +41,7 @@ type TalkRelay interface {
 	LinkInto(ctx context.Context, login, roomID string) (token string, err error)
 	Write(ctx context.Context, login string, w chatrelay.Writing) (roomID string, err error)
 	SetGroups(ctx context.Context, source string, groups map[string][]string) error
+	SetGroupHours(hours map[string]chatrelay.Hours)
 	OnEvent(f func(chatrelay.Event))
 	ServeDevice(ctx context.Context, session chat.Session, d presence.Device, c carrier.Conn)
 }
@@ -236,7 +237,8 @@ const (
 // talks are what the mall hears of the relay.
 type talks struct {
 	mu     sync.Mutex
-	groups map[string][]string // the shops' addresses and staff, as the relay has them
+	groups map[string][]string        // the shops' addresses and staff, as the relay has them
+	hours  map[string]chatrelay.Hours // and when they are open
 	hear   []func(context.Context, Talked)
 	seen   map[string]bool // attempts and what became of them
 	events chan chatrelay.Event
@@ -281,24 +283,35 @@ func (m *Mall) forgetOld(ctx context.Context) {
 	}
 }
 
-// SyncShops makes the staff of every open shop its group. Whoever changes staff or a
-// shop's state calls it.
+// SyncShops makes the staff of every open shop its group, which is rung in its opening
+// hours. Whoever changes staff, hours or a shop's state calls it.
 func (m *Mall) SyncShops(ctx context.Context) error {
 	groups, err := m.store.StaffedShops(ctx)
+	var open map[string]store.Hours
+	if err == nil {
+		open, err = m.store.ShopHours(ctx)
+	}
 	if err != nil {
 		return err
 	}
+	hours := make(map[string]chatrelay.Hours, len(open))
+	for addr, h := range open {
+		hours[addr] = h
+	}
 	m.talks.mu.Lock()
-	same := m.talks.groups != nil && maps.EqualFunc(m.talks.groups, groups, slices.Equal)
+	sameStaff := m.talks.groups != nil && maps.EqualFunc(m.talks.groups, groups, slices.Equal)
+	sameHours := maps.Equal(m.talks.hours, hours)
 	m.talks.mu.Unlock()
-	if same {
-		return nil
+	if !sameStaff {
+		if err := m.opts.Relay.SetGroups(ctx, groupSource, groups); err != nil {
+			return err
+		}
 	}
-	if err := m.opts.Relay.SetGroups(ctx, groupSource, groups); err != nil {
-		return err
+	if !sameHours {
+		m.opts.Relay.SetGroupHours(hours)
 	}
 	m.talks.mu.Lock()
-	m.talks.groups = groups
+	m.talks.groups, m.talks.hours = groups, hours
 	m.talks.mu.Unlock()
 	return nil
 }

@@ -267,7 +267,7 @@ type embedded struct {
 	Form             *form
 	Shop             store.Shop
 	Topic            store.Topic
-	There            bool
+	There            there
 	Ask, Lang, Style string
 }
 
@@ -309,8 +309,7 @@ func (s *Server) embedPage(w http.ResponseWriter, r *http.Request, status int, a
 	if a.Topic.Goods != "" {
 		ask = s.mall.URL("goods", a.Topic.Goods, "ask")
 	}
-	state := s.mall.Relay().Status(r.Context(), a.Shop.Addr).State
-	s.bare(w, r, status, "embed", embedded{Form: f, Shop: a.Shop, Topic: a.Topic, Ask: ask, There: state == "available",
+	s.bare(w, r, status, "embed", embedded{Form: f, Shop: a.Shop, Topic: a.Topic, Ask: ask, There: s.there(r, a.Shop),
 		Lang: tongue(r).Lang, Style: s.assets.Link("mall.css")})
 }
 

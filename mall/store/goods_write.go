@@ -411,22 +411,6 @@ func (s *Store) EachItem(ctx context.Context, shop string, do func(Item) error) 
 	}
 }
 
-// AddCategory stores a category.
-func (s *Store) AddCategory(ctx context.Context, c Category) error {
-	if _, err := s.db.NewInsert().Model(&c).Exec(ctx); err != nil {
-		return fmt.Errorf("adding a category: %w", taken(err))
-	}
-	return nil
-}
-
-// Categories are all of the mall, in their order.
-func (s *Store) Categories(ctx context.Context) (all []Category, err error) {
-	if err := s.rd.NewSelect().Model(&all).Order("parent", "place", "id").Scan(ctx); err != nil {
-		return nil, fmt.Errorf("reading the categories: %w", err)
-	}
-	return all, nil
-}
-
 // Stamp is the state of an item for an ETag or a hidden field: its changes and its
 // stock.
 func (it Item) Stamp() string {
