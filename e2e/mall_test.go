@@ -204,12 +204,14 @@ func order(t *testing.T, s *server, till, member *page) string {
 		p.wait(words, 10*time.Second, func() bool { return strings.Contains(p.eval("document.body.innerText"), words) })
 	}
 	says(member, "Waits for payment")
+	says(member, "1 Paper Street, Jeonju") // the panel that came back took no letter of it
 	member.shot("order")
 	at := member.eval("location.pathname")
 	number := at[strings.LastIndexByte(at, '/')+1:]
 	till.run(chromedp.Navigate(s.Mall + "/console/lamps/orders/" + number))
 	till.press("It is paid")
 	till.press("It is sent")
+	till.waitFor("button", "It has arrived", 10*time.Second)
 	member.run(chromedp.Navigate(s.Mall + at))
 	member.press("The goods are here")
 	says(member, "Done")

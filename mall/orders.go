@@ -220,7 +220,7 @@ func (m *Mall) tell(ctx context.Context, o store.Order, actor string, by order.R
 				return err
 			}
 			to.name, to.lang, to.kind = known.Name, shop.Lang, "shop"
-			to.from, to.login, to.to = member.Login, member.Login, shop.Addr
+			to.from, to.login, to.to = member.Login, member.Login, named(shop.Name, shop.Addr)
 			if err := to.send(ctx, from); err != nil || o.State != order.Accepted {
 				return err
 			}
@@ -231,7 +231,7 @@ func (m *Mall) tell(ctx context.Context, o store.Order, actor string, by order.R
 			}
 		}
 		to.name, to.lang, to.kind = shop.Name, member.Lang, "member"
-		to.from, to.login, to.to = shop.Addr, actor, member.Login
+		to.from, to.login, to.to = shop.Addr, actor, named(known.Name, member.Login)
 		return to.send(ctx, from)
 	}()
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/mail"
 	"net/netip"
 	"slices"
 	"strings"
@@ -105,7 +106,7 @@ func (m *Mall) Ask(ctx context.Context, member store.Member, a About, q Question
 	i.Subject, i.Question = clean.Subject(cmp.Or(q.Subject, a.Subject(member.Lang))), q.Text
 	id := "ask " + a.Shop.ID + " " + q.ID
 	i.Mail = chatrelay.WrittenID(member.Login, member.Login, id)
-	i.Room, err = m.opts.Relay.Write(ctx, member.Login, chatrelay.Writing{ID: id, To: a.Shop.Addr, Subject: i.Subject,
+	i.Room, err = m.opts.Relay.Write(ctx, member.Login, chatrelay.Writing{ID: id, To: named(a.Shop.Name, a.Shop.Addr), Subject: i.Subject,
 		Text: text, From: q.From, Name: known.Name, About: m.topicID(a, member.ID)})
 	if err != nil && !errors.Is(err, chatrelay.ErrNoRoom) { // then the mail is out, without a link
 		return store.Inquiry{}, err
@@ -117,6 +118,9 @@ func (m *Mall) Ask(ctx context.Context, member store.Member, a About, q Question
 	}
 	return m.store.AddInquiry(ctx, i)
 }
+
+// named is an address with a name, as a mail has it.
+func named(name, addr string) string { return (&mail.Address{Name: name, Address: addr}).String() }
 
 // Way is the way into a talk: the address of the chat's page, for two minutes.
 type Way struct {

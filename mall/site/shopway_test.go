@@ -119,10 +119,10 @@ func TestClosed(t *testing.T) {
 	owner.post("/console/lamps/hours", 200, "zone", "Asia/Seoul", "from1", "09:00", "to1", "18:00")
 	pages := []string{"/shops/lamps", "/goods/" + b.goods[0].ID}
 	for at, want := range map[string]string{
-		"2026-11-30T00:30:00Z": "Somebody is here now",           // Monday 09:30 in Seoul
+		"2026-11-30T00:30:00Z": "Somebody is here now",                      // Monday 09:30 in Seoul
 		"2026-11-29T23:30:00Z": "Closed now. Opens <bdi>Monday 09:00</bdi>", // 08:30
 		"2026-11-30T09:00:00Z": "Closed now. Opens <bdi>Monday 09:00</bdi>", // 18:00, for a week
-		"2026-11-30T08:59:59Z": "Somebody is here now",           //
+		"2026-11-30T08:59:59Z": "Somebody is here now",                      //
 	} {
 		var err error
 		if b.now, err = time.Parse(time.RFC3339, at); err != nil {

@@ -12,6 +12,7 @@ import type { Ring } from '../wire/wire';
 interface Way { room: string; url: string }
 interface Offer { number: string; text: string; total: string }
 
+const openingMost = 10_000; // ms in which a chat that opens may take the focus
 const openKey = 'mall.talk'; // in the tab's storage: the room in the panel, and whether it is small
 
 function talks(panel: HTMLElement): void {
@@ -44,14 +45,30 @@ function talks(panel: HTMLElement): void {
     keep();
   }
 
-  function show(way: Way, small = false): void {
+  /** show puts the talk into the panel; back: it was there on the page before, and takes no focus. */
+  function show(way: Way, small = false, back = false): void {
     room = way.room;
     const frame = h('iframe', { src: way.url, title: t('talk.panel'), allow: 'clipboard-write' });
     fill(panel, head, offers, frame);
     panel.hidden = false;
     fold(small);
-    if (!small) frame.focus();
+    if (back) leaveFocus(frame);
+    else if (!small) frame.focus();
     void look();
+  }
+
+  /** leaveFocus gives the focus back when the chat, as it opens, takes it from what one is doing. */
+  function leaveFocus(frame: HTMLIFrameElement): void {
+    let last = document.activeElement;
+    const over = AbortSignal.timeout(openingMost);
+    addEventListener('focusin', (ev) => {
+      if (ev.target !== frame) last = ev.target as Element;
+    }, { signal: over });
+    addEventListener('blur', () => {
+      if (document.activeElement !== frame) return;
+      frame.blur();
+      (last as HTMLElement | null)?.focus();
+    }, { signal: over, once: true });
   }
 
   /** way asks the server for the way into a talk. */
@@ -71,9 +88,9 @@ function talks(panel: HTMLElement): void {
   }
 
   /** enter reports whether there was a way in. */
-  async function enter(into: string, small = false): Promise<boolean> {
+  async function enter(into: string, small = false, back = false): Promise<boolean> {
     const found = await way('/talk/enter', new URLSearchParams({ room: into }));
-    if (found) show(found, small);
+    if (found) show(found, small, back);
     else {
       room = '';
       keep();
@@ -115,7 +132,7 @@ function talks(panel: HTMLElement): void {
   if (login) rings(login);
   try {
     const [open, small] = JSON.parse(sessionStorage.getItem(openKey) ?? '[]') as [string?, boolean?];
-    if (open) void enter(open, small);
+    if (open) void enter(open, small, true);
   } catch {
     // Nothing was open.
   }
