@@ -83,10 +83,7 @@ func (s *Server) showInquiry(w http.ResponseWriter, r *http.Request, status int,
 		Orders    []store.Order
 		Notes     []store.Note
 		Room      string
-	}{Inquiry: i, Room: s.mall.Chat().JoinPath("desk").String()}
-	if i.Room != "" {
-		p.Room += "#" + url.PathEscape(i.Room)
-	}
+	}{Inquiry: i, Room: s.deskOf(i)}
 	if i.Goods != "" {
 		if it, err := s.store.ItemOf(r.Context(), c.Shop.ID, i.Goods); err == nil {
 			p.Goods = &it
@@ -106,6 +103,15 @@ func (s *Server) showInquiry(w http.ResponseWriter, r *http.Request, status int,
 		f.Values.Set("sku", p.Goods.SKU)
 	}
 	s.show(w, r, status, "inquiry", consoleData{visit: c, Form: f, Data: p})
+}
+
+// deskOf is where the conversation of an inquiry is at the desk.
+func (s *Server) deskOf(i store.Inquiry) string {
+	desk := s.mall.Chat().JoinPath("desk").String()
+	if i.Room != "" {
+		desk += "#" + url.PathEscape(i.Room)
+	}
+	return desk
 }
 
 func (s *Server) noteAdd(w http.ResponseWriter, r *http.Request, c visit) {

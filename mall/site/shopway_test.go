@@ -205,3 +205,60 @@ func TestToday(t *testing.T) {
 	}
 	owner.has(owner.get("/console/lamps/inquiries?open=yes", 200), "Question 0<", "Question 21<")
 }
+
+// TestAPI: a key does what the console can with goods, stock, inquiries and orders.
+func TestAPI(t *testing.T) {
+	t.Parallel()
+	b := newTown(t)
+	path := furnish(b)
+	ctx, shop := t.Context(), b.goods[0].Goods.Shop
+	_, key, err := b.store.AddKey(ctx, shop, "till")
+	if err != nil {
+		t.Fatal(err)
+	}
+	till := b.browser()
+	call := func(method, at, body string, status int, header ...string) string {
+		t.Helper()
+		req, err := http.NewRequestWithContext(ctx, method, b.server.URL+apiBase+at, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+key)
+		for i := 0; i+1 < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		return till.read(till.client.Do(req))(status)
+	}
+	added := call("POST", "/goods", `{"sku": "x1", "title": "Ähren <b>", "state": "shown",
+		"variants": [{"name": "", "price": 500, "stock": 2}]}`, 201)
+	call("POST", "/goods", `{"sku": "x1", "title": "Again", "state": "shown", "variants": [{"price": 1}]}`, 409)
+	call("POST", "/goods", `{"sku": "x2", "title": "No price", "state": "shown"}`, 422)
+	call("POST", "/goods", `{"sku": "x3", "colour": "red"}`, 400)
+	ids := regexp.MustCompile(`"id":"(\w+)"`).FindAllStringSubmatch(added, -1)
+	goods, variant := ids[0][1], ids[1][1]
+	stock := func(by string, status int) string {
+		t.Helper()
+		return call("POST", "/goods/"+goods+"/stock", fmt.Sprintf(`{"variant": %q, "by": %s}`, variant, by), status)
+	}
+	till.has(stock("-2", 200), `"stock":0`)
+	till.has(stock("-1", 409), `"stock"`)
+	till.has(stock("5", 200), `"stock":5`)
+	stock("100000000", 409)
+	call("POST", "/goods/"+goods+"/stock", `{"variant": "none", "by": 1}`, 404)
+	call("PUT", "/goods/"+goods, `{}`, 428)
+	call("PUT", "/goods/"+goods, `{}`, 412, "If-Match", `"old"`)
+	till.has(call("GET", "/goods?q=X1", "", 200), "x1")
+
+	inquiry := strings.TrimPrefix(path("/inquiries/{id}"), "/console/lamps/inquiries/")
+	till.has(call("GET", "/inquiries?open=yes", "", 200), inquiry)
+	till.has(call("GET", "/inquiries/"+inquiry, "", 200), `"login":"kim@mall.example"`, `"state":"offered"`, "/desk#a-room")
+	number := strings.TrimPrefix(path("/orders/{number}"), "/console/lamps/orders/")
+	call("POST", "/orders/"+number, `{"act": "accept"}`, 409) // that is the member's
+	kim := b.signedIn("kim@mall.example")
+	kim.post("/orders/"+number+"/accept", 200, "deliver", "1 Paper Street")
+	till.has(call("GET", "/orders/"+number, "", 200), `"deliver":"1 Paper Street"`, `"acts":["pay","cancel"]`, `"quantity":2`)
+	till.has(call("POST", "/orders/"+number, `{"act": "pay"}`, 200), `"state":"paid"`)
+	till.has(call("POST", "/orders/"+number, `{"act": "send", "note": "Number 7"}`, 200), `"state":"sent"`)
+	till.has(kim.get("/orders/"+number, 200), "Number 7")
+	till.has(call("GET", "/orders?state=sent", "", 200), number)
+}

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -151,6 +152,27 @@ func (s *Store) ChangeGoods(ctx context.Context, shop, id string, edit func(it *
 		return Item{}, fmt.Errorf("changing goods: %w", err)
 	}
 	return it, nil
+}
+
+// ChangeStock changes the stock of a variant by a number and returns what it is then.
+// ErrUnknown; ErrStock: there is less than that, or no room for so much.
+func (s *Store) ChangeStock(ctx context.Context, shop, goods, variant string, by int64) (stock int64, err error) {
+	err = s.OfShop(ctx, shop, func(tx bun.Tx) error {
+		res, err := tx.NewUpdate().Table("variants").Set("stock = stock + ?", by).
+			Where("shop = ? AND goods = ? AND id = ? AND stock + ? BETWEEN 0 AND ?", shop, goods, variant, by, int64(maxStock)).
+			Exec(ctx)
+		wrong := changed(res, err, ErrStock)
+		if wrong != nil && !errors.Is(wrong, ErrStock) {
+			return wrong
+		}
+		err = tx.NewSelect().Table("variants").Column("stock").
+			Where("shop = ? AND goods = ? AND id = ?", shop, goods, variant).Scan(ctx, &stock)
+		return cmp.Or(known(err), wrong)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("changing a stock: %w", err)
+	}
+	return stock, nil
 }
 
 // ErrSkip of a merge leaves those goods as they are.
