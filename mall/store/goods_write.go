@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -205,7 +206,7 @@ func (s *Store) PutGoods(
 			} else {
 				changed++
 			}
-			if dry {
+			if dry || reflect.DeepEqual(it, old) {
 				continue
 			}
 			if err := putItem(ctx, tx, shop, &it, old.ID != ""); err != nil {

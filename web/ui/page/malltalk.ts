@@ -12,7 +12,6 @@ import type { Ring } from '../wire/wire';
 interface Way { room: string; url: string }
 interface Offer { number: string; text: string; total: string }
 
-const openingMost = 10_000; // ms in which a chat that opens may take the focus
 const openKey = 'mall.talk'; // in the tab's storage: the room in the panel, and whether it is small
 
 function talks(panel: HTMLElement): void {
@@ -52,23 +51,8 @@ function talks(panel: HTMLElement): void {
     fill(panel, head, offers, frame);
     panel.hidden = false;
     fold(small);
-    if (back) leaveFocus(frame);
-    else if (!small) frame.focus();
+    if (!small && !back) frame.focus();
     void look();
-  }
-
-  /** leaveFocus gives the focus back when the chat, as it opens, takes it from what one is doing. */
-  function leaveFocus(frame: HTMLIFrameElement): void {
-    let last = document.activeElement;
-    const over = AbortSignal.timeout(openingMost);
-    addEventListener('focusin', (ev) => {
-      if (ev.target !== frame) last = ev.target as Element;
-    }, { signal: over });
-    addEventListener('blur', () => {
-      if (document.activeElement !== frame) return;
-      frame.blur();
-      (last as HTMLElement | null)?.focus();
-    }, { signal: over, once: true });
   }
 
   /** way asks the server for the way into a talk. */
