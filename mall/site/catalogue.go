@@ -44,7 +44,7 @@ type listing struct {
 	Categories []store.Category
 	Shops      []store.Shop
 	Text       template.HTML
-	There      bool
+	There      there
 	Shop       *store.Shop
 }
 
@@ -128,9 +128,20 @@ func (s *Server) shop(w http.ResponseWriter, r *http.Request) {
 		There: s.there(r, shop)}, "list")
 }
 
-// there says whether somebody of a shop can be rung now.
-func (s *Server) there(r *http.Request, shop store.Shop) bool {
-	return s.mall.Relay().Status(r.Context(), shop.Addr).State == frame.Available
+// there is whether somebody of a shop can be rung now.
+type there struct {
+	Here, Closed bool
+	Opens        string // when it does, if it is closed: a day and a time in the shop's zone
+}
+
+func (s *Server) there(r *http.Request, shop store.Shop) (t there) {
+	status := s.mall.Relay().Status(r.Context(), shop.Addr)
+	t.Here, t.Closed = status.State == frame.Available, status.State == frame.Closed
+	if t.Closed && status.Until != nil {
+		at := status.Until.In(zoneOf(shop))
+		t.Opens = tongue(r).Say("console.day"+strconv.Itoa(int(at.Weekday()))) + at.Format(" 15:04")
+	}
+	return t
 }
 
 // cleaner lets through what a text of a shop may have.
@@ -149,7 +160,7 @@ func markdown(text string) template.HTML {
 type goodsView struct {
 	store.GoodsPage
 	HTML       template.HTML
-	Here       bool // somebody of the shop is there now
+	There      there
 	Bookmarked bool
 }
 
@@ -160,7 +171,7 @@ func (s *Server) goods(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mall.Looked(visitor(r).Member, store.UseGoods, found.ID)
-	v := goodsView{GoodsPage: found, HTML: markdown(found.Text), Here: s.there(r, found.Shop)}
+	v := goodsView{GoodsPage: found, HTML: markdown(found.Text), There: s.there(r, found.Shop)}
 	if m := visitor(r).Member; m != nil {
 		if v.Bookmarked, err = s.store.Bookmarked(r.Context(), m.ID, found.ID); err != nil {
 			s.failed(w, r, err)

@@ -36,12 +36,16 @@ type fakeRelay struct {
 	changed *sync.Map // login → when its password was changed
 	written *[]chatrelay.Writing
 	groups  *map[string][]string
+	hours   *map[string]chatrelay.Hours
+	now     func() time.Time
 }
 
 func (f fakeRelay) SetGroups(_ context.Context, _ string, groups map[string][]string) error {
 	*f.groups = groups
 	return nil
 }
+
+func (f fakeRelay) SetGroupHours(hours map[string]chatrelay.Hours) { *f.hours = hours }
 
 func (f fakeRelay) Write(_ context.Context, _ string, w chatrelay.Writing) (string, error) {
 	*f.written = append(*f.written, w)
@@ -57,7 +61,12 @@ func (fakeRelay) OnEvent(func(chatrelay.Event)) {}
 
 func (fakeRelay) EndSession(context.Context, chat.Session, time.Time) error { return nil }
 
-func (fakeRelay) Status(context.Context, string) frame.Status {
+func (f fakeRelay) Status(_ context.Context, group string) frame.Status {
+	if h := (*f.hours)[group]; h != nil {
+		if open, changes := h.At(f.now()); !open {
+			return frame.Status{State: frame.Closed, Until: &changes}
+		}
+	}
 	return frame.Status{State: frame.Available}
 }
 func (fakeRelay) Secret(string) ([]byte, error) { return make([]byte, 32), nil }
@@ -121,6 +130,8 @@ type town struct {
 	changed  sync.Map // passwords
 	written  []chatrelay.Writing
 	groups   map[string][]string // that the relay rings
+	hours    map[string]chatrelay.Hours
+	now      time.Time // of the relay
 }
 
 func newTown(t *testing.T) *town {
@@ -152,7 +163,8 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
-		Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups},
+		Domain: "mall.example", Operator: []string{"boss@mall.example"}, Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups, hours: &c.hours,
+			now: func() time.Time { return c.now }},
 		SignIns: signin.New(signin.Options{Accounts: c.accounts, First: 1}),
 		Submit:  func(context.Context, chat.Letter) error { return nil },
 		Notify: func(_ context.Context, mail chat.ServerMail) error {
