@@ -46,6 +46,7 @@ type listing struct {
 	Text       template.HTML
 	There      bool
 	Shop       *store.Shop
+	Advert     *advertLook
 }
 
 // list answers with goods of a filter.
@@ -66,7 +67,8 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, f store.CatalogueF
 
 func (s *Server) front(w http.ResponseWriter, r *http.Request) {
 	all, err := s.store.Categories(r.Context())
-	l := listing{Head: tongue(r).Say("mall.front"), Categories: under(all, "")}
+	l := listing{Head: tongue(r).Say("mall.front"), Categories: under(all, ""),
+		Advert: s.advert(r, store.PlaceFront, "")}
 	if err == nil {
 		l.Shops, err = s.store.OpenShops(r.Context(), "", 12)
 	}
@@ -98,7 +100,8 @@ func (s *Server) category(w http.ResponseWriter, r *http.Request) {
 		s.missing(w, r)
 		return
 	}
-	l := listing{Head: all[i].Name(tongue(r).Lang), Categories: under(all, all[i].ID)}
+	l := listing{Head: all[i].Name(tongue(r).Lang), Categories: under(all, all[i].ID),
+		Advert: s.advert(r, store.PlaceList, all[i].ID)}
 	f := store.CatalogueFilter{Categories: []string{all[i].ID}}
 	for _, c := range l.Categories {
 		f.Categories = append(f.Categories, c.ID)
@@ -110,7 +113,8 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	q := []rune(r.URL.Query().Get("q"))
 	words := string(q[:min(len(q), maxQuery)])
 	say := tongue(r)
-	s.list(w, r, store.CatalogueFilter{Words: words}, listing{Head: say.Say("mall.found", "words", words)}, "list")
+	s.list(w, r, store.CatalogueFilter{Words: words}, listing{Head: say.Say("mall.found", "words", words),
+		Advert: s.advert(r, store.PlaceSearch, "")}, "list")
 }
 
 func (s *Server) shop(w http.ResponseWriter, r *http.Request) {
@@ -149,6 +153,7 @@ type goodsView struct {
 	HTML       template.HTML
 	Here       bool // somebody of the shop is there now
 	Bookmarked bool
+	Advert     *advertLook
 }
 
 func (s *Server) goods(w http.ResponseWriter, r *http.Request) {
@@ -157,7 +162,8 @@ func (s *Server) goods(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
-	v := goodsView{GoodsPage: found, HTML: markdown(found.Text), Here: s.there(r, found.Shop)}
+	v := goodsView{GoodsPage: found, HTML: markdown(found.Text), Here: s.there(r, found.Shop),
+		Advert: s.advert(r, store.PlaceGoods, found.Category)}
 	if m := visitor(r).Member; m != nil {
 		if v.Bookmarked, err = s.store.Bookmarked(r.Context(), m.ID, found.ID); err != nil {
 			s.failed(w, r, err)

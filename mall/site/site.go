@@ -26,6 +26,7 @@ import (
 	"github.com/chmail/chmail/internal/assets"
 	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/advert"
 	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/store"
 )
@@ -71,6 +72,7 @@ type Server struct {
 	store     *store.Store
 	https     bool
 	publicity *publicity.Publicity // nil: campaigns are not sent from here
+	adverts   *advert.Adverts      // nil: there are none
 	keys      keys
 }
 
@@ -127,6 +129,7 @@ func (s *Server) routes() http.Handler {
 	s.memberRoutes(mux)
 	s.accountRoutes(mux)
 	s.publicityRoutes(mux)
+	s.advertRoutes(mux)
 	s.talkRoutes(mux)
 	s.orderRoutes(mux)
 	s.consoleRoutes(mux)

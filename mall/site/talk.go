@@ -163,10 +163,19 @@ func (s *Server) chatNow(w http.ResponseWriter, r *http.Request) {
 		s.tooOften(w, r, wait)
 		return
 	}
+	f, ok := s.readForm(w, r)
+	if !ok {
+		return
+	}
 	way, err := s.mall.ChatNow(r.Context(), *v.Member, a)
 	if err != nil {
 		s.failed(w, r, err)
 		return
+	}
+	if proof := f.Get("advert"); proof != "" && s.adverts != nil {
+		if err := s.adverts.Came(r.Context(), proof, a.Shop.ID, way.Room); err != nil {
+			s.log.Error("noting where a talk came from", "err", err)
+		}
 	}
 	s.lead(w, r, way)
 }
