@@ -22,6 +22,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/advert"
 	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/site"
@@ -170,6 +171,9 @@ func (m *Mall) Init(cfg *config.Map) error {
 		if err := m.publish(it, opts); err != nil {
 			return err
 		}
+		if err := m.advertise(it); err != nil {
+			return err
+		}
 		m.it.Store(it)
 		m.serves.Go(func() { it.Listen(m.ctx) }) // until Close
 		return m.server.Open(it)
@@ -224,6 +228,29 @@ func (m *Mall) publish(it *mall.Mall, opts mall.Options) error {
 			m.out.Error("campaigns are not sent", err)
 		}
 	})
+	return nil
+}
+
+// advertise shows advertisements, and charges for the calls that were answered.
+func (m *Mall) advertise(it *mall.Mall) error {
+	secret, err := it.Key("advertisements")
+	if err != nil {
+		return err
+	}
+	a, err := advert.New(m.store, secret, m.log(), nil)
+	if err != nil {
+		return err
+	}
+	it.OnTalk(func(ctx context.Context, t mall.Talked) {
+		if t.What != mall.TalkTaken {
+			return
+		}
+		if err := a.Answered(ctx, t.Inquiry.Room); err != nil {
+			m.out.Error("a talk was not charged", err, "room", t.Inquiry.Room)
+		}
+	})
+	m.server.Advertise(a)
+	m.serves.Go(func() { a.Run(m.ctx) })
 	return nil
 }
 
