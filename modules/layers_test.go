@@ -49,7 +49,7 @@ var layers = map[string]string{
 	"mall/vault": "", "mall/order": "", "mall/picture": "",
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
 	"mall/sample":    "mall/picture mall/store",
-	"mall/publicity": "chatrelay/chat mall/store",
+	"mall/publicity": "chatrelay/chat mall/picture mall/store",
 	"mall": "chatrelay chatrelay/attempt chatrelay/carrier chatrelay/chat chatrelay/frame chatrelay/pass" +
 		" guard/password guard/signin mall/order mall/picture mall/store mall/vault presence",
 	"mall/site": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/frame guard/limit guard/password guard/signin" +

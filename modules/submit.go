@@ -34,7 +34,8 @@ func submitTo(target module.DeliveryTarget) func(context.Context, chat.Letter) e
 		err := submit(ctx, target, l)
 		var answer *exterrors.SMTPError
 		if errors.As(err, &answer) && answer.Code >= 500 {
-			err = &chat.RefusedError{Text: answer.Message}
+			code := answer.EnhancedCode
+			err = &chat.RefusedError{Text: answer.Message, Status: fmt.Sprintf("%d.%d.%d", code[0], code[1], code[2])}
 		}
 		if err != nil {
 			return fmt.Errorf("submitting a mail: %w", err)
