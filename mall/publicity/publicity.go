@@ -87,6 +87,7 @@ type Publicity struct {
 	wake  chan struct{}
 	mark  *mark            // of Run
 	paces map[string]*pace // by campaign; Run's own
+	batch int              // mails that are taken at a time
 }
 
 // pace says how many mails may go now.
@@ -105,7 +106,7 @@ func New(o Options) (*Publicity, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	p := &Publicity{opt: o, wake: make(chan struct{}, 1), paces: make(map[string]*pace)}
+	p := &Publicity{opt: o, wake: make(chan struct{}, 1), paces: make(map[string]*pace), batch: batch}
 	var err error
 	if p.links, err = seal.Derive(o.Secret, "publicity links"); err == nil {
 		p.ids, err = seal.Derive(o.Secret, "publicity mails")
@@ -238,7 +239,7 @@ func (p *Publicity) turn(ctx context.Context, c store.Campaign, now time.Time) (
 		return false, nil
 	}
 	if !q.seen { // what another process was handing over
-		cut, err := p.opt.Store.HandingMails(ctx, c.Shop, c.ID, now, batch)
+		cut, err := p.opt.Store.HandingMails(ctx, c.Shop, c.ID, now, p.batch)
 		if err != nil {
 			return false, err
 		}
@@ -247,7 +248,7 @@ func (p *Publicity) turn(ctx context.Context, c store.Campaign, now time.Time) (
 			if err != nil {
 				return false, err
 			}
-			q.seen = len(cut) < batch
+			q.seen = len(cut) < p.batch
 			return true, p.handOver(ctx, r, q, cut)
 		}
 		q.seen = true
@@ -290,10 +291,10 @@ func (p *Publicity) allowed(ctx context.Context, c store.Campaign, q *pace, now 
 		}
 	}
 	if perHour == 0 {
-		return batch
+		return p.batch
 	}
 	q.refill(perHour/3600, max(1, perHour/60), now)
-	return min(batch, int(q.had))
+	return min(p.batch, int(q.had))
 }
 
 // refill adds what a second allows for the time since the last look.

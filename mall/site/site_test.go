@@ -146,7 +146,6 @@ func newTown(t *testing.T) *town {
 	}
 	p, err := publicity.New(publicity.Options{Store: c.store, Secret: key, Base: c.server.URL, Domain: "mall.example",
 		Mall: "The mall", Money: Money, Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
-		Goods:  func(_ string, g store.CampaignGoods) string { return m.URL("goods", g.ID) },
 		Person: func(context.Context, store.Handing) (chat.Person, error) { return chat.Person{}, nil }})
 	if err == nil {
 		s.Publish(p)

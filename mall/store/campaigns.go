@@ -113,8 +113,8 @@ func (s *Store) SaveCampaign(ctx context.Context, c Campaign, goods []string) (C
 		for place, id := range goods[:min(len(goods), MaxCampaignGoods)] {
 			// Goods of another shop are not found.
 			if _, err := tx.NewRaw("INSERT INTO campaign_goods (shop, campaign, goods, place)"+
-				" SELECT shop, ?, id, ? FROM goods WHERE shop = ? AND id = ? ON CONFLICT DO NOTHING",
-				c.ID, place, c.Shop, id).Exec(ctx); err != nil {
+				" SELECT shop, ?, id, ? FROM goods WHERE shop = ? AND id = ? AND state = ? ON CONFLICT DO NOTHING",
+				c.ID, place, c.Shop, id, GoodsShown).Exec(ctx); err != nil {
 				return err
 			}
 		}
@@ -146,14 +146,29 @@ func (s *Store) Campaigns(ctx context.Context, shop, before string, limit int) (
 	return all, nil
 }
 
-// CampaignGoods returns the goods of a campaign in their order.
+// shownGoods is what a query of CampaignGoods selects from goods g.
+const shownGoods = "SELECT g.id, g.sku, g.title, g.price, COALESCE((SELECT p.hash FROM pictures p" +
+	" WHERE p.shop = g.shop AND p.goods = g.id ORDER BY p.place LIMIT 1), '') AS picture FROM goods g "
+
+// CampaignGoods returns the goods of a campaign that are on show, in their order.
 func (s *Store) CampaignGoods(ctx context.Context, shop, campaign string) (all []CampaignGoods, err error) {
-	err = s.rd.NewRaw("SELECT g.id, g.sku, g.title, g.price, COALESCE((SELECT p.hash FROM pictures p"+
-		" WHERE p.shop = g.shop AND p.goods = g.id ORDER BY p.place LIMIT 1), '') AS picture"+
-		" FROM campaign_goods c JOIN goods g ON g.shop = c.shop AND g.id = c.goods"+
-		" WHERE c.shop = ? AND c.campaign = ? ORDER BY c.place", shop, campaign).Scan(ctx, &all)
+	err = s.rd.NewRaw(shownGoods+"JOIN campaign_goods c ON c.shop = g.shop AND c.goods = g.id"+
+		" WHERE c.shop = ? AND c.campaign = ? AND g.state = ? ORDER BY c.place", shop, campaign, GoodsShown).Scan(ctx, &all)
 	if err != nil {
 		return nil, fmt.Errorf("reading a campaign's goods: %w", err)
+	}
+	return all, nil
+}
+
+// GoodsNamed returns those of a shop's goods on show that have one of the IDs.
+func (s *Store) GoodsNamed(ctx context.Context, shop string, ids []string) (all []CampaignGoods, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	err = s.rd.NewRaw(shownGoods+"WHERE g.shop = ? AND g.id IN (?) AND g.state = ?", shop, bun.List(ids), GoodsShown).
+		Scan(ctx, &all)
+	if err != nil {
+		return nil, fmt.Errorf("reading goods: %w", err)
 	}
 	return all, nil
 }
