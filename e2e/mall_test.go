@@ -22,7 +22,7 @@ import (
 )
 
 // mallParts are the database and the keys of a running demo's mall.
-func mallParts(t *testing.T, state string) (*store.Store, *vault.Vault) {
+func mallParts(t testing.TB, state string) (*store.Store, *vault.Vault) {
 	t.Helper()
 	found := map[string]string{}
 	err := filepath.WalkDir(state, func(path string, d fs.DirEntry, err error) error {
@@ -44,6 +44,20 @@ func mallParts(t *testing.T, state string) (*store.Store, *vault.Vault) {
 		t.Fatal(err)
 	}
 	return s, v
+}
+
+// signInMall signs a browser in at the mall.
+func (s *server) signInMall(p *page, db *store.Store, login string) {
+	p.t.Helper()
+	cookie := "a-cookie-of-" + login
+	sum := sha256.Sum256([]byte(cookie))
+	err := db.AddSession(p.t.Context(), base64.RawURLEncoding.EncodeToString(sum[:]), login, time.Now())
+	if err == nil {
+		_, err = ask(p, network.SetCookie, network.SetCookieParams{Name: "mall_session", Value: cookie, URL: s.Mall})
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // TestMallTalk: a member asks a shop by mail; its staff get the mail, and a desk that
@@ -78,18 +92,9 @@ func TestMallTalk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const cookie = "a-cookie-of-this-test"
-	sum := sha256.Sum256([]byte(cookie))
-	if err := db.AddSession(ctx, base64.RawURLEncoding.EncodeToString(sum[:]), customer, time.Now()); err != nil {
-		t.Fatal(err)
-	}
-
 	chrome := browser(t)
 	jun := open(t, chrome, "member", s.Mall+"/")
-	if _, err := ask(jun, network.SetCookie, network.SetCookieParams{Name: "mall_session", Value: cookie,
-		URL: s.Mall}); err != nil {
-		t.Fatal(err)
-	}
+	s.signInMall(jun, db, customer)
 	visit := func(path string) {
 		t.Helper()
 		jun.eval(fmt.Sprintf("location.href = %q", s.Mall+path))

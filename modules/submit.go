@@ -21,11 +21,8 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/notify"
+	"github.com/chmail/chmail/mta"
 )
-
-// onceID begins the ID of a message that a mailbox or a queue takes once
-// (chat.Letter.Once). No ID that maddy makes begins so.
-const onceID = "once-"
 
 // submitTo returns a function that hands what people write at the desk to a
 // delivery target, as mail that the login submitted.
@@ -52,7 +49,7 @@ func submit(ctx context.Context, target module.DeliveryTarget, l chat.Letter) er
 	meta := &module.MsgMetadata{OriginalFrom: cmp.Or(l.ReturnPath, l.From.Addr)}
 	if l.Once {
 		hash := sha256.Sum256([]byte(l.MessageID))
-		meta.ID = onceID + hex.EncodeToString(hash[:16])
+		meta.ID = mta.OnceID + hex.EncodeToString(hash[:16])
 	}
 	meta.Conn = &module.ConnState{AuthUser: l.Login, Proto: "HTTP"}
 	if l.IP.IsValid() {

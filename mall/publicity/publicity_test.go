@@ -483,3 +483,50 @@ func TestUnsubscribe(t *testing.T) {
 		}
 	})
 }
+
+// TestTalks: the talk in the room of a campaign's mail is an inquiry of the campaign, once,
+// and so are the orders out of it.
+func TestTalks(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := context.Background()
+		w.members(3)
+		c := w.campaign(store.Campaign{})
+		p := w.start()
+		p.opt.Room = func(_ context.Context, from, mail string) (string, error) {
+			if from != w.shop.Addr {
+				t.Errorf("the mail is from %s", from)
+			}
+			return "room of " + mail, nil
+		}
+		w.rounds(p)
+		l := w.sent[0]
+		var talk store.Inquiry
+		for range 2 {
+			i, err := w.s.CampaignTalk(ctx, "room of "+l.MessageID)
+			if err != nil || i.Campaign != c.ID || i.Shop != w.shop.ID || i.Subject != "New lamps" || i.Mail != l.MessageID ||
+				i.Member+"@mall.example" != l.To.Addr || talk.ID != "" && i.ID != talk.ID {
+				t.Fatalf("the talk is %+v, %v", i, err)
+			}
+			talk = i
+		}
+		if _, err := w.s.CampaignTalk(ctx, "another room"); !errors.Is(err, store.ErrUnknown) {
+			t.Errorf("a room of no campaign: %v", err)
+		}
+		if f := w.figures(c); f.Talks != 1 || f.Answered != 0 {
+			t.Errorf("asked: %+v", f)
+		}
+		if _, err := w.s.Answered(ctx, talk, w.now); err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range []struct{ id, inquiry, state string }{
+			{"1", talk.ID, "paid"}, {"2", talk.ID, "offered"}, {"3", talk.ID, "done"}, {"4", "", "paid"},
+		} {
+			w.exec("INSERT INTO orders (shop, id, number, member, state, currency, total, inquiry, created, changed) VALUES ('" +
+				w.shop.ID + "', '" + o.id + "', '" + o.id + "', '" + talk.Member + "', '" + o.state + "', 'KRW', 500, '" +
+				o.inquiry + "', 0, 0)")
+		}
+		if f := w.figures(c); f.Talks != 1 || f.Answered != 1 || f.Orders != 2 || f.Revenue != 1000 {
+			t.Errorf("answered, two bought: %+v", f)
+		}
+	})
+}
