@@ -211,18 +211,19 @@ func (m *Mall) publish(it *mall.Mall, opts mall.Options) error {
 	}
 	p, err := publicity.New(publicity.Options{
 		Store: opts.Store, Submit: opts.Submit, Secret: key, Base: strings.TrimSuffix(it.Base().String(), "/"),
-		Domain: it.Domain(), Mall: it.Name(), Mark: publicity.MarkFile(inState("")), Log: m.log(),
-		Goods: func(_ string, g store.CampaignGoods) string { return it.URL("goods", g.ID) },
+		Domain: it.Domain(), Mall: it.Name(), Money: site.Money, Mark: publicity.MarkFile(inState("")), Log: m.log(),
 		// A member's mailbox here is where their talks are, too.
 		Person: func(_ context.Context, h store.Handing) (chat.Person, error) {
 			return chat.Person{Login: h.Login, Addr: h.Login}, nil
 		},
+		Room: it.Relay().RoomOfMail,
 		Here: func(ctx context.Context, shop string) int { return staffHere(ctx, opts, shop) },
 	})
 	if err != nil {
 		return err
 	}
 	m.server.Publish(p)
+	returns.Store(p)
 	m.serves.Go(func() {
 		if err := p.Run(m.ctx); err != nil {
 			m.out.Error("campaigns are not sent", err)

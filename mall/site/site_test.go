@@ -193,8 +193,7 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	p, err := publicity.New(publicity.Options{Store: c.store, Secret: key, Base: c.server.URL, Domain: "mall.example",
-		Mall: "The mall", Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
-		Goods:  func(_ string, g store.CampaignGoods) string { return m.URL("goods", g.ID) },
+		Mall: "The mall", Money: Money, Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
 		Person: func(context.Context, store.Handing) (chat.Person, error) { return chat.Person{}, nil }})
 	if err == nil {
 		c.adverts, err = advert.New(c.store, make([]byte, 32), nil, nil)
