@@ -148,7 +148,6 @@ type (
 		Shop    string    `json:"shop"`
 		Subject string    `json:"subject"`
 		State   string    `json:"state"`
-		Talked  time.Time `json:"talked,omitzero"`
 	}
 )
 
@@ -212,7 +211,7 @@ func (m *Mall) Export(ctx context.Context, member store.Member, to io.Writer) er
 		x.Looks = append(x.Looks, exportedLook{at(a.At), a.Role, a.Act, a.Shop})
 	}
 	for _, c := range known.Campaigns {
-		x.Campaigns = append(x.Campaigns, exportedMail{at(c.At), c.Shop, c.Subject, c.State, at(c.Talked)})
+		x.Campaigns = append(x.Campaigns, exportedMail{at(c.At), c.Shop, c.Subject, c.State})
 	}
 	enc := json.NewEncoder(to)
 	enc.SetEscapeHTML(false)

@@ -111,7 +111,6 @@ type Received struct {
 	Subject string
 	State   string
 	At      int64
-	Talked  int64
 }
 
 // Known is all that the store has about a member, beside what is sealed.
@@ -152,7 +151,7 @@ func (s *Store) KnownOf(ctx context.Context, m Member) (k Known, err error) {
 			return k, fmt.Errorf("reading what is known about a member: %w", err)
 		}
 	}
-	err = s.rd.NewRaw("SELECT s.name AS shop, c.subject, r.state, r.at, r.talked FROM campaign_members r"+
+	err = s.rd.NewRaw("SELECT s.name AS shop, c.subject, r.state, r.at FROM campaign_members r"+
 		" JOIN campaigns c ON c.shop = r.shop AND c.id = r.campaign JOIN shops s ON s.id = r.shop"+
 		" WHERE r.member = ? AND r.state NOT IN (?, ?) ORDER BY c.id", m.ID, MailWaiting, MailLeftOut).Scan(ctx, &k.Campaigns)
 	if err != nil {
