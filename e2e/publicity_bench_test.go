@@ -40,7 +40,7 @@ func BenchmarkCampaign(b *testing.B) {
 		b.Fatal(err)
 	}
 	s := startServer(b, state)
-	db, _ := mallParts(b, state)
+	db := mallStore(b, state)
 	shop, err := db.ShopBySlug(b.Context(), "lamps")
 	if err != nil {
 		b.Fatal(err)

@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
 	"github.com/chmail/chmail/mailstore"
@@ -23,13 +26,27 @@ import (
 	"github.com/chmail/chmail/mall/store"
 )
 
+// signInMall signs a browser in at the mall.
+func (s *server) signInMall(p *page, db *store.Store, login string) {
+	p.t.Helper()
+	cookie := "a-cookie-of-" + login
+	sum := sha256.Sum256([]byte(cookie))
+	err := db.AddSession(p.t.Context(), base64.RawURLEncoding.EncodeToString(sum[:]), login, time.Now())
+	if err == nil {
+		_, err = ask(p, network.SetCookie, network.SetCookieParams{Name: "mall_session", Value: cookie, URL: s.Mall})
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // TestPublicity: a shop publicises goods to the mall's 200 members and the customer. The
 // customer reads the mail by POP3, follows its link and presses Chat now; the shop's
 // desk rings and answers. Then they unsubscribe with one click, and a mail comes back.
 func TestPublicity(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, t.TempDir())
-	db, _ := mallParts(t, s.state)
+	db := mallStore(t, s.state)
 	host, _ := s.password("host")
 	shop, err := db.ShopBySlug(t.Context(), "lamps")
 	if err != nil {
