@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -16,12 +18,27 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
 	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/mall/sample"
 	"github.com/chmail/chmail/mall/store"
 )
+
+// signInMall signs a browser in at the mall.
+func (s *server) signInMall(p *page, db *store.Store, login string) {
+	p.t.Helper()
+	cookie := "a-cookie-of-" + login
+	sum := sha256.Sum256([]byte(cookie))
+	err := db.AddSession(p.t.Context(), base64.RawURLEncoding.EncodeToString(sum[:]), login, time.Now())
+	if err == nil {
+		_, err = ask(p, network.SetCookie, network.SetCookieParams{Name: "mall_session", Value: cookie, URL: s.Mall})
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
 
 // TestPublicity: a shop publicises goods to the mall's 200 members and the customer. The
 // customer reads the mail by POP3, follows its link and presses Chat now; the shop's
