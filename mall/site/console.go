@@ -69,6 +69,7 @@ var consoleTable = []shopRoute{
 	{"GET", "/hours", store.RoleManager, (*Server).hours},
 	{"POST", "/hours", store.RoleManager, (*Server).hoursSave},
 	{"GET", "/figures", store.RoleAgent, (*Server).figures},
+	{"GET", "/audit", store.RoleOwner, (*Server).audit},
 	{"GET", "/settings", store.RoleOwner, (*Server).settings},
 	{"POST", "/settings", store.RoleOwner, (*Server).settingsSave},
 	{"POST", "/keys", store.RoleOwner, (*Server).keyAdd},
@@ -88,6 +89,7 @@ func (s *Server) consoleRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /apply", s.applySave)
 	mux.HandleFunc("GET /operator", s.operator)
 	mux.HandleFunc("POST /operator", s.operatorSave)
+	mux.HandleFunc("GET /operator/audit", s.operatorAudit)
 	mux.HandleFunc("GET /pictures/{file}", s.picture)
 }
 

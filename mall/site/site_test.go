@@ -107,6 +107,9 @@ func (a *fakeAccounts) Verify(_ context.Context, login, pass string) error {
 	return nil
 }
 
+// operatorLogin runs the mall.
+const operatorLogin = "operator@mall.example"
+
 // town is a mall that runs, with one shop of two goods.
 type town struct {
 	*testing.T
@@ -152,7 +155,7 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
-		Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups},
+		Operator: []string{operatorLogin}, Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups},
 		SignIns: signin.New(signin.Options{Accounts: c.accounts, First: 1}),
 		Submit:  func(context.Context, chat.Letter) error { return nil },
 		Notify: func(_ context.Context, mail chat.ServerMail) error {

@@ -64,7 +64,10 @@ func (s *Store) InquiryAbout(ctx context.Context, about Inquiry) (i Inquiry, err
 
 // Inquiry finds one of a shop. ErrUnknown.
 func (s *Store) Inquiry(ctx context.Context, shop, id string) (i Inquiry, err error) {
-	if err := s.rd.NewSelect().Model(&i).Where("shop = ? AND id = ?", shop, id).Scan(ctx); err != nil {
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return db.NewSelect().Model(&i).Where("shop = ? AND id = ?", shop, id).Scan(ctx)
+	})
+	if err != nil {
 		return Inquiry{}, fmt.Errorf("reading an inquiry: %w", known(err))
 	}
 	return i, nil
@@ -72,23 +75,26 @@ func (s *Store) Inquiry(ctx context.Context, shop, id string) (i Inquiry, err er
 
 // InquiriesOf are a member's, the newest first, before an ID; empty: from the newest on.
 func (s *Store) InquiriesOf(ctx context.Context, member, before string, limit int) (list []Inquiry, err error) {
-	return s.inquiries(ctx, "member", member, before, limit)
+	err = inquiries(ctx, s.rd.NewSelect().Model(&list).Where("member = ?", member), before, limit)
+	return list, err
 }
 
 // InquiriesIn are a shop's, the newest first.
 func (s *Store) InquiriesIn(ctx context.Context, shop, before string, limit int) (list []Inquiry, err error) {
-	return s.inquiries(ctx, "shop", shop, before, limit)
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return inquiries(ctx, db.NewSelect().Model(&list).Where("shop = ?", shop), before, limit)
+	})
+	return list, err
 }
 
-func (s *Store) inquiries(ctx context.Context, column, is, before string, limit int) (list []Inquiry, err error) {
-	q := s.rd.NewSelect().Model(&list).Where("? = ?", bun.Ident(column), is)
+func inquiries(ctx context.Context, q *bun.SelectQuery, before string, limit int) error {
 	if before != "" {
 		q.Where("id < ?", before)
 	}
 	if err := q.Order("id DESC").Limit(int64(limit)).Scan(ctx); err != nil {
-		return nil, fmt.Errorf("listing inquiries: %w", err)
+		return fmt.Errorf("listing inquiries: %w", err)
 	}
-	return list, nil
+	return nil
 }
 
 // Rung notes that the shop was rung for an inquiry, and Answered that it answered by
