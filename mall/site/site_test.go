@@ -286,6 +286,9 @@ func TestRegister(t *testing.T) {
 		"publicity", "yes"}
 	page = b.post("/register", 422, "name", "Jun", "email", "nowhere", "password", "short")
 	b.has(page, `value="Jun"`, `value="nowhere"`, "not an e-mail address", "At least 8 characters")
+	for name, status := range map[string]int{"\u202e\u200b": 422, strings.Repeat("가", 81): 422} {
+		b.has(b.post("/register", status, append([]string{"name", name}, typed[2:]...)...), "at most 80")
+	}
 	first := b.post("/register", 200, typed...)
 	link := confirmLink.FindString(b.mails[0].Text)
 	if b.mails[0].To.Addr != "jun@far.example" || link == "" {
