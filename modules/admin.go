@@ -25,7 +25,7 @@ func adminSocket() string { return filepath.Join(maddyconfig.RuntimeDirectory, a
 // Administer calls do with the server that runs, or, while none runs, with the
 // files of the configuration's blocks.
 func Administer(ctx context.Context, f *config.File, choice admin.Choice, do func(admin.Admin) error) error {
-	mods, err := f.Admin()
+	registered, err := f.Register()
 	if err != nil {
 		return err
 	}
@@ -39,36 +39,9 @@ func Administer(ctx context.Context, f *config.File, choice admin.Choice, do fun
 	}
 	defer claim.Close()
 	defer hooks.RunHooks(hooks.EventShutdown)
-	p := &parts{mods: mods}
+	p := &parts{mods: registered.Blocks}
 	defer p.close()
 	return do(admin.NewOwner(p.options(f, choice)))
-}
-
-// Check opens every block that is not an endpoint, as the server would, and
-// closes it again. Nothing listens. Beside a server that runs, what keeps files
-// is not opened, and beside is true.
-func Check(ctx context.Context, f *config.File) (beside bool, err error) {
-	mods, err := f.Admin()
-	if err != nil {
-		return false, err
-	}
-	client, claim, err := admin.Connect(ctx, adminSocket(), maddyconfig.StateDirectory, admin.Choice{})
-	if err != nil {
-		return false, err
-	}
-	if client != nil {
-		defer client.Close()
-		opensNothing = true
-	} else {
-		defer claim.Close()
-	}
-	defer hooks.RunHooks(hooks.EventShutdown)
-	for _, m := range mods {
-		if _, err := module.GetInstance(m.Instance.InstanceName()); err != nil {
-			return opensNothing, err
-		}
-	}
-	return opensNothing, nil
 }
 
 // opensNothing: blocks are only read, since another process has the files. It
@@ -77,7 +50,7 @@ var opensNothing bool
 
 // Restore puts a backup into the places that the configuration names.
 func Restore(ctx context.Context, f *config.File, dir string) (admin.Restored, error) {
-	if _, err := f.Admin(); err != nil { // sets the state directory, opens nothing
+	if _, err := f.Register(); err != nil { // sets the state directory, opens nothing
 		return admin.Restored{}, err
 	}
 	mail, there := f.Folder("storage.maildrop", "path", mailstore.DefaultPath)

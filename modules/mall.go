@@ -6,9 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,6 +22,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/advert"
 	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/site"
@@ -184,6 +183,9 @@ func (m *Mall) start(opts mall.Options) error {
 	if err := m.publish(it, opts); err != nil {
 		return err
 	}
+	if err := m.advertise(it); err != nil {
+		return err
+	}
 	m.it.Store(it)
 	m.serves.Go(func() { it.Listen(m.ctx) }) // until Close
 	return m.server.Open(it)
@@ -232,6 +234,29 @@ func (m *Mall) publish(it *mall.Mall, opts mall.Options) error {
 			m.out.Error("campaigns are not sent", err)
 		}
 	})
+	return nil
+}
+
+// advertise shows advertisements, and charges for the calls that were answered.
+func (m *Mall) advertise(it *mall.Mall) error {
+	secret, err := it.Key("advertisements")
+	if err != nil {
+		return err
+	}
+	a, err := advert.New(it.Store(), secret, m.log(), nil)
+	if err != nil {
+		return err
+	}
+	it.OnTalk(func(ctx context.Context, t mall.Talked) {
+		if t.What != mall.TalkTaken {
+			return
+		}
+		if err := a.Answered(ctx, t.Inquiry.Room); err != nil {
+			m.out.Error("a talk was not charged", err, "room", t.Inquiry.Room)
+		}
+	})
+	m.server.Advertise(a)
+	m.serves.Go(func() { a.Run(m.ctx) })
 	return nil
 }
 
@@ -286,15 +311,6 @@ func (m *Mall) Close() error {
 		err = errors.Join(err, s.Close())
 	}
 	return err
-}
-
-// originURL reads an address without a path.
-func originURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
-		return nil, fmt.Errorf("%q is not an address such as https://mall.example.org", text)
-	}
-	return u, nil
 }
 
 // mallAccounts are the accounts that members get.

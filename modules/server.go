@@ -96,8 +96,12 @@ func Run(f *config.File, logTo []string) (err error) {
 			log.Printf("ending the commands that run: %v", err)
 		}
 	})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	p.lookDaily(ctx, f)
 	tellSystemd("READY=1\nSTATUS=Listening for incoming connections...")
 	waitForEnd()
+	cancel()
 	tellSystemd("STOPPING=1\nSTATUS=Waiting for running transactions to complete...")
 	late := time.AfterFunc(endPatience, func() {
 		log.Printf("some clients kept their connections open for %v after the signal: ending all the same;"+

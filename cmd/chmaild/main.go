@@ -40,7 +40,7 @@ func main() {
 			},
 		},
 		Commands: []*cli.Command{
-			runCommand, demoCommand, quickstartCommand, checkCommand,
+			runCommand, demoCommand, quickstartCommand, checkCommand, dnsCommand,
 			userCommand, storeCommand, backupCommand, restoreCommand,
 			grantsCommand, hostsCommand, whoCommand, exportCommand, eraseCommand,
 			linkCommand, mallCommand, roomCommand, versionCommand,

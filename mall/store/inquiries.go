@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"github.com/chmail/chmail/mall/order"
 )
 
 // Inquiry is what a member asked a shop, by mail or by "Chat now".
@@ -87,6 +89,14 @@ func (s *Store) InquiriesIn(ctx context.Context, shop, before string, limit int)
 	return list, err
 }
 
+// UnansweredIn are those of a shop that wait for an answer, the newest first.
+func (s *Store) UnansweredIn(ctx context.Context, shop, before string, limit int) (list []Inquiry, err error) {
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return inquiries(ctx, db.NewSelect().Model(&list).Where("shop = ? AND answered = 0", shop), before, limit)
+	})
+	return list, err
+}
+
 func inquiries(ctx context.Context, q *bun.SelectQuery, before string, limit int) error {
 	if before != "" {
 		q.Where("id < ?", before)
@@ -95,6 +105,27 @@ func inquiries(ctx context.Context, q *bun.SelectQuery, before string, limit int
 		return fmt.Errorf("listing inquiries: %w", err)
 	}
 	return nil
+}
+
+// Waiting counts what waits for a shop.
+type Waiting struct {
+	Unanswered int // inquiries
+	Accepted   int // orders that are not paid
+	Paid       int // orders that are not sent
+}
+
+// WaitingAt counts it.
+func (s *Store) WaitingAt(ctx context.Context, shop string) (w Waiting, err error) {
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return db.NewSelect().
+			ColumnExpr("(SELECT COUNT(*) FROM inquiries WHERE shop = ? AND answered = 0) AS unanswered", shop).
+			ColumnExpr("(SELECT COUNT(*) FROM orders WHERE shop = ? AND state = ?) AS accepted", shop, order.Accepted).
+			ColumnExpr("(SELECT COUNT(*) FROM orders WHERE shop = ? AND state = ?) AS paid", shop, order.Paid).Scan(ctx, &w)
+	})
+	if err != nil {
+		return Waiting{}, fmt.Errorf("counting what waits for a shop: %w", err)
+	}
+	return w, nil
 }
 
 // Rung notes that the shop was rung for an inquiry, and Answered that it answered by
