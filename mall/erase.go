@@ -18,7 +18,7 @@ const leavingAtOnce = 100 // members whose accounts are taken away in one go
 
 // Erase takes a member out of the mall, with the account that the mall made for them, its
 // mail and its part of conversations. What shops got by mail is theirs. store.ErrWorks:
-// they still work for a shop or a company.
+// they still work for a shop.
 func (m *Mall) Erase(ctx context.Context, member string) error {
 	ctx = context.WithoutCancel(ctx) // half of it is nobody's wish
 	login, made, err := m.store.Erase(ctx, member)

@@ -83,6 +83,7 @@ var consoleTable = []shopRoute{
 	{"GET", "/hours", store.RoleManager, (*Server).hours},
 	{"POST", "/hours", store.RoleManager, (*Server).hoursSave},
 	{"GET", "/figures", store.RoleAgent, (*Server).figures},
+	{"GET", "/audit", store.RoleOwner, (*Server).audit},
 	{"GET", "/settings", store.RoleOwner, (*Server).settings},
 	{"POST", "/settings", store.RoleOwner, (*Server).settingsSave},
 	{"POST", "/keys", store.RoleOwner, (*Server).keyAdd},
@@ -104,6 +105,7 @@ func (s *Server) consoleRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /apply", s.applySave)
 	mux.HandleFunc("GET /operator", s.operator)
 	mux.HandleFunc("POST /operator", s.operatorSave)
+	mux.HandleFunc("GET /operator/audit", s.operatorAudit)
 	mux.HandleFunc("GET /operator/categories", s.categories)
 	mux.HandleFunc("POST /operator/categories", s.categoriesSave)
 	mux.HandleFunc("GET /pictures/{file}", s.picture)

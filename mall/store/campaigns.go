@@ -92,7 +92,7 @@ type CampaignGoods struct {
 func (s *Store) SaveCampaign(ctx context.Context, c Campaign, goods []string) (Campaign, error) {
 	now := Micros(time.Now())
 	c.State, c.Changed = CampaignDraft, now
-	err := s.tx(ctx, func(tx bun.Tx) error {
+	err := s.OfShop(ctx, c.Shop, func(tx bun.Tx) error {
 		if c.ID == "" {
 			c.ID, c.Created = NewID(), now
 			if _, err := tx.NewInsert().Model(&c).Exec(ctx); err != nil {
@@ -128,7 +128,10 @@ func (s *Store) SaveCampaign(ctx context.Context, c Campaign, goods []string) (C
 
 // Campaign returns one campaign of a shop. ErrUnknown.
 func (s *Store) Campaign(ctx context.Context, shop, id string) (c Campaign, err error) {
-	if err := s.rd.NewSelect().Model(&c).Where("shop = ? AND id = ?", shop, id).Scan(ctx); err != nil {
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return db.NewSelect().Model(&c).Where("shop = ? AND id = ?", shop, id).Scan(ctx)
+	})
+	if err != nil {
 		return Campaign{}, fmt.Errorf("reading a campaign: %w", known(err))
 	}
 	return c, nil
@@ -136,11 +139,14 @@ func (s *Store) Campaign(ctx context.Context, shop, id string) (c Campaign, err 
 
 // Campaigns returns a shop's campaigns before the one named, the newest first.
 func (s *Store) Campaigns(ctx context.Context, shop, before string, limit int) (all []Campaign, err error) {
-	q := s.rd.NewSelect().Model(&all).Where("shop = ?", shop).Order("id DESC").Limit(int64(limit))
-	if before != "" {
-		q = q.Where("id < ?", before)
-	}
-	if err := q.Scan(ctx); err != nil {
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		q := db.NewSelect().Model(&all).Where("shop = ?", shop).Order("id DESC").Limit(int64(limit))
+		if before != "" {
+			q = q.Where("id < ?", before)
+		}
+		return q.Scan(ctx)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("listing campaigns: %w", err)
 	}
 	return all, nil
@@ -269,7 +275,7 @@ func (s *Store) CountSegment(ctx context.Context, shop, segment string) (n int, 
 func (s *Store) ChooseMembers(
 	ctx context.Context, shop, campaign string, now time.Time, limit int,
 ) (more bool, err error) {
-	err = s.tx(ctx, func(tx bun.Tx) error {
+	err = s.OfShop(ctx, shop, func(tx bun.Tx) error {
 		more = false
 		var c Campaign
 		q := tx.NewSelect().Model(&c).Where("shop = ? AND id = ?", shop, campaign)
@@ -335,7 +341,7 @@ const handings = "SELECT c.member, c.mail, c.tries, m.login, m.lang, m.sealed, (
 func (s *Store) TakeMails(
 	ctx context.Context, shop, campaign string, now time.Time, limit int, mail func(member string) string, mark string,
 ) (taken []Handing, err error) {
-	err = s.tx(ctx, func(tx bun.Tx) error {
+	err = s.OfShop(ctx, shop, func(tx bun.Tx) error {
 		taken = nil
 		var next []Handing
 		query := handings + " AND c.at <= ?1 ORDER BY c.at, c.member LIMIT ?4"

@@ -10,8 +10,8 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// ErrWorks: the member still works for a shop, or looks after a company.
-var ErrWorks = errors.New("they work for a shop or a company")
+// ErrWorks: the member still works for a shop.
+var ErrWorks = errors.New("they work for a shop")
 
 // erasedText is the login and the hash of whom nothing is known any more.
 func erasedText(member string) string { return "erased:" + member }
@@ -29,8 +29,7 @@ func (s *Store) Erase(ctx context.Context, member string) (login string, made bo
 		}
 		login, made = m.Login, m.Made
 		var works bool
-		err := tx.NewRaw("SELECT EXISTS (SELECT 1 FROM staff WHERE login = ?0)"+
-			" OR EXISTS (SELECT 1 FROM companies WHERE login = ?0)", login).Scan(ctx, &works)
+		err := tx.NewRaw("SELECT EXISTS (SELECT 1 FROM staff WHERE login = ?)", login).Scan(ctx, &works)
 		if err != nil {
 			return err
 		}
