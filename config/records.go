@@ -15,6 +15,6 @@ func Records(s Server) string {
     _dmarc.%[2]s.   TXT     "v=DMARC1; p=quarantine"
     default._domainkey.%[2]s.  TXT  the content of %[3]s/dkim_keys/%[2]s_default.dns
 
-Firewall: TCP 25, 443, 465, 587, 993, 995; UDP %[4]s.
+Firewall: TCP 25, 443, 465, 587, 993, 995; UDP 443, %[4]s.
 `, s.Host, s.Domain, s.StateDir, s.Ports)
 }
