@@ -25,7 +25,7 @@ func Name(s string) string {
 	if len(s) > 4096 {
 		s = s[:2048] + s[len(s)-64:]
 	}
-	s = clean.JoinedLine(s, 4096, 4096)
+	s = clean.Line(s, 4096, 4096)
 	s = strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`<>:"|?*`, r) {
 			return '_'
@@ -40,8 +40,8 @@ func Name(s string) string {
 		s = "_" + s
 	}
 	stem, ext := split(s)
-	stem = strings.TrimRight(clean.JoinedLine(stem, maxName-utf8.RuneCountInString(ext), maxOctets-len(ext)), ". ")
-	if clean.JoinedLine(stem, maxName, maxOctets) == "" { // of combining marks alone
+	stem = strings.TrimRight(clean.Line(stem, maxName-utf8.RuneCountInString(ext), maxOctets-len(ext)), ". ")
+	if clean.Line(stem, maxName, maxOctets) == "" { // of combining marks alone
 		stem = "file"
 	}
 	return stem + ext

@@ -8,10 +8,11 @@
 // It does not escape: whoever writes HTML, a header or a log line still does.
 // What was cleaned stays as it is when it is cleaned again.
 //
-// Names and subjects lose every bidi control and every zero-width character; names of
-// files keep the joiners within emoji and words. Messages keep what writing needs: line
-// breaks, tabs, directional marks and isolates, and joiners. All are brought into NFC,
-// in which two spellings of one text, as of Hangul from macOS, are the same.
+// What writing needs stays: joiners within emoji and within words of scripts that
+// join, and selectors behind the characters whose form they choose. Messages keep
+// line breaks, tabs, directional marks and isolates too; names and subjects lose
+// every bidi control. All are brought into NFC, in which two spellings of one text,
+// as of Hangul from macOS, are the same.
 package clean
 
 import (
@@ -54,12 +55,7 @@ func Subject(s string) string { return Line(s, MaxSubject, MaxSubjectOctets) }
 
 // Line returns s as one line of at most so many runes and octets. White space
 // becomes single spaces.
-func Line(s string, runes, octets int) string { return line(s, runes, octets, false) }
-
-// JoinedLine is Line with the joiners within emoji and words, as messages have them.
-func JoinedLine(s string, runes, octets int) string { return line(s, runes, octets, true) }
-
-func line(s string, runes, octets int, joined bool) string {
+func Line(s string, runes, octets int) string {
 	// A rune of the result comes from at most one kept rune and its marks, so
 	// what is far beyond the bound cannot matter.
 	s = head(s, 16*octets+1024)
@@ -68,13 +64,9 @@ func line(s string, runes, octets int, joined bool) string {
 		switch {
 		case unicode.IsSpace(r) || isBreak(r):
 			b.space()
-		case r == zwj || r == zwnj:
-			if joined {
-				b.join(r, s[i:])
-			}
-		case invisible(r) || bidi(r):
+		case bidi(r):
 		default:
-			b.add(r)
+			b.part(s, i, r)
 		}
 	}
 	s = cut(norm.NFC.String(b.String()), runes, octets)
@@ -119,15 +111,9 @@ func unified(s string) string {
 			b.add(r)
 		case r == '\n' || r == '\r' || r == '\v' || r == '\f' || isBreak(r):
 			b.add('\n')
-		case r == zwj || r == zwnj:
-			b.join(r, s[i:])
-		case tag(r): // subdivision flags, as Wales's, are a black flag and tags (UTS 51 section 3.2)
-			if b.flag {
-				b.addRaw(r)
-			}
-		case overrides(r) || invisible(r):
+		case overrides(r):
 		default:
-			b.add(r)
+			b.part(s, i, r)
 		}
 	}
 	return norm.NFC.String(b.String())
@@ -145,6 +131,26 @@ type builder struct {
 	flag  bool // within a subdivision flag
 }
 
+// part adds the rune of s at i, which belongs to a word or an emoji, unless it is not seen and means nothing there.
+func (b *builder) part(s string, i int, r rune) {
+	switch {
+	case r == zwj || r == zwnj:
+		if next, _ := utf8.DecodeRuneInString(s[i+utf8.RuneLen(r):]); joins(b.last) && joins(next) {
+			b.add(r)
+		}
+	case selector(r):
+		if varies(b.last, r) {
+			b.add(r)
+		}
+	case tag(r): // subdivision flags, as Wales's, are a black flag and tags (UTS 51 section 3.2)
+		if b.flag {
+			b.addRaw(r)
+		}
+	case !invisible(r):
+		b.add(r)
+	}
+}
+
 func (b *builder) add(r rune) {
 	if unicode.In(r, unicode.Mn, unicode.Me) {
 		if b.marks++; b.marks > maxMarks {
@@ -155,14 +161,6 @@ func (b *builder) add(r rune) {
 	}
 	b.addRaw(r)
 	b.flag = r == blackFlag
-}
-
-// join adds the joiner with which rest begins, between what can be joined.
-func (b *builder) join(joiner rune, rest string) {
-	next, _ := utf8.DecodeRuneInString(rest[utf8.RuneLen(joiner):])
-	if joins(b.last) && joins(next) {
-		b.add(joiner)
-	}
 }
 
 func (b *builder) addRaw(r rune) {
