@@ -201,7 +201,7 @@ func order(t *testing.T, s *server, till, member *page) string {
 	member.press("Accept the offer")
 	says := func(p *page, words string) {
 		t.Helper()
-		p.wait(words, 10*time.Second, func() bool { return strings.Contains(p.eval("document.body.innerText"), words) })
+		p.wait(words, 10*time.Second, func() bool { return strings.Contains(p.eval(`document.body?.innerText ?? ""`), words) })
 	}
 	says(member, "Waits for payment")
 	says(member, "1 Paper Street, Jeonju") // the panel that came back took no letter of it
