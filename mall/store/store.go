@@ -84,7 +84,7 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 	if err := sqldb.MakeSQLite(path); err != nil {
 		return err
 	}
-	db, err := sqldb.OpenSQLite(path, sqldb.Writes, 1)
+	db, err := sqldb.OpenSQLite(path, sqldb.Writes+"&_secure_delete=1", 1)
 	if err != nil {
 		return err
 	}
