@@ -244,6 +244,10 @@ func embedded(t *testing.T, s *server, chrome context.Context, till, desk *page)
 	if !strings.HasPrefix(byMail, s.Mall+"/goods/") || !strings.HasSuffix(byMail, "/ask") {
 		t.Errorf("Ask by mail leads to %s", byMail)
 	}
+	desk.run(chromedp.Navigate(s.Web + "/desk")) // it followed a link
+	desk.wait("the desk's connection", 20*time.Second, func() bool {
+		return strings.HasPrefix(desk.eval(`document.querySelector(".avail-words")?.textContent ?? ""`), "Available")
+	})
 	buttons.press("Chat now")
 	desk.waitFor("alertdialog", "Incoming chat", 20*time.Second)
 	desk.press("Answer")
