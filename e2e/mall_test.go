@@ -23,7 +23,7 @@ import (
 )
 
 // mallStore is the database of a running demo's mall.
-func mallStore(t *testing.T, state string) *store.Store {
+func mallStore(t testing.TB, state string) *store.Store {
 	t.Helper()
 	found := ""
 	err := filepath.WalkDir(state, func(path string, d fs.DirEntry, err error) error {
@@ -41,6 +41,20 @@ func mallStore(t *testing.T, state string) *store.Store {
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
+}
+
+// signInMall signs a browser in at the mall.
+func (s *server) signInMall(p *page, db *store.Store, login string) {
+	p.t.Helper()
+	cookie := "a-cookie-of-" + login
+	sum := sha256.Sum256([]byte(cookie))
+	err := db.AddSession(p.t.Context(), base64.RawURLEncoding.EncodeToString(sum[:]), login, time.Now())
+	if err == nil {
+		_, err = ask(p, network.SetCookie, network.SetCookieParams{Name: "mall_session", Value: cookie, URL: s.Mall})
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 const (

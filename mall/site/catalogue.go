@@ -46,6 +46,7 @@ type listing struct {
 	Text       template.HTML
 	There      there
 	Shop       *store.Shop
+	Advert     *advertLook
 }
 
 // list answers with goods of a filter.
@@ -66,7 +67,8 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, f store.CatalogueF
 
 func (s *Server) front(w http.ResponseWriter, r *http.Request) {
 	all, err := s.store.Categories(r.Context())
-	l := listing{Head: tongue(r).Say("mall.front"), Categories: under(all, "")}
+	l := listing{Head: tongue(r).Say("mall.front"), Categories: under(all, ""),
+		Advert: s.advert(r, store.PlaceFront, "")}
 	if err == nil {
 		l.Shops, err = s.store.OpenShops(r.Context(), "", 12)
 	}
@@ -98,7 +100,8 @@ func (s *Server) category(w http.ResponseWriter, r *http.Request) {
 		s.missing(w, r)
 		return
 	}
-	l := listing{Head: all[i].Name(tongue(r).Lang), Categories: under(all, all[i].ID)}
+	l := listing{Head: all[i].Name(tongue(r).Lang), Categories: under(all, all[i].ID),
+		Advert: s.advert(r, store.PlaceList, all[i].ID)}
 	f := store.CatalogueFilter{Categories: []string{all[i].ID}}
 	for _, c := range l.Categories {
 		f.Categories = append(f.Categories, c.ID)
@@ -111,7 +114,8 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	words := string(q[:min(len(q), maxQuery)])
 	s.mall.Looked(visitor(r).Member, store.UseSearch, words)
 	say := tongue(r)
-	s.list(w, r, store.CatalogueFilter{Words: words}, listing{Head: say.Say("mall.found", "words", words)}, "list")
+	s.list(w, r, store.CatalogueFilter{Words: words}, listing{Head: say.Say("mall.found", "words", words),
+		Advert: s.advert(r, store.PlaceSearch, "")}, "list")
 }
 
 func (s *Server) shop(w http.ResponseWriter, r *http.Request) {
@@ -162,6 +166,7 @@ type goodsView struct {
 	HTML       template.HTML
 	There      there
 	Bookmarked bool
+	Advert     *advertLook
 }
 
 func (s *Server) goods(w http.ResponseWriter, r *http.Request) {
@@ -171,7 +176,8 @@ func (s *Server) goods(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mall.Looked(visitor(r).Member, store.UseGoods, found.ID)
-	v := goodsView{GoodsPage: found, HTML: markdown(found.Text), There: s.there(r, found.Shop)}
+	v := goodsView{GoodsPage: found, HTML: markdown(found.Text), There: s.there(r, found.Shop),
+		Advert: s.advert(r, store.PlaceGoods, found.Category)}
 	if m := visitor(r).Member; m != nil {
 		if v.Bookmarked, err = s.store.Bookmarked(r.Context(), m.ID, found.ID); err != nil {
 			s.failed(w, r, err)

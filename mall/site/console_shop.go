@@ -311,11 +311,32 @@ func (s *Server) hoursSave(w http.ResponseWriter, r *http.Request, c visit) {
 	c.back(w, r, "/hours")
 }
 
-// bar is one day of a plot.
-type bar struct{ X, Y, Height, Answered, AnsweredY int }
-
 // plotHeight is that of a plot, in its own units.
 const plotHeight = 120
+
+// bar is one day of a plot: how many there were, and a part of them.
+type bar struct{ X, Y, Height, Part, PartY int }
+
+// plot is a bar a day.
+type plot struct {
+	Bars        []bar
+	Width, Most int // Most: what the highest bar stands for
+}
+
+// newPlot makes a plot of n days.
+func newPlot(n int, of func(day int) (all, part int)) plot {
+	p := plot{Width: n * 10, Most: 1}
+	for i := range n {
+		all, _ := of(i)
+		p.Most = max(p.Most, all)
+	}
+	for i := range n {
+		all, part := of(i)
+		all, part = all*plotHeight/p.Most, part*plotHeight/p.Most
+		p.Bars = append(p.Bars, bar{i * 10, plotHeight - all, all, part, plotHeight - part})
+	}
+	return p
+}
 
 func (s *Server) figures(w http.ResponseWriter, r *http.Request, c visit) {
 	days, err := strconv.Atoi(r.URL.Query().Get("days"))
@@ -327,21 +348,12 @@ func (s *Server) figures(w http.ResponseWriter, r *http.Request, c visit) {
 		s.failed(w, r, err)
 		return
 	}
-	most := 1
-	for _, d := range f.Days {
-		most = max(most, d.Asked)
-	}
-	var bars []bar
-	for i, d := range f.Days {
-		all, answered := d.Asked*plotHeight/most, d.Answered*plotHeight/most
-		bars = append(bars, bar{i * 10, plotHeight - all, all, answered, plotHeight - answered})
-	}
+	p := newPlot(len(f.Days), func(i int) (all, part int) { return f.Days[i].Asked, f.Days[i].Answered })
 	s.show(w, r, http.StatusOK, "figures", consoleData{visit: c, Data: struct {
 		store.Figures
-		Bars        []bar
-		Width, Most int
-		FirstText   string
-	}{f, bars, len(bars) * 10, most, f.First.Round(time.Second).String()}})
+		Plot      plot
+		FirstText string
+	}{f, p, f.First.Round(time.Second).String()}})
 }
 
 // zoneOf is the time zone of a shop: that of its hours.
@@ -507,7 +519,8 @@ func (s *Server) applySave(w http.ResponseWriter, r *http.Request) {
 	}
 	t := tongue(r)
 	shop := store.Shop{Slug: f.Get("slug"), Name: f.Get("name"), About: f.Get("about"), Postal: f.Get("postal"),
-		Lang: words.In(f.Get("lang")).Lang, Currency: f.Get("currency"), State: store.ShopApplied}
+		Lang: words.In(f.Get("lang")).Lang, Currency: f.Get("currency"), State: store.ShopApplied,
+		Company: f.On("company")}
 	shop.Addr = shop.Slug + "@" + s.mall.Domain()
 	if _, ok := signs[shop.Currency]; !ok {
 		f.Fail("currency", t.Say("console.why.unknown"))

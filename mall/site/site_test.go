@@ -24,6 +24,7 @@ import (
 	"github.com/chmail/chmail/guard/password"
 	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/advert"
 	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/store"
@@ -38,6 +39,15 @@ type fakeRelay struct {
 	groups  *map[string][]string
 	hours   *map[string]chatrelay.Hours
 	now     func() time.Time
+	rooms   *[]string // that talks are in, one after the other
+}
+
+func (f fakeRelay) Talk(context.Context, chat.Mail) (room, token string, err error) {
+	return (*f.rooms)[0], "a-token", nil
+}
+
+func (f fakeRelay) LinkInto(context.Context, string, string) (string, error) {
+	return "", chat.ErrUnknown
 }
 
 func (f fakeRelay) SetGroups(_ context.Context, _ string, groups map[string][]string) error {
@@ -132,6 +142,8 @@ type town struct {
 	groups   map[string][]string // that the relay rings
 	hours    map[string]chatrelay.Hours
 	now      time.Time // of the relay
+	rooms    []string  // that talks are in
+	adverts  *advert.Adverts
 }
 
 func newTown(t *testing.T) *town {
@@ -163,7 +175,8 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
-		Domain: "mall.example", Operator: []string{"boss@mall.example"}, Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups, hours: &c.hours,
+		Domain: "mall.example", Operator: []string{"boss@mall.example"}, Store: c.store, Vault: box, Accounts: c.accounts,
+		Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups, rooms: &c.rooms, hours: &c.hours,
 			now: func() time.Time { return c.now }},
 		SignIns: signin.New(signin.Options{Accounts: c.accounts, First: 1}),
 		Submit:  func(context.Context, chat.Letter) error { return nil },
@@ -180,11 +193,14 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	p, err := publicity.New(publicity.Options{Store: c.store, Secret: key, Base: c.server.URL, Domain: "mall.example",
-		Mall: "The mall", Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
-		Goods:  func(_ string, g store.CampaignGoods) string { return m.URL("goods", g.ID) },
+		Mall: "The mall", Money: Money, Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
 		Person: func(context.Context, store.Handing) (chat.Person, error) { return chat.Person{}, nil }})
 	if err == nil {
+		c.adverts, err = advert.New(c.store, make([]byte, 32), nil, nil)
+	}
+	if err == nil {
 		s.Publish(p)
+		s.Advertise(c.adverts)
 		err = s.Open(m)
 	}
 	if err != nil {

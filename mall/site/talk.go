@@ -183,6 +183,11 @@ func (s *Server) chatNow(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
+	if proof := f.Get("advert"); proof != "" && s.adverts != nil {
+		if err := s.adverts.Came(r.Context(), proof, a.Shop.ID, way.Room); err != nil {
+			s.log.Error("noting where a talk came from", "err", err)
+		}
+	}
 	s.lead(w, r, way)
 }
 

@@ -169,9 +169,9 @@ func (s *Store) GoodsByID(ctx context.Context, id string) (page GoodsPage, err e
 	return page, nil
 }
 
-// OpenShops are the open ones after a name, in the order of their names.
+// OpenShops are the open ones that sell, after a name, in the order of their names.
 func (s *Store) OpenShops(ctx context.Context, after string, limit int) (list []Shop, err error) {
-	err = s.rd.NewSelect().Model(&list).Where("state = ? AND name > ?", ShopOpen, after).Order("name").
+	err = s.rd.NewSelect().Model(&list).Where("state = ? AND name > ? AND NOT company", ShopOpen, after).Order("name").
 		Limit(int64(limit)).Scan(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing the shops: %w", err)

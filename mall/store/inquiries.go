@@ -31,6 +31,7 @@ type Inquiry struct {
 	Public   bool
 	Question string
 	Answer   string
+	Campaign string // whose mail led to it
 }
 
 // AddInquiry stores an inquiry and returns it with its ID.

@@ -105,7 +105,8 @@ function talks(panel: HTMLElement): void {
     ev.preventDefault();
     const button = form.querySelector('button');
     if (button) button.disabled = true;
-    void way(form.action).then((found) => {
+    const typed = [...new FormData(form)].map(([name, value]) => [name, String(value)]);
+    void way(form.action, new URLSearchParams(typed)).then((found) => {
       if (button) button.disabled = false;
       if (found) show(found);
       else form.submit();
