@@ -22,13 +22,14 @@ var layers = map[string]string{
 	"chatrelay/pass":       "",
 	"chatrelay/frame":      "chatrelay/chat",
 	"chatrelay/carrier":    "chatrelay/frame guard/limit",
+	"chatrelay/direct":     "chatrelay/carrier chatrelay/chat chatrelay/frame",
 	"chatrelay/store":      "chatrelay/attempt chatrelay/chat",
 	"chatrelay/notify":     "chatrelay/chat chatrelay/frame",
 	"chatrelay/files":      "chatrelay/chat guard/limit",
 	"chatrelay/transcript": "chatrelay/chat",
 	"chatrelay/cluster":    "chatrelay/chat presence",
 	"chatrelay": "chatrelay/attempt chatrelay/carrier chatrelay/chat" +
-		" chatrelay/cluster chatrelay/files chatrelay/frame" +
+		" chatrelay/cluster chatrelay/direct chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/transcript guard/limit presence",
 	"guard/signin":      "guard/limit",
 	"guard/limit":       "",
