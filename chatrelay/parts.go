@@ -366,7 +366,12 @@ func (r *Relay) partFrame(f *frame.Frame) {
 	defer h.leave()
 	if handed {
 		h.post(h.catchUp)
-		h.post(func() { h.partEnded(f.Epoch) })
+		h.post(func() {
+			if h.direct != nil && h.direct.epoch == f.Epoch {
+				h.direct.ending = true // also when the program ends by itself
+				h.partEnded(f.Epoch)
+			}
+		})
 		return
 	}
 	h.post(func() {

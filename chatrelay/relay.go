@@ -287,6 +287,9 @@ func (r *Relay) clusterOptions() cluster.Options {
 // Peers are the other relays that are alive.
 func (r *Relay) Peers() []chat.Relay { return r.cluster.Peers() }
 
+// Direct says whether people may talk past the server.
+func (r *Relay) Direct() bool { return r.opt.Direct }
+
 // Secret is a key of 32 octets for another purpose, the same at every relay
 // that shares the store.
 func (r *Relay) Secret(purpose string) ([]byte, error) { return derive(r.opt.Key, purpose) }

@@ -55,7 +55,7 @@ var layers = map[string]string{
 		" guard/password guard/signin mall/order mall/picture mall/store mall/vault presence",
 	"mall/site": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/frame guard/limit guard/password guard/signin" +
 		" mall mall/feed mall/order mall/picture mall/publicity mall/store",
-	"agent":          "agent/notice agent/server chatrelay/frame",
+	"agent":          "agent/notice agent/server chatrelay/direct chatrelay/frame",
 	"agent/server":   "chatrelay/chat chatrelay/frame",
 	"agent/terminal": "agent/server chatrelay/chat chatrelay/frame",
 	"agent/notice":   "", "agent/secret": "", "agent/autostart": "",

@@ -277,7 +277,8 @@ func (h *Host) enter(c *conn) (*part, error) {
 	}
 	h.conns++
 	p.conns[c] = true
-	c.out.Put(frame.Encode(&frame.Frame{T: frame.TWelcome, Epoch: t.Epoch, Me: t.Me}))
+	now := time.Now().UTC()
+	c.out.Put(frame.Encode(&frame.Frame{T: frame.TWelcome, Epoch: t.Epoch, Me: t.Me, At: &now}))
 	return p, nil
 }
 
