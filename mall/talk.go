@@ -263,6 +263,8 @@ func (m *Mall) Listen(ctx context.Context) {
 			return
 		case e := <-m.talks.events:
 			m.note(ctx, e)
+		case u := <-m.uses:
+			m.record(ctx, u)
 		case <-tick.C:
 			if err := m.SyncShops(ctx); err != nil && ctx.Err() == nil {
 				m.log.Warn("telling the relay who works for which shop", "err", err)
@@ -275,7 +277,9 @@ func (m *Mall) Listen(ctx context.Context) {
 
 // forgetOld removes what is kept for a time only.
 func (m *Mall) forgetOld(ctx context.Context) {
-	err := errors.Join(m.store.ForgetAudit(ctx, time.Now()), m.store.ForgetSessions(ctx, time.Now()))
+	now := time.Now()
+	err := errors.Join(m.store.ForgetAudit(ctx, now), m.store.ForgetSessions(ctx, now), m.store.ForgetUses(ctx, now),
+		m.store.ForgetRegistrations(ctx, now), m.leaveAll(ctx))
 	if err != nil && ctx.Err() == nil {
 		m.log.Warn("removing what is too old", "err", err)
 	}

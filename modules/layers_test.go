@@ -35,6 +35,8 @@ var layers = map[string]string{
 	"guard/limit":       "",
 	"guard/password":    "",
 	"guard/apppassword": "",
+	"guard/ticket":      "guard/limit",
+	"guard/work":        "guard/ticket",
 	"presence":          "",
 	"presence/local":    "presence",
 	"presence/redis":    "presence",
@@ -52,9 +54,9 @@ var layers = map[string]string{
 	"mall/sample":    "mall/picture mall/store",
 	"mall/publicity": "chatrelay/chat mall/store",
 	"mall": "chatrelay chatrelay/attempt chatrelay/carrier chatrelay/chat chatrelay/frame chatrelay/pass" +
-		" guard/password guard/signin mall/order mall/picture mall/store mall/vault presence",
+		" guard/password guard/signin guard/ticket mall/order mall/picture mall/store mall/vault presence",
 	"mall/site": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/frame guard/limit guard/password guard/signin" +
-		" mall mall/feed mall/order mall/picture mall/publicity mall/store",
+		" guard/work mall mall/feed mall/order mall/picture mall/publicity mall/store",
 	"agent":          "agent/notice agent/server chatrelay/direct chatrelay/frame",
 	"agent/server":   "chatrelay/chat chatrelay/frame",
 	"agent/terminal": "agent/server chatrelay/chat chatrelay/frame",

@@ -109,6 +109,7 @@ func (s *Server) category(w http.ResponseWriter, r *http.Request) {
 func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	q := []rune(r.URL.Query().Get("q"))
 	words := string(q[:min(len(q), maxQuery)])
+	s.mall.Looked(visitor(r).Member, store.UseSearch, words)
 	say := tongue(r)
 	s.list(w, r, store.CatalogueFilter{Words: words}, listing{Head: say.Say("mall.found", "words", words)}, "list")
 }
@@ -122,6 +123,7 @@ func (s *Server) shop(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
+	s.mall.Looked(visitor(r).Member, store.UseShop, shop.Slug)
 	s.list(w, r, store.CatalogueFilter{Shop: shop.ID}, listing{Head: shop.Name, Text: markdown(shop.About), Shop: &shop,
 		There: s.there(r, shop)}, "list")
 }
@@ -157,6 +159,7 @@ func (s *Server) goods(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
+	s.mall.Looked(visitor(r).Member, store.UseGoods, found.ID)
 	v := goodsView{GoodsPage: found, HTML: markdown(found.Text), Here: s.there(r, found.Shop)}
 	if m := visitor(r).Member; m != nil {
 		if v.Bookmarked, err = s.store.Bookmarked(r.Context(), m.ID, found.ID); err != nil {

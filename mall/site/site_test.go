@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -19,6 +20,7 @@ import (
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/guard/password"
 	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/mall"
@@ -51,6 +53,8 @@ func (f fakeRelay) SignedIn(_ context.Context, s chat.Session) (bool, error) {
 	return !ok || s.Began.After(at.(time.Time)), nil
 }
 
+func (fakeRelay) OnEvent(func(chatrelay.Event)) {}
+
 func (fakeRelay) EndSession(context.Context, chat.Session, time.Time) error { return nil }
 
 func (fakeRelay) Status(context.Context, string) frame.Status {
@@ -80,6 +84,20 @@ func (a *fakeAccounts) Create(_ context.Context, login, hash string) error {
 	return nil
 }
 
+func (a *fakeAccounts) SetPassword(_ context.Context, login, given string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all[login] = password.Hash(given)
+	return nil
+}
+
+func (a *fakeAccounts) Remove(_ context.Context, login string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.all, login)
+	return nil
+}
+
 func (a *fakeAccounts) Verify(_ context.Context, login, pass string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -92,6 +110,9 @@ func (a *fakeAccounts) Verify(_ context.Context, login, pass string) error {
 // town is a mall that runs, with one shop of two goods.
 type town struct {
 	*testing.T
+	dir      string // of its state
+	mall     *mall.Mall
+	site     *Server
 	store    *store.Store
 	server   *httptest.Server
 	accounts *fakeAccounts
@@ -106,6 +127,7 @@ func newTown(t *testing.T) *town {
 	t.Helper()
 	c := &town{T: t, accounts: &fakeAccounts{all: map[string]string{}}}
 	dir := t.TempDir()
+	c.dir = dir
 	var err error
 	if c.store, err = store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "mall.db"), nil); err != nil {
 		t.Fatal(err)
@@ -115,13 +137,13 @@ func newTown(t *testing.T) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Options{})
+	s, err := New(Options{TrustedProxies: limit.Proxies{netip.MustParsePrefix("127.0.0.0/8")}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.server = httptest.NewServer(s)
+	c.site, c.server = s, httptest.NewServer(s)
 	t.Cleanup(c.server.Close)
-	base, err := url.Parse(c.server.URL)
+	base, err := url.Parse(strings.Replace(c.server.URL, "127.0.0.1", "localhost", 1)) // an address has no passkeys
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,6 +162,7 @@ func newTown(t *testing.T) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.mall = m
 	key, err := m.Key("publicity")
 	if err != nil {
 		t.Fatal(err)
