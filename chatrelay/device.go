@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/carrier"
@@ -21,6 +22,7 @@ type device struct {
 	presence.Device // Away is under devices.mu
 	session         chat.Session
 	out             *carrier.Queue
+	dialled         atomic.Bool // a dial-back is under way
 }
 
 // ServeDevice serves a device of a session of the desk until it is over. Its

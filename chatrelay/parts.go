@@ -68,7 +68,7 @@ func (r *Relay) directKeys() (ed25519.PrivateKey, seal.Key, error) {
 	return ed25519.NewKeyFromSeed(seed), words, err
 }
 
-// invite tells a program that it may serve its login's rooms: at the granted port or, on the
+// inviteProgram tells a program that it may serve its login's rooms: at the granted port or, on the
 // server's own computer, where the server needs that one, at another.
 func (r *Relay) inviteProgram(ctx context.Context, d *device) {
 	if !r.opt.Direct || d.Source != presence.Agent {
@@ -99,6 +99,9 @@ func (r *Relay) directFrame(d *device, f *frame.Frame) error {
 	case f.Port <= 0 || f.Port > 65535 || len(f.Hashes) == 0 || len(f.Hashes) > maxHashes || len(f.Addrs) > maxOwn:
 		return &fault{frame.ErrBadFrame, "a program registers a port, hashes, and addresses"}
 	}
+	if d.dialled.Swap(true) {
+		return &fault{frame.ErrForbidden, "one registration at a time"}
+	}
 	p := &program{device: d, port: f.Port, hashes: f.Hashes, from: d.IP.Unmap()}
 	for _, s := range f.Addrs {
 		if a, err := netip.ParseAddr(s); err == nil && (a.IsPrivate() || a.IsGlobalUnicast()) {
@@ -106,6 +109,7 @@ func (r *Relay) directFrame(d *device, f *frame.Frame) error {
 		}
 	}
 	r.later("a dial-back", func() {
+		defer d.dialled.Store(false)
 		err := r.dialBack(p)
 		p.reached = err == nil
 		answer := &frame.Frame{T: frame.TDirect, Code: frame.DirectReach, On: p.reached}
@@ -331,7 +335,8 @@ func (h *liveRoom) endPart() {
 	}
 	p.ending = true
 	stopTimer(p.timer)
-	p.of.device.out.Put(frame.Encode(&frame.Frame{T: frame.TDirect, Code: frame.DirectOver, Room: h.id, Epoch: p.epoch}))
+	p.of.device.out.Put(frame.Encode(&frame.Frame{T: frame.TDirect, Code: frame.DirectOver, Room: h.id,
+		Epoch: p.epoch}))
 	if p.of.device.out.Ended() {
 		h.partEnded(p.epoch)
 		return
@@ -387,7 +392,8 @@ func (r *Relay) handed(roomID string, f *frame.Frame) (m chat.Message, ok bool) 
 	head, _, _ := strings.Cut(f.Epoch, ".")
 	began, err := strconv.ParseInt(head, 36, 64)
 	start, now := time.UnixMilli(began), time.Now()
-	if err != nil || !r.opt.Direct || f.At == nil || f.ID == "" || len(f.ID) > frame.MaxID || now.Sub(start) > partKept ||
+	if err != nil || !r.opt.Direct || now.Sub(start) > partKept ||
+		f.At == nil || f.ID == "" || len(f.ID) > frame.MaxID ||
 		!direct.Key(r.wordsKey, roomID, f.Epoch, f.From, f.Via).Marks(f.Mac, direct.Marked(f)) {
 		return m, false
 	}

@@ -241,12 +241,14 @@ func TestDirectStrangers(t *testing.T) {
 		one.send(frame.Frame{T: frame.THello, Ticket: ticket})
 		return one.until("an answer", func(*frame.Frame) bool { return true })
 	}
-	good := direct.Ticket{Program: p.hashes[0], Room: "r", Epoch: "e", Me: 1, Expires: time.Now().Add(time.Minute).Unix()}
+	good := direct.Ticket{Program: p.hashes[0], Room: "r", Epoch: "e", Me: 1,
+		Expires: time.Now().Add(time.Minute).Unix()}
 	late, elsewhere := good, good
 	late.Expires = time.Now().Add(-time.Minute).Unix()
 	elsewhere.Program = "another"
 	for name, ticket := range map[string]string{"none": "", "late": late.Sign(w.relay.ticketSigner),
-		"for another program": elsewhere.Sign(w.relay.ticketSigner), "forged": good.Sign(ed25519.NewKeyFromSeed(other))} {
+		"for another program": elsewhere.Sign(w.relay.ticketSigner),
+		"forged":              good.Sign(ed25519.NewKeyFromSeed(other))} {
 		if f := enter(ticket); f.T != frame.TError || f.Code != frame.ErrTicket {
 			t.Errorf("with a ticket that is %s: %+v", name, f)
 		}

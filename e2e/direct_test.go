@@ -81,7 +81,8 @@ func (s *server) crossing(t *testing.T) string {
 		ports = append(ports, u.Port())
 	}
 	return "add table ip t; add chain ip t o { type nat hook output priority -100; };" +
-		" add rule ip t o ip daddr 127.0.0.1 tcp dport { " + strings.Join(ports, ", ") + " } dnat to " + serverIP + ";" +
+		" add rule ip t o ip daddr 127.0.0.1 tcp dport { " + strings.Join(ports, ", ") + " } dnat to " +
+		serverIP + ";" +
 		" add rule ip t o ip daddr 127.0.0.1 udp dport 20000-29999 dnat to " + serverIP + ";" +
 		" add chain ip t q { type nat hook postrouting priority 100; };" +
 		" add rule ip t q ip saddr 127.0.0.1 ip daddr " + serverIP + " masquerade"

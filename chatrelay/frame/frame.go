@@ -146,8 +146,8 @@ type Frame struct {
 	AttemptID string             `json:"attempt_id,omitempty" client:"answer,decline" relay:"ring-end"`
 	Ring      *Ring              `json:"ring,omitempty" relay:"ring"`
 	Status    *Status            `json:"status,omitempty" relay:"welcome?,status"`
-	Carrier   string             `json:"carrier,omitempty" relay:"welcome?"`                       // "webtransport", "quic" or "websocket"
-	Port      int                `json:"port,omitempty" client:"direct?" relay:"welcome?,direct?"` // UDP, in use; 0: WebSocket
+	Carrier   string             `json:"carrier,omitempty" relay:"welcome?"`                       // "webtransport" and so on
+	Port      int                `json:"port,omitempty" client:"direct?" relay:"welcome?,direct?"` // UDP; 0: none
 	// Peers are the WebSocket endpoints of the other relays.
 	Peers     []string   `json:"peers,omitempty" relay:"welcome?,ticket?"`
 	Endpoints []Endpoint `json:"endpoints,omitempty" relay:"moved,direct?"`

@@ -16,8 +16,8 @@ import (
 // offset and time once it is committed. A message whose room, From and ID
 // were stored before is not stored again: the first one comes back. An empty
 // ID gets a random one. ErrUnknown: no such room, or From is not in it.
-// A time in At, which must not be in the future, is kept. ErrFull: a text beyond its limit. ErrMoved: home, unless it is empty, is not
-// the room's home any more.
+// A time in At that is not in the future is kept. ErrFull: a text beyond its limit.
+// ErrMoved: home, unless it is empty, is not the room's home any more.
 func (s *Store) Append(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error) {
 	type outcome struct {
 		m   chat.Message
