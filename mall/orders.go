@@ -19,10 +19,11 @@ import (
 	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/mall/order"
 	"github.com/chmail/chmail/mall/store"
+	"github.com/chmail/chmail/mall/vault"
 )
 
-// ErrSignature: a notice of a payment was not signed with the shop's key.
-var ErrSignature = errors.New("the notice is not signed with the shop's key")
+// ErrSignature: a notice of a payment was not signed with the key of its provider.
+var ErrSignature = errors.New("the notice is not signed with the provider's key")
 
 // ErrNotice: a notice of a payment says nothing that can be understood.
 var ErrNotice = errors.New("that is no notice of a payment")
@@ -56,9 +57,9 @@ func (m *Mall) HowToPay(shop store.Shop, o store.Order, lang string) string {
 // deliverOf is what the sealed address of an order is about.
 func deliverOf(id string) string { return "order/" + id }
 
-// sealDeliver seals where an order goes.
-func (m *Mall) sealDeliver(to string) func(id string) (string, error) {
-	return func(id string) (string, error) { return m.vault.Seal([]byte(to), deliverOf(id)) }
+// SealDeliver seals where an order goes.
+func SealDeliver(v *vault.Vault, to string) func(id string) (string, error) {
+	return func(id string) (string, error) { return v.Seal([]byte(to), deliverOf(id)) }
 }
 
 // Deliver is where an order goes; empty: the offer was not accepted yet.
@@ -79,7 +80,7 @@ func (m *Mall) Deliver(o store.Order) (string, error) {
 func (m *Mall) Checkout(
 	ctx context.Context, member store.Member, expect map[string]int64, deliver string, from netip.Addr,
 ) ([]store.Order, error) {
-	orders, err := m.store.OrderBasket(ctx, member.ID, member.Login, expect, m.sealDeliver(deliver))
+	orders, err := m.store.OrderBasket(ctx, member.ID, member.Login, expect, SealDeliver(m.vault, deliver))
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func (m *Mall) Move(
 ) (store.Order, error) {
 	step := store.Step{Act: act, By: by, Actor: actor, Note: clean.Line(note, 500, 2000)}
 	if act == order.Accept {
-		step.Deliver = m.sealDeliver(deliver)
+		step.Deliver = SealDeliver(m.vault, deliver)
 	}
 	o, err := m.store.Move(ctx, o.Shop, o.ID, step)
 	if err == nil {
@@ -128,14 +129,36 @@ type Notice struct {
 	Amount int64  `json:"amount"` // in the currency's smallest unit
 }
 
-// PayKey is the key with which notices of a shop's payments are signed. The shop gives it
-// to its payment provider.
-func (m *Mall) PayKey(shop string) (seal.Key, error) { return m.Key("payment " + shop) }
+// NewPayKey makes the key with which a payment provider of a shop signs what it tells; the
+// one that it had ends. The key is for the provider alone, and shown once. Errors are
+// those of store.Store's SetPayKey.
+func (m *Mall) NewPayKey(ctx context.Context, shop, provider string) (string, error) {
+	row, err := m.store.SetPayKey(ctx, shop, provider)
+	if err != nil {
+		return "", err
+	}
+	key, err := m.payKey(row)
+	return string(key), err
+}
 
-// PayNotice takes a notice of a payment, signed with HMAC-SHA-256 in hexadecimal digits.
-// The same notice again changes nothing. ErrSignature, ErrNotice, store.ErrUnknown.
+// payKey is the key of a row: 64 hexadecimal digits, as providers take keys as texts.
+func (m *Mall) payKey(k store.PayKey) (seal.Key, error) {
+	key, err := m.Key("payment " + k.Shop + " " + k.Provider + " " + k.ID)
+	return seal.Key(hex.EncodeToString(key)), err
+}
+
+// PayNotice takes a notice of a payment, signed with HMAC-SHA-256 in hexadecimal digits
+// by the provider's key. The same notice again changes nothing. ErrSignature, ErrNotice,
+// store.ErrUnknown.
 func (m *Mall) PayNotice(ctx context.Context, shop store.Shop, provider, signature string, body []byte) (store.Order, error) {
-	key, err := m.PayKey(shop.ID)
+	row, err := m.store.PayKeyOf(ctx, shop.ID, provider)
+	if errors.Is(err, store.ErrUnknown) {
+		return store.Order{}, ErrSignature
+	}
+	if err != nil {
+		return store.Order{}, err
+	}
+	key, err := m.payKey(row)
 	if err != nil {
 		return store.Order{}, err
 	}
@@ -198,7 +221,7 @@ func (m *Mall) tell(ctx context.Context, o store.Order, actor string, by order.R
 				return err
 			}
 			to.name, to.lang, to.kind = known.Name, shop.Lang, "shop"
-			to.from, to.login, to.to = member.Login, member.Login, shop.Addr
+			to.from, to.login, to.to = member.Login, member.Login, named(shop.Name, shop.Addr)
 			if err := to.send(ctx, from); err != nil || o.State != order.Accepted {
 				return err
 			}
@@ -209,7 +232,7 @@ func (m *Mall) tell(ctx context.Context, o store.Order, actor string, by order.R
 			}
 		}
 		to.name, to.lang, to.kind = shop.Name, member.Lang, "member"
-		to.from, to.login, to.to = shop.Addr, actor, member.Login
+		to.from, to.login, to.to = shop.Addr, actor, named(known.Name, member.Login)
 		return to.send(ctx, from)
 	}()
 	if err != nil {

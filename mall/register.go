@@ -39,6 +39,7 @@ type Registration struct {
 	IP       netip.Addr  `json:"ip"`
 	Browser  string      `json:"browser"` // hash of a secret in the browser's cookie
 	Kept     string      `json:"kept"`    // the form that they were about to send
+	Next     string      `json:"next"`    // the page that they were about to see
 
 	Ticket, Response string         `json:"-"` // of the passkey
 	Passkey          *store.Passkey `json:"passkey,omitempty"`
@@ -138,23 +139,23 @@ func (m *Mall) pending(ctx context.Context, link string) (r Registration, row st
 // browser got when it registered: only that browser is signed in, by the cookie
 // returned; another one's reader knows nothing but the mail. ErrUnknown: the link does
 // not work, or the address has become a member's.
-func (m *Mall) Confirm(ctx context.Context, link, browser string) (login, cookie, kept string, err error) {
+func (m *Mall) Confirm(ctx context.Context, link, browser string) (login, cookie string, r Registration, err error) {
 	r, row, err := m.pending(ctx, link)
 	if err != nil {
-		return "", "", "", err
+		return "", "", r, err
 	}
 	if err := m.store.RemoveRegistration(ctx, row.Hash); err != nil {
-		return "", "", "", err
+		return "", "", r, err
 	}
 	if _, err := m.store.MemberByAddr(ctx, m.vault.Hash(r.Addr)); !errors.Is(err, store.ErrUnknown) {
 		if err == nil {
 			err = store.ErrUnknown
 		}
-		return "", "", "", err
+		return "", "", r, err
 	}
 	login, made, err := m.newLogin(ctx, r.Addr, row.Password)
 	if err != nil {
-		return "", "", "", err
+		return "", "", r, err
 	}
 	if !made && hashOf(browser) != r.Browser {
 		r.Passkey = nil // whoever registered may not be whose account it is
@@ -163,14 +164,14 @@ func (m *Mall) Confirm(ctx context.Context, link, browser string) (login, cookie
 		if errors.Is(err, store.ErrTaken) { // that account is a member with another address
 			err = store.ErrUnknown
 		}
-		return "", "", "", err
+		return "", "", r, err
 	}
 	m.log.Info("a member confirmed their address", "login", login)
 	if hashOf(browser) != r.Browser {
-		return login, "", "", nil
+		return login, "", r, nil
 	}
 	cookie, err = m.BeginSession(ctx, login, time.Now())
-	return login, cookie, r.Kept, err
+	return login, cookie, r, err
 }
 
 // newLogin is the account of a new member: the address itself where it is an account

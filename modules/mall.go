@@ -22,6 +22,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/advert"
 	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/site"
@@ -170,6 +171,9 @@ func (m *Mall) Init(cfg *config.Map) error {
 		if err := m.publish(it, opts); err != nil {
 			return err
 		}
+		if err := m.advertise(it); err != nil {
+			return err
+		}
 		m.it.Store(it)
 		m.serves.Go(func() { it.Listen(m.ctx) }) // until Close
 		return m.server.Open(it)
@@ -207,23 +211,47 @@ func (m *Mall) publish(it *mall.Mall, opts mall.Options) error {
 	}
 	p, err := publicity.New(publicity.Options{
 		Store: opts.Store, Submit: opts.Submit, Secret: key, Base: strings.TrimSuffix(it.Base().String(), "/"),
-		Domain: it.Domain(), Mall: it.Name(), Mark: publicity.MarkFile(inState("")), Log: m.log(),
-		Goods: func(_ string, g store.CampaignGoods) string { return it.URL("goods", g.ID) },
+		Domain: it.Domain(), Mall: it.Name(), Money: site.Money, Mark: publicity.MarkFile(inState("")), Log: m.log(),
 		// A member's mailbox here is where their talks are, too.
 		Person: func(_ context.Context, h store.Handing) (chat.Person, error) {
 			return chat.Person{Login: h.Login, Addr: h.Login}, nil
 		},
+		Room: it.Relay().RoomOfMail,
 		Here: func(ctx context.Context, shop string) int { return staffHere(ctx, opts, shop) },
 	})
 	if err != nil {
 		return err
 	}
 	m.server.Publish(p)
+	returns.Store(p)
 	m.serves.Go(func() {
 		if err := p.Run(m.ctx); err != nil {
 			m.out.Error("campaigns are not sent", err)
 		}
 	})
+	return nil
+}
+
+// advertise shows advertisements, and charges for the calls that were answered.
+func (m *Mall) advertise(it *mall.Mall) error {
+	secret, err := it.Key("advertisements")
+	if err != nil {
+		return err
+	}
+	a, err := advert.New(m.store, secret, m.log(), nil)
+	if err != nil {
+		return err
+	}
+	it.OnTalk(func(ctx context.Context, t mall.Talked) {
+		if t.What != mall.TalkTaken {
+			return
+		}
+		if err := a.Answered(ctx, t.Inquiry.Room); err != nil {
+			m.out.Error("a talk was not charged", err, "room", t.Inquiry.Room)
+		}
+	})
+	m.server.Advertise(a)
+	m.serves.Go(func() { a.Run(m.ctx) })
 	return nil
 }
 

@@ -177,7 +177,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reg := mall.Registration{Name: name, Addr: addr, Lang: tongue(r).Lang, Password: f.Values.Get("password"),
-		Consents: s.consents(r, f), IP: s.clientIP(r), Kept: e.Kept}
+		Consents: s.consents(r, f), IP: s.clientIP(r), Kept: e.Kept, Next: e.Next}
 	if byKey {
 		reg.Password, reg.Ticket, reg.Response = "", f.Get("ticket"), f.Get("passkey")
 	}
@@ -228,7 +228,7 @@ func (s *Server) confirm(w http.ResponseWriter, r *http.Request) {
 	if c, err := r.Cookie(registerCookie); err == nil {
 		browser = c.Value
 	}
-	login, cookie, waiting, err := s.mall.Confirm(r.Context(), r.PathValue("link"), browser)
+	login, cookie, waited, err := s.mall.Confirm(r.Context(), r.PathValue("link"), browser)
 	switch {
 	case errors.Is(err, store.ErrUnknown):
 		s.notice(w, r, http.StatusGone, "used")
@@ -243,7 +243,7 @@ func (s *Server) confirm(w http.ResponseWriter, r *http.Request) {
 	}
 	s.setCookie(w, registerCookie, "", -time.Second)
 	s.setCookie(w, sessionCookie, cookie, store.SessionIdle)
-	s.goOn(w, r, waiting, "/")
+	s.goOn(w, r, waited.Kept, waited.Next)
 }
 
 func (s *Server) signInPage(w http.ResponseWriter, r *http.Request) {
@@ -299,7 +299,8 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.setCookie(w, sessionCookie, cookie, store.SessionIdle)
-	if _, err := s.store.MemberByLogin(r.Context(), login); errors.Is(err, store.ErrUnknown) {
+	_, err = s.store.MemberByLogin(r.Context(), login)
+	if errors.Is(err, store.ErrUnknown) && !strings.HasPrefix(e.Next, "/console") { // whoever works in a shop need not buy
 		e.Form = blank()
 		s.joinPage(w, r, http.StatusOK, e)
 		return

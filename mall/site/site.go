@@ -27,6 +27,7 @@ import (
 	"github.com/chmail/chmail/internal/assets"
 	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/advert"
 	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/store"
 )
@@ -73,6 +74,7 @@ type Server struct {
 	store     *store.Store
 	https     bool
 	publicity *publicity.Publicity // nil: campaigns are not sent from here
+	adverts   *advert.Adverts      // nil: there are none
 	keys      keys
 }
 
@@ -131,6 +133,7 @@ func (s *Server) routes() http.Handler {
 	s.accountRoutes(mux)
 	s.passkeyRoutes(mux)
 	s.publicityRoutes(mux)
+	s.advertRoutes(mux)
 	s.talkRoutes(mux)
 	s.orderRoutes(mux)
 	s.consoleRoutes(mux)

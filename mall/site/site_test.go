@@ -24,6 +24,7 @@ import (
 	"github.com/chmail/chmail/guard/password"
 	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/advert"
 	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/store"
@@ -36,12 +37,25 @@ type fakeRelay struct {
 	changed *sync.Map // login → when its password was changed
 	written *[]chatrelay.Writing
 	groups  *map[string][]string
+	hours   *map[string]chatrelay.Hours
+	now     func() time.Time
+	rooms   *[]string // that talks are in, one after the other
+}
+
+func (f fakeRelay) Talk(context.Context, chat.Mail) (room, token string, err error) {
+	return (*f.rooms)[0], "a-token", nil
+}
+
+func (f fakeRelay) LinkInto(context.Context, string, string) (string, error) {
+	return "", chat.ErrUnknown
 }
 
 func (f fakeRelay) SetGroups(_ context.Context, _ string, groups map[string][]string) error {
 	*f.groups = groups
 	return nil
 }
+
+func (f fakeRelay) SetGroupHours(hours map[string]chatrelay.Hours) { *f.hours = hours }
 
 func (f fakeRelay) Write(_ context.Context, _ string, w chatrelay.Writing) (string, error) {
 	*f.written = append(*f.written, w)
@@ -57,7 +71,12 @@ func (fakeRelay) OnEvent(func(chatrelay.Event)) {}
 
 func (fakeRelay) EndSession(context.Context, chat.Session, time.Time) error { return nil }
 
-func (fakeRelay) Status(context.Context, string) frame.Status {
+func (f fakeRelay) Status(_ context.Context, group string) frame.Status {
+	if h := (*f.hours)[group]; h != nil {
+		if open, changes := h.At(f.now()); !open {
+			return frame.Status{State: frame.Closed, Until: &changes}
+		}
+	}
 	return frame.Status{State: frame.Available}
 }
 func (fakeRelay) Secret(string) ([]byte, error) { return make([]byte, 32), nil }
@@ -121,6 +140,10 @@ type town struct {
 	changed  sync.Map // passwords
 	written  []chatrelay.Writing
 	groups   map[string][]string // that the relay rings
+	hours    map[string]chatrelay.Hours
+	now      time.Time // of the relay
+	rooms    []string  // that talks are in
+	adverts  *advert.Adverts
 }
 
 func newTown(t *testing.T) *town {
@@ -152,7 +175,9 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
-		Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups},
+		Domain: "mall.example", Operator: []string{"boss@mall.example"}, Store: c.store, Vault: box, Accounts: c.accounts,
+		Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups, rooms: &c.rooms, hours: &c.hours,
+			now: func() time.Time { return c.now }},
 		SignIns: signin.New(signin.Options{Accounts: c.accounts, First: 1}),
 		Submit:  func(context.Context, chat.Letter) error { return nil },
 		Notify: func(_ context.Context, mail chat.ServerMail) error {
@@ -168,11 +193,14 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	p, err := publicity.New(publicity.Options{Store: c.store, Secret: key, Base: c.server.URL, Domain: "mall.example",
-		Mall: "The mall", Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
-		Goods:  func(_ string, g store.CampaignGoods) string { return m.URL("goods", g.ID) },
+		Mall: "The mall", Money: Money, Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
 		Person: func(context.Context, store.Handing) (chat.Person, error) { return chat.Person{}, nil }})
 	if err == nil {
+		c.adverts, err = advert.New(c.store, make([]byte, 32), nil, nil)
+	}
+	if err == nil {
 		s.Publish(p)
+		s.Advertise(c.adverts)
 		err = s.Open(m)
 	}
 	if err != nil {

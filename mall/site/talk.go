@@ -183,6 +183,11 @@ func (s *Server) chatNow(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
+	if proof := f.Get("advert"); proof != "" && s.adverts != nil {
+		if err := s.adverts.Came(r.Context(), proof, a.Shop.ID, way.Room); err != nil {
+			s.log.Error("noting where a talk came from", "err", err)
+		}
+	}
 	s.lead(w, r, way)
 }
 
@@ -282,7 +287,7 @@ type embedded struct {
 	Form             *form
 	Shop             store.Shop
 	Topic            store.Topic
-	There            bool
+	There            there
 	Ask, Lang, Style string
 	Work, Script     string // that the form needs; empty: none
 	Minutes          int
@@ -326,9 +331,8 @@ func (s *Server) embedPage(w http.ResponseWriter, r *http.Request, status int, a
 	if a.Topic.Goods != "" {
 		ask = s.mall.URL("goods", a.Topic.Goods, "ask")
 	}
-	state := s.mall.Relay().Status(r.Context(), a.Shop.Addr).State
 	task := s.tasked(r, page{}, "ask", s.prefixLoad(r, s.limits.ask))
-	s.bare(w, r, status, "embed", embedded{Form: f, Shop: a.Shop, Topic: a.Topic, Ask: ask, There: state == "available",
+	s.bare(w, r, status, "embed", embedded{Form: f, Shop: a.Shop, Topic: a.Topic, Ask: ask, There: s.there(r, a.Shop),
 		Lang: tongue(r).Lang, Style: s.assets.Link("mall.css"), Work: task.Work, Minutes: task.Minutes,
 		Script: s.assets.Link("mall." + tongue(r).Lang + ".js")})
 }
