@@ -176,12 +176,12 @@ const beyond = `(() => {
 	if (document.querySelector(".desk, .talk") && page.scrollHeight > innerHeight)
 		out.push("the page is " + page.scrollHeight + " high");
 	for (const e of document.querySelectorAll("body *")) {
-		if (e.closest(".sr, svg, [hidden]") || !e.checkVisibility()) continue;
+		if (e.closest(".sr, .skip, svg, [hidden]") || !e.checkVisibility()) continue;
 		const r = e.getBoundingClientRect();
 		if (r.width === 0) continue;
 		const own = getComputedStyle(e).overflowX;
 		const scrolls = own !== "visible" && own !== "hidden" && own !== "clip";
-		if (scrolls && e.scrollWidth > e.clientWidth && !e.matches("pre, .quick"))
+		if (scrolls && e.scrollWidth > e.clientWidth && !e.matches("pre, .quick, .tabs, .scroll"))
 			out.push(name(e) + " scrolls sideways");
 		let within = e.parentElement;
 		while (within && getComputedStyle(within).overflowX === "visible") within = within.parentElement;

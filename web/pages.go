@@ -269,6 +269,8 @@ func statusKey(status frame.Status) (key, mood string) {
 		return "status.available", "good"
 	case status.State == frame.Off:
 		return "status.off", "quiet"
+	case status.State == frame.Closed:
+		return "status.closed", "quiet"
 	}
 	return "status." + status.State, "busy"
 }

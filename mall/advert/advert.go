@@ -6,7 +6,8 @@
 // What is charged is a talk that rang and was answered. Views and presses are known
 // by a token that each chosen advertisement carries: sealed, good for a while, and
 // counted once. Counts wait in memory and are stored together; a crash loses those
-// of the last seconds, never a charge, which is stored at once.
+// of the last seconds, never a charge, which is stored at once. A budget is never
+// overspent; of the views a day, each host of the mall keeps its own count.
 package advert
 
 import (
@@ -33,20 +34,21 @@ const (
 	period     = 10 * time.Minute // a token is good for one or two
 	maxUsed    = 200000           // tokens of a period that are remembered; further ones do not count
 	maxTries   = 20               // of choosing one whose cap is not reached
-	pressLife  = 24 * time.Hour   // for so long a press may lead to a talk
+	pressLife  = 24 * time.Hour   // for so long a page leads on, and a press may lead to a talk
 )
 
 // Advert is an advertisement on a page.
 type Advert struct {
-	ID, Company, Title, Text, Picture, Target string
-	Token                                     string // of the view and the press; empty: it does not count
+	store.ShopAdvert
+	Token string // of the view and the press; empty: it does not count
 }
 
 // Store is what the package needs of a store.Store.
 type Store interface {
-	LiveAdverts(ctx context.Context, now time.Time) ([]store.Advert, map[string]int64, error)
+	LiveAdverts(ctx context.Context, now time.Time) ([]store.ShopAdvert, map[string]int64, error)
 	AddAdvertDays(ctx context.Context, all []store.AdvertDay) error
-	ChargeAdvert(ctx context.Context, advert, place, room string, now time.Time) (int64, error)
+	CameFromAdvert(ctx context.Context, room, advert, place string, now time.Time) error
+	ChargeAdvert(ctx context.Context, room string, now time.Time) (advert string, charged int64, err error)
 }
 
 // Adverts chooses, counts and charges.
@@ -77,7 +79,7 @@ type spot struct{ place, category string }
 
 // live is an advertisement with what was counted.
 type live struct {
-	store.Advert
+	store.ShopAdvert
 
 	mu    sync.Mutex
 	day   string
@@ -143,7 +145,7 @@ func (a *Adverts) Load(ctx context.Context) error {
 	before := a.shown.Load()
 	next := &shown{places: make(map[spot][]*live), byID: make(map[string]*live, len(all))}
 	for _, stored := range all {
-		l := &live{Advert: stored, day: store.DayOf(now), views: views[stored.ID], left: stored.Budget - stored.Spent}
+		l := &live{ShopAdvert: stored, day: store.DayOf(now), views: views[stored.ID], left: stored.Budget - stored.Spent}
 		if old := before.byID[stored.ID]; old != nil {
 			old.mu.Lock()
 			// Counts that are not stored yet are in old alone.
@@ -189,7 +191,7 @@ func (a *Adverts) Choose(place, category string, robot bool) (chosen Advert, ok 
 			return Advert{}, false
 		}
 		if at.take(now, robot) {
-			chosen = Advert{ID: at.ID, Company: at.Company, Title: at.Title, Text: at.Text, Picture: at.Picture, Target: at.Target}
+			chosen.ShopAdvert = at.ShopAdvert
 			if !robot {
 				chosen.Token = a.token(at.ID, place, now)
 			}
@@ -268,36 +270,34 @@ func (a *Adverts) token(advert, place string, now time.Time) string {
 		hex.EncodeToString(nonce[:])))
 }
 
-// Opened is what a token says.
-type Opened struct {
-	Advert, Place string
-	nonce         string
-	period        int64
+// opened is what a token says.
+type opened struct {
+	advert, place, nonce string
+	period               int64
 }
 
-// Open reads a token. ok: it was made here, and is not over.
-func (a *Adverts) Open(token string) (o Opened, ok bool) {
+// open reads a token that was made here, however old it is.
+func (a *Adverts) open(token string) (o opened, ok bool) {
 	b, err := a.key.Open(token)
 	parts := strings.Split(string(b), " ")
 	if err != nil || len(parts) != 4 {
 		return o, false
 	}
 	at, err := strconv.ParseInt(parts[2], 10, 64)
+	return opened{parts[0], parts[1], parts[3], at}, err == nil
+}
+
+// fresh says whether a token may still be counted.
+func (a *Adverts) fresh(o opened) bool {
 	now := periodOf(a.now())
-	if err != nil || at > now || at < now-1 {
-		return o, false
-	}
-	return Opened{parts[0], parts[1], parts[3], at}, true
+	return o.period <= now && o.period >= now-1
 }
 
 // View counts a view, once a token. counted: it was counted.
 func (a *Adverts) View(token string) (counted bool) {
-	o, ok := a.Open(token)
-	if !ok || !a.first("v", o) {
-		return false
-	}
-	l := a.shown.Load().byID[o.Advert]
-	if l == nil {
+	o, ok := a.open(token)
+	l := a.shown.Load().byID[o.advert]
+	if !ok || l == nil || !a.fresh(o) || !a.first("v", o) {
 		return false
 	}
 	now := a.now()
@@ -318,46 +318,51 @@ func (a *Adverts) View(token string) (counted bool) {
 	return true
 }
 
-// Press counts a press, once a token, and returns where it leads and what a later
-// talk is known by. ok: the token is good.
-func (a *Adverts) Press(token string) (target, proof string, ok bool) {
-	o, ok := a.Open(token)
-	l := a.shown.Load().byID[o.Advert]
+// Press counts a press, once a token, unless a robot presses, and returns the
+// advertisement and the proof that a later talk is known by. The page may be older than
+// its token counts. ok: the token was made here, and its advertisement is still shown.
+func (a *Adverts) Press(token string, robot bool) (pressed store.ShopAdvert, proof string, ok bool) {
+	o, ok := a.open(token)
+	l := a.shown.Load().byID[o.advert]
+	now := a.now()
 	if !ok || l == nil {
-		return "", "", false
+		return store.ShopAdvert{}, "", false
 	}
-	if a.first("p", o) {
-		a.count(o, a.now(), func(d *store.AdvertDay) { d.Presses++ })
+	if robot || now.Sub(time.Unix(o.period*int64(period/time.Second), 0)) > pressLife {
+		return l.ShopAdvert, "", true
 	}
-	proof = a.key.Seal([]byte("press " + o.Advert + " " + o.Place + " " + strconv.FormatInt(a.now().Unix(), 10) + " " + l.Shop))
-	return l.Target, proof, true
+	if a.fresh(o) && a.first("p", o) {
+		a.count(o, now, func(d *store.AdvertDay) { d.Presses++ })
+	}
+	return l.ShopAdvert, a.proof(o, now, l.Rings), true
 }
 
-// Pressed is an advertisement that somebody came from.
-type Pressed struct{ Advert, Place, Shop string }
+// proof is "press ADVERT PLACE SECONDS SHOP", sealed.
+func (a *Adverts) proof(o opened, now time.Time, rings string) string {
+	return a.key.Seal([]byte("press " + o.advert + " " + o.place + " " + strconv.FormatInt(now.Unix(), 10) + " " + rings))
+}
 
-// Came reads a proof of Press. ok: it is good, and not too old.
-func (a *Adverts) Came(proof string) (p Pressed, ok bool) {
+// Came notes that somebody who pressed an advertisement opens a conversation with a
+// shop. A proof that is forged, too old or for another shop changes nothing.
+func (a *Adverts) Came(ctx context.Context, proof, shop, room string) error {
 	b, err := a.key.Open(proof)
 	parts := strings.Split(string(b), " ")
-	if err != nil || len(parts) != 5 || parts[0] != "press" {
-		return p, false
+	if err != nil || len(parts) != 5 || parts[0] != "press" || parts[4] != shop {
+		return nil
 	}
 	at, err := strconv.ParseInt(parts[3], 10, 64)
-	if err != nil || a.now().Sub(time.Unix(at, 0)) > pressLife {
-		return p, false
+	now := a.now()
+	if err != nil || now.Sub(time.Unix(at, 0)) > pressLife {
+		return nil
 	}
-	return Pressed{parts[1], parts[2], parts[4]}, true
+	return a.store.CameFromAdvert(ctx, room, parts[1], parts[2], now)
 }
 
-// Answered charges for a talk that rang a shop and was answered, of somebody who came
-// from an advertisement for it. The same room is charged once.
-func (a *Adverts) Answered(ctx context.Context, p Pressed, shop, room string) error {
-	if p.Shop != "" && p.Shop != shop {
-		return nil // they went on to somebody else's shop
-	}
-	charged, err := a.store.ChargeAdvert(ctx, p.Advert, p.Place, room, a.now())
-	if l := a.shown.Load().byID[p.Advert]; err == nil && l != nil {
+// Answered charges the advertisement that a conversation came from, if it came from one,
+// because a call in it was answered.
+func (a *Adverts) Answered(ctx context.Context, room string) error {
+	id, charged, err := a.store.ChargeAdvert(ctx, room, a.now())
+	if l := a.shown.Load().byID[id]; err == nil && l != nil {
 		l.mu.Lock()
 		l.left -= charged
 		l.mu.Unlock()
@@ -366,7 +371,7 @@ func (a *Adverts) Answered(ctx context.Context, p Pressed, shop, room string) er
 }
 
 // first says whether a token is used for the first time.
-func (a *Adverts) first(use string, o Opened) bool {
+func (a *Adverts) first(use string, o opened) bool {
 	now := periodOf(a.now())
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -386,10 +391,10 @@ func (a *Adverts) first(use string, o Opened) bool {
 	return true
 }
 
-func (a *Adverts) count(o Opened, now time.Time, add func(*store.AdvertDay)) {
+func (a *Adverts) count(o opened, now time.Time, add func(*store.AdvertDay)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := countKey{o.Advert, store.DayOf(now), o.Place}
+	key := countKey{o.advert, store.DayOf(now), o.place}
 	d := a.counts[key]
 	if d == nil {
 		d = &store.AdvertDay{Advert: key.advert, Day: key.day, Place: key.place}

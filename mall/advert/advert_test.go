@@ -3,7 +3,9 @@
 package advert
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,10 +29,10 @@ var secret = []byte("0123456789abcdef0123456789abcdef")
 
 type world struct {
 	*Adverts
-	t       testing.TB
-	s       *store.Store
-	company store.Company
-	now     time.Time
+	t    testing.TB
+	s    *store.Store
+	shop store.Shop // that pays
+	now  time.Time
 }
 
 func newWorld(t testing.TB, dsn string) *world {
@@ -41,7 +43,8 @@ func newWorld(t testing.TB, dsn string) *world {
 	}
 	t.Cleanup(func() { s.Close() })
 	w := &world{t: t, s: s, now: time.Date(2026, 5, 6, 3, 0, 0, 0, time.UTC)}
-	if w.company, err = s.AddCompany(ctx, store.Company{Name: "Bulbs", Login: "host@mall.example"}); err != nil {
+	if w.shop, err = s.AddShop(ctx, store.Shop{Slug: "bulbs", Name: "Bulbs", Addr: "bulbs@mall.example", Company: true,
+		State: store.ShopOpen}, "host@mall.example"); err != nil {
 		t.Fatal(err)
 	}
 	if w.Adverts, err = New(s, secret, nil, func() time.Time { return w.now }); err != nil {
@@ -66,27 +69,30 @@ func each(t *testing.T, test func(t *testing.T, w *world)) {
 // add stores an advertisement that is shown.
 func (w *world) add(a store.Advert) store.Advert {
 	w.t.Helper()
-	a.Company = w.company.ID
-	if a.Ends == 0 {
-		a.Ends = store.Micros(w.now.Add(240 * time.Hour))
-	}
-	if a.Budget == 0 {
-		a.Budget = 1000
-	}
-	if a.Price == 0 {
-		a.Price = 100
-	}
-	a, err := w.s.SaveAdvert(ctx, a)
-	if err == nil {
-		err = w.s.ReviewAdvert(ctx, a.Company, a.ID, true, "")
-	}
-	if err == nil {
-		err = w.Load(ctx)
-	}
+	a = w.draft(a)
+	w.done(w.s.SetAdvert(ctx, a.Shop, a.ID, store.AdvertReview, store.AdvertDraft))
+	w.done(w.s.ApproveAdvert(ctx, a.ID, max(1, a.Weight)))
+	w.done(w.Load(ctx))
+	return a
+}
+
+func (w *world) draft(a store.Advert) store.Advert {
+	w.t.Helper()
+	weight := a.Weight
+	a.Shop, a.Rings, a.Target = w.shop.ID, cmp.Or(a.Rings, w.shop.ID), cmp.Or(a.Target, "/shops/bulbs")
+	a.Ends = cmp.Or(a.Ends, store.Micros(w.now.Add(240*time.Hour)))
+	a.Budget, a.Price = cmp.Or(a.Budget, 1000), cmp.Or(a.Price, 100)
+	a, err := w.s.AddAdvert(ctx, a)
+	w.done(err)
+	a.Weight = weight
+	return a
+}
+
+func (w *world) done(err error) {
+	w.t.Helper()
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return a
 }
 
 // days are the counts of an advertisement, together.
@@ -95,7 +101,7 @@ func (w *world) days(a store.Advert) (sum store.AdvertDay) {
 	if err := w.Flush(ctx); err != nil {
 		w.t.Fatal(err)
 	}
-	all, err := w.s.AdvertDays(ctx, a.Company, a.ID, time.Time{})
+	all, err := w.s.AdvertDays(ctx, a.Shop, a.ID, time.Time{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -111,20 +117,13 @@ func (w *world) days(a store.Advert) (sum store.AdvertDay) {
 // TestChoose: by review, place, category, time and weight.
 func TestChoose(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a, err := w.s.SaveAdvert(ctx, store.Advert{Company: w.company.ID, Title: "unseen", Budget: 1, Price: 1,
-			Ends: store.Micros(w.now.Add(time.Hour))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Load(ctx); err != nil {
-			t.Fatal(err)
-		}
+		unseen := w.draft(store.Advert{Title: "unseen"})
+		w.done(w.s.SetAdvert(ctx, unseen.Shop, unseen.ID, store.AdvertReview, store.AdvertDraft))
+		w.done(w.Load(ctx))
 		if got, ok := w.Choose(store.PlaceFront, "", false); ok {
 			t.Errorf("%q shows before the review", got.Title)
 		}
-		if err := w.s.ReviewAdvert(ctx, a.Company, a.ID, false, "no lamp"); err != nil {
-			t.Fatal(err)
-		}
+		w.done(w.s.RefuseAdvert(ctx, unseen.ID, "no lamp"))
 		w.add(store.Advert{Title: "front", Places: "front search", Weight: 3})
 		w.add(store.Advert{Title: "lamps", Places: "front", Categories: "lamps chairs", Weight: 1})
 		w.add(store.Advert{Title: "later", Starts: store.Micros(w.now.Add(time.Hour)), Ends: store.Micros(w.now.Add(2 * time.Hour)),
@@ -164,15 +163,19 @@ func TestChoose(t *testing.T) {
 // neither; the cap of a day holds with many at once.
 func TestCounts(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.add(store.Advert{Title: "x", Target: "/g/1", MaxViews: 30})
+		a := w.add(store.Advert{Title: "x", Target: "/goods/1", MaxViews: 30})
 		got, _ := w.Choose("front", "", false)
 		if !w.View(got.Token) || w.View(got.Token) || w.View(got.Token+"A") || w.View("") {
 			t.Error("a token does not count once")
 		}
-		if target, _, ok := w.Press(got.Token); !ok || target != "/g/1" {
-			t.Errorf("the press leads to %q", target)
+		for range 2 {
+			if pressed, proof, ok := w.Press(got.Token, false); !ok || pressed.Target != "/goods/1" || proof == "" {
+				t.Errorf("the press leads to %q", pressed.Target)
+			}
 		}
-		w.Press(got.Token)
+		if _, _, ok := w.Press(got.Token+"A", false); ok {
+			t.Error("a forged token leads on")
+		}
 		if robot, ok := w.Choose("front", "", true); !ok || robot.Token != "" {
 			t.Errorf("a robot gets %+v", robot)
 		}
@@ -180,6 +183,9 @@ func TestCounts(t *testing.T) {
 		w.now = w.now.Add(2 * period)
 		if w.View(late.Token) {
 			t.Error("a token that is over counts")
+		}
+		if pressed, proof, ok := w.Press(late.Token, false); !ok || pressed.Target != "/goods/1" || proof == "" {
+			t.Error("a page that is half an hour old leads nowhere")
 		}
 		w.now = w.now.Add(2 * period) // it is given back
 		var chosen sync.Map
@@ -226,46 +232,121 @@ func TestCounts(t *testing.T) {
 	})
 }
 
-// TestCharge: a talk is charged once, of the shop it is for, and never above the budget.
+// TestCharge: a talk that came from an advertisement is charged when its call is answered,
+// once, of the shop it is for, and never above the budget.
 func TestCharge(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		a := w.add(store.Advert{Title: "x", Shop: "lamps", Budget: 350, Price: 100})
+		a := w.add(store.Advert{Title: "x", Rings: "lamps", Budget: 350, Price: 100})
+		press := func() string {
+			got, ok := w.Choose("front", "", false)
+			_, proof, pressed := w.Press(got.Token, false)
+			if !ok || !pressed {
+				t.Fatal("no advertisement")
+			}
+			return proof
+		}
+		proof := press()
 		got, _ := w.Choose("front", "", false)
-		_, proof, _ := w.Press(got.Token)
-		p, ok := w.Came(proof)
-		if !ok || p.Advert != a.ID || p.Place != "front" {
-			t.Fatalf("came from %+v", p)
-		}
-		if _, ok := w.Came(got.Token); ok {
-			t.Error("a view's token is taken for a press")
-		}
-		if err := w.Answered(ctx, p, "chairs", "r0"); err != nil {
-			t.Fatal(err)
+		w.done(w.Came(ctx, proof, "chairs", "r0"))    // they went on to another shop
+		w.done(w.Came(ctx, got.Token, "lamps", "r0")) // a view is no press
+		w.done(w.Came(ctx, proof+"A", "lamps", "r0")) // forged
+		w.done(w.Answered(ctx, "r0"))
+		w.done(w.Came(ctx, proof, "lamps", "long-ago"))
+		w.now = w.now.Add(2 * time.Hour)
+		w.done(w.Answered(ctx, "long-ago")) // another call, two hours later
+		if d := w.days(a); d.Talks != 0 || d.Spent != 0 {
+			t.Errorf("counts %+v", d)
 		}
 		var all sync.WaitGroup
 		for i := range 20 {
 			all.Go(func() {
-				if err := w.Answered(ctx, p, "lamps", fmt.Sprint("r", 1+i%10)); err != nil {
+				room := fmt.Sprint("r", 1+i%10)
+				if err := errors.Join(w.Came(ctx, proof, "lamps", room), w.Answered(ctx, room)); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		all.Wait()
+		w.done(w.Came(ctx, proof, "lamps", "r1"))
+		w.done(w.Answered(ctx, "r1"))
 		if d := w.days(a); d.Talks != 10 || d.Spent != 300 {
 			t.Errorf("counts %+v", d)
 		}
-		if stored, err := w.s.Advert(ctx, a.Company, a.ID); err != nil || stored.Spent != 300 {
+		if stored, err := w.s.Advert(ctx, a.Shop, a.ID); err != nil || stored.Spent != 300 {
 			t.Errorf("spent %d, %v", stored.Spent, err)
 		}
 		if _, ok := w.Choose("front", "", false); ok {
 			t.Error("it shows with its budget used up")
 		}
 		w.now = w.now.Add(pressLife + time.Minute)
-		if _, ok := w.Came(proof); ok {
+		more := w.add(store.Advert{Title: "y", Rings: "lamps"})
+		w.done(w.Came(ctx, proof, "lamps", "late"))
+		w.done(w.Answered(ctx, "late"))
+		if d := w.days(more); d.Talks != 0 {
 			t.Error("an old press counts")
 		}
 	})
 }
+
+// TestStates: what is changed is shown again only after a review, what is paused or has
+// ended not at all, and one shop cannot change another's.
+func TestStates(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.add(store.Advert{Title: "x"})
+		shows := func(want bool) {
+			t.Helper()
+			w.done(w.Load(ctx))
+			if _, ok := w.Choose("front", "", false); ok != want {
+				t.Errorf("it shows: %v", ok)
+			}
+		}
+		set := func(to string, from ...string) { t.Helper(); w.done(w.s.SetAdvert(ctx, a.Shop, a.ID, to, from...)) }
+		shows(true)
+		set(store.AdvertPaused, store.AdvertShown)
+		shows(false)
+		set(store.AdvertShown, store.AdvertPaused)
+		shows(true)
+		w.done(w.s.ChangeAdvert(ctx, a.Shop, a.ID, func(a *store.Advert) { a.Text = "new" }))
+		shows(false)
+		if err := w.s.SetAdvert(ctx, a.Shop, a.ID, store.AdvertShown, store.AdvertPaused); !errors.Is(err, store.ErrState) {
+			t.Errorf("a draft goes on without a review: %v", err)
+		}
+		if err := w.s.ApproveAdvert(ctx, a.ID, 1); !errors.Is(err, store.ErrState) {
+			t.Errorf("a draft is approved: %v", err)
+		}
+		set(store.AdvertReview, store.AdvertDraft)
+		w.done(w.s.ApproveAdvert(ctx, a.ID, 1))
+		shows(true)
+		w.done(w.s.RefuseAdvert(ctx, a.ID, "not true"))
+		shows(false)
+		if stored, err := w.s.Advert(ctx, a.Shop, a.ID); err != nil || stored.Why != "not true" || stored.Text != "new" {
+			t.Errorf("%+v, %v", stored, err)
+		}
+		set(store.AdvertEnded, store.AdvertRefused)
+		if err := w.s.ChangeAdvert(ctx, a.Shop, a.ID, func(*store.Advert) {}); !errors.Is(err, store.ErrState) {
+			t.Errorf("what has ended is changed: %v", err)
+		}
+		for what, err := range map[string]error{
+			"read":   second(w.s.Advert(ctx, "other", a.ID)),
+			"change": w.s.ChangeAdvert(ctx, "other", a.ID, func(*store.Advert) {}),
+			"end":    w.s.SetAdvert(ctx, "other", a.ID, store.AdvertEnded, store.AdvertEnded),
+		} {
+			if !errors.Is(err, store.ErrUnknown) && !errors.Is(err, store.ErrState) {
+				t.Errorf("another shop's %s: %v", what, err)
+			}
+		}
+		for target, want := range map[string]bool{"/goods/1": true, "/shops/x": true, "https://lamps.example/a?b=c": true,
+			"http://lamps.example/": false, "//evil.example/goods/": false, "javascript:alert(1)": false, "/sign-out": false,
+			"https://kim@lamps.example": false, "https:///x": false, `/goods/\evil`: false, "": false} {
+			_, err := w.s.AddAdvert(ctx, store.Advert{Shop: w.shop.ID, Title: "x", Target: target, Ends: 1, Price: 1, Budget: 1})
+			if (err == nil) != want {
+				t.Errorf("%q: %v", target, err)
+			}
+		}
+	})
+}
+
+func second[T any](_ T, err error) error { return err }
 
 func TestRobot(t *testing.T) {
 	t.Parallel()
@@ -281,22 +362,23 @@ func TestRobot(t *testing.T) {
 }
 
 // memory is a store of advertisements for the benchmark.
-type memory []store.Advert
+type memory []store.ShopAdvert
 
-func (m memory) LiveAdverts(context.Context, time.Time) ([]store.Advert, map[string]int64, error) {
+func (m memory) LiveAdverts(context.Context, time.Time) ([]store.ShopAdvert, map[string]int64, error) {
 	return m, nil, nil
 }
-func (m memory) AddAdvertDays(context.Context, []store.AdvertDay) error { return nil }
-func (m memory) ChargeAdvert(context.Context, string, string, string, time.Time) (int64, error) {
-	return 0, nil
+func (m memory) AddAdvertDays(context.Context, []store.AdvertDay) error                  { return nil }
+func (m memory) CameFromAdvert(context.Context, string, string, string, time.Time) error { return nil }
+func (m memory) ChargeAdvert(context.Context, string, time.Time) (string, int64, error) {
+	return "", 0, nil
 }
 
 // BenchmarkChoose chooses among 1000 advertisements; it fails at 0.1 ms.
 func BenchmarkChoose(b *testing.B) {
 	var m memory
 	for i := range 1000 {
-		m = append(m, store.Advert{ID: fmt.Sprint(i), Ends: 1 << 60, Weight: int64(1 + i%5), Budget: 1000, Price: 1, MaxViews: 1 << 40,
-			Categories: []string{"", "lamps", "chairs"}[i%3]})
+		m = append(m, store.ShopAdvert{Advert: store.Advert{ID: fmt.Sprint(i), Ends: 1 << 60, Weight: int64(1 + i%5),
+			Budget: 1000, Price: 1, MaxViews: 1 << 40, Categories: []string{"", "lamps", "chairs"}[i%3]}})
 	}
 	a, err := New(m, secret, nil, nil)
 	if err != nil || a.Load(ctx) != nil {

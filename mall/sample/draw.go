@@ -62,6 +62,12 @@ func inside(kind int, x, y float64) bool {
 		return box(0, 0, 190, 236) && !box(-70, 0, 6, 236)
 	case 7: // a brush in its stand
 		return box(0, 50, 130, 136) || box(-24, -70, 12, 130) || box(20, -60, 12, 110) || oval(-24, -125, 18, 34)
+	case 9: // a light bulb
+		return oval(0, -30, 150, 160) || box(0, 55, 70, 40) || box(0, 84, 50, 10) || box(0, 102, 36, 10)
+	case 10: // a cup on its saucer
+		return oval(0, -20, 200, 230) && y > -20 || oval(112, 20, 70, 70) && !oval(112, 20, 40, 40) || oval(0, 106, 280, 24)
+	case 11: // a parcel
+		return box(0, 20, 230, 196) && !box(0, 20, 12, 196) && !box(0, -20, 230, 10)
 	default: // an envelope
 		return box(0, 10, 270, 180) && math.Abs(y+10-math.Abs(x)*-0.55+30) > 3
 	}

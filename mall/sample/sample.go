@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Package sample fills a mall with three shops and their goods, for those who want to
-// see one.
+// Package sample fills a mall with three shops, their goods and the advertisements of six
+// companies, for those who want to see one.
 package sample
 
 import (
@@ -76,8 +76,9 @@ var shops = []shop{
 	}},
 }
 
-// Fill adds the shops that are not there, with their goods: the first is the host's,
-// the others the second login's. Their addresses are in the domain.
+// Fill adds the shops and companies that are not there, with their goods and
+// advertisements: the first is the host's, the others the second login's. Their addresses
+// are in the domain.
 func Fill(ctx context.Context, s *store.Store, pictures *picture.Store, domain, host, second string) error {
 	for _, c := range categories {
 		if err := s.AddCategory(ctx, c); err != nil && !errors.Is(err, store.ErrTaken) {
@@ -102,7 +103,7 @@ func Fill(ctx context.Context, s *store.Store, pictures *picture.Store, domain, 
 			return fmt.Errorf("filling the shop %s: %w", one.slug, err)
 		}
 	}
-	return nil
+	return advertise(ctx, s, pictures, domain, second)
 }
 
 // open adds the goods of a shop, and opens it when it has them all.

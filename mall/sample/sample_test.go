@@ -5,13 +5,14 @@ package sample
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/store"
 )
 
-// TestFill: three shops and 120 goods with their pictures; filled again, nothing comes
-// twice.
+// TestFill: three shops and 120 goods with their pictures, and six companies that
+// advertise; filled again, nothing comes twice.
 func TestFill(t *testing.T) {
 	t.Parallel()
 	ctx, dir := t.Context(), t.TempDir()
@@ -49,5 +50,14 @@ func TestFill(t *testing.T) {
 	}
 	if goods != 120 {
 		t.Errorf("%d goods", goods)
+	}
+	adverts, views, err := s.LiveAdverts(ctx, time.Now())
+	if err != nil || len(adverts) != 6 || len(views) != 0 {
+		t.Fatalf("%d advertisements, views %v, %v", len(adverts), views, err)
+	}
+	for _, a := range adverts {
+		if f, err := pictures.Open(a.Picture, picture.Sizes[0]); err != nil || f.Close() != nil || a.Spent != 7*a.Price {
+			t.Errorf("%s: spent %d, picture %v", a.Title, a.Spent, err)
+		}
 	}
 }

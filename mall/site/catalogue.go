@@ -44,8 +44,9 @@ type listing struct {
 	Categories []store.Category
 	Shops      []store.Shop
 	Text       template.HTML
-	There      bool
+	There      there
 	Shop       *store.Shop
+	Advert     *advertLook
 }
 
 // list answers with goods of a filter.
@@ -66,7 +67,8 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, f store.CatalogueF
 
 func (s *Server) front(w http.ResponseWriter, r *http.Request) {
 	all, err := s.store.Categories(r.Context())
-	l := listing{Head: tongue(r).Say("mall.front"), Categories: under(all, "")}
+	l := listing{Head: tongue(r).Say("mall.front"), Categories: under(all, ""),
+		Advert: s.advert(r, store.PlaceFront, "")}
 	if err == nil {
 		l.Shops, err = s.store.OpenShops(r.Context(), "", 12)
 	}
@@ -98,7 +100,8 @@ func (s *Server) category(w http.ResponseWriter, r *http.Request) {
 		s.missing(w, r)
 		return
 	}
-	l := listing{Head: all[i].Name(tongue(r).Lang), Categories: under(all, all[i].ID)}
+	l := listing{Head: all[i].Name(tongue(r).Lang), Categories: under(all, all[i].ID),
+		Advert: s.advert(r, store.PlaceList, all[i].ID)}
 	f := store.CatalogueFilter{Categories: []string{all[i].ID}}
 	for _, c := range l.Categories {
 		f.Categories = append(f.Categories, c.ID)
@@ -109,8 +112,10 @@ func (s *Server) category(w http.ResponseWriter, r *http.Request) {
 func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	q := []rune(r.URL.Query().Get("q"))
 	words := string(q[:min(len(q), maxQuery)])
+	s.mall.Looked(visitor(r).Member, store.UseSearch, words)
 	say := tongue(r)
-	s.list(w, r, store.CatalogueFilter{Words: words}, listing{Head: say.Say("mall.found", "words", words)}, "list")
+	s.list(w, r, store.CatalogueFilter{Words: words}, listing{Head: say.Say("mall.found", "words", words),
+		Advert: s.advert(r, store.PlaceSearch, "")}, "list")
 }
 
 func (s *Server) shop(w http.ResponseWriter, r *http.Request) {
@@ -122,13 +127,25 @@ func (s *Server) shop(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
+	s.mall.Looked(visitor(r).Member, store.UseShop, shop.Slug)
 	s.list(w, r, store.CatalogueFilter{Shop: shop.ID}, listing{Head: shop.Name, Text: markdown(shop.About), Shop: &shop,
 		There: s.there(r, shop)}, "list")
 }
 
-// there says whether somebody of a shop can be rung now.
-func (s *Server) there(r *http.Request, shop store.Shop) bool {
-	return s.mall.Relay().Status(r.Context(), shop.Addr).State == frame.Available
+// there is whether somebody of a shop can be rung now.
+type there struct {
+	Here, Closed bool
+	Opens        string // when it does, if it is closed: a day and a time in the shop's zone
+}
+
+func (s *Server) there(r *http.Request, shop store.Shop) (t there) {
+	status := s.mall.Relay().Status(r.Context(), shop.Addr)
+	t.Here, t.Closed = status.State == frame.Available, status.State == frame.Closed
+	if t.Closed && status.Until != nil {
+		at := status.Until.In(zoneOf(shop))
+		t.Opens = tongue(r).Say("console.day"+strconv.Itoa(int(at.Weekday()))) + at.Format(" 15:04")
+	}
+	return t
 }
 
 // cleaner lets through what a text of a shop may have.
@@ -147,8 +164,9 @@ func markdown(text string) template.HTML {
 type goodsView struct {
 	store.GoodsPage
 	HTML       template.HTML
-	Here       bool // somebody of the shop is there now
+	There      there
 	Bookmarked bool
+	Advert     *advertLook
 }
 
 func (s *Server) goods(w http.ResponseWriter, r *http.Request) {
@@ -157,7 +175,9 @@ func (s *Server) goods(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
-	v := goodsView{GoodsPage: found, HTML: markdown(found.Text), Here: s.there(r, found.Shop)}
+	s.mall.Looked(visitor(r).Member, store.UseGoods, found.ID)
+	v := goodsView{GoodsPage: found, HTML: markdown(found.Text), There: s.there(r, found.Shop),
+		Advert: s.advert(r, store.PlaceGoods, found.Category)}
 	if m := visitor(r).Member; m != nil {
 		if v.Bookmarked, err = s.store.Bookmarked(r.Context(), m.ID, found.ID); err != nil {
 			s.failed(w, r, err)

@@ -11,7 +11,10 @@ import (
 	"github.com/chmail/chmail/mall/store"
 )
 
-const listed = 50 // rows of a page of a list
+const (
+	listed      = 50 // rows of a page of a list
+	todayListed = 20 // rows of each list of what waits
+)
 
 // visit is somebody of a shop's staff, or its key, at a page of the console or a call
 // of the API.
@@ -63,6 +66,14 @@ var consoleTable = []shopRoute{
 	{"GET", "/orders/{number}", store.RoleAgent, (*Server).shopOrder},
 	{"POST", "/orders/{number}", store.RoleAgent, (*Server).shopStep},
 	{"POST", "/inquiries/{id}/offer", store.RoleAgent, (*Server).offerMake},
+	{"GET", "/adverts", store.RoleManager, (*Server).advertList},
+	{"GET", "/adverts/new", store.RoleManager, (*Server).advertForm},
+	{"POST", "/adverts/new", store.RoleManager, (*Server).advertSave},
+	{"GET", "/adverts/{id}", store.RoleManager, (*Server).advertPage},
+	{"POST", "/adverts/{id}", store.RoleManager, (*Server).advertAct},
+	{"GET", "/adverts/{id}/edit", store.RoleManager, (*Server).advertForm},
+	{"POST", "/adverts/{id}/edit", store.RoleManager, (*Server).advertSave},
+	{"POST", "/adverts/{id}/picture", store.RoleManager, (*Server).advertPicture},
 	{"GET", "/staff", store.RoleOwner, (*Server).staff},
 	{"POST", "/staff", store.RoleOwner, (*Server).staffSave},
 	{"POST", "/staff/remove", store.RoleOwner, (*Server).staffRemove},
@@ -73,6 +84,8 @@ var consoleTable = []shopRoute{
 	{"POST", "/settings", store.RoleOwner, (*Server).settingsSave},
 	{"POST", "/keys", store.RoleOwner, (*Server).keyAdd},
 	{"POST", "/keys/remove", store.RoleOwner, (*Server).keyRemove},
+	{"POST", "/providers", store.RoleOwner, (*Server).providerAdd},
+	{"POST", "/providers/remove", store.RoleOwner, (*Server).providerRemove},
 }
 
 func (s *Server) consoleRoutes(mux *http.ServeMux) {
@@ -88,6 +101,8 @@ func (s *Server) consoleRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /apply", s.applySave)
 	mux.HandleFunc("GET /operator", s.operator)
 	mux.HandleFunc("POST /operator", s.operatorSave)
+	mux.HandleFunc("GET /operator/categories", s.categories)
+	mux.HandleFunc("POST /operator/categories", s.categoriesSave)
 	mux.HandleFunc("GET /pictures/{file}", s.picture)
 }
 

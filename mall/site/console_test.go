@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chmail/chmail/guard/password"
 	"github.com/chmail/chmail/internal/words"
@@ -143,11 +144,18 @@ func furnish(b *town) (paths func(route string) string) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	a, err := b.store.AddAdvert(ctx, store.Advert{Shop: it.Goods.Shop, Rings: it.Goods.Shop, Title: "Warm <i>lamps</i>",
+		Target: "/shops/lamps", Ends: store.Micros(time.Now().AddDate(0, 0, 1)), Price: 500, Budget: 1000})
+	if err != nil {
+		b.Fatal(err)
+	}
 	return func(route string) string {
 		id := it.Goods.ID
 		switch {
 		case strings.HasPrefix(route, "/inquiries"):
 			id = inq.ID
+		case strings.HasPrefix(route, "/adverts"):
+			id = a.ID
 		case strings.HasPrefix(route, "/publicity"):
 			id = c.ID
 		}
@@ -176,7 +184,7 @@ func TestConsole(t *testing.T) {
 			for _, lang := range words.Languages {
 				owner.post("/language", 200, "lang", lang, "back", "/")
 				page := owner.get(path(route.Path), 200)
-				if key := regexp.MustCompile(`\b(console|talk|publicity)\.[a-z]\w*`).FindString(page); key != "" &&
+				if key := regexp.MustCompile(`\b(console|talk|publicity|advert)\.[a-z]\w*`).FindString(page); key != "" &&
 					!strings.Contains(route.Path, ".csv") && !strings.Contains(route.Path, ".xml") {
 					t.Errorf("%s says %s", path(route.Path), key)
 				}

@@ -48,7 +48,7 @@ var templates = func() map[string]*template.Template {
 			"field":   newField,
 			"list":    func(items ...any) []any { return items },
 			"pairs":   pairs,
-		}).ParseFS(templateFiles, "templates/*.html"))
+		}).Funcs(advertFuncs).ParseFS(templateFiles, "templates/*.html"))
 	}
 	return all
 }()
@@ -58,7 +58,9 @@ type page struct {
 	Title    string
 	Template string // of a file in templates; it gets a *view
 	Data     any
-	Wide     bool // it uses the whole width, as lists and tables do
+	Wide     bool   // it uses the whole width, as lists and tables do
+	Work     string // that its form needs (work.go); empty: none
+	Minutes  int    // until it needs none
 }
 
 // view is what a page's templates get.
@@ -71,6 +73,7 @@ type view struct {
 	Query               string // what was searched for
 	Chat                string // origin of the chat pages
 	Basket              int    // how many goods are in it
+	Came                string // the proof of the advertisement that led here
 	Body                template.HTML
 }
 
@@ -220,7 +223,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, p page
 	lang := known.tongue.Lang
 	v := &view{page: p, Lang: lang, Style: s.assets.Link("mall.css"), Script: s.assets.Link("mall." + lang + ".js"),
 		Mall: s.mall.Name(), Visitor: known.visitor, Path: r.URL.RequestURI(), Query: r.URL.Query().Get("q"),
-		Chat: origin(s.mall.Chat())}
+		Chat: origin(s.mall.Chat()), Came: r.URL.Query().Get("advert")}
 	if r.Method != http.MethodGet {
 		v.Path = "/"
 	}

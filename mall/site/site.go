@@ -23,9 +23,11 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/guard/work"
 	"github.com/chmail/chmail/internal/assets"
 	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/advert"
 	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/store"
 )
@@ -63,6 +65,7 @@ type Server struct {
 	assets  *assets.Set
 	cross   *http.CrossOriginProtection
 	limits  limits
+	work    *work.Desk                   // set by Open
 	handler atomic.Pointer[http.Handler] // nil before Open
 	http    *http.Server
 
@@ -71,6 +74,7 @@ type Server struct {
 	store     *store.Store
 	https     bool
 	publicity *publicity.Publicity // nil: campaigns are not sent from here
+	adverts   *advert.Adverts      // nil: there are none
 	keys      keys
 }
 
@@ -111,6 +115,7 @@ func (s *Server) Open(m *mall.Mall) error {
 	if s.keys, err = newKeys(m); err != nil {
 		return fmt.Errorf("site: %w", err)
 	}
+	s.work = work.New(s.keys.work)
 	// A proxy may rewrite Host; what people see in the address bar is the base.
 	if err := s.cross.AddTrustedOrigin(origin(base)); err != nil {
 		return fmt.Errorf("site: base: %w", err)
@@ -126,7 +131,9 @@ func (s *Server) routes() http.Handler {
 	s.catalogueRoutes(mux)
 	s.memberRoutes(mux)
 	s.accountRoutes(mux)
+	s.passkeyRoutes(mux)
 	s.publicityRoutes(mux)
+	s.advertRoutes(mux)
 	s.talkRoutes(mux)
 	s.orderRoutes(mux)
 	s.consoleRoutes(mux)

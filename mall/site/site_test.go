@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -19,9 +20,11 @@ import (
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/guard/password"
 	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/mall"
+	"github.com/chmail/chmail/mall/advert"
 	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/publicity"
 	"github.com/chmail/chmail/mall/store"
@@ -34,12 +37,25 @@ type fakeRelay struct {
 	changed *sync.Map // login → when its password was changed
 	written *[]chatrelay.Writing
 	groups  *map[string][]string
+	hours   *map[string]chatrelay.Hours
+	now     func() time.Time
+	rooms   *[]string // that talks are in, one after the other
+}
+
+func (f fakeRelay) Talk(context.Context, chat.Mail) (room, token string, err error) {
+	return (*f.rooms)[0], "a-token", nil
+}
+
+func (f fakeRelay) LinkInto(context.Context, string, string) (string, error) {
+	return "", chat.ErrUnknown
 }
 
 func (f fakeRelay) SetGroups(_ context.Context, _ string, groups map[string][]string) error {
 	*f.groups = groups
 	return nil
 }
+
+func (f fakeRelay) SetGroupHours(hours map[string]chatrelay.Hours) { *f.hours = hours }
 
 func (f fakeRelay) Write(_ context.Context, _ string, w chatrelay.Writing) (string, error) {
 	*f.written = append(*f.written, w)
@@ -51,9 +67,16 @@ func (f fakeRelay) SignedIn(_ context.Context, s chat.Session) (bool, error) {
 	return !ok || s.Began.After(at.(time.Time)), nil
 }
 
+func (fakeRelay) OnEvent(func(chatrelay.Event)) {}
+
 func (fakeRelay) EndSession(context.Context, chat.Session, time.Time) error { return nil }
 
-func (fakeRelay) Status(context.Context, string) frame.Status {
+func (f fakeRelay) Status(_ context.Context, group string) frame.Status {
+	if h := (*f.hours)[group]; h != nil {
+		if open, changes := h.At(f.now()); !open {
+			return frame.Status{State: frame.Closed, Until: &changes}
+		}
+	}
 	return frame.Status{State: frame.Available}
 }
 func (fakeRelay) Secret(string) ([]byte, error) { return make([]byte, 32), nil }
@@ -80,6 +103,20 @@ func (a *fakeAccounts) Create(_ context.Context, login, hash string) error {
 	return nil
 }
 
+func (a *fakeAccounts) SetPassword(_ context.Context, login, given string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all[login] = password.Hash(given)
+	return nil
+}
+
+func (a *fakeAccounts) Remove(_ context.Context, login string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.all, login)
+	return nil
+}
+
 func (a *fakeAccounts) Verify(_ context.Context, login, pass string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -92,6 +129,9 @@ func (a *fakeAccounts) Verify(_ context.Context, login, pass string) error {
 // town is a mall that runs, with one shop of two goods.
 type town struct {
 	*testing.T
+	dir      string // of its state
+	mall     *mall.Mall
+	site     *Server
 	store    *store.Store
 	server   *httptest.Server
 	accounts *fakeAccounts
@@ -100,12 +140,17 @@ type town struct {
 	changed  sync.Map // passwords
 	written  []chatrelay.Writing
 	groups   map[string][]string // that the relay rings
+	hours    map[string]chatrelay.Hours
+	now      time.Time // of the relay
+	rooms    []string  // that talks are in
+	adverts  *advert.Adverts
 }
 
 func newTown(t *testing.T) *town {
 	t.Helper()
 	c := &town{T: t, accounts: &fakeAccounts{all: map[string]string{}}}
 	dir := t.TempDir()
+	c.dir = dir
 	var err error
 	if c.store, err = store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "mall.db"), nil); err != nil {
 		t.Fatal(err)
@@ -115,13 +160,13 @@ func newTown(t *testing.T) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Options{})
+	s, err := New(Options{TrustedProxies: limit.Proxies{netip.MustParsePrefix("127.0.0.0/8")}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.server = httptest.NewServer(s)
+	c.site, c.server = s, httptest.NewServer(s)
 	t.Cleanup(c.server.Close)
-	base, err := url.Parse(c.server.URL)
+	base, err := url.Parse(strings.Replace(c.server.URL, "127.0.0.1", "localhost", 1)) // an address has no passkeys
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +175,9 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
-		Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups},
+		Domain: "mall.example", Operator: []string{"boss@mall.example"}, Store: c.store, Vault: box, Accounts: c.accounts,
+		Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups, rooms: &c.rooms, hours: &c.hours,
+			now: func() time.Time { return c.now }},
 		SignIns: signin.New(signin.Options{Accounts: c.accounts, First: 1}),
 		Submit:  func(context.Context, chat.Letter) error { return nil },
 		Notify: func(_ context.Context, mail chat.ServerMail) error {
@@ -140,6 +187,7 @@ func newTown(t *testing.T) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.mall = m
 	key, err := m.Key("publicity")
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +197,11 @@ func newTown(t *testing.T) *town {
 		Goods:  func(_ string, g store.CampaignGoods) string { return m.URL("goods", g.ID) },
 		Person: func(context.Context, store.Handing) (chat.Person, error) { return chat.Person{}, nil }})
 	if err == nil {
+		c.adverts, err = advert.New(c.store, make([]byte, 32), nil, nil)
+	}
+	if err == nil {
 		s.Publish(p)
+		s.Advertise(c.adverts)
 		err = s.Open(m)
 	}
 	if err != nil {

@@ -4,8 +4,12 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/uptrace/bun"
 )
@@ -15,6 +19,7 @@ const (
 	AdvertDraft   = "draft"
 	AdvertReview  = "review" // the operator has not looked at it yet
 	AdvertShown   = "shown"
+	AdvertPaused  = "paused" // by its shop
 	AdvertRefused = "refused"
 	AdvertEnded   = "ended"
 )
@@ -30,30 +35,33 @@ const (
 // Places in the order that a page lists them.
 var Places = []string{PlaceFront, PlaceList, PlaceGoods, PlaceSearch}
 
-// maxLive is how many advertisements are shown at a time.
-const maxLive = 5000
+// Bounds of advertisements.
+const (
+	MaxAdverts     = 200 // of a shop
+	MaxAdvertTitle = 80  // characters
+	MaxAdvertText  = 300
+	MaxWeight      = 100
+	maxAddress     = 500
+	maxLive        = 5000 // that are shown at a time
+)
 
-// Company advertises in the mall.
-type Company struct {
-	bun.BaseModel `bun:"table:companies"`
+// callLife is for how long after "Chat now" an answered call counts as its own.
+const callLife = time.Hour
 
-	ID      string `bun:",pk"`
-	Name    string
-	Login   string // who sees its figures
-	Created int64
-}
-
-// Advert is a company's advertisement.
+// Advert is an advertisement of a shop, which pays for it.
 type Advert struct {
 	bun.BaseModel `bun:"table:adverts"`
 
-	Company    string `bun:",pk"`
+	Shop       string `bun:",pk"`
 	ID         string `bun:",pk"`
 	Title      string
 	Text       string
-	Picture    string // hash
-	Target     string
-	Shop       string
+	Picture    string // hash; empty: none
+	Width      int
+	Height     int
+	Alt        string
+	Target     string // /goods/ID or /shops/SLUG of the mall, or an https address
+	Rings      string // the shop whose answered "Chat now" is charged
 	Places     string // space-separated; empty: all
 	Categories string // the same
 	Starts     int64
@@ -64,14 +72,24 @@ type Advert struct {
 	Price      int64 // of a talk that was rung and answered
 	MaxViews   int64 // a day; 0: no limit
 	State      string
-	Why        string
+	Why        string // it was refused
 	Created    int64
+}
+
+// ShopAdvert is an advertisement with its shop, as others see it.
+type ShopAdvert struct {
+	Advert `bun:",extend"`
+
+	ShopName string
+	ShopSlug string
+	Currency string
 }
 
 // AdvertDay counts what happened to an advertisement at a place on a day in UTC.
 type AdvertDay struct {
 	bun.BaseModel `bun:"table:advert_days"`
 
+	Shop    string `bun:",pk"`
 	Advert  string `bun:",pk"`
 	Day     string `bun:",pk"`
 	Place   string `bun:",pk"`
@@ -81,96 +99,186 @@ type AdvertDay struct {
 	Spent   int64
 }
 
-// AddCompany stores a new company.
-func (s *Store) AddCompany(ctx context.Context, c Company) (Company, error) {
-	c.ID, c.Created = NewID(), Micros(time.Now())
-	if _, err := s.db.NewInsert().Model(&c).Exec(ctx); err != nil {
-		return Company{}, fmt.Errorf("adding a company: %w", err)
+// Check returns the first field that cannot be stored, as Invalid.
+func (a Advert) Check() error {
+	switch {
+	case a.Title == "":
+		return Invalid{"title", "missing"}
+	case utf8.RuneCountInString(a.Title) > MaxAdvertTitle:
+		return Invalid{"title", "long"}
+	case utf8.RuneCountInString(a.Text) > MaxAdvertText:
+		return Invalid{"text", "long"}
+	case utf8.RuneCountInString(a.Alt) > MaxAdvertText:
+		return Invalid{"alt", "long"}
+	case !goodTarget(a.Target):
+		return Invalid{"target", "target"}
+	case a.Ends <= a.Starts:
+		return Invalid{"ends", "range"}
+	case a.Price < 1:
+		return Invalid{"price", "range"}
+	case a.Budget < a.Price, a.Budget < a.Spent:
+		return Invalid{"budget", "range"}
+	case a.MaxViews < 0:
+		return Invalid{"views", "range"}
 	}
-	return c, nil
+	return nil
 }
 
-// CompaniesOf returns the companies whose figures a login sees.
-func (s *Store) CompaniesOf(ctx context.Context, login string) (all []Company, err error) {
-	if err = s.rd.NewSelect().Model(&all).Where("login = ?", login).Order("id").Limit(100).Scan(ctx); err != nil {
-		return nil, fmt.Errorf("reading a login's companies: %w", err)
+// goodTarget says whether an advertisement may lead to an address.
+func goodTarget(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || len(address) > maxAddress || u.User != nil || strings.ContainsAny(address, "\\ \t\r\n") {
+		return false
 	}
-	return all, nil
+	if u.Scheme == "https" {
+		return u.Hostname() != ""
+	}
+	return u.Scheme == "" && u.Host == "" && u.RawQuery == "" && u.Fragment == "" &&
+		(strings.HasPrefix(u.Path, "/goods/") || strings.HasPrefix(u.Path, "/shops/"))
 }
 
-// SaveAdvert stores a company's advertisement as it was changed: a new one if it has
-// no ID. It is not shown before the operator has looked at it again.
-func (s *Store) SaveAdvert(ctx context.Context, a Advert) (Advert, error) {
-	a.State, a.Why = AdvertReview, ""
-	if a.ID == "" {
-		a.ID, a.Created, a.Spent = NewID(), Micros(time.Now()), 0
-		if _, err := s.db.NewInsert().Model(&a).Exec(ctx); err != nil {
-			return Advert{}, fmt.Errorf("adding an advertisement: %w", err)
-		}
-		return a, nil
+// AddAdvert stores a draft of a shop. Invalid; ErrFull.
+func (s *Store) AddAdvert(ctx context.Context, a Advert) (Advert, error) {
+	a.ID, a.Created, a.Spent, a.State, a.Why = NewID(), Micros(time.Now()), 0, AdvertDraft, ""
+	a.Weight = 1
+	err := a.Check()
+	if err == nil {
+		err = s.OfShop(ctx, a.Shop, func(tx bun.Tx) error {
+			have, err := tx.NewSelect().Model((*Advert)(nil)).Where("shop = ?", a.Shop).Count(ctx)
+			if err == nil && have >= MaxAdverts {
+				err = ErrFull
+			}
+			if err == nil {
+				_, err = tx.NewInsert().Model(&a).Exec(ctx)
+			}
+			return err
+		})
 	}
-	res, err := s.db.NewUpdate().Model(&a).WherePK().Where("spent <= ?", a.Budget).
-		ExcludeColumn("spent", "created", "shop", "price").Exec(ctx)
-	if err := changed(res, err, ErrState); err != nil {
-		return Advert{}, fmt.Errorf("changing an advertisement: %w", err)
+	if err != nil {
+		return Advert{}, fmt.Errorf("adding an advertisement: %w", err)
 	}
 	return a, nil
 }
 
-// Advert returns an advertisement of a company. ErrUnknown.
-func (s *Store) Advert(ctx context.Context, company, id string) (a Advert, err error) {
-	if err := s.rd.NewSelect().Model(&a).Where("company = ? AND id = ?", company, id).Scan(ctx); err != nil {
+// ChangeAdvert changes an advertisement by edit. It is a draft then, which is not shown
+// before the operator has looked at it again. Invalid; ErrUnknown; ErrState: it has ended.
+func (s *Store) ChangeAdvert(ctx context.Context, shop, id string, edit func(a *Advert)) error {
+	err := s.OfShop(ctx, shop, func(tx bun.Tx) error {
+		var a Advert
+		if err := s.forUpdate(tx.NewSelect().Model(&a).Where("shop = ? AND id = ?", shop, id)).Scan(ctx); err != nil {
+			return known(err)
+		}
+		if a.State == AdvertEnded {
+			return ErrState
+		}
+		spent := a.Spent
+		edit(&a)
+		a.Shop, a.ID, a.Spent, a.State, a.Why = shop, id, spent, AdvertDraft, ""
+		if err := a.Check(); err != nil {
+			return err
+		}
+		_, err := tx.NewUpdate().Model(&a).WherePK().ExcludeColumn("spent", "weight", "created").Exec(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("changing an advertisement: %w", err)
+	}
+	return nil
+}
+
+// SetAdvert moves an advertisement of a shop into another state. ErrState: it is in none
+// of those before.
+func (s *Store) SetAdvert(ctx context.Context, shop, id, to string, from ...string) error {
+	err := s.OfShop(ctx, shop, func(tx bun.Tx) error {
+		res, err := tx.NewUpdate().Table("adverts").Set("state = ?", to).
+			Where("shop = ? AND id = ? AND state IN (?)", shop, id, bun.List(from)).Exec(ctx)
+		return changed(res, err, ErrState)
+	})
+	if err != nil {
+		return fmt.Errorf("setting an advertisement's state: %w", err)
+	}
+	return nil
+}
+
+// ApproveAdvert shows an advertisement that waits for it, with a weight beside others.
+// ErrState: it does not wait.
+func (s *Store) ApproveAdvert(ctx context.Context, id string, weight int64) error {
+	res, err := s.db.NewUpdate().Table("adverts").Set("state = ?, why = '', weight = ?", AdvertShown, weight).
+		Where("id = ? AND state = ?", id, AdvertReview).Exec(ctx)
+	if err := changed(res, err, ErrState); err != nil {
+		return fmt.Errorf("approving an advertisement: %w", err)
+	}
+	return nil
+}
+
+// RefuseAdvert refuses one that waits, or takes away one that is shown, and says why.
+// ErrState.
+func (s *Store) RefuseAdvert(ctx context.Context, id, why string) error {
+	res, err := s.db.NewUpdate().Table("adverts").Set("state = ?, why = ?", AdvertRefused, why).
+		Where("id = ? AND state IN (?)", id, bun.List([]string{AdvertReview, AdvertShown, AdvertPaused})).Exec(ctx)
+	if err := changed(res, err, ErrState); err != nil {
+		return fmt.Errorf("refusing an advertisement: %w", err)
+	}
+	return nil
+}
+
+// Advert is an advertisement of a shop. ErrUnknown.
+func (s *Store) Advert(ctx context.Context, shop, id string) (a Advert, err error) {
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return db.NewSelect().Model(&a).Where("shop = ? AND id = ?", shop, id).Scan(ctx)
+	})
+	if err != nil {
 		return Advert{}, fmt.Errorf("reading an advertisement: %w", known(err))
 	}
 	return a, nil
 }
 
-// AdvertsOf returns a company's advertisements, the newest first.
-func (s *Store) AdvertsOf(ctx context.Context, company string) (all []Advert, err error) {
-	err = s.rd.NewSelect().Model(&all).Where("company = ?", company).Order("id DESC").Limit(200).Scan(ctx)
+// AdvertsOf are a shop's, the newest first, with what happened to each so far.
+func (s *Store) AdvertsOf(ctx context.Context, shop string) (all []Advert, sums map[string]AdvertDay, err error) {
+	var days []AdvertDay
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		err := db.NewSelect().Model(&all).Where("shop = ?", shop).Order("id DESC").Limit(MaxAdverts).Scan(ctx)
+		if err != nil {
+			return err
+		}
+		return db.NewSelect().Model(&days).Column("advert").
+			ColumnExpr("SUM(views) AS views, SUM(presses) AS presses, SUM(talks) AS talks, SUM(spent) AS spent").
+			Where("shop = ?", shop).Group("advert").Scan(ctx)
+	})
 	if err != nil {
+		return nil, nil, fmt.Errorf("listing advertisements: %w", err)
+	}
+	sums = make(map[string]AdvertDay, len(days))
+	for _, d := range days {
+		sums[d.Advert] = d
+	}
+	return all, sums, nil
+}
+
+// withShops selects advertisements with their shops.
+func (s *Store) withShops(list *[]ShopAdvert) *bun.SelectQuery {
+	return s.rd.NewSelect().Model(list).ModelTableExpr("adverts AS a").
+		ColumnExpr("a.*, s.name AS shop_name, s.slug AS shop_slug, s.currency AS currency").
+		Join("JOIN shops AS s ON s.id = a.shop")
+}
+
+// AdvertsIn are those of all shops in a state, the newest first, before an id; empty:
+// from the newest.
+func (s *Store) AdvertsIn(ctx context.Context, state, before string, limit int) (list []ShopAdvert, err error) {
+	q := s.withShops(&list).Where("a.state = ?", state).OrderExpr("a.id DESC").Limit(int64(limit))
+	if before != "" {
+		q.Where("a.id < ?", before)
+	}
+	if err := q.Scan(ctx); err != nil {
 		return nil, fmt.Errorf("listing advertisements: %w", err)
 	}
-	return all, nil
+	return list, nil
 }
 
-// AdvertsToReview returns those that wait for the operator, the oldest first.
-func (s *Store) AdvertsToReview(ctx context.Context, limit int) (all []Advert, err error) {
-	err = s.rd.NewSelect().Model(&all).Where("state = ?", AdvertReview).Order("id").Limit(int64(limit)).Scan(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("listing advertisements to review: %w", err)
-	}
-	return all, nil
-}
-
-// ReviewAdvert stores the operator's decision. ErrState: it does not wait for one.
-func (s *Store) ReviewAdvert(ctx context.Context, company, id string, shown bool, why string) error {
-	state := AdvertRefused
-	if shown {
-		state, why = AdvertShown, ""
-	}
-	res, err := s.db.NewUpdate().Table("adverts").Set("state = ?, why = ?", state, why).
-		Where("company = ? AND id = ? AND state = ?", company, id, AdvertReview).Exec(ctx)
-	if err := changed(res, err, ErrState); err != nil {
-		return fmt.Errorf("reviewing an advertisement: %w", err)
-	}
-	return nil
-}
-
-// EndAdvert takes an advertisement away for good.
-func (s *Store) EndAdvert(ctx context.Context, company, id string) error {
-	res, err := s.db.NewUpdate().Table("adverts").Set("state = ?", AdvertEnded).
-		Where("company = ? AND id = ? AND state <> ?", company, id, AdvertEnded).Exec(ctx)
-	if err := changed(res, err, ErrState); err != nil {
-		return fmt.Errorf("ending an advertisement: %w", err)
-	}
-	return nil
-}
-
-// LiveAdverts returns those that may be shown from now on, with their views of a day.
-func (s *Store) LiveAdverts(ctx context.Context, now time.Time) (all []Advert, views map[string]int64, err error) {
-	err = s.rd.NewSelect().Model(&all).Where("state = ? AND ends > ? AND spent + price <= budget", AdvertShown, Micros(now)).
-		Order("id").Limit(maxLive).Scan(ctx)
+// LiveAdverts are those that may be shown from now on, with their views of today.
+func (s *Store) LiveAdverts(ctx context.Context, now time.Time) (all []ShopAdvert, views map[string]int64, err error) {
+	err = s.withShops(&all).Where("a.state = ? AND a.ends > ? AND a.spent + a.price <= a.budget AND s.state = ?",
+		AdvertShown, Micros(now), ShopOpen).OrderExpr("a.id").Limit(maxLive).Scan(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the advertisements that are shown: %w", err)
 	}
@@ -193,7 +301,7 @@ func (s *Store) LiveAdverts(ctx context.Context, now time.Time) (all []Advert, v
 // DayOf is the day of a time as advert_days has it.
 func DayOf(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-// AddAdvertDays adds counts to what is stored.
+// AddAdvertDays adds counts to what is stored. Their shop is not needed.
 func (s *Store) AddAdvertDays(ctx context.Context, all []AdvertDay) error {
 	err := s.tx(ctx, func(tx bun.Tx) error {
 		for _, d := range all {
@@ -210,56 +318,74 @@ func (s *Store) AddAdvertDays(ctx context.Context, all []AdvertDay) error {
 }
 
 func addDay(ctx context.Context, tx bun.Tx, d AdvertDay) error {
-	_, err := tx.NewRaw("INSERT INTO advert_days (advert, day, place, views, presses, talks, spent)"+
-		" SELECT id, ?, ?, ?, ?, ?, ? FROM adverts WHERE id = ?"+ // it may be gone
-		" ON CONFLICT (advert, day, place) DO UPDATE SET views = advert_days.views + excluded.views,"+
+	_, err := tx.NewRaw("INSERT INTO advert_days (shop, advert, day, place, views, presses, talks, spent)"+
+		" SELECT shop, id, ?, ?, ?, ?, ?, ? FROM adverts WHERE id = ?"+ // it may be gone
+		" ON CONFLICT (shop, advert, day, place) DO UPDATE SET views = advert_days.views + excluded.views,"+
 		" presses = advert_days.presses + excluded.presses, talks = advert_days.talks + excluded.talks,"+
 		" spent = advert_days.spent + excluded.spent", d.Day, d.Place, d.Views, d.Presses, d.Talks, d.Spent, d.Advert).Exec(ctx)
 	return err
 }
 
-// ChargeAdvert charges an advertisement for a talk that it led to, once a room, and
-// never above its budget. charged is what it cost; 0: it was charged before, or the
-// budget is used up.
-func (s *Store) ChargeAdvert(ctx context.Context, advert, place, room string, now time.Time) (charged int64, err error) {
-	err = s.tx(ctx, func(tx bun.Tx) error {
-		charged = 0
-		var a Advert
-		if err := tx.NewSelect().Model(&a).Where("id = ?", advert).Scan(ctx); err != nil {
-			return known(err)
-		}
-		res, err := tx.NewRaw("INSERT INTO advert_talks (room, advert, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-			room, advert, Micros(now)).Exec(ctx)
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return err
-		}
-		res, err = tx.NewRaw("UPDATE adverts SET spent = spent + price WHERE id = ? AND spent + price <= budget", advert).Exec(ctx)
-		if err != nil {
-			return err
-		}
-		n, err := res.RowsAffected()
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			charged = a.Price
-		}
-		return addDay(ctx, tx, AdvertDay{Advert: advert, Day: DayOf(now), Place: place, Talks: 1, Spent: charged})
-	})
+// CameFromAdvert notes that somebody who came from an advertisement has opened a
+// conversation. Of several advertisements the last counts, until one was charged.
+func (s *Store) CameFromAdvert(ctx context.Context, room, advert, place string, now time.Time) error {
+	_, err := s.db.NewRaw("INSERT INTO advert_talks (room, shop, advert, place, came)"+
+		" SELECT ?, shop, id, ?, ? FROM adverts WHERE id = ?"+ // it may be gone
+		" ON CONFLICT (room) DO UPDATE SET shop = excluded.shop, advert = excluded.advert, place = excluded.place,"+
+		" came = excluded.came WHERE advert_talks.answered = 0", room, place, Micros(now), advert).Exec(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("charging an advertisement: %w", err)
+		return fmt.Errorf("noting a talk from an advertisement: %w", err)
 	}
-	return charged, nil
+	return nil
 }
 
-// AdvertDays returns the counts of an advertisement of a company from a day on.
-func (s *Store) AdvertDays(ctx context.Context, company, id string, from time.Time) (all []AdvertDay, err error) {
-	err = s.rd.NewRaw("SELECT d.* FROM advert_days d JOIN adverts a ON a.id = d.advert"+
-		" WHERE a.company = ? AND a.id = ? AND d.day >= ? ORDER BY d.day, d.place LIMIT 2000", company, id, DayOf(from)).
-		Scan(ctx, &all)
+// ChargeAdvert charges the advertisement that a conversation came from because its call
+// was answered: once a conversation, and never above the budget. charged is what it
+// cost: 0 if it came from none, was charged before, or if the budget is used up.
+func (s *Store) ChargeAdvert(ctx context.Context, room string, now time.Time) (advert string, charged int64, err error) {
+	// Most conversations come from no advertisement: they need no writer.
+	var t struct {
+		Advert, Place string
+	}
+	err = s.rd.NewRaw("SELECT advert, place FROM advert_talks WHERE room = ? AND answered = 0 AND came > ?",
+		room, Micros(now.Add(-callLife))).Scan(ctx, &t)
+	if errors.Is(known(err), ErrUnknown) {
+		return "", 0, nil
+	}
+	if err == nil {
+		err = s.tx(ctx, func(tx bun.Tx) error {
+			charged = 0
+			err := tx.NewRaw("UPDATE advert_talks SET answered = ? WHERE room = ? AND answered = 0 RETURNING advert, place",
+				Micros(now), room).Scan(ctx, &t)
+			if errors.Is(known(err), ErrUnknown) {
+				return nil // charged meanwhile
+			}
+			if err != nil {
+				return err
+			}
+			err = tx.NewRaw("UPDATE adverts SET spent = spent + price WHERE id = ? AND spent + price <= budget RETURNING price",
+				t.Advert).Scan(ctx, &charged)
+			if err != nil && !errors.Is(known(err), ErrUnknown) {
+				return err
+			}
+			if _, err := tx.NewRaw("UPDATE advert_talks SET charged = ? WHERE room = ?", charged, room).Exec(ctx); err != nil {
+				return err
+			}
+			return addDay(ctx, tx, AdvertDay{Advert: t.Advert, Day: DayOf(now), Place: t.Place, Talks: 1, Spent: charged})
+		})
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("charging an advertisement: %w", err)
+	}
+	return t.Advert, charged, nil
+}
+
+// AdvertDays are the counts of an advertisement of a shop from a day on, by day and place.
+func (s *Store) AdvertDays(ctx context.Context, shop, id string, from time.Time) (all []AdvertDay, err error) {
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return db.NewSelect().Model(&all).Where("shop = ? AND advert = ? AND day >= ?", shop, id, DayOf(from)).
+			Order("day", "place").Limit(int64(MaxFigureDays * len(Places))).Scan(ctx)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading an advertisement's counts: %w", err)
 	}

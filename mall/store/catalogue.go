@@ -16,14 +16,6 @@ import (
 // maxSearched are the pairs of letters that a search looks for; those of a longer one are not.
 const maxSearched = 24
 
-// Name is the category's name in a language.
-func (c Category) Name(lang string) string {
-	if lang == "ko" {
-		return c.NameKo
-	}
-	return c.NameEn
-}
-
 // Listed is goods as lists show them.
 type Listed struct {
 	Goods `bun:",extend"`
@@ -177,9 +169,9 @@ func (s *Store) GoodsByID(ctx context.Context, id string) (page GoodsPage, err e
 	return page, nil
 }
 
-// OpenShops are the open ones after a name, in the order of their names.
+// OpenShops are the open ones that sell, after a name, in the order of their names.
 func (s *Store) OpenShops(ctx context.Context, after string, limit int) (list []Shop, err error) {
-	err = s.rd.NewSelect().Model(&list).Where("state = ? AND name > ?", ShopOpen, after).Order("name").
+	err = s.rd.NewSelect().Model(&list).Where("state = ? AND name > ? AND NOT company", ShopOpen, after).Order("name").
 		Limit(int64(limit)).Scan(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing the shops: %w", err)

@@ -40,6 +40,7 @@ type Shop struct {
 	Hours         string // JSON of Hours
 	Transfer      string
 	ShowQuestions bool
+	Company       bool // it advertises, and has no goods
 	State         string
 	Created       int64 // Micros
 }

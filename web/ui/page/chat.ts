@@ -202,6 +202,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
   const look = async () => {
     if (!onCard || document.hidden || !(await link.refresh()) || !onCard || start.disabled) return;
     elsewhere = await isOpen(token);
+    there.replaceChildren();
     status.show(line());
   };
   setInterval(() => void look(), refreshEvery);

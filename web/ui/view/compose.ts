@@ -67,6 +67,7 @@ export class Compose {
   }
 
   focus(): void {
+    if (parent !== window && !document.hasFocus()) return; // a frame takes no focus from its page
     this.box.focus({ preventScroll: true });
   }
 

@@ -77,7 +77,8 @@ export class RoomHead {
     const { room } = this;
     this.status.show(roomLine(room));
     const print = [...title, who?.addr, who?.name, room.carrier, room.port, room.why, room.phase,
-      [...room.here], room.transcript, this.powers?.muted(), room.amCallee, [...room.people.values()].map((p) => room.name(p))].join('|');
+      [...room.here], room.transcript, this.powers?.muted(), room.amCallee,
+      [...room.people.values()].map((p) => room.name(p))].join('|');
     if (print === this.drawn) return;
     this.drawn = print;
     fill(this.title, listed(title));

@@ -64,7 +64,7 @@ export interface AppPassword { name: string; made: string; used?: string }
 export interface Account { login: string; password: string; role: string }
 export interface Demo {
   web: string; submission: string; smtp: string; pop3: string; imap: string; metrics?: string;
-  domain: string; ports: string; ca?: string; accounts: Account[]; sample?: string;
+  domain: string; ports: string; ca?: string; accounts: Account[]; sample?: string; mall?: string;
 }
 export interface LandingPage { demo: Demo }
 
