@@ -5,6 +5,7 @@ package site
 import (
 	"context"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -101,7 +102,8 @@ func (a *fakeAccounts) Verify(_ context.Context, login, pass string) error {
 
 // town is a mall that runs, with one shop of two goods.
 type town struct {
-	*testing.T
+	testing.TB
+	dir      string // of the database
 	store    *store.Store
 	server   *httptest.Server
 	accounts *fakeAccounts
@@ -112,12 +114,14 @@ type town struct {
 	groups   map[string][]string // that the relay rings
 	rooms    []string            // that talks are in
 	adverts  *advert.Adverts
+	site     *Server
 }
 
-func newTown(t *testing.T) *town {
+// newTown opens one; assets are instead of the embedded ones.
+func newTown(t testing.TB, assets ...fs.FS) *town {
 	t.Helper()
-	c := &town{T: t, accounts: &fakeAccounts{all: map[string]string{}}}
 	dir := t.TempDir()
+	c := &town{TB: t, dir: dir, accounts: &fakeAccounts{all: map[string]string{}}}
 	var err error
 	if c.store, err = store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "mall.db"), nil); err != nil {
 		t.Fatal(err)
@@ -127,11 +131,15 @@ func newTown(t *testing.T) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Options{})
+	var opts Options
+	if len(assets) > 0 {
+		opts.Assets = assets[0]
+	}
+	s, err := New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.server = httptest.NewServer(s)
+	c.site, c.server = s, httptest.NewServer(s)
 	t.Cleanup(c.server.Close)
 	base, err := url.Parse(c.server.URL)
 	if err != nil {
