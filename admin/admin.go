@@ -31,6 +31,7 @@ type Admin interface {
 	Mails
 	People
 	Conversations
+	Malls
 	// Backup writes everything that was acknowledged before it into a new folder.
 	Backup(ctx context.Context, to Folder) error
 	Close() error
@@ -133,6 +134,8 @@ type Parts interface {
 	Mail(name string) (Mail, error)
 	Rooms() (Rooms, error)
 	Presence() (Presence, error)
+	// Mall is the mall of the server that runs.
+	Mall() (Mall, error)
 	// Sessions are the parts where somebody can be signed in.
 	Sessions() []Sessions
 }

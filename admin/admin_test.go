@@ -67,7 +67,12 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) owner() *Owner {
 	return NewOwner(Options{Parts: w, State: w.state, Config: filepath.Join(w.state, "c.conf"),
-		Files: filepath.Join(w.state, "files"), Domains: []string{"mall.example"}})
+		Mall: mallIn(w.state), Files: filepath.Join(w.state, "files"), Domains: []string{"mall.example"}})
+}
+
+// mallIn are the files of a mall below a folder.
+func mallIn(dir string) MallFiles {
+	return MallFiles{filepath.Join(dir, "shop", "goods.db"), filepath.Join(dir, "shop", "keys"), filepath.Join(dir, "shop", "pictures")}
 }
 
 // client is a client of a server of this world.
@@ -101,12 +106,16 @@ func (w *world) Mailboxes(string) (Mailboxes, error) { return boxes{w.mail}, nil
 func (w *world) Mail(string) (Mail, error)           { return w.mail, nil }
 func (w *world) Rooms() (Rooms, error)               { return w.rooms, nil }
 func (w *world) Presence() (Presence, error)         { return w.dir, nil }
+func (w *world) Mall() (Mall, error)                 { return w, nil }
 func (w *world) Sessions() []Sessions                { return []Sessions{w} }
 
 func (w *world) SignOut(_ context.Context, login string) error {
 	w.ending <- login
 	return nil
 }
+
+// RotateKeys is the mall's.
+func (w *world) RotateKeys(context.Context) (int, error) { return 7, nil }
 
 func (w *world) ListUsers() ([]string, error) {
 	w.mu.Lock()

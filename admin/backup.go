@@ -19,6 +19,7 @@ const (
 	inMail   = "mail"        // a mail store
 	inState  = "state"       // SQLite databases (accounts, rooms, presence) and DKIM keys, as in the state directory
 	inFiles  = "files"       // the files of the conversations
+	inMall   = "mall"        // the mall's database, keys and pictures
 	inConfig = "maddy.conf"  // the configuration
 	unready  = ".unfinished" // ends the name of a backup that is being made
 )
@@ -57,6 +58,9 @@ func (o *Owner) Backup(ctx context.Context, to Folder) (err error) {
 	if err := o.copyDatabases(ctx, state); err != nil {
 		return err
 	}
+	if err := o.copyMall(ctx, filepath.Join(work, inMall)); err != nil {
+		return err
+	}
 	keys := os.DirFS(filepath.Join(o.State, "dkim_keys"))
 	if err := os.CopyFS(filepath.Join(state, "dkim_keys"), keys); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("copying the DKIM keys: %w", err)
@@ -85,6 +89,7 @@ func (o *Owner) copyDatabases(ctx context.Context, to string) error {
 	if err != nil {
 		return err
 	}
+	databases = without(databases, o.Mall.Database)
 	if rooms, err := o.Parts.Rooms(); err == nil { // a server of mail alone has none
 		name, err := rooms.BackupTo(ctx, to)
 		if err != nil {

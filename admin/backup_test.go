@@ -99,7 +99,19 @@ func TestBackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"files/mall.example/ab/picture", "dkim_keys/mall.example.key", "other.db"} {
+	if err := os.Mkdir(filepath.Join(w.state, "shop"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	goods, err := sql.Open("sqlite3", mallIn(w.state).Database)
+	if err == nil {
+		_, err = goods.Exec("CREATE TABLE goods (title); INSERT INTO goods VALUES ('lamp')")
+		goods.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []string{"files/mall.example/ab/picture", "dkim_keys/mall.example.key", "shop/keys", "shop/pictures/ab/1.jpg"}
+	for _, name := range append(files, "other.db", "mall-sent.mark") {
 		path := filepath.Join(w.state, name)
 		err := os.MkdirAll(filepath.Dir(path), 0o700)
 		if err = errors.Join(err, os.WriteFile(path, []byte(name), 0o600)); err != nil {
@@ -133,15 +145,35 @@ func TestBackup(t *testing.T) {
 	}
 
 	state := t.TempDir()
-	places := Places{State: state, Mail: filepath.Join(state, "mailstore"), Files: filepath.Join(state, "files")}
+	places := Places{State: state, Mail: filepath.Join(state, "mailstore"), Files: filepath.Join(state, "files"),
+		Mall: mallIn(state)}
 	r, err := Restore(to.Path, places)
 	if err != nil || r != (Restored{Accounts: 1, Messages: 1, Others: 3}) {
 		t.Fatalf("restored %+v, %v", r, err)
 	}
-	for _, name := range []string{"files/mall.example/ab/picture", "dkim_keys/mall.example.key"} {
+	for _, name := range files {
 		if b, err := os.ReadFile(filepath.Join(state, name)); string(b) != name {
 			t.Errorf("%s holds %q: %v", name, b, err)
 		}
+	}
+	goods, err = sql.Open("sqlite3", mallIn(state).Database)
+	var title string
+	if err == nil {
+		err = goods.QueryRow("SELECT title FROM goods").Scan(&title)
+		goods.Close()
+	}
+	if err != nil || title != "lamp" {
+		t.Errorf("the mall has %q, %v", title, err)
+	}
+	// Without the mark of what was sent, package publicity pauses all campaigns.
+	if _, err := os.Stat(filepath.Join(state, "mall-sent.mark")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the mark of what was sent is in the backup: %v", err)
+	}
+	if n, err := c.RotateMallKeys(t.Context()); err != nil || n != 7 {
+		t.Errorf("rotated %d, %v", n, err)
+	}
+	if _, err := Restore(to.Path, Places{State: t.TempDir(), Mail: filepath.Join(t.TempDir(), "m")}); err == nil {
+		t.Error("a mall is restored where none is configured")
 	}
 	rooms, err := store.Open(t.Context(), store.Options{DSN: "sqlite:" + filepath.Join(state, "rooms.db")})
 	if err != nil {

@@ -241,3 +241,8 @@ func (c *Client) Backup(ctx context.Context, to Folder) error {
 	_, err := ask[none](ctx, c, "/backup", to, nil, nil)
 	return err
 }
+
+// RotateMallKeys implements Malls.
+func (c *Client) RotateMallKeys(ctx context.Context) (int, error) {
+	return ask[int](ctx, c, "/mall/rotate-keys", none{}, nil, nil)
+}

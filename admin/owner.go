@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/mailstore"
@@ -19,21 +20,23 @@ import (
 type Options struct {
 	Parts   Parts
 	Choice  Choice
-	State   string   // state directory
-	Config  string   // configuration file
-	Files   string   // folder of the conversations' files; empty: none are kept
+	State   string // state directory
+	Config  string // configuration file
+	Files   string // folder of the conversations' files; empty: none are kept
+	Mall    MallFiles
 	Domains []string // that the server serves; empty: any
 }
 
 // Owner does the work in the process that has the files open.
 type Owner struct {
 	Options
+	mallKeys *sync.Mutex // held by who needs the mall's keys to stay, and who changes them
 }
 
 var _ Admin = (*Owner)(nil)
 
 // NewOwner returns an Owner. The caller opens and closes the parts.
-func NewOwner(o Options) *Owner { return &Owner{o} }
+func NewOwner(o Options) *Owner { return &Owner{o, new(sync.Mutex)} }
 
 // with is the same owner for other blocks.
 func (o *Owner) with(c Choice) *Owner {

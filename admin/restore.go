@@ -5,8 +5,10 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/chmail/chmail/mailstore"
@@ -17,6 +19,7 @@ type Places struct {
 	State string // state directory
 	Mail  string // the mail store
 	Files string // the conversations' files; empty: none are kept
+	Mall  MallFiles
 }
 
 // Restored counts what Restore brought back.
@@ -38,7 +41,11 @@ func Restore(dir string, to Places) (r Restored, err error) {
 	if err != nil {
 		return r, fmt.Errorf("%s is not a backup: %w", dir, err)
 	}
-	targets := []string{to.Mail}
+	mall, err := mallTargets(dir, to.Mall)
+	if err != nil {
+		return r, err
+	}
+	targets := append([]string{to.Mail}, slices.Collect(maps.Values(mall))...)
 	for _, e := range entries {
 		targets = append(targets, filepath.Join(to.State, e.Name()))
 	}
@@ -71,6 +78,9 @@ func Restore(dir string, to Places) (r Restored, err error) {
 		if err := errors.Join(os.MkdirAll(to.Files, 0o700), linkTree(files, to.Files), syncTree(to.Files)); err != nil {
 			return r, err
 		}
+	}
+	if err := putMall(mall); err != nil {
+		return r, err
 	}
 	if err := os.CopyFS(to.State, os.DirFS(filepath.Join(dir, inState))); err != nil {
 		return r, err

@@ -215,6 +215,7 @@ func (s *Server) mux() *http.ServeMux {
 		"/rooms/remove": handle(s, shortTime, func(ctx context.Context, c call, a roomArgs) (chat.Participant, error) {
 			return c.RemovePerson(ctx, a.Room, a.Who)
 		}),
+		"/mall/rotate-keys": plain(s, 0, (*Owner).RotateMallKeys),
 		"/backup": handle(s, 0, func(ctx context.Context, c call, to Folder) (none, error) {
 			return none{}, c.Backup(ctx, to)
 		}),

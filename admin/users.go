@@ -118,6 +118,30 @@ func (o *Owner) RemoveUser(ctx context.Context, login string) error {
 	return errors.Join(o.signOut(ctx, login), mail.DeleteIMAPAcct(login))
 }
 
+// EraseUser takes a login out of all conversations, and removes its account with its
+// mail. What is gone already is no error, so that it can be done again.
+func (o *Owner) EraseUser(ctx context.Context, login string) error {
+	if _, err := o.Erase(ctx, login); err != nil {
+		return err
+	}
+	there, err := o.has(ctx, login)
+	if err != nil {
+		return err
+	}
+	if there {
+		return o.RemoveUser(ctx, login)
+	}
+	mail, err := o.Parts.Mailboxes(o.Choice.Storage)
+	if err != nil {
+		return err
+	}
+	boxes, err := mail.ListIMAPAccts()
+	if err == nil && slices.Contains(boxes, strings.ToLower(login)) {
+		err = mail.DeleteIMAPAcct(login)
+	}
+	return errors.Join(err, o.signOut(ctx, login))
+}
+
 // signOut ends the login's sessions everywhere.
 func (o *Owner) signOut(ctx context.Context, login string) error {
 	var failed []error

@@ -280,7 +280,7 @@ func (r *Relay) lookForMissed() error {
 			here, _ := r.devices.connected(m)
 			if here {
 				r.tellBack(m, func(a chat.Attempt) bool {
-					return slices.Contains([]string{frame.DND, frame.Quiet, attempt.Busy}, a.Why)
+					return slices.Contains([]string{frame.DND, frame.Quiet, frame.Closed, attempt.Busy}, a.Why)
 				})
 			}
 		}

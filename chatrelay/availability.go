@@ -42,15 +42,21 @@ func (r *Relay) standings(ctx context.Context, login, but string) []standing {
 		r.log.Warn("reading availability", "login", login, "err", err)
 	}
 	now := time.Now()
+	open, turns := r.groups.open(login, now)
 	list := make([]standing, len(members))
 	for i, m := range members {
 		l := standing{login: m, settings: settings[m], chats: r.chats.count(m, but)}
 		l.said, l.until, l.next = l.settings.At(now)
 		l.on, l.away = r.connected(m)
 		l.unknown = err != nil
+		if !turns.IsZero() && (l.next.IsZero() || turns.Before(l.next)) {
+			l.next = turns
+		}
 		switch {
 		case l.unknown:
 			l.why = frame.Off
+		case !open:
+			l.why, l.until = frame.Closed, turns
 		case l.said == chat.DoNotDisturb:
 			l.why = frame.DND
 		case l.said == chat.QuietHours:
@@ -90,7 +96,7 @@ type reach struct {
 // reachOf looks how the callee of a room can be rung; without the logins but.
 func (r *Relay) reachOf(ctx context.Context, login, roomID string, but map[string]bool) (c reach) {
 	c.busy = true
-	rank := []string{frame.Off, frame.Quiet, frame.DND, attempt.Busy} // of several reasons the last counts
+	rank := []string{frame.Off, frame.Closed, frame.Quiet, frame.DND, attempt.Busy} // of several reasons the last counts
 	for _, l := range r.standings(ctx, login, roomID) {
 		if but[l.login] {
 			continue
@@ -125,7 +131,7 @@ func (r *Relay) Status(ctx context.Context, login string) frame.Status {
 // statusIn is a login's availability to the people of a room, a chat in which
 // makes nobody busy, and when that may change by itself.
 func (r *Relay) statusIn(ctx context.Context, login, roomID string) (best frame.Status, next time.Time) {
-	rank := []string{"", frame.Off, frame.Quiet, frame.DND, frame.Away, frame.Available}
+	rank := []string{"", frame.Off, frame.Closed, frame.Quiet, frame.DND, frame.Away, frame.Available}
 	var of standing
 	for _, l := range r.standings(ctx, login, roomID) {
 		if !l.next.IsZero() && (next.IsZero() || l.next.Before(next)) {
@@ -145,7 +151,7 @@ func (r *Relay) statusIn(ctx context.Context, login, roomID string) (best frame.
 			best, of = s, l
 		}
 	}
-	if best.State == frame.Available || of.login == "" {
+	if best.State == frame.Available || best.State == frame.Closed || of.login == "" {
 		return best, next
 	}
 	best.Back = of.settings.Back

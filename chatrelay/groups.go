@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // groups are addresses whose members share their rings, as several sources name
@@ -17,6 +18,14 @@ type groups struct {
 	of  map[string]map[string][]string // source → address → logins
 	all map[string][]string            // of every source
 	has map[string][]string            // login → addresses of its groups
+
+	hours map[string]Hours // of groups that are not always open
+}
+
+// Hours are when a group is open. They can be compared with ==.
+type Hours interface {
+	// At says whether it is open, and when that changes; zero: never.
+	At(now time.Time) (open bool, changes time.Time)
 }
 
 func (g *groups) set(source string, groups map[string][]string) {
@@ -54,6 +63,37 @@ func (r *Relay) SetGroups(ctx context.Context, source string, groups map[string]
 	}
 	r.groups.set(source, groups)
 	return nil
+}
+
+// SetGroupHours replaces the hours of groups; one without them is always open. A closed
+// group is not rung, whoever of its members is there: it is mailed. Each relay of several
+// is told by its own host.
+func (r *Relay) SetGroupHours(hours map[string]Hours) {
+	r.groups.mu.Lock()
+	before := r.groups.hours
+	r.groups.hours = maps.Clone(hours)
+	r.groups.mu.Unlock()
+	for addr, h := range hours {
+		if before[addr] != h {
+			r.heedSettings(addr)
+		}
+	}
+	for addr := range before {
+		if _, has := hours[addr]; !has {
+			r.heedSettings(addr)
+		}
+	}
+}
+
+// open says whether a login is no group that is closed now, and when that changes.
+func (g *groups) open(login string, now time.Time) (open bool, changes time.Time) {
+	g.mu.RLock()
+	hours := g.hours[strings.ToLower(login)]
+	g.mu.RUnlock()
+	if hours == nil {
+		return true, time.Time{}
+	}
+	return hours.At(now)
 }
 
 // members are the logins that stand behind one: those of a group, or itself.

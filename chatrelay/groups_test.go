@@ -247,3 +247,49 @@ func TestGroupAndSettingsAcrossRelays(t *testing.T) {
 	lee.state(attempt.Ringing)
 	desk.until("a ring", func(f *frame.Frame) bool { return f.T == frame.TRing && f.Ring.Attempt != id })
 }
+
+// openFrom are the hours of a group that opens at a time, and stays open.
+type openFrom struct{ at time.Time }
+
+func (h openFrom) At(now time.Time) (bool, time.Time) {
+	if now.Before(h.at) {
+		return false, h.at
+	}
+	return true, time.Time{}
+}
+
+// TestGroupHours: a closed group is mailed and not rung, whoever is there, and is rung by
+// whoever waits as soon as it opens. Its members are reached under their own names.
+func TestGroupHours(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, withSales)
+	_, token := w.salesMail()
+	one := w.deviceOf(mina, "one")
+	kim := w.in(w.chat(token, 1), frame.Frame{})
+	if f := kim.typ(frame.TWelcome); f.Status.State != frame.Available {
+		t.Fatalf("status %+v", f.Status)
+	}
+	opens := time.Now().Add(1500 * time.Millisecond)
+	w.relay.SetGroupHours(map[string]Hours{sales: openFrom{opens}})
+	if f := kim.status(frame.Closed); f.Status.Until == nil || !f.Status.Until.Equal(opens) {
+		t.Fatalf("status %+v", f.Status)
+	}
+	if s := w.relay.Status(t.Context(), mina); s.State != frame.Available {
+		t.Errorf("a member under her own name: %+v", s)
+	}
+	kim.send(frame.Frame{T: frame.TAttempt})
+	if f := kim.state(attempt.Unanswered); f.Attempt.Why != frame.Closed {
+		t.Fatalf("attempt %+v", f.Attempt)
+	}
+	if one.settle().had(frame.TRing) {
+		t.Error("a closed group was rung")
+	}
+	kim.status(frame.Available)
+	kim.state(attempt.Ringing)
+	one.typ(frame.TRing)
+	w.relay.SetGroupHours(map[string]Hours{sales: openFrom{time.Now().Add(time.Hour)}})
+	kim.status(frame.Closed)
+	one.typ(frame.TRingEnd)
+	w.relay.SetGroupHours(nil)
+	kim.status(frame.Available)
+}

@@ -51,6 +51,7 @@ type liveRoom struct {
 	sessions    map[*session]bool
 	seen        map[int64]int64 // participant ID → offset
 	unsaved     map[int64]int64 // of seen, what is not stored yet
+	proven      map[int64]bool  // who of those that came in has ever proven who they are
 	saving      bool            // it is being stored
 	transcripts map[int64]bool  // who gets a transcript by mail
 	call        *call           // the newest attempt; nil when there was none
@@ -92,7 +93,7 @@ func (r *Relay) enter(ctx context.Context, id string) (*liveRoom, error) {
 		return nil, err
 	}
 	h := &liveRoom{r: r, id: id, info: info, last: info.Next - 1, seen: seen, transcripts: transcripts,
-		sessions: map[*session]bool{}, early: map[int64]chat.Message{}}
+		sessions: map[*session]bool{}, early: map[int64]chat.Message{}, proven: map[int64]bool{}}
 	latest, err := r.opt.Rooms.Attempts(ctx, id, 1)
 	if err != nil {
 		return nil, err

@@ -292,8 +292,10 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 		after = page[len(page)-1].Offset
 	}
 	s.came()
-	if err := s.r.opt.Rooms.CameIn(ctx, s.me, last); err != nil {
+	if proven, err := s.r.opt.Rooms.CameIn(ctx, s.me, last, s.access.Proven); err != nil {
 		s.r.log.Warn("noting who came in", "room", s.room.id, "err", err)
+	} else if proven {
+		s.room.do(func() { s.room.proven[s.me] = true })
 	}
 	s.r.watch(s, next)
 	if s.r.turned.Load() != turned { // perhaps that of the callee, while nobody watched it
@@ -451,7 +453,7 @@ func (s *session) ack(m chat.Message) {
 // sawUpTo notes that a participant has seen the messages up to an offset, and
 // tells the others. It is stored a moment later, together with what others saw.
 func (h *liveRoom) sawUpTo(s *session, offset int64) {
-	if offset <= h.seen[s.me] || offset > h.last {
+	if offset <= h.seen[s.me] || offset > h.last || !h.reads(s) {
 		return
 	}
 	h.seen[s.me] = offset

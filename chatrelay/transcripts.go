@@ -32,13 +32,10 @@ func (s *session) prefer(ctx context.Context, f *frame.Frame) error {
 		s.tooOften(f.ID, turnWait)
 		return nil
 	}
-	if _, err := time.LoadLocation(f.Zone); err != nil || f.Zone == "Local" {
-		f.Zone = ""
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	err := s.r.opt.Rooms.SetTranscriptPreference(ctx, s.r.home(), s.room.id,
-		chat.TranscriptPreference{Participant: s.me, On: f.On, Lang: f.Lang, Zone: f.Zone})
+		chat.TranscriptPreference{Participant: s.me, On: f.On, Lang: f.Lang, Zone: knownZone(f.Zone)})
 	if err != nil {
 		s.r.log.Warn("noting who wants transcripts", "room", s.room.id, "err", err)
 		s.refuse(f.ID, frame.ErrStore, "this could not be kept, send it again")
@@ -55,6 +52,14 @@ func (s *session) prefer(ctx context.Context, f *frame.Frame) error {
 		}
 	})
 	return nil
+}
+
+// knownZone is a time zone, or nothing if there is none of that name.
+func knownZone(name string) string {
+	if _, err := time.LoadLocation(name); err != nil || name == "Local" {
+		return ""
+	}
+	return name
 }
 
 // usualTranscript notes what a member wants of all rooms, who has said nothing

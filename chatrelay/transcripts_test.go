@@ -29,6 +29,41 @@ func (w *world) mails(addr string, n int) (list []chat.ServerMail) {
 	return list
 }
 
+// Whoever has left without a wish for a transcript can ask for it afterwards, and say once how it went.
+func TestAfterLeaving(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, talking(t))
+	kim := w.in(w.chat(w.token, 1), frame.Frame{})
+	me := kim.typ(frame.TWelcome).Me
+	kim.send(frame.Frame{T: frame.TSay, ID: "1", Text: "the lamp, please"})
+	kim.ack("1")
+	host := w.in(w.desk(), frame.Frame{})
+	host.typ(frame.TWelcome)
+	kim.send(frame.Frame{T: frame.TLeave})
+	wish := Afterwards{Transcript: true, Lang: "ko", Zone: "Asia/Seoul", Rating: chat.RatedGood}
+	for range 2 {
+		if err := w.relay.After(t.Context(), w.token, claimOf(1), wish); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m := host.kind(chat.KindNote).Msg; m.Text != "rated\ngood" || m.From != me {
+		t.Errorf("the desk reads %+v", m)
+	}
+	if err := w.relay.After(t.Context(), w.token, claimOf(2), wish); !errors.Is(err, chat.ErrUnknown) {
+		t.Errorf("another browser: %v", err)
+	}
+	host.send(frame.Frame{T: frame.TLeave})
+	m := w.mails("kim@far.example", 1)[0]
+	for _, want := range []string{"the lamp, please", "좋았다고", "Asia/Seoul"} {
+		if !strings.Contains(m.Text, want) {
+			t.Errorf("the transcript lacks %q:\n%s", want, m.Text)
+		}
+	}
+	if n := strings.Count(m.Text, "좋았다고"); n != 1 {
+		t.Errorf("rated %d times", n)
+	}
+}
+
 func TestTranscriptAndReply(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, talking(t))

@@ -14,7 +14,7 @@ import (
 // UnreadStore has who was in a room, and wants no mail of what is said there since. Package transcript sends them.
 type UnreadStore interface {
 	transcript.UnreadStore
-	CameIn(ctx context.Context, participant, offset int64) error
+	CameIn(ctx context.Context, participant, offset int64, proven bool) (ever bool, err error)
 	StopUnread(ctx context.Context, token string, stop bool) error
 }
 
@@ -72,11 +72,15 @@ func (r *Relay) sees(roomID string, participant int64) (sees bool) {
 	defer h.leave()
 	h.do(func() {
 		for s := range h.sessions {
-			sees = sees || s.me == participant && !s.away
+			sees = sees || s.me == participant && !s.away && h.reads(s)
 		}
 	})
 	return sees
 }
+
+// reads says whether what a session sees counts as read by its person. Once they have been in the room and have proven
+// who they are, what a browser by link sees does not: it may be somebody else's, and would hide words from them.
+func (h *liveRoom) reads(s *session) bool { return s.access.Proven || !h.proven[s.me] }
 
 // hears says whether what one participant says is for another: neither has blocked the other.
 func (r *Relay) hears(ctx context.Context, speaker, reader chat.Participant) (bool, error) {

@@ -116,3 +116,48 @@ func TestUnreadWordsOfAGroup(t *testing.T) {
 		return len(w.unreadMails("mina@mall.example")) == 1 && len(w.unreadMails("joon@mall.example")) == 1
 	})
 }
+
+// What a browser by link has seen is read, until its person has been in the room and has proven who they are. From then
+// on a browser that only has a link of theirs reads nothing in their place.
+func TestUnreadWordsOfTheProven(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.UnreadAfter = 300 * time.Millisecond })
+	host := w.in(w.desk(), frame.Frame{})
+	welcome := host.typ(frame.TWelcome)
+	say := func(text string) int64 {
+		host.send(frame.Frame{T: frame.TSay, ID: text, Text: text})
+		return host.until(text, func(f *frame.Frame) bool { return f.T == frame.TAck && f.ID == text }).Offset
+	}
+	link := w.chat(w.token, 1)
+	seen := func(want int64) bool {
+		marks, err := w.rooms.SeenBy(t.Context(), w.room)
+		return err == nil && marks[link.Me] == want
+	}
+	kim := w.in(link, frame.Frame{})
+	read := say("read by link")
+	kim.text("read by link")
+	kim.send(frame.Frame{T: frame.TSeen, Offset: read})
+	eventually(t, "the mark of a browser by link", func() bool { return seen(read) })
+
+	owner := w.in(w.proven(w.token, 2), frame.Frame{})
+	owner.typ(frame.TWelcome)
+	owner.send(frame.Frame{T: frame.TLeave})
+	token, err := w.rooms.NewInvite(t.Context(), w.room, link.Me, welcome.Me, "another link of Kim's")
+	if err != nil {
+		t.Fatal(err)
+	}
+	thief := w.in(w.chat(token, 3), frame.Frame{})
+	thief.typ(frame.TWelcome)
+	for _, text := range []string{"for Kim", "for Kim alone"} {
+		offset := say(text)
+		thief.text(text)
+		thief.send(frame.Frame{T: frame.TSeen, Offset: offset})
+	}
+	eventually(t, "a mail, though a browser shows the words", func() bool { return len(w.unreadMails("kim@far.example")) > 0 })
+	if m := w.unreadMails("kim@far.example")[0]; !strings.Contains(m.Text, "for Kim alone") {
+		t.Error(m.Text)
+	}
+	if !seen(read) {
+		t.Error("the browser by link has marked words as read")
+	}
+}

@@ -4,13 +4,14 @@
 // maddy's own syntax, and writes the one that a new server starts with.
 //
 // Read parses a file and refuses what would lose mail or not start at all;
-// Admin opens single blocks of it for the admin commands without listening on
-// anything; Template renders maddy.conf.example, quickstart's files and the
+// Register makes modules of its blocks for the commands, without listening on
+// anything; Inspect and DNS look for what is probably not meant; Template renders
+// maddy.conf.example, quickstart's files and the
 // demo's.
 package config
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
 	"maps"
 	"net"
@@ -37,98 +38,35 @@ type File struct {
 // Read parses the configuration and checks what can be known without starting
 // anything. Every problem names the file, the line and the directive.
 func Read(path string) (*File, error) {
-	in, err := os.Open(path)
+	f, err := Parse(path)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.check().Err()
+}
+
+// Parse reads the configuration, whatever it says.
+func Parse(path string) (*File, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	defer in.Close()
-	nodes, err := parser.Read(in, path)
+	undefined, err := checkVariables(bytes.NewReader(text), path)
+	if err == nil {
+		err = undefined.Err() // before what the parser makes of their absence
+	}
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := parser.Read(bytes.NewReader(text), path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	f := &File{Path: path, Nodes: nodes}
-	return f, f.check()
+	return &File{Path: path, Nodes: nodes}, nil
 }
 
-func (f *File) check() error {
-	var problems []error
-	shared := make(map[string]bool) // names of the storage.imapsql blocks
-	drops := make(map[string]bool)  // and of the storage.maildrop blocks
-	for _, n := range f.Nodes {
-		if n.Name == "storage.maildrop" {
-			for _, name := range append([]string{n.Name}, n.Args...) {
-				drops[name] = true
-			}
-		}
-		if n.Name == "storage.imapsql" {
-			for _, name := range append([]string{n.Name}, n.Args...) {
-				shared[name] = true
-			}
-		}
-	}
-	for _, n := range f.Nodes {
-		problems = append(problems, checkDeliveries(n, shared)...)
-		if (n.Name == "state_dir" || n.Name == "runtime_dir") && len(n.Args) == 1 {
-			if err := writable(n.Args[0]); err != nil {
-				problems = append(problems, config.NodeErr(n, "%s cannot be used: %v; %s",
-					n.Name, err, advice(n.Args[0])))
-			}
-		}
-		problems = append(problems, checkBlock(n)...)
-		if storage := value(n, "storage"); n.Name == "imap" && drops[strings.TrimPrefix(storage, "&")] {
-			problems = append(problems, config.NodeErr(n, "imap cannot serve storage %s, a storage.maildrop:"+
-				" write chmail.imap in its place", storage))
-		}
-	}
-	return errors.Join(problems...)
-}
-
-func checkBlock(n config.Node) []error {
-	var problems []error
-	names := append([]string{n.Name}, n.Args...)
-	if slices.Contains(names, "auth.ldap") || n.Name == "auth" && slices.Contains(n.Args, "ldap") {
-		// CVE-2026-40193, mended only in maddy 0.9.3.
-		problems = append(problems, config.NodeErr(n,
-			"auth.ldap of this maddy lets a login be forged (CVE-2026-40193): "+
-				"use auth.accounts, auth.external or auth.dovecot_sasl"))
-	}
-	if n.Name == "storage.imapsql" && value(n, "driver") == "sqlite3" {
-		// Deliveries beside expunges otherwise fail with "database is locked",
-		// some of them for good.
-		if !strings.Contains(value(n, "dsn"), "_txlock=immediate") {
-			problems = append(problems, config.NodeErr(n,
-				`the dsn of storage.imapsql on SQLite must say _txlock=immediate: `+
-					`dsn "file:imapsql.db?_txlock=immediate&_synchronous=FULL"`))
-		}
-		if value(n, "sqlite3_busy_timeout") == "" {
-			problems = append(problems, config.NodeErr(n,
-				"storage.imapsql on SQLite needs sqlite3_busy_timeout 60000 (milliseconds)"))
-		}
-	}
-	if n.Name == "storage.imapsql" && value(n, "driver") == "postgres" && value(n, "msg_store") == "" {
-		// Another machine would find the index of mail whose bodies it has not.
-		problems = append(problems, config.NodeErr(n, "storage.imapsql on PostgreSQL must say where bodies are: "+
-			"msg_store fs /shared/messages, which all machines see, or msg_store s3 { … }"))
-	}
-	for _, child := range n.Children {
-		problems = append(problems, checkBlock(child)...)
-	}
-	return problems
-}
-
-// checkDeliveries refuses deliveries to a storage.imapsql itself: what its
-// database cannot do just now would be answered 554, and the mail be lost.
-func checkDeliveries(n config.Node, shared map[string]bool) []error {
-	var problems []error
-	if n.Name == "deliver_to" && len(n.Args) == 1 && strings.HasPrefix(n.Args[0], "&") && shared[n.Args[0][1:]] {
-		problems = append(problems, config.NodeErr(n, "deliver_to %s: a storage.imapsql refuses mail for good "+
-			"when its database is busy; write deliver_to deferring %[1]s", n.Args[0]))
-	}
-	for _, child := range n.Children {
-		problems = append(problems, checkDeliveries(child, shared)...)
-	}
-	return problems
-}
+// global is a directive outside of all blocks, joined by spaces.
+func (f *File) global(name string) string { return value(config.Node{Children: f.Nodes}, name) }
 
 // value returns the arguments of a directive within a block, joined by spaces.
 func value(n config.Node, name string) string {
@@ -165,20 +103,26 @@ func (f *File) Domains() []string {
 // Folder is what a directive of the first block of a name says, below the state
 // directory where it is relative, and whether there is such a block.
 func (f *File) Folder(block, directive, standard string) (path string, there bool) {
+	if path, there = f.Value(block, directive, standard); there && !filepath.IsAbs(path) {
+		path = filepath.Join(config.StateDirectory, path)
+	}
+	return path, there
+}
+
+// Value is what a directive of the first block of a name says, and whether there is such
+// a block.
+func (f *File) Value(block, directive, standard string) (value string, there bool) {
 	i := slices.IndexFunc(f.Nodes, func(n config.Node) bool { return n.Name == block })
 	if i < 0 {
 		return "", false
 	}
-	path = standard
+	value = standard
 	for _, d := range f.Nodes[i].Children {
 		if d.Name == directive && len(d.Args) == 1 {
-			path = d.Args[0]
+			value = d.Args[0]
 		}
 	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(config.StateDirectory, path)
-	}
-	return path, true
+	return value, true
 }
 
 // writable makes the folder if it does not exist and tries a file in it.
@@ -232,20 +176,27 @@ func (f *File) RemoveStaleSockets() error {
 	return nil
 }
 
-// Admin registers the modules of the configuration for one command, without
-// running the server: nothing listens. The process's working directory becomes
-// the state directory, as in the server. End it with hooks.EventShutdown.
-func (f *File) Admin() ([]maddy.ModInfo, error) {
+// Registered are the blocks of a configuration as modules of maddy, not yet read.
+type Registered struct {
+	Globals           map[string]any
+	Endpoints, Blocks []maddy.ModInfo
+}
+
+// Register makes modules of the blocks, for one command, without running the server:
+// nothing listens. The process's working directory becomes the state directory, as in
+// the server. End it with hooks.EventShutdown.
+func (f *File) Register() (r Registered, err error) {
 	module.NoRun = true
 	globals, blocks, err := maddy.ReadGlobals(f.Nodes)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	if err := maddy.InitDirs(); err != nil {
-		return nil, err
+		return r, err
 	}
-	_, mods, err := maddy.RegisterModules(globals, blocks)
-	return mods, err
+	r.Globals = globals
+	r.Endpoints, r.Blocks, err = maddy.RegisterModules(globals, blocks)
+	return r, err
 }
 
 // One returns the only top-level block whose module is a T, initialised; name

@@ -72,9 +72,25 @@ func TestRead(t *testing.T) {
 			"storage.imapsql m {\n driver postgres\n dsn host=x\n msg_store fs /m\n}\n", ""},
 		"imap": {"imap tcp://127.0.0.1:1 {\n auth &a\n storage &m\n}\nstorage.maildrop m { }\n",
 			"c.conf:1: imap cannot serve storage &m"},
-		"other imap": {"imap tcp://127.0.0.1:1 {\n auth &a\n storage &m\n}\nchmail.imap tcp://127.0.0.1:2 {\n" +
-			" auth &a\n storage &n\n}\nstorage.maildrop n { }\n", ""},
+		"other imap": {"imap tcp://127.0.0.1:1 {\n storage &m\n}\nstorage.imapsql m { }\n" +
+			"storage.maildrop n { }\n", ""},
 		"syntax": {"a {\n", "c.conf"},
+		"variable": {"# $(old)\n$(domain) = mall.example\nhostname $(domian)\n",
+			"c.conf:3: $(domian) is not defined; did you mean domain?"},
+		"inner variable": {"hostname chat.$(domain)\n", "c.conf:1: $(domain) is not defined"},
+		"comment":        {"hostname h # of $(domain)\n", ""},
+		"reference": {"msgpipeline out {\n deliver_to &remote_que\n}\ntarget.queue remote_queue { }\n",
+			"c.conf:2: deliver_to: there is no block named remote_que; did you mean remote_queue?"},
+		"text of a table": {"msgpipeline out {\n modify {\n replace_rcpt static {\n entry a &b\n }\n }\n}\n", ""},
+		"port":            {"imap tcp://127.0.0.1:250000 { }\n", "c.conf:1: imap: tcp://127.0.0.1:250000"},
+		"no port":         {"imap tcp://127.0.0.1 { }\n", "port is required"},
+		"one port twice": {"imap tcp://127.0.0.1:993 { }\n\nsmtp tls://0.0.0.0:993 { }\n",
+			"c.conf:3: smtp: tls://0.0.0.0:993 is taken by imap in line 1"},
+		"one port, two hosts": {"imap tcp://127.0.0.1:993 { }\nsmtp tls://127.0.0.2:993 { }\n", ""},
+		"no address":          {"imap { }\n", "c.conf:1: imap has no address"},
+		"domain": {"msgpipeline m {\n destination https://mall.example/ {\n reject\n }\n}\n",
+			"is no name of a domain"},
+		"people": {"msgpipeline m {\n destination postmaster kim@몰.example {\n reject\n }\n}\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -164,7 +164,7 @@ func TestBlockAtTheDesk(t *testing.T) {
 	customer.statusBegins(10*time.Second, "Connected")
 	customer.say("Something rude")
 	desk.hears("Something rude")
-	desk.eval(`document.querySelector(".details summary").click(); ""`)
+	desk.eval(`document.querySelector(".details").click(); ""`)
 	desk.press("What to do about Jun")
 	desk.pressRole("menuitem", "Block")
 	desk.wait("the question", 5*time.Second, func() bool {
@@ -176,7 +176,7 @@ func TestBlockAtTheDesk(t *testing.T) {
 	customer.press("Leave")
 	desk.eval(`location.hash = ""; ""`)
 	time.Sleep(6 * time.Second) // so long the desk stays in a conversation that it does not show
-	customer.press("Chat now")
+	customer.press("Chat again")
 	customer.statusBegins(10*time.Second, "Ringing")
 	time.Sleep(4 * time.Second)
 	if _, rings := desk.find("alertdialog", "Incoming chat"); rings {
@@ -192,6 +192,6 @@ func TestBlockAtTheDesk(t *testing.T) {
 	desk.has("Nobody is blocked.", 10*time.Second)
 	customer.press("Leave")
 	time.Sleep(3 * time.Second)
-	customer.press("Chat now")
+	customer.press("Chat again")
 	desk.waitFor("alertdialog", "Incoming chat", 10*time.Second)
 }

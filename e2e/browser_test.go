@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/dom"
+	cdpage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
 	"github.com/chmail/chmail/internal/testpart"
@@ -51,13 +54,14 @@ type page struct {
 	t    *testing.T
 	name string
 	ctx  context.Context
+	part string // of the address of a frame in it; empty: the page itself
 }
 
 func open(t *testing.T, browser context.Context, name, url string) *page {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	p := &page{t, name, ctx}
+	p := &page{t: t, name: name, ctx: ctx}
 	t.Cleanup(func() {
 		if t.Failed() {
 			p.shot("failed")
@@ -67,6 +71,73 @@ func open(t *testing.T, browser context.Context, name, url string) *page {
 		t.Fatalf("%s: opening %s: %v", name, url, err)
 	}
 	return p
+}
+
+// inOneProcess keeps frames of other sites in the process of their page, so that their
+// nodes and the user's input are the page's.
+var inOneProcess = []chromedp.ExecAllocatorOption{chromedp.Flag("disable-site-isolation-trials", true),
+	chromedp.Flag("disable-features", "IsolateOrigins,site-per-process")}
+
+// frame is the frame in a page whose address has a part, in a browser inOneProcess.
+func (p *page) frame(part string) *page {
+	p.t.Helper()
+	f := &page{t: p.t, name: p.name + "-frame", ctx: p.ctx, part: part}
+	p.wait("a frame of "+part, 15*time.Second, func() bool { return f.document() != nil })
+	return f
+}
+
+// document is that of the page, or of its frame; nil: it is not there.
+func (p *page) document() *cdp.Node {
+	params := dom.GetDocumentParams{}
+	if p.part != "" {
+		depth, pierce := int64(-1), true
+		params = dom.GetDocumentParams{Depth: &depth, Pierce: &pierce}
+	}
+	doc, err := ask(p, dom.GetDocument, params)
+	if err != nil {
+		return nil
+	}
+	if p.part == "" {
+		return doc.Root
+	}
+	var find func(n *cdp.Node) *cdp.Node
+	find = func(n *cdp.Node) *cdp.Node {
+		if d := n.ContentDocument; d != nil && strings.Contains(d.DocumentURL, p.part) {
+			d.FrameID = n.FrameID
+			return d
+		}
+		for _, c := range n.Children {
+			if found := find(c); found != nil {
+				return found
+			}
+		}
+		return nil
+	}
+	return find(doc.Root)
+}
+
+// evalInFrame is eval in a frame of the page.
+func (p *page) evalInFrame(expression string) string {
+	p.t.Helper()
+	doc := p.document()
+	if doc == nil {
+		return ""
+	}
+	world, err := ask(p, cdpage.CreateIsolatedWorld, cdpage.CreateIsolatedWorldParams{FrameID: doc.FrameID})
+	if err != nil {
+		return "" // it has just gone to another page
+	}
+	byValue := true
+	res, err := ask(p, runtime.Evaluate, runtime.EvaluateParams{Expression: expression,
+		ContextID: world.ExecutionContextID, ReturnByValue: &byValue})
+	if err != nil {
+		return ""
+	}
+	var text string
+	if err := json.Unmarshal(res.Result.Value, &text); err != nil {
+		p.t.Fatalf("%s: %q gives %s: %v", p.name, expression, res.Result.Value, err)
+	}
+	return text
 }
 
 // actionWait bounds every single step in a page.
@@ -92,6 +163,9 @@ func ask[P, R any](p *page, command cdp.Command[P, R], params P) (R, error) {
 // eval returns the text that a JavaScript expression gives.
 func (p *page) eval(expression string) string {
 	p.t.Helper()
+	if p.part != "" {
+		return p.evalInFrame(expression)
+	}
 	ctx, cancel := context.WithTimeout(p.ctx, actionWait)
 	defer cancel()
 	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](expression))
@@ -129,12 +203,12 @@ func (p *page) shot(what string) {
 // name stands for any.
 func (p *page) find(role, name string) (cdp.BackendNodeID, bool) {
 	p.t.Helper()
-	doc, err := ask(p, dom.GetDocument, dom.GetDocumentParams{})
-	if err != nil {
+	doc := p.document()
+	if doc == nil {
 		return 0, false
 	}
 	found, err := ask(p, accessibility.QueryAXTree,
-		accessibility.QueryAXTreeParams{NodeID: doc.Root.NodeID, Role: role, AccessibleName: name})
+		accessibility.QueryAXTreeParams{NodeID: doc.NodeID, Role: role, AccessibleName: name})
 	if err != nil {
 		return 0, false
 	}

@@ -17,7 +17,7 @@ func (p *page) tabOf(name, url string, scripts ...string) *page {
 	p.t.Helper()
 	ctx, cancel := chromedp.NewContext(p.ctx)
 	p.t.Cleanup(cancel)
-	other := &page{p.t, name, ctx}
+	other := &page{t: p.t, name: name, ctx: ctx}
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1100, 800)); err != nil {
 		p.t.Fatalf("%s: opening a tab: %v", name, err)
 	}

@@ -3,11 +3,13 @@
 package e2e
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -18,110 +20,241 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/chmail/chmail/mall/store"
-	"github.com/chmail/chmail/mall/vault"
 )
 
-// mallParts are the database and the keys of a running demo's mall.
-func mallParts(t *testing.T, state string) (*store.Store, *vault.Vault) {
+// mallStore is the database of a running demo's mall.
+func mallStore(t *testing.T, state string) *store.Store {
 	t.Helper()
-	found := map[string]string{}
+	found := ""
 	err := filepath.WalkDir(state, func(path string, d fs.DirEntry, err error) error {
-		if err == nil {
-			found[d.Name()] = path
+		if err == nil && d.Name() == "mall.db" {
+			found = path
 		}
 		return nil // files come and go
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(t.Context(), "sqlite:"+found["mall.db"], nil)
+	s, err := store.Open(t.Context(), "sqlite:"+found, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	v, err := vault.Open(found["mall.keys"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, v
+	return s
 }
 
-// TestMallTalk: a member asks a shop by mail; its staff get the mail, and a desk that
-// follows the link in it rings the member's page of the mall, where the talk opens in
-// the panel. The roles exchanged, Chat now rings the desk.
-func TestMallTalk(t *testing.T) {
+const (
+	mia     = "friend+mall@mall.example" // her own address, whose mails the friend's mailbox gets
+	miaPass = "a password of Mia"
+)
+
+// TestMallWay: the whole way of a customer, and the roles exchanged. A stranger registers,
+// confirms by the mailed link, and is where she was; her question survives a session that
+// ran out; Chat now rings the desk, and the panel has the talk; an offer made in the
+// talk becomes an order and is seen through by both. Then the shop rings her page. At last
+// she asks from the shop's own web site, which shows its buttons.
+func TestMallWay(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, t.TempDir())
-	db, keys := mallParts(t, s.state)
-	ctx := t.Context()
-	host, _ := s.password("host")
-	customer, _ := s.password("customer")
-	shop, err := db.ShopBySlug(ctx, "lamps")
-	if err != nil {
-		shop, err = db.AddShop(ctx, store.Shop{Slug: "lamps", Name: "Lamps", Addr: "lamps@mall.example", State: store.ShopOpen,
-			Lang: "en", Currency: "KRW"}, host)
-	}
+	db := mallStore(t, s.state)
+	shop, err := db.ShopBySlug(t.Context(), "lamps")
 	if err != nil {
 		t.Fatal(err)
 	}
-	member, err := db.MemberByLogin(ctx, customer)
-	if err != nil {
-		personal, err := json.Marshal(store.Personal{Name: "Jun", Addr: customer})
-		if err != nil {
-			t.Fatal(err)
-		}
-		member = store.Member{ID: store.NewID(), Login: customer, AddrHash: "x", Lang: "en", State: store.MemberActive}
-		if member.Sealed, err = keys.Seal(personal, "member/"+member.ID); err != nil {
-			t.Fatal(err)
-		}
-		if err := db.AddMember(ctx, member, nil); err != nil {
-			t.Fatal(err)
-		}
+	goods, _, err := db.ListGoods(t.Context(), store.CatalogueFilter{Shop: shop.ID}, "", 1)
+	if err != nil || len(goods) != 1 {
+		t.Fatal(goods, err)
 	}
-	const cookie = "a-cookie-of-this-test"
-	sum := sha256.Sum256([]byte(cookie))
-	if err := db.AddSession(ctx, base64.RawURLEncoding.EncodeToString(sum[:]), customer, time.Now()); err != nil {
-		t.Fatal(err)
+	chrome := browser(t, inOneProcess...)
+	member := open(t, chrome, "member", s.Mall+"/goods/"+goods[0].ID)
+	login := register(t, s, db, member)
+	mail := askLate(t, s, db, member)
+	if !regexp.MustCompile(`From: "?Mia"? <` + regexp.QuoteMeta(login) + ">").MatchString(mail) {
+		t.Errorf("the mail is not from %s:\n%s", login, mail)
 	}
 
-	chrome := browser(t)
-	jun := open(t, chrome, "member", s.Mall+"/")
-	if _, err := ask(jun, network.SetCookie, network.SetCookieParams{Name: "mall_session", Value: cookie,
-		URL: s.Mall}); err != nil {
-		t.Fatal(err)
-	}
-	visit := func(path string) {
-		t.Helper()
-		jun.eval(fmt.Sprintf("location.href = %q", s.Mall+path))
-	}
-	visit("/shops/" + shop.Slug + "/ask")
-	jun.fill("Your question", "Is the lamp warm?")
-	jun.shot("ask")
-	jun.press("Send")
-	jun.waitFor("heading", "Your question is on its way", 10*time.Second)
-
-	mail := s.mailWith(t, "host", "Is the lamp warm?")
-	if !strings.Contains(mail, "From: Jun <"+customer+">") && !strings.Contains(mail, `From: "Jun" <`+customer+">") {
-		t.Errorf("the mail is from somebody else:\n%s", mail)
-	}
 	desk := open(t, chrome, "host", s.Web+"/desk")
 	s.signIn(desk, "host")
-	jun.press("Chat now")
+	member.press("Chat now")
 	desk.waitFor("alertdialog", "Incoming chat", 15*time.Second)
 	desk.press("Answer")
 	desk.statusBegins(20*time.Second, "Connected")
-	jun.shot("panel")
-	desk.say("Warm white, 2700 K.")
-	jun.press("Close the chat")
+	panel := member.frame("/c/")
+	panel.statusBegins(20*time.Second, "Connected")
+	panel.fill("Message", "Is there one for the wall?")
+	panel.press("Send")
+	desk.hears("Is there one for the wall?")
+	desk.say("I make you an offer.")
+	panel.hears("I make you an offer.")
+	member.shot("panel")
 
-	link := regexp.MustCompile(`http://\S+/c/[\w-]{22}`).FindString(mail)
-	desk.run(chromedp.Navigate(link))
-	visit("/orders")
-	jun.waitFor("heading", "Your orders", 10*time.Second)
+	till := open(t, chrome, "till", s.Mall+"/console/lamps/inquiries")
+	hostLogin, hostPass := s.password("host")
+	till.fill("Login or e-mail", hostLogin)
+	till.fill("Password", hostPass)
+	till.press("Sign in")
+	till.waitFor("heading", "Hanok Lamps", 10*time.Second)
+	number := order(t, s, till, member)
+	for _, subject := range []string{"An offer of", "Your order " + number + " at", number + " is paid",
+		number + " is on its way"} {
+		if got := s.mailOf(t, login, miaPass, subject); !strings.Contains(got, "CHmail-Chat: <") {
+			t.Errorf("the mail %q is not stamped:\n%s", subject, got)
+		}
+	}
+	if got := s.mailWith(t, "host", "Order "+number+" has arrived"); !strings.Contains(got, "CHmail-Chat: <") {
+		t.Errorf("the shop's mail is not stamped:\n%s", got)
+	}
+
+	// The roles exchanged: a link of her mail rings her, on any page of the mall.
+	member.press("Close the chat")
+	desk.run(chromedp.Navigate(regexp.MustCompile(`http://\S+/c/[\w-]{22}`).FindString(mail)))
+	member.run(chromedp.Navigate(s.Mall + "/orders"))
+	member.waitFor("heading", "Your orders", 10*time.Second)
 	desk.press("Chat now")
-	jun.waitFor("alertdialog", "Incoming chat", 20*time.Second)
-	jun.shot("ring")
-	jun.press("Answer")
+	member.waitFor("alertdialog", "Incoming chat", 20*time.Second)
+	member.shot("ring")
+	member.press("Answer")
 	desk.statusBegins(20*time.Second, "Connected")
-	jun.shot("answered")
+	member.frame("/c/").statusBegins(20*time.Second, "Connected")
+	member.shot("answered")
+	member.close()
+	embedded(t, s, chrome, till, desk)
+}
+
+// register makes a member of a stranger who wants to ask, and returns the new login.
+func register(t *testing.T, s *server, db *store.Store, p *page) string {
+	t.Helper()
+	p.pressRole("link", "Ask the shop")
+	p.waitFor("heading", "Sign in", 10*time.Second)
+	p.press("Register")
+	p.fill("Name", "Mia")
+	p.fill("E-mail", mia)
+	p.fill("Password", miaPass)
+	p.shot("register")
+	p.press("Register")
+	p.waitFor("heading", "Look into your mailbox", 10*time.Second)
+	unfolded := strings.NewReplacer("=\r\n", "", "=3D", "=").Replace(s.mailWith(t, "friend", "/confirm/"))
+	link := regexp.MustCompile(`http://\S+/confirm/[\w-]+`).FindString(unfolded)
+	answers := func(want int) {
+		t.Helper()
+		res, err := http.Get(strings.Replace(link, "mall.localhost", "127.0.0.1", 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Body.Close(); res.StatusCode != want {
+			t.Fatalf("the link answers %d, want %d", res.StatusCode, want)
+		}
+	}
+	answers(http.StatusOK) // scanners follow links, and consume none
+	answers(http.StatusOK)
+	p.run(chromedp.Navigate(link))
+	p.press("Yes, confirm")
+	p.waitFor("textbox", "Your question", 10*time.Second) // where she was
+	answers(http.StatusGone)
+	const login = "friend1@mall.example"
+	if _, err := db.MemberByLogin(t.Context(), login); err != nil {
+		t.Fatal(err)
+	}
+	s.fetchOf(t, login, miaPass) // her mailbox is there
+	return login
+}
+
+// askLate asks the shop in a session that has run out, and returns the mail that it got.
+func askLate(t *testing.T, s *server, db *store.Store, p *page) string {
+	t.Helper()
+	cookies, err := ask(p, network.GetCookies, network.GetCookiesParams{URLs: []string{s.Mall}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cookies.Cookies {
+		if sum := sha256.Sum256([]byte(c.Value)); c.Name == "mall_session" {
+			if err := db.EndSession(t.Context(), base64.RawURLEncoding.EncodeToString(sum[:])); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const question = "Is the lamp warm?"
+	p.fill("Your question", question)
+	p.press("Send")
+	p.waitFor("heading", "Sign in", 10*time.Second)
+	p.fill("Login or e-mail", mia)
+	p.fill("Password", miaPass)
+	p.press("Sign in")
+	p.waitFor("heading", "You are signed in", 10*time.Second)
+	p.shot("kept")
+	p.press("Go on with it")
+	p.waitFor("heading", "Your question is on its way", 10*time.Second)
+	return s.mailWith(t, "host", question)
+}
+
+// order has the shop offer its goods in the newest talk, the member accept them, and
+// both take the steps of the order, whose number it returns.
+func order(t *testing.T, s *server, till, member *page) string {
+	t.Helper()
+	till.run(chromedp.Navigate(till.eval(`document.querySelector(".rows a").href`)))
+	till.eval(`document.querySelector("details").open = true; ""`)
+	till.fill("Price", "45,000")
+	till.shot("offer")
+	till.press("Send the offer")
+	member.pressRole("link", "See the offer")
+	member.fill("Where the goods go", "1 Paper Street, Jeonju")
+	member.press("Accept the offer")
+	says := func(p *page, words string) {
+		t.Helper()
+		p.wait(words, 10*time.Second, func() bool { return strings.Contains(p.eval("document.body.innerText"), words) })
+	}
+	says(member, "Waits for payment")
+	says(member, "1 Paper Street, Jeonju") // the panel that came back took no letter of it
+	member.shot("order")
+	at := member.eval("location.pathname")
+	number := at[strings.LastIndexByte(at, '/')+1:]
+	till.run(chromedp.Navigate(s.Mall + "/console/lamps/orders/" + number))
+	till.press("It is paid")
+	till.press("It is sent")
+	till.waitFor("button", "It has arrived", 10*time.Second)
+	member.run(chromedp.Navigate(s.Mall + at))
+	member.press("The goods are here")
+	says(member, "Done")
+	return number
+}
+
+// embedded asks from a page of the shop's own web site, which the shop allows in its
+// console, and finds no buttons on another one.
+func embedded(t *testing.T, s *server, chrome context.Context, till, desk *page) {
+	t.Helper()
+	site := func() string {
+		own := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			fmt.Fprintf(w, `<!doctype html><title>Our own shop</title><h1>Our own shop</h1>
+<script src="%s/embed.js" data-shop="lamps" data-goods="lamps-1a" async></script>`, s.Mall)
+		}))
+		t.Cleanup(own.Close)
+		return own.URL
+	}
+	own, strange := site(), site()
+	till.run(chromedp.Navigate(s.Mall + "/console/lamps/settings"))
+	till.fill("Web sites that may show the shop's buttons", own)
+	till.press("Save")
+	p := open(t, chrome, "own", own)
+	buttons := p.frame("/embed/lamps")
+	buttons.fill("Name", "Ann")
+	buttons.fill("E-mail", "ann@far.example")
+	p.shot("embed")
+	byMail := buttons.eval(`[...document.links].find((a) => a.textContent === "Ask by mail").href`)
+	if !strings.HasPrefix(byMail, s.Mall+"/goods/") || !strings.HasSuffix(byMail, "/ask") {
+		t.Errorf("Ask by mail leads to %s", byMail)
+	}
+	buttons.press("Chat now")
+	desk.waitFor("alertdialog", "Incoming chat", 20*time.Second)
+	desk.press("Answer")
+	talk := p.frame("/c/")
+	talk.statusBegins(20*time.Second, "Connected")
+	desk.say("Good day, Ann.")
+	talk.hears("Good day, Ann.")
+	p.shot("embedded-talk")
+	p.run(chromedp.Navigate(byMail))
+	p.waitFor("heading", "Sign in", 10*time.Second) // and then the question, with the goods in it
+
+	other := open(t, chrome, "strange", strange)
+	other.frame("chrome-error://") // the browser refuses the frame
 }

@@ -200,6 +200,12 @@ json.dump(out, sys.stdout)
 func (s *server) fetch(t *testing.T, role string) []string {
 	t.Helper()
 	login, password := s.password(role)
+	return s.fetchOf(t, login, password)
+}
+
+// fetchOf fetches the maildrop of any account.
+func (s *server) fetchOf(t *testing.T, login, password string) []string {
+	t.Helper()
 	host, port, _ := net.SplitHostPort(s.POP3)
 	cmd := exec.Command(testpart.Need(t, "python3"), "-c", popAll, host, port, s.CA, login, password)
 	var complaint bytes.Buffer
@@ -218,9 +224,16 @@ func (s *server) fetch(t *testing.T, role string) []string {
 // mailWith waits for a mail of the role with a text in it and returns it.
 func (s *server) mailWith(t *testing.T, role, text string) string {
 	t.Helper()
+	login, password := s.password(role)
+	return s.mailOf(t, login, password, text)
+}
+
+// mailOf is mailWith for any account.
+func (s *server) mailOf(t *testing.T, login, password, text string) string {
+	t.Helper()
 	var mails []string
 	for range 50 {
-		mails = s.fetch(t, role)
+		mails = s.fetchOf(t, login, password)
 		for _, m := range slices.Backward(mails) {
 			if strings.Contains(m, text) {
 				return m
@@ -228,7 +241,7 @@ func (s *server) mailWith(t *testing.T, role, text string) string {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	t.Fatalf("the %s got no mail with %q among %d", role, text, len(mails))
+	t.Fatalf("%s got no mail with %q among %d", login, text, len(mails))
 	return ""
 }
 

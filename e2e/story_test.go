@@ -392,7 +392,7 @@ func TestExample(t *testing.T) {
 	if err := os.WriteFile(conf, []byte(replaced), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := runBriefly("--config", conf, "check"); err != nil {
+	if out, err := runBriefly("--config", conf, "check", "--start"); err != nil {
 		t.Errorf("chmaild check: %v: %s", err, out)
 	}
 }

@@ -14,13 +14,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"sync"
 	"time"
+
+	"github.com/go-webauthn/webauthn/webauthn"
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/pass"
 	"github.com/chmail/chmail/guard/signin"
+	"github.com/chmail/chmail/guard/ticket"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/store"
@@ -41,6 +45,11 @@ type Accounts interface {
 	// Create makes an account from the hash of a password (guard/password).
 	// ErrAccountTaken: there is one.
 	Create(ctx context.Context, login, hash string) error
+	// Remove takes an account away, with its mail and its part of conversations. One that
+	// is gone already is no error.
+	Remove(ctx context.Context, login string) error
+	// SetPassword gives an account another password. Sessions of web pages stay.
+	SetPassword(ctx context.Context, login, given string) error
 }
 
 // SignIns checks passwords; a *signin.Check does.
@@ -96,6 +105,12 @@ type Mall struct {
 
 	passKey seal.Key // of the passes that open chat pages
 	talks   talks
+	uses    chan store.Use     // that wait to be recorded
+	keys    *webauthn.WebAuthn // nil: nobody can have passkeys
+	tickets *ticket.Tickets
+
+	rotating   sync.Mutex    // of the keys of personal data
+	rotateWait time.Duration // rotateWait, but in tests
 }
 
 // New checks the options.
@@ -127,8 +142,16 @@ func New(opts Options) (*Mall, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Mall{opts: opts, log: opts.Log, store: opts.Store, vault: opts.Vault, secret: secret, passKey: passKey,
-		talks: talks{seen: map[string]bool{}, events: make(chan chatrelay.Event, maxEvents)}}, nil
+	keys, err := newKeys(opts)
+	if err != nil {
+		return nil, err
+	}
+	ticketKey, err := seal.Derive(secret, "mall tickets")
+	if err != nil {
+		return nil, err
+	}
+	return &Mall{opts: opts, keys: keys, tickets: ticket.New(ticketKey), rotateWait: rotateWait, log: opts.Log, store: opts.Store, vault: opts.Vault, secret: secret, passKey: passKey,
+		uses: make(chan store.Use, maxUses), talks: talks{seen: map[string]bool{}, events: make(chan chatrelay.Event, maxEvents)}}, nil
 }
 
 // Store is the database, for the pages, which read.

@@ -21,8 +21,8 @@ import (
 	"github.com/chmail/chmail/mall/store"
 )
 
-// ErrSignature: a notice of a payment was not signed with the shop's key.
-var ErrSignature = errors.New("the notice is not signed with the shop's key")
+// ErrSignature: a notice of a payment was not signed with the key of its provider.
+var ErrSignature = errors.New("the notice is not signed with the provider's key")
 
 // ErrNotice: a notice of a payment says nothing that can be understood.
 var ErrNotice = errors.New("that is no notice of a payment")
@@ -128,14 +128,36 @@ type Notice struct {
 	Amount int64  `json:"amount"` // in the currency's smallest unit
 }
 
-// PayKey is the key with which notices of a shop's payments are signed. The shop gives it
-// to its payment provider.
-func (m *Mall) PayKey(shop string) (seal.Key, error) { return m.Key("payment " + shop) }
+// NewPayKey makes the key with which a payment provider of a shop signs what it tells; the
+// one that it had ends. The key is for the provider alone, and shown once. Errors are
+// those of store.Store's SetPayKey.
+func (m *Mall) NewPayKey(ctx context.Context, shop, provider string) (string, error) {
+	row, err := m.store.SetPayKey(ctx, shop, provider)
+	if err != nil {
+		return "", err
+	}
+	key, err := m.payKey(row)
+	return string(key), err
+}
 
-// PayNotice takes a notice of a payment, signed with HMAC-SHA-256 in hexadecimal digits.
-// The same notice again changes nothing. ErrSignature, ErrNotice, store.ErrUnknown.
+// payKey is the key of a row: 64 hexadecimal digits, as providers take keys as texts.
+func (m *Mall) payKey(k store.PayKey) (seal.Key, error) {
+	key, err := m.Key("payment " + k.Shop + " " + k.Provider + " " + k.ID)
+	return seal.Key(hex.EncodeToString(key)), err
+}
+
+// PayNotice takes a notice of a payment, signed with HMAC-SHA-256 in hexadecimal digits
+// by the provider's key. The same notice again changes nothing. ErrSignature, ErrNotice,
+// store.ErrUnknown.
 func (m *Mall) PayNotice(ctx context.Context, shop store.Shop, provider, signature string, body []byte) (store.Order, error) {
-	key, err := m.PayKey(shop.ID)
+	row, err := m.store.PayKeyOf(ctx, shop.ID, provider)
+	if errors.Is(err, store.ErrUnknown) {
+		return store.Order{}, ErrSignature
+	}
+	if err != nil {
+		return store.Order{}, err
+	}
+	key, err := m.payKey(row)
 	if err != nil {
 		return store.Order{}, err
 	}
@@ -198,7 +220,7 @@ func (m *Mall) tell(ctx context.Context, o store.Order, actor string, by order.R
 				return err
 			}
 			to.name, to.lang, to.kind = known.Name, shop.Lang, "shop"
-			to.from, to.login, to.to = member.Login, member.Login, shop.Addr
+			to.from, to.login, to.to = member.Login, member.Login, named(shop.Name, shop.Addr)
 			if err := to.send(ctx, from); err != nil || o.State != order.Accepted {
 				return err
 			}
@@ -209,7 +231,7 @@ func (m *Mall) tell(ctx context.Context, o store.Order, actor string, by order.R
 			}
 		}
 		to.name, to.lang, to.kind = shop.Name, member.Lang, "member"
-		to.from, to.login, to.to = shop.Addr, actor, member.Login
+		to.from, to.login, to.to = shop.Addr, actor, named(known.Name, member.Login)
 		return to.send(ctx, from)
 	}()
 	if err != nil {

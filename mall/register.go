@@ -34,11 +34,15 @@ type Registration struct {
 	Name     string      `json:"name"`
 	Addr     string      `json:"addr"` // their own e-mail address
 	Lang     string      `json:"lang"`
-	Password string      `json:"-"`
+	Password string      `json:"-"` // empty: they register by a passkey
 	Consents []Agreement `json:"consents"`
 	IP       netip.Addr  `json:"ip"`
 	Browser  string      `json:"browser"` // hash of a secret in the browser's cookie
 	Kept     string      `json:"kept"`    // the form that they were about to send
+	Next     string      `json:"next"`    // the page that they were about to see
+
+	Ticket, Response string         `json:"-"` // of the passkey
+	Passkey          *store.Passkey `json:"passkey,omitempty"`
 }
 
 // Agreement is what somebody agreed to, in the words that they read.
@@ -47,9 +51,18 @@ type Agreement struct{ What, Wording string }
 // Register mails a link to the address, which makes the member when it is pressed. An
 // address that is a member's gets a mail that says so. Whoever registers learns nothing
 // of it: both take the same way. The secret is for the browser's cookie. A
-// *chat.RefusedError: the mail system takes no mail for the address.
+// *chat.RefusedError: the mail system takes no mail for the address. ErrPasskey.
 func (m *Mall) Register(ctx context.Context, r Registration) (browser string, err error) {
-	hash := password.Hash(r.Password) // it takes its time for addresses that are known, too
+	var hash string // it takes its time for addresses that are known, too
+	if r.Password != "" {
+		hash = password.Hash(r.Password)
+	} else {
+		_, row, err := m.made(forRegistering, r.Ticket, r.Response)
+		if err != nil {
+			return "", err
+		}
+		hash, r.Passkey = noPassword(), &row
+	}
 	browser, link := newSecret(), newSecret()
 	r.Browser = hashOf(browser)
 	row := store.Registration{Hash: hashOf(link), Password: hash, Expires: store.Micros(time.Now().Add(ConfirmWithin))}
@@ -57,7 +70,7 @@ func (m *Mall) Register(ctx context.Context, r Registration) (browser string, er
 	if err != nil { // texts
 		panic(err)
 	}
-	if row.Sealed, err = m.vault.Seal(text, "registration/"+row.Hash); err != nil {
+	if row.Sealed, err = m.vault.Seal(text, registrationOf(row.Hash)); err != nil {
 		return "", err
 	}
 	if err := m.store.AddRegistration(ctx, row); err != nil {
@@ -75,6 +88,9 @@ func (m *Mall) Register(ctx context.Context, r Registration) (browser string, er
 	}
 	return browser, nil
 }
+
+// registrationOf is what a sealed registration is about.
+func registrationOf(hash string) string { return "registration/" + hash }
 
 func (m *Mall) forget(ctx context.Context, hash string) error {
 	if err := m.store.RemoveRegistration(ctx, hash); !errors.Is(err, store.ErrUnknown) {
@@ -108,7 +124,7 @@ func (m *Mall) pending(ctx context.Context, link string) (r Registration, row st
 	if row, err = m.store.Registration(ctx, hashOf(link)); err != nil {
 		return r, row, err
 	}
-	text, err := m.vault.Open(row.Sealed, "registration/"+row.Hash)
+	text, err := m.vault.Open(row.Sealed, registrationOf(row.Hash))
 	if err == nil {
 		err = json.Unmarshal(text, &r)
 	}
@@ -123,44 +139,48 @@ func (m *Mall) pending(ctx context.Context, link string) (r Registration, row st
 // browser got when it registered: only that browser is signed in, by the cookie
 // returned; another one's reader knows nothing but the mail. ErrUnknown: the link does
 // not work, or the address has become a member's.
-func (m *Mall) Confirm(ctx context.Context, link, browser string) (login, cookie, kept string, err error) {
+func (m *Mall) Confirm(ctx context.Context, link, browser string) (login, cookie string, r Registration, err error) {
 	r, row, err := m.pending(ctx, link)
 	if err != nil {
-		return "", "", "", err
+		return "", "", r, err
 	}
 	if err := m.store.RemoveRegistration(ctx, row.Hash); err != nil {
-		return "", "", "", err
+		return "", "", r, err
 	}
 	if _, err := m.store.MemberByAddr(ctx, m.vault.Hash(r.Addr)); !errors.Is(err, store.ErrUnknown) {
 		if err == nil {
 			err = store.ErrUnknown
 		}
-		return "", "", "", err
+		return "", "", r, err
 	}
-	if login, err = m.newLogin(ctx, r.Addr, row.Password); err != nil {
-		return "", "", "", err
+	login, made, err := m.newLogin(ctx, r.Addr, row.Password)
+	if err != nil {
+		return "", "", r, err
 	}
-	if err := m.addMember(ctx, login, r); err != nil {
+	if !made && hashOf(browser) != r.Browser {
+		r.Passkey = nil // whoever registered may not be whose account it is
+	}
+	if err := m.addMember(ctx, login, r, made); err != nil {
 		if errors.Is(err, store.ErrTaken) { // that account is a member with another address
 			err = store.ErrUnknown
 		}
-		return "", "", "", err
+		return "", "", r, err
 	}
 	m.log.Info("a member confirmed their address", "login", login)
 	if hashOf(browser) != r.Browser {
-		return login, "", "", nil
+		return login, "", r, nil
 	}
 	cookie, err = m.BeginSession(ctx, login, time.Now())
-	return login, cookie, r.Kept, err
+	return login, cookie, r, err
 }
 
 // newLogin is the account of a new member: the address itself where it is an account
 // here, whose password stays as it is; otherwise a new one.
-func (m *Mall) newLogin(ctx context.Context, addr, hash string) (string, error) {
+func (m *Mall) newLogin(ctx context.Context, addr, hash string) (login string, made bool, err error) {
 	addr = strings.ToLower(addr)
 	local, domain, _ := strings.Cut(addr, "@")
 	if there, err := m.opts.Accounts.Exists(ctx, addr); err != nil || there {
-		return addr, err
+		return addr, false, err
 	}
 	local = loginName(local)
 	for n := 1; n <= loginTries; n++ {
@@ -170,19 +190,19 @@ func (m *Mall) newLogin(ctx context.Context, addr, hash string) (string, error) 
 		}
 		login += "@" + m.opts.Domain
 		if shop, err := m.isShop(ctx, login); err != nil {
-			return "", err
+			return "", false, err
 		} else if shop {
 			continue
 		}
 		switch err := m.opts.Accounts.Create(ctx, login, hash); {
 		case err == nil:
-			return login, nil
+			return login, true, nil
 		case !errors.Is(err, ErrAccountTaken):
-			return "", err
+			return "", false, err
 		}
 	}
-	login := strings.ToLower(store.NewID()) + "@" + m.opts.Domain
-	return login, m.opts.Accounts.Create(ctx, login, hash)
+	login = strings.ToLower(store.NewID()) + "@" + m.opts.Domain
+	return login, true, m.opts.Accounts.Create(ctx, login, hash)
 }
 
 // reserved names are of the mail system and of whoever runs it (RFC 2142).
@@ -216,9 +236,13 @@ func (m *Mall) isShop(ctx context.Context, addr string) (bool, error) {
 	return err == nil, err
 }
 
-// addMember makes a login a member.
-func (m *Mall) addMember(ctx context.Context, login string, r Registration) error {
-	member := store.Member{ID: store.NewID(), Login: login, AddrHash: m.vault.Hash(r.Addr), Lang: r.Lang,
+// addMember makes a login a member; made: the mall made its account.
+func (m *Mall) addMember(ctx context.Context, login string, r Registration, made bool) error {
+	id, keys := store.NewID(), []store.Passkey(nil)
+	if r.Passkey != nil {
+		id, keys = r.Passkey.Member, append(keys, *r.Passkey)
+	}
+	member := store.Member{ID: id, Login: login, Made: made, Bare: made && r.Passkey != nil, AddrHash: m.vault.Hash(r.Addr), Lang: r.Lang,
 		State: store.MemberActive, Created: store.Micros(time.Now())}
 	var err error
 	if member.Sealed, err = m.sealPersonal(member.ID, store.Personal{Name: r.Name, Addr: r.Addr}); err != nil {
@@ -231,13 +255,13 @@ func (m *Mall) addMember(ctx context.Context, login string, r Registration) erro
 		member.Record = member.Record || a.What == store.ConsentRecord
 		member.Publicity = member.Publicity || a.What == store.ConsentPublicity
 	}
-	return m.store.AddMember(ctx, member, consents)
+	return m.store.AddMember(ctx, member, consents, keys...)
 }
 
 // Join makes a login that has an account here a member.
 func (m *Mall) Join(ctx context.Context, login string, r Registration) error {
 	r.Addr = login
-	return m.addMember(ctx, login, r)
+	return m.addMember(ctx, login, r, false)
 }
 
 // SignIn checks a password and begins a session. who is a login, or a member's own

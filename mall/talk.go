@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/mail"
 	"net/netip"
 	"slices"
 	"strings"
@@ -41,6 +42,7 @@ type TalkRelay interface {
 	LinkInto(ctx context.Context, login, roomID string) (token string, err error)
 	Write(ctx context.Context, login string, w chatrelay.Writing) (roomID string, err error)
 	SetGroups(ctx context.Context, source string, groups map[string][]string) error
+	SetGroupHours(hours map[string]chatrelay.Hours)
 	OnEvent(f func(chatrelay.Event))
 	ServeDevice(ctx context.Context, session chat.Session, d presence.Device, c carrier.Conn)
 }
@@ -104,7 +106,7 @@ func (m *Mall) Ask(ctx context.Context, member store.Member, a About, q Question
 	i.Subject, i.Question = clean.Subject(cmp.Or(q.Subject, a.Subject(member.Lang))), q.Text
 	id := "ask " + a.Shop.ID + " " + q.ID
 	i.Mail = chatrelay.WrittenID(member.Login, member.Login, id)
-	i.Room, err = m.opts.Relay.Write(ctx, member.Login, chatrelay.Writing{ID: id, To: a.Shop.Addr, Subject: i.Subject,
+	i.Room, err = m.opts.Relay.Write(ctx, member.Login, chatrelay.Writing{ID: id, To: named(a.Shop.Name, a.Shop.Addr), Subject: i.Subject,
 		Text: text, From: q.From, Name: known.Name, About: m.topicID(a, member.ID)})
 	if err != nil && !errors.Is(err, chatrelay.ErrNoRoom) { // then the mail is out, without a link
 		return store.Inquiry{}, err
@@ -116,6 +118,9 @@ func (m *Mall) Ask(ctx context.Context, member store.Member, a About, q Question
 	}
 	return m.store.AddInquiry(ctx, i)
 }
+
+// named is an address with a name, as a mail has it.
+func named(name, addr string) string { return (&mail.Address{Name: name, Address: addr}).String() }
 
 // Way is the way into a talk: the address of the chat's page, for two minutes.
 type Way struct {
@@ -236,7 +241,8 @@ const (
 // talks are what the mall hears of the relay.
 type talks struct {
 	mu     sync.Mutex
-	groups map[string][]string // the shops' addresses and staff, as the relay has them
+	groups map[string][]string        // the shops' addresses and staff, as the relay has them
+	hours  map[string]chatrelay.Hours // and when they are open
 	hear   []func(context.Context, Talked)
 	seen   map[string]bool // attempts and what became of them
 	events chan chatrelay.Event
@@ -263,6 +269,8 @@ func (m *Mall) Listen(ctx context.Context) {
 			return
 		case e := <-m.talks.events:
 			m.note(ctx, e)
+		case u := <-m.uses:
+			m.record(ctx, u)
 		case <-tick.C:
 			if err := m.SyncShops(ctx); err != nil && ctx.Err() == nil {
 				m.log.Warn("telling the relay who works for which shop", "err", err)
@@ -275,30 +283,43 @@ func (m *Mall) Listen(ctx context.Context) {
 
 // forgetOld removes what is kept for a time only.
 func (m *Mall) forgetOld(ctx context.Context) {
-	err := errors.Join(m.store.ForgetAudit(ctx, time.Now()), m.store.ForgetSessions(ctx, time.Now()))
+	now := time.Now()
+	err := errors.Join(m.store.ForgetAudit(ctx, now), m.store.ForgetSessions(ctx, now), m.store.ForgetUses(ctx, now),
+		m.store.ForgetRegistrations(ctx, now), m.leaveAll(ctx))
 	if err != nil && ctx.Err() == nil {
 		m.log.Warn("removing what is too old", "err", err)
 	}
 }
 
-// SyncShops makes the staff of every open shop its group. Whoever changes staff or a
-// shop's state calls it.
+// SyncShops makes the staff of every open shop its group, which is rung in its opening
+// hours. Whoever changes staff, hours or a shop's state calls it.
 func (m *Mall) SyncShops(ctx context.Context) error {
 	groups, err := m.store.StaffedShops(ctx)
+	var open map[string]store.Hours
+	if err == nil {
+		open, err = m.store.ShopHours(ctx)
+	}
 	if err != nil {
 		return err
 	}
+	hours := make(map[string]chatrelay.Hours, len(open))
+	for addr, h := range open {
+		hours[addr] = h
+	}
 	m.talks.mu.Lock()
-	same := m.talks.groups != nil && maps.EqualFunc(m.talks.groups, groups, slices.Equal)
+	sameStaff := m.talks.groups != nil && maps.EqualFunc(m.talks.groups, groups, slices.Equal)
+	sameHours := maps.Equal(m.talks.hours, hours)
 	m.talks.mu.Unlock()
-	if same {
-		return nil
+	if !sameStaff {
+		if err := m.opts.Relay.SetGroups(ctx, groupSource, groups); err != nil {
+			return err
+		}
 	}
-	if err := m.opts.Relay.SetGroups(ctx, groupSource, groups); err != nil {
-		return err
+	if !sameHours {
+		m.opts.Relay.SetGroupHours(hours)
 	}
 	m.talks.mu.Lock()
-	m.talks.groups = groups
+	m.talks.groups, m.talks.hours = groups, hours
 	m.talks.mu.Unlock()
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 
 	"github.com/foxcpp/maddy"
 	maddyconfig "github.com/foxcpp/maddy/framework/config"
@@ -24,7 +25,7 @@ func adminSocket() string { return filepath.Join(maddyconfig.RuntimeDirectory, a
 // Administer calls do with the server that runs, or, while none runs, with the
 // files of the configuration's blocks.
 func Administer(ctx context.Context, f *config.File, choice admin.Choice, do func(admin.Admin) error) error {
-	mods, err := f.Admin()
+	registered, err := f.Register()
 	if err != nil {
 		return err
 	}
@@ -38,36 +39,9 @@ func Administer(ctx context.Context, f *config.File, choice admin.Choice, do fun
 	}
 	defer claim.Close()
 	defer hooks.RunHooks(hooks.EventShutdown)
-	p := &parts{mods: mods}
+	p := &parts{mods: registered.Blocks}
 	defer p.close()
 	return do(admin.NewOwner(p.options(f, choice)))
-}
-
-// Check opens every block that is not an endpoint, as the server would, and
-// closes it again. Nothing listens. Beside a server that runs, what keeps files
-// is not opened, and beside is true.
-func Check(ctx context.Context, f *config.File) (beside bool, err error) {
-	mods, err := f.Admin()
-	if err != nil {
-		return false, err
-	}
-	client, claim, err := admin.Connect(ctx, adminSocket(), maddyconfig.StateDirectory, admin.Choice{})
-	if err != nil {
-		return false, err
-	}
-	if client != nil {
-		defer client.Close()
-		opensNothing = true
-	} else {
-		defer claim.Close()
-	}
-	defer hooks.RunHooks(hooks.EventShutdown)
-	for _, m := range mods {
-		if _, err := module.GetInstance(m.Instance.InstanceName()); err != nil {
-			return opensNothing, err
-		}
-	}
-	return opensNothing, nil
 }
 
 // opensNothing: blocks are only read, since another process has the files. It
@@ -76,7 +50,7 @@ var opensNothing bool
 
 // Restore puts a backup into the places that the configuration names.
 func Restore(ctx context.Context, f *config.File, dir string) (admin.Restored, error) {
-	if _, err := f.Admin(); err != nil { // sets the state directory, opens nothing
+	if _, err := f.Register(); err != nil { // sets the state directory, opens nothing
 		return admin.Restored{}, err
 	}
 	mail, there := f.Folder("storage.maildrop", "path", mailstore.DefaultPath)
@@ -92,7 +66,22 @@ func Restore(ctx context.Context, f *config.File, dir string) (admin.Restored, e
 		return admin.Restored{}, errors.New("a server runs: end it first, and move away what it left")
 	}
 	defer claim.Close()
-	return admin.Restore(dir, admin.Places{State: maddyconfig.StateDirectory, Mail: mail, Files: filesFolder(f)})
+	return admin.Restore(dir, admin.Places{State: maddyconfig.StateDirectory, Mail: mail, Files: filesFolder(f),
+		Mall: mallFiles(f)})
+}
+
+// mallFiles are where a mall keeps its own; none: there is no mall.
+func mallFiles(f *config.File) (m admin.MallFiles) {
+	dsn, there := f.Value("mall.shop", "database", defaultMallDatabase)
+	if !there {
+		return m
+	}
+	if path, lite := strings.CutPrefix(dsn, "sqlite:"); lite {
+		m.Database = inState(path)
+	}
+	m.Keys, _ = f.Folder("mall.shop", "keys", defaultMallKeys)
+	m.Pictures = inState(mallPictures)
+	return m
 }
 
 // filesFolder is the folder of the conversations' files; empty: none are kept.
@@ -118,7 +107,7 @@ var (
 
 func (p *parts) options(f *config.File, choice admin.Choice) admin.Options {
 	return admin.Options{Parts: p, Choice: choice, State: maddyconfig.StateDirectory, Config: f.Path,
-		Files: filesFolder(f), Domains: f.Domains()}
+		Files: filesFolder(f), Domains: f.Domains(), Mall: mallFiles(f)}
 }
 
 // Accounts implements admin.Parts.
@@ -158,6 +147,19 @@ func (p *parts) Rooms() (admin.Rooms, error) {
 		return store, nil
 	}
 	return nil, errRoomsAway
+}
+
+// Mall implements admin.Parts.
+func (p *parts) Mall() (admin.Mall, error) {
+	for _, e := range p.endpoints {
+		if m, ok := e.Instance.(*Mall); ok {
+			if it := m.it.Load(); it != nil {
+				return it, nil
+			}
+			return nil, errors.New("the mall is not open yet")
+		}
+	}
+	return nil, errors.New("no server with a mall runs")
 }
 
 // Presence implements admin.Parts.

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -159,4 +161,13 @@ func (e *mailEndpoint) shutdown(server interface{ Shutdown(context.Context) erro
 		return fmt.Errorf("%s: shutting down: %w", e.name, err)
 	}
 	return nil
+}
+
+// originURL reads an address without a path.
+func originURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
+		return nil, fmt.Errorf("%q is not an address such as https://chat.example.org", text)
+	}
+	return u, nil
 }

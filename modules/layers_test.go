@@ -34,6 +34,8 @@ var layers = map[string]string{
 	"guard/limit":       "",
 	"guard/password":    "",
 	"guard/apppassword": "",
+	"guard/ticket":      "guard/limit",
+	"guard/work":        "guard/ticket",
 	"presence":          "",
 	"presence/local":    "presence",
 	"presence/redis":    "presence",
@@ -51,9 +53,9 @@ var layers = map[string]string{
 	"mall/sample":    "mall/picture mall/store",
 	"mall/publicity": "chatrelay/chat mall/store",
 	"mall": "chatrelay chatrelay/attempt chatrelay/carrier chatrelay/chat chatrelay/frame chatrelay/pass" +
-		" guard/password guard/signin mall/order mall/picture mall/store mall/vault presence",
+		" guard/password guard/signin guard/ticket mall/order mall/picture mall/store mall/vault presence",
 	"mall/site": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/frame guard/limit guard/password guard/signin" +
-		" mall mall/advert mall/feed mall/order mall/picture mall/publicity mall/store",
+		" guard/work mall mall/advert mall/feed mall/order mall/picture mall/publicity mall/store",
 	"agent":          "agent/notice agent/server chatrelay/frame",
 	"agent/server":   "chatrelay/chat chatrelay/frame",
 	"agent/terminal": "agent/server chatrelay/chat chatrelay/frame",

@@ -6,12 +6,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/emersion/go-message/mail"
 	"github.com/foxcpp/maddy/framework/config"
@@ -30,6 +29,13 @@ import (
 	"github.com/chmail/chmail/mall/store"
 	"github.com/chmail/chmail/mall/vault"
 	"github.com/chmail/chmail/web"
+)
+
+// Where a mall keeps its own, below the state directory.
+const (
+	defaultMallDatabase = "sqlite:mall.db"
+	defaultMallKeys     = "mall.keys"
+	mallPictures        = "mall/pictures"
 )
 
 // Mall is mall.shop, the shopping mall. Its block, with the defaults:
@@ -59,6 +65,7 @@ type Mall struct {
 	addrs  []string
 	store  *store.Store
 	server *site.Server
+	it     atomic.Pointer[mall.Mall] // nil: not open yet
 	serves sync.WaitGroup
 	ctx    context.Context // ends with Close
 	stop   context.CancelFunc
@@ -99,8 +106,8 @@ func (m *Mall) Init(cfg *config.Map) error {
 	cfg.String("domain", false, true, "", &b.domain)
 	cfg.String("name", false, false, "", &b.name)
 	cfg.StringList("operator", false, false, nil, &b.operator)
-	cfg.String("database", false, false, "sqlite:mall.db", &b.dsn)
-	cfg.String("keys", false, false, "mall.keys", &b.keys)
+	cfg.String("database", false, false, defaultMallDatabase, &b.dsn)
+	cfg.String("keys", false, false, defaultMallKeys, &b.keys)
 	cfg.String("mail_from", false, false, "", &b.from)
 	cfg.StringList("trusted_proxies", false, false, nil, &b.proxies)
 	cfg.Bool("insecure", false, false, &b.insecure)
@@ -167,6 +174,7 @@ func (m *Mall) Init(cfg *config.Map) error {
 		if err := m.advertise(it); err != nil {
 			return err
 		}
+		m.it.Store(it)
 		m.serves.Go(func() { it.Listen(m.ctx) }) // until Close
 		return m.server.Open(it)
 	})
@@ -191,7 +199,7 @@ func (m *Mall) open(b mallBlock, opts *mall.Options) (err error) {
 	}
 	opts.Store = m.store
 	shops.Store(m.store)
-	opts.Pictures, err = picture.New(inState("mall/pictures"))
+	opts.Pictures, err = picture.New(inState(mallPictures))
 	return err
 }
 
@@ -295,15 +303,6 @@ func (m *Mall) Close() error {
 	return errors.Join(err, m.store.Close())
 }
 
-// originURL reads an address without a path.
-func originURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
-		return nil, fmt.Errorf("%q is not an address such as https://mall.example.org", text)
-	}
-	return u, nil
-}
-
 // mallAccounts are the accounts that members get.
 type mallAccounts struct{ of *Accounts }
 
@@ -319,4 +318,18 @@ func (a mallAccounts) Create(ctx context.Context, login, hash string) error {
 		return mall.ErrAccountTaken
 	}
 	return err
+}
+
+// SetPassword implements mall.Accounts.
+func (a mallAccounts) SetPassword(ctx context.Context, login, given string) error {
+	return a.of.SetPassword(ctx, login, given)
+}
+
+// Remove implements mall.Accounts, as the commands erase and user remove do it.
+func (a mallAccounts) Remove(ctx context.Context, login string) error {
+	owner := owners.Load()
+	if owner == nil {
+		return errors.New("the server has not started yet")
+	}
+	return owner.EraseUser(ctx, login)
 }

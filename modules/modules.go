@@ -46,8 +46,13 @@ func register(name string, make func(base) module.Module) {
 	})
 }
 
+// ownEndpoints are the names of the modules here that listen. They do not where nothing
+// runs (module.NoRun), unlike maddy's own.
+var ownEndpoints []string
+
 // registerEndpoint makes maddy know a module that listens on addresses.
 func registerEndpoint(name string, make func(base, []string) module.Module) {
+	ownEndpoints = append(ownEndpoints, name)
 	module.RegisterEndpoint(name, func(_ string, addrs []string) (module.Module, error) {
 		return make(base{name, name, log.Logger{Name: name}}, addrs), nil
 	})

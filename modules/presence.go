@@ -5,6 +5,7 @@ package modules
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,6 +81,17 @@ func (m *Presence) Init(cfg *config.Map) error {
 	}
 	if err != nil {
 		return config.NodeErr(cfg.Block, "%s: %v", m.name, err)
+	}
+	return nil
+}
+
+// reach says whether the Redis answers.
+func (m *Presence) reach(ctx context.Context) error {
+	if !m.shared() {
+		return nil
+	}
+	if err := m.redis.Ping(ctx); err != nil {
+		return fmt.Errorf("%w; until it does, mails leave without CHmail-Port", err)
 	}
 	return nil
 }

@@ -97,6 +97,7 @@ import (
 //	}
 type Relay struct {
 	base
+	mailer   *pipelineMailer // sends the server's own mails; nil where nothing runs
 	running  awaited[*chatrelay.Relay]
 	starting sync.Mutex
 	closed   bool
@@ -169,7 +170,8 @@ func (m *Relay) Init(cfg *config.Map) error {
 		opt.Bus = shared.Bus()
 	}
 	_, domain, _ := strings.Cut(b.from, "@")
-	opt.Mailer = &pipelineMailer{target: b.target, from: mail.Address{Name: "CHmail", Address: b.from}, domain: domain}
+	m.mailer = &pipelineMailer{target: b.target, from: mail.Address{Name: "CHmail", Address: b.from}, domain: domain}
+	opt.Mailer = m.mailer
 	if b.submit != nil {
 		opt.Submit = submitTo(b.submit)
 	}
@@ -214,6 +216,9 @@ func (b *relayBlock) check(block config.Node) error {
 	if u, err := url.Parse(opt.Socket); opt.Socket != "" && (err != nil || u.Host == "" ||
 		u.Scheme != "ws" && u.Scheme != "wss") {
 		return wrong("socket: %q is not ws(s)://HOST/PATH", opt.Socket)
+	}
+	if _, err := originURL(opt.WebBase); err != nil {
+		return wrong("web: %v", err)
 	}
 	if opt.Rings < 1 || opt.Interval <= 0 || opt.PortIdle <= 0 || opt.LeftFor <= 0 {
 		return wrong("rings, interval, port_idle and transcript_after must be more than 0")

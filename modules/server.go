@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -82,7 +83,9 @@ func Run(f *config.File, logTo []string) (err error) {
 		return err
 	}
 	p := &parts{endpoints: endpoints, mods: mods}
-	answers, err := admin.Serve(adminSocket(), admin.NewOwner(p.options(f, admin.Choice{})),
+	owner := admin.NewOwner(p.options(f, admin.Choice{}))
+	owners.Store(owner)
+	answers, err := admin.Serve(adminSocket(), owner,
 		slog.New(&logHandler{out: log.Logger{Name: "admin", Debug: log.DefaultLogger.Debug}}))
 	if err != nil {
 		return err
@@ -93,8 +96,12 @@ func Run(f *config.File, logTo []string) (err error) {
 			log.Printf("ending the commands that run: %v", err)
 		}
 	})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	p.lookDaily(ctx, f)
 	tellSystemd("READY=1\nSTATUS=Listening for incoming connections...")
 	waitForEnd()
+	cancel()
 	tellSystemd("STOPPING=1\nSTATUS=Waiting for running transactions to complete...")
 	late := time.AfterFunc(endPatience, func() {
 		log.Printf("some clients kept their connections open for %v after the signal: ending all the same;"+
@@ -105,6 +112,9 @@ func Run(f *config.File, logTo []string) (err error) {
 	hooks.RunHooks(hooks.EventShutdown)
 	return nil
 }
+
+// owners has the owner of this process's files, from when the server has started.
+var owners atomic.Pointer[admin.Owner]
 
 // start starts the endpoints, and with each what it refers to.
 func start(globals map[string]any, endpoints, mods []maddy.ModInfo) error {

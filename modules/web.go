@@ -15,7 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -105,9 +105,9 @@ func (e *Web) Init(cfg *config.Map) error {
 		}
 		base = "https://" + hostname
 	}
-	baseURL, err := url.Parse(base)
-	if err != nil || baseURL.Host == "" || strings.Trim(baseURL.Path, "/") != "" {
-		return fail("base %q is not an address such as https://chat.example.org", base)
+	baseURL, err := originURL(base)
+	if err != nil {
+		return fail("base: %v", err)
 	}
 	if len(relayHosts) == 0 {
 		relayHosts = []string{hostname}
@@ -117,6 +117,9 @@ func (e *Web) Init(cfg *config.Map) error {
 		return fail("trusted_proxies: %v", err)
 	}
 	endpoints, err := endpoints(e.addrs, tlsConfig != nil, insecure)
+	if err == nil {
+		err = sameScheme(baseURL, endpoints)
+	}
 	if err != nil {
 		return fail("%v", err)
 	}
@@ -240,6 +243,15 @@ func endpoints(addrs []string, haveTLS, insecure bool) ([]config.Endpoint, error
 		list = append(list, ep)
 	}
 	return list, nil
+}
+
+// sameScheme keeps people from pages over plain HTTP that are served over TLS alone.
+func sameScheme(base *url.URL, endpoints []config.Endpoint) error {
+	plain := func(e config.Endpoint) bool { return !e.IsTLS() }
+	if base.Scheme == "http" && !slices.ContainsFunc(endpoints, plain) {
+		return fmt.Errorf("base %s: the pages are served over TLS: write https://%s", base, base.Host)
+	}
+	return nil
 }
 
 func loopback(host string) bool {

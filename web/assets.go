@@ -25,8 +25,8 @@ func embedded() fs.FS {
 	return sub
 }
 
-// scripts are the pages that have one, and the conversation of the chat page.
-var scripts = []string{"chat", "talk", "desk", "landing", "offline"}
+// scripts are the pages that have one, and the conversation and the question of the chat page.
+var scripts = []string{"chat", "talk", "gate", "desk", "landing", "offline"}
 
 // neededAssets are the files that the pages refer to.
 func neededAssets() []string {

@@ -32,6 +32,7 @@ type Links interface {
 	Ticket(ctx context.Context, token, claim string) (chatrelay.Entry, error)
 	SendCode(ctx context.Context, token string) (to string, err error)
 	StopUnread(ctx context.Context, token string, stop bool) error
+	After(ctx context.Context, token, claim string, wish chatrelay.Afterwards) error
 	Secret(purpose string) ([]byte, error)
 }
 
@@ -64,6 +65,10 @@ type chatRequest struct {
 	// Shown: the page has said who learns of a recipient in Bcc.
 	Shown bool   `json:"shown"`
 	Pass  string `json:"pass"` // with which the page was loaded
+	// Of whoever has left:
+	Transcript bool   `json:"transcript"`
+	Zone       string `json:"zone"`
+	Rating     string `json:"rating"`
 }
 
 // pass reads the pass that another page of this server gave for a link: the login that
@@ -223,6 +228,27 @@ func (s *Server) ticket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, entry)
+}
+
+// after does what somebody asks for who has left the conversation: a transcript by
+// mail, or to say how it went.
+func (s *Server) after(w http.ResponseWriter, r *http.Request) {
+	token, req, ok := s.begin(w, r)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
+	defer cancel()
+	err := chat.ErrUnknown
+	if claim, ok := s.claim(r); ok {
+		err = s.opts.Relay.After(ctx, token, claim, chatrelay.Afterwards{
+			Transcript: req.Transcript, Lang: s.tongue(r).Lang, Zone: req.Zone, Rating: req.Rating})
+	}
+	if err != nil {
+		s.failed(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // code mails a confirmation code to the one whose link it is.

@@ -252,6 +252,21 @@ func TestStopUnread(t *testing.T) {
 	st.want(st.do("POST", "/c/"+linkUnknown+"/stop", ""), 404)
 }
 
+// Whoever has left asks for a transcript and says how it went; a page without a claim does not.
+func TestAfter(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	path, nonce := "/c/"+linkGood+"/after", st.page(linkGood).Nonce
+	wish := withNonce(nonce, `,"transcript":true,"zone":"Asia/Seoul","rating":"good"`)
+	st.want(st.do("POST", path, wish), 404)
+	st.want(st.do("POST", "/c/"+linkGood+"/chat", withNonce(nonce, "")), 200)
+	st.want(st.do("POST", path, wish, "Accept-Language", "ko"), 204)
+	if want := "After {Transcript:true Lang:ko Zone:Asia/Seoul Rating:good}"; st.relay.others(want) == st.relay.others("") {
+		t.Errorf("calls %v", st.relay.calls)
+	}
+	st.want(st.do("POST", path, `{"rating":"good"}`), 403, "nonce")
+}
+
 func TestFullIsTooOften(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, func(o *Options) { o.Relay = fullRelay{o.Relay} })

@@ -407,6 +407,14 @@ func (f *fakeRelay) StopUnread(_ context.Context, token string, stop bool) error
 	return nil
 }
 
+func (f *fakeRelay) After(_ context.Context, token, _ string, wish chatrelay.Afterwards) error {
+	if token != linkGood {
+		return chat.ErrUnknown
+	}
+	f.called(fmt.Sprintf("After %+v", wish))
+	return nil
+}
+
 func (f *fakeRelay) Secret(purpose string) ([]byte, error) {
 	return seal.Derive(bytes.Repeat([]byte{9}, 32), purpose)
 }

@@ -4,6 +4,8 @@ package web
 
 import (
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -132,7 +134,7 @@ func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
 
 // secure sets what every answer has.
 func (s *Server) secure(h http.Header, peers []chat.Relay) {
-	h.Set("Content-Security-Policy", policy(s.opts.Base, s.opts.RelayHosts, peers))
+	h.Set("Content-Security-Policy", policy(s.opts.Base, s.opts.RelayHosts, peers, string(s.cardStyle)))
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
@@ -148,9 +150,10 @@ func (s *Server) secure(h http.Header, peers []chat.Relay) {
 const notFramed = "frame-ancestors 'none'"
 
 // policy is the Content-Security-Policy: everything from this origin, no
-// inline script or style, and connections to the granted ports and to the
+// inline script, one inline style, and connections to the granted ports and to the
 // WebSockets of the relays that share the rooms.
-func policy(base *url.URL, relays []string, peers []chat.Relay) string {
+func policy(base *url.URL, relays []string, peers []chat.Relay, style string) string {
+	hash := sha256.Sum256([]byte(style))
 	connect := []string{"'self'", strings.Replace(base.Scheme, "http", "ws", 1) + "://" + base.Host}
 	hosts := append([]string{base.Hostname()}, relays...)
 	for _, p := range peers {
@@ -172,7 +175,8 @@ func policy(base *url.URL, relays []string, peers []chat.Relay) string {
 		}
 	}
 	return strings.Join([]string{
-		"default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' blob:",
+		"default-src 'none'", "script-src 'self'",
+		"style-src 'self' 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'", "img-src 'self' blob:",
 		"connect-src " + strings.Join(connect, " "), "worker-src 'self'", "manifest-src 'self'", "base-uri 'none'",
 		"form-action 'self'", notFramed, "require-trusted-types-for 'script'", "trusted-types chmail",
 	}, "; ")
@@ -233,21 +237,26 @@ func answer(w http.ResponseWriter, status int, body any) {
 	if err != nil { // nothing that is answered can fail to marshal
 		panic(fmt.Sprintf("encoding an answer: %v", err))
 	}
+	w.Header().Set("Content-Type", "application/json")
+	write(w, status, append(b, '\n'))
+}
+
+// write sends a body, zipped where that is worth it and the client takes it.
+func write(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	if rec, ok := w.(*recorder); ok && len(b) >= minZipped {
-		h.Set("Vary", "Accept-Encoding")
+	if rec, ok := w.(*recorder); ok && len(body) >= minZipped {
+		h.Add("Vary", "Accept-Encoding")
 		if rec.zips {
 			h.Set("Content-Encoding", "gzip")
 			w.WriteHeader(status)
 			zip := gzip.NewWriter(w) // an error of the client's connection is nobody's to read
-			zip.Write(append(b, '\n'))
+			zip.Write(body)
 			zip.Close()
 			return
 		}
 	}
 	w.WriteHeader(status)
-	w.Write(append(b, '\n'))
+	w.Write(body)
 }
 
 // read decodes a request's JSON body into v; otherwise it has answered with

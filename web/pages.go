@@ -49,8 +49,9 @@ type shown struct {
 // shell is what the template around every page needs.
 type shell struct {
 	Lang, Page, Script, Title string
-	Styles                    []string
-	Data                      template.JS // JSON that html/template need not escape again
+	Card                      template.CSS // all that a card's first paint needs: no request comes before it
+	Style                     string       // address of the rest; empty: the page is a card
+	Data                      template.JS  // JSON that html/template need not escape again
 	Body                      template.HTML
 }
 
@@ -108,10 +109,11 @@ type chatData struct {
 }
 
 // chatStart is what a chat page begins with: also where the script and the style
-// of the conversation are.
+// of the conversation are, and the script that asks whose the link is.
 type chatStart struct {
 	chatData
 	Talk  string `json:"talk"`
+	Gate  string `json:"gate"`
 	Style string `json:"style"`
 }
 
@@ -210,7 +212,8 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 		}
 		tongue := s.tongue(r)
 		s.page(w, r, http.StatusOK, shown{title: tongue.Say("chat.title", "name", data.Callee), template: "chat", with: view,
-			script: "chat", data: chatStart{data, s.assets.Link("talk." + tongue.Lang + ".js"), s.assets.Link("app.css")}})
+			script: "chat", data: chatStart{data, s.assets.Link("talk." + tongue.Lang + ".js"),
+				s.assets.Link("gate." + tongue.Lang + ".js"), s.assets.Link("app.css")}})
 	case errors.Is(err, chat.ErrExpired):
 		s.gonePage(w, r, http.StatusGone, "expired", card.Invite)
 	case errors.Is(err, chat.ErrRevoked):
@@ -266,6 +269,8 @@ func statusKey(status frame.Status) (key, mood string) {
 		return "status.available", "good"
 	case status.State == frame.Off:
 		return "status.off", "quiet"
+	case status.State == frame.Closed:
+		return "status.closed", "quiet"
 	}
 	return "status." + status.State, "busy"
 }
@@ -392,10 +397,10 @@ func (s *Server) tongue(r *http.Request) words.Tongue {
 // separators of JavaScript, so data cannot end the script element it is in.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, p shown) {
 	lang := s.tongue(r).Lang
-	around := shell{Lang: lang, Styles: []string{s.assets.Link("card.css")}, Page: p.script, Title: p.title,
+	around := shell{Lang: lang, Card: s.cardStyle, Page: p.script, Title: p.title,
 		Script: s.assets.Link(p.script + "." + lang + ".js")}
 	if p.more {
-		around.Styles = append(around.Styles, s.assets.Link("app.css"))
+		around.Style = s.assets.Link("app.css")
 	}
 	if p.script != "" {
 		data, err := json.Marshal(p.data)
@@ -417,6 +422,5 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, status int, p show
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", lang)
 	h.Set("Vary", "Accept-Language")
-	w.WriteHeader(status)
-	fmt.Fprint(w, body)
+	write(w, status, []byte(body))
 }

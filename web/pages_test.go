@@ -3,10 +3,13 @@
 package web
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +24,12 @@ import (
 func TestEveryAnswerHasItsHeaders(t *testing.T) {
 	t.Parallel()
 	st := newSite(t)
+	style := regexp.MustCompile(`(?s)<style>(.*)</style>`).FindStringSubmatch(st.do("GET", "/desk", "").body)
+	if len(style) != 2 || style[1] == "" {
+		t.Fatal("a page has no style of its own")
+	}
+	hash := sha256.Sum256([]byte(style[1]))
+	styleHash := base64.StdEncoding.EncodeToString(hash[:])
 	for path, status := range map[string]int{
 		"/": 200, "/c/" + linkGood: 200, "/c/" + linkUnknown: 404, "/desk": 200, "/desk/rooms": 401,
 		"/healthz": 200, "/nowhere": 404, "/favicon.svg": 200, st.server.assets.Link("desk.en.js"): 200,
@@ -28,8 +37,8 @@ func TestEveryAnswerHasItsHeaders(t *testing.T) {
 		r := st.do("GET", path, "")
 		st.want(r, status)
 		for name, part := range map[string]string{
-			"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src" +
-				" 'self'; img-src 'self' blob:;",
+			"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-" +
+				styleHash + "'; img-src 'self' blob:;",
 			"Referrer-Policy":            "no-referrer",
 			"X-Content-Type-Options":     "nosniff",
 			"Cross-Origin-Opener-Policy": "same-origin",
@@ -97,9 +106,10 @@ func TestLinkPage(t *testing.T) {
 		"<bdi>host@mall.example</bdi>", `role="status"`, words.In("ko").Say("status.available"),
 		"&lt;/script&gt;&lt;script&gt;alert(1)", ">지금 대화하기</span></button>", `<a class="quiet" href="mailto:host@mall.example`,
 		"<noscript>", "<bdi>Jae (customer@mall.example)</bdi>",
-		`src="` + st.server.assets.Link("chat.ko.js"), `href="` + st.server.assets.Link("card.css"),
+		`src="` + st.server.assets.Link("chat.ko.js"), `<style>`,
 		// and the way to all that the conversation needs.
-		`"talk":"` + st.server.assets.Link("talk.ko.js"), `"style":"` + st.server.assets.Link("app.css")} {
+		`"talk":"` + st.server.assets.Link("talk.ko.js"),
+		`"gate":"` + st.server.assets.Link("gate.ko.js"), `"style":"` + st.server.assets.Link("app.css")} {
 		if !strings.Contains(r.body, part) {
 			t.Errorf("%q is not in %s", part, r.body)
 		}

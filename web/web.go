@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html/template"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -114,15 +115,17 @@ type MailServer struct {
 
 // Server is the web server. Its methods may be called at the same time.
 type Server struct {
-	opts    Options
-	log     *slog.Logger
-	https   bool
-	limits  limits
-	keys    struct{ nonce, session, mine, pass seal.Key }
-	assets  *assets.Set
-	cross   *http.CrossOriginProtection
-	handler atomic.Pointer[http.Handler] // before Open: downRoutes
-	http    *http.Server
+	opts   Options
+	log    *slog.Logger
+	https  bool
+	limits limits
+	keys   struct{ nonce, session, mine, pass seal.Key }
+	assets *assets.Set
+	// cardStyle is card.css, which each page has within it.
+	cardStyle template.CSS
+	cross     *http.CrossOriginProtection
+	handler   atomic.Pointer[http.Handler] // before Open: downRoutes
+	http      *http.Server
 
 	ctx     context.Context // ends the WebSockets
 	cancel  context.CancelFunc
@@ -158,6 +161,11 @@ func New(opts Options) (*Server, error) {
 	if s.assets, err = assets.Load(opts.Assets, neededAssets()...); err != nil {
 		return nil, fmt.Errorf("web: %w", err)
 	}
+	card, err := fs.ReadFile(opts.Assets, "card.css")
+	if err != nil {
+		return nil, fmt.Errorf("web: %w", err)
+	}
+	s.cardStyle = template.CSS(card)
 	// A proxy may rewrite Host; what people see in the address bar is Base.
 	if err := s.cross.AddTrustedOrigin(opts.Base.Scheme + "://" + opts.Base.Host); err != nil {
 		return nil, fmt.Errorf("web: base: %w", err)
@@ -237,6 +245,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /c/{token}/chat", s.chat)
 	mux.HandleFunc("POST /c/{token}/ticket", s.ticket)
 	mux.HandleFunc("POST /c/{token}/code", s.code)
+	mux.HandleFunc("POST /c/{token}/after", s.after)
 	mux.HandleFunc("GET /c/{token}/stop", s.askStop)
 	mux.HandleFunc("POST /c/{token}/stop", s.stopUnread)
 	mux.HandleFunc("GET /chat", s.chatSocket)

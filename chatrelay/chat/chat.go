@@ -244,6 +244,14 @@ const NoteFrom = "from"
 // on a line of its own.
 const NoteAbout = "about"
 
+// NoteRated begins the note of somebody who has said how a conversation went;
+// RatedGood or RatedBad follows on a line of its own.
+const (
+	NoteRated = "rated"
+	RatedGood = "good"
+	RatedBad  = "bad"
+)
+
 // ViaMail is the Via of an answer by mail, ViaLink that of what was said by whoever
 // pressed a link and had not proven to be its owner.
 const (

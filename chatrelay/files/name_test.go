@@ -32,6 +32,8 @@ func TestName(t *testing.T) {
 		"a\x00b\r\nc.txt":                  "ab c.txt",
 		"photo\u202Egpj.exe":               "photogpj.exe",
 		"pho\u200Bto.jpg":                  "photo.jpg",
+		"우리 👩\u200D👩\u200D👧.jpg":           "우리 👩\u200D👩\u200D👧.jpg",
+		"葛\U000E0100飾.txt":                 "葛\U000E0100飾.txt",
 		`a<b>c:d"e|f?g*h.txt`:              "a_b_c_d_e_f_g_h.txt",
 		"name. . ":                         "name",
 		"CON":                              "_CON",

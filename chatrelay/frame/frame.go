@@ -170,9 +170,9 @@ type Attempt struct {
 	On      bool      `json:"on"`                // the callee's computer is on
 	Devices []string  `json:"devices,omitempty"` // rung now: "desk", "agent"
 	Started time.Time `json:"started"`
-	// Why says why it does not ring: Off, DND, Quiet or Busy. It is empty when it
+	// Why says why it does not ring: Off, DND, Quiet, Closed or Busy. It is empty when it
 	// rings, or has rung and nobody answered.
-	Why    string     `json:"why,omitempty" one:"off dnd quiet busy"`
+	Why    string     `json:"why,omitempty" one:"off dnd quiet closed busy"`
 	Busy   bool       `json:"busy,omitempty"`   // the callee is in another chat, and is rung there
 	By     int64      `json:"by,omitempty"`     // answered: participant who did, of a group
 	Mailed *time.Time `json:"mailed,omitempty"` // when the alarm mail went out
@@ -204,13 +204,14 @@ const (
 	Off       = "off"       // no device is connected
 	DND       = "dnd"       // do not disturb: nothing rings
 	Quiet     = "quiet"     // quiet hours: nothing rings
+	Closed    = "closed"    // a group outside its opening hours: nothing rings
 )
 
 // Status is a person's availability.
 type Status struct {
-	State string     `json:"state" one:"available away dnd quiet off"`
+	State string     `json:"state" one:"available away dnd quiet closed off"`
 	Since *time.Time `json:"since,omitempty"` // last seen, when off
-	Until *time.Time `json:"until,omitempty"` // end of away, dnd or quiet, where it is known
+	Until *time.Time `json:"until,omitempty"` // end of away, dnd, quiet or closed, where it is known
 	Back  int        `json:"back,omitempty"`  // usually back within so many minutes, when not available
 	Busy  bool       `json:"busy,omitempty"`  // in a chat
 }

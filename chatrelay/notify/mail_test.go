@@ -33,7 +33,7 @@ func TestMailsInBothLanguages(t *testing.T) {
 		"alarm": {write(alarmMail(kim, mina, subject, link)), []string{"and nobody answered",
 			"대화를 요청했지만", kim.Name, subject}, 2},
 		"alarm by link": {write(alarmMail(chat.Person{Name: "Kim", ByLink: true}, mina, subject, link)),
-			[]string{"Kim, by link tried to chat", "Kim(링크로 접속)님이 대화를"}, 2},
+			[]string{"Kim, by link tried to chat", "Kim님(링크로 접속)이 대화를"}, 2},
 		"back": {write(backMail(kim, mina, subject, link)), []string{"is back", "님이 돌아왔습니다", kim.Name, subject}, 2},
 		"invite": {write(inviteMail(kim, mina, subject, link)), []string{"invites you to a conversation",
 			"대화에 초대했습니다", kim.Name, subject}, 2},

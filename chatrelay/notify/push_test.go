@@ -181,7 +181,7 @@ func TestDeclarative(t *testing.T) {
 		silent     bool
 	}{
 		"a ring":            {n, "en", "Incoming chat: Jun, by link", "ring-a1", 2, false},
-		"a ring, in Korean": {n, "ko", "대화 요청: Jun(링크로 접속)", "ring-a1", 2, false},
+		"a ring, in Korean": {n, "ko", "대화 요청: Jun님(링크로 접속)", "ring-a1", 2, false},
 		"its end":           {kind(End, "elsewhere"), "en", "Jun, by link: answered on another device", "ring-a1", 0, true},
 		"cancelled":         {kind(End, "cancelled"), "en", "Jun, by link cancelled", "ring-a1", 0, true},
 		"nobody answered":   {kind(End, "unanswered"), "en", "Jun, by link tried to reach you", "ring-a1", 0, true},

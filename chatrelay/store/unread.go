@@ -33,20 +33,22 @@ const unreadBy = "m.room = r.id AND m.pos > p.seen AND m.pos > COALESCE(u.sent, 
 const unreadJoins = " JOIN rooms r ON r.id = p.room LEFT JOIN unread u ON u.participant = p.id" +
 	" LEFT JOIN transcripts t ON t.participant = p.id AND t.wish"
 
-// CameIn notes that a participant has been in their room, and has what it says up to offset. Only the first time counts.
+// CameIn notes that a participant has been in their room, and has what it says up to offset, of which only the first
+// time counts; and whether they have proven who they are. It returns whether they ever have in this room.
 // ErrUnknown: there is no such participant.
-func (s *Store) CameIn(ctx context.Context, participant, offset int64) error {
-	var known bool
-	err := s.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM unread WHERE participant = $1)",
-		participant).Scan(&known)
-	if err == nil && !known {
-		_, err = s.write.ExecContext(ctx, "INSERT INTO unread (sent, participant)"+
-			" SELECT CAST($1 AS BIGINT), id FROM participants WHERE id = $2 ON CONFLICT DO NOTHING", offset, participant)
+func (s *Store) CameIn(ctx context.Context, participant, offset int64, proven bool) (ever bool, err error) {
+	err = s.read.QueryRowContext(ctx, "SELECT proven FROM unread WHERE participant = $1", participant).Scan(&ever)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && proven && !ever {
+		_, err = s.write.ExecContext(ctx, "INSERT INTO unread (sent, proven, participant)"+
+			" SELECT CAST($1 AS BIGINT), CAST($2 AS BOOLEAN), id FROM participants WHERE id = $3"+
+			" ON CONFLICT (participant) DO UPDATE SET proven = unread.proven OR excluded.proven",
+			offset, proven, participant)
+		ever = proven
 	}
 	if err != nil {
-		return fmt.Errorf("noting who came in: %w", err)
+		return false, fmt.Errorf("noting who came in: %w", err)
 	}
-	return nil
+	return ever, nil
 }
 
 // Unread returns who has not read words that are older than wait, at most 100, in the order of their participant IDs,

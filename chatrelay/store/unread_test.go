@@ -52,8 +52,10 @@ func TestUnread(t *testing.T) {
 			t.Helper()
 			return must(s.Append(ctx, "", o.Room, chat.Message{From: from, Kind: chat.KindText, Text: text}))(t)
 		}
-		if err := s.CameIn(ctx, kim, info.Next-1); err != nil {
-			t.Fatal(err)
+		for _, step := range []struct{ proven, ever bool }{{false, false}, {true, true}, {false, true}} {
+			if ever := must(s.CameIn(ctx, kim, info.Next-1, step.proven))(t); ever != step.ever {
+				t.Errorf("in, proven %t: %t", step.proven, ever)
+			}
 		}
 		want("before anything was said", who(0))
 		first := say(kim, "do you ship to Busan?")

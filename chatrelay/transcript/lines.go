@@ -59,6 +59,10 @@ func (t Transcript) lineOf(m chat.Message, names map[int64]string) (l Line, ok b
 			l.Text = t.origin(said)
 		case chat.NoteAbout:
 			l.Text = w.Say("note.about", "subject", said)
+		case chat.NoteRated:
+			if said == chat.RatedGood || said == chat.RatedBad {
+				l.Text = w.Say("note.rated."+said, "name", names[m.From])
+			}
 		case "answered", "declined", "cancelled", "unanswered", "alarmed", "gone":
 			l.Text = w.Say("note."+key, "name", names[m.From])
 			if said != "" {

@@ -23,7 +23,7 @@ func TestTranscriptWords(t *testing.T) {
 			t.Errorf("%d is called %q", id, names[id])
 		}
 	}
-	for lang, want := range map[string]string{"en": "c@far.example, by link", "ko": "c@far.example(링크로 접속)"} {
+	for lang, want := range map[string]string{"en": "c@far.example, by link", "ko": "c@far.example님(링크로 접속)"} {
 		said := chat.Message{Kind: chat.KindText, From: 4, Text: "it is me", Via: chat.ViaLink}
 		if l, ok := (Transcript{Lang: lang}).lineOf(said, names); !ok || l.Name != want {
 			t.Errorf("whoever came by a link is called %q", l.Name)

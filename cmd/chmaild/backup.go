@@ -15,7 +15,7 @@ import (
 
 var backupCommand = &cli.Command{
 	Name:      "backup",
-	Usage:     "write mail, accounts, rooms, files and presence into a new folder DIR, while the server runs",
+	Usage:     "write mail, accounts, rooms, files, presence and the mall into a new folder DIR, while the server runs",
 	ArgsUsage: "DIR",
 	Flags:     []cli.Flag{storageFlag},
 	Action: func(c *cli.Context) error {
@@ -30,9 +30,9 @@ var backupCommand = &cli.Command{
 			if err := a.Backup(c.Context, to); err != nil {
 				return err
 			}
-			fmt.Printf("Wrote %s. It holds the mail, the SQLite databases, the conversations' files, the DKIM keys\n"+
-				"and the configuration; what is on PostgreSQL or Redis, certificates, and mail that waits to be\n"+
-				"sent are not in it.\n", to.Path)
+			fmt.Printf("Wrote %s. It holds the mail, the SQLite databases, the conversations' files, the mall's\n"+
+				"pictures and keys, the DKIM keys and the configuration; what is on PostgreSQL or Redis, certificates,\n"+
+				"and mail that waits to be sent are not in it.\n", to.Path)
 			return nil
 		})(c)
 	},

@@ -40,10 +40,10 @@ func main() {
 			},
 		},
 		Commands: []*cli.Command{
-			runCommand, demoCommand, quickstartCommand, checkCommand,
+			runCommand, demoCommand, quickstartCommand, checkCommand, dnsCommand,
 			userCommand, storeCommand, backupCommand, restoreCommand,
 			grantsCommand, hostsCommand, whoCommand, exportCommand, eraseCommand,
-			linkCommand, roomCommand, versionCommand,
+			linkCommand, mallCommand, roomCommand, versionCommand,
 		},
 		Before: prepare,
 		CommandNotFound: func(c *cli.Context, name string) {

@@ -3,10 +3,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -140,11 +142,13 @@ var quickstartCommand = &cli.Command{
 		}
 		s := config.Example
 		s.Domain = c.Args().First()
-		s.Host = c.String("host")
-		if s.Host == "" {
-			s.Host = "chat." + s.Domain
+		s.Host = cmp.Or(c.String("host"), "chat."+s.Domain)
+		for _, name := range []string{s.Domain, s.Host} {
+			if err := config.Domain(name); err != nil {
+				return cli.Exit(err, 2)
+			}
 		}
-		s.Web = "https://" + s.Host
+		s.Web, s.Mall = "https://"+s.Host, "https://www."+s.Domain+":8443"
 		path := c.Path("config")
 		// The server's own user reads it, whoever writes it.
 		syscall.Umask(0o022)
@@ -162,32 +166,14 @@ var quickstartCommand = &cli.Command{
 		if err := errors.Join(config.Template(f, s), f.Close()); err != nil {
 			return err
 		}
+		written, err := config.Parse(path)
+		if err != nil {
+			return err
+		}
 		fmt.Printf("Wrote %s.\n\nNext: put the certificate of %s into %s and %s,\n"+
-			"then: chmaild check && chmaild user add you@%s\n\n%s",
-			path, s.Host, s.Cert, s.Key, s.Domain, config.Records(s))
-		return nil
-	},
-}
-
-var checkCommand = &cli.Command{
-	Name:  "check",
-	Usage: "check the configuration without running the server",
-	Action: func(c *cli.Context) error {
-		if err := noArgs(c); err != nil {
-			return err
-		}
-		f, err := config.Read(c.Path("config"))
-		if err != nil {
-			return err
-		}
-		beside, err := modules.Check(c.Context, f)
-		if err != nil {
-			return err
-		}
-		fmt.Printf("%s: well\n", f.Path)
-		if beside {
-			fmt.Println("A server runs and has the mail and the rooms open, so that they were not.")
-		}
+			"then: chmaild check && chmaild user add you@%s\n\nThe DNS, which `chmaild dns` prints again:\n\n%s\n"+
+			"Firewall: TCP 25, 80, 110, 143, 443, 465, 587, 993, 995, 8443; UDP 443, %s.\n",
+			path, s.Host, s.Cert, s.Key, s.Domain, written.Zone(publicIPs()), s.Ports)
 		return nil
 	},
 }
@@ -198,4 +184,34 @@ func noArgs(c *cli.Context) error {
 			c.Command.Name, c.Args().First()), 2)
 	}
 	return nil
+}
+
+var dnsCommand = &cli.Command{
+	Name:  "dns",
+	Usage: "print what the DNS should say of the configuration's hosts and domains, as a zone file",
+	Action: func(c *cli.Context) error {
+		if err := noArgs(c); err != nil {
+			return err
+		}
+		f, err := config.Parse(c.Path("config"))
+		if err != nil {
+			return err
+		}
+		fmt.Print(f.Zone(publicIPs()))
+		return nil
+	},
+}
+
+// publicIPs are this machine's addresses that others can reach.
+func publicIPs() (ips []net.IP) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && !n.IP.IsPrivate() {
+			ips = append(ips, n.IP)
+		}
+	}
+	return ips
 }

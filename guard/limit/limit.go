@@ -161,6 +161,20 @@ func (b *Buckets) Wait(key string) (wait time.Duration) {
 	return wait
 }
 
+// Left is how many tokens key's bucket has, of how many, and how long until half of them
+// are there.
+func (b *Buckets) Left(key string) (left, burst float64, half time.Duration) {
+	burst = float64(b.rate.Burst)
+	left = burst
+	if l, ok := b.of.Get(key); ok && l != nil {
+		left = l.Tokens()
+	}
+	if missing := burst/2 - left; missing > 0 {
+		half = time.Duration(missing / float64(b.rate.Every) * float64(time.Second))
+	}
+	return left, burst, half
+}
+
 // Prefix is what is limited as one client: an IPv4 address, an IPv6 /64. It has
 // no zone. An IPv4 address in IPv6 form is an IPv4 address.
 func Prefix(ip netip.Addr) netip.Prefix {

@@ -8,10 +8,11 @@
 // It does not escape: whoever writes HTML, a header or a log line still does.
 // What was cleaned stays as it is when it is cleaned again.
 //
-// Names and subjects lose every bidi control and every zero-width character.
-// Messages keep what writing needs: line breaks, tabs, directional marks and
-// isolates, and the joiners within emoji and words. All are brought into NFC,
-// in which two spellings of one text, as of Hangul from macOS, are the same.
+// What writing needs stays: joiners within emoji and within words of scripts that
+// join, and selectors behind the characters whose form they choose. Messages keep
+// line breaks, tabs, directional marks and isolates too; names and subjects lose
+// every bidi control. All are brought into NFC, in which two spellings of one text,
+// as of Hangul from macOS, are the same.
 package clean
 
 import (
@@ -24,7 +25,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Limits. A name or a subject that is longer is cut, a message is refused.
+// Limits. A name or a subject that is longer is cut (a name ends in … then), a message is refused.
 const (
 	MaxName          = 80  // runes
 	MaxNameOctets    = 255 // octets
@@ -39,7 +40,14 @@ var ErrTooLong = errors.New("clean: the message is too long")
 
 // Name returns a person's name as one line, or nothing if nothing of it can
 // be seen.
-func Name(s string) string { return Line(s, MaxName, MaxNameOctets) }
+func Name(s string) string {
+	const more = "…" // says that it was cut
+	name := Line(s, MaxName, MaxNameOctets)
+	if Line(s, MaxName+1, MaxNameOctets+utf8.UTFMax) == name {
+		return name
+	}
+	return Line(name, MaxName-1, MaxNameOctets-len(more)) + more
+}
 
 // Subject returns a subject as one line, or nothing if nothing of it can be
 // seen.
@@ -52,13 +60,13 @@ func Line(s string, runes, octets int) string {
 	// what is far beyond the bound cannot matter.
 	s = head(s, 16*octets+1024)
 	var b builder
-	for _, r := range s {
+	for i, r := range s {
 		switch {
 		case unicode.IsSpace(r) || isBreak(r):
 			b.space()
-		case invisible(r) || bidi(r) || r == zwj || r == zwnj:
+		case bidi(r):
 		default:
-			b.add(r)
+			b.part(s, i, r)
 		}
 	}
 	s = cut(norm.NFC.String(b.String()), runes, octets)
@@ -103,18 +111,9 @@ func unified(s string) string {
 			b.add(r)
 		case r == '\n' || r == '\r' || r == '\v' || r == '\f' || isBreak(r):
 			b.add('\n')
-		case r == zwj || r == zwnj:
-			next, _ := utf8.DecodeRuneInString(s[i+utf8.RuneLen(r):])
-			if joins(b.last) && joins(next) {
-				b.add(r)
-			}
-		case tag(r): // subdivision flags, as Wales's, are a black flag and tags (UTS 51 section 3.2)
-			if b.flag {
-				b.addRaw(r)
-			}
-		case overrides(r) || invisible(r):
+		case overrides(r):
 		default:
-			b.add(r)
+			b.part(s, i, r)
 		}
 	}
 	return norm.NFC.String(b.String())
@@ -130,6 +129,26 @@ type builder struct {
 	last  rune
 	marks int  // combining marks since the last letter
 	flag  bool // within a subdivision flag
+}
+
+// part adds the rune of s at i, which belongs to a word or an emoji, unless it is not seen and means nothing there.
+func (b *builder) part(s string, i int, r rune) {
+	switch {
+	case r == zwj || r == zwnj:
+		if next, _ := utf8.DecodeRuneInString(s[i+utf8.RuneLen(r):]); joins(b.last) && joins(next) {
+			b.add(r)
+		}
+	case selector(r):
+		if varies(b.last, r) {
+			b.add(r)
+		}
+	case tag(r): // subdivision flags, as Wales's, are a black flag and tags (UTS 51 section 3.2)
+		if b.flag {
+			b.addRaw(r)
+		}
+	case !invisible(r):
+		b.add(r)
+	}
 }
 
 func (b *builder) add(r rune) {

@@ -40,18 +40,23 @@ func TestName(t *testing.T) {
 		"Arabic and Hebrew":        {"مينا שלום", "مينا שלום"},
 		"a tower of marks": {"Z" + strings.Repeat("\u0335", 100) + "o",
 			"Z" + strings.Repeat("\u0335", 8) + "o"},
-		"marks only":               {"\u0301\u0302", ""},
-		"heart":                    {"Mina \u2764\uFE0F", "Mina \u2764\uFE0F"},
-		"noncharacters":            {"M\uFFFEi\U0001FFFFna\uFDD0", "Mina"},
-		"empty":                    {"", ""},
-		"long":                     {strings.Repeat("가", 200), strings.Repeat("가", 80)},
-		"long in octets":           {strings.Repeat("😀", 80), strings.Repeat("😀", 63)},
-		"cut before a letter ends": {strings.Repeat("x", 79) + "q\u0323", strings.Repeat("x", 79)},
-		"cut before a flag ends":   {strings.Repeat("x", 79) + "🇰🇷", strings.Repeat("x", 79)},
-		"cut after a space":        {strings.Repeat("x", 79) + " yy", strings.Repeat("x", 79)},
-		"late":                     {strings.Repeat("\u200B", 1000) + "Mina", "Mina"},
-		"ten megabytes":            {strings.Repeat("x", 10<<20), strings.Repeat("x", 80)},
-		"white space only":         {" \n\t ", ""},
+		"marks only":                 {"\u0301\u0302", ""},
+		"heart":                      {"Mina \u2764\uFE0F", "Mina \u2764\uFE0F"},
+		"family":                     {family + " Kim", family + " Kim"},
+		"Wales":                      {wales, wales},
+		"Persian":                    {"می\u200Cخواهم", "می\u200Cخواهم"},
+		"Katsuragi":                  {"葛\U000E0100城", "葛\U000E0100城"},
+		"a name that looks the same": {"Mi\u200Cna Ми\u200Dна 김\u200D미나 a\U000E0100\uFE01", "Mina Мина 김미나 a"},
+		"noncharacters":              {"M\uFFFEi\U0001FFFFna\uFDD0", "Mina"},
+		"empty":                      {"", ""},
+		"long":                       {strings.Repeat("가", 200), strings.Repeat("가", 79) + "…"},
+		"long in octets":             {strings.Repeat("😀", 80), strings.Repeat("😀", 63) + "…"},
+		"cut before a letter ends":   {strings.Repeat("x", 79) + "q\u0323", strings.Repeat("x", 79) + "…"},
+		"cut before a flag ends":     {strings.Repeat("x", 79) + "🇰🇷", strings.Repeat("x", 79) + "…"},
+		"cut after a space":          {strings.Repeat("x", 79) + " yy", strings.Repeat("x", 79) + "…"},
+		"late":                       {strings.Repeat("\u200B", 1000) + "Mina", "Mina"},
+		"ten megabytes":              {strings.Repeat("x", 10<<20), strings.Repeat("x", 79) + "…"},
+		"white space only":           {" \n\t ", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -80,7 +85,10 @@ func TestMessage(t *testing.T) {
 		"Persian":              {"می\u200Cخواهم", "می\u200Cخواهم"},
 		"Devanagari":           {"क्\u200Dष", "क्\u200Dष"},
 		"joiners for nothing":  {"a \u200D\u200D\u200C b\u200D", "a  b"},
-		"joiners in a row":     {"a\u200D\u200Db", "a\u200Db"},
+		"joiners in a row":     {"क्\u200D\u200Dष", "क्\u200Dष"},
+		"joiners in Latin":     {"a\u200Db\u200Cc", "abc"},
+		"a form of a kanji":    {"葛\U000E0100\U000E0101飾 \U000E0100a\U000E0100", "葛\U000E0100飾 a"},
+		"forms of signs":       {"∩\uFE00 ᠨ\u180B 1\uFE0F\u20E3", "∩\uFE00 ᠨ\u180B 1\uFE0F\u20E3"},
 		"zero width":           {"a\u200Bb\uFEFFc\u2060", "abc"},
 		"override":             {"a\u202Egpj.exe\u202C", "agpj.exe"},
 		"isolate and mark":     {"\u2067שלום\u2069 \u200Eabc", "\u2067שלום\u2069 \u200Eabc"},
@@ -120,9 +128,11 @@ func FuzzClean(f *testing.F) {
 		if !utf8.ValidString(name) || utf8.RuneCountInString(name) > MaxName || len(name) > MaxNameOctets {
 			t.Errorf("a name of %d octets: %+q", len(name), name)
 		}
-		for _, r := range name {
-			if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp) || bidi(r) || r == zwj {
-				t.Errorf("%U in a name", r)
+		runes := []rune(name)
+		for i, r := range runes {
+			alone := r == zwj && (i == 0 || i == len(runes)-1 || !joins(runes[i-1]) || !joins(runes[i+1]))
+			if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp) || bidi(r) || alone {
+				t.Errorf("%U in a name: %+q", r, name)
 			}
 		}
 		if again := Name(name); again != name {

@@ -37,15 +37,13 @@ func invisible(r rune) bool {
 		return true
 	case r >= '\u2060' && r <= '\u2064', r >= '\u206A' && r <= '\u206F', r >= '\uFFF9' && r <= '\uFFFB':
 		return true
-	case r >= 0xE0100 && r <= 0xE01EF, r >= '\uFE00' && r <= '\uFE0D': // variation selectors, but not of emoji
-		return true
 	}
 	switch r {
 	case '\u00AD', // soft hyphen
 		'\u034F',                               // combining grapheme joiner
 		'\u115F', '\u1160', '\u3164', '\uFFA0', // Hangul fillers
 		'\u17B4', '\u17B5', // Khmer inherent vowels
-		'\u180B', '\u180C', '\u180D', '\u180E', '\u180F', // Mongolian selectors
+		'\u180E', // Mongolian vowel separator
 		'\u200B', // zero width space
 		'\uFEFF', // byte order mark
 		'\u2800': // braille blank
@@ -54,12 +52,31 @@ func invisible(r rune) bool {
 	return false
 }
 
-// joins says whether a joiner can stand beside r: letters, their marks, and
-// what emoji are made of.
+// joins says whether a joiner can stand beside r: letters of scripts whose letters join, their marks, and what
+// emoji are made of. Between other letters it would make two words of the same look.
 func joins(r rune) bool {
-	return r != unicode.ReplacementChar && unicode.In(r, unicode.L, unicode.M, unicode.So) ||
+	return r != unicode.ReplacementChar && unicode.In(r, unicode.L, unicode.M, unicode.So) &&
+		!unicode.In(r, unicode.Latin, unicode.Greek, unicode.Cyrillic, unicode.Hangul, unicode.Han, unicode.Hiragana,
+			unicode.Katakana) ||
 		r >= 0x1F3FB && r <= 0x1F3FF ||
 		r == '\u2640' || r == '\u2642' || r == '\u2194' || r == '\u2195'
+}
+
+// selector says whether r chooses a form of the character before it. Those of emoji, U+FE0E and U+FE0F, may stand
+// behind many characters and are not among them.
+func selector(r rune) bool {
+	return r >= '\uFE00' && r <= '\uFE0D' || r >= 0xE0100 && r <= 0xE01EF || mongolian(r)
+}
+
+func mongolian(r rune) bool { return r >= '\u180B' && r <= '\u180D' || r == '\u180F' }
+
+// varies says whether a selector can stand behind base: Unicode registers forms of ideographs, as in the spelling of
+// names, of letters of a few scripts, and of signs of mathematics.
+func varies(base, selector rune) bool {
+	if mongolian(selector) {
+		return unicode.In(base, unicode.Mongolian) && unicode.IsLetter(base)
+	}
+	return unicode.In(base, unicode.Han, unicode.Myanmar, unicode.Phags_Pa, unicode.Sm)
 }
 
 // continues says whether r belongs to the letter or emoji that before ends.

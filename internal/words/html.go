@@ -16,6 +16,9 @@ func (t Tongue) HTML(key string, values ...any) template.HTML {
 	copy(marked, values)
 	for i := 1; i < len(values); i += 2 {
 		mark := "\ue000" + strconv.Itoa(i) + "\ue001" // of the private use area: no message has one
+		if titled.MatchString(fmt.Sprint(values[i])) {
+			mark += "님" // so that it gets no second title
+		}
 		marked[i] = mark
 		value := template.HTMLEscapeString(fmt.Sprint(values[i]))
 		switch values[i].(type) {

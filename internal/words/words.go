@@ -33,6 +33,8 @@ var (
 	matcher = language.NewMatcher([]language.Tag{language.English, language.Korean})
 	tongues = make(map[string]Tongue, len(Languages))
 	value   = regexp.MustCompile(`\{(\w+)\}(님?)`) // with the title that Korean gives to names
+	// A name that has a title already, perhaps with something in brackets behind it.
+	titled = regexp.MustCompile(`[님씨](\([^()]*\))?$`)
 )
 
 func init() {
@@ -115,8 +117,8 @@ func (t Tongue) Say(key string, values ...any) string {
 	}
 	return value.ReplaceAllStringFunc(text, func(found string) string {
 		name, title, _ := strings.Cut(found[1:], "}")
-		if v := by[name]; strings.HasSuffix(v, "님") || strings.HasSuffix(v, "씨") { // it has one already
-			return v
+		if titled.MatchString(by[name]) {
+			return by[name]
 		}
 		return by[name] + title
 	})

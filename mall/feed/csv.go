@@ -138,7 +138,7 @@ func (c *csvFile) line() (Entry, error) {
 		record, err := c.r.Read()
 		var wrong *csv.ParseError
 		if errors.As(err, &wrong) {
-			return Entry{Line: wrong.Line, Bad: &Refusal{wrong.Line, "", "file", "quote"}}, nil
+			return Entry{Line: wrong.StartLine, Bad: &Refusal{wrong.StartLine, "", "file", "quote"}}, nil
 		}
 		if err != nil {
 			return Entry{}, err

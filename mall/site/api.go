@@ -20,9 +20,12 @@ var apiTable = []shopRoute{
 	{"POST", "/goods", store.RoleManager, (*Server).apiGoodsAdd},
 	{"GET", "/goods/{id}", store.RoleManager, (*Server).apiItemGet},
 	{"PUT", "/goods/{id}", store.RoleManager, (*Server).apiItemPut},
+	{"POST", "/goods/{id}/stock", store.RoleManager, (*Server).apiStock},
 	{"GET", "/inquiries", store.RoleManager, (*Server).apiInquiries},
+	{"GET", "/inquiries/{id}", store.RoleManager, (*Server).apiInquiry},
 	{"GET", "/orders", store.RoleManager, (*Server).apiOrders},
 	{"GET", "/orders/{number}", store.RoleManager, (*Server).apiOrder},
+	{"POST", "/orders/{number}", store.RoleManager, (*Server).apiOrderStep},
 }
 
 const (
@@ -119,6 +122,10 @@ func (s *Server) apiError(w http.ResponseWriter, r *http.Request, err error) {
 		apiFail(w, http.StatusConflict, "sku-taken", "The shop has goods of that sku.")
 	case errors.Is(err, store.ErrFull):
 		apiFail(w, http.StatusConflict, "full", "The shop has as many goods as it may.")
+	case errors.Is(err, store.ErrStock):
+		apiFail(w, http.StatusConflict, "stock", "There is less than that in stock, or no room for so much.")
+	case errors.Is(err, order.ErrStep):
+		apiFail(w, http.StatusConflict, "step", "The order is in no state for that.")
 	case errors.Is(err, store.ErrState):
 		apiFail(w, http.StatusPreconditionFailed, "changed", "The goods were changed or sold meanwhile: read them again.")
 	default:
@@ -222,19 +229,68 @@ func (s *Server) apiItemPut(w http.ResponseWriter, r *http.Request, c visit) {
 	apiAnswer(w, http.StatusOK, apiItemOf(c.Shop, it))
 }
 
+// apiStock changes the stock of a variant by a number, so that what is sold meanwhile
+// stays sold.
+func (s *Server) apiStock(w http.ResponseWriter, r *http.Request, c visit) {
+	var in struct {
+		Variant string `json:"variant"`
+		By      int64  `json:"by"`
+	}
+	if !apiRead(w, r, &in) {
+		return
+	}
+	stock, err := s.store.ChangeStock(r.Context(), c.Shop.ID, r.PathValue("id"), in.Variant, in.By)
+	if err != nil {
+		s.apiError(w, r, err)
+		return
+	}
+	apiAnswer(w, http.StatusOK, map[string]any{"variant": in.Variant, "stock": stock})
+}
+
+func apiInquiryOf(i store.Inquiry) map[string]any {
+	return map[string]any{"id": i.ID, "goods": i.Goods, "subject": i.Subject, "created": i.Created, "rung": i.Rung,
+		"answered": i.Answered}
+}
+
 func (s *Server) apiInquiries(w http.ResponseWriter, r *http.Request, c visit) {
 	after, limit := apiPage(r)
-	rows, err := s.store.InquiriesIn(r.Context(), c.Shop.ID, after, limit)
+	from := s.store.InquiriesIn
+	if r.URL.Query().Get("open") != "" {
+		from = s.store.UnansweredIn
+	}
+	rows, err := from(r.Context(), c.Shop.ID, after, limit)
 	if err != nil {
 		s.apiError(w, r, err)
 		return
 	}
 	list := []map[string]any{}
 	for _, i := range rows {
-		list = append(list, map[string]any{"id": i.ID, "goods": i.Goods, "subject": i.Subject, "created": i.Created,
-			"rung": i.Rung, "answered": i.Answered})
+		list = append(list, apiInquiryOf(i))
 	}
 	apiAnswer(w, http.StatusOK, map[string]any{"inquiries": list})
+}
+
+// apiInquiry is an inquiry with what the console shows beside it.
+func (s *Server) apiInquiry(w http.ResponseWriter, r *http.Request, c visit) {
+	i, err := s.store.Inquiry(r.Context(), c.Shop.ID, r.PathValue("id"))
+	out := apiInquiryOf(i)
+	orders := []map[string]any{}
+	if err == nil {
+		out["name"], out["login"], err = s.readMember(r, c, i.Member)
+	}
+	if err == nil && i.Member != "" {
+		var list []store.Order
+		list, err = s.store.OrdersFrom(r.Context(), c.Shop.ID, i.Member, listed)
+		for _, o := range list {
+			orders = append(orders, apiOrderOf(o))
+		}
+	}
+	if err != nil {
+		s.apiError(w, r, err)
+		return
+	}
+	out["question"], out["orders"], out["desk"] = i.Question, orders, s.deskOf(i)
+	apiAnswer(w, http.StatusOK, out)
 }
 
 func apiOrderOf(o store.Order) map[string]any {
@@ -258,18 +314,46 @@ func (s *Server) apiOrders(w http.ResponseWriter, r *http.Request, c visit) {
 
 func (s *Server) apiOrder(w http.ResponseWriter, r *http.Request, c visit) {
 	o, err := s.store.OrderIn(r.Context(), c.Shop.ID, r.PathValue("number"))
+	s.apiWhole(w, r, c, o, err)
+}
+
+// apiOrderStep takes a step of an order for the shop.
+func (s *Server) apiOrderStep(w http.ResponseWriter, r *http.Request, c visit) {
+	var in struct {
+		Act  order.Act `json:"act"`
+		Note string    `json:"note"`
+	}
+	if !apiRead(w, r, &in) {
+		return
+	}
+	o, err := s.store.OrderIn(r.Context(), c.Shop.ID, r.PathValue("number"))
+	if err == nil {
+		o, err = s.mall.Move(r.Context(), o, in.Act, order.Shop, c.Actor, in.Note, "", s.clientIP(r))
+	}
+	s.apiWhole(w, r, c, o, err)
+}
+
+// apiWhole answers with an order and all that belongs to it.
+func (s *Server) apiWhole(w http.ResponseWriter, r *http.Request, c visit, o store.Order, err error) {
 	var lines []store.OrderLine
+	out, list := apiOrderOf(o), []map[string]any{}
 	if err == nil {
 		lines, err = s.store.Lines(r.Context(), o)
+	}
+	if err == nil {
+		out["name"], out["login"], err = s.readMember(r, c, o.Member)
+	}
+	if err == nil {
+		out["deliver"], err = s.mall.Deliver(o)
 	}
 	if err != nil {
 		s.apiError(w, r, err)
 		return
 	}
-	out, list := apiOrderOf(o), []map[string]any{}
 	for _, l := range lines {
-		list = append(list, map[string]any{"goods": l.Goods, "variant": l.Variant, "title": l.Title, "quantity": l.Quantity, "price": l.Price})
+		list = append(list, map[string]any{"goods": l.Goods, "variant": l.Variant, "title": l.Title, "quantity": l.Quantity,
+			"price": l.Price})
 	}
-	out["lines"] = list
+	out["lines"], out["acts"] = list, order.Acts(o.State, order.Shop)
 	apiAnswer(w, http.StatusOK, out)
 }

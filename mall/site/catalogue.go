@@ -44,7 +44,7 @@ type listing struct {
 	Categories []store.Category
 	Shops      []store.Shop
 	Text       template.HTML
-	There      bool
+	There      there
 	Shop       *store.Shop
 	Advert     *advertLook
 }
@@ -112,6 +112,7 @@ func (s *Server) category(w http.ResponseWriter, r *http.Request) {
 func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	q := []rune(r.URL.Query().Get("q"))
 	words := string(q[:min(len(q), maxQuery)])
+	s.mall.Looked(visitor(r).Member, store.UseSearch, words)
 	say := tongue(r)
 	s.list(w, r, store.CatalogueFilter{Words: words}, listing{Head: say.Say("mall.found", "words", words),
 		Advert: s.advert(r, store.PlaceSearch, "")}, "list")
@@ -126,13 +127,25 @@ func (s *Server) shop(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
+	s.mall.Looked(visitor(r).Member, store.UseShop, shop.Slug)
 	s.list(w, r, store.CatalogueFilter{Shop: shop.ID}, listing{Head: shop.Name, Text: markdown(shop.About), Shop: &shop,
 		There: s.there(r, shop)}, "list")
 }
 
-// there says whether somebody of a shop can be rung now.
-func (s *Server) there(r *http.Request, shop store.Shop) bool {
-	return s.mall.Relay().Status(r.Context(), shop.Addr).State == frame.Available
+// there is whether somebody of a shop can be rung now.
+type there struct {
+	Here, Closed bool
+	Opens        string // when it does, if it is closed: a day and a time in the shop's zone
+}
+
+func (s *Server) there(r *http.Request, shop store.Shop) (t there) {
+	status := s.mall.Relay().Status(r.Context(), shop.Addr)
+	t.Here, t.Closed = status.State == frame.Available, status.State == frame.Closed
+	if t.Closed && status.Until != nil {
+		at := status.Until.In(zoneOf(shop))
+		t.Opens = tongue(r).Say("console.day"+strconv.Itoa(int(at.Weekday()))) + at.Format(" 15:04")
+	}
+	return t
 }
 
 // cleaner lets through what a text of a shop may have.
@@ -151,7 +164,7 @@ func markdown(text string) template.HTML {
 type goodsView struct {
 	store.GoodsPage
 	HTML       template.HTML
-	Here       bool // somebody of the shop is there now
+	There      there
 	Bookmarked bool
 	Advert     *advertLook
 }
@@ -162,7 +175,8 @@ func (s *Server) goods(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
-	v := goodsView{GoodsPage: found, HTML: markdown(found.Text), Here: s.there(r, found.Shop),
+	s.mall.Looked(visitor(r).Member, store.UseGoods, found.ID)
+	v := goodsView{GoodsPage: found, HTML: markdown(found.Text), There: s.there(r, found.Shop),
 		Advert: s.advert(r, store.PlaceGoods, found.Category)}
 	if m := visitor(r).Member; m != nil {
 		if v.Bookmarked, err = s.store.Bookmarked(r.Context(), m.ID, found.ID); err != nil {

@@ -11,7 +11,10 @@ import (
 	"github.com/chmail/chmail/mall/store"
 )
 
-const listed = 50 // rows of a page of a list
+const (
+	listed      = 50 // rows of a page of a list
+	todayListed = 20 // rows of each list of what waits
+)
 
 // visit is somebody of a shop's staff, or its key, at a page of the console or a call
 // of the API.
@@ -81,6 +84,8 @@ var consoleTable = []shopRoute{
 	{"POST", "/settings", store.RoleOwner, (*Server).settingsSave},
 	{"POST", "/keys", store.RoleOwner, (*Server).keyAdd},
 	{"POST", "/keys/remove", store.RoleOwner, (*Server).keyRemove},
+	{"POST", "/providers", store.RoleOwner, (*Server).providerAdd},
+	{"POST", "/providers/remove", store.RoleOwner, (*Server).providerRemove},
 }
 
 func (s *Server) consoleRoutes(mux *http.ServeMux) {
@@ -96,6 +101,8 @@ func (s *Server) consoleRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /apply", s.applySave)
 	mux.HandleFunc("GET /operator", s.operator)
 	mux.HandleFunc("POST /operator", s.operatorSave)
+	mux.HandleFunc("GET /operator/categories", s.categories)
+	mux.HandleFunc("POST /operator/categories", s.categoriesSave)
 	mux.HandleFunc("GET /pictures/{file}", s.picture)
 }
 

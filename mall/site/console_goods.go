@@ -3,21 +3,27 @@
 package site
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/chmail/chmail/mall/feed"
 	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/store"
 )
 
-const newVariants = 3 // empty lines of a form
+const (
+	newVariants   = 3               // empty lines of a form
+	importTimeout = 5 * time.Minute // to bring a file of goods in
+)
 
 // digitsOf are those after the point of a currency's amounts.
 func digitsOf(currency string) int {
@@ -314,8 +320,13 @@ func (s *Server) importFile(w http.ResponseWriter, r *http.Request, c visit) {
 		s.failed(w, r, err)
 		return
 	}
+	// Many goods take longer than other requests do. They come in, also if their sender goes.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), importTimeout)
+	defer cancel()
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(importTimeout + writeTimeout)) // not in tests
 	done := imported{Dry: r.FormValue("do") != "import"}
-	done.Report, err = s.bring(r, c, file, opts, done.Dry)
+	done.Report, err = s.bring(ctx, c, file, opts, done.Dry)
+	slices.SortStableFunc(done.Refusals, func(a, b feed.Refusal) int { return a.Line - b.Line })
 	var bad feed.Refusal
 	_, text, known := why(r, err)
 	switch {
@@ -323,6 +334,9 @@ func (s *Server) importFile(w http.ResponseWriter, r *http.Request, c visit) {
 		done.Rest = tongue(r).Say("console.import.rest", "n", bad.Line, "why", tongue(r).Say("console.why."+bad.Why))
 	case known:
 		done.Rest = text
+	case err != nil && done.Added+done.Changed > 0 && !done.Dry:
+		s.log.Error("bringing goods in", "shop", c.Shop.Slug, "err", err)
+		done.Rest = tongue(r).Say("console.import.stopped")
 	case err != nil:
 		s.failed(w, r, err)
 		return
@@ -331,7 +345,7 @@ func (s *Server) importFile(w http.ResponseWriter, r *http.Request, c visit) {
 }
 
 // bring puts a file's goods into the shop: XML if it begins as that, else CSV.
-func (s *Server) bring(r *http.Request, c visit, file io.ReadSeeker, opts feed.Options, dry bool) (feed.Report, error) {
+func (s *Server) bring(ctx context.Context, c visit, file io.ReadSeeker, opts feed.Options, dry bool) (feed.Report, error) {
 	head := make([]byte, 64)
 	n, err := io.ReadFull(file, head)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
@@ -341,13 +355,13 @@ func (s *Server) bring(r *http.Request, c visit, file io.ReadSeeker, opts feed.O
 		return feed.Report{}, err
 	}
 	if strings.HasPrefix(strings.TrimSpace(strings.TrimPrefix(string(head[:n]), "\ufeff")), "<") {
-		return feed.Import(r.Context(), s.store, c.Shop.ID, feed.NewXML(file, opts), dry)
+		return feed.Import(ctx, s.store, c.Shop.ID, feed.NewXML(file, opts), dry)
 	}
 	in, err := feed.NewCSV(file, opts)
 	if err != nil {
 		return feed.Report{}, err
 	}
-	return feed.Import(r.Context(), s.store, c.Shop.ID, in, dry)
+	return feed.Import(ctx, s.store, c.Shop.ID, in, dry)
 }
 
 func (s *Server) goodsCSV(w http.ResponseWriter, r *http.Request, c visit) {

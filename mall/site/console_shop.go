@@ -17,37 +17,38 @@ import (
 	"github.com/chmail/chmail/mall/store"
 )
 
-// today is what waits: who asked and got no answer, and what is to be sent.
+// today is what waits: who asked and got no answer, and what is to be sent. Of each the
+// newest are listed, and all are counted.
 func (s *Server) today(w http.ResponseWriter, r *http.Request, c visit) {
-	inquiries, err := s.store.InquiriesIn(r.Context(), c.Shop.ID, "", listed)
+	ctx := r.Context()
+	p := struct {
+		store.Waiting
+		Inquiries []store.Inquiry
+		Due, Owed []store.Order // to be sent; to be paid
+	}{}
+	var err error
+	if p.Waiting, err = s.store.WaitingAt(ctx, c.Shop.ID); err == nil {
+		p.Inquiries, err = s.store.UnansweredIn(ctx, c.Shop.ID, "", todayListed)
+	}
+	if err == nil {
+		p.Due, err = s.store.OrdersIn(ctx, c.Shop.ID, order.Paid, "", todayListed)
+	}
+	if err == nil {
+		p.Owed, err = s.store.OrdersIn(ctx, c.Shop.ID, order.Accepted, "", todayListed)
+	}
 	if err != nil {
 		s.failed(w, r, err)
 		return
 	}
-	var waiting []store.Inquiry
-	for _, i := range inquiries {
-		if i.Answered == 0 {
-			waiting = append(waiting, i)
-		}
-	}
-	paid, err := s.store.OrdersIn(r.Context(), c.Shop.ID, order.Paid, "", listed)
-	if err != nil {
-		s.failed(w, r, err)
-		return
-	}
-	accepted, err := s.store.OrdersIn(r.Context(), c.Shop.ID, order.Accepted, "", listed)
-	if err != nil {
-		s.failed(w, r, err)
-		return
-	}
-	s.show(w, r, http.StatusOK, "today", consoleData{visit: c, Data: struct {
-		Waiting        []store.Inquiry
-		Paid, Accepted []store.Order
-	}{waiting, paid, accepted}})
+	s.show(w, r, http.StatusOK, "today", consoleData{visit: c, Data: p})
 }
 
 func (s *Server) inquiryList(w http.ResponseWriter, r *http.Request, c visit) {
-	list, err := s.store.InquiriesIn(r.Context(), c.Shop.ID, r.URL.Query().Get("before"), listed+1)
+	q, from := r.URL.Query(), s.store.InquiriesIn
+	if q.Get("open") != "" {
+		from = s.store.UnansweredIn
+	}
+	list, err := from(r.Context(), c.Shop.ID, q.Get("before"), listed+1)
 	if err != nil {
 		s.failed(w, r, err)
 		return
@@ -55,7 +56,8 @@ func (s *Server) inquiryList(w http.ResponseWriter, r *http.Request, c visit) {
 	d := consoleData{visit: c}
 	if len(list) > listed {
 		list = list[:listed]
-		d.More = "?before=" + list[listed-1].ID
+		q.Set("before", list[listed-1].ID)
+		d.More = "?" + q.Encode()
 	}
 	d.Data = list
 	s.show(w, r, http.StatusOK, "inquiries", d)
@@ -81,10 +83,7 @@ func (s *Server) showInquiry(w http.ResponseWriter, r *http.Request, status int,
 		Orders    []store.Order
 		Notes     []store.Note
 		Room      string
-	}{Inquiry: i, Room: s.mall.Chat().JoinPath("desk").String()}
-	if i.Room != "" {
-		p.Room += "#" + url.PathEscape(i.Room)
-	}
+	}{Inquiry: i, Room: s.deskOf(i)}
 	if i.Goods != "" {
 		if it, err := s.store.ItemOf(r.Context(), c.Shop.ID, i.Goods); err == nil {
 			p.Goods = &it
@@ -104,6 +103,15 @@ func (s *Server) showInquiry(w http.ResponseWriter, r *http.Request, status int,
 		f.Values.Set("sku", p.Goods.SKU)
 	}
 	s.show(w, r, status, "inquiry", consoleData{visit: c, Form: f, Data: p})
+}
+
+// deskOf is where the conversation of an inquiry is at the desk.
+func (s *Server) deskOf(i store.Inquiry) string {
+	desk := s.mall.Chat().JoinPath("desk").String()
+	if i.Room != "" {
+		desk += "#" + url.PathEscape(i.Room)
+	}
+	return desk
 }
 
 func (s *Server) noteAdd(w http.ResponseWriter, r *http.Request, c visit) {
@@ -289,10 +297,14 @@ func (s *Server) hoursSave(w http.ResponseWriter, r *http.Request, c visit) {
 		s.showHours(w, r, http.StatusUnprocessableEntity, c, f)
 		return
 	}
-	if _, err := s.store.ChangeShop(r.Context(), c.Shop.ID, func(shop *store.Shop) error {
+	_, err = s.store.ChangeShop(r.Context(), c.Shop.ID, func(shop *store.Shop) error {
 		shop.Hours = text
 		return nil
-	}); err != nil {
+	})
+	if err == nil {
+		err = s.mall.SyncShops(r.Context())
+	}
+	if err != nil {
 		s.failed(w, r, err)
 		return
 	}
@@ -369,12 +381,20 @@ func (s *Server) settings(w http.ResponseWriter, r *http.Request, c visit) {
 }
 
 func (s *Server) showSettings(w http.ResponseWriter, r *http.Request, status int, c visit, f *form, key string) {
-	keys, err := s.store.Keys(r.Context(), c.Shop.ID)
+	p := struct {
+		Keys      []store.Key
+		Providers []store.PayKey
+		Notices   string // address of what providers tell, without their name
+	}{Notices: s.mall.URL("pay", c.Shop.Slug)}
+	var err error
+	if p.Keys, err = s.store.Keys(r.Context(), c.Shop.ID); err == nil {
+		p.Providers, err = s.store.PayKeys(r.Context(), c.Shop.ID)
+	}
 	if err != nil {
 		s.failed(w, r, err)
 		return
 	}
-	s.show(w, r, status, "settings", consoleData{visit: c, Form: f, Said: key, Data: keys})
+	s.show(w, r, status, "settings", consoleData{visit: c, Form: f, Said: key, Data: p})
 }
 
 func (s *Server) settingsSave(w http.ResponseWriter, r *http.Request, c visit) {
@@ -417,25 +437,47 @@ func (s *Server) settingsSave(w http.ResponseWriter, r *http.Request, c visit) {
 	c.back(w, r, "/settings")
 }
 
-// keyAdd makes a key and shows it, this once.
+// keyAdd makes a key of the API and shows it, this once.
 func (s *Server) keyAdd(w http.ResponseWriter, r *http.Request, c visit) {
+	s.newKey(w, r, c, "key", func(name string) (string, error) {
+		_, key, err := s.store.AddKey(r.Context(), c.Shop.ID, name)
+		return key, err
+	})
+}
+
+// providerAdd makes the key of a payment provider and shows it, this once.
+func (s *Server) providerAdd(w http.ResponseWriter, r *http.Request, c visit) {
+	s.newKey(w, r, c, "provider", func(name string) (string, error) {
+		return s.mall.NewPayKey(r.Context(), c.Shop.ID, name)
+	})
+}
+
+// newKey makes a key of what a field names, and shows it.
+func (s *Server) newKey(w http.ResponseWriter, r *http.Request, c visit, field string, made func(name string) (string, error)) {
 	f, ok := s.readForm(w, r)
 	if !ok {
 		return
 	}
-	_, key, err := s.store.AddKey(r.Context(), c.Shop.ID, f.Get("key"))
+	key, err := made(f.Get(field))
 	if _, text, bad := why(r, err); bad {
-		f.Fail("key", text)
+		f.Fail(field, text)
 	} else if err != nil {
 		s.failed(w, r, err)
 		return
 	}
-	keys, err := s.store.Keys(r.Context(), c.Shop.ID)
-	if err != nil {
+	s.show(w, r, http.StatusOK, "key", consoleData{visit: c, Form: f, Said: key})
+}
+
+func (s *Server) providerRemove(w http.ResponseWriter, r *http.Request, c visit) {
+	f, ok := s.readForm(w, r)
+	if !ok {
+		return
+	}
+	if err := s.store.RemovePayKey(r.Context(), c.Shop.ID, f.Get("provider")); err != nil {
 		s.failed(w, r, err)
 		return
 	}
-	s.show(w, r, http.StatusOK, "key", consoleData{visit: c, Form: f, Said: key, Data: keys})
+	c.back(w, r, "/settings")
 }
 
 func (s *Server) keyRemove(w http.ResponseWriter, r *http.Request, c visit) {

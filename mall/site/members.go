@@ -39,11 +39,11 @@ func (s *Server) memberRoutes(mux *http.ServeMux) {
 
 // entry is what the pages show at which somebody comes in.
 type entry struct {
-	Form *form
-	Kept string // the form that waits, sealed
-	Next string // where to go then
-	What template.HTML
-	Pub  bool // consent to publicity and records is asked for
+	Form     *form
+	Kept     string // the form that waits, sealed
+	Next     string // where to go then
+	What     template.HTML
+	Passkeys bool // members can have them
 }
 
 // kept is a form that waits until its sender has signed in.
@@ -135,7 +135,9 @@ func (s *Server) registerPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) registerAgain(w http.ResponseWriter, r *http.Request, status int, e entry) {
-	s.page(w, r, status, page{Title: tongue(r).Say("mall.register"), Template: "register", Data: e})
+	e.Passkeys = s.mall.HasPasskeys()
+	s.page(w, r, status, s.tasked(r, page{Title: tongue(r).Say("mall.register"), Template: "register", Data: e},
+		"register", s.prefixLoad(r, s.limits.register)))
 }
 
 // register takes what a new member typed and mails them a link.
@@ -158,11 +160,16 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 	if parsed, err := mail.ParseAddress(addr); err != nil || parsed.Address != addr || len(addr) > 254 {
 		f.Fail("email", say("mall.register.address"))
 	}
-	if err := password.Check(f.Values.Get("password")); err != nil {
+	byKey := f.Get("passkey") != ""
+	if err := password.Check(f.Values.Get("password")); err != nil && !byKey {
 		f.Fail("password", say("mall.register.password", "n", password.MinLength))
 	}
 	if !f.OK() {
 		s.registerAgain(w, r, http.StatusUnprocessableEntity, e)
+		return
+	}
+	if !s.worked(w, r, f, "register", s.prefixLoad(r, s.limits.register)) {
+		s.registerAgain(w, r, http.StatusTooManyRequests, e)
 		return
 	}
 	if wait := s.limits.register.WaitOf(s.clientIP(r)); wait > 0 {
@@ -170,12 +177,18 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reg := mall.Registration{Name: name, Addr: addr, Lang: tongue(r).Lang, Password: f.Values.Get("password"),
-		Consents: s.consents(r, f), IP: s.clientIP(r), Kept: e.Kept}
+		Consents: s.consents(r, f), IP: s.clientIP(r), Kept: e.Kept, Next: e.Next}
+	if byKey {
+		reg.Password, reg.Ticket, reg.Response = "", f.Get("ticket"), f.Get("passkey")
+	}
 	browser, err := s.mall.Register(r.Context(), reg)
 	var refused *chat.RefusedError
 	switch {
 	case errors.As(err, &refused):
 		f.Fail("email", say("mall.register.refused"))
+		s.registerAgain(w, r, http.StatusUnprocessableEntity, e)
+	case errors.Is(err, mall.ErrPasskey):
+		f.Fail("password", say("mall.passkey.failed"))
 		s.registerAgain(w, r, http.StatusUnprocessableEntity, e)
 	case err != nil:
 		s.failed(w, r, err)
@@ -215,7 +228,7 @@ func (s *Server) confirm(w http.ResponseWriter, r *http.Request) {
 	if c, err := r.Cookie(registerCookie); err == nil {
 		browser = c.Value
 	}
-	login, cookie, waiting, err := s.mall.Confirm(r.Context(), r.PathValue("link"), browser)
+	login, cookie, waited, err := s.mall.Confirm(r.Context(), r.PathValue("link"), browser)
 	switch {
 	case errors.Is(err, store.ErrUnknown):
 		s.notice(w, r, http.StatusGone, "used")
@@ -230,7 +243,7 @@ func (s *Server) confirm(w http.ResponseWriter, r *http.Request) {
 	}
 	s.setCookie(w, registerCookie, "", -time.Second)
 	s.setCookie(w, sessionCookie, cookie, store.SessionIdle)
-	s.goOn(w, r, waiting, "/")
+	s.goOn(w, r, waited.Kept, waited.Next)
 }
 
 func (s *Server) signInPage(w http.ResponseWriter, r *http.Request) {
@@ -238,7 +251,9 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) signInAgain(w http.ResponseWriter, r *http.Request, status int, e entry) {
-	s.page(w, r, status, page{Title: tongue(r).Say("mall.signIn"), Template: "sign-in", Data: e})
+	e.Passkeys = s.mall.HasPasskeys()
+	s.page(w, r, status, s.tasked(r, page{Title: tongue(r).Say("mall.signIn"), Template: "sign-in", Data: e},
+		"sign in", s.wrongLoads(r, e.Form)...))
 }
 
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
@@ -247,11 +262,33 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e := entry{Form: f, Kept: f.Get("kept"), Next: localPath(f.Get("next"))}
-	login, cookie, err := s.mall.SignIn(r.Context(), f.Get("login"), f.Values.Get("password"), s.clientIP(r))
+	loads := s.wrongLoads(r, f)
+	if !s.worked(w, r, f, "sign in", loads...) {
+		s.signInAgain(w, r, http.StatusTooManyRequests, e)
+		return
+	}
+	var login, cookie string
+	var err error
+	if f.Get("passkey") != "" {
+		login, cookie, err = s.mall.PasskeySignIn(r.Context(), f.Get("ticket"), f.Get("passkey"))
+	} else {
+		login, cookie, err = s.mall.SignIn(r.Context(), f.Get("login"), f.Values.Get("password"), s.clientIP(r))
+	}
+	if errors.Is(err, mall.ErrPasskey) || errors.Is(err, signin.ErrWrong) {
+		for _, l := range loads {
+			if l.key != "" {
+				l.of.Wait(l.key)
+			}
+		}
+	}
 	var busy *signin.BusyError
 	switch {
 	case errors.As(err, &busy):
 		s.tooOften(w, r, busy.After)
+		return
+	case errors.Is(err, mall.ErrPasskey):
+		f.Fail("password", tongue(r).Say("mall.passkey.failed"))
+		s.signInAgain(w, r, http.StatusUnprocessableEntity, e)
 		return
 	case errors.Is(err, signin.ErrWrong):
 		f.Fail("password", tongue(r).Say("mall.signIn.wrong"))
@@ -262,12 +299,18 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.setCookie(w, sessionCookie, cookie, store.SessionIdle)
-	if _, err := s.store.MemberByLogin(r.Context(), login); errors.Is(err, store.ErrUnknown) {
+	_, err = s.store.MemberByLogin(r.Context(), login)
+	if errors.Is(err, store.ErrUnknown) && !strings.HasPrefix(e.Next, "/console") { // whoever works in a shop need not buy
 		e.Form = blank()
 		s.joinPage(w, r, http.StatusOK, e)
 		return
 	}
 	s.goOn(w, r, e.Kept, e.Next)
+}
+
+// wrongLoads are what wrong sign-ins count for: the client's prefix, and the login.
+func (s *Server) wrongLoads(r *http.Request, f *form) []load {
+	return []load{s.prefixLoad(r, s.limits.wrong), {s.limits.wrong, strings.ToLower(f.Get("login"))}}
 }
 
 // goOn offers the form that waited, or goes to where its reader was.

@@ -58,7 +58,9 @@ type page struct {
 	Title    string
 	Template string // of a file in templates; it gets a *view
 	Data     any
-	Wide     bool // it uses the whole width, as lists and tables do
+	Wide     bool   // it uses the whole width, as lists and tables do
+	Work     string // that its form needs (work.go); empty: none
+	Minutes  int    // until it needs none
 }
 
 // view is what a page's templates get.

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/guard/work"
 	"github.com/chmail/chmail/internal/assets"
 	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/mall"
@@ -64,6 +65,7 @@ type Server struct {
 	assets  *assets.Set
 	cross   *http.CrossOriginProtection
 	limits  limits
+	work    *work.Desk                   // set by Open
 	handler atomic.Pointer[http.Handler] // nil before Open
 	http    *http.Server
 
@@ -113,6 +115,7 @@ func (s *Server) Open(m *mall.Mall) error {
 	if s.keys, err = newKeys(m); err != nil {
 		return fmt.Errorf("site: %w", err)
 	}
+	s.work = work.New(s.keys.work)
 	// A proxy may rewrite Host; what people see in the address bar is the base.
 	if err := s.cross.AddTrustedOrigin(origin(base)); err != nil {
 		return fmt.Errorf("site: base: %w", err)
@@ -128,6 +131,7 @@ func (s *Server) routes() http.Handler {
 	s.catalogueRoutes(mux)
 	s.memberRoutes(mux)
 	s.accountRoutes(mux)
+	s.passkeyRoutes(mux)
 	s.publicityRoutes(mux)
 	s.advertRoutes(mux)
 	s.talkRoutes(mux)

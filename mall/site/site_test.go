@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -20,6 +21,7 @@ import (
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/guard/password"
 	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/mall"
@@ -37,6 +39,8 @@ type fakeRelay struct {
 	written *[]chatrelay.Writing
 	groups  *map[string][]string
 	rooms   *[]string // that talks are in, one after the other
+	hours   *map[string]chatrelay.Hours
+	now     func() time.Time
 }
 
 func (f fakeRelay) Talk(context.Context, chat.Mail) (room, token string, err error) {
@@ -52,6 +56,8 @@ func (f fakeRelay) SetGroups(_ context.Context, _ string, groups map[string][]st
 	return nil
 }
 
+func (f fakeRelay) SetGroupHours(hours map[string]chatrelay.Hours) { *f.hours = hours }
+
 func (f fakeRelay) Write(_ context.Context, _ string, w chatrelay.Writing) (string, error) {
 	*f.written = append(*f.written, w)
 	return "a-room", nil
@@ -62,9 +68,16 @@ func (f fakeRelay) SignedIn(_ context.Context, s chat.Session) (bool, error) {
 	return !ok || s.Began.After(at.(time.Time)), nil
 }
 
+func (fakeRelay) OnEvent(func(chatrelay.Event)) {}
+
 func (fakeRelay) EndSession(context.Context, chat.Session, time.Time) error { return nil }
 
-func (fakeRelay) Status(context.Context, string) frame.Status {
+func (f fakeRelay) Status(_ context.Context, group string) frame.Status {
+	if h := (*f.hours)[group]; h != nil {
+		if open, changes := h.At(f.now()); !open {
+			return frame.Status{State: frame.Closed, Until: &changes}
+		}
+	}
 	return frame.Status{State: frame.Available}
 }
 func (fakeRelay) Secret(string) ([]byte, error) { return make([]byte, 32), nil }
@@ -91,6 +104,20 @@ func (a *fakeAccounts) Create(_ context.Context, login, hash string) error {
 	return nil
 }
 
+func (a *fakeAccounts) SetPassword(_ context.Context, login, given string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all[login] = password.Hash(given)
+	return nil
+}
+
+func (a *fakeAccounts) Remove(_ context.Context, login string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.all, login)
+	return nil
+}
+
 func (a *fakeAccounts) Verify(_ context.Context, login, pass string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -103,7 +130,9 @@ func (a *fakeAccounts) Verify(_ context.Context, login, pass string) error {
 // town is a mall that runs, with one shop of two goods.
 type town struct {
 	testing.TB
-	dir      string // of the database
+	dir      string // of its state
+	mall     *mall.Mall
+	site     *Server
 	store    *store.Store
 	server   *httptest.Server
 	accounts *fakeAccounts
@@ -114,7 +143,8 @@ type town struct {
 	groups   map[string][]string // that the relay rings
 	rooms    []string            // that talks are in
 	adverts  *advert.Adverts
-	site     *Server
+	hours    map[string]chatrelay.Hours
+	now      time.Time // of the relay
 }
 
 // newTown opens one; assets are instead of the embedded ones.
@@ -131,7 +161,7 @@ func newTown(t testing.TB, assets ...fs.FS) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var opts Options
+	opts := Options{TrustedProxies: limit.Proxies{netip.MustParsePrefix("127.0.0.0/8")}}
 	if len(assets) > 0 {
 		opts.Assets = assets[0]
 	}
@@ -141,7 +171,7 @@ func newTown(t testing.TB, assets ...fs.FS) *town {
 	}
 	c.site, c.server = s, httptest.NewServer(s)
 	t.Cleanup(c.server.Close)
-	base, err := url.Parse(c.server.URL)
+	base, err := url.Parse(strings.Replace(c.server.URL, "127.0.0.1", "localhost", 1)) // an address has no passkeys
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,8 +180,8 @@ func newTown(t testing.TB, assets ...fs.FS) *town {
 		t.Fatal(err)
 	}
 	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
-		Domain: "mall.example", Store: c.store, Vault: box, Accounts: c.accounts, Operator: []string{"boss@mall.example"},
-		Relay:   fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups, rooms: &c.rooms},
+		Domain: "mall.example", Operator: []string{"boss@mall.example"}, Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups, rooms: &c.rooms, hours: &c.hours,
+			now: func() time.Time { return c.now }},
 		SignIns: signin.New(signin.Options{Accounts: c.accounts, First: 1}),
 		Submit:  func(context.Context, chat.Letter) error { return nil },
 		Notify: func(_ context.Context, mail chat.ServerMail) error {
@@ -161,6 +191,7 @@ func newTown(t testing.TB, assets ...fs.FS) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.mall = m
 	key, err := m.Key("publicity")
 	if err != nil {
 		t.Fatal(err)

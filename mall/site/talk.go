@@ -81,10 +81,13 @@ func (s *Server) askForm(w http.ResponseWriter, r *http.Request) {
 	s.askPage(w, r, http.StatusOK, a, blank("id", rand.Text(), "subject", a.Subject(tongue(r).Lang)))
 }
 
+// askLoad is what a member asks lately.
+func (s *Server) askLoad(r *http.Request) load { return load{s.limits.ask, visitor(r).Member.ID} }
+
 func (s *Server) askPage(w http.ResponseWriter, r *http.Request, status int, a mall.About, f *form) {
 	back := strings.TrimSuffix(r.URL.Path, "/ask")
-	s.page(w, r, status, page{Title: tongue(r).Say("talk.ask.title", "shop", a.Shop.Name), Template: "ask",
-		Data: asking{Form: f, About: a, Topic: a.Topic.Title, Back: back}})
+	s.page(w, r, status, s.tasked(r, page{Title: tongue(r).Say("talk.ask.title", "shop", a.Shop.Name), Template: "ask",
+		Data: asking{Form: f, About: a, Topic: a.Topic.Title, Back: back}}, "ask", s.askLoad(r)))
 }
 
 // ask mails a question. What was typed stays in the form when the mail is not taken.
@@ -114,6 +117,10 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request) {
 	}
 	if !f.OK() {
 		s.askPage(w, r, http.StatusUnprocessableEntity, a, f)
+		return
+	}
+	if !s.worked(w, r, f, "ask", s.askLoad(r)) {
+		s.askPage(w, r, http.StatusTooManyRequests, a, f)
 		return
 	}
 	if wait := s.limits.ask.Wait(v.Member.ID); wait > 0 {
@@ -159,12 +166,16 @@ func (s *Server) chatNow(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
-	if wait := s.limits.ask.Wait(v.Member.ID); wait > 0 {
-		s.tooOften(w, r, wait)
-		return
-	}
 	f, ok := s.readForm(w, r)
 	if !ok {
+		return
+	}
+	if !s.worked(w, r, f, "ask", s.askLoad(r)) {
+		s.workFirst(w, r, f, "ask", s.askLoad(r))
+		return
+	}
+	if wait := s.limits.ask.Wait(v.Member.ID); wait > 0 {
+		s.tooOften(w, r, wait)
 		return
 	}
 	way, err := s.mall.ChatNow(r.Context(), *v.Member, a)
@@ -276,8 +287,10 @@ type embedded struct {
 	Form             *form
 	Shop             store.Shop
 	Topic            store.Topic
-	There            bool
+	There            there
 	Ask, Lang, Style string
+	Work, Script     string // that the form needs; empty: none
+	Minutes          int
 }
 
 // embedAbout reads whose page it is. Only the origins that the shop allows may frame it.
@@ -318,9 +331,10 @@ func (s *Server) embedPage(w http.ResponseWriter, r *http.Request, status int, a
 	if a.Topic.Goods != "" {
 		ask = s.mall.URL("goods", a.Topic.Goods, "ask")
 	}
-	state := s.mall.Relay().Status(r.Context(), a.Shop.Addr).State
-	s.bare(w, r, status, "embed", embedded{Form: f, Shop: a.Shop, Topic: a.Topic, Ask: ask, There: state == "available",
-		Lang: tongue(r).Lang, Style: s.assets.Link("mall.css")})
+	task := s.tasked(r, page{}, "ask", s.prefixLoad(r, s.limits.ask))
+	s.bare(w, r, status, "embed", embedded{Form: f, Shop: a.Shop, Topic: a.Topic, Ask: ask, There: s.there(r, a.Shop),
+		Lang: tongue(r).Lang, Style: s.assets.Link("mall.css"), Work: task.Work, Minutes: task.Minutes,
+		Script: s.assets.Link("mall." + tongue(r).Lang + ".js")})
 }
 
 // embedChat opens a talk for whoever says who they are, and leads to it in the same frame.
@@ -342,7 +356,7 @@ func (s *Server) embedChat(w http.ResponseWriter, r *http.Request) {
 	if err != nil || addr.Name != "" || len(addr.Address) > 254 {
 		f.Fail("email", say("talk.embed.email"))
 	}
-	if f.OK() {
+	if f.OK() && s.worked(w, r, f, "ask", s.prefixLoad(r, s.limits.ask)) {
 		if wait := s.limits.ask.WaitOf(s.clientIP(r)); wait > 0 {
 			f.Fail("name", say("talk.ask.often"))
 		}

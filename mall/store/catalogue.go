@@ -16,14 +16,6 @@ import (
 // maxSearched are the pairs of letters that a search looks for; those of a longer one are not.
 const maxSearched = 24
 
-// Name is the category's name in a language.
-func (c Category) Name(lang string) string {
-	if lang == "ko" {
-		return c.NameKo
-	}
-	return c.NameEn
-}
-
 // Listed is goods as lists show them.
 type Listed struct {
 	Goods `bun:",extend"`

@@ -181,6 +181,25 @@ func (s *Store) StaffedShops(ctx context.Context) (groups map[string][]string, e
 	return groups, nil
 }
 
+// ShopHours are the opening hours of the open shops that have some, by the shop's address.
+func (s *Store) ShopHours(ctx context.Context) (map[string]Hours, error) {
+	var rows []struct{ Addr, Hours string }
+	err := s.rd.NewSelect().Table("shops").Column("addr", "hours").Where("state = ? AND hours <> ''", ShopOpen).Scan(ctx, &rows)
+	if err != nil {
+		return nil, fmt.Errorf("reading the opening hours of shops: %w", err)
+	}
+	all := make(map[string]Hours, len(rows))
+	for _, r := range rows {
+		h, err := ParseHours(r.Hours)
+		if err != nil { // it was checked when it was stored
+			s.log.Warn("a shop's opening hours cannot be read: it counts as always open", "shop", r.Addr, "err", err)
+			continue
+		}
+		all[r.Addr] = h
+	}
+	return all, nil
+}
+
 // StaffAt are the logins that work for the open shop of an address; none: it is no shop's.
 func (s *Store) StaffAt(ctx context.Context, addr string) (logins []string, err error) {
 	err = s.rd.NewSelect().TableExpr("staff AS st").ColumnExpr("st.login").

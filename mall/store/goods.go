@@ -52,14 +52,3 @@ type Picture struct {
 	Alt    string
 	Place  int
 }
-
-// Category is a category of goods.
-type Category struct {
-	bun.BaseModel `bun:"table:categories"`
-
-	ID     string `bun:",pk"`
-	Parent string // id; empty: at the top
-	NameEn string
-	NameKo string
-	Place  int
-}

@@ -3,10 +3,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,6 +155,27 @@ func (s *Store) ChangeGoods(ctx context.Context, shop, id string, edit func(it *
 	return it, nil
 }
 
+// ChangeStock changes the stock of a variant by a number and returns what it is then.
+// ErrUnknown; ErrStock: there is less than that, or no room for so much.
+func (s *Store) ChangeStock(ctx context.Context, shop, goods, variant string, by int64) (stock int64, err error) {
+	err = s.OfShop(ctx, shop, func(tx bun.Tx) error {
+		res, err := tx.NewUpdate().Table("variants").Set("stock = stock + ?", by).
+			Where("shop = ? AND goods = ? AND id = ? AND stock + ? BETWEEN 0 AND ?", shop, goods, variant, by, int64(maxStock)).
+			Exec(ctx)
+		wrong := changed(res, err, ErrStock)
+		if wrong != nil && !errors.Is(wrong, ErrStock) {
+			return wrong
+		}
+		err = tx.NewSelect().Table("variants").Column("stock").
+			Where("shop = ? AND goods = ? AND id = ?", shop, goods, variant).Scan(ctx, &stock)
+		return cmp.Or(known(err), wrong)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("changing a stock: %w", err)
+	}
+	return stock, nil
+}
+
 // ErrSkip of a merge leaves those goods as they are.
 var ErrSkip = errors.New("skipped")
 
@@ -183,7 +206,7 @@ func (s *Store) PutGoods(
 			} else {
 				changed++
 			}
-			if dry {
+			if dry || reflect.DeepEqual(it, old) {
 				continue
 			}
 			if err := putItem(ctx, tx, shop, &it, old.ID != ""); err != nil {
@@ -409,22 +432,6 @@ func (s *Store) EachItem(ctx context.Context, shop string, do func(Item) error) 
 		}
 		after = goods[len(goods)-1].ID
 	}
-}
-
-// AddCategory stores a category.
-func (s *Store) AddCategory(ctx context.Context, c Category) error {
-	if _, err := s.db.NewInsert().Model(&c).Exec(ctx); err != nil {
-		return fmt.Errorf("adding a category: %w", taken(err))
-	}
-	return nil
-}
-
-// Categories are all of the mall, in their order.
-func (s *Store) Categories(ctx context.Context) (all []Category, err error) {
-	if err := s.rd.NewSelect().Model(&all).Order("parent", "place", "id").Scan(ctx); err != nil {
-		return nil, fmt.Errorf("reading the categories: %w", err)
-	}
-	return all, nil
 }
 
 // Stamp is the state of an item for an ETag or a hidden field: its changes and its

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"github.com/chmail/chmail/mall/order"
 )
 
 // Inquiry is what a member asked a shop, by mail or by "Chat now".
@@ -72,23 +74,46 @@ func (s *Store) Inquiry(ctx context.Context, shop, id string) (i Inquiry, err er
 
 // InquiriesOf are a member's, the newest first, before an ID; empty: from the newest on.
 func (s *Store) InquiriesOf(ctx context.Context, member, before string, limit int) (list []Inquiry, err error) {
-	return s.inquiries(ctx, "member", member, before, limit)
+	return list, inquiries(ctx, s.rd.NewSelect().Model(&list).Where("member = ?", member), before, limit)
 }
 
 // InquiriesIn are a shop's, the newest first.
 func (s *Store) InquiriesIn(ctx context.Context, shop, before string, limit int) (list []Inquiry, err error) {
-	return s.inquiries(ctx, "shop", shop, before, limit)
+	return list, inquiries(ctx, s.rd.NewSelect().Model(&list).Where("shop = ?", shop), before, limit)
 }
 
-func (s *Store) inquiries(ctx context.Context, column, is, before string, limit int) (list []Inquiry, err error) {
-	q := s.rd.NewSelect().Model(&list).Where("? = ?", bun.Ident(column), is)
+// UnansweredIn are those of a shop that wait for an answer, the newest first.
+func (s *Store) UnansweredIn(ctx context.Context, shop, before string, limit int) (list []Inquiry, err error) {
+	return list, inquiries(ctx, s.rd.NewSelect().Model(&list).Where("shop = ? AND answered = 0", shop), before, limit)
+}
+
+func inquiries(ctx context.Context, q *bun.SelectQuery, before string, limit int) error {
 	if before != "" {
 		q.Where("id < ?", before)
 	}
 	if err := q.Order("id DESC").Limit(int64(limit)).Scan(ctx); err != nil {
-		return nil, fmt.Errorf("listing inquiries: %w", err)
+		return fmt.Errorf("listing inquiries: %w", err)
 	}
-	return list, nil
+	return nil
+}
+
+// Waiting counts what waits for a shop.
+type Waiting struct {
+	Unanswered int // inquiries
+	Accepted   int // orders that are not paid
+	Paid       int // orders that are not sent
+}
+
+// WaitingAt counts it.
+func (s *Store) WaitingAt(ctx context.Context, shop string) (w Waiting, err error) {
+	err = s.rd.NewSelect().
+		ColumnExpr("(SELECT COUNT(*) FROM inquiries WHERE shop = ? AND answered = 0) AS unanswered", shop).
+		ColumnExpr("(SELECT COUNT(*) FROM orders WHERE shop = ? AND state = ?) AS accepted", shop, order.Accepted).
+		ColumnExpr("(SELECT COUNT(*) FROM orders WHERE shop = ? AND state = ?) AS paid", shop, order.Paid).Scan(ctx, &w)
+	if err != nil {
+		return Waiting{}, fmt.Errorf("counting what waits for a shop: %w", err)
+	}
+	return w, nil
 }
 
 // Rung notes that the shop was rung for an inquiry, and Answered that it answered by

@@ -12,8 +12,9 @@ import (
 
 // States of a member.
 const (
-	MemberActive = "active"
-	MemberErased = "erased"
+	MemberActive  = "active"
+	MemberLeaving = "leaving" // erased, but their account may still be there
+	MemberErased  = "erased"
 )
 
 // SessionIdle and SessionLife are when a session ends: unused for so long, and anyhow.
@@ -36,6 +37,8 @@ type Member struct {
 	Record    bool
 	Publicity bool
 	Created   int64
+	Made      bool // the mall made its account
+	Bare      bool // and nobody knows the account's password: they registered by a passkey alone
 }
 
 // Personal is what is sealed of a member.
@@ -66,12 +69,17 @@ type Session struct {
 	Seen    int64
 }
 
-// AddMember stores a member and what they agreed to. ErrTaken: the login or the
-// address is a member's already.
-func (s *Store) AddMember(ctx context.Context, m Member, consents []Consent) error {
+// AddMember stores a member, what they agreed to, and the passkey by which they
+// registered. ErrTaken: the login or the address is a member's already.
+func (s *Store) AddMember(ctx context.Context, m Member, consents []Consent, keys ...Passkey) error {
 	err := s.tx(ctx, func(tx bun.Tx) error {
 		if _, err := tx.NewInsert().Model(&m).Exec(ctx); err != nil {
 			return taken(err)
+		}
+		for _, key := range keys {
+			if _, err := tx.NewInsert().Model(&key).Exec(ctx); err != nil {
+				return taken(err)
+			}
 		}
 		return addConsents(ctx, tx, m.ID, consents)
 	})
@@ -124,17 +132,6 @@ func (s *Store) Members(ctx context.Context, after string, limit int) (list []Me
 	return list, nil
 }
 
-// Reseal puts a member's newly sealed text in place of the old one. ErrState: that
-// was changed meanwhile.
-func (s *Store) Reseal(ctx context.Context, member, old, sealed string) error {
-	res, err := s.db.NewUpdate().Table("members").Set("sealed = ?", sealed).
-		Where("id = ? AND sealed = ?", member, old).Exec(ctx)
-	if err := changed(res, err, ErrState); err != nil {
-		return fmt.Errorf("sealing a member anew: %w", err)
-	}
-	return nil
-}
-
 // SetLang sets the language of a member's mails and pages.
 func (s *Store) SetLang(ctx context.Context, member, lang string) error {
 	res, err := s.db.NewUpdate().Table("members").Set("lang = ?", lang).Where("id = ?", member).Exec(ctx)
@@ -144,17 +141,19 @@ func (s *Store) SetLang(ctx context.Context, member, lang string) error {
 	return nil
 }
 
-// AddRegistration stores a registration, and forgets those that have expired.
+// AddRegistration stores a registration.
 func (s *Store) AddRegistration(ctx context.Context, r Registration) error {
-	err := s.tx(ctx, func(tx bun.Tx) error {
-		_, err := tx.NewDelete().Table("registrations").Where("expires < ?", Micros(time.Now())).Exec(ctx)
-		if err == nil {
-			_, err = tx.NewInsert().Model(&r).Exec(ctx)
-		}
-		return err
-	})
-	if err != nil {
+	if _, err := s.db.NewInsert().Model(&r).Exec(ctx); err != nil {
 		return fmt.Errorf("storing a registration: %w", err)
+	}
+	return nil
+}
+
+// ForgetRegistrations removes those that have expired.
+func (s *Store) ForgetRegistrations(ctx context.Context, now time.Time) error {
+	_, err := s.db.NewDelete().Table("registrations").Where("expires < ?", Micros(now)).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("removing registrations that expired: %w", err)
 	}
 	return nil
 }

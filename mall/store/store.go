@@ -92,7 +92,7 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	file := fmt.Sprintf("file:%s?_foreign_keys=1&_busy_timeout=%d&", (&url.URL{Path: path}).EscapedPath(),
+	file := fmt.Sprintf("file:%s?_foreign_keys=1&_secure_delete=1&_busy_timeout=%d&", (&url.URL{Path: path}).EscapedPath(),
 		busyTimeout.Milliseconds())
 	open := func(params string, conns int) (*bun.DB, error) {
 		db, err := sql.Open("sqlite3", file+params)

@@ -5,7 +5,7 @@
 //
 // The keys are a Tink keyset. Rotate adds a key, with which everything is sealed from
 // then on; the older ones still open what they sealed. Addresses are found again by
-// a keyed hash, whose key stays.
+// a keyed hash, whose key stays. Hosts that share the file see a rotation at once.
 package vault
 
 import (
@@ -51,6 +51,7 @@ type keys struct {
 	aead   tink.AEAD
 	prefix string // of what the newest key seals
 	hash   seal.Key
+	file   fs.FileInfo // that they were read from
 }
 
 // file is what the file holds.
@@ -130,12 +131,36 @@ func (v *Vault) use(handle *keyset.Handle, hash seal.Key, write bool) error {
 			return err
 		}
 	}
-	v.keys.Store(&keys{handle, cipher, string(sample[:keyID]), hash})
+	info, err := os.Stat(v.path)
+	if err != nil {
+		return err
+	}
+	v.keys.Store(&keys{handle, cipher, string(sample[:keyID]), hash, info})
 	return nil
+}
+
+// now are the keys of the file as it is. While it cannot be read, those before go on.
+func (v *Vault) now() *keys {
+	have := v.keys.Load()
+	if info, err := os.Stat(v.path); err != nil || have.is(info) {
+		return have
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if content, err := os.ReadFile(v.path); err == nil {
+		_ = v.read(content) // it is replaced in one step, so that it is whole
+	}
+	return v.keys.Load()
+}
+
+// is says whether a file is the one that the keys were read from.
+func (k *keys) is(info fs.FileInfo) bool {
+	return os.SameFile(k.file, info) && k.file.ModTime().Equal(info.ModTime())
 }
 
 // Rotate adds a key and seals with it from now on. It is on the disk when Rotate returns.
 func (v *Vault) Rotate() error {
+	v.now() // another host may have rotated them
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	old := v.keys.Load()
@@ -185,7 +210,7 @@ func (v *Vault) Forget() error {
 // Seal seals a text so that it opens only as what it is about: a row's id, say. A
 // sealed text that is copied into another row is useless there.
 func (v *Vault) Seal(text []byte, about string) (string, error) {
-	sealed, err := v.keys.Load().aead.Encrypt(text, []byte(about))
+	sealed, err := v.now().aead.Encrypt(text, []byte(about))
 	if err != nil {
 		return "", fmt.Errorf("sealing: %w", err)
 	}
@@ -196,7 +221,7 @@ func (v *Vault) Seal(text []byte, about string) (string, error) {
 func (v *Vault) Open(sealed, about string) ([]byte, error) {
 	raw, err := base64.RawStdEncoding.DecodeString(sealed)
 	if err == nil {
-		raw, err = v.keys.Load().aead.Decrypt(raw, []byte(about))
+		raw, err = v.now().aead.Decrypt(raw, []byte(about))
 	}
 	if err != nil {
 		return nil, ErrSealed
@@ -207,7 +232,7 @@ func (v *Vault) Open(sealed, about string) ([]byte, error) {
 // Stale reports whether a text was sealed with a key that is not the newest.
 func (v *Vault) Stale(sealed string) bool {
 	raw, err := base64.RawStdEncoding.DecodeString(sealed)
-	return err != nil || !strings.HasPrefix(string(raw), v.keys.Load().prefix)
+	return err != nil || !strings.HasPrefix(string(raw), v.now().prefix)
 }
 
 // Hash is the keyed hash by which an e-mail address is found, however it is spelled.

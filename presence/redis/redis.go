@@ -163,6 +163,20 @@ func (o Options) Check() error {
 	return err
 }
 
+// Ping asks Redis for an answer, as one that is about to start would.
+func (o Options) Ping(ctx context.Context) error {
+	server, _, err := o.complete()
+	if err != nil {
+		return err
+	}
+	client := newClient(server, o.Timeout)
+	defer client.Close()
+	if err := client.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("Redis does not answer: %w", err)
+	}
+	return nil
+}
+
 // complete fills in what is not given. It returns where Redis is, and all hosts
 // that this process may have.
 func (o *Options) complete() (server *goredis.UniversalOptions, candidates presence.HostRanges, err error) {

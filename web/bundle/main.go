@@ -33,8 +33,9 @@ type target struct {
 }
 
 var targets = []target{
-	// The chat page loads talk, the conversation, when it has shown its card.
-	{"web/assets", []string{"card", "app"}, []string{"chat", "talk", "desk", "landing", "offline", "sw"}},
+	// The chat page loads talk, the conversation, when it has shown its card, and gate, which asks whose the
+	// link is, when it has to.
+	{"web/assets", []string{"card", "app"}, []string{"chat", "talk", "gate", "desk", "landing", "offline", "sw"}},
 	{"mall/site/assets", []string{"mall"}, []string{"mall"}},
 }
 

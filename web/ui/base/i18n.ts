@@ -7,7 +7,7 @@
 import type en from '../../../internal/words/en.json';
 import type mall from '../../../internal/words/mall.en.json';
 import type talk from '../../../internal/words/talk.en.json';
-import { bdi } from './dom';
+import { bdi, h } from './dom';
 import { now } from './time';
 
 export type Key = keyof typeof en | keyof typeof mall | keyof typeof talk;
@@ -33,9 +33,9 @@ function message(key: Key, n: unknown): string {
 }
 
 // A value in a message, with the title that Korean gives to names: one that ends in a
-// title gets no second one.
+// title, or in a title and brackets, gets no second one.
 const value = /\{(\w+)\}(님?)/g;
-const titled = /[님씨]$/;
+const titled = /[님씨](\([^()]*\))?$/;
 
 /** t gives a message as plain text, for attributes and titles. */
 export function t(key: Key, values: Values = {}): string {
@@ -63,9 +63,16 @@ export function list(names: string[]): string {
   return new Intl.ListFormat(LANG, { type: 'conjunction' }).format(names);
 }
 
-/** people joins names of people whom a message speaks of: Korean gives each a title, the message the last one. */
-export const people = (names: string[]): string => (LANG === 'ko'
-  ? names.map((name, i) => name + (i < names.length - 1 && !titled.test(name) ? '님' : '')).join(', ') : list(names));
+/** listed is list as an element in which each name has its own writing direction. */
+export function listed(names: string[]): HTMLElement {
+  if (LANG === 'ko') return h('span', null, names.map((name, i) => [i > 0 && ', ', bdi(name)]));
+  return h('span', null, new Intl.ListFormat(LANG, { type: 'conjunction' }).formatToParts(names)
+    .map((p) => (p.type === 'element' ? bdi(p.value) : p.value)));
+}
+
+/** people lists those whom a message speaks of: Korean gives each a title, the message the last one. */
+export const people = (names: string[]): HTMLElement => listed(LANG === 'ko'
+  ? names.map((name, i) => name + (i < names.length - 1 && !titled.test(name) ? '님' : '')) : names);
 
 const formats = new Map<string, Intl.DateTimeFormat>();
 

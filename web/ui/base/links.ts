@@ -9,11 +9,16 @@ import { marks } from './text';
 export interface Found { at: number; length: number; href: string; shown: string }
 
 // A host has letters of any script; but East Asian ones right behind ASCII are
-// the next word. All else of an address is ASCII, as browsers copy it.
-const eastAsian = '[\\p{Script=Hangul}\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}]';
+// the next word. All else of an address is ASCII, as most browsers copy it, or
+// an East Asian name behind a sign within the path, as /wiki/대한민국. Right
+// behind the host, or as a particle alone, it is the next word again.
+const eastAsian = '[\\p{Script=Hangul}\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}ー]';
 const letters = `(?:(?!${eastAsian})[\\p{L}\\p{N}\\p{M}-]|(?<![A-Za-z0-9-])${eastAsian})+`;
 const host = `(?:\\[[0-9a-f:.]+\\]|${letters}(?:\\.${letters})*)`;
-const rest = "(?::\\d{1,5})?(?:[/?#][\\w\\-.~:/?#[\\]@!$&'()*+,;=%]*)?";
+const ascii = "[\\w\\-.~:/?#[\\]@!$&'()*+,;=%]";
+const particle = '(?:에서?|으?로|[를을은는이가와과도의]|까지|부터|입니다|이에요|예요)';
+const name = `(?<=[/=#_(:-])(?!${particle}(?!${eastAsian}))${eastAsian}+`;
+const rest = `(?::\\d{1,5})?(?:[/?#](?:${ascii}+(?:${name}${ascii}*)*)?)?`;
 const web = `(?<![A-Za-z0-9_@.])(?:https?://(?:[^\\s/?#@]*@)?|www\\.(?=[^\\s.]))${host}${rest}`;
 const mail = '(?<![\\w%+@/-])\\w[\\w.%+-]*@(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,24}(?![\\w@-]|\\.\\w)';
 const address = new RegExp(`${web}|${mail}`, 'giu');

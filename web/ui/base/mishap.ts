@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// A mistake in a script of ours: the person is told once, and the server counts it.
+// A mistake in a script of ours: the person is told once, with the way that needs no script, and the server counts it.
 
 import { h } from './dom';
 import { t } from './i18n';
@@ -10,7 +10,9 @@ let told = false;
 function mishap(): void {
   if (told) return;
   told = true;
-  document.body.append(h('p', { class: 'mishap', role: 'alert' }, t('error.other')));
+  const { reply } = JSON.parse(document.getElementById('page')?.textContent || '{}') as { reply?: string };
+  document.body.append(h('p', { class: 'mishap', role: 'alert' }, t('error.other'), ' ',
+    reply && h('a', { href: reply }, t('chat.byMail'))));
   navigator.sendBeacon?.('/mishap', document.body.dataset.page ?? '');
 }
 

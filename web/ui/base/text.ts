@@ -39,8 +39,9 @@ export function nameAmong(p: Person | undefined, all: Iterable<Person>): string 
   return p?.addr && [...all].some((x) => x.addr !== p.addr && same(x)) ? `${name} (${cleanLine(p.addr)})` : name;
 }
 
-/** fileName is one line, and keeps its end, which says what kind of file it is. */
+/** fileName is one line, and keeps its end, which says what kind of file it is. No letter or emoji is cut in two. */
 export function fileName(name: string): string {
   const line = cleanLine(name) || t('file.unnamed');
-  return line.length > 60 ? line.slice(0, 40) + '…' + line.slice(-16) : line;
+  const letters = [...new Intl.Segmenter().segment(line)].map((x) => x.segment);
+  return letters.length > 60 ? [...letters.slice(0, 40), '…', ...letters.slice(-16)].join('') : line;
 }

@@ -19,7 +19,7 @@ export interface Line {
 export function cardLine(s: Status, waiting: Person[] = []): Line {
   if (waiting.length) return { mood: 'good', nodes: tr('status.waiting', { names: people(waiting.map(nameOf)) }) };
   if (s.state === 'available') return { mood: 'good', nodes: tr(s.busy ? 'status.availableBusy' : 'status.available') };
-  const mood = s.state === 'off' ? 'quiet' : 'busy';
+  const mood = s.state === 'off' || s.state === 'closed' ? 'quiet' : 'busy';
   const bound = s.state === 'off' ? s.since : s.until;
   const key: Key = s.state === 'off' ? (bound ? 'status.offSince' : 'status.off')
     : bound ? `status.${s.state}Until` : `status.${s.state}`;

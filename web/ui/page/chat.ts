@@ -7,15 +7,17 @@
 import '../base/mishap';
 import { h } from '../base/dom';
 import { ApiError, explain } from '../base/errors';
-import { fullTime, t, tr } from '../base/i18n';
+import { fullTime, type Key, t, tr, zone } from '../base/i18n';
 import { tabTitle } from '../base/tabtitle';
 import { nameOf } from '../base/text';
 import { heardAt, now } from '../base/time';
+import { isOpen } from '../model/opentab';
 import { cardLine } from '../model/status';
 import { StatusLine } from '../view/roomheader';
 import { readPage } from '../wire/api';
 import type { ChatPage, Entry } from '../wire/wire';
 import { Link } from './link';
+import type * as Gate from './gate';
 import type * as Talk from './talk';
 
 const refreshEvery = 20_000; // ms between two looks at whether the person is there
@@ -53,36 +55,75 @@ function chat(page: ChatPage, root: HTMLElement): void {
   const before = part('.before');
   const decoy = part('#pressed');
   const there = h('p', { class: 'muted' }); // after leaving: whether the person is there
+  const after = h('div', { class: 'after', hidden: true });
+  before.after(after);
   const status = new StatusLine(part('.status'));
   tabTitle(t('chat.title', { name }));
   let onCard = false;
+  let elsewhere = false; // another tab of this browser shows the conversation
 
   // A browser may remember that an address failed, so that each try has its own.
+  const load = <S>(address: string, tries: number) => import(address + (tries ? `?${tries}` : '')) as Promise<S>;
   const rest = once(async (tries) => {
-    const [script] = await Promise.all([
-      import(page.talk + (tries ? `?${tries}` : '')) as Promise<typeof Talk>, style(page.style)]);
+    const [script] = await Promise.all([load<typeof Talk>(page.talk, tries), style(page.style)]);
     return script;
   });
+  const gate = once((tries) => load<typeof Gate>(page.gate, tries));
 
-  function card(problem = '', left = false): void {
+  const line = () => (elsewhere ? { mood: 'good' as const, nodes: tr('status.otherTab') }
+    : cardLine(page.status, page.waiting));
+
+  function card(problem = '', left?: Talk.Left): void {
     onCard = true;
-    trouble.textContent = problem;
+    trouble.textContent = problem || (navigator.cookieEnabled ? '' : t('chat.noCookies'));
     start.disabled = false;
-    before.hidden = !page.mine || left;
+    start.querySelector('span')!.textContent = t(left ? 'chat.again' : 'chat.now');
+    before.hidden = !page.mine || !!left;
     there.replaceChildren();
-    status.show(left ? { mood: 'quiet', nodes: tr('status.left') } : cardLine(page.status, page.waiting));
+    after.hidden = !left?.talked;
+    if (left?.talked) after.replaceChildren(...left.transcript ? [] : [wish()], rate());
+    status.show(left ? { mood: 'quiet', nodes: tr('status.left') } : line());
     if (stage.isConnected) return;
     part('.card-who').append(status.el, ...left ? [there] : []);
     root.replaceChildren(stage);
-    if (left) {
-      void link.refresh().then(() => onCard && there.replaceChildren(...cardLine(page.status, page.waiting).nodes));
-    }
+    if (left) void link.refresh().then(() => onCard && there.replaceChildren(...line().nodes));
+  }
+
+  /** thanks takes the place of what was asked for once the server has it. */
+  const afterwards = (el: HTMLElement, what: object, thanks: Key) => link.guarded('after', what)
+    .then(() => el.replaceChildren(h('p', { role: 'status' }, t(thanks))), (err) => {
+      trouble.textContent = explain(err);
+    });
+
+  function wish(): HTMLElement {
+    const el: HTMLElement = h('p', null, h('button', { class: 'link', type: 'button',
+      onclick: () => void afterwards(el, { transcript: true, zone: zone() }, 'left.transcriptSent') },
+    t('left.transcript')));
+    return el;
+  }
+
+  function rate(): HTMLElement {
+    const press = (rating: string, key: Key) => h('button', { class: 'secondary small', type: 'button',
+      onclick: () => void afterwards(el, { rating }, 'left.rated') }, t(key));
+    const el: HTMLElement = h('div', { class: 'rate', role: 'group', 'aria-labelledby': 'rate' },
+      h('span', { id: 'rate' }, t('left.rate')), press('good', 'left.good'), press('bad', 'left.bad'));
+    return el;
   }
 
   const handOver = (): Talk.Card => {
     onCard = false;
-    return { page, root, status: status.el, time: now().toISOString(), stay, back: card };
+    return { page, root, status: status.el, time: now().toISOString(), stay, back: card, prove };
   };
+
+  const enter = (how: object = {}, ring = true) => link.guarded<Entry>('chat', { ring, shown: true, ...how });
+
+  function prove(refused: ApiError): void {
+    onCard = false;
+    gate().then((script) => script.prove(page, root, refused, async (how) => {
+      const entry = await enter(how);
+      (await rest()).talk(handOver(), entry);
+    }, card), () => card(t('chat.notLoaded')));
+  }
 
   // Scanners of mail press what they find in a page. Whoever presses what no person can, or by a script, is asked once.
   let asked = false;
@@ -101,19 +142,18 @@ function chat(page: ChatPage, root: HTMLElement): void {
     try {
       // Nobody is rung from a page that cannot show the conversation.
       if (!script) return failed(t('chat.notLoaded'));
-      const entry = await link.guarded<Entry>('chat', { ring, shown: true });
-      script.talk(handOver(), entry, ring);
+      script.talk(handOver(), await enter({}, ring), ring);
     } catch (err) {
       if (!(err instanceof ApiError)) throw err;
       if (link.lost(err)) return failed('');
-      if (script && err.status === 409) return script.prove(handOver(), err.code, err.body);
+      if (err.status === 409) return prove(err);
       failed(explain(err));
     }
   }
 
   function failed(words: string): void {
     start.disabled = false;
-    status.show(cardLine(page.status, page.waiting));
+    status.show(line());
     trouble.textContent = words;
     start.focus();
   }
@@ -148,23 +188,29 @@ function chat(page: ChatPage, root: HTMLElement): void {
   start.onclick = (ev) => pressed(!ev.isTrusted);
   // Whoever pressed before this script was there saw that it is loading.
   const loading = stage.querySelector('#loading');
-  const early = loading?.matches(':popover-open');
+  const pressedEarly = loading?.matches(':popover-open');
   loading?.remove();
   start.removeAttribute('popovertarget');
   if (stayed()) void comeBack();
   else card();
+  void isOpen(token).then((open) => {
+    elsewhere = open;
+    if (open && onCard && !start.disabled) status.show(line());
+  });
   if (page.do && onCard) void press(page.do !== 'enter');
-  else if (early && onCard) pressed(false);
+  else if (pressedEarly && onCard) pressed(false);
   const look = async () => {
     if (!onCard || document.hidden || !(await link.refresh()) || !onCard || start.disabled) return;
-    status.show(cardLine(page.status, page.waiting));
+    elsewhere = await isOpen(token);
+    there.replaceChildren();
+    status.show(line());
   };
   setInterval(() => void look(), refreshEvery);
   document.addEventListener('visibilitychange', () => void look());
   // What is not there in time is loaded at the press.
-  const load = () => void rest().catch(() => undefined);
-  if (document.readyState === 'complete') load();
-  else addEventListener('load', load);
+  const early = () => void rest().catch(() => undefined);
+  if (document.readyState === 'complete') early();
+  else addEventListener('load', early);
 }
 
 chat(readPage<ChatPage>(), document.getElementById('app')!);

@@ -2,6 +2,8 @@
 
 // What the mall's pages do beyond what they do without script.
 
+import './mallwork'; // before what also hears of forms
+import './mallpasskey';
 import './malltalk';
 
 const inSight = 1000; // ms that half of an advertisement is in sight before it counts as seen

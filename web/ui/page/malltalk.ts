@@ -44,13 +44,14 @@ function talks(panel: HTMLElement): void {
     keep();
   }
 
-  function show(way: Way, small = false): void {
+  /** show puts the talk into the panel; back: it was there on the page before, and takes no focus. */
+  function show(way: Way, small = false, back = false): void {
     room = way.room;
     const frame = h('iframe', { src: way.url, title: t('talk.panel'), allow: 'clipboard-write' });
     fill(panel, head, offers, frame);
     panel.hidden = false;
     fold(small);
-    if (!small) frame.focus();
+    if (!small && !back) frame.focus();
     void look();
   }
 
@@ -71,9 +72,9 @@ function talks(panel: HTMLElement): void {
   }
 
   /** enter reports whether there was a way in. */
-  async function enter(into: string, small = false): Promise<boolean> {
+  async function enter(into: string, small = false, back = false): Promise<boolean> {
     const found = await way('/talk/enter', new URLSearchParams({ room: into }));
-    if (found) show(found, small);
+    if (found) show(found, small, back);
     else {
       room = '';
       keep();
@@ -116,7 +117,7 @@ function talks(panel: HTMLElement): void {
   if (login) rings(login);
   try {
     const [open, small] = JSON.parse(sessionStorage.getItem(openKey) ?? '[]') as [string?, boolean?];
-    if (open) void enter(open, small);
+    if (open) void enter(open, small, true);
   } catch {
     // Nothing was open.
   }

@@ -20,7 +20,8 @@ export function signIn(root: HTMLElement, why: Key | '', done: () => void): void
   const [login, password] = [part<HTMLInputElement>('#login'), part<HTMLInputElement>('#password')];
   const submit = part<HTMLButtonElement>('.sign-in [type=submit]');
   const problem = part('#sign-in-problem');
-  problem.textContent = why && t(why);
+  // Without cookies every session is over at once, which alone would say nothing.
+  problem.textContent = navigator.cookieEnabled ? why && t(why) : t('signin.noCookies');
 
   async function go(ev: Event): Promise<void> {
     ev.preventDefault();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// The conversation behind a chat link, and the question whose link it is. The
-// script of the card (chat.ts) loads this one once the card is there.
+// The conversation behind a chat link. The script of the card (chat.ts) loads this
+// one once the card is there.
 
 import { fill, h } from '../base/dom';
 import { ApiError, explain } from '../base/errors';
@@ -9,10 +9,10 @@ import { t, tr } from '../base/i18n';
 import { tabTitle } from '../base/tabtitle';
 import { nameOf } from '../base/text';
 import { heardAt, soon } from '../base/time';
+import { holdOpen } from '../model/opentab';
 import { Room } from '../model/room';
 import { Conversation } from '../view/conversation';
 import { ask } from '../view/dialog';
-import { gate, type How } from '../view/gate';
 import { Panel } from '../view/panel';
 import { RoomHead, StatusLine } from '../view/roomheader';
 import type { ChatPage, Entry } from '../wire/wire';
@@ -25,22 +25,16 @@ export interface Card {
   status: HTMLElement;
   time: string;        // now, as the server has it
   stay(on: boolean): void;
+  /** prove asks whose the link is, after the server has refused to let this browser in. */
+  prove(refused: ApiError): void;
   /** back shows the card again: with what went wrong, or after leaving. */
-  back(problem: string, left?: boolean): void;
+  back(problem: string, left?: Left): void;
 }
 
-/** prove asks whose the link is, after the server has refused to let this browser in. */
-export function prove(card: Card, code: string, body: Record<string, unknown>): void {
-  const link = new Link(card.page);
-  const el = gate({
-    to: String(body.to ?? ''), guest: body.guest === true, account: body.account === true,
-    prove: code === 'prove' ? nameOf(card.page.callee) : '',
-    mail: () => link.guarded('code'),
-    enter: async (how: How) => talk(card, await link.guarded<Entry>('chat', { ...how, ring: true, shown: true })),
-    back: () => card.back(''),
-  });
-  fill(card.root, h('div', { class: 'stage' }, h('article', { class: 'card' }, el)));
-  el.querySelector('h1')!.focus();
+/** What the card offers after a conversation depends on it. */
+export interface Left {
+  talked: boolean;     // something was said, with somebody who can be mailed
+  transcript: boolean; // is on its way anyhow
 }
 
 /** talk opens the conversation; without an entry it comes back to one, and rings nobody. */
@@ -52,6 +46,7 @@ export function talk(card: Card, entry?: Entry, ring = true): void {
   heardAt(card.time);
   let first = entry;
   card.stay(true);
+  const release = holdOpen(page.token);
 
   const room = new Room({
     callee: callee.addr,
@@ -79,7 +74,7 @@ export function talk(card: Card, entry?: Entry, ring = true): void {
       room.close();
       if (err instanceof ApiError) {
         if (link.lost(err)) return;
-        if (err.status === 409) return prove(card, err.code, err.body);
+        if (err.status === 409) return card.prove(err);
       }
       // Coming back is not worth a word when it does not work: the card is there.
       if (!entry && !room.id) card.back('');
@@ -108,6 +103,7 @@ export function talk(card: Card, entry?: Entry, ring = true): void {
     panel.close();
     view.close();
     card.stay(false);
+    release();
   }
 
   async function leave(): Promise<void> {
@@ -116,12 +112,15 @@ export function talk(card: Card, entry?: Entry, ring = true): void {
     end();
     room.leave();
     page.mine = true;
-    card.back('', true);
+    card.back('', {
+      talked: room.messages.some((m) => m.kind === 'text' || m.kind === 'file') && !room.people.get(room.me)?.guest,
+      transcript: room.transcript,
+    });
   }
 
   function update(): void {
     if (!view.el.isConnected) return;
-    head.update(name, callee);
+    head.update([name], callee);
     blocked.hidden = room.why !== 'blocked' || room.phase !== 'lost';
     panel.draw();
     const waits = !room.amCallee && !room.calleeHere && room.phase === 'open';

@@ -26,6 +26,12 @@ test('an address ends where its letters end', () => {
     ['https://mall.example:8443/a, https://[::1]/b', 'https://mall.example:8443/a', 'https://[::1]/b'],
     ['https://한국.kr/에서', 'https://한국.kr/'],
     ['https://mall.example/a/?x=[1]', 'https://mall.example/a/?x=[1]'],
+    ['https://ko.wikipedia.org/wiki/대한민국', 'https://ko.wikipedia.org/wiki/대한민국'],
+    ['(https://ko.wikipedia.org/wiki/서울_(동음이의)#역사)를', 'https://ko.wikipedia.org/wiki/서울_(동음이의)#역사'],
+    ['https://mall.example/?q=신발&page=2, 보세요', 'https://mall.example/?q=신발&page=2'],
+    ['https://mall.example/shop/에서 https://mall.example/a/입니다.', 'https://mall.example/shop/', 'https://mall.example/a/'],
+    ['请看https://mall.example/谢谢', 'https://mall.example/'],
+    ['https://ja.wikipedia.org/wiki/サーバー', 'https://ja.wikipedia.org/wiki/サーバー'],
   ] as const) assert.deepEqual(linked(text), want, text);
 });
 

@@ -49,7 +49,7 @@ test('each way a call can go has its leading word', () => {
 test('the card says whether somebody is there', () => {
   const card = (s: Parameters<typeof cardLine>[0]) => say(cardLine(s).nodes)!;
   assert(card({ state: 'available' }).startsWith('Available'));
-  assert(card({ state: 'off' }).startsWith('Off'));
+  for (const off of ['off', 'closed'] as const) assert(card({ state: off }).startsWith('Off'));
   for (const away of ['away', 'dnd', 'quiet'] as const) assert(card({ state: away }).startsWith('Away'));
   assert(card({ state: 'away', back: 5 }).includes('5 minutes'));
 });

@@ -4,6 +4,7 @@ import { FakeSocket } from './browser';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { ApiError } from '../base/errors';
 import { Connection } from '../wire/connection';
 import { parse, split, varint } from '../wire/parse';
 import type { RelayFrame } from '../wire/wire';
@@ -90,3 +91,41 @@ async function comesBack(c: Connection, frames: RelayFrame[], doors: () => numbe
   await turns();
   assert(FakeSocket.all.some((s) => s.url === 'ws://third'));
 }
+
+test('a browser that keeps no cookies comes back with its ticket, while that is fresh', async (ctx) => {
+  ctx.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
+  const turns = async () => { for (let i = 0; i < 20; i++) await null; };
+  const before = FakeSocket.all.length;
+  const ends: unknown[] = [];
+  let doors = 0;
+  const c = new Connection({
+    enter: async () => {
+      if (doors++) throw new ApiError(403, 'claim', {}, 0);
+      return { endpoints: [{ carrier: 'websocket', url: 'ws://door' }], ticket: 't' };
+    },
+    hello: (ticket) => ({ t: 'hello', ticket }), frame: () => {}, phase: () => {}, over: (why) => ends.push(why),
+  });
+  try {
+    await turns();
+    const first = FakeSocket.all[before]!;
+    first.open();
+    await turns();
+    first.hears({ t: 'welcome', at: '2026-01-01T00:00:00Z', ticket: 'back' });
+    await turns();
+    first.close();
+    await turns();
+    ctx.mock.timers.tick(1000);
+    await turns();
+    assert.equal(doors, 2, 'the front door is asked, and refuses');
+    assert.deepEqual(ends, []);
+    ctx.mock.timers.tick(600_000);
+    for (let i = 0; i < 3; i++) {
+      await turns();
+      ctx.mock.timers.tick(20_000);
+    }
+    await turns();
+    assert.equal(ends.length, 1, 'the ticket is too old');
+  } finally {
+    c.stop();
+  }
+});

@@ -10,4 +10,5 @@ test('a name that ends in a title gets no second one', () => {
   const say = (name: string) => t('{name}님이 받았습니다' as Key, { name });
   assert.equal(say('Jun'), 'Jun님이 받았습니다');
   assert.equal(say('김민아님'), '김민아님이 받았습니다');
+  assert.equal(say('Jun님(링크로 접속)'), 'Jun님(링크로 접속)이 받았습니다');
 });

@@ -36,7 +36,8 @@ export class Availability {
   draw(): void {
     const s = this.prefs.now;
     // While this desk is open the relay's word counts; quiet hours begin by themselves.
-    const state = this.status && this.status.state !== 'off' ? this.status.state : s?.availability ?? 'available';
+    const said = this.status?.state;
+    const state = said && said !== 'off' && said !== 'closed' ? said : s?.availability ?? 'available';
     const until = this.status?.until ?? (s?.availability === state ? s?.until : undefined);
     const key: Key = this.phase === 'connecting' ? 'avail.connecting' : this.phase !== 'open' ? 'avail.lost'
       : until && state !== 'available' ? `avail.${state}Until` : `avail.${state}`;

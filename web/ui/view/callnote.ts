@@ -21,6 +21,10 @@ export function noteWords(m: Message, me: number, people: Iterable<Participant>,
   const [what, ...rest] = m.text.split('\n');
   if (what === 'from') return origin(rest);
   if (what === 'about') return tr('note.about', { subject: bdi(cleanLine(rest.join(' ')) || t('mail.noSubject')) });
+  if (what === 'rated') {
+    return tr(`note.rated.${rest[0] === 'good' ? 'good' : 'bad'}${m.from === me ? '.you' : ''}`,
+      { name: nameAmong(all.find((p) => p.id === m.from), all) });
+  }
   if (!known.has(what!)) return [bdi(cleanLine(m.text))];
   if (!m.from && what === 'cancelled') return tr('note.cancelled.unknown');
   const about = m.from || owner;

@@ -3,6 +3,7 @@
 // The box to write in: messages, files and pictures, and one's own words again.
 
 import { type Child, fill, h, icon } from '../base/dom';
+import { asJPEG, isHEIC } from '../base/heic';
 import { type Key, size, t } from '../base/i18n';
 import { cleanLine, fileName } from '../base/text';
 import { now, soon } from '../base/time';
@@ -66,6 +67,7 @@ export class Compose {
   }
 
   focus(): void {
+    if (parent !== window && !document.hasFocus()) return; // a frame takes no focus from its page
     this.box.focus({ preventScroll: true });
   }
 
@@ -146,10 +148,22 @@ export class Compose {
     for (const f of files) {
       if (this.room.maxFile === 0) this.say('file.none');
       else if (f.size === 0) this.say('file.failed.empty');
-      else if (f.size > this.room.maxFile) this.say('file.tooLarge', { size: size(this.room.maxFile) });
-      else if (!this.room.uploads.add(f, now().toISOString())) this.say('file.tooMany');
-      else this.options.sent();
+      else if (isHEIC(f)) void this.photo(f);
+      else this.upload(f);
     }
+  }
+
+  private upload(f: File): void {
+    if (f.size > this.room.maxFile) this.say('file.tooLarge', { size: size(this.room.maxFile) });
+    else if (!this.room.uploads.add(f, now().toISOString())) this.say('file.tooMany');
+    else this.options.sent();
+  }
+
+  /** photo sends one of an iPhone as others can see it, or says why they get a file. */
+  private async photo(f: File): Promise<void> {
+    const jpeg = await asJPEG(f);
+    if (!jpeg) this.say('file.heic');
+    this.upload(jpeg ?? f);
   }
 
   private say(key: Key, values: Record<string, string> = {}, ...more: Child[]): void {

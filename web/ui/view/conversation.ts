@@ -76,6 +76,7 @@ export class Conversation {
     }, { signal });
     addEventListener('beforeunload', (ev) => this.room.uploads.all.length && ev.preventDefault(), { signal });
     this.list.addEventListener('keydown', (ev) => this.arrow(ev), true);
+    this.list.addEventListener('click', (ev) => this.touched(ev.target as Element));
     new ResizeObserver(() => this.following && this.toEnd()).observe(this.log);
     // A picture that arrives late must not push the end out of view.
     this.list.addEventListener('load', () => this.following && this.toEnd(), true);
@@ -127,6 +128,13 @@ export class Conversation {
     else if (this.list.childElementCount > before && room.messages.at(-1)?.from !== room.me) this.newer.hidden = false;
     if (found) this.point(found);
     this.look();
+  }
+
+  /** touched shows the menu of the line that was touched, where nothing can hover over it. */
+  private touched(el: Element): void {
+    const line = el.closest('.line');
+    for (const other of this.list.querySelectorAll('.touched')) other.classList.toggle('touched', other === line);
+    line?.classList.add('touched');
   }
 
   /** keepOneTabStop: Tab reaches the buttons of the lines once; the arrows lead from one to the next. */

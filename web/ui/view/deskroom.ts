@@ -4,7 +4,7 @@
 
 import { fill, h } from '../base/dom';
 import { ApiError, explain, sessionOver } from '../base/errors';
-import { type Key, list, t, tr } from '../base/i18n';
+import { type Key, t, tr } from '../base/i18n';
 import { cleanLine, nameAmong } from '../base/text';
 import { after, soon } from '../base/time';
 import { Room } from '../model/room';
@@ -206,7 +206,7 @@ export class DeskRoom {
     const people = [...room.people.values()];
     const others = (people.length ? people : this.summary()?.participants ?? []).filter((p) => p.id !== room.me);
     const subject = cleanLine(room.subject || this.summary()?.subject || '');
-    this.head.update(others.length ? list(others.map((p) => nameAmong(p, others))) : subject, others[0] ?? people[0]);
+    this.head.update(others.length ? others.map((p) => nameAmong(p, others)) : [subject], others[0] ?? people[0]);
     this.panel?.draw();
     this.team.update(this.summary());
     const alone = room.phase === 'open' && room.others.length === 0;

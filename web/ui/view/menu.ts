@@ -29,7 +29,8 @@ export function menu(button: HTMLButtonElement, name: string, items: () => Item[
     show(made, items());
     made.addEventListener('keydown', keys);
     made.addEventListener('toggle', (ev) => (ev as ToggleEvent).newState === 'closed' && close());
-    document.getElementById('app')!.append(made);
+    // Within a sheet: opening something else would close that.
+    (button.closest('[popover]') ?? document.getElementById('app')!).append(made);
     made.showPopover?.();
     place(made);
     button.setAttribute('aria-expanded', 'true');

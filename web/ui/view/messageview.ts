@@ -4,7 +4,7 @@
 // mail it began with, and what is still on its way.
 
 import { bdi, type Child, fill, h, icon } from '../base/dom';
-import { clockTime, fullTime, type Key, list, people, size, t, tr } from '../base/i18n';
+import { clockTime, fullTime, type Key, listed, people, size, t, tr } from '../base/i18n';
 import { cleanLine, fileName, cleanText, nameOf } from '../base/text';
 import type { Pending } from '../model/outbox';
 import type { Coming } from '../model/presence';
@@ -104,6 +104,8 @@ export class MessageView implements View<Line> {
     const more = menu(h('button', { class: 'line-more', type: 'button', 'aria-label': t('line.more'),
       title: t('line.more') }, icon('more')), t('line.more'), () => [
       { words: [icon('back'), t('line.reply')], press: () => actions.reply(shown!) },
+      ...(shown!.text ? [{ words: [icon('copy'), t('line.copy')],
+        press: () => void navigator.clipboard?.writeText(cleanText(shown!.text)).catch(() => undefined) }] : []),
       ...(room.mayEdit(shown!) ? [{ words: [icon('edit'), t('line.edit')], press: () => actions.edit(shown!) }] : []),
       ...(room.mayDelete(shown!)
         ? [{ words: [icon('close'), t('line.delete')], bad: true, press: () => actions.remove(shown!) }] : []),
@@ -255,7 +257,7 @@ export function mailContent(room: Room, m: Message): Child {
     h('dl', null,
       row('mail.from', [bdi(nameOf(from)), from && nameOf(from) !== from.addr
         ? h('span', { class: 'muted' }, ' ', bdi(cleanLine(from.addr))) : '']),
-      to.length > 0 && row('mail.to', [bdi(list(to))]),
+      to.length > 0 && row('mail.to', [listed(to)]),
       row('mail.date', [fullTime(new Date(m.at))]),
       row('mail.subject', [bdi(cleanLine(m.text))])));
 }

@@ -4,7 +4,7 @@
 // details of the connection.
 
 import { type Child, fill, h, icon } from '../base/dom';
-import { type Key, t } from '../base/i18n';
+import { type Key, listed, t } from '../base/i18n';
 import { cleanLine, nameOf } from '../base/text';
 import type { Room } from '../model/room';
 import { type Line, roomLine } from '../model/status';
@@ -51,7 +51,7 @@ export const paneHead = (title: Key, back: () => void, ...more: Child[]) =>
 export class RoomHead {
   readonly el: HTMLElement;
   private readonly face = h('span', { class: 'face' });
-  private readonly title = h('h1', { dir: 'auto' });
+  private readonly title = h('h1');
   private readonly everyone = h('ul', { class: 'everyone' });
   private readonly wishes = h('div', { class: 'wishes' });
   private readonly details = h('dl');
@@ -59,29 +59,29 @@ export class RoomHead {
 
   constructor(private readonly room: Room, private readonly status: StatusLine, before: Child, actions: Child,
     private readonly powers?: Powers) {
-    const fold = h('details', {
-      class: 'details',
-      onkeydown: (ev: KeyboardEvent) => {
-        if (ev.key !== 'Escape' || !fold.open) return;
-        fold.open = false;
-        fold.querySelector('summary')!.focus();
-      },
-    }, h('summary', null, t('details.name')), h('div', { class: 'sheet' },
-      this.everyone, powers?.invite, this.wishes, this.details));
+    const sheet = h('div', { class: 'sheet', popover: 'auto', onbeforetoggle: () => {
+      const { bottom, right } = this.el.getBoundingClientRect();
+      sheet.style.top = `${bottom}px`;
+      sheet.style.right = `${document.documentElement.clientWidth - right}px`;
+    } }, this.everyone, powers?.invite, this.wishes,
+      h('details', null, h('summary', null, t('details.carrier')), this.details));
+    const details = h('button', { class: 'details', type: 'button' }, t('details.name'));
+    details.popoverTargetElement = sheet;
     this.el = h('header', { class: 'room-head' }, before, this.face,
       h('div', { class: 'room-title' }, this.title, status.el),
-      h('div', { class: 'room-actions' }, fold, actions));
+      h('div', { class: 'room-actions' }, details, sheet, actions));
   }
 
-  /** update names the conversation, and shows the face of who. */
-  update(title: string, who: Person | undefined): void {
+  /** update names the conversation by those in it, or by what it is about, and shows the face of who. */
+  update(title: string[], who: Person | undefined): void {
     const { room } = this;
     this.status.show(roomLine(room));
-    const print = [title, who?.addr, who?.name, room.carrier, room.port, room.why, room.phase, [...room.here],
-      room.transcript, this.powers?.muted(), room.amCallee, [...room.people.values()].map((p) => room.name(p))].join('|');
+    const print = [...title, who?.addr, who?.name, room.carrier, room.port, room.why, room.phase,
+      [...room.here], room.transcript, this.powers?.muted(), room.amCallee,
+      [...room.people.values()].map((p) => room.name(p))].join('|');
     if (print === this.drawn) return;
     this.drawn = print;
-    this.title.textContent = title;
+    fill(this.title, listed(title));
     fill(this.face, avatar(who));
     const quic = room.carrier === 'webtransport' || room.carrier === 'quic';
     this.details.dataset.carrier = room.carrier;
@@ -106,7 +106,7 @@ export class RoomHead {
         p.guest && h('span', { class: 'tag' }, t('people.guest')),
         room.here.has(p.id) && !p.proven && !p.guest && h('span', { class: 'tag' }, t('line.byLink')),
         // Two people may have the same name.
-        cleanLine(p.addr) !== nameOf(p) && h('span', { class: 'muted' }, h('bdi', null, cleanLine(p.addr)))),
+        cleanLine(p.addr) !== nameOf(p) && h('span', { class: 'muted' }, h('bdi', null, breakable(cleanLine(p.addr))))),
       room.here.has(p.id) && h('span', { class: 'here' }, t('people.isHere')),
       powers && p.id !== room.me && powers.about(p))));
   }

@@ -4,7 +4,7 @@
 // ones are bold with a count, missed calls are marked.
 
 import { type Child, fill, h, icon } from '../base/dom';
-import { list, moment, shortMoment, t } from '../base/i18n';
+import { listed, moment, shortMoment, t } from '../base/i18n';
 import { cleanLine, fileName, nameAmong, nameOf } from '../base/text';
 import { after } from '../base/time';
 import type { List, Rooms } from '../model/rooms';
@@ -147,7 +147,7 @@ export class RoomList {
   }
 
   private row(): View<Summary> {
-    const name = h('bdi', { class: 'room-name' });
+    const name = h('span', { class: 'room-name' });
     const marks = h('span', { class: 'room-marks' });
     const time = h('time');
     const subject = h('span', { class: 'room-subject', dir: 'auto' });
@@ -163,9 +163,9 @@ export class RoomList {
     b.bind((r) => {
       const all = others(r);
       const more = r.people - r.participants.length;
-      return all.length ? list([...all.map((p) => nameAmong(p, all)), ...more > 0 ? [t('list.more', { n: more })] : []])
-        : nameOf(this.me);
-    }, (words) => { name.textContent = words; });
+      return all.length ? [...all.map((p) => nameAmong(p, all)), ...more > 0 ? [t('list.more', { n: more })] : []]
+        : [nameOf(this.me)];
+    }, (names) => fill(name, listed(names)));
     b.bind((r) => [others(r)[0]?.id, others(r)[0]?.name], (_, r) => fill(face, avatar(others(r)[0] ?? this.me)));
     b.bind((r) => [r.muted, r.missed?.attempt], (_, r) => fill(marks,
       r.missed && h('span', { class: 'room-missed', title: this.missedWords(r) }, icon('missed'),

@@ -78,7 +78,7 @@ export interface Summary {
 }
 
 export interface Status {
-  state: 'available' | 'away' | 'dnd' | 'quiet' | 'off';
+  state: 'available' | 'away' | 'dnd' | 'quiet' | 'closed' | 'off';
   since?: string;
   until?: string;
   back?: number;
@@ -95,7 +95,7 @@ export interface Attempt {
   on: boolean;
   devices?: string[];
   started: string;
-  why?: 'off' | 'dnd' | 'quiet' | 'busy';
+  why?: 'off' | 'dnd' | 'quiet' | 'closed' | 'busy';
   busy?: boolean;
   by?: number;
   mailed?: string;

@@ -47,6 +47,7 @@ export interface ChatPage {
   token: string; nonce: string; mine: boolean; reply: string; at: string; callee: Person; status: Status;
   waiting?: Person[]; // others who are in the conversation now
   talk: string; style: string; // where the conversation's script and style are
+  gate: string; // and the script that asks whose the link is
   pass?: string; // that another page of this server has given
   do?: 'ring' | 'enter'; // what it says is done at once
 }

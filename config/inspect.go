@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/foxcpp/maddy/framework/config"
+)
+
+// Inspect finds what lets the server start and is probably not meant.
+func (f *File) Inspect(now time.Time) (ps Problems) {
+	f.inspectMail(&ps)
+	f.inspectPorts(&ps)
+	f.inspectCertificates(&ps, now)
+	return ps
+}
+
+// blocks are the top-level blocks by their names.
+func (f *File) blocks() map[string]config.Node {
+	blocks := make(map[string]config.Node)
+	for _, n := range f.Nodes {
+		if !isEndpoint(n) {
+			for _, name := range Names(n) {
+				blocks[name] = n
+			}
+		}
+	}
+	return blocks
+}
+
+// reach are all nodes that mail may pass which comes in at a block: those in it, and
+// those of the blocks that they name.
+func (f *File) reach(from config.Node) (reached []config.Node) {
+	blocks, seen := f.blocks(), make(map[string]bool)
+	var visit func(config.Node)
+	visit = func(n config.Node) {
+		if n.Name == "relay" {
+			return // the mails of a relay are its own
+		}
+		reached = append(reached, n)
+		for _, name := range references(n) {
+			if block, ok := blocks[name]; ok && !seen[name] {
+				seen[name] = true
+				visit(block)
+			}
+		}
+		for _, child := range n.Children {
+			visit(child)
+		}
+	}
+	visit(from)
+	return reached
+}
+
+// stamps are the headers that say where the sender is.
+var stamps = []string{"CHmail-Login", "CHmail-Host", "CHmail-Port", "CHmail-Chat"}
+
+// inspectMail looks whether what people send is stamped and signed.
+func (f *File) inspectMail(ps *Problems) {
+	for _, n := range f.Nodes {
+		if n.Name != "submission" && n.Name != "chmail.submission" {
+			continue
+		}
+		nodes := f.reach(n)
+		if !slices.ContainsFunc(nodes, func(n config.Node) bool { return n.Name == "target.chmail" }) {
+			ps.warnf(n, "mail of %s gets no link to a chat: let it go through a block target.chmail", n.Name)
+		}
+		signs := slices.DeleteFunc(nodes, func(n config.Node) bool {
+			return n.Name != "dkim" && n.Name != "modify.dkim" || n.Children == nil
+		})
+		if len(signs) == 0 {
+			ps.warnf(n, "mail of %s is not signed, and others will take it for junk: "+
+				"write modify { dkim { … } } where it leaves", n.Name)
+		}
+		for _, s := range signs {
+			f.inspectSignature(ps, s)
+		}
+	}
+}
+
+func (f *File) inspectSignature(ps *Problems, dkim config.Node) {
+	domains := strings.Fields(value(dkim, "domains"))
+	for _, d := range f.Domains() {
+		if len(domains) > 0 && !slices.ContainsFunc(domains, func(s string) bool { return strings.EqualFold(s, d) }) {
+			ps.warnf(dkim, "mail from %s is not signed: add it to domains", d)
+		}
+	}
+	fields := strings.ToLower(value(dkim, "oversign_fields") + " " + value(dkim, "sign_fields"))
+	for _, s := range stamps {
+		if !slices.Contains(strings.Fields(fields), strings.ToLower(s)) {
+			ps.warnf(dkim, "%s is not signed, and readers cannot tell a true one: add it to oversign_fields", s)
+		}
+	}
+}
+
+// inspectPorts looks at the ranges of ports that are granted.
+func (f *File) inspectPorts(ps *Problems) {
+	for n := range f.All() {
+		if n.Name != "ports" || len(n.Args) == 0 {
+			continue
+		}
+		low, _, _ := strings.Cut(n.Args[0], "-")
+		if p, err := strconv.Atoi(low); err == nil && p < 1024 {
+			ps.warnf(n, "ports below 1024 belong to other services, and browsers refuse many: write 20000-29999")
+		}
+	}
+}
+
+// expiresSoon is when a certificate should have been renewed long since.
+const expiresSoon = 14 * 24 * time.Hour
+
+// inspectCertificates looks into the certificates of files.
+func (f *File) inspectCertificates(ps *Problems, now time.Time) {
+	if f.global("hostname") == "localhost" { // the demo's, and a test's
+		return
+	}
+	for n := range f.All() {
+		if n.Name != "tls" && n.Name != "loader" || len(n.Args) < 2 || n.Args[0] != "file" {
+			continue
+		}
+		paths := n.Args[1:]
+		var leaves []*x509.Certificate
+		for pair := range slices.Chunk(paths, 2) {
+			if len(pair) != 2 {
+				ps.errorf(n, "%s names no key: write tls file CERTIFICATE KEY", pair[0])
+				continue
+			}
+			cert, err := tls.LoadX509KeyPair(pair[0], pair[1])
+			if err != nil {
+				ps.errorf(n, "the certificate cannot be used: %v", err)
+				continue
+			}
+			leaves = append(leaves, cert.Leaf)
+			f.inspectCertificate(ps, n, pair[0], cert, now)
+		}
+		if len(leaves) == 0 {
+			continue
+		}
+		for _, host := range f.hosts() {
+			if !slices.ContainsFunc(leaves, func(c *x509.Certificate) bool { return c.VerifyHostname(host) == nil }) {
+				ps.warnf(n, "the certificate is not for %s, and clients will refuse it there: get one for %s",
+					host, strings.Join(f.hosts(), ", "))
+			}
+		}
+	}
+}
+
+func (f *File) inspectCertificate(ps *Problems, n config.Node, path string, cert tls.Certificate, now time.Time) {
+	leaf := cert.Leaf
+	day := leaf.NotAfter.Format(time.DateOnly)
+	switch {
+	case now.After(leaf.NotAfter):
+		ps.warnf(n, "%s expired on %s, and clients refuse it: renew it", path, day)
+	case now.Before(leaf.NotBefore):
+		ps.warnf(n, "%s is valid from %s only: is this machine's clock right?", path,
+			leaf.NotBefore.Format(time.DateOnly))
+	case now.Add(expiresSoon).After(leaf.NotAfter):
+		ps.warnf(n, "%s expires on %s: renew it", path, day)
+	default:
+		chain := x509.NewCertPool()
+		for _, der := range cert.Certificate[1:] {
+			if c, err := x509.ParseCertificate(der); err == nil {
+				chain.AddCert(c)
+			}
+		}
+		if _, err := leaf.Verify(x509.VerifyOptions{Intermediates: chain, CurrentTime: now}); err != nil {
+			ps.warnf(n, "clients do not trust %s: %v", path, err)
+		}
+	}
+}
+
+// hosts are the names at which clients expect this server: its own, and those of the
+// pages that it serves over TLS itself.
+func (f *File) hosts() []string {
+	hosts := make(map[string]bool)
+	for _, n := range f.Nodes {
+		if n.Name == "hostname" && len(n.Args) == 1 {
+			hosts[n.Args[0]] = true
+		}
+		if len(n.Args) == 0 || !strings.HasPrefix(n.Args[0], "tls://") {
+			continue
+		}
+		if u, err := url.Parse(value(n, "base")); err == nil && u.Hostname() != "" {
+			hosts[u.Hostname()] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(hosts))
+}
