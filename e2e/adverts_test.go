@@ -57,10 +57,12 @@ func TestMallPages(t *testing.T) {
 			if _, err := ask(kim, network.ClearBrowserCookies, cdp.Empty{}); err != nil {
 				t.Fatal(err)
 			}
-			kim.run(chromedp.Navigate(s.Mall + "/sign-in?next=/shops/tea"))
+			kim.run(chromedp.Navigate(s.Mall + "/sign-in"))
 			kim.eval(fmt.Sprintf(`document.querySelector("#login").value = %q;
 				document.querySelector("#password").value = %q; document.querySelector("main .primary").click(); ""`, login, password))
-			kim.wait("the page after it", 10*time.Second, func() bool { return kim.eval("location.pathname") == "/shops/tea" })
+			kim.wait("the page after it", 10*time.Second, func() bool {
+				return kim.eval(`String(document.readyState === "complete" && !document.querySelector("#login"))`) == "true"
+			})
 		}
 		visit("/", goods, "/categories/light", "/search?q=lamp", "/search?q=zzzz", "/shops/lamps", "/shops/tea", "/sign-in",
 			"/register", "/nowhere")

@@ -24,7 +24,7 @@ type chrome struct {
 
 func (c *town) chrome() chrome {
 	c.Helper()
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), chromedp.ExecPath(testpart.Need(c.T, "chromium")),
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), chromedp.ExecPath(testpart.Need(c.TB, "chromium")),
 		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("headless", "new"), chromedp.Flag("lang", "en"), chromedp.UserDataDir(c.TempDir()),
 		chromedp.WSURLReadTimeout(time.Minute))

@@ -5,6 +5,7 @@ package site
 import (
 	"context"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -37,9 +38,9 @@ type fakeRelay struct {
 	changed *sync.Map // login → when its password was changed
 	written *[]chatrelay.Writing
 	groups  *map[string][]string
+	rooms   *[]string // that talks are in, one after the other
 	hours   *map[string]chatrelay.Hours
 	now     func() time.Time
-	rooms   *[]string // that talks are in, one after the other
 }
 
 func (f fakeRelay) Talk(context.Context, chat.Mail) (room, token string, err error) {
@@ -131,7 +132,7 @@ const operatorLogin = "boss@mall.example"
 
 // town is a mall that runs, with one shop of two goods.
 type town struct {
-	*testing.T
+	testing.TB
 	dir      string // of its state
 	mall     *mall.Mall
 	site     *Server
@@ -143,17 +144,17 @@ type town struct {
 	changed  sync.Map // passwords
 	written  []chatrelay.Writing
 	groups   map[string][]string // that the relay rings
+	rooms    []string            // that talks are in
+	adverts  *advert.Adverts
 	hours    map[string]chatrelay.Hours
 	now      time.Time // of the relay
-	rooms    []string  // that talks are in
-	adverts  *advert.Adverts
 }
 
-func newTown(t *testing.T) *town {
+// newTown opens one; assets are instead of the embedded ones.
+func newTown(t testing.TB, assets ...fs.FS) *town {
 	t.Helper()
-	c := &town{T: t, accounts: &fakeAccounts{all: map[string]string{}}}
 	dir := t.TempDir()
-	c.dir = dir
+	c := &town{TB: t, dir: dir, accounts: &fakeAccounts{all: map[string]string{}}}
 	var err error
 	if c.store, err = store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "mall.db"), nil); err != nil {
 		t.Fatal(err)
@@ -163,7 +164,11 @@ func newTown(t *testing.T) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Options{TrustedProxies: limit.Proxies{netip.MustParsePrefix("127.0.0.0/8")}})
+	opts := Options{TrustedProxies: limit.Proxies{netip.MustParsePrefix("127.0.0.0/8")}}
+	if len(assets) > 0 {
+		opts.Assets = assets[0]
+	}
+	s, err := New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}

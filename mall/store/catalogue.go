@@ -81,9 +81,18 @@ func (s *Store) ListGoods(ctx context.Context, f CatalogueFilter, after string, 
 		if len(wanted) == 0 {
 			return nil, "", nil
 		}
-		found := s.rd.NewSelect().Table("grams").Column("goods").Where("gram IN (?)", bun.List(wanted)).
-			Group("goods").Having("COUNT(*) = ?", len(wanted))
-		q.Where("g.id IN (?)", found)
+		// Where a pair is rare, its goods are tried; otherwise all, the newest first, until there
+		// are enough.
+		rare, err := s.rareGram(ctx, wanted)
+		if err != nil {
+			return nil, "", err
+		}
+		if rare != "" {
+			q.Where("g.id IN (SELECT goods FROM grams WHERE gram = ?)", rare)
+		}
+		for _, gram := range wanted {
+			q.Where("EXISTS (SELECT 1 FROM grams WHERE gram = ? AND goods = g.id)", gram)
+		}
 	}
 	if err := q.OrderExpr("g.id DESC").Limit(int64(limit) + 1).Scan(ctx); err != nil {
 		return nil, "", fmt.Errorf("listing goods: %w", err)
@@ -92,6 +101,28 @@ func (s *Store) ListGoods(ctx context.Context, f CatalogueFilter, after string, 
 		list, next = list[:limit], list[limit-1].ID
 	}
 	return list, next, s.complete(ctx, list)
+}
+
+// maxRare is how many goods have a rare pair of letters at most.
+const maxRare = 1000
+
+// rareGram is the rarest of some pairs of letters; empty: none is rare.
+func (s *Store) rareGram(ctx context.Context, grams []string) (rare string, err error) {
+	least := maxRare + 1
+	for _, gram := range grams {
+		found := s.rd.NewSelect().Table("grams").ColumnExpr("1").Where("gram = ?", gram).Limit(int64(least))
+		var n int
+		if err := s.rd.NewSelect().TableExpr("(?) AS few", found).ColumnExpr("COUNT(*)").Scan(ctx, &n); err != nil {
+			return "", fmt.Errorf("counting goods: %w", err)
+		}
+		if n < least {
+			rare, least = gram, n
+		}
+		if n == 0 {
+			break
+		}
+	}
+	return rare, nil
 }
 
 // complete adds to listed goods their first pictures, and what their variants say.
