@@ -21,7 +21,7 @@ import (
 func TestMallPages(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, t.TempDir())
-	db, _ := mallParts(t, s.state)
+	db := mallStore(t, s.state)
 	chrome := browser(t)
 	advert := func() store.Advert {
 		t.Helper()

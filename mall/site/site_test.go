@@ -126,6 +126,9 @@ func (a *fakeAccounts) Verify(_ context.Context, login, pass string) error {
 	return nil
 }
 
+// operatorLogin runs the mall.
+const operatorLogin = "boss@mall.example"
+
 // town is a mall that runs, with one shop of two goods.
 type town struct {
 	*testing.T
@@ -175,7 +178,7 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
-		Domain: "mall.example", Operator: []string{"boss@mall.example"}, Store: c.store, Vault: box, Accounts: c.accounts,
+		Domain: "mall.example", Operator: []string{operatorLogin}, Store: c.store, Vault: box, Accounts: c.accounts,
 		Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups, rooms: &c.rooms, hours: &c.hours,
 			now: func() time.Time { return c.now }},
 		SignIns: signin.New(signin.Options{Accounts: c.accounts, First: 1}),
@@ -193,8 +196,7 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	p, err := publicity.New(publicity.Options{Store: c.store, Secret: key, Base: c.server.URL, Domain: "mall.example",
-		Mall: "The mall", Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
-		Goods:  func(_ string, g store.CampaignGoods) string { return m.URL("goods", g.ID) },
+		Mall: "The mall", Money: Money, Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
 		Person: func(context.Context, store.Handing) (chat.Person, error) { return chat.Person{}, nil }})
 	if err == nil {
 		c.adverts, err = advert.New(c.store, make([]byte, 32), nil, nil)
@@ -312,6 +314,9 @@ func TestRegister(t *testing.T) {
 		"publicity", "yes"}
 	page = b.post("/register", 422, "name", "Jun", "email", "nowhere", "password", "short")
 	b.has(page, `value="Jun"`, `value="nowhere"`, "not an e-mail address", "At least 8 characters")
+	for name, status := range map[string]int{"\u202e\u200b": 422, strings.Repeat("가", 81): 422} {
+		b.has(b.post("/register", status, append([]string{"name", name}, typed[2:]...)...), "at most 80")
+	}
 	first := b.post("/register", 200, typed...)
 	link := confirmLink.FindString(b.mails[0].Text)
 	if b.mails[0].To.Addr != "jun@far.example" || link == "" {
