@@ -192,7 +192,8 @@ func (o *tour) ringing() (host, customer, friend *page) {
 
 	host = o.open("host", o.s.Web+"/desk")
 	o.signIn(host, "host")
-	host.press(o.w("list.mails")) // nobody has said anything yet
+	host.waitFor("button", o.w("list.mine"), 10*time.Second) // of a shop's staff; it moves the next one
+	host.press(o.w("list.mails"))                            // nobody has said anything yet
 	host.has("Your lamp is ready", 10*time.Second)
 	host.check("list")
 	host.press(o.w("list.chats"))
@@ -304,6 +305,9 @@ func (o *tour) beside(host, customer, friend *page) {
 	host.has(o.w("toast.elsewhere", "name", "Sora Lee"), 10*time.Second)
 	host.check("answered-elsewhere")
 	friend.has(o.w("status.connected", "names", "Mina Kim"), 10*time.Second)
+	friend.insert(o.w("compose.name"), "Is it oak?")
+	friend.press(o.w("compose.send"))
+	friend.tells("Is it oak?")
 	friend.press(o.w("chat.leave"))
 	friend.press(o.w("left.good"))
 	friend.has(o.w("left.rated"), 10*time.Second)

@@ -81,11 +81,13 @@ func TestPushContact(t *testing.T) {
 		from, push string
 		good       bool
 	}{
-		{"postmaster@mall.example", "yes", true}, {"postmaster@localhost", "yes", false}, {"postmaster@mail", "yes", false},
+		{"postmaster@mall.example", "yes", true}, {"postmaster@localhost", "yes", false},
+		{"postmaster@mail", "yes", false},
 		{"postmaster@localhost", "no", true}, {"postmaster@localhost", "anywhere", true},
 	} {
 		b := relayBlock{from: c.from, push: c.push, carriers: []string{carrier.WebSocket},
-			opt: chatrelay.Options{Rings: 3, Interval: time.Second, PortIdle: time.Second, LeftFor: time.Second}}
+			opt: chatrelay.Options{Rings: 3, Interval: time.Second, PortIdle: time.Second, LeftFor: time.Second,
+				WebBase: "https://chat.mall.example"}}
 		err := b.check(config.Node{Name: "chat.relay", File: "test", Line: 7})
 		if (err == nil) != c.good || err != nil && !strings.Contains(err.Error(), "mail_from") {
 			t.Errorf("%+v: %v", c, err)

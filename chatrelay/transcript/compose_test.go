@@ -49,7 +49,7 @@ func TestCompose(t *testing.T) {
 			t.Errorf("%s: %q, %v", lang, subject, err)
 		}
 		for _, s := range append(want[1:], "    Hello <script>alert(1)</script>\n    15:05  Jun\n    not Jun's line\n",
-			"  Jun did not answer.", "[견적서 <1>.pdf, 2.0 MB] https://chat.mall.example/f/1?x=\"y\"", "[evil, 10 B]\n") {
+			"  Jun did not answer.", "[견적서 <1>.pdf, 2.1 MB] https://chat.mall.example/f/1?x=\"y\"", "[evil, 10 B]\n") {
 			if !strings.Contains(text, s) {
 				t.Errorf("%s: no %q in:\n%s", lang, s, text)
 			}
