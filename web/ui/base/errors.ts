@@ -6,6 +6,13 @@ import { type Key, t } from './i18n';
 
 /** ApiError is an answer that is not a success; status 0 means there was none. */
 export class ApiError extends Error {
+  override readonly name = 'ApiError';
+
+  /** Each script of a page has this class for itself, and takes the errors of the others. */
+  static [Symbol.hasInstance](err: unknown): boolean {
+    return err instanceof Error && err.name === 'ApiError';
+  }
+
   constructor(readonly status: number, readonly code: string, readonly body: Record<string, unknown>,
     readonly retryAfter: number) {
     super(`${status} ${code}`);

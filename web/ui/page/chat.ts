@@ -54,7 +54,7 @@ function chat(page: ChatPage, root: HTMLElement): void {
   const trouble = part('.card > .problem');
   const before = part('.before');
   const decoy = part('#pressed');
-  const there = h('p', { class: 'muted' }); // after leaving: whether the person is there
+  const there = h('p', { class: 'muted there' }); // after leaving: whether the person is there
   const after = h('div', { class: 'after', hidden: true });
   before.after(after);
   const status = new StatusLine(part('.status'));
