@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import './browser';
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { ApiError, explain } from '../base/errors';
+
+test('an error of another script of the page is understood', () => {
+  class Other extends Error { // as the other script's bundle has it
+    override readonly name = 'ApiError';
+    readonly status = 0;
+  }
+  const answer = new ApiError(0, '', {}, 0);
+  assert.ok(answer instanceof ApiError);
+  assert.equal(explain(new Other()), explain(answer));
+  assert.ok(!(new Error('another kind') instanceof ApiError));
+  assert.notEqual(explain(new Error('another kind')), explain(answer));
+});
