@@ -12,8 +12,8 @@ test('an error of another script of the page is understood', () => {
     readonly status = 0;
   }
   const answer = new ApiError(0, '', {}, 0);
-  assert.ok(answer instanceof ApiError);
+  assert.equal(answer instanceof ApiError, true);
   assert.equal(explain(new Other()), explain(answer));
-  assert.ok(!(new Error('another kind') instanceof ApiError));
-  assert.notEqual(explain(new Error('another kind')), explain(answer));
+  assert.equal(new Error('another kind') instanceof ApiError, false);
+  assert.equal(explain(new Error('another kind')) === explain(answer), false);
 });
