@@ -31,6 +31,15 @@ func (r *Relay) Talk(ctx context.Context, m chat.Mail) (roomID, token string, er
 	return o.Room, o.Invites[m.Recipients[0].Addr], nil
 }
 
+// RoomOfMail is the room that a mail from an address opened; empty: none.
+func (r *Relay) RoomOfMail(ctx context.Context, from, messageID string) (roomID string, err error) {
+	roomID, err = r.opt.Rooms.RoomOfMail(ctx, from, messageID)
+	if errors.Is(err, chat.ErrUnknown) {
+		return "", nil
+	}
+	return roomID, err
+}
+
 // LinkInto makes a link into a room for a login that is in it, as for an answered
 // ring: it rings whom the login's attempts would. chat.ErrUnknown: it is not in it.
 func (r *Relay) LinkInto(ctx context.Context, login, roomID string) (token string, err error) {

@@ -81,6 +81,8 @@ type Demo struct {
 type kept struct {
 	Accounts []Account `json:"accounts"`
 	Sample   string    `json:"sample,omitempty"` // chat link of the sample mail
+
+	Mailboxes bool `json:"mailboxes,omitempty"` // the sample's members have theirs
 }
 
 // Prepare makes or reuses the state folder.
@@ -114,7 +116,7 @@ func Prepare(ctx context.Context, o Options) (*Demo, error) {
 	if err := d.fillMall(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.makeAccounts(ctx, o.Self); err != nil {
+	if err := errors.Join(d.makeAccounts(ctx, o.Self), d.makeMailboxes()); err != nil {
 		return nil, fmt.Errorf("preparing the demo: %w", err)
 	}
 	return d, d.writeLanding()

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/mall"
 	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/sample"
@@ -15,8 +17,8 @@ import (
 	"github.com/chmail/chmail/mall/vault"
 )
 
-// fillMall opens the sample's shops and makes the customer a member, unless that was
-// done before. The server that runs then finds the files where its block says.
+// fillMall opens the sample's shops and makes the customer and many others members,
+// unless that was done before. The server that runs then finds the files where its block says.
 func (d *Demo) fillMall(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
@@ -40,6 +42,9 @@ func (d *Demo) fillMall(ctx context.Context) (err error) {
 	if err := sample.Fill(ctx, s, pictures, Domain, host, friend); err != nil {
 		return err
 	}
+	if err := sample.Publish(ctx, s, keys, Domain, host); err != nil {
+		return err
+	}
 	if _, err := s.MemberByLogin(ctx, customer); !errors.Is(err, store.ErrUnknown) {
 		return err
 	}
@@ -50,4 +55,32 @@ func (d *Demo) fillMall(ctx context.Context) (err error) {
 	}
 	return s.AddMember(ctx, m, []store.Consent{{What: store.ConsentPublicity, Given: true, At: m.Created,
 		Addr: "127.0.0.1", Wording: "the sample's"}})
+}
+
+// makeMailboxes gives the sample's members mailboxes, so that mails reach them. Nobody
+// signs in there.
+func (d *Demo) makeMailboxes() error {
+	if d.kept.Mailboxes {
+		return nil
+	}
+	mail, err := mailstore.Open(d.path(mailstore.DefaultPath), mailstore.Options{MinFree: -1})
+	if err != nil {
+		return err
+	}
+	logins := sample.Members(Domain)
+	failures := make([]error, len(logins))
+	var making sync.WaitGroup
+	for i, login := range logins { // which share the waits for the disk
+		making.Go(func() {
+			if err := mail.CreateAccount(login, mailstore.DefaultFolders...); !errors.Is(err, mailstore.ErrExists) {
+				failures[i] = err
+			}
+		})
+	}
+	making.Wait()
+	if err := errors.Join(append(failures, mail.Close())...); err != nil {
+		return fmt.Errorf("making mailboxes: %w", err)
+	}
+	d.kept.Mailboxes = true
+	return d.save()
 }

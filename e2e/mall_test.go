@@ -23,7 +23,7 @@ import (
 )
 
 // mallStore is the database of a running demo's mall.
-func mallStore(t *testing.T, state string) *store.Store {
+func mallStore(t testing.TB, state string) *store.Store {
 	t.Helper()
 	found := ""
 	err := filepath.WalkDir(state, func(path string, d fs.DirEntry, err error) error {
@@ -41,6 +41,20 @@ func mallStore(t *testing.T, state string) *store.Store {
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
+}
+
+// signInMall signs a browser in at the mall.
+func (s *server) signInMall(p *page, db *store.Store, login string) {
+	p.t.Helper()
+	cookie := "a-cookie-of-" + login
+	sum := sha256.Sum256([]byte(cookie))
+	err := db.AddSession(p.t.Context(), base64.RawURLEncoding.EncodeToString(sum[:]), login, time.Now())
+	if err == nil {
+		_, err = ask(p, network.SetCookie, network.SetCookieParams{Name: "mall_session", Value: cookie, URL: s.Mall})
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 const (
@@ -201,7 +215,7 @@ func order(t *testing.T, s *server, till, member *page) string {
 	member.press("Accept the offer")
 	says := func(p *page, words string) {
 		t.Helper()
-		p.wait(words, 10*time.Second, func() bool { return strings.Contains(p.eval("document.body.innerText"), words) })
+		p.wait(words, 10*time.Second, func() bool { return strings.Contains(p.eval(`document.body?.innerText ?? ""`), words) })
 	}
 	says(member, "Waits for payment")
 	says(member, "1 Paper Street, Jeonju") // the panel that came back took no letter of it
@@ -244,6 +258,10 @@ func embedded(t *testing.T, s *server, chrome context.Context, till, desk *page)
 	if !strings.HasPrefix(byMail, s.Mall+"/goods/") || !strings.HasSuffix(byMail, "/ask") {
 		t.Errorf("Ask by mail leads to %s", byMail)
 	}
+	desk.run(chromedp.Navigate(s.Web + "/desk")) // it followed a link
+	desk.wait("the desk's connection", 20*time.Second, func() bool {
+		return strings.HasPrefix(desk.eval(`document.querySelector(".avail-words")?.textContent ?? ""`), "Available")
+	})
 	buttons.press("Chat now")
 	desk.waitFor("alertdialog", "Incoming chat", 20*time.Second)
 	desk.press("Answer")

@@ -305,6 +305,9 @@ func (o *tour) beside(host, customer, friend *page) {
 	host.check("answered-elsewhere")
 	friend.has(o.w("status.connected", "names", "Mina Kim"), 10*time.Second)
 	friend.press(o.w("chat.leave"))
+	friend.press(o.w("left.good"))
+	friend.has(o.w("left.rated"), 10*time.Second)
+	friend.has(o.w("chat.again"), 10*time.Second)
 	friend.check("left")
 	second.close()
 

@@ -67,7 +67,7 @@ type server struct {
 	ended chan error
 }
 
-func startServer(t *testing.T, state string, args ...string) *server {
+func startServer(t testing.TB, state string, args ...string) *server {
 	t.Helper()
 	s := &server{state: state, ended: make(chan error, 1)}
 	s.cmd = exec.Command(chmaild, append([]string{"demo", "--json", "--state", state, "--base-port", "0"}, args...)...)
@@ -118,7 +118,7 @@ func startServer(t *testing.T, state string, args ...string) *server {
 }
 
 // stop ends the server as systemd does.
-func (s *server) stop(t *testing.T) {
+func (s *server) stop(t testing.TB) {
 	t.Helper()
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	select {

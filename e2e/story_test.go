@@ -200,8 +200,8 @@ func checkStamp(t *testing.T, s *server, mail string) (port int, link string) {
 }
 
 // checkSignature verifies the DKIM signature with the key that the server
-// made, and that it covers CHmail's headers.
-func checkSignature(t *testing.T, s *server, mail string) {
+// made, and that it covers CHmail's headers, and more.
+func checkSignature(t *testing.T, s *server, mail string, more ...string) {
 	t.Helper()
 	record, err := os.ReadFile(filepath.Join(s.state, "dkim_keys", "mall.example_default.dns"))
 	if err != nil {
@@ -214,7 +214,7 @@ func checkSignature(t *testing.T, s *server, mail string) {
 	if err != nil || len(res) != 1 || res[0].Err != nil {
 		t.Fatalf("verifying the signature: %v, %+v", err, res)
 	}
-	for _, name := range []string{"chmail-login", "chmail-host", "chmail-port", "chmail-chat"} {
+	for _, name := range append(more, "chmail-login", "chmail-host", "chmail-port", "chmail-chat") {
 		if !strings.Contains(strings.ToLower(strings.Join(res[0].HeaderKeys, ",")), name) {
 			t.Errorf("%s is not signed: %v", name, res[0].HeaderKeys)
 		}

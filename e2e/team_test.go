@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +125,18 @@ func TestTeam(t *testing.T) {
 	shows(host, "Mine", "")
 	shows(friend, "Mine", "Red shoes")
 
+	// A colleague takes it over, and gives it back to the group.
+	host.press("Hand over")
+	host.pressRole("menuitem", "Take over")
+	host.has("Yours", 10*time.Second)
+	friend.has("host@mall.example looks after it", 10*time.Second)
+	host.press("Hand over")
+	host.pressRole("menuitem", "Back to sales@mall.example")
+	for _, p := range []*page{host, friend} {
+		p.has("Nobody of sales@mall.example looks after it yet", 10*time.Second)
+	}
+	shows(host, "Unassigned", "Red shoes")
+
 	// Neither the page nor what the server sends of the room has the note.
 	seen := customer.eval(`document.body.innerText`)
 	all := customer.eval(`(() => {
@@ -135,8 +148,33 @@ func TestTeam(t *testing.T) {
 	if strings.Contains(seen+all, "rebate") || !strings.Contains(all, "Only for the left one?") {
 		t.Errorf("the customer's page %q, list %q", seen, all)
 	}
+	inviteColleague(t, s, host, friend)
 	host.eval(`location.hash = "figures"; ""`)
 	host.has("Last 7 days", 10*time.Second)
 	host.waitFor("table", "", 10*time.Second)
 	host.shot("figures")
+}
+
+// inviteColleague: the host writes first to a customer, whom that rings on no device, and then invites a colleague, who
+// comes in by the link as who they are signed in as, and reads what was said.
+func inviteColleague(t *testing.T, s *server, host, friend *page) {
+	t.Helper()
+	host.eval(`location.hash = "write"; ""`)
+	host.fill("To", "customer@mall.example")
+	host.fill("Subject", "Your lamps")
+	host.fill("Message", "The lamps come on Monday.")
+	host.press("Send the mail")
+	host.hears("The lamps come on Monday.")
+	checkStamp(t, s, s.mailWith(t, "customer", "Subject: Your lamps"))
+	host.press("Details")
+	host.fill("Invite somebody into this conversation", "friend@mall.example")
+	host.press("Invite")
+	host.has("friend@mall.example gets a mail with a link.", 10*time.Second)
+	mail := decode(body(s.mailWith(t, "friend", "invites you to a conversation: Your lamps")))
+	colleague := friend.tabOf("invited", s.Web+regexp.MustCompile(`/c/[\w-]{22}`).FindString(mail))
+	colleague.has("You’ll join as friend@mall.example.", 10*time.Second)
+	colleague.press("Chat now")
+	colleague.hears("The lamps come on Monday.")
+	colleague.say("I have them here.")
+	host.hears("I have them here.")
 }

@@ -18,7 +18,7 @@ const leavingAtOnce = 100 // members whose accounts are taken away in one go
 
 // Erase takes a member out of the mall, with the account that the mall made for them, its
 // mail and its part of conversations. What shops got by mail is theirs. store.ErrWorks:
-// they still work for a shop or a company.
+// they still work for a shop.
 func (m *Mall) Erase(ctx context.Context, member string) error {
 	ctx = context.WithoutCancel(ctx) // half of it is nobody's wish
 	login, made, err := m.store.Erase(ctx, member)
@@ -148,7 +148,6 @@ type (
 		Shop    string    `json:"shop"`
 		Subject string    `json:"subject"`
 		State   string    `json:"state"`
-		Talked  time.Time `json:"talked,omitzero"`
 	}
 )
 
@@ -212,7 +211,7 @@ func (m *Mall) Export(ctx context.Context, member store.Member, to io.Writer) er
 		x.Looks = append(x.Looks, exportedLook{at(a.At), a.Role, a.Act, a.Shop})
 	}
 	for _, c := range known.Campaigns {
-		x.Campaigns = append(x.Campaigns, exportedMail{at(c.At), c.Shop, c.Subject, c.State, at(c.Talked)})
+		x.Campaigns = append(x.Campaigns, exportedMail{at(c.At), c.Shop, c.Subject, c.State})
 	}
 	enc := json.NewEncoder(to)
 	enc.SetEscapeHTML(false)

@@ -19,6 +19,7 @@ import (
 	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/mall/order"
 	"github.com/chmail/chmail/mall/store"
+	"github.com/chmail/chmail/mall/vault"
 )
 
 // ErrSignature: a notice of a payment was not signed with the key of its provider.
@@ -56,9 +57,9 @@ func (m *Mall) HowToPay(shop store.Shop, o store.Order, lang string) string {
 // deliverOf is what the sealed address of an order is about.
 func deliverOf(id string) string { return "order/" + id }
 
-// sealDeliver seals where an order goes.
-func (m *Mall) sealDeliver(to string) func(id string) (string, error) {
-	return func(id string) (string, error) { return m.vault.Seal([]byte(to), deliverOf(id)) }
+// SealDeliver seals where an order goes.
+func SealDeliver(v *vault.Vault, to string) func(id string) (string, error) {
+	return func(id string) (string, error) { return v.Seal([]byte(to), deliverOf(id)) }
 }
 
 // Deliver is where an order goes; empty: the offer was not accepted yet.
@@ -79,7 +80,7 @@ func (m *Mall) Deliver(o store.Order) (string, error) {
 func (m *Mall) Checkout(
 	ctx context.Context, member store.Member, expect map[string]int64, deliver string, from netip.Addr,
 ) ([]store.Order, error) {
-	orders, err := m.store.OrderBasket(ctx, member.ID, member.Login, expect, m.sealDeliver(deliver))
+	orders, err := m.store.OrderBasket(ctx, member.ID, member.Login, expect, SealDeliver(m.vault, deliver))
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func (m *Mall) Move(
 ) (store.Order, error) {
 	step := store.Step{Act: act, By: by, Actor: actor, Note: clean.Line(note, 500, 2000)}
 	if act == order.Accept {
-		step.Deliver = m.sealDeliver(deliver)
+		step.Deliver = SealDeliver(m.vault, deliver)
 	}
 	o, err := m.store.Move(ctx, o.Shop, o.ID, step)
 	if err == nil {

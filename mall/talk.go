@@ -40,6 +40,7 @@ const (
 type TalkRelay interface {
 	Talk(ctx context.Context, m chat.Mail) (roomID, token string, err error)
 	LinkInto(ctx context.Context, login, roomID string) (token string, err error)
+	RoomOfMail(ctx context.Context, from, messageID string) (roomID string, err error)
 	Write(ctx context.Context, login string, w chatrelay.Writing) (roomID string, err error)
 	SetGroups(ctx context.Context, source string, groups map[string][]string) error
 	SetGroupHours(hours map[string]chatrelay.Hours)
@@ -377,6 +378,9 @@ func (m *Mall) note(ctx context.Context, e chatrelay.Event) {
 	ctx, cancel := context.WithTimeout(ctx, eventWait)
 	defer cancel()
 	i, err := m.store.InquiryIn(ctx, e.Room)
+	if errors.Is(err, store.ErrUnknown) && (e.Attempt != nil || e.Message.Kind != chat.KindMail) {
+		i, err = m.store.CampaignTalk(ctx, e.Room) // a campaign's own mail is no talk yet
+	}
 	if errors.Is(err, store.ErrUnknown) {
 		return
 	}

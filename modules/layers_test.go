@@ -50,8 +50,8 @@ var layers = map[string]string{
 		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/signin presence",
 	"mall/vault": "", "mall/order": "", "mall/picture": "",
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
-	"mall/sample":    "mall/picture mall/store",
-	"mall/publicity": "chatrelay/chat mall/store",
+	"mall/sample":    "mall mall/order mall/picture mall/store mall/vault",
+	"mall/publicity": "chatrelay/chat mall/picture mall/store",
 	"mall": "chatrelay chatrelay/attempt chatrelay/carrier chatrelay/chat chatrelay/frame chatrelay/pass" +
 		" guard/password guard/signin guard/ticket mall/order mall/picture mall/store mall/vault presence",
 	"mall/site": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/frame guard/limit guard/password guard/signin" +

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/chmail/chmail/mailstore"
+	"github.com/chmail/chmail/mta"
 	"github.com/emersion/go-message/textproto"
 	"github.com/emersion/go-smtp"
 	"github.com/foxcpp/maddy/framework/buffer"
@@ -129,7 +130,7 @@ func (d *mailDelivery) AddRcpt(ctx context.Context, rcptTo string, _ smtp.RcptOp
 func (d *mailDelivery) Body(_ context.Context, header textproto.Header, body buffer.Buffer) error {
 	for i := range d.to {
 		r := &d.to[i]
-		if strings.HasPrefix(d.meta.ID, onceID) {
+		if strings.HasPrefix(d.meta.ID, mta.OnceID) {
 			r.Once = d.meta.ID
 		}
 		r.Prefix = []byte("Return-Path: <" + oneLine(d.from) + ">\r\nDelivered-To: " + oneLine(r.Login) + "\r\n")

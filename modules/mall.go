@@ -50,7 +50,7 @@ const (
 //	    domain          $(domain)              # required: of the logins that members get
 //	    name            "The mall"             # what people call it; default: the host name of base
 //	    operator        kim@mall.example       # logins that run the mall; default: none
-//	    database        sqlite:mall.db         # or postgres://…
+//	    database        sqlite:mall.db         # or postgres://…; until that answers, pages say 503
 //	    keys            mall.keys              # file of the keys that seal personal data; made when missing
 //	    mail_from       postmaster@$(hostname) # sender of the mall's own mails
 //	    tls             file CERT KEY          # default: the global tls; for tls:// addresses
@@ -63,7 +63,7 @@ const (
 type Mall struct {
 	base
 	addrs  []string
-	store  *store.Store
+	store  late[*store.Store]
 	server *site.Server
 	it     atomic.Pointer[mall.Mall] // nil: not open yet
 	serves sync.WaitGroup
@@ -163,20 +163,10 @@ func (m *Mall) Init(cfg *config.Map) error {
 	}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	err = b.relay.whenRunning(func(r *chatrelay.Relay) error { // until then pages say that the mall opens soon
-		opts.Relay = r
-		it, err := mall.New(opts)
-		if err != nil {
-			return err
-		}
-		if err := m.publish(it, opts); err != nil {
-			return err
-		}
-		if err := m.advertise(it); err != nil {
-			return err
-		}
-		m.it.Store(it)
-		m.serves.Go(func() { it.Listen(m.ctx) }) // until Close
-		return m.server.Open(it)
+		return m.store.when(func(s *store.Store) error {
+			opts.Relay, opts.Store = r, s
+			return m.start(opts)
+		})
 	})
 	if err != nil {
 		return fail("%v", err)
@@ -184,23 +174,39 @@ func (m *Mall) Init(cfg *config.Map) error {
 	return m.listen(listenAt, b.tls, fail)
 }
 
-// open opens the database and the keys.
+// start opens the mall, when there are the relay and the database.
+func (m *Mall) start(opts mall.Options) error {
+	it, err := mall.New(opts)
+	if err != nil {
+		return err
+	}
+	if err := m.publish(it, opts); err != nil {
+		return err
+	}
+	if err := m.advertise(it); err != nil {
+		return err
+	}
+	m.it.Store(it)
+	m.serves.Go(func() { it.Listen(m.ctx) }) // until Close
+	return m.server.Open(it)
+}
+
+// open opens the keys and the database, which may come later.
 func (m *Mall) open(b mallBlock, opts *mall.Options) (err error) {
 	if path, lite := strings.CutPrefix(b.dsn, "sqlite:"); lite && path != "" && !filepath.IsAbs(path) {
 		b.dsn = "sqlite:" + inState(path)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
-	defer cancel()
 	if opts.Vault, err = vault.Open(inState(b.keys)); err != nil {
 		return err
 	}
-	if m.store, err = store.Open(ctx, b.dsn, opts.Log); err != nil {
+	if opts.Pictures, err = picture.New(inState(mallPictures)); err != nil {
 		return err
 	}
-	opts.Store = m.store
-	shops.Store(m.store)
-	opts.Pictures, err = picture.New(inState(mallPictures))
-	return err
+	m.store.name, m.store.waits, m.store.log = "the mall's database", "the mall waits", opts.Log
+	shops.Store(&m.store)
+	return m.store.begin(b.dsn, func(ctx context.Context) (*store.Store, error) {
+		return store.Open(ctx, b.dsn, opts.Log)
+	})
 }
 
 // publish begins to send campaigns.
@@ -211,18 +217,19 @@ func (m *Mall) publish(it *mall.Mall, opts mall.Options) error {
 	}
 	p, err := publicity.New(publicity.Options{
 		Store: opts.Store, Submit: opts.Submit, Secret: key, Base: strings.TrimSuffix(it.Base().String(), "/"),
-		Domain: it.Domain(), Mall: it.Name(), Mark: publicity.MarkFile(inState("")), Log: m.log(),
-		Goods: func(_ string, g store.CampaignGoods) string { return it.URL("goods", g.ID) },
+		Domain: it.Domain(), Mall: it.Name(), Money: site.Money, Mark: publicity.MarkFile(inState("")), Log: m.log(),
 		// A member's mailbox here is where their talks are, too.
 		Person: func(_ context.Context, h store.Handing) (chat.Person, error) {
 			return chat.Person{Login: h.Login, Addr: h.Login}, nil
 		},
+		Room: it.Relay().RoomOfMail,
 		Here: func(ctx context.Context, shop string) int { return staffHere(ctx, opts, shop) },
 	})
 	if err != nil {
 		return err
 	}
 	m.server.Publish(p)
+	returns.Store(p)
 	m.serves.Go(func() {
 		if err := p.Run(m.ctx); err != nil {
 			m.out.Error("campaigns are not sent", err)
@@ -237,7 +244,7 @@ func (m *Mall) advertise(it *mall.Mall) error {
 	if err != nil {
 		return err
 	}
-	a, err := advert.New(m.store, secret, m.log(), nil)
+	a, err := advert.New(it.Store(), secret, m.log(), nil)
 	if err != nil {
 		return err
 	}
@@ -290,17 +297,21 @@ func (m *Mall) listen(at []config.Endpoint, tlsConfig *tls.Config, fail func(str
 
 // Close stops listening, lets requests under way finish and closes the database.
 func (m *Mall) Close() error {
-	if m.server == nil {
-		return nil
+	m.store.end()
+	var err error
+	if m.server != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), webShutdown)
+		defer cancel()
+		if m.stop != nil {
+			m.stop()
+		}
+		err = m.server.Shutdown(ctx)
+		m.serves.Wait()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), webShutdown)
-	defer cancel()
-	if m.stop != nil {
-		m.stop()
+	if s := m.store.get(); s != nil {
+		err = errors.Join(err, s.Close())
 	}
-	err := m.server.Shutdown(ctx)
-	m.serves.Wait()
-	return errors.Join(err, m.store.Close())
+	return err
 }
 
 // mallAccounts are the accounts that members get.

@@ -4,6 +4,7 @@ package modules
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync/atomic"
 
@@ -32,8 +33,12 @@ func init() {
 	register("table.mall", func(b base) module.Module { return &MallTable{base: b} })
 }
 
-// shops is the database of this process's mall, from when it is open; nil: there is none.
-var shops atomic.Pointer[store.Store]
+// shops is the database of this process's mall, which may not be open yet; nil: there is
+// no mall.
+var shops atomic.Pointer[late[*store.Store]]
+
+// errMallAway: the mall's database could not be reached since the start.
+var errMallAway = errors.New("the mall's database cannot be reached yet")
 
 // Init implements module.Module.
 func (t *MallTable) Init(cfg *config.Map) error {
@@ -53,11 +58,15 @@ func (t *MallTable) Lookup(ctx context.Context, addr string) (string, bool, erro
 // LookupMulti implements module.MultiTable. While it cannot be said whose an address is,
 // the client keeps its mail.
 func (t *MallTable) LookupMulti(ctx context.Context, addr string) ([]string, error) {
-	s := shops.Load()
-	if s == nil {
+	db := shops.Load()
+	if db == nil {
 		return nil, nil
 	}
-	staff, err := s.StaffAt(ctx, strings.ToLower(addr))
+	var staff []string
+	err := errMallAway
+	if s := db.get(); s != nil {
+		staff, err = s.StaffAt(ctx, strings.ToLower(addr))
+	}
 	if err != nil {
 		return nil, &exterrors.SMTPError{Code: 451, EnhancedCode: exterrors.EnhancedCode{4, 3, 0},
 			Message: "The shops of the mall cannot be looked up now, try again", Err: err}

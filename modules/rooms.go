@@ -4,35 +4,19 @@ package modules
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"io"
-	"net"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/foxcpp/maddy/framework/config"
 	"github.com/foxcpp/maddy/framework/module"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/mta"
-)
-
-const (
-	// openTimeout bounds how long the database may take to be opened.
-	openTimeout = 30 * time.Second
-	// startPatience is how long the server's start waits for a database that
-	// does not answer. Mail does not need it.
-	startPatience = 5 * time.Second
-	// openPause is waited between two tries to open the database.
-	openPause = time.Second
-	// openLogEvery is how often the log says that it still cannot be opened.
-	openLogEvery = time.Minute
 )
 
 // errRoomsAway: the rooms' database could not be reached since the start.
@@ -56,9 +40,7 @@ var errRoomsAway = errors.New("the rooms' database cannot be reached yet")
 // reached, the server starts without it: mail goes on, chats and pages wait.
 type Rooms struct {
 	base
-	rooms  awaited[*store.Store]
-	cancel context.CancelFunc
-	owned  sync.WaitGroup // the goroutine that goes on trying to open the database
+	rooms late[*store.Store]
 }
 
 var (
@@ -94,89 +76,14 @@ func (m *Rooms) Init(cfg *config.Map) error {
 	if opensNothing {
 		return nil
 	}
-	open := func(ctx context.Context) (*store.Store, error) {
-		ctx, cancel := context.WithTimeout(ctx, openTimeout)
-		defer cancel()
+	m.rooms.name, m.rooms.waits, m.rooms.log = "the rooms' database", "chats wait", m.log()
+	err := m.rooms.begin(dsn, func(ctx context.Context) (*store.Store, error) {
 		return store.Open(ctx, store.Options{DSN: dsn, InviteTTL: ttl, LoginOf: loginIn(domains, tag), Log: m.log()})
-	}
-	engine, _, _ := strings.Cut(dsn, ":") // the rest may hold a password
-	persist := engine != "sqlite" && !module.NoRun
-	var late <-chan time.Time
-	if persist {
-		late = time.After(startPatience)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	m.cancel = cancel
-	first := make(chan error, 1)
-	m.owned.Go(func() { m.open(ctx, open, persist, first) })
-	select {
-	case err := <-first:
-		if err != nil && !(persist && unreachable(err)) {
-			return config.NodeErr(cfg.Block, "%v", err)
-		}
-	case <-late:
-		m.log().Error("the rooms' database does not answer: mail goes on, chats wait until it does")
+	})
+	if err != nil {
+		return config.NodeErr(cfg.Block, "%v", err)
 	}
 	return nil
-}
-
-// open opens the database and starts what waits for it. first gets the first
-// try's error. When the database cannot be reached and persist is true, it goes
-// on trying.
-func (m *Rooms) open(
-	ctx context.Context, open func(context.Context) (*store.Store, error), persist bool, first chan<- error,
-) {
-	var rooms *store.Store
-	var said time.Time
-	for try := 1; ; try++ {
-		var err error
-		if rooms == nil {
-			rooms, err = open(ctx)
-		}
-		opened := err == nil
-		if opened {
-			err = m.rooms.set(rooms)
-		}
-		if try == 1 {
-			first <- err
-			if !opened && !(persist && unreachable(err)) {
-				return
-			}
-		}
-		if err == nil {
-			if try > 1 {
-				m.log().Info("the rooms' database is open: chats go on")
-			}
-			return
-		}
-		if time.Since(said) >= openLogEvery {
-			m.log().Error("mail goes on, chats wait for the rooms' database", "err", err)
-			said = time.Now()
-		}
-		select {
-		case <-time.After(openPause):
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// unreachable says whether PostgreSQL cannot be reached now, but perhaps later:
-// it does not answer, refuses connections, starts or has no connection left.
-func unreachable(err error) bool {
-	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
-		switch pg.Code {
-		case "57P01", "57P02", "57P03", "53300": // shutdown, crash shutdown, cannot_connect_now, too_many_connections
-			return true
-		}
-		return strings.HasPrefix(pg.Code, "08") // connection exceptions
-	}
-	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
-		return !dns.IsNotFound
-	}
-	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, driver.ErrBadConn) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // Store is the open store; nil while there is none.
@@ -205,11 +112,7 @@ func (m *Rooms) SignOut(ctx context.Context, login string) error {
 
 // Close implements io.Closer.
 func (m *Rooms) Close() error {
-	if m.cancel == nil {
-		return nil
-	}
-	m.cancel()
-	m.owned.Wait()
+	m.rooms.end()
 	if rooms := m.Store(); rooms != nil {
 		return rooms.Close()
 	}

@@ -21,11 +21,8 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/notify"
+	"github.com/chmail/chmail/mta"
 )
-
-// onceID begins the ID of a message that a mailbox or a queue takes once
-// (chat.Letter.Once). No ID that maddy makes begins so.
-const onceID = "once-"
 
 // submitTo returns a function that hands what people write at the desk to a
 // delivery target, as mail that the login submitted.
@@ -34,7 +31,8 @@ func submitTo(target module.DeliveryTarget) func(context.Context, chat.Letter) e
 		err := submit(ctx, target, l)
 		var answer *exterrors.SMTPError
 		if errors.As(err, &answer) && answer.Code >= 500 {
-			err = &chat.RefusedError{Text: answer.Message}
+			code := answer.EnhancedCode
+			err = &chat.RefusedError{Text: answer.Message, Status: fmt.Sprintf("%d.%d.%d", code[0], code[1], code[2])}
 		}
 		if err != nil {
 			return fmt.Errorf("submitting a mail: %w", err)
@@ -51,7 +49,7 @@ func submit(ctx context.Context, target module.DeliveryTarget, l chat.Letter) er
 	meta := &module.MsgMetadata{OriginalFrom: cmp.Or(l.ReturnPath, l.From.Addr)}
 	if l.Once {
 		hash := sha256.Sum256([]byte(l.MessageID))
-		meta.ID = onceID + hex.EncodeToString(hash[:16])
+		meta.ID = mta.OnceID + hex.EncodeToString(hash[:16])
 	}
 	meta.Conn = &module.ConnState{AuthUser: l.Login, Proto: "HTTP"}
 	if l.IP.IsValid() {

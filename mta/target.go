@@ -54,6 +54,10 @@ const (
 	logEvery        = time.Minute
 )
 
+// OnceID begins the ID of a message that a mailbox takes once (chat.Letter.Once): publicity,
+// which waits rather than to leave without its link. No ID that maddy makes begins so.
+const OnceID = "once-"
+
 // retryPauses are waited before each new try of a copy, once another copy of
 // the message is out and the whole cannot be taken back.
 var retryPauses = []time.Duration{100 * time.Millisecond, 400 * time.Millisecond, time.Second}
@@ -232,7 +236,7 @@ func (d *delivery) ask(ctx context.Context, header textproto.Header) (string, ch
 		return "unwanted", opened, nil
 	}
 	d.t.Log.Error("opening the room of a mail", "err", err, "msg", d.meta.ID, "login", login)
-	if d.t.Require {
+	if d.t.Require || strings.HasPrefix(d.meta.ID, OnceID) {
 		messagesTotal.WithLabelValues("deferred").Inc()
 		return "deferred", opened, temporary("Chat is not available, try again later", err)
 	}

@@ -390,6 +390,17 @@ func TestRoomsDown(t *testing.T) {
 		s.mails[0].header.Has("CHmail-Login") {
 		t.Errorf("%v %v", err, s.mails)
 	}
+	ctx := context.Background()
+	d, err := target.Start(ctx, &module.MsgMetadata{ID: OnceID + "x", Conn: &module.ConnState{AuthUser: login}}, login)
+	if err == nil {
+		err = d.AddRcpt(ctx, customer, smtp.RcptOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Body(ctx, textproto.Header{}, buffer.MemoryBuffer{}); code(err) != 451 {
+		t.Errorf("publicity without a link: %v", err)
+	}
 	s.ids, target.Require = nil, true
 	if err := send(target, "", login, login, customer); code(err) != 451 {
 		t.Errorf("%v", err)

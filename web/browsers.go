@@ -11,9 +11,9 @@ type named [][2]string
 var (
 	browsers = named{{"Edg", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser/", "Samsung Internet"},
 		{"Whale/", "Whale"}, {"Firefox/", "Firefox"}, {"FxiOS/", "Firefox"}, {"CriOS/", "Chrome"},
-		{"Chrome/", "Chrome"}, {"Safari/", "Safari"}}
+		{"HeadlessChrome/", "Chromium"}, {"Chromium/", "Chromium"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"}}
 	systems = named{{"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Android", "Android"}, {"Windows", "Windows"},
-		{"CrOS", "ChromeOS"}, {"Mac OS X", "Mac"}, {"Linux", "Linux"}}
+		{"CrOS", "ChromeOS"}, {"Mac OS X", "macOS"}, {"Linux", "Linux"}}
 )
 
 func (n named) in(agent string) string {
@@ -33,4 +33,16 @@ func browserName(agent string) string {
 		return browser + system
 	}
 	return browser + ", " + system
+}
+
+// deviceName says a User-Agent as a person would: "Firefox on Linux".
+func deviceName(agent string) string {
+	browser, system := browsers.in(agent), systems.in(agent)
+	switch {
+	case browser == "":
+		return "Browser"
+	case system == "":
+		return browser
+	}
+	return browser + " on " + system
 }

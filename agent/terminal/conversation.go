@@ -223,7 +223,7 @@ func (c *conversation) line(m chat.Message) string {
 		if name == "" {
 			name = c.say.Say("file.unnamed")
 		}
-		said = strings.TrimSpace(fmt.Sprintf("[%s, %s] %s %s", name, size(m.File.Size), c.files+m.File.ID, said))
+		said = strings.TrimSpace(fmt.Sprintf("[%s, %s] %s %s", name, words.Octets(m.File.Size), c.files+m.File.ID, said))
 	case !m.Edited.IsZero():
 		said += " (" + c.say.Say("line.edited") + ")"
 	}
@@ -325,15 +325,4 @@ func visible(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// size says octets as people do.
-func size(n int64) string {
-	switch {
-	case n < 1000:
-		return fmt.Sprintf("%d B", n)
-	case n < 1000_000:
-		return fmt.Sprintf("%.1f kB", float64(n)/1000)
-	}
-	return fmt.Sprintf("%.1f MB", float64(n)/1000_000)
 }

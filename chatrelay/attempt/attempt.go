@@ -30,6 +30,9 @@ const (
 	Busy       = "busy"       // the callee is in other chats; it rings when one of them ends
 )
 
+// Gone is Attempt.Why where the caller has not cancelled, but was gone.
+const Gone = "gone"
+
 // Kind is what happened.
 type Kind int
 
@@ -131,7 +134,7 @@ type Attempt struct {
 	Ring  int    // rings made since it began to ring
 	Of    int    // rings there will be
 	On    bool   // a device of the callee is connected
-	Why   string // why it does not ring
+	Why   string // why it does not ring; Gone
 	Words string // with a decline
 }
 
@@ -156,6 +159,10 @@ func (a Attempt) Next(e Event) (Attempt, []Effect) {
 		}
 	case Decline:
 		a.Words = e.Words
+	case CallerGone:
+		if a.State == Cancelled {
+			a.Why = Gone
+		}
 	}
 	var effects []Effect
 	for _, do := range r.Do {

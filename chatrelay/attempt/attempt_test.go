@@ -57,7 +57,7 @@ func TestAttempt(t *testing.T) {
 		"cancelled": {[]Event{on, {Kind: Cancel}, {Kind: Answer}},
 			[]string{"ring 1", "stop cancelled, note cancelled", ""}, Cancelled, 1, ""},
 		"caller gone": {[]Event{on, {Kind: CallerGone}},
-			[]string{"ring 1", "stop cancelled, note cancelled"}, Cancelled, 1, ""},
+			[]string{"ring 1", "stop cancelled, note cancelled"}, Cancelled, 1, Gone},
 		"off": {[]Event{off, {Kind: AlarmSent}, {Kind: AlarmSent}},
 			[]string{"alarm", "note alarmed", ""}, Alarmed, 0, frame.Off},
 		"off, alarmed before": {[]Event{off, {Kind: AlarmSent, Again: true}},

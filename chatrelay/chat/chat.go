@@ -180,8 +180,9 @@ type Letter struct {
 	Once bool
 }
 
-// RefusedError: the mail system does not take a mail. Text is its answer.
-type RefusedError struct{ Text string }
+// RefusedError: the mail system does not take a mail. Text is its answer, Status its
+// enhanced code (RFC 3463) such as 5.1.1; it may be empty.
+type RefusedError struct{ Text, Status string }
 
 func (e *RefusedError) Error() string { return "room: the mail was refused: " + e.Text }
 

@@ -16,6 +16,8 @@ import (
 	"io"
 
 	"golang.org/x/image/vp8"
+
+	"github.com/chmail/chmail/internal/raster"
 )
 
 // errDamaged: the octets are not a picture that can be decoded.
@@ -227,7 +229,7 @@ func readJPEG(r *bufio.Reader) (h jpegHeader, err error) {
 		switch marker {
 		case 0xE1: // APP1
 			if tiff, ok := bytes.CutPrefix(segment, []byte("Exif\x00\x00")); ok {
-				h.orientation = orientation(tiff)
+				h.orientation = raster.Orientation(tiff)
 			}
 		case 0xC0, 0xC1, 0xC2: // baseline, extended, progressive: all that is decoded
 			return h, h.frame(segment, marker == 0xC2)
@@ -257,35 +259,6 @@ func (h *jpegHeader) frame(b []byte, progressive bool) error {
 	}
 	h.quarters += 4 // decoders pad, and CMYK is converted
 	return nil
-}
-
-// orientation finds the tag in EXIF's first directory; 1 if there is none.
-func orientation(tiff []byte) int {
-	if len(tiff) < 8 {
-		return 1
-	}
-	var order binary.ByteOrder = binary.BigEndian
-	if string(tiff[:2]) == "II" {
-		order = binary.LittleEndian
-	}
-	at := int64(order.Uint32(tiff[4:]))
-	if at+2 > int64(len(tiff)) {
-		return 1
-	}
-	count := int64(order.Uint16(tiff[at:]))
-	for i := range count {
-		entry := at + 2 + 12*i
-		if entry+12 > int64(len(tiff)) {
-			return 1
-		}
-		if order.Uint16(tiff[entry:]) == 0x0112 {
-			if o := int(order.Uint16(tiff[entry+8:])); o >= 1 && o <= 8 {
-				return o
-			}
-			return 1
-		}
-	}
-	return 1
 }
 
 // readGIF walks through the blocks of a GIF (GIF89a appendix A) and adds up

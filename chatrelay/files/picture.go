@@ -13,6 +13,8 @@ import (
 	"image/png"
 	"io"
 	"time"
+
+	"github.com/chmail/chmail/internal/raster"
 )
 
 // picture is one that was encoded anew.
@@ -100,10 +102,10 @@ func (p *picture) fill(d decoded, shown int) error {
 		p.width, p.height = d.animation.Config.Width, d.animation.Config.Height
 		return buffered(p.full, func(w io.Writer) error { return gif.EncodeAll(w, d.animation) })
 	}
-	w, h := within(p.width, p.height, max(p.width, p.height), shown)
+	w, h := raster.Within(p.width, p.height, max(p.width, p.height), shown)
 	m := d.image
 	if w != p.width || h != p.height || d.orientation > 1 || deep(m) {
-		turned := turn(shrink(m, w, h), d.orientation)
+		turned := raster.Turn(raster.Shrink(m, w, h), d.orientation)
 		p.width, p.height = turned.Rect.Dx(), turned.Rect.Dy()
 		m = turned
 	}
@@ -125,8 +127,8 @@ func (s *Store) thumbnail(p *picture, d decoded, l *loan) (err error) {
 		return nil
 	}
 	b := d.image.Bounds()
-	w, h := within(b.Dx(), b.Dy(), thumbSide, maxShown)
-	small := turn(shrink(d.image, w, h), d.orientation)
+	w, h := raster.Within(b.Dx(), b.Dy(), thumbSide, maxShown)
+	small := raster.Turn(raster.Shrink(d.image, w, h), d.orientation)
 	if p.thumb, err = s.temp(l, s.opt.MaxFile); err != nil {
 		return err
 	}

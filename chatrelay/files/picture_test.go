@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/internal/raster"
 )
 
 // Pictures of one pixel.
@@ -340,7 +341,7 @@ func TestOrientation(t *testing.T) {
 		"MM\x00*\x00\x00\x00\x08\xff\xff":                                                 1,
 		"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x09\x00\x00": 1,
 	} {
-		if got := orientation([]byte(tiff)); got != want {
+		if got := raster.Orientation([]byte(tiff)); got != want {
 			t.Errorf("orientation(%q) = %d", tiff, got)
 		}
 	}
@@ -349,17 +350,17 @@ func TestOrientation(t *testing.T) {
 func TestShrink(t *testing.T) {
 	t.Parallel()
 	for _, size := range []image.Point{{1, 1}, {7, 3}, {100, 99}, {99, 1}} {
-		m := shrink(quarters(100, 100), size.X, size.Y)
+		m := raster.Shrink(quarters(100, 100), size.X, size.Y)
 		if m.Rect.Size() != size || !m.Opaque() {
 			t.Errorf("%v: %v", size, m.Rect)
 		}
 	}
 	// The mean of red, green, blue and white.
-	if c := shrink(quarters(100, 100), 1, 1).RGBAAt(0, 0); c != (color.RGBA{128, 128, 128, 255}) {
+	if c := raster.Shrink(quarters(100, 100), 1, 1).RGBAAt(0, 0); c != (color.RGBA{128, 128, 128, 255}) {
 		t.Errorf("the mean is %v", c)
 	}
 	same := quarters(50, 40)
-	if got := shrink(same, 50, 40); got.RGBAAt(10, 30) != (color.RGBA{B: 255, A: 255}) {
+	if got := raster.Shrink(same, 50, 40); got.RGBAAt(10, 30) != (color.RGBA{B: 255, A: 255}) {
 		t.Errorf("not shrunk: %v", got.RGBAAt(10, 30))
 	}
 }

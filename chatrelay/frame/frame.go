@@ -170,9 +170,9 @@ type Attempt struct {
 	On      bool      `json:"on"`                // the callee's computer is on
 	Devices []string  `json:"devices,omitempty"` // rung now: "desk", "agent"
 	Started time.Time `json:"started"`
-	// Why says why it does not ring: Off, DND, Quiet, Closed or Busy. It is empty when it
-	// rings, or has rung and nobody answered.
-	Why    string     `json:"why,omitempty" one:"off dnd quiet closed busy"`
+	// Why says why it does not ring: Off, DND, Quiet, Closed or Busy; with cancelled, gone: the caller
+	// was, and has not cancelled. It is empty when it rings, or has rung and nobody answered.
+	Why    string     `json:"why,omitempty" one:"off dnd quiet closed busy gone"`
 	Busy   bool       `json:"busy,omitempty"`   // the callee is in another chat, and is rung there
 	By     int64      `json:"by,omitempty"`     // answered: participant who did, of a group
 	Mailed *time.Time `json:"mailed,omitempty"` // when the alarm mail went out

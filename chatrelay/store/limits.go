@@ -40,7 +40,6 @@ const (
 	pause        = 2 * time.Millisecond // from the begin of one commit to the next; after a longer rest it is at once
 	cacheSize    = "-8000"              // SQLite: the writer's pages in memory, in KiB
 	writeTimeout = 15 * time.Second     // PostgreSQL: of one batch
-	busyTimeout  = 5 * time.Second      // SQLite: another process holds the write lock
 	closeTimeout = 3 * time.Second      // Close: for what is queued
 	readers      = 4                    // SQLite: connections for reading
 	pgConns      = 8                    // PostgreSQL: connections

@@ -13,8 +13,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -119,23 +117,13 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 }
 
 func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
-	// SQLite would create the file readable by everyone; its write-ahead log
-	// takes the file's mode.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
+	if err := sqldb.MakeSQLite(path); err != nil {
 		return err
 	}
 	s.clock = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
-	file := "file:" + (&url.URL{Path: path}).EscapedPath()
-	common := fmt.Sprintf("_foreign_keys=1&_busy_timeout=%d", busyTimeout.Milliseconds())
-	if s.write, err = sql.Open("sqlite3", file+"?_journal_mode=WAL&_synchronous=FULL&_txlock=immediate&_cache_size="+
-		cacheSize+"&"+common); err != nil {
+	if s.write, err = sqldb.OpenSQLite(path, sqldb.Writes+"&_cache_size="+cacheSize, 1); err != nil {
 		return err
 	}
-	s.write.SetMaxOpenConns(1)
 	if err := takeOldJournal(ctx, s.write, path); err != nil {
 		return err
 	}
@@ -152,16 +140,11 @@ func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
 			return err
 		}
 	}
-	if s.read, err = sql.Open("sqlite3", file+"?_query_only=1&"+common); err != nil {
+	if s.read, err = sqldb.OpenSQLite(path, sqldb.Reads, readers); err != nil {
 		return err
 	}
-	s.read.SetMaxOpenConns(readers)
-	s.read.SetMaxIdleConns(readers)
-	if s.checkpoints, err = sql.Open("sqlite3", file+"?_synchronous=FULL&"+common); err != nil {
-		return err
-	}
-	s.checkpoints.SetMaxOpenConns(1)
-	return nil
+	s.checkpoints, err = sqldb.OpenSQLite(path, "_synchronous=FULL", 1)
+	return err
 }
 
 func (s *Store) openPostgres(ctx context.Context) (err error) {
@@ -208,7 +191,7 @@ func (s *Store) Close() error {
 		select {
 		case <-s.written:
 			s.owned.Wait()
-		case <-time.After(closeTimeout + busyTimeout):
+		case <-time.After(closeTimeout + sqldb.BusyTimeout):
 			s.closeErr = errors.New("closing the rooms' database: it does not answer")
 		}
 		s.abort()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/internal/sqldb"
 	"github.com/chmail/chmail/internal/testpart"
 )
 
@@ -226,7 +227,7 @@ func TestCloseWhileDatabaseHangs(t *testing.T) {
 		}
 		began := time.Now()
 		s.Close()
-		if took := time.Since(began); took > closeTimeout+busyTimeout {
+		if took := time.Since(began); took > closeTimeout+sqldb.BusyTimeout {
 			t.Errorf("Close took %v", took)
 		}
 		if told.Load() != n {

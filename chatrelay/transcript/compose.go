@@ -165,7 +165,7 @@ func (t Transcript) page(w words.Tongue) page {
 		e := entry{Line: l, Clock: clockOf(w.Lang, l.At)}
 		if !l.Deleted {
 			for _, f := range l.Files {
-				a := attached{Name: f.Name, Size: octets(f.Size)}
+				a := attached{Name: f.Name, Size: words.Octets(f.Size)}
 				if web(f.URL) {
 					a.URL = f.URL
 				}
@@ -185,16 +185,6 @@ func cost(l Line) int {
 		n += 50 + len(f.Name) + len(f.URL)
 	}
 	return n
-}
-
-func octets(n int64) string {
-	switch {
-	case n >= 1<<20:
-		return fmt.Sprintf("%.1f MB", float64(n)/(1<<20))
-	case n >= 1<<10:
-		return fmt.Sprintf("%d KB", n>>10)
-	}
-	return fmt.Sprintf("%d B", n)
 }
 
 // text is the plain body. What a person wrote is indented, so that it cannot

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/chmail/chmail/admin"
+	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/modules"
 )
@@ -44,8 +45,8 @@ var storeCommand = &cli.Command{
 					return printJSON(st)
 				}
 				fmt.Printf("accounts   %d\nmailboxes  %d\nmessages   %d\nmail       %s\n",
-					st.Accounts, st.Mailboxes, st.Messages, octets(st.Octets))
-				fmt.Printf("files      %d\nindex      %s\nformat     %d\n", st.Files, octets(int64(st.Disk)), st.Format)
+					st.Accounts, st.Mailboxes, st.Messages, words.Octets(st.Octets))
+				fmt.Printf("files      %d\nindex      %s\nformat     %d\n", st.Files, words.Octets(int64(st.Disk)), st.Format)
 				return nil
 			}),
 		},
@@ -90,7 +91,7 @@ func checkStore(c *cli.Context, a admin.Admin) error {
 			fmt.Println(problem)
 		}
 		fmt.Printf("%d messages in %d mailboxes of %d accounts, %s: %d problems\n",
-			report.Messages, report.Mailboxes, report.Accounts, octets(report.Octets), report.Found)
+			report.Messages, report.Mailboxes, report.Accounts, words.Octets(report.Octets), report.Found)
 	}
 	if report.Found > 0 {
 		return cli.Exit("the mail store is damaged; what is named above is lost unless a backup has it", 1)
@@ -169,16 +170,4 @@ func importFrom(c *cli.Context, to mailstore.Importer, args []string, p *progres
 	}
 	return cli.Exit("usage: chmaild store import maildir DIR LOGIN | mbox FILE LOGIN [MAILBOX] | "+
 		"[--driver D] [--messages DIR] [--new-uids] imapsql DSN", 2)
-}
-
-func octets(n int64) string {
-	const units = "KMGTP"
-	if n < 1024 {
-		return fmt.Sprintf("%d octets", n)
-	}
-	v, u := float64(n)/1024, 0
-	for ; v >= 1024 && u < len(units)-1; u++ {
-		v /= 1024
-	}
-	return fmt.Sprintf("%.1f %ciB", v, units[u])
 }

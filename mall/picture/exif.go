@@ -5,6 +5,8 @@ package picture
 import (
 	"bytes"
 	"encoding/binary"
+
+	"github.com/chmail/chmail/internal/raster"
 )
 
 // orientation is what the Exif of a JPEG says of how the picture is to be turned
@@ -23,38 +25,8 @@ func orientation(jpeg []byte) int {
 			return 1
 		}
 		if tiff, ok := bytes.CutPrefix(b[4:n], []byte("Exif\x00\x00")); ok && b[1] == 0xE1 {
-			return ofTIFF(tiff)
+			return raster.Orientation(tiff)
 		}
 		b = b[n:]
 	}
-}
-
-// ofTIFF reads the orientation from the first directory of a TIFF.
-func ofTIFF(b []byte) int {
-	if len(b) < 8 {
-		return 1
-	}
-	var order binary.ByteOrder = binary.BigEndian
-	if b[0] == 'I' {
-		order = binary.LittleEndian
-	}
-	at := int64(order.Uint32(b[4:]))
-	if at+2 > int64(len(b)) {
-		return 1
-	}
-	entries := int64(order.Uint16(b[at:]))
-	for i := range entries {
-		e := at + 2 + 12*i
-		if e+12 > int64(len(b)) {
-			return 1
-		}
-		const tag = 0x0112
-		if order.Uint16(b[e:]) == tag {
-			if n := int(order.Uint16(b[e+8:])); n >= 1 && n <= 8 {
-				return n
-			}
-			return 1
-		}
-	}
-	return 1
 }

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"image/draw"
 	_ "image/gif"
 	"image/jpeg"
 	_ "image/png"
@@ -25,15 +26,16 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/chmail/chmail/internal/durable"
-	"golang.org/x/image/draw"
 	_ "golang.org/x/image/webp"
+
+	"github.com/chmail/chmail/internal/durable"
+	"github.com/chmail/chmail/internal/raster"
 )
 
 // Bounds of a picture that comes in.
 const (
 	MaxBytes  = 12 << 20
-	MaxPixels = 32_000_000 // 128 MB while it is decoded
+	MaxPixels = 32_000_000 // 128 MB while it is decoded; half of them with 16 bits a sample
 	maxSide   = 20_000
 )
 
@@ -104,7 +106,8 @@ func encode(b []byte) (files [][]byte, info Info, err error) {
 		return nil, Info{}, fmt.Errorf("%w: %w", ErrFormat, err)
 	case c.Width < 1 || c.Height < 1:
 		return nil, Info{}, ErrFormat
-	case c.Width > maxSide || c.Height > maxSide || c.Width*c.Height > MaxPixels:
+	case c.Width > maxSide || c.Height > maxSide || c.Width*c.Height > MaxPixels,
+		deep(c.ColorModel) && c.Width*c.Height > MaxPixels/2:
 		return nil, Info{}, ErrTooLarge
 	}
 	img, format, err := image.Decode(bytes.NewReader(b))
@@ -116,7 +119,7 @@ func encode(b []byte) (files [][]byte, info Info, err error) {
 		turn = orientation(b) // which goes with the metadata
 	}
 	for _, size := range slices.Backward(Sizes) { // each from the one before, which is quicker
-		img = turned(scaled(img, size), turn)
+		img = raster.Turn(onWhite(img, size), turn)
 		turn = 1
 		var out bytes.Buffer
 		if err := jpeg.Encode(&out, img, &jpeg.Options{Quality: quality}); err != nil {
@@ -131,35 +134,18 @@ func encode(b []byte) (files [][]byte, info Info, err error) {
 	return files, info, nil
 }
 
-// scaled draws an image on white, its longest side at most size pixels.
-func scaled(img image.Image, size int) image.Image {
-	w, h := img.Bounds().Dx(), img.Bounds().Dy()
-	if long := max(w, h); long > size {
-		w, h = max(1, w*size/long), max(1, h*size/long)
-	}
-	out := image.NewRGBA(image.Rect(0, 0, w, h))
-	draw.Draw(out, out.Bounds(), image.NewUniform(color.White), image.Point{}, draw.Src)
-	draw.CatmullRom.Scale(out, out.Bounds(), img, img.Bounds(), draw.Over, nil)
-	return out
+// deep says whether pictures of a colour model have 16 bits a sample.
+func deep(m color.Model) bool {
+	return m == color.RGBA64Model || m == color.NRGBA64Model || m == color.Gray16Model
 }
 
-// turned turns an image as an Exif orientation says.
-func turned(img image.Image, orientation int) image.Image {
-	if orientation < 2 || orientation > 8 {
-		return img
-	}
-	w, h := img.Bounds().Dx(), img.Bounds().Dy()
-	out := image.NewRGBA(image.Rect(0, 0, w, h))
-	if orientation >= 5 {
-		out = image.NewRGBA(image.Rect(0, 0, h, w))
-	}
-	for y := range h {
-		for x := range w {
-			to := [...][2]int{2: {w - 1 - x, y}, {w - 1 - x, h - 1 - y}, {x, h - 1 - y},
-				{y, x}, {h - 1 - y, x}, {h - 1 - y, w - 1 - x}, {y, w - 1 - x}}[orientation]
-			out.Set(to[0], to[1], img.At(x, y))
-		}
-	}
+// onWhite is an image, its longest side at most size pixels, on white.
+func onWhite(img image.Image, size int) *image.RGBA {
+	w, h := raster.Within(img.Bounds().Dx(), img.Bounds().Dy(), size, MaxPixels)
+	small := raster.Shrink(img, w, h)
+	out := image.NewRGBA(small.Rect)
+	draw.Draw(out, out.Rect, image.White, image.Point{}, draw.Src)
+	draw.Draw(out, out.Rect, small, image.Point{}, draw.Over)
 	return out
 }
 

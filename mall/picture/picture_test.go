@@ -157,10 +157,10 @@ func TestTransparent(t *testing.T) {
 	}
 }
 
-// bomb is a PNG that says it is as large as given.
-func bomb(w, h uint32) []byte {
+// bomb is a PNG that says it is as large as given, with so many bits a sample.
+func bomb(w, h uint32, bits byte) []byte {
 	ihdr := binary.BigEndian.AppendUint32([]byte("IHDR"), w)
-	ihdr = append(binary.BigEndian.AppendUint32(ihdr, h), 8, 6, 0, 0, 0)
+	ihdr = append(binary.BigEndian.AppendUint32(ihdr, h), bits, 6, 0, 0, 0)
 	b := append([]byte("\x89PNG\r\n\x1a\n"), 0, 0, 0, 13)
 	return binary.BigEndian.AppendUint32(append(b, ihdr...), crc32.ChecksumIEEE(ihdr))
 }
@@ -178,9 +178,10 @@ func TestRefused(t *testing.T) {
 		"svg":        {[]byte(`<svg xmlns="http://www.w3.org/2000/svg"/>`), ErrFormat},
 		"nothing":    {nil, ErrFormat},
 		"half":       {jpg[:len(jpg)/2], ErrFormat},
-		"pixels":     {bomb(8000, 8000), ErrTooLarge},
-		"a long one": {bomb(30_000, 1), ErrTooLarge},
-		"no pixels":  {bomb(0, 0), ErrFormat},
+		"pixels":     {bomb(8000, 8000, 8), ErrTooLarge},
+		"16 bits":    {bomb(5000, 5000, 16), ErrTooLarge},
+		"a long one": {bomb(30_000, 1, 8), ErrTooLarge},
+		"no pixels":  {bomb(0, 0, 8), ErrFormat},
 		"octets":     {make([]byte, MaxBytes+1), ErrTooLarge},
 	} {
 		if _, err := s.Add(t.Context(), bytes.NewReader(c.b)); !errors.Is(err, c.want) {
@@ -206,7 +207,7 @@ func FuzzPicture(f *testing.F) {
 	f.Add(exif(encoded(f, func(w io.Writer) error { return jpeg.Encode(w, sample(8, 4), nil) }), 6, binary.LittleEndian))
 	webp, _ := base64.StdEncoding.DecodeString(webp1)
 	f.Add(webp)
-	f.Add(bomb(1<<31-1, 1<<31-1))
+	f.Add(bomb(1<<31-1, 1<<31-1, 8))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		files, info, err := encode(b)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -79,6 +80,7 @@ func sendUntilKilled(dir, dsn string) {
 	}
 	p, err := New(o)
 	fail(err)
+	p.batch = killBatch
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		for {
@@ -98,29 +100,38 @@ func sendUntilKilled(dir, dsn string) {
 
 const killShop = "CHMAIL_PUBLICITY_TEST_SHOP"
 
+// killBatch is so small that kills come before, within and after batches.
+const killBatch = atOnce
+
 // TestKilled kills the server at 50 random points of a campaign: each member has it
 // once in the end.
 func TestKilled(t *testing.T) {
 	testpart.Slow(t)
 	each(t, func(t *testing.T, w *world) {
-		const members, kills = 1500, 50
+		const members, kills = 600, 50
 		w.members(members)
 		c := w.campaign(store.Campaign{})
 		mail, err := openMail(w.dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range members {
-			if err := mail.CreateAccount(fmt.Sprintf("m%05d@mall.example", i)); err != nil {
-				t.Fatal(err)
-			}
+		var making sync.WaitGroup
+		for part := range 20 { // which share the waits for the disk
+			making.Go(func() {
+				for i := part; i < members; i += 20 {
+					if err := mail.CreateAccount(fmt.Sprintf("m%05d@mall.example", i)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
 		}
+		making.Wait()
 		if err := mail.Close(); err != nil {
 			t.Fatal(err)
 		}
 		killed := 0
 		for ; killed < kills; killed++ {
-			if w.runServer(rand.IntN(70)) {
+			if w.runServer(rand.IntN(2 * 3 * killBatch)) {
 				break
 			}
 		}

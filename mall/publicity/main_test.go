@@ -134,7 +134,7 @@ func (w *world) options() Options {
 	return Options{
 		Store: w.s, Secret: []byte("0123456789abcdef0123456789abcdef"), Base: "http://mall.localhost", Domain: "mall.example",
 		Mall: "The mall", Mark: MarkFile(w.dir),
-		Goods:  func(slug string, g store.CampaignGoods) string { return "http://mall.localhost/" + slug + "/" + g.SKU },
+		Money:  func(_, currency string, amount int64) string { return fmt.Sprint(amount, " ", currency) },
 		Person: func(_ context.Context, h store.Handing) (chat.Person, error) { return chat.Person{Addr: h.Login}, nil },
 		Here:   func(context.Context, string) int { return w.here },
 		Submit: func(_ context.Context, l chat.Letter) error {
@@ -162,9 +162,10 @@ func (w *world) start() *Publicity {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := p.compareMarks(context.Background()); err != nil {
+	if p.mark, err = openMark(p.opt.Mark); err != nil {
 		w.t.Fatal(err)
 	}
+	w.t.Cleanup(p.mark.close)
 	return p
 }
 

@@ -10,26 +10,26 @@
 // same Message-ID, which the mail system takes once (Options.Submit). So nobody is
 // left out and nobody gets it twice.
 //
-// A restored backup knows less than was sent. The mark of the last batch is in the
-// database and, before a mail of the batch goes, in a file that no backup has; at
-// the start, campaigns are paused unless both tell the same.
+// Of several hosts one sends a campaign: it has a lease in the database, which another
+// takes over when it was not renewed. What was cut off with the first is handed over
+// again by the second.
+//
+// A restored backup knows less than was sent. Each batch has a mark in the database
+// and, before a mail of the batch goes, in a file of the host (mark.go); campaigns are
+// paused when the file has a mark that the database lacks.
 package publicity
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base32"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/chat"
-	"github.com/chmail/chmail/internal/durable"
 	"github.com/chmail/chmail/internal/safely"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/mall/store"
@@ -47,10 +47,9 @@ const (
 	firstRetry  = time.Minute // doubled with each try
 	lastRetry   = 4 * time.Hour
 	rest        = 10 * time.Second // after a mail that the queue did not take
-	maxDepth    = 2000             // mails that may wait in the server's queue
+	lease       = 2 * time.Minute  // of a host that sends a campaign
+	batchLimit  = time.Minute      // for the mails of a batch: well within the lease
 	perStaff    = 30               // mails an hour for each of the staff who is there, with ByStaff
-	perDomain   = 600              // mails a minute to one domain of others
-	maxDomains  = 10000            // whose pace is remembered
 	enough      = 20               // mails until the share of failures says something
 	tooMany     = 10               // of a hundred that failed stop a campaign
 	softFor     = 7 * 24 * time.Hour
@@ -65,17 +64,17 @@ type Options struct {
 	Submit func(ctx context.Context, l chat.Letter) error
 	// Person is who a member is, out of their sealed fields.
 	Person func(ctx context.Context, h store.Handing) (chat.Person, error)
-	// Room is the room that a mail opened; nil: talks are not counted.
-	Room func(ctx context.Context, login, messageID string) (string, error)
+	// Room is the room that a mail from an address opened, or empty; nil: talks are not
+	// counted.
+	Room func(ctx context.Context, from, messageID string) (string, error)
 	Here func(ctx context.Context, shop string) int // how many of a shop's staff can be rung now
-	// Depth is how many mails wait in the server's queue; nil: none.
-	Depth  func() int
+
 	Secret []byte // seals the links that unsubscribe, makes Message-IDs
 	Base   string // of the mall's pages, without a slash at the end
 	Domain string // of Message-IDs and bounces
 	Mall   string // its name, for the footer
-	Goods  func(shopSlug string, g store.CampaignGoods) string
-	Mark   string // path of the file of the last mark
+	Money  func(lang, currency string, amount int64) string
+	Mark   string // path of the file of the last mark: MarkFile
 	Now    func() time.Time
 	Log    *slog.Logger
 }
@@ -86,10 +85,9 @@ type Publicity struct {
 	links seal.Key
 	ids   seal.Key
 	wake  chan struct{}
-
-	mu      sync.Mutex
-	paces   map[string]*pace // by campaign
-	domains map[string]*pace
+	mark  *mark            // of Run
+	paces map[string]*pace // by campaign; Run's own
+	batch int              // mails that are taken at a time
 }
 
 // pace says how many mails may go now.
@@ -108,7 +106,7 @@ func New(o Options) (*Publicity, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	p := &Publicity{opt: o, wake: make(chan struct{}, 1), paces: make(map[string]*pace), domains: make(map[string]*pace)}
+	p := &Publicity{opt: o, wake: make(chan struct{}, 1), paces: make(map[string]*pace), batch: batch}
 	var err error
 	if p.links, err = seal.Derive(o.Secret, "publicity links"); err == nil {
 		p.ids, err = seal.Derive(o.Secret, "publicity mails")
@@ -128,10 +126,11 @@ func (p *Publicity) Wake() {
 }
 
 // Run sends campaigns until ctx ends.
-func (p *Publicity) Run(ctx context.Context) error {
-	if err := p.compareMarks(ctx); err != nil {
+func (p *Publicity) Run(ctx context.Context) (err error) {
+	if p.mark, err = openMark(p.opt.Mark); err != nil {
 		return fmt.Errorf("starting publicity: %w", err)
 	}
+	defer p.mark.close()
 	forgot := time.Time{}
 	for ctx.Err() == nil {
 		more := false
@@ -140,8 +139,9 @@ func (p *Publicity) Run(ctx context.Context) error {
 			more = p.round(ctx)
 			if now := p.opt.Now(); now.Sub(forgot) > time.Hour {
 				forgot = now
-				if err := p.opt.Store.ForgetSuppressions(ctx, now); err != nil {
-					p.opt.Log.Error("forgetting suppressions", "err", err)
+				err := errors.Join(p.opt.Store.ForgetSuppressions(ctx, now), p.opt.Store.ForgetMarks(ctx, now))
+				if err != nil {
+					p.opt.Log.Error("forgetting what is too old", "err", err)
 				}
 			}
 		}()
@@ -157,46 +157,39 @@ func (p *Publicity) Run(ctx context.Context) error {
 	return nil
 }
 
-// compareMarks pauses all campaigns if the database is older than what was sent.
+// compareMarks pauses all campaigns if the database is older than what was sent, or if
+// this host cannot know. Otherwise the host notes what the others have sent.
 func (p *Publicity) compareMarks(ctx context.Context) error {
-	mark, before, err := p.opt.Store.SentMarks(ctx)
-	if err != nil {
+	newest, has, err := p.opt.Store.SentMarks(ctx, p.mark.last)
+	switch {
+	case err != nil:
 		return err
-	}
-	b, err := os.ReadFile(p.opt.Mark)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	// The file may be one batch behind: its mails were taken and not begun.
-	if file := strings.TrimSpace(string(b)); file == mark || file == before && mark != "" && file != "" ||
-		file == "" && before == "" && p.nothingSent(ctx) {
+	case p.mark.new && newest != "", p.mark.last != "" && !has:
+	case p.mark.new || newest > p.mark.last:
+		return p.mark.write(newest)
+	default:
 		return nil
 	}
-	fresh := rand.Text()
+	fresh := store.NewID()
 	n, err := p.opt.Store.PauseRestored(ctx, fresh)
 	if err != nil {
 		return err
 	}
-	p.opt.Log.Warn("the mall's database is older than the mails that were sent: it was restored."+
-		" Campaigns are paused until their shops have looked at them", "campaigns", n)
-	return p.writeMark(fresh)
-}
-
-// nothingSent says whether no mail was queued yet: a process was ended after the
-// first batch was taken and before the file was written.
-func (p *Publicity) nothingSent(ctx context.Context) bool {
-	sent, err := p.opt.Store.AnyMailSent(ctx)
-	return err == nil && !sent
-}
-
-func (p *Publicity) writeMark(mark string) error {
-	return durable.WriteFile(p.opt.Mark, []byte(mark+"\n"), 0o600)
+	if n > 0 {
+		p.opt.Log.Warn("the mall's database may be older than the mails that were sent: it or this host is new here."+
+			" Campaigns are paused until their shops have looked at them", "campaigns", n)
+	}
+	return p.mark.write(fresh)
 }
 
 // round gives each campaign that is due a turn. more: at least one could go on at once.
 func (p *Publicity) round(ctx context.Context) (more bool) {
 	now := p.opt.Now()
-	due, err := p.opt.Store.DueCampaigns(ctx, now, campaigns)
+	err := p.compareMarks(ctx)
+	var due []store.Campaign
+	if err == nil {
+		due, err = p.opt.Store.DueCampaigns(ctx, p.mark.host, now, campaigns)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			p.opt.Log.Error("looking for campaigns", "err", err)
@@ -214,10 +207,8 @@ func (p *Publicity) round(ctx context.Context) (more bool) {
 	return more
 }
 
-// forget drops the paces of campaigns that are not sent any more.
+// forget drops the paces of campaigns that are not sent from here any more.
 func (p *Publicity) forget(due []store.Campaign) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	left := make(map[string]*pace, len(due))
 	for _, c := range due {
 		if q := p.paces[c.ID]; q != nil {
@@ -229,19 +220,13 @@ func (p *Publicity) forget(due []store.Campaign) {
 
 // turn sends a batch of one campaign.
 func (p *Publicity) turn(ctx context.Context, c store.Campaign, now time.Time) (more bool, err error) {
-	p.mu.Lock()
 	q := p.paces[c.ID]
 	if q == nil {
 		q = &pace{had: 1, at: now}
 		p.paces[c.ID] = q
 	}
-	p.mu.Unlock()
-	if c.State == store.CampaignScheduled {
-		err := p.opt.Store.SetCampaign(ctx, c.Shop, c.ID, []string{store.CampaignScheduled}, store.CampaignSending, "",
-			time.Time{})
-		if err != nil {
-			return false, err
-		}
+	if err := p.opt.Store.LeaseCampaign(ctx, c.Shop, c.ID, p.mark.host, now, now.Add(lease)); err != nil {
+		return false, err
 	}
 	if !c.Chosen {
 		for more := true; more; {
@@ -253,57 +238,48 @@ func (p *Publicity) turn(ctx context.Context, c store.Campaign, now time.Time) (
 	if !c.Night && AtNight(now) || now.Before(q.rest) {
 		return false, nil
 	}
-	r, err := p.render(ctx, c)
-	if err != nil {
-		return false, err
-	}
-	if !q.seen { // what an earlier process was handing over
-		cut, err := p.opt.Store.HandingMails(ctx, c.Shop, c.ID, now, batch)
+	if !q.seen { // what another process was handing over
+		cut, err := p.opt.Store.HandingMails(ctx, c.Shop, c.ID, now, p.batch)
 		if err != nil {
 			return false, err
 		}
-		q.seen = len(cut) < batch
 		if len(cut) > 0 {
+			r, err := p.render(ctx, c)
+			if err != nil {
+				return false, err
+			}
+			q.seen = len(cut) < p.batch
 			return true, p.handOver(ctx, r, q, cut)
 		}
+		q.seen = true
 	}
 	n := p.allowed(ctx, c, q, now)
 	if n == 0 {
 		return false, nil
 	}
-	mark := rand.Text()
+	r, err := p.render(ctx, c)
+	if err != nil {
+		return false, err
+	}
+	mark := store.NewID()
 	id := func(member string) string { return p.mailID(c.ID, member) }
 	taken, err := p.opt.Store.TakeMails(ctx, c.Shop, c.ID, now, n, id, mark)
 	if err != nil {
 		return false, err
 	}
 	if len(taken) == 0 {
-		return false, p.finish(ctx, c)
+		return false, p.opt.Store.FinishCampaign(ctx, c.Shop, c.ID)
 	}
-	if err := p.writeMark(mark); err != nil {
-		return false, fmt.Errorf("writing the mark of what was sent: %w", err)
+	if err := p.mark.write(mark); err != nil {
+		q.seen = false
+		return false, err
 	}
-	p.mu.Lock()
 	q.had -= float64(len(taken))
-	p.mu.Unlock()
 	return true, p.handOver(ctx, r, q, taken)
-}
-
-// finish ends a campaign whose every mail went out or failed.
-func (p *Publicity) finish(ctx context.Context, c store.Campaign) error {
-	f, err := p.opt.Store.CampaignFigures(ctx, c.Shop, c.ID)
-	if err != nil || f.Waiting > 0 {
-		return err
-	}
-	return p.opt.Store.SetCampaign(ctx, c.Shop, c.ID, []string{store.CampaignSending}, store.CampaignDone, "", time.Time{})
 }
 
 // allowed says how many mails of a campaign may go now.
 func (p *Publicity) allowed(ctx context.Context, c store.Campaign, q *pace, now time.Time) int {
-	room := batch
-	if p.opt.Depth != nil {
-		room = min(room, max(0, maxDepth-p.opt.Depth()))
-	}
 	perHour := float64(c.PerHour)
 	if c.ByStaff {
 		here := float64(p.opt.Here(ctx, c.Shop) * perStaff)
@@ -315,12 +291,10 @@ func (p *Publicity) allowed(ctx context.Context, c store.Campaign, q *pace, now 
 		}
 	}
 	if perHour == 0 {
-		return room
+		return p.batch
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	q.refill(perHour/3600, max(1, perHour/60), now)
-	return min(room, int(q.had))
+	return min(p.batch, int(q.had))
 }
 
 // refill adds what a second allows for the time since the last look.
@@ -329,41 +303,19 @@ func (q *pace) refill(perSecond, most float64, now time.Time) {
 	q.at = now
 }
 
-// domainReady says whether a mail to an address may go now, and if not, when.
-func (p *Publicity) domainReady(addr string, now time.Time) time.Time {
-	_, domain, _ := strings.Cut(strings.ToLower(addr), "@")
-	if domain == strings.ToLower(p.opt.Domain) {
-		return time.Time{}
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	q := p.domains[domain]
-	if q == nil {
-		if len(p.domains) >= maxDomains {
-			clear(p.domains)
-		}
-		q = &pace{had: perDomain, at: now}
-		p.domains[domain] = q
-	}
-	q.refill(perDomain/60.0, perDomain, now)
-	if q.had < 1 {
-		return now.Add(time.Minute)
-	}
-	q.had--
-	return time.Time{}
-}
-
 // handOver submits a batch and stores what became of it.
 func (p *Publicity) handOver(ctx context.Context, r *renderer, q *pace, all []store.Handing) error {
 	done := make([]store.HandedMail, len(all))
 	slots := make(chan struct{}, atOnce)
+	limited, cancel := context.WithTimeout(ctx, batchLimit)
+	defer cancel()
 	var working sync.WaitGroup
 	for i, h := range all {
 		slots <- struct{}{}
 		working.Go(func() {
 			defer func() { <-slots }()
 			defer safely.Recover(p.opt.Log, "handing over a mail")
-			done[i] = p.one(ctx, r, h)
+			done[i] = p.one(limited, r, h)
 		})
 	}
 	working.Wait()
@@ -373,13 +325,13 @@ func (p *Publicity) handOver(ctx context.Context, r *renderer, q *pace, all []st
 			q.seen = false
 			continue
 		}
-		if d.State == store.MailWaiting && d.Reason != "" {
+		if d.State == store.MailWaiting {
 			q.rest = p.opt.Now().Add(rest)
 		}
 		stored = append(stored, d)
 	}
 	// What is in the queue is stored also while the server ends.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), submitLimit)
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), submitLimit)
 	defer cancel()
 	if err := p.opt.Store.SaveHanded(ctx, r.campaign.Shop, r.campaign.ID, stored); err != nil {
 		q.seen = false
@@ -390,8 +342,10 @@ func (p *Publicity) handOver(ctx context.Context, r *renderer, q *pace, all []st
 
 // one submits one mail.
 func (p *Publicity) one(ctx context.Context, r *renderer, h store.Handing) store.HandedMail {
-	now := p.opt.Now()
-	handed := store.HandedMail{Member: h.Member, State: store.MailQueued, At: now}
+	if ctx.Err() != nil {
+		return store.HandedMail{}
+	}
+	handed := store.HandedMail{Member: h.Member, State: store.MailQueued, At: p.opt.Now()}
 	if !h.Agreed {
 		// They took their consent back while the mail was cut off: it may be there.
 		handed.State, handed.Reason = store.MailLeftOut, "no longer agreed"
@@ -401,25 +355,17 @@ func (p *Publicity) one(ctx context.Context, r *renderer, h store.Handing) store
 	if err != nil {
 		return p.failed(ctx, h, handed, fmt.Errorf("reading who they are: %w", err))
 	}
-	if h.Tries == 0 {
-		if later := p.domainReady(who.Addr, now); !later.IsZero() {
-			handed.State, handed.At = store.MailWaiting, later
-			return handed
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, submitLimit)
-	defer cancel()
 	l := r.letter(r.mail(h.Member), who)
 	l.MessageID, l.ReturnPath, l.Once = h.Mail, p.returnPath(h.Mail), true
-	if err := p.opt.Submit(ctx, l); err != nil {
+	limited, cancel := context.WithTimeout(ctx, submitLimit)
+	defer cancel()
+	if err := p.opt.Submit(limited, l); err != nil {
 		return p.failed(ctx, h, handed, err)
 	}
 	if p.opt.Room != nil {
-		room, err := p.opt.Room(ctx, r.owner, h.Mail)
-		if err != nil {
+		if handed.Room, err = p.opt.Room(limited, r.shop.Addr, h.Mail); err != nil {
 			p.opt.Log.Warn("looking for the room of a campaign's mail", "mail", h.Mail, "err", err)
 		}
-		handed.Room = room
 	}
 	return handed
 }
@@ -429,14 +375,20 @@ func (p *Publicity) failed(ctx context.Context, h store.Handing, handed store.Ha
 	var refused *chat.RefusedError
 	switch {
 	case errors.As(err, &refused):
-		handed.State, handed.Reason = store.MailRefused, refused.Text
-	case ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled):
+		handed.State, handed.Reason = store.MailRefused, bounded(refused.Status+" "+refused.Text)
+		if soft(refused.Status) {
+			handed.Stop, handed.Until = true, handed.At.Add(softFor)
+		}
+		// Only the address is wrong for ever: all else may be this server's fault.
+		handed.Stop = handed.Stop || strings.HasPrefix(refused.Status, "5.1.")
+	case ctx.Err() != nil: // it may be there
 		return store.HandedMail{}
 	case h.Tries+1 >= maxTries:
-		handed.State, handed.Reason = store.MailRefused, "given up: "+err.Error()
+		handed.State, handed.Reason = store.MailRefused, bounded("given up: "+err.Error())
+		handed.Stop, handed.Until = true, handed.At.Add(softFor)
 	default:
 		p.opt.Log.Warn("a campaign's mail was not taken; it is tried again", "mail", h.Mail, "err", err)
-		handed.State, handed.Reason = store.MailWaiting, err.Error()
+		handed.State, handed.Reason = store.MailWaiting, bounded(err.Error())
 		handed.At = handed.At.Add(min(lastRetry, firstRetry<<h.Tries))
 	}
 	return handed
@@ -444,30 +396,17 @@ func (p *Publicity) failed(ctx context.Context, h store.Handing, handed store.Ha
 
 // stopIfFailing stops a campaign of which too many mails failed.
 func (p *Publicity) stopIfFailing(ctx context.Context, shop, campaign string) error {
-	f, err := p.opt.Store.CampaignFigures(ctx, shop, campaign)
-	if err != nil {
-		return err
-	}
-	tried := f.Queued + f.Unsubscribed + f.Failed()
-	if tried < enough || f.Failed()*100 < tried*tooMany {
-		return nil
-	}
-	err = p.opt.Store.SetCampaign(ctx, shop, campaign, []string{store.CampaignScheduled, store.CampaignSending},
-		store.CampaignStopped, store.WhyFailures, time.Time{})
-	if errors.Is(err, store.ErrState) {
-		return nil // it is over already
-	}
-	if err == nil {
-		p.opt.Log.Warn("a campaign was stopped: too many of its mails failed", "campaign", campaign, "failed", f.Failed(),
-			"of", tried)
+	stopped, err := p.opt.Store.StopFailing(ctx, shop, campaign, enough, tooMany)
+	if stopped {
+		p.opt.Log.Warn("a campaign was stopped: too many of its mails failed", "campaign", campaign)
 	}
 	return err
 }
 
 var lowerBase32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// mailID is the Message-ID of a campaign's mail to a member. It cannot be guessed,
-// since bounces are known by it.
+// mailID is the Message-ID of a campaign's mail to a member: an HMAC, so that nobody
+// who did not have the mail can name it, since bounces are known by it.
 func (p *Publicity) mailID(campaign, member string) string {
 	return lowerBase32.EncodeToString(p.ids.Sum([]byte(campaign + " " + member))[:16]) + mailIDEnd + p.opt.Domain
 }
@@ -506,6 +445,3 @@ func AtNight(now time.Time) bool {
 	hour := now.In(seoul).Hour()
 	return hour >= 21 || hour < 8
 }
-
-// MarkFile is the path of the mark's file in a state directory.
-func MarkFile(state string) string { return filepath.Join(state, "mall-sent.mark") }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/internal/words"
+	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/store"
 )
 
@@ -60,7 +61,8 @@ type renderer struct {
 	plain    string
 }
 
-type shownGoods struct{ Title, Price, URL string }
+// shownGoods are goods in a mail. Picture is the address of one; it may be empty.
+type shownGoods struct{ Title, Price, URL, Picture string }
 
 // render prepares a campaign's mails.
 func (p *Publicity) render(ctx context.Context, c store.Campaign) (*renderer, error) {
@@ -74,8 +76,12 @@ func (p *Publicity) render(ctx context.Context, c store.Campaign) (*renderer, er
 	}
 	r := &renderer{p: p, campaign: c, shop: shop, owner: owner}
 	for _, g := range goods {
-		r.goods = append(r.goods, shownGoods{Title: g.Title, Price: Money(g.Price, shop.Currency, c.Lang),
-			URL: p.opt.Goods(shop.Slug, g)})
+		shown := shownGoods{Title: g.Title, Price: p.opt.Money(c.Lang, shop.Currency, g.Price),
+			URL: p.opt.Base + "/goods/" + g.ID}
+		if g.Picture != "" {
+			shown.Picture = fmt.Sprintf("%s/pictures/%s-%d.jpg", p.opt.Base, g.Picture, picture.Sizes[0])
+		}
+		r.goods = append(r.goods, shown)
 	}
 	if r.body, err = HTML(c.Text); err != nil {
 		return nil, err
@@ -256,24 +262,4 @@ func (w *plainWriter) visit(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		}
 	}
 	return ast.WalkContinue, nil
-}
-
-// Money writes an amount of a currency's smallest unit.
-func Money(amount int64, currency, lang string) string {
-	group := func(n int64) string {
-		s := fmt.Sprint(n)
-		for i := len(s) - 3; i > 0; i -= 3 {
-			s = s[:i] + "," + s[i:]
-		}
-		return s
-	}
-	switch {
-	case currency == "KRW" && lang == "ko":
-		return group(amount) + "원"
-	case currency == "KRW":
-		return "₩" + group(amount)
-	case currency == "JPY":
-		return "¥" + group(amount)
-	}
-	return fmt.Sprintf("%s.%02d %s", group(amount/100), amount%100, currency)
 }

@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/chmail/chmail/guard/password"
 	"github.com/chmail/chmail/mall/store"
 )
 
@@ -126,4 +128,31 @@ func TestLeave(t *testing.T) {
 	if err != nil || len(known.Uses)+len(known.Basket)+len(known.Bookmarks)+len(known.Sessions)+len(known.Consents) > 0 {
 		t.Errorf("left: %+v, %v", known, err)
 	}
+}
+
+// TestAudit: looks of a shop's people at members are in the owner's page and in the
+// operator's; an agent and other shops do not see them.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	town := newTown(t)
+	path := furnish(town)
+	town.accounts.all["agent@mall.example"] = password.Hash("the password")
+	if err := town.store.PutStaff(t.Context(), town.goods[0].Goods.Shop, "agent@mall.example", store.RoleAgent); err != nil {
+		t.Fatal(err)
+	}
+	as := func(login string) browser {
+		b := town.browser()
+		b.post("/sign-in", 200, "login", login, "password", "the password")
+		return b
+	}
+	agent, owner, other := as("agent@mall.example"), as("host@mall.example"), as("other@mall.example")
+	agent.get(path("/inquiries/{id}"), 200)
+	owner.has(owner.get("/console/lamps/audit", 200), "agent@mall.example", "Looked at a member")
+	agent.get("/console/lamps/audit", 404)
+	if page := other.get("/console/chairs/audit", 200); strings.Contains(page, "agent@mall.example") {
+		t.Error("another shop sees the trail")
+	}
+	owner.get("/operator/audit", 404)
+	operator := as(operatorLogin)
+	operator.has(operator.get("/operator/audit", 200), "agent@mall.example", "Looked at a member", "Read the audit trail")
 }

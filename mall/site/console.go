@@ -59,10 +59,13 @@ var consoleTable = []shopRoute{
 	{"POST", "/inquiries/{id}/notes/remove", store.RoleAgent, (*Server).noteRemove},
 	{"GET", "/orders", store.RoleAgent, (*Server).orderList},
 	{"GET", "/publicity", store.RoleManager, (*Server).campaigns},
-	{"GET", "/publicity/new", store.RoleManager, (*Server).newCampaign},
+	{"GET", "/publicity/new", store.RoleManager, (*Server).campaignForm},
 	{"POST", "/publicity/new", store.RoleManager, (*Server).saveCampaign},
 	{"GET", "/publicity/{id}", store.RoleManager, (*Server).campaign},
 	{"POST", "/publicity/{id}", store.RoleManager, (*Server).actOnCampaign},
+	{"GET", "/publicity/{id}/edit", store.RoleManager, (*Server).campaignForm},
+	{"POST", "/publicity/{id}/edit", store.RoleManager, (*Server).saveCampaign},
+	{"GET", "/publicity/{id}/mail", store.RoleManager, (*Server).campaignMail},
 	{"GET", "/orders/{number}", store.RoleAgent, (*Server).shopOrder},
 	{"POST", "/orders/{number}", store.RoleAgent, (*Server).shopStep},
 	{"POST", "/inquiries/{id}/offer", store.RoleAgent, (*Server).offerMake},
@@ -80,6 +83,7 @@ var consoleTable = []shopRoute{
 	{"GET", "/hours", store.RoleManager, (*Server).hours},
 	{"POST", "/hours", store.RoleManager, (*Server).hoursSave},
 	{"GET", "/figures", store.RoleAgent, (*Server).figures},
+	{"GET", "/audit", store.RoleOwner, (*Server).audit},
 	{"GET", "/settings", store.RoleOwner, (*Server).settings},
 	{"POST", "/settings", store.RoleOwner, (*Server).settingsSave},
 	{"POST", "/keys", store.RoleOwner, (*Server).keyAdd},
@@ -101,6 +105,7 @@ func (s *Server) consoleRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /apply", s.applySave)
 	mux.HandleFunc("GET /operator", s.operator)
 	mux.HandleFunc("POST /operator", s.operatorSave)
+	mux.HandleFunc("GET /operator/audit", s.operatorAudit)
 	mux.HandleFunc("GET /operator/categories", s.categories)
 	mux.HandleFunc("POST /operator/categories", s.categoriesSave)
 	mux.HandleFunc("GET /pictures/{file}", s.picture)

@@ -113,7 +113,7 @@ func TestConsoleWords(t *testing.T) {
 func furnish(b *town) (paths func(route string) string) {
 	b.Helper()
 	ctx := b.Context()
-	for _, login := range []string{"host@mall.example", "other@mall.example", "kim@mall.example"} {
+	for _, login := range []string{"host@mall.example", "other@mall.example", "kim@mall.example", operatorLogin} {
 		b.accounts.all[login] = password.Hash("the password")
 	}
 	other := store.Shop{Slug: "chairs", Name: "Chairs", Addr: "chairs@mall.example", State: store.ShopOpen, Currency: "KRW"}

@@ -11,10 +11,12 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/password"
 	"github.com/chmail/chmail/guard/signin"
+	"github.com/chmail/chmail/internal/clean"
 	"github.com/chmail/chmail/mall"
 	"github.com/chmail/chmail/mall/store"
 )
@@ -22,7 +24,6 @@ import (
 const (
 	langLife       = 365 * 24 * time.Hour
 	registerCookie = "mall_register" // the browser that registered
-	maxName        = 80              // characters
 )
 
 func (s *Server) memberRoutes(mux *http.ServeMux) {
@@ -153,10 +154,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	say := tongue(r).Say
-	name, addr := f.Get("name"), f.Get("email")
-	if name == "" || len([]rune(name)) > maxName {
-		f.Fail("name", say("mall.register.name"))
-	}
+	name, addr := personName(r, f), f.Get("email")
 	if parsed, err := mail.ParseAddress(addr); err != nil || parsed.Address != addr || len(addr) > 254 {
 		f.Fail("email", say("mall.register.address"))
 	}
@@ -196,6 +194,16 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 		s.setCookie(w, registerCookie, browser, mall.ConfirmWithin)
 		s.notice(w, r, http.StatusOK, "sent", "address", addr)
 	}
+}
+
+// personName is the name that somebody typed, without what cannot be seen.
+func personName(r *http.Request, f *form) string {
+	typed := f.Get("name")
+	name := clean.Name(typed)
+	if name == "" || utf8.RuneCountInString(typed) > clean.MaxName {
+		f.Fail("name", tongue(r).Say("mall.register.name", "n", clean.MaxName))
+	}
+	return name
 }
 
 // consents are the ticked ones, with the words that were read.
@@ -339,9 +347,8 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) {
 	}
 	e := entry{Form: f, Kept: f.Get("kept"), Next: localPath(f.Get("next"))}
 	if v.Member == nil {
-		name := f.Get("name")
-		if name == "" || len([]rune(name)) > maxName {
-			f.Fail("name", tongue(r).Say("mall.register.name"))
+		name := personName(r, f)
+		if !f.OK() {
 			s.joinPage(w, r, http.StatusUnprocessableEntity, e)
 			return
 		}

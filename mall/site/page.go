@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/internal/assets"
+	"github.com/chmail/chmail/internal/clean"
 	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/mall"
 	"github.com/chmail/chmail/mall/store"
@@ -48,6 +49,7 @@ var templates = func() map[string]*template.Template {
 			"field":   newField,
 			"list":    func(items ...any) []any { return items },
 			"pairs":   pairs,
+			"maxName": func() int { return clean.MaxName },
 		}).Funcs(advertFuncs).ParseFS(templateFiles, "templates/*.html"))
 	}
 	return all

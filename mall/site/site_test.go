@@ -38,9 +38,9 @@ type fakeRelay struct {
 	changed *sync.Map // login → when its password was changed
 	written *[]chatrelay.Writing
 	groups  *map[string][]string
-	rooms   *[]string // that talks are in, one after the other
 	hours   *map[string]chatrelay.Hours
 	now     func() time.Time
+	rooms   *[]string // that talks are in, one after the other
 }
 
 func (f fakeRelay) Talk(context.Context, chat.Mail) (room, token string, err error) {
@@ -127,6 +127,9 @@ func (a *fakeAccounts) Verify(_ context.Context, login, pass string) error {
 	return nil
 }
 
+// operatorLogin runs the mall.
+const operatorLogin = "boss@mall.example"
+
 // town is a mall that runs, with one shop of two goods.
 type town struct {
 	testing.TB
@@ -141,17 +144,18 @@ type town struct {
 	changed  sync.Map // passwords
 	written  []chatrelay.Writing
 	groups   map[string][]string // that the relay rings
-	rooms    []string            // that talks are in
-	adverts  *advert.Adverts
 	hours    map[string]chatrelay.Hours
 	now      time.Time // of the relay
+	rooms    []string  // that talks are in
+	adverts  *advert.Adverts
 }
 
 // newTown opens one; assets are instead of the embedded ones.
 func newTown(t testing.TB, assets ...fs.FS) *town {
 	t.Helper()
+	c := &town{TB: t, accounts: &fakeAccounts{all: map[string]string{}}}
 	dir := t.TempDir()
-	c := &town{TB: t, dir: dir, accounts: &fakeAccounts{all: map[string]string{}}}
+	c.dir = dir
 	var err error
 	if c.store, err = store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "mall.db"), nil); err != nil {
 		t.Fatal(err)
@@ -180,7 +184,8 @@ func newTown(t testing.TB, assets ...fs.FS) *town {
 		t.Fatal(err)
 	}
 	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
-		Domain: "mall.example", Operator: []string{"boss@mall.example"}, Store: c.store, Vault: box, Accounts: c.accounts, Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups, rooms: &c.rooms, hours: &c.hours,
+		Domain: "mall.example", Operator: []string{operatorLogin}, Store: c.store, Vault: box, Accounts: c.accounts,
+		Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups, rooms: &c.rooms, hours: &c.hours,
 			now: func() time.Time { return c.now }},
 		SignIns: signin.New(signin.Options{Accounts: c.accounts, First: 1}),
 		Submit:  func(context.Context, chat.Letter) error { return nil },
@@ -197,8 +202,7 @@ func newTown(t testing.TB, assets ...fs.FS) *town {
 		t.Fatal(err)
 	}
 	p, err := publicity.New(publicity.Options{Store: c.store, Secret: key, Base: c.server.URL, Domain: "mall.example",
-		Mall: "The mall", Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
-		Goods:  func(_ string, g store.CampaignGoods) string { return m.URL("goods", g.ID) },
+		Mall: "The mall", Money: Money, Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
 		Person: func(context.Context, store.Handing) (chat.Person, error) { return chat.Person{}, nil }})
 	if err == nil {
 		c.adverts, err = advert.New(c.store, make([]byte, 32), nil, nil)
@@ -316,6 +320,9 @@ func TestRegister(t *testing.T) {
 		"publicity", "yes"}
 	page = b.post("/register", 422, "name", "Jun", "email", "nowhere", "password", "short")
 	b.has(page, `value="Jun"`, `value="nowhere"`, "not an e-mail address", "At least 8 characters")
+	for name, status := range map[string]int{"\u202e\u200b": 422, strings.Repeat("가", 81): 422} {
+		b.has(b.post("/register", status, append([]string{"name", name}, typed[2:]...)...), "at most 80")
+	}
 	first := b.post("/register", 200, typed...)
 	link := confirmLink.FindString(b.mails[0].Text)
 	if b.mails[0].To.Addr != "jun@far.example" || link == "" {

@@ -348,10 +348,7 @@ func (s *Server) embedChat(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	say := tongue(r).Say
-	name := clean.Name(f.Get("name"))
-	if name == "" {
-		f.Fail("name", say("talk.embed.name"))
-	}
+	name := personName(r, f)
 	addr, err := mail.ParseAddress(f.Get("email"))
 	if err != nil || addr.Name != "" || len(addr.Address) > 254 {
 		f.Fail("email", say("talk.embed.email"))

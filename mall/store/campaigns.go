@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -73,6 +74,11 @@ type Campaign struct {
 	Chosen  bool
 	Created int64
 	Changed int64
+
+	Host      string // that sends it
+	HostUntil int64  // until then no other host does
+	Tried     int64  // mails that were taken or refused
+	Failed    int64  // of them, refused, returned or complained about
 }
 
 // CampaignGoods is what a campaign says of goods.
@@ -86,7 +92,7 @@ type CampaignGoods struct {
 func (s *Store) SaveCampaign(ctx context.Context, c Campaign, goods []string) (Campaign, error) {
 	now := Micros(time.Now())
 	c.State, c.Changed = CampaignDraft, now
-	err := s.tx(ctx, func(tx bun.Tx) error {
+	err := s.OfShop(ctx, c.Shop, func(tx bun.Tx) error {
 		if c.ID == "" {
 			c.ID, c.Created = NewID(), now
 			if _, err := tx.NewInsert().Model(&c).Exec(ctx); err != nil {
@@ -107,8 +113,8 @@ func (s *Store) SaveCampaign(ctx context.Context, c Campaign, goods []string) (C
 		for place, id := range goods[:min(len(goods), MaxCampaignGoods)] {
 			// Goods of another shop are not found.
 			if _, err := tx.NewRaw("INSERT INTO campaign_goods (shop, campaign, goods, place)"+
-				" SELECT shop, ?, id, ? FROM goods WHERE shop = ? AND id = ? ON CONFLICT DO NOTHING",
-				c.ID, place, c.Shop, id).Exec(ctx); err != nil {
+				" SELECT shop, ?, id, ? FROM goods WHERE shop = ? AND id = ? AND state = ? ON CONFLICT DO NOTHING",
+				c.ID, place, c.Shop, id, GoodsShown).Exec(ctx); err != nil {
 				return err
 			}
 		}
@@ -122,7 +128,10 @@ func (s *Store) SaveCampaign(ctx context.Context, c Campaign, goods []string) (C
 
 // Campaign returns one campaign of a shop. ErrUnknown.
 func (s *Store) Campaign(ctx context.Context, shop, id string) (c Campaign, err error) {
-	if err := s.rd.NewSelect().Model(&c).Where("shop = ? AND id = ?", shop, id).Scan(ctx); err != nil {
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return db.NewSelect().Model(&c).Where("shop = ? AND id = ?", shop, id).Scan(ctx)
+	})
+	if err != nil {
 		return Campaign{}, fmt.Errorf("reading a campaign: %w", known(err))
 	}
 	return c, nil
@@ -130,24 +139,42 @@ func (s *Store) Campaign(ctx context.Context, shop, id string) (c Campaign, err 
 
 // Campaigns returns a shop's campaigns before the one named, the newest first.
 func (s *Store) Campaigns(ctx context.Context, shop, before string, limit int) (all []Campaign, err error) {
-	q := s.rd.NewSelect().Model(&all).Where("shop = ?", shop).Order("id DESC").Limit(int64(limit))
-	if before != "" {
-		q = q.Where("id < ?", before)
-	}
-	if err := q.Scan(ctx); err != nil {
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		q := db.NewSelect().Model(&all).Where("shop = ?", shop).Order("id DESC").Limit(int64(limit))
+		if before != "" {
+			q = q.Where("id < ?", before)
+		}
+		return q.Scan(ctx)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("listing campaigns: %w", err)
 	}
 	return all, nil
 }
 
-// CampaignGoods returns the goods of a campaign in their order.
+// shownGoods is what a query of CampaignGoods selects from goods g.
+const shownGoods = "SELECT g.id, g.sku, g.title, g.price, COALESCE((SELECT p.hash FROM pictures p" +
+	" WHERE p.shop = g.shop AND p.goods = g.id ORDER BY p.place LIMIT 1), '') AS picture FROM goods g "
+
+// CampaignGoods returns the goods of a campaign that are on show, in their order.
 func (s *Store) CampaignGoods(ctx context.Context, shop, campaign string) (all []CampaignGoods, err error) {
-	err = s.rd.NewRaw("SELECT g.id, g.sku, g.title, g.price, COALESCE((SELECT p.hash FROM pictures p"+
-		" WHERE p.shop = g.shop AND p.goods = g.id ORDER BY p.place LIMIT 1), '') AS picture"+
-		" FROM campaign_goods c JOIN goods g ON g.shop = c.shop AND g.id = c.goods"+
-		" WHERE c.shop = ? AND c.campaign = ? ORDER BY c.place", shop, campaign).Scan(ctx, &all)
+	err = s.rd.NewRaw(shownGoods+"JOIN campaign_goods c ON c.shop = g.shop AND c.goods = g.id"+
+		" WHERE c.shop = ? AND c.campaign = ? AND g.state = ? ORDER BY c.place", shop, campaign, GoodsShown).Scan(ctx, &all)
 	if err != nil {
 		return nil, fmt.Errorf("reading a campaign's goods: %w", err)
+	}
+	return all, nil
+}
+
+// GoodsNamed returns those of a shop's goods on show that have one of the IDs.
+func (s *Store) GoodsNamed(ctx context.Context, shop string, ids []string) (all []CampaignGoods, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	err = s.rd.NewRaw(shownGoods+"WHERE g.shop = ? AND g.id IN (?) AND g.state = ?", shop, bun.List(ids), GoodsShown).
+		Scan(ctx, &all)
+	if err != nil {
+		return nil, fmt.Errorf("reading goods: %w", err)
 	}
 	return all, nil
 }
@@ -167,14 +194,52 @@ func (s *Store) SetCampaign(ctx context.Context, shop, id string, from []string,
 	return nil
 }
 
-// DueCampaigns returns those that are to be sent now.
-func (s *Store) DueCampaigns(ctx context.Context, now time.Time, limit int) (all []Campaign, err error) {
+// DueCampaigns returns those that a host is to send now.
+func (s *Store) DueCampaigns(ctx context.Context, host string, now time.Time, limit int) (all []Campaign, err error) {
 	err = s.rd.NewSelect().Model(&all).Where("state IN (?, ?) AND at <= ?", CampaignSending, CampaignScheduled, Micros(now)).
-		Order("at").Limit(int64(limit)).Scan(ctx)
+		Where("(host = ? OR host_until <= ?)", host, Micros(now)).Order("at").Limit(int64(limit)).Scan(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("looking for campaigns that are due: %w", err)
 	}
 	return all, nil
+}
+
+// LeaseCampaign makes a host the one that sends a campaign, until some time. ErrState:
+// another host does, or the campaign is not to be sent any more.
+func (s *Store) LeaseCampaign(ctx context.Context, shop, id, host string, now, until time.Time) error {
+	res, err := s.db.NewRaw("UPDATE campaigns SET host = ?, host_until = ?, state = ? WHERE shop = ? AND id = ?"+
+		" AND (host = ? OR host_until <= ?) AND state IN (?, ?)", host, Micros(until), CampaignSending, shop, id,
+		host, Micros(now), CampaignSending, CampaignScheduled).Exec(ctx)
+	if err := changed(res, err, ErrState); err != nil {
+		return fmt.Errorf("taking a campaign over: %w", err)
+	}
+	return nil
+}
+
+// FinishCampaign ends a campaign that no mail of waits.
+func (s *Store) FinishCampaign(ctx context.Context, shop, id string) error {
+	_, err := s.db.NewRaw("UPDATE campaigns SET state = ?, changed = ? WHERE shop = ? AND id = ? AND state = ?"+
+		" AND NOT EXISTS (SELECT 1 FROM campaign_members m WHERE m.shop = campaigns.shop AND m.campaign = campaigns.id"+
+		" AND m.state IN (?, ?))", CampaignDone, Micros(time.Now()), shop, id, CampaignSending, MailWaiting, MailHanding).
+		Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("ending a campaign: %w", err)
+	}
+	return nil
+}
+
+// StopFailing stops a campaign if of at least enough mails percent of a hundred failed.
+func (s *Store) StopFailing(ctx context.Context, shop, id string, enough, percent int) (stopped bool, err error) {
+	res, err := s.db.NewRaw("UPDATE campaigns SET state = ?, why = ?, changed = ? WHERE shop = ? AND id = ?"+
+		" AND state IN (?, ?) AND tried >= ? AND failed * 100 >= tried * ?", CampaignStopped, WhyFailures,
+		Micros(time.Now()), shop, id, CampaignScheduled, CampaignSending, enough, percent).Exec(ctx)
+	switch err := changed(res, err, ErrState); {
+	case errors.Is(err, ErrState):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("stopping a campaign: %w", err)
+	}
+	return true, nil
 }
 
 // inSegment is the condition that a member m belongs to a segment of a shop.
@@ -210,7 +275,7 @@ func (s *Store) CountSegment(ctx context.Context, shop, segment string) (n int, 
 func (s *Store) ChooseMembers(
 	ctx context.Context, shop, campaign string, now time.Time, limit int,
 ) (more bool, err error) {
-	err = s.tx(ctx, func(tx bun.Tx) error {
+	err = s.OfShop(ctx, shop, func(tx bun.Tx) error {
 		more = false
 		var c Campaign
 		q := tx.NewSelect().Model(&c).Where("shop = ? AND id = ?", shop, campaign)
@@ -276,7 +341,7 @@ const handings = "SELECT c.member, c.mail, c.tries, m.login, m.lang, m.sealed, (
 func (s *Store) TakeMails(
 	ctx context.Context, shop, campaign string, now time.Time, limit int, mail func(member string) string, mark string,
 ) (taken []Handing, err error) {
-	err = s.tx(ctx, func(tx bun.Tx) error {
+	err = s.OfShop(ctx, shop, func(tx bun.Tx) error {
 		taken = nil
 		var next []Handing
 		query := handings + " AND c.at <= ?1 ORDER BY c.at, c.member LIMIT ?4"
@@ -306,7 +371,7 @@ func (s *Store) TakeMails(
 		if len(taken) == 0 {
 			return nil
 		}
-		return setMark(ctx, tx, mark)
+		return addMark(ctx, tx, mark)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("taking mails of a campaign: %w", err)
@@ -332,20 +397,45 @@ type HandedMail struct {
 	Reason string
 	Room   string
 	At     time.Time // waiting: not before
+	// Stop says that the refusal keeps further publicity from the address, until Until,
+	// or for ever.
+	Stop  bool
+	Until time.Time
 }
 
-// SaveHanded stores what became of mails that were being handed over.
+// SaveHanded stores what became of mails that were being handed over, and counts them.
 func (s *Store) SaveHanded(ctx context.Context, shop, campaign string, all []HandedMail) error {
 	err := s.tx(ctx, func(tx bun.Tx) error {
+		tried, failed := 0, 0
 		for _, h := range all {
-			_, err := tx.NewRaw("UPDATE campaign_members SET state = ?, reason = ?, room = ?, at = ?, tries = tries + 1"+
+			res, err := tx.NewRaw("UPDATE campaign_members SET state = ?, reason = ?, room = ?, at = ?, tries = tries + 1"+
 				" WHERE shop = ? AND campaign = ? AND member = ? AND state = ?",
 				h.State, h.Reason, h.Room, Micros(h.At), shop, campaign, h.Member, MailHanding).Exec(ctx)
-			if err != nil {
+			switch err := changed(res, err, ErrState); {
+			case errors.Is(err, ErrState): // it was stored before
+				continue
+			case err != nil:
 				return err
 			}
+			switch h.State {
+			case MailRefused:
+				tried, failed = tried+1, failed+1
+			case MailQueued:
+				tried++
+			}
+			if !h.Stop {
+				continue
+			}
+			var hash string
+			err = tx.NewRaw("SELECT addr_hash FROM members WHERE id = ?", h.Member).Scan(ctx, &hash)
+			if err == nil {
+				err = suppress(ctx, tx, Suppression{AddrHash: hash, Why: MailBounced, At: Micros(h.At), Expires: Micros(h.Until)})
+			}
+			if err != nil {
+				return known(err)
+			}
 		}
-		return nil
+		return count(ctx, tx, shop, campaign, tried, failed)
 	})
 	if err != nil {
 		return fmt.Errorf("storing what was handed over: %w", err)
@@ -353,13 +443,24 @@ func (s *Store) SaveHanded(ctx context.Context, shop, campaign string, all []Han
 	return nil
 }
 
+// count adds to how many mails of a campaign were tried, and failed.
+func count(ctx context.Context, tx bun.Tx, shop, campaign string, tried, failed int) error {
+	if tried == 0 && failed == 0 {
+		return nil
+	}
+	_, err := tx.NewRaw("UPDATE campaigns SET tried = tried + ?, failed = failed + ? WHERE shop = ? AND id = ?",
+		tried, failed, shop, campaign).Exec(ctx)
+	return err
+}
+
 // CampaignFigures count a campaign's mails by state, and what came of them.
 type CampaignFigures struct {
 	Waiting, Queued, Refused, Bounced, Complained, Unsubscribed, LeftOut int
-	Next                                                                 time.Time // the earliest that waits
-	Talks                                                                int
-	Orders                                                               int
-	Revenue                                                              int64
+
+	Talks    int // members who came to talk by the link of their mail
+	Answered int // of them, to whom the shop said something
+	Orders   int // out of these talks
+	Revenue  int64
 }
 
 // All is how many members there are.
@@ -367,31 +468,24 @@ func (f CampaignFigures) All() int {
 	return f.Waiting + f.Queued + f.Refused + f.Bounced + f.Complained + f.Unsubscribed + f.LeftOut
 }
 
-// Delivered is how many mails went out and came back in no way.
+// Delivered is how many mails went out and did not come back.
 func (f CampaignFigures) Delivered() int { return f.Queued + f.Unsubscribed + f.Complained }
-
-// Failed is how many mails did not arrive or were complained about.
-func (f CampaignFigures) Failed() int { return f.Refused + f.Bounced + f.Complained }
 
 // CampaignFigures returns the figures of a campaign.
 func (s *Store) CampaignFigures(ctx context.Context, shop, campaign string) (f CampaignFigures, err error) {
 	var rows []struct {
-		State  string
-		N      int
-		Talked int
-		Next   int64
+		State string
+		N     int
 	}
-	err = s.rd.NewRaw("SELECT state, COUNT(*) AS n, SUM(CASE WHEN talked > 0 THEN 1 ELSE 0 END) AS talked, MIN(at) AS next"+
-		" FROM campaign_members WHERE shop = ? AND campaign = ? GROUP BY state", shop, campaign).Scan(ctx, &rows)
+	err = s.rd.NewRaw("SELECT state, COUNT(*) AS n FROM campaign_members WHERE shop = ? AND campaign = ? GROUP BY state",
+		shop, campaign).Scan(ctx, &rows)
 	if err != nil {
 		return f, fmt.Errorf("counting a campaign: %w", err)
 	}
 	for _, row := range rows {
-		f.Talks += row.Talked
 		switch row.State {
 		case MailWaiting, MailHanding:
 			f.Waiting += row.N
-			f.Next = Time(row.Next)
 		case MailQueued:
 			f.Queued = row.N
 		case MailRefused:
@@ -406,33 +500,42 @@ func (s *Store) CampaignFigures(ctx context.Context, shop, campaign string) (f C
 			f.LeftOut = row.N
 		}
 	}
-	var orders struct {
-		N     int
-		Total int64
+	err = s.rd.NewRaw("SELECT COUNT(*), COALESCE(SUM(CASE WHEN answered > 0 THEN 1 ELSE 0 END), 0) FROM inquiries"+
+		" WHERE shop = ? AND campaign = ?", shop, campaign).Scan(ctx, &f.Talks, &f.Answered)
+	if err == nil {
+		err = s.rd.NewRaw("SELECT COUNT(*), COALESCE(SUM(o.total), 0) FROM inquiries i"+
+			" JOIN orders o ON o.shop = i.shop AND o.inquiry = i.id WHERE i.shop = ? AND i.campaign = ?"+
+			" AND o.state IN ('accepted', 'paid', 'sent', 'done')", shop, campaign).Scan(ctx, &f.Orders, &f.Revenue)
 	}
-	// An order counts if it was offered in the talk, or made after it.
-	err = s.rd.NewRaw("SELECT COUNT(*) AS n, COALESCE(SUM(o.total), 0) AS total FROM orders o"+
-		" JOIN campaign_members c ON c.shop = o.shop AND c.member = o.member"+
-		" WHERE c.shop = ? AND c.campaign = ? AND c.talked > 0 AND o.created >= c.talked"+
-		" AND o.state IN ('accepted', 'paid', 'sent', 'done')", shop, campaign).Scan(ctx, &orders)
 	if err != nil {
-		return f, fmt.Errorf("counting a campaign's orders: %w", err)
+		return f, fmt.Errorf("counting what came of a campaign: %w", err)
 	}
-	f.Orders, f.Revenue = orders.N, orders.Total
 	return f, nil
 }
 
-// CampaignTalked stores that a member opened the chat of a campaign's mail.
-// It does nothing for rooms of other mails.
-func (s *Store) CampaignTalked(ctx context.Context, room string, at time.Time) error {
-	if room == "" {
-		return nil
-	}
-	_, err := s.db.NewRaw("UPDATE campaign_members SET talked = ? WHERE room = ? AND talked = 0", Micros(at), room).Exec(ctx)
+// CampaignTalk returns the inquiry that the talk in the room of a campaign's mail is,
+// and stores it when it begins. ErrUnknown: the room is that of no campaign's mail.
+func (s *Store) CampaignTalk(ctx context.Context, room string) (i Inquiry, err error) {
+	err = s.tx(ctx, func(tx bun.Tx) error {
+		i = Inquiry{}
+		err := tx.NewSelect().Model(&i).Where("room = ? AND room <> '' AND campaign <> ''", room).Limit(1).Scan(ctx)
+		if !errors.Is(known(err), ErrUnknown) {
+			return err
+		}
+		err = tx.NewRaw("SELECT m.shop, m.campaign, m.member, m.mail, m.room, c.subject FROM campaign_members m"+
+			" JOIN campaigns c ON c.shop = m.shop AND c.id = m.campaign WHERE m.room = ? AND m.room <> '' LIMIT 1", room).
+			Scan(ctx, &i)
+		if err != nil {
+			return known(err)
+		}
+		i.ID, i.Created = NewID(), Micros(time.Now())
+		_, err = tx.NewInsert().Model(&i).Exec(ctx)
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("storing a campaign's talk: %w", err)
+		return Inquiry{}, fmt.Errorf("storing a campaign's talk: %w", err)
 	}
-	return nil
+	return i, nil
 }
 
 // Returned is what a bounce or a complaint says of one mail.
@@ -462,6 +565,16 @@ func (s *Store) MailReturned(ctx context.Context, mail string, r Returned) (shop
 			" WHERE shop = ? AND campaign = ? AND member = ?", r.State, r.Reason, now, row.Shop, row.Campaign, row.Member).
 			Exec(ctx)
 		if err != nil {
+			return err
+		}
+		tried, failed := 0, 0
+		switch row.State {
+		case MailQueued, MailUnsubscribed:
+			failed = 1
+		case MailHanding: // SaveHanded will not find it
+			tried, failed = 1, 1
+		}
+		if err := count(ctx, tx, row.Shop, row.Campaign, tried, failed); err != nil {
 			return err
 		}
 		return suppress(ctx, tx, Suppression{AddrHash: row.AddrHash, Why: r.State, At: now, Expires: Micros(r.Expires)})

@@ -14,6 +14,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/chmail/chmail/internal/testpart"
+	"github.com/chmail/chmail/mall/order"
 )
 
 const boss, clerk = "host@mall.example", "clerk@mall.example"
@@ -277,8 +278,79 @@ func TestWall(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "row-level security") {
 		t.Errorf("a row of another shop: %v", err)
 	}
+	// Where the policies let no transaction through that names no shop, what a shop's
+	// people do works all the same: each does it in a transaction of the shop.
+	item, err := s.AddGoods(ctx, ours.ID, lamp("B"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, err := s.AddInquiry(ctx, Inquiry{Shop: ours.ID, Member: "m", Subject: "Light"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	strict := func(name string) string {
+		return "ALTER POLICY one_shop ON " + name + " USING (shop = current_setting('mall.shop', TRUE))"
+	}
+	for _, table := range []string{"orders", "order_lines", "order_events", "payments", "inquiries", "goods", "variants",
+		"campaigns", "campaign_goods", "campaign_members", "staff", "shop_keys", "shop_notes"} {
+		if _, err := admin.db.ExecContext(ctx, strict(table)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lines := []OrderLine{{Goods: item.ID, Variant: item.Variants[0].ID, Quantity: 1}}
+	var o Order
+	var c Campaign
+	for _, act := range []struct {
+		what string
+		do   func() (n int, err error)
+	}{
+		{"Offer", func() (int, error) {
+			var err error
+			o, err = s.Offer(ctx, Order{Shop: ours.ID, Member: "m", Inquiry: asked.ID}, lines, boss, "")
+			return 1, err
+		}},
+		{"Move", func() (int, error) {
+			_, err := s.Move(ctx, ours.ID, o.ID, Step{Act: order.Accept, By: order.Member, Actor: "m"})
+			return 1, err
+		}},
+		{"Pay", func() (int, error) {
+			_, paid, err := s.Pay(ctx, Payment{Shop: ours.ID, Notice: "1", Ordered: o.ID, Amount: o.Total})
+			if err == nil && !paid {
+				err = ErrState
+			}
+			return 1, err
+		}},
+		{"OrdersIn", func() (int, error) { list, err := s.OrdersIn(ctx, ours.ID, "", "", 5); return len(list), err }},
+		{"OrdersFrom", func() (int, error) { list, err := s.OrdersFrom(ctx, ours.ID, "m", 5); return len(list), err }},
+		{"Lines", func() (int, error) { list, err := s.Lines(ctx, o); return len(list), err }},
+		{"Steps", func() (int, error) { list, err := s.Steps(ctx, o); return len(list) - 2, err }},
+		{"Inquiry", func() (int, error) { _, err := s.Inquiry(ctx, ours.ID, asked.ID); return 1, err }},
+		{"InquiriesIn", func() (int, error) { list, err := s.InquiriesIn(ctx, ours.ID, "", 5); return len(list), err }},
+		{"SaveCampaign", func() (int, error) {
+			var err error
+			c, err = s.SaveCampaign(ctx, Campaign{Shop: ours.ID, Subject: "New", Text: "Lamps"}, []string{item.ID})
+			return 1, err
+		}},
+		{"Campaign", func() (int, error) { _, err := s.Campaign(ctx, ours.ID, c.ID); return 1, err }},
+		{"Campaigns", func() (int, error) { list, err := s.Campaigns(ctx, ours.ID, "", 5); return len(list), err }},
+		{"ChooseMembers", func() (int, error) {
+			_, err := s.ChooseMembers(ctx, ours.ID, c.ID, time.Now(), 5)
+			return 1, err
+		}},
+	} {
+		if n, err := act.do(); err != nil || n != 1 {
+			t.Errorf("%s: %d, %v", act.what, n, err)
+		}
+	}
+	if list, err := s.OrdersIn(ctx, theirs.ID, "", "", 5); err != nil || len(list) != 0 {
+		t.Errorf("another shop's orders: %v, %v", list, err)
+	}
+	if _, err := admin.db.ExecContext(ctx, "ALTER POLICY one_shop ON goods USING"+
+		" (COALESCE(current_setting('mall.shop', TRUE), '') IN ('', shop))"); err != nil {
+		t.Fatal(err)
+	}
 	// The next transaction of the connection is nobody's again.
-	if n, err := s.db.NewSelect().Table("goods").Count(ctx); err != nil || n != 2 {
+	if n, err := s.db.NewSelect().Table("goods").Count(ctx); err != nil || n != 3 {
 		t.Errorf("%d goods, %v", n, err)
 	}
 

@@ -10,8 +10,8 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// ErrWorks: the member still works for a shop, or looks after a company.
-var ErrWorks = errors.New("they work for a shop or a company")
+// ErrWorks: the member still works for a shop.
+var ErrWorks = errors.New("they work for a shop")
 
 // erasedText is the login and the hash of whom nothing is known any more.
 func erasedText(member string) string { return "erased:" + member }
@@ -29,8 +29,7 @@ func (s *Store) Erase(ctx context.Context, member string) (login string, made bo
 		}
 		login, made = m.Login, m.Made
 		var works bool
-		err := tx.NewRaw("SELECT EXISTS (SELECT 1 FROM staff WHERE login = ?0)"+
-			" OR EXISTS (SELECT 1 FROM companies WHERE login = ?0)", login).Scan(ctx, &works)
+		err := tx.NewRaw("SELECT EXISTS (SELECT 1 FROM staff WHERE login = ?)", login).Scan(ctx, &works)
 		if err != nil {
 			return err
 		}
@@ -111,7 +110,6 @@ type Received struct {
 	Subject string
 	State   string
 	At      int64
-	Talked  int64
 }
 
 // Known is all that the store has about a member, beside what is sealed.
@@ -152,7 +150,7 @@ func (s *Store) KnownOf(ctx context.Context, m Member) (k Known, err error) {
 			return k, fmt.Errorf("reading what is known about a member: %w", err)
 		}
 	}
-	err = s.rd.NewRaw("SELECT s.name AS shop, c.subject, r.state, r.at, r.talked FROM campaign_members r"+
+	err = s.rd.NewRaw("SELECT s.name AS shop, c.subject, r.state, r.at FROM campaign_members r"+
 		" JOIN campaigns c ON c.shop = r.shop AND c.id = r.campaign JOIN shops s ON s.id = r.shop"+
 		" WHERE r.member = ? AND r.state NOT IN (?, ?) ORDER BY c.id", m.ID, MailWaiting, MailLeftOut).Scan(ctx, &k.Campaigns)
 	if err != nil {

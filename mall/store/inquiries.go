@@ -31,6 +31,7 @@ type Inquiry struct {
 	Public   bool
 	Question string
 	Answer   string
+	Campaign string // whose mail led to it
 }
 
 // AddInquiry stores an inquiry and returns it with its ID.
@@ -66,7 +67,10 @@ func (s *Store) InquiryAbout(ctx context.Context, about Inquiry) (i Inquiry, err
 
 // Inquiry finds one of a shop. ErrUnknown.
 func (s *Store) Inquiry(ctx context.Context, shop, id string) (i Inquiry, err error) {
-	if err := s.rd.NewSelect().Model(&i).Where("shop = ? AND id = ?", shop, id).Scan(ctx); err != nil {
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return db.NewSelect().Model(&i).Where("shop = ? AND id = ?", shop, id).Scan(ctx)
+	})
+	if err != nil {
 		return Inquiry{}, fmt.Errorf("reading an inquiry: %w", known(err))
 	}
 	return i, nil
@@ -74,17 +78,24 @@ func (s *Store) Inquiry(ctx context.Context, shop, id string) (i Inquiry, err er
 
 // InquiriesOf are a member's, the newest first, before an ID; empty: from the newest on.
 func (s *Store) InquiriesOf(ctx context.Context, member, before string, limit int) (list []Inquiry, err error) {
-	return list, inquiries(ctx, s.rd.NewSelect().Model(&list).Where("member = ?", member), before, limit)
+	err = inquiries(ctx, s.rd.NewSelect().Model(&list).Where("member = ?", member), before, limit)
+	return list, err
 }
 
 // InquiriesIn are a shop's, the newest first.
 func (s *Store) InquiriesIn(ctx context.Context, shop, before string, limit int) (list []Inquiry, err error) {
-	return list, inquiries(ctx, s.rd.NewSelect().Model(&list).Where("shop = ?", shop), before, limit)
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return inquiries(ctx, db.NewSelect().Model(&list).Where("shop = ?", shop), before, limit)
+	})
+	return list, err
 }
 
 // UnansweredIn are those of a shop that wait for an answer, the newest first.
 func (s *Store) UnansweredIn(ctx context.Context, shop, before string, limit int) (list []Inquiry, err error) {
-	return list, inquiries(ctx, s.rd.NewSelect().Model(&list).Where("shop = ? AND answered = 0", shop), before, limit)
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return inquiries(ctx, db.NewSelect().Model(&list).Where("shop = ? AND answered = 0", shop), before, limit)
+	})
+	return list, err
 }
 
 func inquiries(ctx context.Context, q *bun.SelectQuery, before string, limit int) error {
@@ -106,10 +117,12 @@ type Waiting struct {
 
 // WaitingAt counts it.
 func (s *Store) WaitingAt(ctx context.Context, shop string) (w Waiting, err error) {
-	err = s.rd.NewSelect().
-		ColumnExpr("(SELECT COUNT(*) FROM inquiries WHERE shop = ? AND answered = 0) AS unanswered", shop).
-		ColumnExpr("(SELECT COUNT(*) FROM orders WHERE shop = ? AND state = ?) AS accepted", shop, order.Accepted).
-		ColumnExpr("(SELECT COUNT(*) FROM orders WHERE shop = ? AND state = ?) AS paid", shop, order.Paid).Scan(ctx, &w)
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return db.NewSelect().
+			ColumnExpr("(SELECT COUNT(*) FROM inquiries WHERE shop = ? AND answered = 0) AS unanswered", shop).
+			ColumnExpr("(SELECT COUNT(*) FROM orders WHERE shop = ? AND state = ?) AS accepted", shop, order.Accepted).
+			ColumnExpr("(SELECT COUNT(*) FROM orders WHERE shop = ? AND state = ?) AS paid", shop, order.Paid).Scan(ctx, &w)
+	})
 	if err != nil {
 		return Waiting{}, fmt.Errorf("counting what waits for a shop: %w", err)
 	}

@@ -7,49 +7,47 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/uptrace/bun"
 )
 
-// The mark of what was sent names the last batch of mails that was taken. It is in
-// the database, with the one before it, and in a file beside the database that no
-// backup has: package publicity compares them.
-const (
-	markSetting     = "publicity.mark"
-	lastMarkSetting = "publicity.mark.before"
-)
+// Each batch of mails that is taken has a mark, an ID of NewID, in the same
+// transaction. Whoever knows a mark that the database does not have knows more than
+// the database: it was restored. Package publicity compares them.
 
-// SentMarks returns the mark of the last batch, and of the one before.
-func (s *Store) SentMarks(ctx context.Context) (mark, before string, err error) {
-	var rows []struct{ Name, Value string }
-	err = s.rd.NewRaw("SELECT name, value FROM settings WHERE name IN (?, ?)", markSetting, lastMarkSetting).Scan(ctx, &rows)
+// marksKept is for how long a mark is known.
+const marksKept = 90 * 24 * time.Hour
+
+// SentMarks returns the newest mark, and whether the database has another one.
+func (s *Store) SentMarks(ctx context.Context, mark string) (newest string, has bool, err error) {
+	err = s.rd.NewRaw("SELECT COALESCE((SELECT MAX(mark) FROM sent_marks), ''),"+
+		" EXISTS (SELECT 1 FROM sent_marks WHERE mark = ?)", mark).Scan(ctx, &newest, &has)
 	if err != nil {
-		return "", "", fmt.Errorf("reading the mark of what was sent: %w", err)
+		return "", false, fmt.Errorf("reading the marks of what was sent: %w", err)
 	}
-	for _, row := range rows {
-		if row.Name == markSetting {
-			mark = row.Value
-		} else {
-			before = row.Value
-		}
-	}
-	return mark, before, nil
+	return newest, has, nil
 }
 
-func setMark(ctx context.Context, tx bun.Tx, mark string) error {
-	for _, query := range []string{
-		"INSERT INTO settings (name, value) SELECT ?0, value FROM settings WHERE name = ?1" +
-			" ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-		"INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-	} {
-		if _, err := tx.NewRaw(query, lastMarkSetting, markSetting, mark).Exec(ctx); err != nil {
-			return err
-		}
+func addMark(ctx context.Context, tx bun.Tx, mark string) error {
+	_, err := tx.NewRaw("INSERT INTO sent_marks (mark) VALUES (?)", mark).Exec(ctx)
+	return err
+}
+
+// ForgetMarks removes marks that are too old.
+func (s *Store) ForgetMarks(ctx context.Context, now time.Time) error {
+	var oldest ulid.ULID
+	err := oldest.SetTime(ulid.Timestamp(now.Add(-marksKept)))
+	if err == nil {
+		_, err = s.db.NewRaw("DELETE FROM sent_marks WHERE mark < ?", oldest.String()).Exec(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("removing old marks of what was sent: %w", err)
 	}
 	return nil
 }
 
-// PauseRestored pauses every campaign that would send, since the database is older
-// than what was sent, and sets the mark. It returns how many.
+// PauseRestored pauses every campaign that would send, since the database may be older
+// than what was sent, and adds a mark. It returns how many.
 func (s *Store) PauseRestored(ctx context.Context, mark string) (n int, err error) {
 	err = s.tx(ctx, func(tx bun.Tx) error {
 		res, err := tx.NewRaw("UPDATE campaigns SET state = ?, why = ?, changed = ? WHERE state IN (?, ?)",
@@ -62,7 +60,7 @@ func (s *Store) PauseRestored(ctx context.Context, mark string) (n int, err erro
 			return err
 		}
 		n = int(count)
-		return setMark(ctx, tx, mark)
+		return addMark(ctx, tx, mark)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("pausing campaigns after a restore: %w", err)
@@ -70,8 +68,7 @@ func (s *Store) PauseRestored(ctx context.Context, mark string) (n int, err erro
 	return n, nil
 }
 
-// LeaveOutWaiting ends a restored campaign for the members whose mail may have
-// gone out after the backup.
+// LeaveOutWaiting ends a campaign for the members whose mail waits.
 func (s *Store) LeaveOutWaiting(ctx context.Context, shop, campaign, reason string) error {
 	_, err := s.db.NewRaw("UPDATE campaign_members SET state = ?, reason = ?, at = ? WHERE shop = ? AND campaign = ?"+
 		" AND state IN (?, ?)", MailLeftOut, reason, Micros(time.Now()), shop, campaign, MailWaiting, MailHanding).Exec(ctx)
@@ -79,14 +76,4 @@ func (s *Store) LeaveOutWaiting(ctx context.Context, shop, campaign, reason stri
 		return fmt.Errorf("leaving out who waits: %w", err)
 	}
 	return nil
-}
-
-// AnyMailSent says whether a mail of any campaign went out.
-func (s *Store) AnyMailSent(ctx context.Context) (sent bool, err error) {
-	err = s.rd.NewRaw("SELECT EXISTS (SELECT 1 FROM campaign_members WHERE state NOT IN (?, ?, ?))",
-		MailWaiting, MailHanding, MailLeftOut).Scan(ctx, &sent)
-	if err != nil {
-		return false, fmt.Errorf("looking for mails that were sent: %w", err)
-	}
-	return sent, nil
 }

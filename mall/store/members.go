@@ -89,6 +89,25 @@ func (s *Store) AddMember(ctx context.Context, m Member, consents []Consent, key
 	return nil
 }
 
+// AddMembers stores many at once, who all agreed to the same.
+func (s *Store) AddMembers(ctx context.Context, all []Member, agreed Consent) error {
+	err := s.tx(ctx, func(tx bun.Tx) error {
+		for _, m := range all {
+			if _, err := tx.NewInsert().Model(&m).Exec(ctx); err != nil {
+				return taken(err)
+			}
+			if err := addConsents(ctx, tx, m.ID, []Consent{agreed}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("adding members: %w", err)
+	}
+	return nil
+}
+
 func addConsents(ctx context.Context, tx bun.Tx, member string, consents []Consent) error {
 	for _, c := range consents {
 		c.ID, c.Member = NewID(), member

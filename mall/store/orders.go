@@ -189,7 +189,7 @@ func (s *Store) Offer(ctx context.Context, o Order, lines []OrderLine, actor, no
 	now := time.Now()
 	o.ID, o.Number, o.State = NewID(), number(now), order.Offered
 	o.Created, o.Changed = Micros(now), Micros(now)
-	err := s.tx(ctx, func(tx bun.Tx) (err error) {
+	err := s.OfShop(ctx, o.Shop, func(tx bun.Tx) (err error) {
 		if o.Total, err = fill(ctx, tx, o.Shop, lines); err != nil {
 			return err
 		}
@@ -271,7 +271,7 @@ func (s *Store) OrderBasket(
 // Move takes an order's step, and sets its goods aside or puts them back. A member of
 // the order's own must be checked before. order.ErrStep, ErrStock, ErrUnknown.
 func (s *Store) Move(ctx context.Context, shop, id string, step Step) (o Order, err error) {
-	err = s.tx(ctx, func(tx bun.Tx) error {
+	err = s.OfShop(ctx, shop, func(tx bun.Tx) error {
 		o, err = move(ctx, tx, shop, id, step)
 		return err
 	})
@@ -321,7 +321,7 @@ func move(ctx context.Context, tx bun.Tx, shop, id string, step Step) (o Order, 
 // there is no such order.
 func (s *Store) Pay(ctx context.Context, p Payment) (o Order, paid bool, err error) {
 	p.At = Micros(time.Now())
-	err = s.tx(ctx, func(tx bun.Tx) error {
+	err = s.OfShop(ctx, p.Shop, func(tx bun.Tx) error {
 		paid = false
 		if err := tx.NewSelect().Model(&o).Where("shop = ? AND id = ?", p.Shop, p.Ordered).Scan(ctx); err != nil {
 			return known(err)
@@ -391,16 +391,21 @@ func (s *Store) OrdersOf(ctx context.Context, member, before string, limit int) 
 
 // OrdersIn are a shop's orders in a state, or in all, the newest first.
 func (s *Store) OrdersIn(ctx context.Context, shop string, state order.State, before string, limit int) (list []Order, err error) {
-	q := s.rd.NewSelect().Model(&list).Where("shop = ?", shop)
-	if state != "" {
-		q.Where("state = ?", state)
-	}
-	return list, orders(ctx, q, before, limit)
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		q := db.NewSelect().Model(&list).Where("shop = ?", shop)
+		if state != "" {
+			q.Where("state = ?", state)
+		}
+		return orders(ctx, q, before, limit)
+	})
+	return list, err
 }
 
 // OrdersFrom are a member's orders from one shop, the newest first.
 func (s *Store) OrdersFrom(ctx context.Context, shop, member string, limit int) (list []Order, err error) {
-	err = orders(ctx, s.rd.NewSelect().Model(&list).Where("shop = ? AND member = ?", shop, member), "", limit)
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return orders(ctx, db.NewSelect().Model(&list).Where("shop = ? AND member = ?", shop, member), "", limit)
+	})
 	return list, err
 }
 
@@ -421,8 +426,11 @@ func orders(ctx context.Context, q *bun.SelectQuery, before string, limit int) e
 }
 
 // Lines are the goods of an order.
-func (s *Store) Lines(ctx context.Context, o Order) ([]OrderLine, error) {
-	list, err := linesOf(ctx, s.rd, o.Shop, o.ID)
+func (s *Store) Lines(ctx context.Context, o Order) (list []OrderLine, err error) {
+	err = s.readOfShop(ctx, o.Shop, func(db bun.IDB) (err error) {
+		list, err = linesOf(ctx, db, o.Shop, o.ID)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading an order: %w", err)
 	}
@@ -436,7 +444,9 @@ func linesOf(ctx context.Context, db bun.IDB, shop, id string) (list []OrderLine
 
 // Steps are those that an order has taken.
 func (s *Store) Steps(ctx context.Context, o Order) (list []OrderEvent, err error) {
-	err = s.rd.NewSelect().Model(&list).Where("shop = ? AND ordered = ?", o.Shop, o.ID).Order("n").Scan(ctx)
+	err = s.readOfShop(ctx, o.Shop, func(db bun.IDB) error {
+		return db.NewSelect().Model(&list).Where("shop = ? AND ordered = ?", o.Shop, o.ID).Order("n").Scan(ctx)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading an order: %w", err)
 	}

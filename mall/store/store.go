@@ -18,8 +18,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -48,10 +46,9 @@ var (
 )
 
 const (
-	busyTimeout = 10 * time.Second
-	readers     = 8  // connections of SQLite that read
-	pgConns     = 16 // connections of PostgreSQL
-	txTries     = 5
+	readers = 8  // connections of SQLite that read
+	pgConns = 16 // connections of PostgreSQL
+	txTries = 5
 )
 
 // Store is the mall's database. Its methods may be called at the same time.
@@ -84,33 +81,22 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*Store, error) {
 }
 
 func (s *Store) openSQLite(ctx context.Context, path string) error {
-	// SQLite would create the file readable by everyone.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err := sqldb.MakeSQLite(path); err != nil {
+		return err
+	}
+	db, err := sqldb.OpenSQLite(path, sqldb.Writes+"&_secure_delete=1", 1)
 	if err != nil {
 		return err
 	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	file := fmt.Sprintf("file:%s?_foreign_keys=1&_secure_delete=1&_busy_timeout=%d&", (&url.URL{Path: path}).EscapedPath(),
-		busyTimeout.Milliseconds())
-	open := func(params string, conns int) (*bun.DB, error) {
-		db, err := sql.Open("sqlite3", file+params)
-		if err != nil {
-			return nil, err
-		}
-		db.SetMaxOpenConns(conns)
-		db.SetMaxIdleConns(conns)
-		return bun.NewDB(db, sqlitedialect.New()), nil
-	}
-	if s.db, err = open("_journal_mode=WAL&_synchronous=FULL&_txlock=immediate", 1); err != nil {
-		return err
-	}
+	s.db = bun.NewDB(db, sqlitedialect.New())
 	if err := migrate(ctx, s.db); err != nil {
 		return err
 	}
-	s.rd, err = open("_query_only=1", readers)
-	return err
+	if db, err = sqldb.OpenSQLite(path, sqldb.Reads, readers); err != nil {
+		return err
+	}
+	s.rd = bun.NewDB(db, sqlitedialect.New())
+	return nil
 }
 
 func (s *Store) openPostgres(ctx context.Context, dsn string) error {

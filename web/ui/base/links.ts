@@ -12,11 +12,11 @@ export interface Found { at: number; length: number; href: string; shown: string
 // the next word. All else of an address is ASCII, as most browsers copy it, or
 // an East Asian name behind a sign within the path, as /wiki/대한민국. Right
 // behind the host, or as a particle alone, it is the next word again.
-const eastAsian = '[\\p{Script=Hangul}\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}ー]';
+const eastAsian = '[\\p{sc=Hang}\\p{sc=Hani}\\p{sc=Hira}\\p{sc=Kana}ー]';
 const letters = `(?:(?!${eastAsian})[\\p{L}\\p{N}\\p{M}-]|(?<![A-Za-z0-9-])${eastAsian})+`;
 const host = `(?:\\[[0-9a-f:.]+\\]|${letters}(?:\\.${letters})*)`;
 const ascii = "[\\w\\-.~:/?#[\\]@!$&'()*+,;=%]";
-const particle = '(?:에서?|으?로|[를을은는이가와과도의]|까지|부터|입니다|이에요|예요)';
+const particle = '(?:에서?|으?로|[를을은는이가와과도의]|입니다)';
 const name = `(?<=[/=#_(:-])(?!${particle}(?!${eastAsian}))${eastAsian}+`;
 const rest = `(?::\\d{1,5})?(?:[/?#](?:${ascii}+(?:${name}${ascii}*)*)?)?`;
 const web = `(?<![A-Za-z0-9_@.])(?:https?://(?:[^\\s/?#@]*@)?|www\\.(?=[^\\s.]))${host}${rest}`;

@@ -20,10 +20,10 @@ export const marks = /[\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c]/g;
 /** cleanText keeps line breaks. */
 export const cleanText = (s: string) => s.replace(/\r\n?/g, '\n').replace(controls, '');
 
-/** cleanLine is for names and subjects: one line, at most 200 characters. */
-export function cleanLine(s: string): string {
+/** cleanLine is for names and subjects: one line, of bounded length. */
+export function cleanLine(s: string, most = 200): string {
   const line = cleanText(s).replace(marks, '').replace(/\s+/g, ' ').trim();
-  return line.length > 200 ? line.slice(0, 199) + '…' : line;
+  return line.length > most ? line.slice(0, most - 1) + '…' : line;
 }
 
 /** nameOf falls back to the address. */
@@ -41,7 +41,7 @@ export function nameAmong(p: Person | undefined, all: Iterable<Person>): string 
 
 /** fileName is one line, and keeps its end, which says what kind of file it is. No letter or emoji is cut in two. */
 export function fileName(name: string): string {
-  const line = cleanLine(name) || t('file.unnamed');
+  const line = cleanLine(name, 1000) || t('file.unnamed');
   const letters = [...new Intl.Segmenter().segment(line)].map((x) => x.segment);
   return letters.length > 60 ? [...letters.slice(0, 40), '…', ...letters.slice(-16)].join('') : line;
 }

@@ -60,7 +60,9 @@ export function roomLine(room: Room): Line {
       }
   }
   if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: people(others) }) };
-  if (a?.state === 'cancelled') return { mood: 'quiet', nodes: tr('status.cancelled') };
+  if (a?.state === 'cancelled') {
+    return { mood: 'quiet', nodes: tr(a.why === 'gone' ? 'status.wasGone' : 'status.cancelled') };
+  }
   if (room.call.met || a?.state === 'answered') return { mood: 'quiet', nodes: tr('status.calleeLeft', { name }) };
   if (room.calling) return { mood: 'busy', nodes: tr('status.ringingFirst', { name }) };
   return room.status ? cardLine(room.status) : { mood: 'quiet', nodes: tr('status.nobody') };
@@ -74,7 +76,7 @@ export function outcome(a: Attempt, name: string, status?: Status): Words | unde
     case 'busy': return tr('outcome.busyNow', { name });
     case 'unanswered':
     case 'alarmed': {
-      const why = a.why || (a.on ? 'rang' : 'off');
+      const why = (a.why as Exclude<Attempt['why'], 'gone'>) || (a.on ? 'rang' : 'off');
       const words = [...tr(`outcome.${why}`, { name }), ' ', ...raised(a, name)];
       if (status?.back && status.state !== 'available') {
         words.push(' ', ...tr('outcome.usually', { time: span(status.back) }));

@@ -3,7 +3,7 @@
 // The little of Node that tests use.
 
 declare module 'node:test' {
-  export function test(name: string, fn: () => void | Promise<void>): void;
+  export function test(name: string, fn: (ctx: { mock: typeof mock }) => void | Promise<void>): void;
   export const mock: { timers: { enable(o?: { apis?: string[]; now?: number }): void; reset(): void; tick(ms: number): void } };
 }
 declare module 'node:assert/strict' {

@@ -41,6 +41,7 @@ test('each way a call can go has its leading word', () => {
     ['No answer', line([state('unanswered')])],
     ['Alerted', line([state('alarmed')])],
     ['Ended', line([state('cancelled')])],
+    ['Ended – your connection', line([state('cancelled', { why: 'gone' })])],
     ['Ended', line([{ type: 'people', calleeHere: true }, { type: 'people', calleeHere: false }])],
     ['Ended', line([], { phase: 'closed' })],
   ] as const) assert(got!.startsWith(first), `${got} begins with ${first}`);

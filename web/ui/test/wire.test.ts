@@ -2,7 +2,7 @@
 
 import { FakeSocket } from './browser';
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 
 import { ApiError } from '../base/errors';
 import { Connection } from '../wire/connection';
@@ -92,8 +92,8 @@ async function comesBack(c: Connection, frames: RelayFrame[], doors: () => numbe
   assert(FakeSocket.all.some((s) => s.url === 'ws://third'));
 }
 
-test('a browser that keeps no cookies comes back with its ticket, while that is fresh', async (ctx) => {
-  ctx.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
+test('a browser that keeps no cookies comes back with its ticket, while that is fresh', async () => {
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
   const turns = async () => { for (let i = 0; i < 20; i++) await null; };
   const before = FakeSocket.all.length;
   const ends: unknown[] = [];
@@ -114,18 +114,19 @@ test('a browser that keeps no cookies comes back with its ticket, while that is 
     await turns();
     first.close();
     await turns();
-    ctx.mock.timers.tick(1000);
+    mock.timers.tick(1000);
     await turns();
     assert.equal(doors, 2, 'the front door is asked, and refuses');
     assert.deepEqual(ends, []);
-    ctx.mock.timers.tick(600_000);
+    mock.timers.tick(600_000);
     for (let i = 0; i < 3; i++) {
       await turns();
-      ctx.mock.timers.tick(20_000);
+      mock.timers.tick(20_000);
     }
     await turns();
     assert.equal(ends.length, 1, 'the ticket is too old');
   } finally {
     c.stop();
+    mock.timers.reset();
   }
 });

@@ -94,9 +94,11 @@ export class Conversation {
 
   /** unsent says what would be left lying by whoever leaves now. */
   unsent(): string | undefined {
-    const n = this.room.uploads.all.length;
+    const { room } = this;
+    const n = room.uploads.all.length;
     if (n) return t('chat.leaveFiles', { n });
-    return this.compose.written ? t('chat.leaveDraft') : undefined;
+    // What is on its way while the connection is open arrives before the leave does.
+    return this.compose.written || room.phase !== 'open' && room.pending.length ? t('chat.leaveDraft') : undefined;
   }
 
   ask(hint: (Node | string)[], placeholder: string): void {

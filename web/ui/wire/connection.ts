@@ -171,18 +171,13 @@ export class Connection {
     const ways: Way[] = [];
     if (this.moved) ways.push(this.moved);
     this.moved = undefined;
-    const ticket = this.freshPass();
-    if (!ticket) return ways;
+    if (!this.pass || Date.now() - this.pass.at > passLife) return ways;
+    const ticket = this.pass.ticket;
     if (this.last) ways.push({ endpoints: this.last.endpoints, ticket });
     for (const url of this.peers) {
       ways.push({ endpoints: [{ carrier: 'websocket', url }, { carrier: 'http', url: streamOf(url) }], ticket });
     }
     return ways;
-  }
-
-  /** freshPass is the ticket for coming back, unless it is too old. */
-  private freshPass(): string | undefined {
-    return this.pass && Date.now() - this.pass.at <= passLife ? this.pass.ticket : undefined;
   }
 
   /** ask tries to enter at a place, unless a try there is under way. */
@@ -207,8 +202,7 @@ export class Connection {
   private refused(err: unknown): void {
     if (err instanceof ApiError) {
       // To a browser that keeps no cookies the front door says that it has not claimed the link; its ticket still counts.
-      const cookieless = err.code === 'claim' && !!this.freshPass();
-      if (final.has(err.status) && !cookieless) return this.end(err);
+      if (final.has(err.status) && !(err.code === 'claim' && this.ways().length)) return this.end(err);
       this.doorRests = Math.max(this.doorRests, Date.now() + err.retryAfter * 1000);
     }
     // A path that opens and then carries nothing is not tried twice in a row.

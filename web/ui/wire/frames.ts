@@ -95,7 +95,7 @@ export interface Attempt {
   on: boolean;
   devices?: string[];
   started: string;
-  why?: 'off' | 'dnd' | 'quiet' | 'closed' | 'busy';
+  why?: 'off' | 'dnd' | 'quiet' | 'closed' | 'busy' | 'gone';
   busy?: boolean;
   by?: number;
   mailed?: string;

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package files
+// Package raster makes pictures smaller and turns them as their Exif says.
+package raster
 
 import (
+	"encoding/binary"
 	"image"
 	"image/draw"
 	"math"
 )
 
-// shrink returns src in w×h pixels, not more than it has: each pixel is the
+// Shrink returns src in w×h pixels, not more than it has: each pixel is the
 // mean of the area it covers. It converts one row of src at a time.
-func shrink(src image.Image, w, h int) *image.RGBA {
+func Shrink(src image.Image, w, h int) *image.RGBA {
 	b := src.Bounds()
 	columns, rows := shares(b.Dx(), w), shares(b.Dy(), h)
 	dst := image.NewRGBA(image.Rect(0, 0, w, h))
@@ -75,9 +77,9 @@ func shares(from, to int) []share {
 	return out
 }
 
-// within returns the size of w×h made smaller, in proportion, until it has at
+// Within returns the size of w×h made smaller, in proportion, until it has at
 // most so many pixels and sides of at most side.
-func within(w, h, side, pixels int) (int, int) {
+func Within(w, h, side, pixels int) (int, int) {
 	f := min(1, float64(side)/float64(max(w, h)), math.Sqrt(float64(pixels)/(float64(w)*float64(h))))
 	if f == 1 {
 		return w, h
@@ -85,8 +87,8 @@ func within(w, h, side, pixels int) (int, int) {
 	return max(1, int(f*float64(w))), max(1, int(f*float64(h)))
 }
 
-// turn applies an EXIF orientation (1 to 8; CIPA DC-008, tag 274).
-func turn(src *image.RGBA, orientation int) *image.RGBA {
+// Turn applies an EXIF orientation (1 to 8; CIPA DC-008, tag 274).
+func Turn(src *image.RGBA, orientation int) *image.RGBA {
 	w, h := src.Rect.Dx(), src.Rect.Dy()
 	var at func(x, y int) (int, int) // where a pixel of the result comes from
 	switch orientation {
@@ -119,4 +121,33 @@ func turn(src *image.RGBA, orientation int) *image.RGBA {
 		}
 	}
 	return dst
+}
+
+// Orientation is that of the first directory of an EXIF, a TIFF; 1: none is there.
+func Orientation(tiff []byte) int {
+	if len(tiff) < 8 {
+		return 1
+	}
+	var order binary.ByteOrder = binary.BigEndian
+	if string(tiff[:2]) == "II" {
+		order = binary.LittleEndian
+	}
+	at := int64(order.Uint32(tiff[4:]))
+	if at+2 > int64(len(tiff)) {
+		return 1
+	}
+	count := int64(order.Uint16(tiff[at:]))
+	for i := range count {
+		entry := at + 2 + 12*i
+		if entry+12 > int64(len(tiff)) {
+			return 1
+		}
+		if order.Uint16(tiff[entry:]) == 0x0112 {
+			if o := int(order.Uint16(tiff[entry+8:])); o >= 1 && o <= 8 {
+				return o
+			}
+			return 1
+		}
+	}
+	return 1
 }
