@@ -16,6 +16,7 @@ import (
 
 	"github.com/chmail/chmail/agent/notice"
 	"github.com/chmail/chmail/agent/server"
+	"github.com/chmail/chmail/chatrelay/direct"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/internal/words"
 )
@@ -41,6 +42,7 @@ type Options struct {
 	Open    func(url string) error // shows a page; nil: the way to answer in a terminal is printed instead
 	Say     words.Tongue           // of notifications
 	Out     io.Writer              // a line for everything that happens
+	Direct  bool                   // let people in on this computer, past the server
 }
 
 // ErrSignedOut: the token does not work any more, so that beginning again is of no use.
@@ -57,6 +59,8 @@ const (
 type agent struct {
 	Options
 	line  *server.Line
+	place place
+	ahead time.Duration         // of this computer's clock is the server's
 	rings map[string]frame.Ring // by attempt: shown, and not answered
 	told  map[string]bool       // attempts that were shown as missed, or that opened the desk
 
@@ -73,8 +77,10 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer control.close()
-	a.line = opts.Client.Device(ctx)
+	a.place = place{a: a, full: make(chan direct.Part, 1)}
+	a.line = opts.Client.Device(context.WithoutCancel(ctx)) // it hands over what was said here at the end
 	defer a.line.Close()
+	defer a.place.close()
 	for {
 		select {
 		case e, ok := <-a.line.Events():
@@ -85,9 +91,16 @@ func Run(ctx context.Context, opts Options) error {
 				return a.over(e.Err)
 			case e.Err != nil:
 				a.lost(e.Err)
+				a.place.lost()
+			case e.Frame.T == frame.TDirect:
+				if a.Direct {
+					a.place.take(ctx, e.Frame)
+				}
 			default:
 				a.frame(e.Frame)
 			}
+		case full := <-a.place.full:
+			a.place.isFull(full)
 		case p := <-a.Desktop.Presses():
 			a.press(p)
 		case <-ctx.Done():
@@ -166,6 +179,7 @@ func (a *agent) welcome(f *frame.Frame) {
 	clear(a.rings)
 	clock := ""
 	if f.At != nil {
+		a.ahead = time.Until(*f.At)
 		if off := time.Since(*f.At).Round(time.Minute); off.Abs() > clockOff {
 			clock = fmt.Sprintf("this computer's clock is %v off: set it", off)
 			a.logf("%s", clock)
@@ -176,6 +190,9 @@ func (a *agent) welcome(f *frame.Frame) {
 	})
 	a.logf("connected to %s as %s", a.Client.Base(), a.Login)
 }
+
+// serverTime is the time by the server's clock.
+func (a *agent) serverTime() time.Time { return time.Now().Add(a.ahead) }
 
 func (a *agent) ring(r frame.Ring) {
 	key := "program.ring"

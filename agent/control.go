@@ -34,6 +34,7 @@ type Status struct {
 	Availability string    `json:"availability,omitempty"` // as others see the person
 	Trouble      string    `json:"trouble,omitempty"`      // why it is not connected
 	Clock        string    `json:"clock,omitempty"`        // what is wrong with it
+	Direct       *Direct   `json:"direct,omitempty"`       // whether this computer can be reached past the server
 	Rings        []Ring    `json:"rings,omitempty"`
 }
 

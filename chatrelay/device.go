@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/carrier"
@@ -21,6 +22,7 @@ type device struct {
 	presence.Device // Away is under devices.mu
 	session         chat.Session
 	out             *carrier.Queue
+	dialled         atomic.Bool // a dial-back is under way
 }
 
 // ServeDevice serves a device of a session of the desk until it is over. Its
@@ -60,9 +62,11 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c carrier.Conn) erro
 		return &fault{frame.ErrForbidden, "too many devices are signed on"}
 	}
 	defer r.signOff(d)
+	defer r.dropProgram(d)
 	r.heartbeat(ctx, d)
 	now := time.Now().UTC()
 	d.out.Put(frame.Encode(&frame.Frame{T: frame.TWelcome, At: &now, Carrier: c.Carrier(), Port: c.Port()}))
+	r.inviteProgram(ctx, d)
 	r.arrived(ctx, d)
 	beat, checked := time.Now(), time.Now()
 	for {
@@ -88,6 +92,12 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c carrier.Conn) erro
 			}
 		case frame.TAnswer, frame.TDecline:
 			r.respond(ctx, d, f)
+		case frame.TDirect:
+			if err := r.directFrame(d, f); err != nil {
+				return err
+			}
+		case frame.TSay:
+			r.handOver(ctx, f)
 		case frame.TLeave:
 			return nil
 		default:

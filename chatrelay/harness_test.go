@@ -226,7 +226,8 @@ func build(t testing.TB, dsn string, dir presence.Directory, change func(*Option
 	mux.HandleFunc("/device/{id}", func(rw http.ResponseWriter, r *http.Request) {
 		if c, err := carrier.Upgrade(rw, r, netip.MustParseAddr("127.0.0.1")); err == nil {
 			d := presence.Device{ID: r.PathValue("id"), Login: cmp.Or(r.FormValue("login"), w.host),
-				Source: presence.Desk, IP: netip.MustParseAddr("127.0.0.1")}
+				Source: presence.Source(cmp.Or(r.FormValue("source"), string(presence.Desk))),
+				IP:     netip.MustParseAddr("127.0.0.1")}
 			w.relay.ServeDevice(r.Context(), signedIn(d.Login, r.PathValue("id")), d, c)
 		}
 	})

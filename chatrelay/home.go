@@ -171,6 +171,7 @@ func (h *liveRoom) end() {
 		return
 	}
 	h.gone = true
+	h.endPart()
 	h.r.mu.Lock()
 	if h.r.rooms[h.id] == h {
 		delete(h.r.rooms, h.id)

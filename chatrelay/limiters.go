@@ -75,7 +75,7 @@ func (s *session) turn() bool {
 
 // tooOften refuses something; nothing is lost by asking again later.
 func (s *session) tooOften(id string, wait time.Duration) {
-	carrier.Dropped.WithLabelValues("limited").Inc()
+	carrier.Counted.Dropped("limited")
 	s.out.Put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrTooFast, ID: id,
 		Text: "that is too often, try again in a moment", Wait: int((wait + time.Second - 1) / time.Second)}))
 }

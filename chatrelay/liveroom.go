@@ -60,6 +60,7 @@ type liveRoom struct {
 	chats       map[string]bool // logins that are here with somebody else
 	behind      bool            // messages could not be read, and will be tried again
 	gone        bool            // another relay serves the room
+	direct      *part           // what is said past the server; nil: nothing
 	checks      int             // how often it was looked who may be in the room
 }
 
@@ -295,6 +296,7 @@ func (h *liveRoom) join(s *session, after int64) (joined bool) {
 	h.attend(s, s.fresh)
 	h.reveal(s.me)
 	h.people()
+	h.lookAtPart()
 	if h.call != nil {
 		// A page that comes back by itself says nothing of who sits before it.
 		if s.fresh && h.standsFor(s.me, h.call.a.Callee) {
@@ -314,6 +316,7 @@ func (h *liveRoom) part(s *session) {
 	}
 	h.meet()
 	delete(h.sessions, s)
+	h.lookAtPart()
 	if h.isHere(s.me) {
 		if !s.access.Proven {
 			h.people() // who is left may have proven who they are

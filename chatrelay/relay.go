@@ -17,6 +17,7 @@ package chatrelay
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -96,6 +97,7 @@ type Options struct {
 	Key      []byte              // 32 octets, of which tickets' and QUIC's keys are derived
 	StateDir string              // keeps the certificates; empty: in memory only
 	BlockUDP bool                // WebSocket only
+	Direct   bool                // people may talk past the server
 	Groups   map[string][]string // address → logins that share its rings
 	Push     *notify.PushOptions // notifications of browsers; nil: none
 	Webhooks []notify.Webhook    // told of alarms
@@ -140,18 +142,22 @@ type Relay struct {
 	postman     *transcript.Postman
 	answers     transcript.Answers
 	ticketKey   seal.Key
-	ports       *carrier.Ports
-	owned       sync.WaitGroup  // every goroutine of the relay
-	work        gate            // jobs of rooms under way
-	tended      int             // heartbeats after which it was tended, the cluster's
-	ctx         context.Context // ends with Close
-	stop        context.CancelFunc
+	// Of the direct way.
+	ticketSigner ed25519.PrivateKey
+	wordsKey     seal.Key
+	ports        *carrier.Ports
+	owned        sync.WaitGroup  // every goroutine of the relay
+	work         gate            // jobs of rooms under way
+	tended       int             // heartbeats after which it was tended, the cluster's
+	ctx          context.Context // ends with Close
+	stop         context.CancelFunc
 
 	mu           sync.Mutex
 	closed       bool
 	rooms        map[string]*liveRoom // live rooms
 	calls        map[string]*liveRoom // attempt ID → room in which it rings
 	devices      *devices
+	programs     map[string]*program // login → what lets people in on their own computer
 	groups       groups
 	heard        atomic.Pointer[func(Event)]  // of OnEvent
 	watchers     map[string]map[*session]bool // login → who shows its status
@@ -207,6 +213,7 @@ func New(opt Options) (*Relay, error) {
 		rooms:        map[string]*liveRoom{},
 		calls:        map[string]*liveRoom{},
 		devices:      newDevices(),
+		programs:     map[string]*program{},
 		watchers:     map[string]map[*session]bool{},
 		sessions:     map[*carrier.Queue]chat.Session{},
 		statusTimers: map[string]*time.Timer{},
@@ -220,6 +227,9 @@ func New(opt Options) (*Relay, error) {
 		return alive
 	})
 	if r.ticketKey, err = derive(opt.Key, "ticket"); err != nil {
+		return nil, fmt.Errorf("starting the relay: %w", err)
+	}
+	if r.ticketSigner, r.wordsKey, err = r.directKeys(); err != nil {
 		return nil, fmt.Errorf("starting the relay: %w", err)
 	}
 	if err := r.openPorts(); err != nil {
@@ -276,6 +286,9 @@ func (r *Relay) clusterOptions() cluster.Options {
 
 // Peers are the other relays that are alive.
 func (r *Relay) Peers() []chat.Relay { return r.cluster.Peers() }
+
+// Direct says whether people may talk past the server.
+func (r *Relay) Direct() bool { return r.opt.Direct }
 
 // Secret is a key of 32 octets for another purpose, the same at every relay
 // that shares the store.

@@ -26,6 +26,7 @@ type session struct {
 	out     *carrier.Queue
 	room    *liveRoom
 	ticket  ticket      // with which it came
+	direct  bool        // it can go past the server
 	access  chat.Access // what it may do; does not change while it lasts
 	checked int         // liveRoom.checks when that was read
 	id      string
@@ -44,9 +45,10 @@ type session struct {
 	heard   atomic.Int64  // when the last frame came, in Unix nanoseconds
 
 	// Of the room's functions:
-	fresh  bool      // it came in by itself, not again after a lost connection
-	active time.Time // the person was seen at it: they came in, pressed something, or said something
-	away   bool      // they are away from it
+	undirect *program  // which could not be reached from there
+	fresh    bool      // it came in by itself, not again after a lost connection
+	active   time.Time // the person was seen at it: they came in, pressed something, or said something
+	away     bool      // they are away from it
 }
 
 // fault is why the relay ends a connection: an error frame.
@@ -258,6 +260,7 @@ func (s *session) enter(ctx context.Context, hello *frame.Frame, callee int64) e
 		return errOut
 	}
 	s.fresh = hello.Epoch == ""
+	s.direct = hello.Direct
 	welcome.Transcript = s.usualTranscript(ctx, me, welcome.Transcript)
 	after := max(hello.After, 0)
 	if hello.Epoch != welcome.Epoch || after > s.newest() {
@@ -336,6 +339,8 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 				h.broadcast(&frame.Frame{T: frame.TTyping, From: s.me}, s)
 			})
 		}
+	case frame.TDirect:
+		h.do(func() { h.partSaid(s, f) })
 	case frame.TAway:
 		h.do(func() { h.attend(s, !f.On) })
 	case frame.TEdit, frame.TDelete:
@@ -381,14 +386,25 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 	case <-s.out.Done():
 		return nil
 	}
-	if s.access.Guards(f.Ref) {
-		f.Ref = 0
+	m := chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text, Via: s.via(), Ref: f.Ref}
+	if f.Epoch != "" {
+		handed, ok := s.r.handed(s.room.id, f)
+		if !ok {
+			<-s.flying
+			s.refuse(f.ID, frame.ErrForbidden, "this was not said past the server")
+			return nil
+		}
+		m = handed
 	}
-	s.own.add(f.ID)
+	if s.access.Guards(m.Ref) {
+		m.Ref = 0
+	}
+	if m.From == s.me {
+		s.own.add(f.ID)
+	}
 	h := s.room
 	h.hold() // others are to learn of the message, also if this session leaves now
-	h.r.opt.Rooms.AppendThen(s.storing, h.r.home(), h.id,
-		chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text, Via: s.via(), Ref: f.Ref},
+	h.r.opt.Rooms.AppendThen(s.storing, h.r.home(), h.id, m,
 		func(m chat.Message, err error) {
 			defer h.leave()
 			<-s.flying

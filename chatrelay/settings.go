@@ -191,6 +191,9 @@ func (s *session) screen() {
 		return
 	}
 	s.refused.Store(len(blockers) > 0)
+	if len(blockers) > 0 {
+		s.room.post(s.room.lookAtPart)
+	}
 }
 
 // Refuses says whether a login has blocked a participant of a room.

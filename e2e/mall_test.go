@@ -43,20 +43,6 @@ func mallStore(t testing.TB, state string) *store.Store {
 	return s
 }
 
-// signInMall signs a browser in at the mall.
-func (s *server) signInMall(p *page, db *store.Store, login string) {
-	p.t.Helper()
-	cookie := "a-cookie-of-" + login
-	sum := sha256.Sum256([]byte(cookie))
-	err := db.AddSession(p.t.Context(), base64.RawURLEncoding.EncodeToString(sum[:]), login, time.Now())
-	if err == nil {
-		_, err = ask(p, network.SetCookie, network.SetCookieParams{Name: "mall_session", Value: cookie, URL: s.Mall})
-	}
-	if err != nil {
-		p.t.Fatal(err)
-	}
-}
-
 const (
 	mia     = "friend+mall@mall.example" // her own address, whose mails the friend's mailbox gets
 	miaPass = "a password of Mia"

@@ -22,13 +22,14 @@ var layers = map[string]string{
 	"chatrelay/pass":       "",
 	"chatrelay/frame":      "chatrelay/chat",
 	"chatrelay/carrier":    "chatrelay/frame guard/limit",
+	"chatrelay/direct":     "chatrelay/carrier chatrelay/chat chatrelay/frame",
 	"chatrelay/store":      "chatrelay/attempt chatrelay/chat",
 	"chatrelay/notify":     "chatrelay/chat chatrelay/frame",
 	"chatrelay/files":      "chatrelay/chat guard/limit",
 	"chatrelay/transcript": "chatrelay/chat",
 	"chatrelay/cluster":    "chatrelay/chat presence",
 	"chatrelay": "chatrelay/attempt chatrelay/carrier chatrelay/chat" +
-		" chatrelay/cluster chatrelay/files chatrelay/frame" +
+		" chatrelay/cluster chatrelay/direct chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/transcript guard/limit presence",
 	"guard/signin":      "guard/limit",
 	"guard/limit":       "",
@@ -56,7 +57,7 @@ var layers = map[string]string{
 		" guard/password guard/signin guard/ticket mall/order mall/picture mall/store mall/vault presence",
 	"mall/site": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/frame guard/limit guard/password guard/signin" +
 		" guard/work mall mall/advert mall/feed mall/order mall/picture mall/publicity mall/store",
-	"agent":          "agent/notice agent/server chatrelay/frame",
+	"agent":          "agent/notice agent/server chatrelay/direct chatrelay/frame",
 	"agent/server":   "chatrelay/chat chatrelay/frame",
 	"agent/terminal": "agent/server chatrelay/chat chatrelay/frame",
 	"agent/notice":   "", "agent/secret": "", "agent/autostart": "",

@@ -112,6 +112,9 @@ var (
 // defaultFiles is the folder of people's files, below the state directory.
 const defaultFiles = "files"
 
+// directCarrier, among the carriers, lets people talk past the server.
+const directCarrier = "direct"
+
 // Relay is the relay that runs; nil where nothing runs (module.NoRun), and
 // until the rooms' database can be reached.
 func (m *Relay) Relay() *chatrelay.Relay { return m.running.get() }
@@ -224,13 +227,14 @@ func (b *relayBlock) check(block config.Node) error {
 		return wrong("rings, interval, port_idle and transcript_after must be more than 0")
 	}
 	for _, c := range b.carriers {
-		if c != carrier.WebTransport && c != carrier.WebSocket {
-			return wrong("carriers: %q is none; there are webtransport and websocket", c)
+		if c != carrier.WebTransport && c != carrier.WebSocket && c != directCarrier {
+			return wrong("carriers: %q is none; there are webtransport, websocket and direct", c)
 		}
 	}
 	if !slices.Contains(b.carriers, carrier.WebSocket) {
 		return wrong("carriers: websocket cannot be left out, it is the way around blocked UDP")
 	}
+	opt.Direct = slices.Contains(b.carriers, directCarrier)
 	opt.BlockUDP = !slices.Contains(b.carriers, carrier.WebTransport)
 	b.from = cmp.Or(b.from, "postmaster@"+b.hostname)
 	if _, domain, ok := strings.Cut(b.from, "@"); !ok || domain == "" {

@@ -424,6 +424,7 @@ func (f *fakeRelay) Gone(ticket string) { f.called("gone " + ticket) }
 func (f *fakeRelay) OwnOrigin(origin string) bool { return origin == f.peer.Origin }
 
 func (f *fakeRelay) Peers() []chat.Relay { return []chat.Relay{f.peer} }
+func (f *fakeRelay) Direct() bool        { return false }
 
 func bucket(every rate.Limit, burst int) *limit.Buckets {
 	return limit.NewBuckets(limit.Rate{Every: every, Burst: burst}, maxTracked)

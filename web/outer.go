@@ -26,8 +26,8 @@ import (
 )
 
 // outer is around every request: headers, limits, the origin check, metrics,
-// and the end of a panic. peers are the other relays.
-func (s *Server) outer(routes http.Handler, peers func() []chat.Relay) http.Handler {
+// and the end of a panic. relay is nil until there is one.
+func (s *Server) outer(routes http.Handler, relay Relay) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rec := &recorder{ResponseWriter: w, zips: assets.TakesGzip(r.Header.Get("Accept-Encoding"))}
 		began := time.Now()
@@ -50,7 +50,7 @@ func (s *Server) outer(routes http.Handler, peers func() []chat.Relay) http.Hand
 				panic(http.ErrAbortHandler)
 			}
 		}()
-		s.secure(w.Header(), peers())
+		s.secure(w.Header(), relay)
 		if to := s.altSvc(r); to != "" {
 			w.Header().Set("Alt-Svc", to)
 		}
@@ -133,8 +133,13 @@ func (rec *recorder) code() int {
 func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
 
 // secure sets what every answer has.
-func (s *Server) secure(h http.Header, peers []chat.Relay) {
-	h.Set("Content-Security-Policy", policy(s.opts.Base, s.opts.RelayHosts, peers, string(s.cardStyle)))
+func (s *Server) secure(h http.Header, relay Relay) {
+	var peers []chat.Relay
+	direct := false
+	if relay != nil {
+		peers, direct = relay.Peers(), relay.Direct()
+	}
+	h.Set("Content-Security-Policy", policy(s.opts.Base, s.opts.RelayHosts, peers, string(s.cardStyle), direct))
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
@@ -151,8 +156,8 @@ const notFramed = "frame-ancestors 'none'"
 
 // policy is the Content-Security-Policy: everything from this origin, no
 // inline script, one inline style, and connections to the granted ports and to the
-// WebSockets of the relays that share the rooms.
-func policy(base *url.URL, relays []string, peers []chat.Relay, style string) string {
+// WebSockets of the relays that share the rooms; direct: to people's computers too.
+func policy(base *url.URL, relays []string, peers []chat.Relay, style string, direct bool) string {
 	hash := sha256.Sum256([]byte(style))
 	connect := []string{"'self'", strings.Replace(base.Scheme, "http", "ws", 1) + "://" + base.Host}
 	hosts := append([]string{base.Hostname()}, relays...)
@@ -161,6 +166,9 @@ func policy(base *url.URL, relays []string, peers []chat.Relay, style string) st
 		if u, err := url.Parse(p.Socket); err == nil && u.Host != "" && !strings.ContainsAny(u.Host, " ;,'\"") {
 			connect = append(connect, u.Scheme+"://"+u.Host)
 		}
+	}
+	if direct { // to computers that nobody knows yet
+		connect = append(connect, "https:")
 	}
 	if base.Hostname() == "localhost" {
 		hosts = append(hosts, "127.0.0.1") // as which a relay bound to loopback is reached

@@ -23,6 +23,7 @@ type Sockets interface {
 	OwnOrigin(origin string) bool
 	Gone(ticket string)
 	Peers() []chat.Relay
+	Direct() bool
 }
 
 // chatSocket is the WebSocket carrier of a room; the ticket in its first

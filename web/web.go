@@ -28,7 +28,6 @@ import (
 
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/carrier"
-	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/pass"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/internal/assets"
@@ -181,7 +180,7 @@ func New(opts Options) (*Server, error) {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelInfo), // such as failed TLS handshakes
 	}
-	down := s.outer(s.downRoutes(), func() []chat.Relay { return nil })
+	down := s.outer(s.downRoutes(), nil)
 	s.handler.Store(&down)
 	if opts.Relay != nil {
 		if err := s.Open(opts.Relay, opts.Key); err != nil {
@@ -208,7 +207,7 @@ func (s *Server) Open(relay Relay, key []byte) error {
 		return fmt.Errorf("web: the key of passes: %w", err)
 	}
 	s.opts.Relay = relay
-	open := s.outer(s.routes(), relay.Peers)
+	open := s.outer(s.routes(), relay)
 	s.handler.Store(&open) // whoever loads it sees what was set before
 	return nil
 }

@@ -48,7 +48,7 @@ func (d *admission) verify(from net.Addr) bool {
 	if d.recent.Allow() && d.opening < retryFrom && (c == nil || c.rate.Tokens() >= 1) {
 		return false
 	}
-	retriesTotal.Inc()
+	Counted.Retried()
 	return true
 }
 
@@ -68,7 +68,7 @@ func (d *admission) enter(ctx context.Context, info *quic.ClientInfo) (context.C
 	defer d.mu.Unlock()
 	c := d.prefixCount(p)
 	if c != nil && (c.conns >= maxPrefixConns || !c.rate.Allow()) {
-		refusedTotal.WithLabelValues("prefix").Inc()
+		Counted.Refused("prefix")
 		return nil, errCrowd
 	}
 	if c != nil {

@@ -2,29 +2,25 @@
 
 package carrier
 
-import (
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
-)
+// Counters count what happens to connections.
+type Counters interface {
+	// Dropped: a connection was closed with an error frame of this code.
+	Dropped(code string)
+	// Refused: a connection to a granted port was not let in, for a reason: prefix, request.
+	Refused(reason string)
+	// Retried: one had to prove its address first (QUIC Retry).
+	Retried()
+	// Listens: so many more granted ports are listened on.
+	Listens(more int)
+}
 
-// Dropped counts the connections that were closed, by the code of their last
-// error frame; "limited" is for frames that were refused since they came too
-// often.
-var Dropped = promauto.NewCounterVec(prometheus.CounterOpts{
-	Name: "chmail_relay_dropped_total", Help: "Connections the relay closed, by the code of its error frame.",
-}, []string{"code"})
+// Counted is told of everything. It is set before anything is served; where nobody
+// keeps figures, as in the program on a person's computer, it is left as it is.
+var Counted Counters = uncounted{}
 
-var (
-	portsOpen = promauto.NewGauge(prometheus.GaugeOpts{
-		Name: "chmail_relay_ports", Help: "Granted UDP ports that are listened on.",
-	})
-	refusedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "chmail_relay_refused_total",
-		Help: "Connections to granted ports that were not let in: " +
-			"too many of an address prefix, not a request that belongs there.",
-	}, []string{"reason"})
-	retriesTotal = promauto.NewCounter(prometheus.CounterOpts{
-		Name: "chmail_relay_retries_total",
-		Help: "Connections to granted ports that had to prove their address first (QUIC Retry).",
-	})
-)
+type uncounted struct{}
+
+func (uncounted) Dropped(string) {}
+func (uncounted) Refused(string) {}
+func (uncounted) Retried()       {}
+func (uncounted) Listens(int)    {}

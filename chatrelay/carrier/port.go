@@ -76,7 +76,7 @@ func (ps *Ports) start(g Grant, before *port) (*port, error) {
 	if err != nil {
 		return nil, errors.Join(err, sock.Close())
 	}
-	portsOpen.Inc()
+	Counted.Listens(1)
 	ps.owned.Go(p.accept)
 	ps.owned.Go(p.keep)
 	return p, nil
@@ -218,7 +218,7 @@ func (p *port) call(ctx context.Context, what string, g Grant, do func(context.C
 // again.
 func (p *port) close() {
 	defer func() {
-		portsOpen.Dec()
+		Counted.Listens(-1)
 		p.ps.mu.Lock()
 		defer p.ps.mu.Unlock()
 		p.gone = true

@@ -128,7 +128,7 @@ func (q *Queue) End(code, text string) {
 // finish is End; mu is held.
 func (q *Queue) finish(code, text string) {
 	if code != "" {
-		Dropped.WithLabelValues(code).Inc()
+		Counted.Dropped(code)
 		q.frames = append(q.frames, frame.Encode(&frame.Frame{T: frame.TError, Code: code, Text: text, Fatal: true}))
 	}
 	q.ended = true

@@ -74,7 +74,7 @@ func (p *port) serveWebTransport(c *quic.Conn) {
 	defer cancel()
 	s, err := p.session(ctx, c)
 	if err != nil {
-		refusedTotal.WithLabelValues("request").Inc()
+		Counted.Refused("request")
 		linger(c, CloseWait/2) // the answer is on its way
 		return
 	}

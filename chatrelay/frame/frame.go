@@ -65,6 +65,9 @@ const (
 	TPong     = "pong"
 	TError    = "error" // Code and Text; Fatal: the connection closes
 
+	// Of both, about the way from computer to computer: docs/direct.md describes it.
+	TDirect = "direct"
+
 	// Of both: On says whether a transcript goes to the person by mail; a
 	// client says Lang and Zone of its reader too.
 	TTranscript = "transcript"
@@ -73,9 +76,9 @@ const (
 // Types are those of each side.
 var Types = map[string][]string{
 	"client": {THello, TSay, TTyping, TSeen, TAttempt, TCancel, TTell, TEdit, TDelete, TAnswer, TDecline, TAway, TPing,
-		TLeave, TTranscript},
+		TLeave, TTranscript, TDirect},
 	"relay": {TWelcome, TReset, TMsg, TAck, TPeople, TState, TStatus, TRing, TRingEnd, TRoom, TSettings, TTicket, TMoved,
-		TPong, TError, TTyping, TSeen, TTranscript},
+		TPong, TError, TTyping, TSeen, TTranscript, TDirect},
 }
 
 // The codes of error frames.
@@ -102,6 +105,15 @@ const (
 	EndUnanswered = "unanswered"
 )
 
+// What a direct frame of the relay is about, in its Code.
+const (
+	DirectServe = "serve" // program: listen at Port, and let in whoever has a ticket that Key signed
+	DirectReach = "reach" // program: On says whether it can be reached, and Text why not
+	DirectOffer = "offer" // room: try the Endpoints, with the Ticket
+	DirectOn    = "on"    // room: what is said goes there from now on
+	DirectOver  = "over"  // both: the part Epoch is over
+)
+
 // Frame is any frame; which fields are set depends on T. The tags client and
 // relay say in which frames of each a field is; where it may be missing, a
 // question mark follows. They make the types of the browser's code.
@@ -109,19 +121,19 @@ const (
 //go:generate go run ./gen
 type Frame struct {
 	T         string             `json:"t"`
-	Ticket    string             `json:"ticket,omitempty" client:"hello?" relay:"welcome?,ticket,moved?"`
-	Room      string             `json:"room,omitempty" client:"hello?,say?" relay:"welcome?,room?"`
-	Epoch     string             `json:"epoch,omitempty" client:"hello?" relay:"welcome?,reset?"`
+	Ticket    string             `json:"ticket,omitempty" client:"hello?" relay:"welcome?,ticket,moved?,direct?"`
+	Room      string             `json:"room,omitempty" client:"hello?,say?,direct?" relay:"welcome?,room?,direct?"`
+	Epoch     string             `json:"epoch,omitempty" client:"hello?,say?,direct?" relay:"welcome?,reset?,direct?"`
 	After     int64              `json:"after,omitempty" client:"hello?"` // offset of the last message the client has
 	ID        string             `json:"id,omitempty" client:"say,edit,delete" relay:"ack,error?"`
-	Text      string             `json:"text,omitempty" client:"say,edit,decline?" relay:"error?"`
+	Text      string             `json:"text,omitempty" client:"say,edit,decline?" relay:"error?,msg?,direct?"`
 	Ref       int64              `json:"ref,omitempty" client:"say?"` // offset of the message that it answers
 	Offset    int64              `json:"offset,omitempty" client:"seen,edit,delete" relay:"ack?,seen"`
-	At        *time.Time         `json:"at,omitempty" relay:"welcome,ack"` // the relay's clock
-	From      int64              `json:"from,omitempty" relay:"typing,seen"`
-	On        bool               `json:"on,omitempty" client:"tell,away,transcript" relay:"transcript?"`
+	At        *time.Time         `json:"at,omitempty" client:"say?" relay:"welcome,ack"` // the relay's clock
+	From      int64              `json:"from,omitempty" client:"say?" relay:"typing,seen"`
+	On        bool               `json:"on,omitempty" client:"tell,away,transcript,direct?" relay:"transcript?,direct?"`
 	N         int64              `json:"n,omitempty" client:"ping" relay:"pong?"`
-	Code      string             `json:"code,omitempty" relay:"error,ring-end"`
+	Code      string             `json:"code,omitempty" client:"direct?" relay:"error,ring-end,direct"`
 	Wait      int                `json:"wait,omitempty" relay:"error?"` // of too-fast: try again after so many seconds
 	Fatal     bool               `json:"fatal,omitempty" relay:"error?"`
 	Me        int64              `json:"me,omitempty" relay:"welcome?"` // own participant ID
@@ -134,11 +146,20 @@ type Frame struct {
 	AttemptID string             `json:"attempt_id,omitempty" client:"answer,decline" relay:"ring-end"`
 	Ring      *Ring              `json:"ring,omitempty" relay:"ring"`
 	Status    *Status            `json:"status,omitempty" relay:"welcome?,status"`
-	Carrier   string             `json:"carrier,omitempty" relay:"welcome?"` // "webtransport", "quic" or "websocket"
-	Port      int                `json:"port,omitempty" relay:"welcome?"`    // UDP port in use; 0 on WebSocket
+	Carrier   string             `json:"carrier,omitempty" relay:"welcome?"`                       // "webtransport" and so on
+	Port      int                `json:"port,omitempty" client:"direct?" relay:"welcome?,direct?"` // UDP; 0: none
 	// Peers are the WebSocket endpoints of the other relays.
 	Peers     []string   `json:"peers,omitempty" relay:"welcome?,ticket?"`
-	Endpoints []Endpoint `json:"endpoints,omitempty" relay:"moved"`
+	Endpoints []Endpoint `json:"endpoints,omitempty" relay:"moved,direct?"`
+
+	// Of the direct way. Direct: the client can take it. Key: with which the client marks what it says, or the public
+	// one of the server. Mac: that mark. Via: as in a message. Hashes, Addrs: of a program's certificates and computer.
+	Direct bool     `json:"direct,omitempty" client:"hello?"`
+	Key    string   `json:"key,omitempty" relay:"direct?"`
+	Mac    string   `json:"mac,omitempty" client:"say?" relay:"msg?"`
+	Via    string   `json:"via,omitempty" client:"say?" relay:"direct?"`
+	Hashes []string `json:"hashes,omitempty" client:"direct?"`
+	Addrs  []string `json:"addrs,omitempty" client:"direct?"`
 
 	// Summary is missing when the room is none of the login's any more.
 	Summary *chat.Summary `json:"summary,omitempty" relay:"room?"`

@@ -16,8 +16,8 @@ import (
 // offset and time once it is committed. A message whose room, From and ID
 // were stored before is not stored again: the first one comes back. An empty
 // ID gets a random one. ErrUnknown: no such room, or From is not in it.
-// ErrFull: a text beyond its limit. ErrMoved: home, unless it is empty, is not
-// the room's home any more.
+// A time in At that is not in the future is kept. ErrFull: a text beyond its limit.
+// ErrMoved: home, unless it is empty, is not the room's home any more.
 func (s *Store) Append(ctx context.Context, home, roomID string, m chat.Message) (chat.Message, error) {
 	type outcome struct {
 		m   chat.Message
@@ -115,7 +115,11 @@ func (s *Store) put(
 	ctx context.Context, tx querier, home, roomID string, m chat.Message,
 ) (_ chat.Message, repeated bool, err error) {
 	now := micros(time.Now())
-	m.At = moment(now)
+	at := now
+	if !m.At.IsZero() {
+		at = min(at, micros(m.At))
+	}
+	m.At = moment(at)
 	err = tx.QueryRowContext(ctx, nextOffset+s.forUpdate, roomID, home, m.From, m.ID).Scan(&m.Offset)
 	if errors.Is(err, sql.ErrNoRows) {
 		return stored(ctx, tx, roomID, m)
@@ -135,7 +139,7 @@ func (s *Store) put(
 			return m, false, err
 		}
 	}
-	_, err = tx.ExecContext(ctx, insertMessage, roomID, m.Offset, m.ID, m.From, m.Kind, m.Text, now, m.Via, m.Ref)
+	_, err = tx.ExecContext(ctx, insertMessage, roomID, m.Offset, m.ID, m.From, m.Kind, m.Text, at, m.Via, m.Ref)
 	return m, false, err
 }
 

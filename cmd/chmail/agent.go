@@ -22,10 +22,11 @@ import (
 var agentCommand = &cli.Command{
 	Name:  "agent",
 	Usage: "be reachable: show who rings, until it is stopped",
-	Flags: []cli.Flag{&cli.BoolFlag{Name: "terminal", Usage: "print how to answer in a terminal, open no browser"}},
+	Flags: []cli.Flag{&cli.BoolFlag{Name: "terminal", Usage: "print how to answer in a terminal, open no browser"},
+		&cli.BoolFlag{Name: "direct", Usage: "talk from computer to computer: others learn this computer's address"}},
 	Action: func(c *cli.Context) error {
 		if c.NArg() != 0 {
-			return cli.Exit("usage: chmail agent [--terminal] | chmail agent install|remove", 2)
+			return cli.Exit("usage: chmail agent [--terminal] [--direct] | chmail agent install|remove", 2)
 		}
 		client, account, err := signedIn(c)
 		if err != nil {
@@ -34,7 +35,7 @@ var agentCommand = &cli.Command{
 		desktop := notice.New()
 		defer desktop.Close()
 		opts := agent.Options{Client: client, Login: account.Login, Dir: c.Path("dir"), Desktop: desktop,
-			Open: browse, Say: tongue(), Out: os.Stdout}
+			Open: browse, Say: tongue(), Out: os.Stdout, Direct: c.Bool("direct")}
 		if c.Bool("terminal") {
 			opts.Open = nil
 		}
@@ -55,6 +56,9 @@ var agentCommand = &cli.Command{
 				command := []string{program, "agent"}
 				if c.Path("dir") != folder() {
 					command = []string{program, "--dir", c.Path("dir"), "agent"}
+				}
+				if c.Bool("direct") {
+					command = append(command, "--direct")
 				}
 				did, err := autostart.Install(command)
 				if err == nil {
@@ -135,6 +139,9 @@ func show(s agent.Status) {
 		fmt.Println("not connected:", s.Trouble)
 	default:
 		fmt.Println("connecting")
+	}
+	if s.Direct != nil {
+		fmt.Println(s.Direct)
 	}
 	if s.Clock != "" {
 		fmt.Println(s.Clock)

@@ -8,19 +8,16 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-var panicsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-	Name: "chmail_panics_total", Help: "Panics that ended one job and nothing else, by the kind of job.",
-}, []string{"job"})
+// Panicked is told of each panic by its job. It is set before any job begins, where
+// figures are kept.
+var Panicked = func(job string) {}
 
 // Recover is deferred by a job: a panic of the job is counted and logged.
 func Recover(log *slog.Logger, job string) {
 	if p := recover(); p != nil {
-		panicsTotal.WithLabelValues(job).Inc()
+		Panicked(job)
 		log.Error("panic", "job", job, "reason", fmt.Sprint(p), "stack", string(debug.Stack()))
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/chmail/chmail/guard/password"
 )
 
-const userAgent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36"
+const realBrowser = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36"
 
 // as sends what a browser of a name sends, and returns the answer, which may lead on.
 func (b browser) as(agent, method, path, body string) *http.Response {
@@ -88,7 +88,7 @@ func TestAdvert(t *testing.T) {
 	staff.addPicture(console + "/" + id + "/picture")
 	staff.post(console+"/"+id, 200, "act", "review")
 	staff.post(console+"/"+id, 409, "act", "resume")
-	if front := kim.pageAs(userAgent, "/"); strings.Contains(front, "Bulbs") {
+	if front := kim.pageAs(realBrowser, "/"); strings.Contains(front, "Bulbs") {
 		t.Error("it shows before the operator approved it")
 	}
 
@@ -98,18 +98,18 @@ func TestAdvert(t *testing.T) {
 	boss.post("/operator/adverts", 422, "advert", id, "do", "refuse")
 	boss.has(boss.post("/operator/adverts", 200, "advert", id, "do", "approve", "weight", "3"), "There is none")
 
-	front := kim.pageAs(userAgent, "/")
+	front := kim.pageAs(realBrowser, "/")
 	kim.has(front, `aria-label="Advertisement"`, "Bulbs &amp; more", `alt="A bulb" width="40" height="30"`)
 	if strings.Contains(front, `href="/shops/bright"`) {
 		t.Error("a company stands among the shops")
 	}
-	if other := kim.pageAs(userAgent, "/search?q=lamp"); strings.Contains(other, "Bulbs") {
+	if other := kim.pageAs(realBrowser, "/search?q=lamp"); strings.Contains(other, "Bulbs") {
 		t.Error("it shows at a place that it was not for")
 	}
 	robot := kim.pageAs("Googlebot/2.1", "/")
 	kim.has(robot, "Bulbs &amp; more", `href="/goods/`+town.goods[0].ID+`" rel`)
 	token := regexp.MustCompile(`data-seen="([\w-]+)"`).FindStringSubmatch(front)[1]
-	for _, agent := range []string{"Googlebot/2.1", userAgent, userAgent} {
+	for _, agent := range []string{"Googlebot/2.1", realBrowser, realBrowser} {
 		if got := kim.as(agent, "POST", "/adverts/seen", token).StatusCode; got != 204 {
 			t.Errorf("seen: %d", got)
 		}
@@ -122,12 +122,12 @@ func TestAdvert(t *testing.T) {
 		}
 		return answer.Header.Get("Location")
 	}
-	press(userAgent, "/adverts/"+token+"A", 404)
+	press(realBrowser, "/adverts/"+token+"A", 404)
 	if to := press("Googlebot/2.1", "/adverts/"+token, 303); to != "/goods/"+town.goods[0].ID {
 		t.Errorf("a robot is led to %s", to)
 	}
-	to := press(userAgent, "/adverts/"+token, 303)
-	press(userAgent, "/adverts/"+token, 303)
+	to := press(realBrowser, "/adverts/"+token, 303)
+	press(realBrowser, "/adverts/"+token, 303)
 	led, err := url.Parse(to)
 	if err != nil || led.Path != "/goods/"+town.goods[0].ID || led.Query().Get("advert") == "" {
 		t.Fatalf("led to %s", to)
@@ -150,7 +150,7 @@ func TestAdvert(t *testing.T) {
 	}
 	page = staff.get(console+"/"+id, 200)
 	staff.has(page, "<bdi>₩100</bdi> of <bdi>₩150</bdi>", `<td>Front page</td><td>1</td><td>1</td><td>2</td><td>₩100</td>`, `<svg class="plot"`)
-	if next := kim.pageAs(userAgent, "/"); strings.Contains(next, "Bulbs") {
+	if next := kim.pageAs(realBrowser, "/"); strings.Contains(next, "Bulbs") {
 		t.Error("it shows without money for one more talk")
 	}
 
@@ -158,18 +158,18 @@ func TestAdvert(t *testing.T) {
 	id = regexp.MustCompile(console + `/(\w{26})/edit`).FindStringSubmatch(other)[1]
 	staff.post(console+"/"+id, 200, "act", "review")
 	boss.post("/operator/adverts", 200, "advert", id, "do", "approve", "weight", "1")
-	found := kim.pageAs(userAgent, "/search?q=lamp")
+	found := kim.pageAs(realBrowser, "/search?q=lamp")
 	kim.has(found, "Talk to <bdi>Bright Bulbs</bdi>")
 	token = regexp.MustCompile(`data-seen="([\w-]+)"`).FindStringSubmatch(found)[1]
-	if to := press(userAgent, "/adverts/"+token, 303); to != "https://bulbs.example/new?a=b" {
+	if to := press(realBrowser, "/adverts/"+token, 303); to != "https://bulbs.example/new?a=b" {
 		t.Errorf("led to %s", to)
 	}
-	if to := press(userAgent, "/adverts/"+token+"?talk", 303); !strings.HasPrefix(to, "/shops/bright?advert=") {
+	if to := press(realBrowser, "/adverts/"+token+"?talk", 303); !strings.HasPrefix(to, "/shops/bright?advert=") {
 		t.Errorf("led to %s", to)
 	}
 	boss.post("/operator/adverts?state=shown", 200, "advert", id, "do", "refuse", "why", "The <b>address</b> is gone")
 	staff.has(staff.get(console+"/"+id, 200), "The operator refused it", "The &lt;b&gt;address&lt;/b&gt; is gone")
-	press(userAgent, "/adverts/"+token, 404)
+	press(realBrowser, "/adverts/"+token, 404)
 }
 
 // noFollow is the same browser, which shows where it is led.

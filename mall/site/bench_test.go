@@ -102,7 +102,7 @@ func (c *town) load(b *testing.B, path string, rate float64) measured {
 				b.Error(err)
 				return
 			}
-			ask.Header.Set("User-Agent", userAgent)
+			ask.Header.Set("User-Agent", realBrowser)
 			var took []time.Duration
 			next := begin.Add(time.Duration(float64(i) / max(rate, 1) * float64(time.Second)))
 			for time.Since(begin) < benchRound {

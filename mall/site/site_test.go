@@ -38,9 +38,9 @@ type fakeRelay struct {
 	changed *sync.Map // login → when its password was changed
 	written *[]chatrelay.Writing
 	groups  *map[string][]string
+	rooms   *[]string // that talks are in, one after the other
 	hours   *map[string]chatrelay.Hours
 	now     func() time.Time
-	rooms   *[]string // that talks are in, one after the other
 }
 
 func (f fakeRelay) Talk(context.Context, chat.Mail) (room, token string, err error) {
@@ -144,18 +144,17 @@ type town struct {
 	changed  sync.Map // passwords
 	written  []chatrelay.Writing
 	groups   map[string][]string // that the relay rings
+	rooms    []string            // that talks are in
+	adverts  *advert.Adverts
 	hours    map[string]chatrelay.Hours
 	now      time.Time // of the relay
-	rooms    []string  // that talks are in
-	adverts  *advert.Adverts
 }
 
 // newTown opens one; assets are instead of the embedded ones.
 func newTown(t testing.TB, assets ...fs.FS) *town {
 	t.Helper()
-	c := &town{TB: t, accounts: &fakeAccounts{all: map[string]string{}}}
 	dir := t.TempDir()
-	c.dir = dir
+	c := &town{TB: t, dir: dir, accounts: &fakeAccounts{all: map[string]string{}}}
 	var err error
 	if c.store, err = store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "mall.db"), nil); err != nil {
 		t.Fatal(err)

@@ -26,6 +26,12 @@ export class History {
     return offset;
   }
 
+  /** early puts what was said past the server behind all else, until the relay brings it with its own offset. */
+  early(m: Message): void {
+    if (this.messages.some((known) => known.from === m.from && known.id === m.id)) return;
+    this.messages.push({ ...m, offset: (this.messages.at(-1)?.offset ?? 0) + 2 ** -10 });
+  }
+
   /** insert reports whether a message is new; one that was heard before changes nothing. */
   insert(m: Message): boolean {
     if (this.offsets.has(m.offset)) return false;
@@ -36,6 +42,9 @@ export class History {
       this.apply(m);
       return true;
     }
+    const early = this.messages.findIndex((known) => !Number.isInteger(known.offset) && known.from === m.from
+      && known.id === m.id);
+    if (early >= 0) this.messages.splice(early, 1);
     // Nearly always at the end.
     let i = this.messages.length;
     while (i > 0 && this.messages[i - 1]!.offset > m.offset) i--;

@@ -9,6 +9,7 @@ import { nameAmong } from '../base/text';
 import { after, heardAt, now } from '../base/time';
 import { answeredFor, arriving, calling, callWait, noCall, step, type Call, type CallEvent } from './call';
 import { Changes } from './changes';
+import { canDirect, Direct } from './direct';
 import { History } from './history';
 import type { Pending } from './outbox';
 import { type Coming, Comings, Typists } from './presence';
@@ -64,8 +65,30 @@ export class Room {
   private seenBy = new Map<number, number>();
   private seenSent = 0;
   private typingSent = 0;
-  private readonly sending = new Sending((f) => this.epoch !== '' && this.connection.send(f),
-    () => this.options.changed());
+  private readonly sending = new Sending((f, at) => {
+    if (this.direct.waits) return false;
+    if (!this.direct.on) return this.epoch !== '' && this.connection.send(f);
+    this.direct.say(f, at);
+    return true;
+  }, () => this.options.changed());
+  private readonly direct = new Direct({
+    me: () => this.me,
+    relay: (f) => this.connection.send(f),
+    heard: (m) => this.past(m),
+    typing: (from) => {
+      this.typists.heard(from);
+      this.options.changed();
+    },
+    refused: (f) => {
+      this.error(f);
+      this.options.changed();
+    },
+    turned: () => {
+      if (!this.direct.on) this.sending.lost();
+      this.sending.flush();
+      this.options.changed();
+    },
+  });
   private first = true;
   private readonly connection: Connection;
   private readonly unwatch: () => void;
@@ -86,13 +109,13 @@ export class Room {
         return { endpoints: entry.endpoints, ticket: entry.ticket };
       },
       hello: (ticket) => this.epoch
-        ? { t: 'hello', ticket, epoch: this.epoch, after: this.history.last }
-        : { t: 'hello', ticket },
+        ? { t: 'hello', ticket, epoch: this.epoch, after: this.history.last, direct: canDirect() }
+        : { t: 'hello', ticket, direct: canDirect() },
       frame: (f) => this.frame(f),
       phase: (p, why) => {
         this.phase = p;
         if (why) this.why = why;
-        if (p !== 'open') this.sending.lost();
+        if (p !== 'open' && !this.direct.on) this.sending.lost();
         this.options.changed();
       },
       over: (reason) => options.over(reason),
@@ -165,6 +188,11 @@ export class Room {
     return this.typists.ids.flatMap((id) => this.people.get(id) ?? []);
   }
 
+  /** past: what is said goes from computer to computer. */
+  get isPast(): boolean {
+    return this.direct.on;
+  }
+
   get comings(): Coming[] {
     return this.coming.all;
   }
@@ -197,7 +225,7 @@ export class Room {
   // What the person does.
 
   say(text: string, ref = 0): boolean {
-    if (!this.sending.add(text, ref)) return false;
+    if (!this.sending.add(text, Number.isInteger(ref) ? ref : 0)) return false;
     this.typingSent = 0;
     this.options.changed();
     return true;
@@ -229,7 +257,8 @@ export class Room {
   type(): void {
     if (Date.now() - this.typingSent < typingEvery) return;
     this.typingSent = Date.now();
-    this.connection.send({ t: 'typing' });
+    if (this.direct.on) this.direct.type();
+    else this.connection.send({ t: 'typing' });
   }
 
   /** see says that all there is has been seen. */
@@ -260,6 +289,7 @@ export class Room {
 
   close(): void {
     this.unwatch();
+    this.direct.close();
     this.connection.stop();
     this.uploads.close();
     this.typists.close();
@@ -283,6 +313,9 @@ export class Room {
         break;
       case 'ack':
         this.ack(f);
+        break;
+      case 'direct':
+        this.direct.frame(f);
         break;
       case 'transcript':
         this.transcript = f.on === true;
@@ -335,6 +368,7 @@ export class Room {
     this.seenSent = Math.max(this.seenSent, this.seenBy.get(this.me) ?? 0);
     this.happens({ type: 'welcome', attempt: f.attempt, me: this.me, at: Date.now() });
     if (!atIt()) this.connection.send({ t: 'away', on: true });
+    this.direct.over(); // the relay ends a part when somebody comes; what it does not have goes before all else
     this.sending.flush();
     this.changes.resume();
     this.uploads.resume();
@@ -372,13 +406,25 @@ export class Room {
   }
 
   private insert(m: Message): void {
+    const heard = this.direct.has(m.from, m.id);
+    this.direct.settle(m.from, m.id);
     if (!this.history.insert(m) || m.kind === 'edit' || m.kind === 'delete') return;
     if (m.from === this.me) {
       this.sending.settle(m.id);
       this.uploads.settle(m.id);
     }
     if (m.kind !== 'note') this.typists.stopped(m.from);
+    if (!heard) this.options.heard?.(m);
+  }
+
+  /** past shows what was said past the server. */
+  private past(m: Message): void {
+    this.history.early(m);
+    if (m.from === this.me) this.sending.hold(m.id);
+    else this.typists.stopped(m.from);
     this.options.heard?.(m);
+    this.sending.flush();
+    this.options.changed();
   }
 
   private ack(f: FromRelay<'ack'>): void {
@@ -387,7 +433,7 @@ export class Room {
     if (change) return this.insert(change);
     const p = this.sending.settle(f.id);
     // It may have come as a message already: from another tab that sent it too.
-    const known = this.messages.some((m) => m.id === f.id && m.from === this.me);
+    const known = this.messages.some((m) => m.id === f.id && m.from === this.me && Number.isInteger(m.offset));
     if (p && f.offset && !known) {
       this.insert({ offset: this.history.free(f.offset), id: p.id, from: this.me,
         kind: 'text', text: p.text, at: f.at, ...(p.ref && { ref: p.ref }) });
@@ -397,6 +443,7 @@ export class Room {
 
   private error(f: FromRelay<'error'>): void {
     const { code } = f;
+    if (code === 'forbidden' && this.direct.refused(f.id ?? '')) return this.sending.release(f.id ?? '');
     const refused = this.changes.refused(f);
     if (refused !== undefined) {
       this.refused = refused;

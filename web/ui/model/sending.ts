@@ -7,6 +7,8 @@ import { after } from '../base/time';
 import { Outbox, type Pending } from './outbox';
 import type { ClientFrame, FromRelay } from '../wire/wire';
 
+type Say = Extract<ClientFrame, { t: 'say' }>;
+
 const atOnce = 8;         // messages sent and not yet acknowledged, so that a long outbox is not "too fast"
 const ackWait = 15_000;   // ms until a sent message counts as failed
 
@@ -14,10 +16,11 @@ export class Sending {
   readonly failed = new Map<string, string>(); // id to the code of why
   private readonly flying = new Map<string, () => void>();
   private readonly sent = new Map<string, Pending>(); // another tab may have taken it out of the box that both have
+  private readonly held = new Set<string>(); // said past the server, which does not have them yet
   private outbox: Outbox | undefined;
 
   /** send reports whether there was a connection to send on. */
-  constructor(private readonly send: (f: ClientFrame) => boolean, private readonly changed: () => void) {}
+  constructor(private readonly send: (f: Say, at: string) => boolean, private readonly changed: () => void) {}
 
   /** open takes the outbox of a participant of a room. */
   open(key: string): void {
@@ -25,7 +28,19 @@ export class Sending {
   }
 
   get pending(): Pending[] {
-    return this.outbox?.all() ?? [];
+    return (this.outbox?.all() ?? []).filter((p) => !this.held.has(p.id));
+  }
+
+  /** hold keeps a message in the outbox that is not to be sent: it will be handed over. */
+  hold(id: string): void {
+    this.land(id);
+    this.held.add(id);
+  }
+
+  /** release sends it after all. */
+  release(id: string): void {
+    this.held.delete(id);
+    this.flush();
   }
 
   /** add reports whether the outbox had room for it. */
@@ -44,6 +59,7 @@ export class Sending {
   settle(id: string): Pending | undefined {
     this.land(id);
     this.failed.delete(id);
+    this.held.delete(id);
     const mine = this.sent.get(id);
     this.sent.delete(id);
     return this.outbox?.remove(id) ?? mine;
@@ -67,8 +83,8 @@ export class Sending {
   flush(): void {
     for (const p of this.pending) {
       if (this.flying.size >= atOnce) return;
-      if (this.flying.has(p.id) || this.failed.has(p.id)) continue;
-      if (!this.send({ t: 'say', id: p.id, text: p.text, ...(p.ref && { ref: p.ref }) })) return;
+      if (this.flying.has(p.id) || this.failed.has(p.id) || this.held.has(p.id)) continue;
+      if (!this.send({ t: 'say', id: p.id, text: p.text, ...(p.ref && { ref: p.ref }) }, p.at)) return;
       this.sent.set(p.id, p);
       this.flying.set(p.id, after(ackWait, () => {
         this.fail(p.id);

@@ -48,3 +48,17 @@ test('a message that the relay does not keep gets a place behind the one whose o
   assert.equal(texts(h), 't4 lost');
   assert.equal(h.free(9), 9);
 });
+
+test('what was said past the server stands behind all else until the relay brings it', () => {
+  const h = new History();
+  h.insert(said(1));
+  h.early(said(0, { id: 'a', text: 'a' }));
+  h.early(said(0, { id: 'b', text: 'b', from: 2 }));
+  h.early(said(0, { id: 'a', text: 'again' }));
+  assert.equal(texts(h), 't1 a b');
+  assert.equal(h.last, 1);
+  h.insert(said(2, { id: 'a', text: 'a' }));
+  h.insert(said(3, { id: 'b', text: 'b', from: 2 }));
+  assert.equal(texts(h), 't1 a b');
+  assert.deepEqual(h.messages.map((m) => m.offset), [1, 2, 3]);
+});

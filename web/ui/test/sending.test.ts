@@ -99,3 +99,18 @@ test('an outbox has its room only, and an end', () => {
   assert.equal(new Outbox('a').all().length, 200, 'another tab has it too');
   assert.equal(b.remove('nothing'), undefined);
 });
+
+test('what was said past the server is kept, not sent again, until the relay has it or refuses it', () => {
+  const { s, line } = open();
+  s.add('one');
+  const [id] = ids(s);
+  s.hold(id!);
+  s.lost();
+  s.flush();
+  assert.deepEqual(line.sent, ['one']);
+  assert.deepEqual(ids(s), []); // it is shown where it was said
+  s.release(id!);
+  assert.deepEqual(line.sent, ['one', 'one']);
+  assert.equal(s.settle(id!)?.text, 'one');
+  mock.timers.reset();
+});

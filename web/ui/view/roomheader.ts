@@ -76,7 +76,7 @@ export class RoomHead {
   update(title: string[], who: Person | undefined): void {
     const { room } = this;
     this.status.show(roomLine(room));
-    const print = [...title, who?.addr, who?.name, room.carrier, room.port, room.why, room.phase,
+    const print = [...title, who?.addr, who?.name, room.carrier, room.port, room.why, room.isPast, room.phase,
       [...room.here], room.transcript, this.powers?.muted(), room.amCallee,
       [...room.people.values()].map((p) => room.name(p))].join('|');
     if (print === this.drawn) return;
@@ -85,11 +85,13 @@ export class RoomHead {
     fill(this.face, avatar(who));
     const quic = room.carrier === 'webtransport' || room.carrier === 'quic';
     this.details.dataset.carrier = room.carrier;
+    this.details.dataset.way = room.isPast ? 'direct' : 'relay';
     this.details.dataset.port = String(room.port);
     const row = (key: Key, value: Child) => [h('dt', null, t(key)), h('dd', null, value)];
     fill(this.details,
       row('details.carrier', room.carrier === '' ? t('details.none') : quic ? 'WebTransport (QUIC)'
         : room.carrier === 'http' ? 'HTTP' : 'WebSocket'),
+      room.isPast && row('details.way', t('details.past')),
       row('details.port', room.port ? t('details.udp', { port: room.port }) : t('details.tcp')),
       room.why && row('details.why', t(room.carrier === 'http' ? 'why.http' : whys[room.why], { port: room.port })));
     this.drawPeople();

@@ -21,7 +21,7 @@ export interface Wire {
 /** Why this carrier: shown under Details. */
 export type Why = 'quic' | 'absent' | 'unoffered' | 'failed' | 'slow' | 'avoided' | 'blocked';
 
-async function webTransport(e: Endpoint, signal: AbortSignal): Promise<Wire> {
+export async function webTransport(e: Endpoint, signal: AbortSignal): Promise<Wire> {
   const wt = new WebTransport(e.url, {
     serverCertificateHashes: (e.hashes ?? []).map((hash) => ({
       algorithm: 'sha-256',

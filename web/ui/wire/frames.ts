@@ -134,13 +134,19 @@ export type ClientFrame =
     room?: string;
     epoch?: string;
     after?: number;
+    direct?: boolean;
   }
   | {
     t: 'say';
     room?: string;
+    epoch?: string;
     id: string;
     text: string;
     ref?: number;
+    at?: string;
+    from?: number;
+    mac?: string;
+    via?: string;
   }
   | {
     t: 'typing';
@@ -195,6 +201,16 @@ export type ClientFrame =
     on: boolean;
     lang: string;
     zone: string;
+  }
+  | {
+    t: 'direct';
+    room?: string;
+    epoch?: string;
+    on?: boolean;
+    code?: string;
+    port?: number;
+    hashes?: string[];
+    addrs?: string[];
   };
 
 /** What the relay sends. */
@@ -225,7 +241,9 @@ export type RelayFrame =
   }
   | {
     t: 'msg';
+    text?: string;
     msg: Message;
+    mac?: string;
   }
   | {
     t: 'ack';
@@ -298,6 +316,19 @@ export type RelayFrame =
   | {
     t: 'transcript';
     on?: boolean;
+  }
+  | {
+    t: 'direct';
+    ticket?: string;
+    room?: string;
+    epoch?: string;
+    text?: string;
+    on?: boolean;
+    code: string;
+    port?: number;
+    endpoints?: Endpoint[];
+    key?: string;
+    via?: string;
   };
 
 /** FromRelay is the frame of a type. */
@@ -323,6 +354,7 @@ export const required: Record<RelayFrame['t'], Record<string, string>> = {
   'typing': { from: 'number' },
   'seen': { offset: 'number', from: 'number' },
   'transcript': {},
+  'direct': { code: 'string' },
 };
 
 export const maxText = 16384; // octets of a message
