@@ -165,7 +165,9 @@ func inviteColleague(t *testing.T, s *server, host, friend *page) {
 	host.fill("Message", "The lamps come on Monday.")
 	host.press("Send the mail")
 	host.hears("The lamps come on Monday.")
-	checkStamp(t, s, s.mailWith(t, "customer", "Subject: Your lamps"))
+	if links := headers(s.mailWith(t, "customer", "Subject: Your lamps"), "CHmail-Chat"); len(links) != 1 {
+		t.Errorf("the customer's mail has the links %q", links)
+	}
 	host.press("Details")
 	host.fill("Invite somebody into this conversation", "friend@mall.example")
 	host.press("Invite")

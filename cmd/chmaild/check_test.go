@@ -80,7 +80,7 @@ var broken = map[string]struct{ from, to, want string }{
 	},
 	"Redis away": {
 		"presence.local presence {\n    path presence.db", "presence.redis presence {\n    url redis://127.0.0.1:1",
-		`:\d+: warning: .*Redis does not answer`,
+		`:\d+: warning: .*the Redis does not answer`,
 	},
 	"bodies refused": {
 		"storage.maildrop mailboxes {", "storage.imapsql mailboxes {\n    driver sqlite3\n    dsn x.db",

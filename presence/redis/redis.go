@@ -172,7 +172,7 @@ func (o Options) Ping(ctx context.Context) error {
 	client := newClient(server, o.Timeout)
 	defer client.Close()
 	if err := client.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("Redis does not answer: %w", err)
+		return fmt.Errorf("the Redis does not answer: %w", err)
 	}
 	return nil
 }
