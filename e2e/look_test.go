@@ -173,7 +173,7 @@ const beyond = `(() => {
 	const name = (e) => e.tagName.toLowerCase() + classes(e) + " " + JSON.stringify(e.textContent.slice(0, 40));
 	const page = document.documentElement;
 	if (page.scrollWidth > innerWidth) out.push("the page is " + page.scrollWidth + " wide");
-	if (document.querySelector(".desk, .talk") && page.scrollHeight > innerHeight)
+	if (document.querySelector(".desk, div.talk") && page.scrollHeight > innerHeight)
 		out.push("the page is " + page.scrollHeight + " high");
 	for (const e of document.querySelectorAll("body *")) {
 		if (e.closest(".sr, .skip, svg, [hidden]") || !e.checkVisibility()) continue;
