@@ -281,6 +281,9 @@ func (b browser) has(page string, parts ...string) {
 
 var confirmLink = regexp.MustCompile(`/confirm/[\w-]+`)
 
+// elsewhere is what a page loads or posts to another server.
+var elsewhere = regexp.MustCompile(`(?:src|srcset|action)="(?:https?:)?//[^"]*|<link[^>]+href="(?:https?:)?//[^"]*`)
+
 // TestStrangers: strangers browse and search, what shops write does no harm, and pages
 // are small and ask nobody else for anything.
 func TestStrangers(t *testing.T) {
@@ -303,6 +306,9 @@ func TestStrangers(t *testing.T) {
 	for _, p := range []string{front, page} {
 		if len(p) > 60<<10 {
 			t.Errorf("%d octets", len(p))
+		}
+		if found := elsewhere.FindString(p); found != "" {
+			t.Errorf("a page loads from elsewhere: %s", found)
 		}
 	}
 }
