@@ -35,6 +35,7 @@ const (
 	maxDirect    = 16              // connections of a part
 	maxOwn       = 8               // addresses of a program's computer
 	maxHashes    = 4
+	hashLength   = 44 // SHA-256 in base64
 )
 
 // program is what somebody's program has registered. It does not change.
@@ -94,9 +95,10 @@ func (r *Relay) directFrame(d *device, f *frame.Frame) error {
 	case !r.opt.Direct:
 		return &fault{frame.ErrForbidden, "this server has no direct way"}
 	case f.Room != "":
-		r.partFrame(f)
+		r.partFrame(d, f)
 		return nil
-	case f.Port <= 0 || f.Port > 65535 || len(f.Hashes) == 0 || len(f.Hashes) > maxHashes || len(f.Addrs) > maxOwn:
+	case f.Port <= 0 || f.Port > 65535 || len(f.Hashes) == 0 || len(f.Hashes) > maxHashes || len(f.Addrs) > maxOwn,
+		slices.ContainsFunc(f.Hashes, func(h string) bool { return len(h) != hashLength }):
 		return &fault{frame.ErrBadFrame, "a program registers a port, hashes, and addresses"}
 	}
 	if d.dialled.Swap(true) {
@@ -197,7 +199,8 @@ func (p *program) ways(from netip.Addr) (list []frame.Endpoint) {
 	if from = from.Unmap(); p.near(from) {
 		at = append(at, p.own...)
 	}
-	if (p.reached || p.near(from)) && !slices.Contains(at, p.from) {
+	public := !p.from.IsPrivate() && !p.from.IsLoopback() && !p.from.IsLinkLocalUnicast()
+	if (p.reached && public || p.near(from)) && !slices.Contains(at, p.from) {
 		at = append(at, p.from)
 	}
 	for _, a := range at {
@@ -358,7 +361,13 @@ func (h *liveRoom) partEnded(epoch string) {
 
 // partFrame takes what a program says of a part: that it has handed it over, or that it
 // takes no more.
-func (r *Relay) partFrame(f *frame.Frame) {
+func (r *Relay) partFrame(d *device, f *frame.Frame) {
+	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
+	defer cancel()
+	info, err := r.opt.Rooms.Info(ctx, f.Room)
+	if err != nil || info.Participant(info.Owner).Login != d.Login {
+		return // none of this login, or erased meanwhile
+	}
 	handed := f.Code == frame.DirectOver
 	if handed {
 		r.news.add(f.Room)

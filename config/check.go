@@ -8,8 +8,6 @@ import (
 	"io"
 	"iter"
 	"net"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -103,12 +101,12 @@ func checkBlock(ps *Problems, n config.Node) {
 }
 
 // reference is an argument that names a block.
-var reference = regexp.MustCompile(`^&[A-Za-z0-9_.-]+$`)
+var reference = regexp.MustCompile(`^&[\p{L}\p{N}_.-]+$`)
 
 // references are the blocks that a node names itself.
 func references(n config.Node) (names []string) {
-	if n.Name == "entry" { // of a table: a text
-		return nil
+	if n.Name == "entry" || n.Name == "password" || n.Name == "auth" && slices.Contains(n.Args, "plain") {
+		return nil // texts
 	}
 	for _, a := range n.Args {
 		if reference.MatchString(a) {
@@ -217,12 +215,15 @@ func (f *File) checkDomains(ps *Problems) {
 	}
 }
 
+// lenient takes the names of hosts that exist, such as those with an underscore.
+var lenient = idna.New(idna.MapForLookup(), idna.StrictDomainName(false), idna.CheckHyphens(false))
+
 // Domain says what is wrong with the name of a domain or host.
 func Domain(name string) error {
-	if net.ParseIP(strings.Trim(name, "[]")) != nil {
+	if net.ParseIP(strings.TrimPrefix(strings.Trim(name, "[]"), "IPv6:")) != nil {
 		return nil
 	}
-	if _, err := idna.Lookup.ToASCII(name); err != nil || name == "" || strings.ContainsAny(name, " /:@,") ||
+	if _, err := lenient.ToASCII(name); err != nil || name == "" || strings.ContainsAny(name, " /:@,") ||
 		strings.HasPrefix(name, ".") || strings.Contains(name, "..") {
 		return fmt.Errorf("%q is no name of a domain: write one such as mall.example", name)
 	}
@@ -232,70 +233,34 @@ func Domain(name string) error {
 // variable is a use or, where an equals sign follows, a definition.
 var variable = regexp.MustCompile(`\$\(([^()\s]*)\)(\s+=\s)?`)
 
-// checkVariables finds those that are used and not defined: the parser takes them
-// for nothing at all. path is only the name in what it says.
+// checkVariables finds those that are used and not defined above: the parser takes them
+// for nothing at all, also where another file defines them. path is only the name in what
+// it says.
 func checkVariables(in io.Reader, path string) (ps Problems, err error) {
-	type use struct {
-		name string
-		line int
-	}
-	var (
-		uses    []use
-		defined []string
-		imports []string
-	)
+	var defined []string
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)
 	for i := 1; lines.Scan(); i++ {
-		text := withoutComment(lines.Text())
-		for _, m := range variable.FindAllStringSubmatch(text, -1) {
+		for _, m := range variable.FindAllStringSubmatch(withoutComment(lines.Text()), -1) {
 			if m[2] != "" {
 				defined = append(defined, m[1])
-			} else {
-				uses = append(uses, use{m[1], i})
-			}
-		}
-		if fields := strings.Fields(text); len(fields) == 2 && fields[0] == "import" {
-			imports = append(imports, fields[1])
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return nil, err
-	}
-	// What is imported may define them, too.
-	for _, name := range imports {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(filepath.Dir(path), name)
-		}
-		for _, name := range []string{name, name + ".conf"} {
-			text, err := os.ReadFile(name)
-			if err != nil {
-				continue // a snippet, or the parser says it
-			}
-			for _, m := range variable.FindAllStringSubmatch(string(text), -1) {
-				if m[2] != "" {
-					defined = append(defined, m[1])
-				}
+			} else if !slices.Contains(defined, m[1]) {
+				ps = append(ps, Problem{File: path, Line: i,
+					Text: fmt.Sprintf("$(%s) is not defined above%s", m[1], meant(m[1], defined))})
 			}
 		}
 	}
-	for _, u := range uses {
-		if !slices.Contains(defined, u.name) {
-			ps = append(ps, Problem{File: path, Line: u.line,
-				Text: fmt.Sprintf("$(%s) is not defined%s", u.name, meant(u.name, defined))})
-		}
-	}
-	return ps, nil
+	return ps, lines.Err()
 }
 
-// withoutComment cuts what follows a # outside of quotes at the beginning of a word.
+// withoutComment cuts what follows a # outside of quotes.
 func withoutComment(line string) string {
 	quoted := false
 	for i := range len(line) {
 		switch c := line[i]; {
 		case c == '"' && (i == 0 || line[i-1] != '\\'):
 			quoted = !quoted
-		case c == '#' && !quoted && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t'):
+		case c == '#' && !quoted:
 			return line[:i]
 		}
 	}

@@ -73,26 +73,43 @@ func (f *File) inspectMail(ps *Problems) {
 		if !slices.ContainsFunc(nodes, func(n config.Node) bool { return n.Name == "target.chmail" }) {
 			ps.warnf(n, "mail of %s gets no link to a chat: let it go through a block target.chmail", n.Name)
 		}
-		signs := slices.DeleteFunc(nodes, func(n config.Node) bool {
-			return n.Name != "dkim" && n.Name != "modify.dkim" || n.Children == nil
-		})
-		if len(signs) == 0 {
+		var domains []string // that are signed
+		for _, n := range nodes {
+			if some, _ := signed(n); len(some) > 0 {
+				domains = append(domains, some...)
+				inspectSignature(ps, n)
+			}
+		}
+		if len(domains) == 0 {
 			ps.warnf(n, "mail of %s is not signed, and others will take it for junk: "+
 				"write modify { dkim { … } } where it leaves", n.Name)
+			continue
 		}
-		for _, s := range signs {
-			f.inspectSignature(ps, s)
+		for _, d := range f.MailDomains() {
+			same := func(s string) bool {
+				s, d := strings.ToLower(ascii(s)), strings.ToLower(ascii(d))
+				return s == d || strings.HasSuffix(d, "."+s) // sign_subdomains, perhaps
+			}
+			if !slices.ContainsFunc(domains, same) {
+				ps.warnf(n, "mail from %s is not signed: add it to domains of dkim", d)
+			}
 		}
 	}
 }
 
-func (f *File) inspectSignature(ps *Problems, dkim config.Node) {
-	domains := strings.Fields(value(dkim, "domains"))
-	for _, d := range f.Domains() {
-		if len(domains) > 0 && !slices.ContainsFunc(domains, func(s string) bool { return strings.EqualFold(s, d) }) {
-			ps.warnf(dkim, "mail from %s is not signed: add it to domains", d)
-		}
+// signed are the domains that a block dkim signs for, and its selector: `dkim DOMAIN … SELECTOR`
+// or `dkim { domains DOMAIN …; selector SELECTOR }`.
+func signed(n config.Node) (domains []string, selector string) {
+	if n.Name != "dkim" && n.Name != "modify.dkim" {
+		return nil, ""
 	}
+	if last := len(n.Args) - 1; n.Name == "dkim" && last > 0 {
+		return n.Args[:last], n.Args[last]
+	}
+	return strings.Fields(value(n, "domains")), value(n, "selector")
+}
+
+func inspectSignature(ps *Problems, dkim config.Node) {
 	fields := strings.ToLower(value(dkim, "oversign_fields") + " " + value(dkim, "sign_fields"))
 	for _, s := range stamps {
 		if !slices.Contains(strings.Fields(fields), strings.ToLower(s)) {
@@ -122,13 +139,14 @@ func (f *File) inspectCertificates(ps *Problems, now time.Time) {
 	if f.global("hostname") == "localhost" { // the demo's, and a test's
 		return
 	}
+	var leaves []*x509.Certificate
+	var last config.Node
 	for n := range f.All() {
 		if n.Name != "tls" && n.Name != "loader" || len(n.Args) < 2 || n.Args[0] != "file" {
 			continue
 		}
-		paths := n.Args[1:]
-		var leaves []*x509.Certificate
-		for pair := range slices.Chunk(paths, 2) {
+		last = n
+		for pair := range slices.Chunk(n.Args[1:], 2) {
 			if len(pair) != 2 {
 				ps.errorf(n, "%s names no key: write tls file CERTIFICATE KEY", pair[0])
 				continue
@@ -141,14 +159,14 @@ func (f *File) inspectCertificates(ps *Problems, now time.Time) {
 			leaves = append(leaves, cert.Leaf)
 			f.inspectCertificate(ps, n, pair[0], cert, now)
 		}
-		if len(leaves) == 0 {
-			continue
-		}
-		for _, host := range f.hosts() {
-			if !slices.ContainsFunc(leaves, func(c *x509.Certificate) bool { return c.VerifyHostname(host) == nil }) {
-				ps.warnf(n, "the certificate is not for %s, and clients will refuse it there: get one for %s",
-					host, strings.Join(f.hosts(), ", "))
-			}
+	}
+	if len(leaves) == 0 {
+		return
+	}
+	for _, host := range f.hosts() {
+		if !slices.ContainsFunc(leaves, func(c *x509.Certificate) bool { return c.VerifyHostname(ascii(host)) == nil }) {
+			ps.warnf(last, "the certificate is not for %s, and clients will refuse it there: get one for %s",
+				host, strings.Join(f.hosts(), ", "))
 		}
 	}
 }

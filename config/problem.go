@@ -22,6 +22,7 @@ type Problem struct {
 	File    string `json:"file"`           // as the configuration was named, or an imported file
 	Line    int    `json:"line,omitempty"` // of the directive; 0: the whole file
 	Text    string `json:"text"`
+	Passing bool   `json:"passing,omitempty"` // it may be over by itself: a resolver that does not answer
 }
 
 // String is the problem in a line, as compilers print theirs.

@@ -38,7 +38,7 @@ func (f *File) Zone(ips []net.IP) string {
 			fmt.Fprintf(&b, "; %s. IN A     the address of this machine, and AAAA if it has one\n", name)
 		}
 	}
-	for _, domain := range f.mailDomains() {
+	for _, domain := range f.MailDomains() {
 		domain = ascii(domain)
 		fmt.Fprintf(&b, "\n; Mail of %s.\n", domain)
 		record(domain, "MX", "10 "+host+".")
@@ -78,8 +78,8 @@ func quoted(text string) string {
 	return strings.Join(parts, " ")
 }
 
-// mailDomains are the domains whose people have accounts here.
-func (f *File) mailDomains() (domains []string) {
+// MailDomains are the domains whose people have accounts here.
+func (f *File) MailDomains() (domains []string) {
 	for n := range f.All() {
 		if n.Name == "local_domains" {
 			domains = append(domains, n.Args...)

@@ -161,6 +161,10 @@ func (m *Mall) Confirm(ctx context.Context, link, browser string) (login, cookie
 		r.Passkey = nil // whoever registered may not be whose account it is
 	}
 	if err := m.addMember(ctx, login, r, made); err != nil {
+		if made {
+			ctx := context.WithoutCancel(ctx)
+			err = errors.Join(err, m.opts.Accounts.Remove(ctx, login)) // nobody's
+		}
 		if errors.Is(err, store.ErrTaken) { // that account is a member with another address
 			err = store.ErrUnknown
 		}

@@ -24,7 +24,8 @@ var sealedAs = map[string]func(id string) string{
 func (m *Mall) RotateKeys(ctx context.Context) (int, error) {
 	m.rotating.Lock()
 	defer m.rotating.Unlock()
-	if err := m.vault.Rotate(); err != nil {
+	newest, err := m.vault.Rotate()
+	if err != nil {
 		return 0, err
 	}
 	n, err := m.reseal(ctx)
@@ -42,7 +43,7 @@ func (m *Mall) RotateKeys(ctx context.Context) (int, error) {
 		return n + late, err
 	}
 	m.log.Info("the keys of personal data were rotated", "texts", n+late)
-	return n + late, m.vault.Forget()
+	return n + late, m.vault.Forget(newest)
 }
 
 // reseal seals with the newest key what is sealed with older ones.

@@ -276,6 +276,9 @@ func (m *Mall) Listen(ctx context.Context) {
 			if err := m.SyncShops(ctx); err != nil && ctx.Err() == nil {
 				m.log.Warn("telling the relay who works for which shop", "err", err)
 			}
+			if err := m.leaveAll(ctx); err != nil && ctx.Err() == nil {
+				m.log.Warn("erasures go on later", "err", err)
+			}
 		case <-day.C:
 			m.forgetOld(ctx)
 		}
@@ -286,7 +289,7 @@ func (m *Mall) Listen(ctx context.Context) {
 func (m *Mall) forgetOld(ctx context.Context) {
 	now := time.Now()
 	err := errors.Join(m.store.ForgetAudit(ctx, now), m.store.ForgetSessions(ctx, now), m.store.ForgetUses(ctx, now),
-		m.store.ForgetRegistrations(ctx, now), m.leaveAll(ctx))
+		m.store.ForgetRegistrations(ctx, now), m.store.ClearLog(ctx))
 	if err != nil && ctx.Err() == nil {
 		m.log.Warn("removing what is too old", "err", err)
 	}

@@ -48,6 +48,9 @@ func Administer(ctx context.Context, f *config.File, choice admin.Choice, do fun
 // is set before the first block is.
 var opensNothing bool
 
+// asksNobody: no other machine is asked. It is set before the first block is read.
+var asksNobody bool
+
 // Restore puts a backup into the places that the configuration names.
 func Restore(ctx context.Context, f *config.File, dir string) (admin.Restored, error) {
 	if _, err := f.Register(); err != nil { // sets the state directory, opens nothing

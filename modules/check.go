@@ -47,6 +47,7 @@ func Check(ctx context.Context, f *config.File, offline bool) (found Checked, er
 		found.add(f, err, maddyconfig.Node{File: f.Path})
 		return found, nil
 	}
+	asksNobody = offline
 	client, claim, err := admin.Connect(ctx, adminSocket(), maddyconfig.StateDirectory, admin.Choice{})
 	if err != nil {
 		return found, err
@@ -159,6 +160,7 @@ var placed = regexp.MustCompile(`(?s)^(.+?):(\d+)(?::| -) ?(.*)$`)
 // add notes an error that arose from a node. maddy's say where, or name the file alone.
 func (c *Checked) add(f *config.File, err error, n maddyconfig.Node) {
 	p := config.Problem{File: n.File, Line: n.Line, Text: err.Error()}
+	p.Warning = unreachable(err) // the server starts without it, and waits
 	if m := placed.FindStringSubmatch(p.Text); m != nil && m[1] == n.File {
 		p.Line, _ = strconv.Atoi(m[2])
 		p.Text = m[3]

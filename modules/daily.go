@@ -4,6 +4,7 @@ package modules
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -53,7 +54,12 @@ func (d *daily) look(ctx context.Context) {
 	var text strings.Builder
 	for _, p := range d.find(ctx) {
 		d.log.Warn("the daily check found a problem", "problem", p.String())
-		fmt.Fprintln(&text, p)
+		if !p.Passing {
+			fmt.Fprintln(&text, p)
+		}
+	}
+	if ctx.Err() != nil { // what was asked had no time to answer
+		return
 	}
 	if text.String() == d.told && (d.told == "" || time.Since(d.when) < reminding) {
 		return
@@ -72,9 +78,9 @@ func (d *daily) look(ctx context.Context) {
 // mailPostmaster sends a mail to the postmaster of the first domain.
 func mailPostmaster(m *pipelineMailer, f *config.File) func(context.Context, string, string) error {
 	return func(ctx context.Context, subject, text string) error {
-		domains := f.Domains()
+		domains := f.MailDomains()
 		if len(domains) == 0 {
-			return fmt.Errorf("the configuration names no domain")
+			return errors.New("the configuration has no local_domains")
 		}
 		return m.Send(ctx, chat.ServerMail{
 			To: chat.Person{Name: "Postmaster", Addr: "postmaster@" + domains[0]}, Subject: subject, Text: text})

@@ -44,6 +44,9 @@ type late[T any] struct {
 // errors of the first try are returned.
 func (l *late[T]) begin(dsn string, open func(context.Context) (T, error)) error {
 	engine, _, _ := strings.Cut(dsn, ":") // the rest may hold a password
+	if engine != "sqlite" && asksNobody {
+		return nil
+	}
 	persist := engine != "sqlite" && !module.NoRun
 	var patience <-chan time.Time
 	if persist {

@@ -5,6 +5,7 @@ package modules
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -81,7 +82,7 @@ func (m *Rooms) Init(cfg *config.Map) error {
 		return store.Open(ctx, store.Options{DSN: dsn, InviteTTL: ttl, LoginOf: loginIn(domains, tag), Log: m.log()})
 	})
 	if err != nil {
-		return config.NodeErr(cfg.Block, "%v", err)
+		return fmt.Errorf("%s:%d: %w", cfg.Block.File, cfg.Block.Line, err)
 	}
 	return nil
 }

@@ -55,6 +55,7 @@ type Host struct {
 	key   ed25519.PublicKey
 	ahead time.Duration // of this computer's clock is the server's
 	conns int
+	free  int // port, where the granted one cannot be had; 0: none yet
 	parts map[string]*part
 	over  map[string]time.Time // epochs, and when the last ticket for them has run out
 }
@@ -118,17 +119,29 @@ func (h *Host) Listen(ctx context.Context, port int, key string, now time.Time) 
 		err = h.ports.Listen(ctx, carrier.Grant{Port: port})
 	}
 	if port == 0 || errors.Is(err, carrier.ErrTaken) {
-		var free net.PacketConn
-		if free, err = net.ListenPacket("udp", ":0"); err == nil {
-			port = free.LocalAddr().(*net.UDPAddr).Port
-			free.Close()
-			err = h.ports.Listen(ctx, carrier.Grant{Port: port})
+		if port, err = h.freePort(); err == nil {
+			err = h.ports.Listen(ctx, carrier.Grant{Port: port}) // nothing, if it does already
 		}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("listening for direct chats: %w", err)
 	}
 	return port, nil
+}
+
+// freePort is a port that the system picked, the same at each connection home.
+func (h *Host) freePort() (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.free == 0 {
+		free, err := net.ListenPacket("udp", ":0")
+		if err != nil {
+			return 0, err
+		}
+		h.free = free.LocalAddr().(*net.UDPAddr).Port
+		free.Close()
+	}
+	return h.free, nil
 }
 
 // Over ends a part and returns its messages, to be handed over in this order. Nobody

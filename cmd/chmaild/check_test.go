@@ -61,7 +61,7 @@ var broken = map[string]struct{ from, to, want string }{
 	"unit":                {"appendlimit 64M", "appendlimit 5 Gigs", `:\d+: error: .*`},
 	"variable": {
 		"domains $(domain)", "domains $(domian)",
-		`:\d+: \$\(domian\) is not defined; did you mean domain`,
+		`:\d+: \$\(domian\) is not defined above; did you mean domain`,
 	},
 	"not signed":       {"        dkim {", "        dkim_not {", `:\d+: error: .*dkim_not`},
 	"signing removed":  {"DKIM", "", `:\d+: warning: mail of chmail.submission is not signed`},
@@ -76,7 +76,7 @@ var broken = map[string]struct{ from, to, want string }{
 	},
 	"PostgreSQL away": {
 		`database "sqlite:rooms.db"`, `database "postgres://127.0.0.1:1/chmail"`,
-		`(?s):\d+: error: .*127.0.0.1:1`,
+		`(?s):\d+: warning: .*127.0.0.1:1`,
 	},
 	"Redis away": {
 		"presence.local presence {\n    path presence.db", "presence.redis presence {\n    url redis://127.0.0.1:1",
@@ -144,7 +144,7 @@ func TestBroken(t *testing.T) {
 				t.Fatal(err)
 			}
 			check := exec.Command("chmaild", "--config", path, "check")
-			if c.to == "" || !strings.Contains(c.to, "redis") {
+			if !strings.HasSuffix(name, "away") {
 				check.Args = append(check.Args, "--offline")
 			}
 			check.Env = append(os.Environ(), "SSL_CERT_FILE="+filepath.Join(home, "ca.pem"))

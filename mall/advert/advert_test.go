@@ -71,7 +71,7 @@ func (w *world) add(a store.Advert) store.Advert {
 	w.t.Helper()
 	a = w.draft(a)
 	w.done(w.s.SetAdvert(ctx, a.Shop, a.ID, store.AdvertReview, store.AdvertDraft))
-	w.done(w.s.ApproveAdvert(ctx, a.ID, max(1, a.Weight)))
+	w.done(w.s.ApproveAdvert(ctx, a.ID, a.Seen(), max(1, a.Weight)))
 	w.done(w.Load(ctx))
 	return a
 }
@@ -311,11 +311,16 @@ func TestStates(t *testing.T) {
 		if err := w.s.SetAdvert(ctx, a.Shop, a.ID, store.AdvertShown, store.AdvertPaused); !errors.Is(err, store.ErrState) {
 			t.Errorf("a draft goes on without a review: %v", err)
 		}
-		if err := w.s.ApproveAdvert(ctx, a.ID, 1); !errors.Is(err, store.ErrState) {
+		changed, err := w.s.Advert(ctx, a.Shop, a.ID)
+		w.done(err)
+		if err := w.s.ApproveAdvert(ctx, a.ID, changed.Seen(), 1); !errors.Is(err, store.ErrState) {
 			t.Errorf("a draft is approved: %v", err)
 		}
 		set(store.AdvertReview, store.AdvertDraft)
-		w.done(w.s.ApproveAdvert(ctx, a.ID, 1))
+		if err := w.s.ApproveAdvert(ctx, a.ID, a.Seen(), 1); !errors.Is(err, store.ErrState) {
+			t.Errorf("another one than was seen is approved: %v", err)
+		}
+		w.done(w.s.ApproveAdvert(ctx, a.ID, changed.Seen(), 1))
 		shows(true)
 		w.done(w.s.RefuseAdvert(ctx, a.ID, "not true"))
 		shows(false)

@@ -184,11 +184,10 @@ func (p *Publicity) compareMarks(ctx context.Context) error {
 
 // round gives each campaign that is due a turn. more: at least one could go on at once.
 func (p *Publicity) round(ctx context.Context) (more bool) {
-	now := p.opt.Now()
 	err := p.compareMarks(ctx)
 	var due []store.Campaign
 	if err == nil {
-		due, err = p.opt.Store.DueCampaigns(ctx, p.mark.host, now, campaigns)
+		due, err = p.opt.Store.DueCampaigns(ctx, p.mark.host, p.opt.Now(), campaigns)
 	}
 	if err != nil {
 		if ctx.Err() == nil {
@@ -198,7 +197,7 @@ func (p *Publicity) round(ctx context.Context) (more bool) {
 	}
 	p.forget(due)
 	for _, c := range due {
-		again, err := p.turn(ctx, c, now)
+		again, err := p.turn(ctx, c, p.opt.Now())                              // each may take a minute: the night may have begun
 		if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrState) { // ErrState: it was paused meanwhile
 			p.opt.Log.Error("sending a campaign", "campaign", c.ID, "err", err)
 		}
@@ -234,6 +233,7 @@ func (p *Publicity) turn(ctx context.Context, c store.Campaign, now time.Time) (
 				return false, err
 			}
 		}
+		return true, nil // with a new lease
 	}
 	if !c.Night && AtNight(now) || now.Before(q.rest) {
 		return false, nil
@@ -321,8 +321,8 @@ func (p *Publicity) handOver(ctx context.Context, r *renderer, q *pace, all []st
 	working.Wait()
 	stored := done[:0]
 	for _, d := range done {
-		if d.Member == "" { // cut off: its state stays, and it is handed over again
-			q.seen = false
+		if d.Member == "" { // cut off: its state stays, and it is handed over again, later
+			q.seen, q.rest = false, p.opt.Now().Add(rest)
 			continue
 		}
 		if d.State == store.MailWaiting {

@@ -77,7 +77,7 @@ func (c company) advertise(ctx context.Context, s *store.Store, pictures *pictur
 		err = s.SetAdvert(ctx, shop.ID, a.ID, store.AdvertReview, store.AdvertDraft)
 	}
 	if err == nil {
-		err = s.ApproveAdvert(ctx, a.ID, 1)
+		err = s.ApproveAdvert(ctx, a.ID, a.Seen(), 1)
 	}
 	return err
 }

@@ -167,7 +167,7 @@ func (s *Server) reviewAdvert(w http.ResponseWriter, r *http.Request) {
 	}
 	err = s.store.AddAudit(ctx, store.Audit{Actor: v.Login, Role: store.ActorOperator, Act: act, About: id})
 	if err == nil && approve {
-		err = s.store.ApproveAdvert(ctx, id, weight)
+		err = s.store.ApproveAdvert(ctx, id, f.Get("seen"), weight)
 	} else if err == nil {
 		err = s.store.RefuseAdvert(ctx, id, why)
 	}

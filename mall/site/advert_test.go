@@ -96,7 +96,11 @@ func TestAdvert(t *testing.T) {
 	staff.post("/operator/adverts", 404, "advert", id, "do", "approve", "weight", "1")
 	boss.has(boss.get("/operator/adverts", 200), "Bulbs &amp; more", "Bright Bulbs", "<bdi>₩100</bdi> a talk")
 	boss.post("/operator/adverts", 422, "advert", id, "do", "refuse")
-	boss.has(boss.post("/operator/adverts", 200, "advert", id, "do", "approve", "weight", "3"), "There is none")
+	seen := func() string {
+		return regexp.MustCompile(`name="seen" value="([\w-]+)"`).FindStringSubmatch(boss.get("/operator/adverts", 200))[1]
+	}
+	boss.post("/operator/adverts", 409, "advert", id, "do", "approve", "weight", "3", "seen", "another")
+	boss.has(boss.post("/operator/adverts", 200, "advert", id, "do", "approve", "weight", "3", "seen", seen()), "There is none")
 
 	front := kim.pageAs(realBrowser, "/")
 	kim.has(front, `aria-label="Advertisement"`, "Bulbs &amp; more", `alt="A bulb" width="40" height="30"`)
@@ -157,7 +161,7 @@ func TestAdvert(t *testing.T) {
 	other := staff.post(console+"/new", 200, fill("target", "https://bulbs.example/new?a=b", "place", "search")...)
 	id = regexp.MustCompile(console + `/(\w{26})/edit`).FindStringSubmatch(other)[1]
 	staff.post(console+"/"+id, 200, "act", "review")
-	boss.post("/operator/adverts", 200, "advert", id, "do", "approve", "weight", "1")
+	boss.post("/operator/adverts", 200, "advert", id, "do", "approve", "weight", "1", "seen", seen())
 	found := kim.pageAs(realBrowser, "/search?q=lamp")
 	kim.has(found, "Talk to <bdi>Bright Bulbs</bdi>")
 	token = regexp.MustCompile(`data-seen="([\w-]+)"`).FindStringSubmatch(found)[1]

@@ -203,7 +203,7 @@ func benchTown(b *testing.B) *town {
 			err = c.store.SetAdvert(ctx, shop, a.ID, store.AdvertReview, store.AdvertDraft)
 		}
 		if err == nil {
-			err = c.store.ApproveAdvert(ctx, a.ID, 1)
+			err = c.store.ApproveAdvert(ctx, a.ID, a.Seen(), 1)
 		}
 		if err != nil {
 			b.Fatal(err)

@@ -4,6 +4,8 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -200,12 +202,30 @@ func (s *Store) SetAdvert(ctx context.Context, shop, id, to string, from ...stri
 	return nil
 }
 
+// Seen is a hash of what whoever reviews an advertisement has seen of it.
+func (a Advert) Seen() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q %q %q %q %q %q %q %d %d %d %d", a.Title, a.Text, a.Picture, a.Alt, a.Target, a.Rings,
+		a.Places, a.Categories, a.Starts, a.Ends, a.Budget, a.Price)
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
 // ApproveAdvert shows an advertisement that waits for it, with a weight beside others.
-// ErrState: it does not wait.
-func (s *Store) ApproveAdvert(ctx context.Context, id string, weight int64) error {
-	res, err := s.db.NewUpdate().Table("adverts").Set("state = ?, why = '', weight = ?", AdvertShown, weight).
-		Where("id = ? AND state = ?", id, AdvertReview).Exec(ctx)
-	if err := changed(res, err, ErrState); err != nil {
+// ErrState: it does not wait, or has become another than the one that was seen.
+func (s *Store) ApproveAdvert(ctx context.Context, id, seen string, weight int64) error {
+	err := s.tx(ctx, func(tx bun.Tx) error {
+		var a Advert
+		if err := s.forUpdate(tx.NewSelect().Model(&a).Where("id = ?", id)).Scan(ctx); err != nil {
+			return known(err)
+		}
+		if a.State != AdvertReview || a.Seen() != seen {
+			return ErrState
+		}
+		_, err := tx.NewUpdate().Table("adverts").Set("state = ?, why = '', weight = ?", AdvertShown, weight).
+			Where("id = ?", id).Exec(ctx)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("approving an advertisement: %w", err)
 	}
 	return nil
@@ -286,7 +306,8 @@ func (s *Store) LiveAdverts(ctx context.Context, now time.Time) (all []ShopAdver
 		Advert string
 		N      int64
 	}
-	err = s.rd.NewRaw("SELECT d.advert, SUM(d.views) AS n FROM advert_days d JOIN adverts a ON a.id = d.advert"+
+	err = s.rd.NewRaw("SELECT d.advert, SUM(d.views) AS n FROM advert_days d JOIN adverts a"+
+		" ON a.shop = d.shop AND a.id = d.advert"+
 		" WHERE a.state = ? AND a.ends > ? AND d.day = ? GROUP BY d.advert", AdvertShown, Micros(now), DayOf(now)).Scan(ctx, &rows)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading advertisements' views: %w", err)

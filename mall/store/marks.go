@@ -33,12 +33,14 @@ func addMark(ctx context.Context, tx bun.Tx, mark string) error {
 	return err
 }
 
-// ForgetMarks removes marks that are too old.
+// ForgetMarks removes marks that are too old. The newest stays: a host that has sent nothing
+// since compares itself with it.
 func (s *Store) ForgetMarks(ctx context.Context, now time.Time) error {
 	var oldest ulid.ULID
 	err := oldest.SetTime(ulid.Timestamp(now.Add(-marksKept)))
 	if err == nil {
-		_, err = s.db.NewRaw("DELETE FROM sent_marks WHERE mark < ?", oldest.String()).Exec(ctx)
+		_, err = s.db.NewRaw("DELETE FROM sent_marks WHERE mark < ?"+
+			" AND mark < (SELECT MAX(mark) FROM sent_marks)", oldest.String()).Exec(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("removing old marks of what was sent: %w", err)

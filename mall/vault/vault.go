@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -63,12 +64,9 @@ type file struct {
 // Open reads the keys of a file, and makes them when there is no file.
 func Open(path string) (*Vault, error) {
 	v := &Vault{path: path}
-	content, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	err := v.load()
+	if errors.Is(err, fs.ErrNotExist) {
 		err = v.make()
-	case err == nil:
-		err = v.read(content)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the keys of personal data, %s: %w", path, err)
@@ -83,11 +81,22 @@ func (v *Vault) make() error {
 	}
 	hash := make(seal.Key, hashSize)
 	_, _ = rand.Read(hash) // it never fails
-	return v.use(handle, hash, true)
+	return v.write(handle, hash)
 }
 
-func (v *Vault) read(content []byte) error {
-	info, err := os.Stat(v.path)
+// load takes the keys of the file into use. What it knows of the file is of the same one that
+// it has read: another host may put a new one into its place at any time.
+func (v *Vault) load() error {
+	in, err := os.Open(v.path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	content, err := io.ReadAll(in)
 	if err != nil {
 		return err
 	}
@@ -105,11 +114,6 @@ func (v *Vault) read(content []byte) error {
 	if err != nil {
 		return err
 	}
-	return v.use(handle, f.Hash, false)
-}
-
-// use takes keys into use, and writes them before when they are new.
-func (v *Vault) use(handle *keyset.Handle, hash seal.Key, write bool) error {
 	cipher, err := aead.New(handle)
 	if err != nil {
 		return err
@@ -118,25 +122,24 @@ func (v *Vault) use(handle *keyset.Handle, hash seal.Key, write bool) error {
 	if err != nil {
 		return err
 	}
-	if write {
-		var b bytes.Buffer
-		if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&b)); err != nil {
-			return err
-		}
-		content, err := json.Marshal(file{b.Bytes(), hash})
-		if err != nil {
-			return err
-		}
-		if err := durable.WriteFile(v.path, append(content, '\n'), 0o600); err != nil {
-			return err
-		}
+	v.keys.Store(&keys{handle, cipher, string(sample[:keyID]), f.Hash, info})
+	return nil
+}
+
+// write puts keys into the file, and takes into use what is in it then.
+func (v *Vault) write(handle *keyset.Handle, hash seal.Key) error {
+	var b bytes.Buffer
+	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&b)); err != nil {
+		return err
 	}
-	info, err := os.Stat(v.path)
+	content, err := json.Marshal(file{b.Bytes(), hash})
 	if err != nil {
 		return err
 	}
-	v.keys.Store(&keys{handle, cipher, string(sample[:keyID]), hash, info})
-	return nil
+	if err := durable.WriteFile(v.path, append(content, '\n'), 0o600); err != nil {
+		return err
+	}
+	return v.load()
 }
 
 // now are the keys of the file as it is. While it cannot be read, those before go on.
@@ -147,9 +150,7 @@ func (v *Vault) now() *keys {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if content, err := os.ReadFile(v.path); err == nil {
-		_ = v.read(content) // it is replaced in one step, so that it is whole
-	}
+	_ = v.load() // it is replaced in one step, so that it is whole
 	return v.keys.Load()
 }
 
@@ -158,8 +159,12 @@ func (k *keys) is(info fs.FileInfo) bool {
 	return os.SameFile(k.file, info) && k.file.ModTime().Equal(info.ModTime())
 }
 
-// Rotate adds a key and seals with it from now on. It is on the disk when Rotate returns.
-func (v *Vault) Rotate() error {
+// ErrRotated: another host has rotated the keys meanwhile.
+var ErrRotated = errors.New("vault: the keys have been rotated again meanwhile")
+
+// Rotate adds a key and seals with it from now on. It is on the disk when Rotate returns,
+// with the key's number.
+func (v *Vault) Rotate() (newest uint32, err error) {
 	v.now() // another host may have rotated them
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -174,21 +179,26 @@ func (v *Vault) Rotate() error {
 		handle, err = manager.Handle()
 	}
 	if err == nil {
-		err = v.use(handle, old.hash, true)
+		err = v.write(handle, old.hash)
 	}
 	if err != nil {
-		return fmt.Errorf("rotating the keys of personal data: %w", err)
+		return 0, fmt.Errorf("rotating the keys of personal data: %w", err)
 	}
-	return nil
+	return id, nil
 }
 
-// Forget drops all keys but the newest, when nothing is sealed with them any more.
-func (v *Vault) Forget() error {
+// Forget drops all keys but the newest, when nothing is sealed with them any more. ErrRotated:
+// that is another one than Rotate made.
+func (v *Vault) Forget(newest uint32) error {
+	v.now()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := v.keys.Load()
 	manager := keyset.NewManagerFromHandle(now.handle)
 	info := now.handle.KeysetInfo()
+	if info.GetPrimaryKeyId() != newest {
+		return fmt.Errorf("dropping the old keys of personal data: %w", ErrRotated)
+	}
 	for _, key := range info.GetKeyInfo() {
 		if key.GetKeyId() == info.GetPrimaryKeyId() {
 			continue
@@ -199,7 +209,7 @@ func (v *Vault) Forget() error {
 	}
 	handle, err := manager.Handle()
 	if err == nil {
-		err = v.use(handle, now.hash, true)
+		err = v.write(handle, now.hash)
 	}
 	if err != nil {
 		return fmt.Errorf("dropping the old keys of personal data: %w", err)

@@ -76,7 +76,8 @@ func TestRotate(t *testing.T) {
 			}
 		})
 	}
-	if err := v.Rotate(); err != nil {
+	newest, err := v.Rotate()
+	if err != nil {
 		t.Fatal(err)
 	}
 	busy.Wait()
@@ -89,7 +90,18 @@ func TestRotate(t *testing.T) {
 	if err != nil || v.Stale(fresh) {
 		t.Fatalf("stale %t, %v", v.Stale(fresh), err)
 	}
-	if err := v.Forget(); err != nil {
+	other := open(t, path) // another host
+	again, err := other.Rotate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Forget(newest); !errors.Is(err, ErrRotated) {
+		t.Errorf("keys are dropped that another host needs: %v", err)
+	}
+	if fresh, err = v.Seal(text, "1"); err != nil || other.Stale(fresh) {
+		t.Fatalf("stale %t, %v", other.Stale(fresh), err)
+	}
+	if err := v.Forget(again); err != nil {
 		t.Fatal(err)
 	}
 	v = open(t, path)
