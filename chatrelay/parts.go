@@ -402,7 +402,7 @@ func (r *Relay) handed(roomID string, f *frame.Frame) (m chat.Message, ok bool) 
 	began, err := strconv.ParseInt(head, 36, 64)
 	start, now := time.UnixMilli(began), time.Now()
 	if err != nil || !r.opt.Direct || now.Sub(start) > partKept ||
-		f.At == nil || f.ID == "" || len(f.ID) > frame.MaxID ||
+		f.At == nil || f.ID == "" || len(f.ID) > frame.MaxID || chat.Storable(f.ID, frame.MaxID) != f.ID ||
 		!direct.Key(r.wordsKey, roomID, f.Epoch, f.From, f.Via).Marks(f.Mac, direct.Marked(f)) {
 		return m, false
 	}
@@ -417,6 +417,23 @@ func (r *Relay) handed(roomID string, f *frame.Frame) (m chat.Message, ok bool) 
 	return chat.Message{ID: f.ID, From: f.From, Kind: chat.KindText, Text: text, Ref: f.Ref, Via: f.Via, At: at}, true
 }
 
+// mayWrite says whether somebody whose words others hand over may still write in the room:
+// they may have been put out or blocked since.
+func (r *Relay) mayWrite(ctx context.Context, roomID string, participant int64) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	info, err := r.opt.Rooms.Info(ctx, roomID)
+	if err != nil {
+		return false, err
+	}
+	p := info.Participant(participant)
+	if p.ID == 0 || p.Removed {
+		return false, nil
+	}
+	refused, err := r.Refuses(ctx, roomID, participant, info.Participant(info.Owner).Login)
+	return !refused, err
+}
+
 // handOver stores a message of a part that a program hands over.
 func (r *Relay) handOver(ctx context.Context, f *frame.Frame) {
 	m, ok := r.handed(f.Room, f)
@@ -425,7 +442,13 @@ func (r *Relay) handOver(ctx context.Context, f *frame.Frame) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	m, err := r.opt.Rooms.Append(ctx, "", f.Room, m)
+	may, err := r.mayWrite(ctx, f.Room, m.From)
+	if err == nil && !may {
+		return
+	}
+	if err == nil {
+		m, err = r.opt.Rooms.Append(ctx, "", f.Room, m)
+	}
 	if err != nil {
 		r.log.Warn("taking over what was said past the server", "room", f.Room, "err", err)
 		return

@@ -373,9 +373,26 @@ func (s *session) handle(ctx context.Context, f *frame.Frame) error {
 // say commits a message, and reads on meanwhile. A message that the person sent
 // before they left is committed all the same.
 func (s *session) say(ctx context.Context, f *frame.Frame) error {
-	text, err := s.words(f)
-	if text == "" {
+	m := chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Via: s.via(), Ref: f.Ref}
+	if f.Epoch != "" {
+		handed, ok := s.r.handed(s.room.id, f)
+		if ok && handed.From != s.me {
+			may, err := s.r.mayWrite(ctx, s.room.id, handed.From)
+			if err != nil {
+				s.out.End(frame.ErrStore, "a message could not be kept, come back and send it again")
+				return nil
+			}
+			ok = may
+		}
+		if !ok {
+			s.refuse(f.ID, frame.ErrForbidden, "this was not said past the server")
+			return nil
+		}
+		m = handed
+	} else if text, err := s.words(f); text == "" {
 		return err
+	} else {
+		m.Text = text
 	}
 	if !s.turn() {
 		s.tooOften(f.ID, turnWait)
@@ -385,16 +402,6 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 	case s.flying <- struct{}{}:
 	case <-s.out.Done():
 		return nil
-	}
-	m := chat.Message{ID: f.ID, From: s.me, Kind: chat.KindText, Text: text, Via: s.via(), Ref: f.Ref}
-	if f.Epoch != "" {
-		handed, ok := s.r.handed(s.room.id, f)
-		if !ok {
-			<-s.flying
-			s.refuse(f.ID, frame.ErrForbidden, "this was not said past the server")
-			return nil
-		}
-		m = handed
 	}
 	if s.access.Guards(m.Ref) {
 		m.Ref = 0
@@ -414,6 +421,9 @@ func (s *session) say(ctx context.Context, f *frame.Frame) error {
 				h.post(func() { h.posted(s, m) })
 			case errors.Is(err, chat.ErrMoved):
 				h.post(h.moved) // the client sends it again to the room's new home
+			case f.Epoch != "" && (errors.Is(err, chat.ErrFull) || errors.Is(err, chat.ErrUnknown)):
+				s.own.take(f.ID) // it would be handed over again for ever
+				s.refuse(f.ID, frame.ErrForbidden, "this cannot be kept")
 			default:
 				// Nor is what was sent after it stored: the client comes back and
 				// sends all of it again in its order.
