@@ -235,7 +235,7 @@ func TestByKeyboard(t *testing.T) {
 	desk.tabBackTo("Message actions")
 	desk.enter()
 	desk.wait("the menu", 5*time.Second, func() bool { return desk.focused() == "Reply" })
-	desk.run(chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.ArrowDown))
+	desk.run(chromedp.KeyEvent(kb.ArrowUp)) // the last one
 	desk.enter()
 	desk.tabTo("Delete")
 	desk.enter()

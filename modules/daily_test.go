@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,7 @@ func TestDaily(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var (
+			mu      sync.Mutex // of what follows
 			begin   = time.Now()
 			problem string
 			refuses bool
@@ -26,12 +28,19 @@ func TestDaily(t *testing.T) {
 		)
 		d := &daily{
 			find: func(context.Context) config.Problems {
-				if problem == "" {
+				mu.Lock()
+				defer mu.Unlock()
+				switch problem {
+				case "":
 					return nil
+				case "panic":
+					panic("in a check")
 				}
 				return config.Problems{{Warning: true, File: "c.conf", Line: 1, Text: problem}}
 			},
 			send: func(_ context.Context, _, text string) error {
+				mu.Lock()
+				defer mu.Unlock()
 				if refuses {
 					return errors.New("the disk is full")
 				}
@@ -43,6 +52,7 @@ func TestDaily(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go d.run(ctx)
 		for day := range 20 {
+			mu.Lock()
 			switch day {
 			case 2:
 				problem = "the certificate expires"
@@ -54,8 +64,8 @@ func TestDaily(t *testing.T) {
 				refuses = false
 			case 18:
 				problem = "panic"
-				d.find = func(context.Context) config.Problems { panic("in a check") }
 			}
+			mu.Unlock()
 			time.Sleep(24 * time.Hour)
 			synctest.Wait()
 		}
