@@ -233,7 +233,10 @@ func (p *Publicity) turn(ctx context.Context, c store.Campaign, now time.Time) (
 				return false, err
 			}
 		}
-		return true, nil // with a new lease
+		now = p.opt.Now() // it may have taken long
+		if err := p.opt.Store.LeaseCampaign(ctx, c.Shop, c.ID, p.mark.host, now, now.Add(lease)); err != nil {
+			return false, err
+		}
 	}
 	if !c.Night && AtNight(now) || now.Before(q.rest) {
 		return false, nil
