@@ -72,7 +72,8 @@ func (w *world) owner() *Owner {
 
 // mallIn are the files of a mall below a folder.
 func mallIn(dir string) MallFiles {
-	return MallFiles{filepath.Join(dir, "shop", "goods.db"), filepath.Join(dir, "shop", "keys"), filepath.Join(dir, "shop", "pictures")}
+	return MallFiles{filepath.Join(dir, "shop", "goods.db"), filepath.Join(dir, "shop", "keys"),
+		filepath.Join(dir, "shop", "pictures")}
 }
 
 // client is a client of a server of this world.

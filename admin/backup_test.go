@@ -110,7 +110,8 @@ func TestBackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := []string{"files/mall.example/ab/picture", "dkim_keys/mall.example.key", "shop/keys", "shop/pictures/ab/1.jpg"}
+	files := []string{"files/mall.example/ab/picture", "dkim_keys/mall.example.key", "shop/keys",
+		"shop/pictures/ab/1.jpg"}
 	for _, name := range append(files, "other.db", "mall-sent.mark") {
 		path := filepath.Join(w.state, name)
 		err := os.MkdirAll(filepath.Dir(path), 0o700)

@@ -46,9 +46,7 @@ func (p *place) take(ctx context.Context, f *frame.Frame) {
 			p.a.logf("reachable from computer to computer in this network alone: %s", f.Text)
 		}
 	case frame.DirectOver:
-		for _, m := range p.over(direct.Part{Room: f.Room, Epoch: f.Epoch}) {
-			p.a.line.Send(m)
-		}
+		p.handOver(p.over(direct.Part{Room: f.Room, Epoch: f.Epoch}))
 	}
 }
 
@@ -80,11 +78,26 @@ func (p *place) serve(ctx context.Context, f *frame.Frame) error {
 	}
 	p.a.set(func(s *Status) { s.Direct = &Direct{Port: port} })
 	p.a.line.Send(&frame.Frame{T: frame.TDirect, Port: port, Hashes: p.host.Hashes(), Addrs: addrs()})
-	for _, m := range p.kept {
-		p.a.line.Send(m)
-	}
+	list := p.kept
 	p.kept = nil
+	p.handOver(list)
 	return nil
+}
+
+// handOver sends the frames of parts that are over, and keeps those that the line does not
+// take until the server is back.
+func (p *place) handOver(list []*frame.Frame) {
+	for i, m := range list {
+		if !p.a.line.Send(m) {
+			p.keep(list[i:])
+			return
+		}
+	}
+}
+
+func (p *place) keep(list []*frame.Frame) {
+	p.kept = append(p.kept, list...)
+	p.kept = p.kept[max(0, len(p.kept)-maxKept):]
 }
 
 // isFull tells the server of a part that takes no more.
@@ -99,9 +112,8 @@ func (p *place) lost() {
 		return
 	}
 	for _, part := range p.host.Parts() {
-		p.kept = append(p.kept, p.over(part)...)
+		p.keep(p.over(part))
 	}
-	p.kept = p.kept[max(0, len(p.kept)-maxKept):]
 	p.a.set(func(s *Status) { s.Direct = nil })
 }
 

@@ -50,7 +50,8 @@ var endings = []ending{
 		callee: []string{"ring.title", "status.connected", "status.left"}, note: []string{"note.answered"}},
 	{how: "The callee declines.",
 		play: func(w *world, caller, callee *client) {
-			callee.send(frame.Frame{T: frame.TDecline, AttemptID: callee.typ(frame.TRing).Ring.Attempt, Text: "in a meeting"})
+			callee.send(frame.Frame{T: frame.TDecline, AttemptID: callee.typ(frame.TRing).Ring.Attempt,
+				Text: "in a meeting"})
 		},
 		states: "ringing declined", rings: 1, code: frame.EndDeclined, notes: "declined\nin a meeting",
 		caller: []string{"status.ringing", "status.declined"},
@@ -191,7 +192,8 @@ func endingsTable() string {
 		var list []string
 		for _, key := range keys {
 			name := "Mina" // who is called
-			if strings.HasPrefix(key, "toast.") || strings.HasPrefix(key, "ring.") || strings.HasPrefix(key, "missed.") ||
+			if strings.HasPrefix(key, "toast.") || strings.HasPrefix(key, "ring.") ||
+				strings.HasPrefix(key, "missed.") ||
 				key == "note.cancelled" {
 				name = "Kim"
 			}
@@ -204,7 +206,8 @@ func endingsTable() string {
 		" | rings | alarm mail | missed call |\n|---|---|---|---|---|---|---|\n")
 	mark := map[bool]string{true: "yes", false: "no"}
 	for _, e := range endings {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %d | %s | %s |\n", strings.TrimSuffix(e.how, "."), say(e.caller), say(e.callee),
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %d | %s | %s |\n", strings.TrimSuffix(e.how, "."), say(e.caller),
+			say(e.callee),
 			say(e.note), e.rings, mark[e.mails > 0], mark[e.missed])
 	}
 	return b.String()
@@ -226,6 +229,7 @@ func TestEndingsInDocs(t *testing.T) {
 		}
 	}
 	if got := string(place.Find(b)); got != endingsTable() {
-		t.Errorf("docs/attempt.md differs; go test ./chatrelay -run EndingsInDocs -update writes it.\n%s", endingsTable())
+		t.Errorf("docs/attempt.md differs; go test ./chatrelay -run EndingsInDocs -update writes it.\n%s",
+			endingsTable())
 	}
 }

@@ -64,7 +64,8 @@ func TestMallPages(t *testing.T) {
 				return kim.eval(`String(document.readyState === "complete" && !document.querySelector("#login"))`) == "true"
 			})
 		}
-		visit("/", goods, "/categories/light", "/search?q=lamp", "/search?q=zzzz", "/shops/lamps", "/shops/tea", "/sign-in",
+		visit("/", goods, "/categories/light", "/search?q=lamp", "/search?q=zzzz", "/shops/lamps", "/shops/tea",
+			"/sign-in",
 			"/register", "/nowhere")
 		signIn("host")
 		visit("/console", "/apply", "/operator", "/operator/adverts?state=shown")

@@ -59,7 +59,8 @@ func BenchmarkCampaign(b *testing.B) {
 	}
 	mails := 0
 	for b.Loop() {
-		c, err := db.SaveCampaign(b.Context(), store.Campaign{Shop: shop.ID, Subject: "New lamps", Text: "**Here** they are.",
+		c, err := db.SaveCampaign(b.Context(), store.Campaign{Shop: shop.ID, Subject: "New lamps",
+			Text: "**Here** they are.",
 			Lang: "en", Segment: store.SegmentAll, Night: true}, []string{goods[0].ID})
 		if err == nil {
 			err = db.SetCampaign(b.Context(), shop.ID, c.ID, []string{store.CampaignDraft}, store.CampaignScheduled, "",

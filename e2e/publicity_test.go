@@ -94,7 +94,8 @@ func TestPublicity(t *testing.T) {
 	// 2. The customer's mail: goods, signature, and a link that rings the shop.
 	mail := s.mailWith(t, "customer", subject)
 	checkSignature(t, s, mail, "list-unsubscribe", "list-unsubscribe-post")
-	if text := decode(body(mail)); !strings.Contains(text, s.Mall+"/goods/") || !strings.Contains(text, s.Mall+"/pictures/") {
+	if text := decode(body(mail)); !strings.Contains(text, s.Mall+"/goods/") ||
+		!strings.Contains(text, s.Mall+"/pictures/") {
 		t.Errorf("the mail shows no goods:\n%s", text)
 	}
 	link := strings.Trim(headers(mail, "CHmail-Chat")[0], "<>")

@@ -150,8 +150,10 @@ func New(opts Options) (*Mall, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Mall{opts: opts, keys: keys, tickets: ticket.New(ticketKey), rotateWait: rotateWait, log: opts.Log, store: opts.Store, vault: opts.Vault, secret: secret, passKey: passKey,
-		uses: make(chan store.Use, maxUses), talks: talks{seen: map[string]bool{}, events: make(chan chatrelay.Event, maxEvents)}}, nil
+	return &Mall{opts: opts, keys: keys, tickets: ticket.New(ticketKey), rotateWait: rotateWait, log: opts.Log,
+		store: opts.Store, vault: opts.Vault, secret: secret, passKey: passKey,
+		uses: make(chan store.Use, maxUses), talks: talks{seen: map[string]bool{},
+			events: make(chan chatrelay.Event, maxEvents)}}, nil
 }
 
 // Store is the database, for the pages, which read.

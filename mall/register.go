@@ -246,7 +246,8 @@ func (m *Mall) addMember(ctx context.Context, login string, r Registration, made
 	if r.Passkey != nil {
 		id, keys = r.Passkey.Member, append(keys, *r.Passkey)
 	}
-	member := store.Member{ID: id, Login: login, Made: made, Bare: made && r.Passkey != nil, AddrHash: m.vault.Hash(r.Addr), Lang: r.Lang,
+	member := store.Member{ID: id, Login: login, Made: made, Bare: made && r.Passkey != nil,
+		AddrHash: m.vault.Hash(r.Addr), Lang: r.Lang,
 		State: store.MemberActive, Created: store.Micros(time.Now())}
 	var err error
 	if member.Sealed, err = m.sealPersonal(member.ID, store.Personal{Name: r.Name, Addr: r.Addr}); err != nil {

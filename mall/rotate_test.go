@@ -94,7 +94,8 @@ func TestRotateKeys(t *testing.T) {
 			}
 		}
 	}
-	if r, err := s.Registration(ctx, "h"); err != nil || string(must(fresh.vault.Open(r.Sealed, registrationOf("h")))) != "waits" {
+	if r, err := s.Registration(ctx, "h"); err != nil ||
+		string(must(fresh.vault.Open(r.Sealed, registrationOf("h")))) != "waits" {
 		t.Error(err)
 	}
 }

@@ -107,7 +107,8 @@ func (m *Mall) Ask(ctx context.Context, member store.Member, a About, q Question
 	i.Subject, i.Question = clean.Subject(cmp.Or(q.Subject, a.Subject(member.Lang))), q.Text
 	id := "ask " + a.Shop.ID + " " + q.ID
 	i.Mail = chatrelay.WrittenID(member.Login, member.Login, id)
-	i.Room, err = m.opts.Relay.Write(ctx, member.Login, chatrelay.Writing{ID: id, To: named(a.Shop.Name, a.Shop.Addr), Subject: i.Subject,
+	i.Room, err = m.opts.Relay.Write(ctx, member.Login, chatrelay.Writing{ID: id,
+		To: named(a.Shop.Name, a.Shop.Addr), Subject: i.Subject,
 		Text: text, From: q.From, Name: known.Name, About: m.topicID(a, member.ID)})
 	if err != nil && !errors.Is(err, chatrelay.ErrNoRoom) { // then the mail is out, without a link
 		return store.Inquiry{}, err

@@ -24,7 +24,8 @@ func TestLate(t *testing.T) { // not parallel: the mall's database is a global
 	synctest.Test(t, func(t *testing.T) {
 		away := error(&net.OpError{Op: "dial", Err: errors.New("connection refused")})
 		began := time.Now()
-		l := &late[*store.Store]{name: "the mall's database", waits: "the mall waits", log: slog.New(slog.DiscardHandler)}
+		l := &late[*store.Store]{name: "the mall's database", waits: "the mall waits",
+			log: slog.New(slog.DiscardHandler)}
 		shops.Store(l)
 		var table MallTable
 		err := l.begin("postgres://mall.example/mall", func(context.Context) (*store.Store, error) {

@@ -64,7 +64,8 @@ func (m *MallReturns) Init(cfg *config.Map) error {
 func (m *MallReturns) Start(context.Context, *module.MsgMetadata, string) (module.Delivery, error) {
 	p := returns.Load()
 	if p == nil {
-		return nil, returnsAnswer(451, exterrors.EnhancedCode{4, 3, 0}, "The mall does not run here now, try again", nil)
+		return nil, returnsAnswer(451, exterrors.EnhancedCode{4, 3, 0}, "The mall does not run here now, try again",
+			nil)
 	}
 	return &returning{m: m, to: p}, nil
 }
@@ -96,7 +97,8 @@ func (d *returning) Body(ctx context.Context, header textproto.Header, body buff
 		case err == nil:
 		case errors.Is(err, publicity.ErrNoReport) && ours: // such as "on holiday"
 		case errors.Is(err, publicity.ErrNoReport):
-			return returnsAnswer(550, exterrors.EnhancedCode{5, 6, 0}, "Only reports of mail systems are read here", err)
+			return returnsAnswer(550, exterrors.EnhancedCode{5, 6, 0}, "Only reports of mail systems are read here",
+				err)
 		case errors.Is(err, store.ErrUnknown):
 			return returnsAnswer(550, exterrors.EnhancedCode{5, 1, 1}, "That is about no mail of ours", err)
 		default:

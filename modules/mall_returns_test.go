@@ -13,7 +13,8 @@ import (
 
 // TestMallReturns: a report waits at its sender's until the mall runs.
 func TestMallReturns(t *testing.T) {
-	if _, err := initModule(t, "target.mall_returns", "colour blue"); err == nil || !strings.Contains(err.Error(), "colour") {
+	if _, err := initModule(t, "target.mall_returns", "colour blue"); err == nil ||
+		!strings.Contains(err.Error(), "colour") {
 		t.Errorf("an unknown directive: %v", err)
 	}
 	m, err := initModule(t, "target.mall_returns", "")

@@ -119,7 +119,8 @@ func (d *Desktop) Show(n Notice) (buttons bool, err error) {
 		hints["urgency"], lasts = dbus.MakeVariant(byte(2)), 0
 	}
 	var id uint32
-	err = d.call(d.conn, "Notify", "CHmail", d.shown[n.ID], "call-start", n.Title, text, actions, hints, lasts).Store(&id)
+	err = d.call(d.conn, "Notify", "CHmail", d.shown[n.ID], "call-start", n.Title, text, actions, hints,
+		lasts).Store(&id)
 	if err != nil {
 		return false, fmt.Errorf("showing a notification: %w", err)
 	}

@@ -223,7 +223,8 @@ func (c *conversation) line(m chat.Message) string {
 		if name == "" {
 			name = c.say.Say("file.unnamed")
 		}
-		said = strings.TrimSpace(fmt.Sprintf("[%s, %s] %s %s", name, words.Octets(m.File.Size), c.files+m.File.ID, said))
+		said = strings.TrimSpace(fmt.Sprintf("[%s, %s] %s %s", name, words.Octets(m.File.Size), c.files+m.File.ID,
+			said))
 	case !m.Edited.IsZero():
 		said += " (" + c.say.Say("line.edited") + ")"
 	}

@@ -46,7 +46,8 @@ var storeCommand = &cli.Command{
 				}
 				fmt.Printf("accounts   %d\nmailboxes  %d\nmessages   %d\nmail       %s\n",
 					st.Accounts, st.Mailboxes, st.Messages, words.Octets(st.Octets))
-				fmt.Printf("files      %d\nindex      %s\nformat     %d\n", st.Files, words.Octets(int64(st.Disk)), st.Format)
+				fmt.Printf("files      %d\nindex      %s\nformat     %d\n", st.Files, words.Octets(int64(st.Disk)),
+					st.Format)
 				return nil
 			}),
 		},

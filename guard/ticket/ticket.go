@@ -56,7 +56,8 @@ func (t *Tickets) Make(what string, body []byte, life time.Duration) string {
 func (t *Tickets) Take(what, ticket string) ([]byte, error) {
 	var r row
 	b, err := t.key.Open(ticket)
-	if err != nil || json.Unmarshal(b, &r) != nil || r.What != what || time.Now().After(r.Until) || r.Made.Before(t.began) {
+	if err != nil || json.Unmarshal(b, &r) != nil || r.What != what || time.Now().After(r.Until) ||
+		r.Made.Before(t.began) {
 		return nil, ErrTicket
 	}
 	again := true

@@ -119,7 +119,8 @@ func TestTitles(t *testing.T) {
 
 func TestOctets(t *testing.T) {
 	t.Parallel()
-	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1500: "1.5 kB", 999_949: "999.9 kB", 999_950: "1.0 MB",
+	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1500: "1.5 kB", 999_949: "999.9 kB",
+		999_950:        "1.0 MB",
 		12_000_000_000: "12.0 GB"} {
 		if got := Octets(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)

@@ -145,7 +145,8 @@ func (a *Adverts) Load(ctx context.Context) error {
 	before := a.shown.Load()
 	next := &shown{places: make(map[spot][]*live), byID: make(map[string]*live, len(all))}
 	for _, stored := range all {
-		l := &live{ShopAdvert: stored, day: store.DayOf(now), views: views[stored.ID], left: stored.Budget - stored.Spent}
+		l := &live{ShopAdvert: stored, day: store.DayOf(now), views: views[stored.ID],
+			left: stored.Budget - stored.Spent}
 		if old := before.byID[stored.ID]; old != nil {
 			old.mu.Lock()
 			// Counts that are not stored yet are in old alone.
@@ -339,7 +340,8 @@ func (a *Adverts) Press(token string, robot bool) (pressed store.ShopAdvert, pro
 
 // proof is "press ADVERT PLACE SECONDS SHOP", sealed.
 func (a *Adverts) proof(o opened, now time.Time, rings string) string {
-	return a.key.Seal([]byte("press " + o.advert + " " + o.place + " " + strconv.FormatInt(now.Unix(), 10) + " " + rings))
+	return a.key.Seal([]byte("press " + o.advert + " " + o.place + " " + strconv.FormatInt(now.Unix(), 10) + " " +
+		rings))
 }
 
 // Came notes that somebody who pressed an advertisement opens a conversation with a

@@ -308,7 +308,8 @@ func TestStates(t *testing.T) {
 		shows(true)
 		w.done(w.s.ChangeAdvert(ctx, a.Shop, a.ID, func(a *store.Advert) { a.Text = "new" }))
 		shows(false)
-		if err := w.s.SetAdvert(ctx, a.Shop, a.ID, store.AdvertShown, store.AdvertPaused); !errors.Is(err, store.ErrState) {
+		err := w.s.SetAdvert(ctx, a.Shop, a.ID, store.AdvertShown, store.AdvertPaused)
+		if !errors.Is(err, store.ErrState) {
 			t.Errorf("a draft goes on without a review: %v", err)
 		}
 		changed, err := w.s.Advert(ctx, a.Shop, a.ID)
@@ -324,7 +325,8 @@ func TestStates(t *testing.T) {
 		shows(true)
 		w.done(w.s.RefuseAdvert(ctx, a.ID, "not true"))
 		shows(false)
-		if stored, err := w.s.Advert(ctx, a.Shop, a.ID); err != nil || stored.Why != "not true" || stored.Text != "new" {
+		if stored, err := w.s.Advert(ctx, a.Shop, a.ID); err != nil || stored.Why != "not true" ||
+			stored.Text != "new" {
 			t.Errorf("%+v, %v", stored, err)
 		}
 		set(store.AdvertEnded, store.AdvertRefused)
@@ -340,10 +342,12 @@ func TestStates(t *testing.T) {
 				t.Errorf("another shop's %s: %v", what, err)
 			}
 		}
-		for target, want := range map[string]bool{"/goods/1": true, "/shops/x": true, "https://lamps.example/a?b=c": true,
-			"http://lamps.example/": false, "//evil.example/goods/": false, "javascript:alert(1)": false, "/sign-out": false,
+		for target, want := range map[string]bool{"/goods/1": true, "/shops/x": true,
+			"https://lamps.example/a?b=c": true,
+			"http://lamps.example/":       false, "//evil.example/goods/": false, "javascript:alert(1)": false, "/sign-out": false,
 			"https://kim@lamps.example": false, "https:///x": false, `/goods/\evil`: false, "": false} {
-			_, err := w.s.AddAdvert(ctx, store.Advert{Shop: w.shop.ID, Title: "x", Target: target, Ends: 1, Price: 1, Budget: 1})
+			_, err := w.s.AddAdvert(ctx, store.Advert{Shop: w.shop.ID, Title: "x", Target: target, Ends: 1,
+				Price: 1, Budget: 1})
 			if (err == nil) != want {
 				t.Errorf("%q: %v", target, err)
 			}

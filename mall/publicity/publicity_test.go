@@ -503,7 +503,8 @@ func TestTalks(t *testing.T) {
 		var talk store.Inquiry
 		for range 2 {
 			i, err := w.s.CampaignTalk(ctx, "room of "+l.MessageID)
-			if err != nil || i.Campaign != c.ID || i.Shop != w.shop.ID || i.Subject != "New lamps" || i.Mail != l.MessageID ||
+			if err != nil || i.Campaign != c.ID || i.Shop != w.shop.ID || i.Subject != "New lamps" ||
+				i.Mail != l.MessageID ||
 				i.Member+"@mall.example" != l.To.Addr || talk.ID != "" && i.ID != talk.ID {
 				t.Fatalf("the talk is %+v, %v", i, err)
 			}

@@ -131,13 +131,14 @@ func (p *Publicity) Returned(ctx context.Context, to string, mail io.Reader) err
 	}
 	id, verp := p.MailOf(to)
 	if !verp {
-		// A Message-ID of ours cannot be guessed, so who names one had the mail.
+		// A Message-ID of ours cannot be guessed, so who names one had the mail, or an answer to
+		// it: the shop itself may have. It can do no more than end its own publicity.
 		id = r.Mail
 	}
 	if id == "" {
 		return fmt.Errorf("reading a report: it names no mail: %w", store.ErrUnknown)
 	}
-	back := store.Returned{State: store.MailBounced, Reason: r.Reason}
+	back := store.Returned{State: store.MailBounced, Reason: r.Reason, OneShop: !verp}
 	if r.Complaint {
 		back.State = store.MailComplained
 	} else if r.Soft {

@@ -22,11 +22,13 @@ type company struct {
 }
 
 var companies = []company{
-	{"lamps", "", "", "Light for one room · 방 하나를 위한 빛", "Tell us how large it is. We help you choose, now.", "front goods", "",
+	{"lamps", "", "", "Light for one room · 방 하나를 위한 빛", "Tell us how large it is. We help you choose, now.",
+		"front goods", "",
 		"A table lamp", 0, 0.09, 500, 100000},
 	{"pottery", "", "", "From one kiln · 한 가마에서", "Ask for the bowl that goes with yours.", "front list", "light paper",
 		"A jar with a lid", 5, 0.05, 400, 80000},
-	{"paper", "", "", "Hanji by the sheet · 한 장씩 파는 한지", "Cut while you talk to us.", "list search", "", "A notebook", 6, 0.62, 300, 60000},
+	{"paper", "", "", "Hanji by the sheet · 한 장씩 파는 한지", "Cut while you talk to us.", "list search", "",
+		"A notebook", 6, 0.62, 300, 60000},
 	{"bright", "Bright Bulbs", "Bulbs for **every lamp** of the mall. Tell us its name, and we know which one fits.",
 		"The bulb that fits · 꼭 맞는 전구", "Warm white, and ten years of it.", "goods search", "light", "A light bulb", 9, 0.13, 600, 120000},
 	{"tea", "Boseong Tea Garden", "Green tea of the first pluck, sent on the day it was dried.",
@@ -44,8 +46,9 @@ func advertise(ctx context.Context, s *store.Store, pictures *picture.Store, dom
 	for _, c := range companies {
 		shop, err := s.ShopBySlug(ctx, c.slug)
 		if errors.Is(err, store.ErrUnknown) {
-			shop, err = s.AddShop(ctx, store.Shop{Slug: c.slug, Name: c.name, Addr: c.slug + "@" + domain, About: c.about,
-				Lang: "en", Currency: "KRW", State: store.ShopOpen, Company: true}, login)
+			shop, err = s.AddShop(ctx, store.Shop{Slug: c.slug, Name: c.name, Addr: c.slug + "@" + domain,
+				About: c.about,
+				Lang:  "en", Currency: "KRW", State: store.ShopOpen, Company: true}, login)
 		}
 		var there []store.Advert
 		if err == nil {
@@ -67,9 +70,11 @@ func (c company) advertise(ctx context.Context, s *store.Store, pictures *pictur
 		return err
 	}
 	now := time.Now()
-	a, err := s.AddAdvert(ctx, store.Advert{Shop: shop.ID, Rings: shop.ID, Target: "/shops/" + shop.Slug, Title: c.title, Text: c.text,
+	a, err := s.AddAdvert(ctx, store.Advert{Shop: shop.ID, Rings: shop.ID, Target: "/shops/" + shop.Slug,
+		Title: c.title, Text: c.text,
 		Alt: c.alt, Picture: info.Hash, Width: info.Width, Height: info.Height, Places: c.places, Categories: c.categories,
-		Starts: store.Micros(now.AddDate(0, 0, -sampleDays)), Ends: store.Micros(now.AddDate(1, 0, 0)), Price: c.price, Budget: c.budget})
+		Starts: store.Micros(now.AddDate(0, 0, -sampleDays)), Ends: store.Micros(now.AddDate(1, 0, 0)),
+		Price: c.price, Budget: c.budget})
 	if err == nil {
 		err = c.figures(ctx, s, a, now)
 	}
@@ -92,7 +97,8 @@ func (c company) figures(ctx context.Context, s *store.Store, a store.Advert, no
 		if back%3 == 0 {
 			place = store.PlaceSearch
 		}
-		days = append(days, store.AdvertDay{Advert: a.ID, Day: store.DayOf(at), Place: place, Views: views, Presses: views / 6})
+		days = append(days, store.AdvertDay{Advert: a.ID, Day: store.DayOf(at), Place: place, Views: views,
+			Presses: views / 6})
 		if back%2 == 0 {
 			room := fmt.Sprintf("sample-%s-%d", c.slug, back)
 			if err := s.CameFromAdvert(ctx, room, a.ID, place, at); err != nil {

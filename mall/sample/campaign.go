@@ -42,7 +42,8 @@ func Publish(ctx context.Context, s *store.Store, keys *vault.Vault, domain, hos
 	}
 	var all []store.Member
 	for i, login := range logins {
-		m := store.Member{ID: store.NewID(), Login: login, AddrHash: keys.Hash(login), Lang: "en", State: store.MemberActive,
+		m := store.Member{ID: store.NewID(), Login: login, AddrHash: keys.Hash(login), Lang: "en",
+			State:     store.MemberActive,
 			Publicity: true, Created: store.Micros(now)}
 		who := store.Personal{Name: given[i%10] + " " + family[i/10%10], Addr: login}
 		var err error
@@ -114,7 +115,8 @@ func send(ctx context.Context, s *store.Store, shop store.Shop, now time.Time) (
 }
 
 // talk adds what came of the campaign: questions, answers, orders.
-func talk(ctx context.Context, s *store.Store, keys *vault.Vault, c store.Campaign, all []store.Member, host string) error {
+func talk(ctx context.Context, s *store.Store, keys *vault.Vault, c store.Campaign, all []store.Member,
+	host string) error {
 	goods, err := s.CampaignGoods(ctx, c.Shop, c.ID)
 	if err != nil {
 		return err

@@ -65,7 +65,8 @@ func inside(kind int, x, y float64) bool {
 	case 9: // a light bulb
 		return oval(0, -30, 150, 160) || box(0, 55, 70, 40) || box(0, 84, 50, 10) || box(0, 102, 36, 10)
 	case 10: // a cup on its saucer
-		return oval(0, -20, 200, 230) && y > -20 || oval(112, 20, 70, 70) && !oval(112, 20, 40, 40) || oval(0, 106, 280, 24)
+		return oval(0, -20, 200, 230) && y > -20 || oval(112, 20, 70, 70) && !oval(112, 20, 40, 40) ||
+			oval(0, 106, 280, 24)
 	case 11: // a parcel
 		return box(0, 20, 230, 196) && !box(0, 20, 12, 196) && !box(0, -20, 230, 10)
 	default: // an envelope

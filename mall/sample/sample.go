@@ -45,7 +45,8 @@ var makes = []struct {
 
 var shops = []shop{
 	{"lamps", "Hanok Lamps", "Lamps of **paper and wood**, made in Jeonju.\n\nAsk us about bulbs, cables and gifts.", []kind{
-		{"light", "Hanok table lamp", "한옥 탁상등", "A shade of mulberry paper. The bulb (E27, 2700 K) is in the box.", 48000, 0},
+		{"light", "Hanok table lamp", "한옥 탁상등", "A shade of mulberry paper. The bulb (E27, 2700 K) is in the box.",
+			48000, 0},
 		{"light", "Moon lantern", "달 등", "Round, of one sheet of paper; folds flat.", 32000, 1},
 		{"light", "Standing lamp", "스탠드", "165 cm high, with a dimmer in the cable.", 129000, 2},
 		{"light", "Reading lamp", "독서등", "Its arm stays where you leave it.", 76000, 0},

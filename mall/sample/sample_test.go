@@ -57,7 +57,8 @@ func TestFill(t *testing.T) {
 		t.Fatalf("%d advertisements, views %v, %v", len(adverts), views, err)
 	}
 	for _, a := range adverts {
-		if f, err := pictures.Open(a.Picture, picture.Sizes[0]); err != nil || f.Close() != nil || a.Spent != 7*a.Price {
+		if f, err := pictures.Open(a.Picture, picture.Sizes[0]); err != nil || f.Close() != nil ||
+			a.Spent != 7*a.Price {
 			t.Errorf("%s: spent %d, picture %v", a.Title, a.Spent, err)
 		}
 	}
@@ -97,7 +98,8 @@ func TestPublish(t *testing.T) {
 		t.Fatalf("campaigns %+v, %v", sent, err)
 	}
 	f, err := s.CampaignFigures(ctx, shop.ID, sent[0].ID)
-	if err != nil || f.All() != members || f.Waiting != 0 || f.Talks != talks || f.Answered != talks/2 || f.Orders != bought ||
+	if err != nil || f.All() != members || f.Waiting != 0 || f.Talks != talks || f.Answered != talks/2 ||
+		f.Orders != bought ||
 		f.Revenue == 0 {
 		t.Errorf("figures %+v, %v", f, err)
 	}

@@ -137,7 +137,8 @@ func TestAudit(t *testing.T) {
 	town := newTown(t)
 	path := furnish(town)
 	town.accounts.all["agent@mall.example"] = password.Hash("the password")
-	if err := town.store.PutStaff(t.Context(), town.goods[0].Goods.Shop, "agent@mall.example", store.RoleAgent); err != nil {
+	if err := town.store.PutStaff(t.Context(), town.goods[0].Goods.Shop, "agent@mall.example",
+		store.RoleAgent); err != nil {
 		t.Fatal(err)
 	}
 	as := func(login string) browser {
@@ -154,5 +155,6 @@ func TestAudit(t *testing.T) {
 	}
 	owner.get("/operator/audit", 404)
 	operator := as(operatorLogin)
-	operator.has(operator.get("/operator/audit", 200), "agent@mall.example", "Looked at a member", "Read the audit trail")
+	operator.has(operator.get("/operator/audit", 200), "agent@mall.example", "Looked at a member",
+		"Read the audit trail")
 }

@@ -45,7 +45,8 @@ func (b browser) pageAs(agent, path string) string {
 // fill are the fields of a form of an advertisement, with changes.
 func fill(changes ...string) []string {
 	day := func(n int) string { return time.Now().AddDate(0, 0, n).Format(time.DateOnly) }
-	return append([]string{"title", "Bulbs & more", "text", "They last.", "target", "", "starts", day(-1), "ends", day(1),
+	return append([]string{"title", "Bulbs & more", "text", "They last.", "target", "", "starts", day(-1), "ends",
+		day(1),
 		"price", "100", "budget", "150", "alt", "A bulb"}, changes...)
 }
 
@@ -100,7 +101,8 @@ func TestAdvert(t *testing.T) {
 		return regexp.MustCompile(`name="seen" value="([\w-]+)"`).FindStringSubmatch(boss.get("/operator/adverts", 200))[1]
 	}
 	boss.post("/operator/adverts", 409, "advert", id, "do", "approve", "weight", "3", "seen", "another")
-	boss.has(boss.post("/operator/adverts", 200, "advert", id, "do", "approve", "weight", "3", "seen", seen()), "There is none")
+	boss.has(boss.post("/operator/adverts", 200, "advert", id, "do", "approve", "weight", "3", "seen", seen()),
+		"There is none")
 
 	front := kim.pageAs(realBrowser, "/")
 	kim.has(front, `aria-label="Advertisement"`, "Bulbs &amp; more", `alt="A bulb" width="40" height="30"`)

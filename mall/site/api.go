@@ -351,8 +351,9 @@ func (s *Server) apiWhole(w http.ResponseWriter, r *http.Request, c visit, o sto
 		return
 	}
 	for _, l := range lines {
-		list = append(list, map[string]any{"goods": l.Goods, "variant": l.Variant, "title": l.Title, "quantity": l.Quantity,
-			"price": l.Price})
+		list = append(list, map[string]any{"goods": l.Goods, "variant": l.Variant, "title": l.Title,
+			"quantity": l.Quantity,
+			"price":    l.Price})
 	}
 	out["lines"], out["acts"] = list, order.Acts(o.State, order.Shop)
 	apiAnswer(w, http.StatusOK, out)

@@ -173,7 +173,8 @@ func benchTown(b *testing.B) *town {
 	}
 	woods := []string{"oak", "walnut", "white", "indigo", "celadon"}
 	_, _, err = c.store.PutGoods(ctx, shop, skus, false, func(n int, _ store.Item) (store.Item, error) {
-		return store.Item{Goods: store.Goods{Title: fmt.Sprintf("Hanok lamp %d, %s · 한옥 등", n, woods[n%5]), State: store.GoodsShown,
+		return store.Item{Goods: store.Goods{Title: fmt.Sprintf("Hanok lamp %d, %s · 한옥 등", n, woods[n%5]),
+			State:    store.GoodsShown,
 			Category: []string{"light", "table"}[n%2], Text: "A shade of **mulberry paper**. The bulb (E27, 2700 K) is in the box."},
 			Variants: []store.Variant{{Price: int64(10000 + n), Stock: 3}}}, nil
 	})
@@ -196,7 +197,8 @@ func benchTown(b *testing.B) *town {
 		}
 	}
 	for i := range 100 {
-		a, err := c.store.AddAdvert(ctx, store.Advert{Shop: shop, Rings: shop, Title: fmt.Sprintf("Bulb %d", i), Text: "It lasts.",
+		a, err := c.store.AddAdvert(ctx, store.Advert{Shop: shop, Rings: shop, Title: fmt.Sprintf("Bulb %d", i),
+			Text:   "It lasts.",
 			Target: "/shops/lamps", Picture: strings.Repeat("a", 64), Width: 960, Height: 720, Price: 1, Budget: 1000,
 			Ends: store.Micros(time.Now().AddDate(0, 0, 1))})
 		if err == nil {

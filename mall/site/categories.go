@@ -54,7 +54,8 @@ func (s *Server) categoriesPage(w http.ResponseWriter, r *http.Request, status i
 			data.Lines = append(data.Lines, categoryLine{c, parents("")})
 		}
 	}
-	s.page(w, r, status, page{Title: tongue(r).Say("console.categories"), Template: "operator-categories", Data: data, Wide: true})
+	s.page(w, r, status, page{Title: tongue(r).Say("console.categories"), Template: "operator-categories",
+		Data: data, Wide: true})
 }
 
 // categoriesSave adds, changes or removes a category.
@@ -72,7 +73,8 @@ func (s *Server) categoriesSave(w http.ResponseWriter, r *http.Request) {
 	if err != nil || place < -1000 || place > 1000 {
 		f.Fail("place", tongue(r).Say("console.why.number"))
 	}
-	c := store.Category{ID: f.Get("id"), Parent: f.Get("parent"), NameEn: f.Get("en"), NameKo: f.Get("ko"), Place: place}
+	c := store.Category{ID: f.Get("id"), Parent: f.Get("parent"), NameEn: f.Get("en"), NameKo: f.Get("ko"),
+		Place: place}
 	act, do := "category.change", s.store.ChangeCategory
 	switch f.Get("do") {
 	case "add":
@@ -83,7 +85,8 @@ func (s *Server) categoriesSave(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if f.OK() {
-		err = s.store.AddAudit(r.Context(), store.Audit{Actor: v.Login, Role: store.ActorOperator, Act: act, About: c.ID})
+		err = s.store.AddAudit(r.Context(), store.Audit{Actor: v.Login, Role: store.ActorOperator, Act: act,
+			About: c.ID})
 		if err == nil {
 			err = do(r.Context(), c)
 		}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/mall/feed"
-	"github.com/chmail/chmail/mall/picture"
 	"github.com/chmail/chmail/mall/store"
 )
 
@@ -88,8 +87,9 @@ var (
 		store.AdvertPaused:  {"resume", "end"},
 		store.AdvertRefused: {"end"},
 	}
-	advertStates = map[string]string{"review": store.AdvertReview, "pause": store.AdvertPaused, "resume": store.AdvertShown,
-		"end": store.AdvertEnded}
+	advertStates = map[string]string{"review": store.AdvertReview, "pause": store.AdvertPaused,
+		"resume": store.AdvertShown,
+		"end":    store.AdvertEnded}
 )
 
 func (s *Server) advertAct(w http.ResponseWriter, r *http.Request, c visit) {
@@ -161,7 +161,8 @@ func (s *Server) showAdvertForm(w http.ResponseWriter, r *http.Request, status i
 		places = append(places, tick{p, tongue(r).Say("advert.place." + p), slices.Contains(f.Values["place"], p)})
 	}
 	for _, one := range all {
-		categories = append(categories, tick{one.ID, one.Name(tongue(r).Lang), slices.Contains(f.Values["category"], one.ID)})
+		categories = append(categories, tick{one.ID, one.Name(tongue(r).Lang),
+			slices.Contains(f.Values["category"], one.ID)})
 	}
 	s.show(w, r, status, "advert-form", consoleData{visit: c, Form: f, Data: struct {
 		ID                 string
@@ -229,7 +230,8 @@ func (s *Server) readAdvert(r *http.Request, c visit, f *form) (edit func(*store
 		return n
 	}
 	a := store.Advert{Title: f.Get("title"), Text: f.Get("text"), Alt: f.Get("alt"), Starts: day("starts", 0),
-		Ends: day("ends", 1), Price: amount("price", digitsOf(c.Shop.Currency)), Budget: amount("budget", digitsOf(c.Shop.Currency))}
+		Ends: day("ends", 1), Price: amount("price", digitsOf(c.Shop.Currency)), Budget: amount("budget",
+			digitsOf(c.Shop.Currency))}
 	if f.Get("views") != "" {
 		a.MaxViews = amount("views", 0)
 	}
@@ -264,22 +266,13 @@ func (s *Server) advertPicture(w http.ResponseWriter, r *http.Request, c visit) 
 		s.failed(w, r, err)
 		return
 	}
-	file, ok := s.upload(w, r, picture.MaxBytes)
+	info, ok := s.pictureOf(w, r)
 	if !ok {
 		return
 	}
-	defer r.MultipartForm.RemoveAll()
-	defer file.Close()
-	info, err := s.mall.Pictures().Add(r.Context(), file)
-	if errors.Is(err, picture.ErrFormat) || errors.Is(err, picture.ErrTooLarge) {
-		s.notice(w, r, http.StatusUnprocessableEntity, "picture")
-		return
-	}
-	if err == nil {
-		err = s.store.ChangeAdvert(r.Context(), c.Shop.ID, id, func(a *store.Advert) {
-			a.Picture, a.Width, a.Height = info.Hash, info.Width, info.Height
-		})
-	}
+	err := s.store.ChangeAdvert(r.Context(), c.Shop.ID, id, func(a *store.Advert) {
+		a.Picture, a.Width, a.Height = info.Hash, info.Width, info.Height
+	})
 	if err == nil {
 		err = s.loadAdverts(r)
 	}

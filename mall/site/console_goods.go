@@ -215,29 +215,38 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, most int64) (mul
 	return file, err == nil
 }
 
+// pictureOf reads the picture of a form and keeps it, encoded anew. What is wrong is answered.
+func (s *Server) pictureOf(w http.ResponseWriter, r *http.Request) (info picture.Info, ok bool) {
+	file, ok := s.upload(w, r, picture.MaxBytes)
+	if !ok {
+		return info, false
+	}
+	defer r.MultipartForm.RemoveAll()
+	defer file.Close()
+	info, err := s.mall.Pictures().Add(r.Context(), file)
+	switch {
+	case errors.Is(err, picture.ErrFormat), errors.Is(err, picture.ErrTooLarge):
+		s.notice(w, r, http.StatusUnprocessableEntity, "picture")
+	case err != nil:
+		s.failed(w, r, err)
+	}
+	return info, err == nil
+}
+
 func (s *Server) pictureAdd(w http.ResponseWriter, r *http.Request, c visit) {
 	if _, err := s.store.ItemOf(r.Context(), c.Shop.ID, r.PathValue("id")); err != nil {
 		s.failed(w, r, err)
 		return
 	}
-	file, ok := s.upload(w, r, picture.MaxBytes)
+	info, ok := s.pictureOf(w, r)
 	if !ok {
 		return
 	}
-	defer r.MultipartForm.RemoveAll()
-	defer file.Close()
-	info, err := s.mall.Pictures().Add(r.Context(), file)
-	if errors.Is(err, picture.ErrFormat) || errors.Is(err, picture.ErrTooLarge) {
-		s.notice(w, r, http.StatusUnprocessableEntity, "picture")
-		return
-	}
-	if err == nil {
-		_, err = s.store.ChangeGoods(r.Context(), c.Shop.ID, r.PathValue("id"), func(it *store.Item) error {
-			it.Pictures = append(it.Pictures, store.Picture{Hash: info.Hash, Width: info.Width, Height: info.Height,
-				Alt: strings.TrimSpace(r.FormValue("alt"))})
-			return nil
-		})
-	}
+	_, err := s.store.ChangeGoods(r.Context(), c.Shop.ID, r.PathValue("id"), func(it *store.Item) error {
+		it.Pictures = append(it.Pictures, store.Picture{Hash: info.Hash, Width: info.Width, Height: info.Height,
+			Alt: strings.TrimSpace(r.FormValue("alt"))})
+		return nil
+	})
 	if _, _, bad := why(r, err); bad {
 		s.notice(w, r, http.StatusUnprocessableEntity, "picture")
 		return
@@ -346,7 +355,8 @@ func (s *Server) importFile(w http.ResponseWriter, r *http.Request, c visit) {
 }
 
 // bring puts a file's goods into the shop: XML if it begins as that, else CSV.
-func (s *Server) bring(ctx context.Context, c visit, file io.ReadSeeker, opts feed.Options, dry bool) (feed.Report, error) {
+func (s *Server) bring(ctx context.Context, c visit, file io.ReadSeeker, opts feed.Options, dry bool,
+) (feed.Report, error) {
 	head := make([]byte, 64)
 	n, err := io.ReadFull(file, head)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {

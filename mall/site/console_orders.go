@@ -69,7 +69,8 @@ func (s *Server) shopStep(w http.ResponseWriter, r *http.Request, c visit) {
 	}
 	o, err := s.store.OrderIn(r.Context(), c.Shop.ID, r.PathValue("number"))
 	if err == nil {
-		_, err = s.mall.Move(r.Context(), o, order.Act(f.Get("act")), order.Shop, c.Actor, f.Get("note"), "", s.clientIP(r))
+		_, err = s.mall.Move(r.Context(), o, order.Act(f.Get("act")), order.Shop, c.Actor, f.Get("note"), "",
+			s.clientIP(r))
 	}
 	if errors.Is(err, order.ErrStep) {
 		err = store.ErrState

@@ -65,7 +65,8 @@ func (c chrome) js(format string, args ...any) {
 func (c chrome) fill(pairs ...string) {
 	c.Helper()
 	for i := 0; i < len(pairs); i += 2 {
-		c.js("const el = document.querySelector('main [name=%s]'); if (el) el.value = %q; return !!el", pairs[i], pairs[i+1])
+		c.js("const el = document.querySelector('main [name=%s]'); if (el) el.value = %q; return !!el", pairs[i],
+			pairs[i+1])
 	}
 }
 

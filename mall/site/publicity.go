@@ -112,7 +112,8 @@ func (s *Server) campaignForm(w http.ResponseWriter, r *http.Request, who visit)
 			s.failed(w, r, err)
 			return
 		}
-		f = blank("subject", c.Subject, "text", c.Text, "segment", c.Segment, "lang", c.Lang, "staff", ticked(c.ByStaff),
+		f = blank("subject", c.Subject, "text", c.Text, "segment", c.Segment, "lang", c.Lang, "staff",
+			ticked(c.ByStaff),
 			"mark", ticked(c.AdMark), "day", ticked(!c.Night))
 		if c.At > 0 {
 			f.Values.Set("at", store.Time(c.At).In(zoneOf(shop)).Format(localTime))
@@ -149,7 +150,8 @@ func (s *Server) showCampaignForm(w http.ResponseWriter, r *http.Request, status
 		s.failed(w, r, err)
 		return
 	}
-	rows, err := s.store.GoodsOfShop(r.Context(), shop, store.GoodsFilter{State: store.GoodsShown, Search: f.Get("find")},
+	rows, err := s.store.GoodsOfShop(r.Context(), shop, store.GoodsFilter{State: store.GoodsShown,
+		Search: f.Get("find")},
 		goodsListed)
 	if err != nil {
 		s.failed(w, r, err)

@@ -79,7 +79,8 @@ func TestPayNotice(t *testing.T) {
 		return fmt.Sprintf(`{"notice": %q, "order": %q, "amount": %d}`, id, o.Number, amount)
 	}
 	good := notice("n1", o, 12000)
-	for name, key := range map[string]string{"another provider": card, "another shop": theirs, "nobody": "key", "none": ""} {
+	for name, key := range map[string]string{"another provider": card, "another shop": theirs, "nobody": "key",
+		"none": ""} {
 		t.Log(name)
 		nobody.notify("/pay/lamps/bank", key, good, 401)
 	}
@@ -161,7 +162,8 @@ func TestCategories(t *testing.T) {
 	boss.post(at, 200, "do", "add", "id", "chairs", "en", "Chairs", "ko", "의자", "place", "1")
 	boss.post(at, 200, "do", "change", "id", "light", "en", "Lamps <b>", "ko", "등", "place", "2")
 	front := b.browser().get("/", 200)
-	if strings.Index(front, "Chairs") > strings.Index(front, "Lamps &lt;b&gt;") || strings.Contains(front, "For desks") {
+	if strings.Index(front, "Chairs") > strings.Index(front, "Lamps &lt;b&gt;") ||
+		strings.Contains(front, "For desks") {
 		t.Errorf("the categories are %s", front)
 	}
 	it := b.goods[0]

@@ -24,7 +24,8 @@ func newLimits() limits {
 	of := func(every rate.Limit, burst int) *limit.Buckets {
 		return limit.NewBuckets(limit.Rate{Every: every, Burst: burst}, maxTracked)
 	}
-	return limits{page: of(100, 2500), post: of(10, 500), ask: of(1.0/30, 20), register: of(1.0/60, 10), wrong: of(1.0/30, 10)}
+	return limits{page: of(100, 2500), post: of(10, 500), ask: of(1.0/30, 20), register: of(1.0/60, 10),
+		wrong: of(1.0/30, 10)}
 }
 
 // keys seal what goes through the browser, each for one purpose.

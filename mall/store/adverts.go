@@ -363,7 +363,9 @@ func (s *Store) CameFromAdvert(ctx context.Context, room, advert, place string, 
 // ChargeAdvert charges the advertisement that a conversation came from because its call
 // was answered: once a conversation, and never above the budget. charged is what it
 // cost: 0 if it came from none, was charged before, or if the budget is used up.
-func (s *Store) ChargeAdvert(ctx context.Context, room string, now time.Time) (advert string, charged int64, err error) {
+func (s *Store) ChargeAdvert(ctx context.Context, room string, now time.Time) (
+	advert string, charged int64, err error,
+) {
 	// Most conversations come from no advertisement: they need no writer.
 	var t struct {
 		Advert, Place string
@@ -389,10 +391,12 @@ func (s *Store) ChargeAdvert(ctx context.Context, room string, now time.Time) (a
 			if err != nil && !errors.Is(known(err), ErrUnknown) {
 				return err
 			}
-			if _, err := tx.NewRaw("UPDATE advert_talks SET charged = ? WHERE room = ?", charged, room).Exec(ctx); err != nil {
+			if _, err := tx.NewRaw("UPDATE advert_talks SET charged = ? WHERE room = ?", charged,
+				room).Exec(ctx); err != nil {
 				return err
 			}
-			return addDay(ctx, tx, AdvertDay{Advert: t.Advert, Day: DayOf(now), Place: t.Place, Talks: 1, Spent: charged})
+			return addDay(ctx, tx, AdvertDay{Advert: t.Advert, Day: DayOf(now), Place: t.Place, Talks: 1,
+				Spent: charged})
 		})
 	}
 	if err != nil {

@@ -429,7 +429,8 @@ func (s *Store) SaveHanded(ctx context.Context, shop, campaign string, all []Han
 			var hash string
 			err = tx.NewRaw("SELECT addr_hash FROM members WHERE id = ?", h.Member).Scan(ctx, &hash)
 			if err == nil {
-				err = suppress(ctx, tx, Suppression{AddrHash: hash, Why: MailBounced, At: Micros(h.At), Expires: Micros(h.Until)})
+				err = suppress(ctx, tx, Suppression{AddrHash: hash, Why: MailBounced, At: Micros(h.At),
+					Expires: Micros(h.Until)})
 			}
 			if err != nil {
 				return known(err)
@@ -543,10 +544,11 @@ type Returned struct {
 	State   string // MailBounced or MailComplained
 	Reason  string
 	Expires time.Time // of the suppression; zero: never
+	OneShop bool      // only this shop's publicity stops
 }
 
 // MailReturned stores what came back for a campaign's mail, and keeps publicity of
-// every shop from the address. It returns whose campaign it is. ErrUnknown: no
+// every shop from the address, or OneShop. It returns whose campaign it is. ErrUnknown: no
 // campaign sent that mail.
 func (s *Store) MailReturned(ctx context.Context, mail string, r Returned) (shop, campaign string, err error) {
 	now := Micros(time.Now())
@@ -577,7 +579,11 @@ func (s *Store) MailReturned(ctx context.Context, mail string, r Returned) (shop
 		if err := count(ctx, tx, row.Shop, row.Campaign, tried, failed); err != nil {
 			return err
 		}
-		return suppress(ctx, tx, Suppression{AddrHash: row.AddrHash, Why: r.State, At: now, Expires: Micros(r.Expires)})
+		x := Suppression{AddrHash: row.AddrHash, Why: r.State, At: now, Expires: Micros(r.Expires)}
+		if r.OneShop {
+			x.Shop = row.Shop
+		}
+		return suppress(ctx, tx, x)
 	})
 	if err != nil {
 		return "", "", fmt.Errorf("storing what came back: %w", err)

@@ -47,7 +47,8 @@ func (c Category) check(ctx context.Context, tx bun.Tx) error {
 	if c.Parent == "" {
 		return nil
 	}
-	top, err := tx.NewSelect().Model((*Category)(nil)).Where("id = ? AND id <> ? AND parent = ''", c.Parent, c.ID).Count(ctx)
+	top, err := tx.NewSelect().Model((*Category)(nil)).Where("id = ? AND id <> ? AND parent = ''", c.Parent,
+		c.ID).Count(ctx)
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,8 @@ func (s *Store) RemoveCategory(ctx context.Context, id string) error {
 		if err := changed(res, err, ErrUnknown); err != nil {
 			return err
 		}
-		if _, err := tx.NewUpdate().Model((*Category)(nil)).Set("parent = ''").Where("parent = ?", id).Exec(ctx); err != nil {
+		_, err = tx.NewUpdate().Model((*Category)(nil)).Set("parent = ''").Where("parent = ?", id).Exec(ctx)
+		if err != nil {
 			return err
 		}
 		_, err = tx.NewUpdate().Model((*Goods)(nil)).Set("category = ''").Set("changed = ?", Micros(time.Now())).

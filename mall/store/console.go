@@ -184,7 +184,8 @@ func (s *Store) StaffedShops(ctx context.Context) (groups map[string][]string, e
 // ShopHours are the opening hours of the open shops that have some, by the shop's address.
 func (s *Store) ShopHours(ctx context.Context) (map[string]Hours, error) {
 	var rows []struct{ Addr, Hours string }
-	err := s.rd.NewSelect().Table("shops").Column("addr", "hours").Where("state = ? AND hours <> ''", ShopOpen).Scan(ctx, &rows)
+	err := s.rd.NewSelect().Table("shops").Column("addr", "hours").Where("state = ? AND hours <> ''",
+		ShopOpen).Scan(ctx, &rows)
 	if err != nil {
 		return nil, fmt.Errorf("reading the opening hours of shops: %w", err)
 	}

@@ -291,7 +291,8 @@ func TestWall(t *testing.T) {
 	strict := func(name string) string {
 		return "ALTER POLICY one_shop ON " + name + " USING (shop = current_setting('mall.shop', TRUE))"
 	}
-	for _, table := range []string{"orders", "order_lines", "order_events", "payments", "inquiries", "goods", "variants",
+	for _, table := range []string{"orders", "order_lines", "order_events", "payments", "inquiries", "goods",
+		"variants",
 		"campaigns", "campaign_goods", "campaign_members", "staff", "shop_keys", "shop_notes"} {
 		if _, err := admin.db.ExecContext(ctx, strict(table)); err != nil {
 			t.Fatal(err)

@@ -160,7 +160,8 @@ func (s *Store) ChangeGoods(ctx context.Context, shop, id string, edit func(it *
 func (s *Store) ChangeStock(ctx context.Context, shop, goods, variant string, by int64) (stock int64, err error) {
 	err = s.OfShop(ctx, shop, func(tx bun.Tx) error {
 		res, err := tx.NewUpdate().Table("variants").Set("stock = stock + ?", by).
-			Where("shop = ? AND goods = ? AND id = ? AND stock + ? BETWEEN 0 AND ?", shop, goods, variant, by, int64(maxStock)).
+			Where("shop = ? AND goods = ? AND id = ? AND stock + ? BETWEEN 0 AND ?", shop, goods, variant, by,
+				int64(maxStock)).
 			Exec(ctx)
 		wrong := changed(res, err, ErrStock)
 		if wrong != nil && !errors.Is(wrong, ErrStock) {

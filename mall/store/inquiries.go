@@ -121,7 +121,8 @@ func (s *Store) WaitingAt(ctx context.Context, shop string) (w Waiting, err erro
 		return db.NewSelect().
 			ColumnExpr("(SELECT COUNT(*) FROM inquiries WHERE shop = ? AND answered = 0) AS unanswered", shop).
 			ColumnExpr("(SELECT COUNT(*) FROM orders WHERE shop = ? AND state = ?) AS accepted", shop, order.Accepted).
-			ColumnExpr("(SELECT COUNT(*) FROM orders WHERE shop = ? AND state = ?) AS paid", shop, order.Paid).Scan(ctx, &w)
+			ColumnExpr("(SELECT COUNT(*) FROM orders WHERE shop = ? AND state = ?) AS paid", shop,
+				order.Paid).Scan(ctx, &w)
 	})
 	if err != nil {
 		return Waiting{}, fmt.Errorf("counting what waits for a shop: %w", err)

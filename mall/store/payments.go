@@ -35,7 +35,8 @@ func (s *Store) SetPayKey(ctx context.Context, shop, provider string) (PayKey, e
 	}
 	k := PayKey{Shop: shop, Provider: provider, ID: NewID(), Created: Micros(time.Now())}
 	err := s.OfShop(ctx, shop, func(tx bun.Tx) error {
-		others, err := tx.NewSelect().Model((*PayKey)(nil)).Where("shop = ? AND provider <> ?", shop, provider).Count(ctx)
+		others, err := tx.NewSelect().Model((*PayKey)(nil)).Where("shop = ? AND provider <> ?", shop,
+			provider).Count(ctx)
 		if err != nil {
 			return err
 		}

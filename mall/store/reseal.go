@@ -34,7 +34,8 @@ func (s *Store) Reseal(ctx context.Context, do func(table, id, sealed string) (s
 				fresh, err := do(c.table, row.ID, row.Sealed)
 				if err == nil && fresh != row.Sealed {
 					n++
-					_, err = s.db.NewRaw("UPDATE ? SET ? = ? WHERE ? = ? AND ? = ?", table, text, fresh, id, row.ID, text,
+					_, err = s.db.NewRaw("UPDATE ? SET ? = ? WHERE ? = ? AND ? = ?", table, text, fresh, id, row.ID,
+						text,
 						row.Sealed).Exec(ctx)
 				}
 				if err != nil {

@@ -123,12 +123,14 @@ export class Direct {
     };
     part.key.catch(() => {});
     this.part = part;
+    let won = false; // by the first way that is open
     const late = after(comeWait, () => part.stop.abort());
     try {
       const ways = (f.endpoints ?? []).map(async (e) => {
         const wire = await webTransport(e, part.stop.signal);
         await this.echo(wire, f.ticket ?? '', part.stop.signal);
-        if (part.wire) return wire.close();
+        if (won) return wire.close();
+        won = true;
         part.wire = wire;
       });
       await Promise.race([Promise.any(ways), aborted(part.stop.signal)]);
