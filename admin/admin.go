@@ -18,6 +18,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/chmail/chmail/addresses"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/apppassword"
 	"github.com/chmail/chmail/mailstore"
@@ -27,6 +28,7 @@ import (
 // Admin is what a command can ask for.
 type Admin interface {
 	Users
+	Addresses
 	Lists
 	Mails
 	People
@@ -49,7 +51,55 @@ type Users interface {
 	SetPassword(ctx context.Context, login, password string) error
 	// RemoveUser removes an account with its mail and ends its sessions.
 	RemoveUser(ctx context.Context, login string) error
+	// Accounts lists the accounts with what they keep and what is set for them.
+	Accounts(ctx context.Context) ([]Account, error)
+	// AddUsers adds accounts, all that can be, and says which cannot. With try nothing is
+	// added.
+	AddUsers(ctx context.Context, list []NewUser, try bool) ([]Refusal, error)
+	// Disable keeps a login out, ends its sessions and refuses its mail, or ends that.
+	Disable(ctx context.Context, login string, disabled bool, reason string) error
+	// SetQuota bounds the octets of an account; 0: no bound; nil: as the configuration says.
+	SetQuota(ctx context.Context, login string, octets *int64) error
+	// Forward sets where an account's mail goes; to nobody: it stays here.
+	Forward(ctx context.Context, login string, to []string, keep bool) error
 	AppPasswords
+}
+
+// Addresses are the domains and aliases. All methods err where the configuration has no
+// chmail.addresses.
+type Addresses interface {
+	Domains(ctx context.Context) ([]addresses.Domain, error)
+	AddDomain(ctx context.Context, name string) error
+	// RemoveDomain removes a domain without accounts, and its aliases.
+	RemoveDomain(ctx context.Context, name string) error
+	Aliases(ctx context.Context) ([]addresses.Alias, error)
+	AddAlias(ctx context.Context, addr string, members []string) error
+	// RemoveAlias takes members out, or removes all of it where none is named.
+	RemoveAlias(ctx context.Context, addr string, members []string) error
+}
+
+// Account is an account, what it keeps and what is set for it.
+type Account struct {
+	Login string `json:"login"`
+	mailstore.Usage
+	Quota    int64    `json:"quota"` // octets; 0: no bound
+	Disabled bool     `json:"disabled"`
+	Reason   string   `json:"reason,omitempty"`
+	Forward  []string `json:"forward,omitempty"`
+}
+
+// NewUser is an account to be added.
+type NewUser struct {
+	Login    string
+	Password string // itself, or what another mail server kept of it: password.Import
+	Quota    *int64
+	Forward  []string
+}
+
+// Refusal is an account that could not be added, by its place in the list.
+type Refusal struct {
+	At   int
+	Text string
 }
 
 // AppPasswords are the passwords of an account's devices. All methods err with
@@ -134,6 +184,8 @@ type Parts interface {
 	Mail(name string) (Mail, error)
 	Rooms() (Rooms, error)
 	Presence() (Presence, error)
+	// Addresses are the domains and aliases; nil: the configuration has none.
+	Addresses() (*addresses.Store, error)
 	// Mall is the mall of the server that runs.
 	Mall() (Mall, error)
 	// Sessions are the parts where somebody can be signed in.
@@ -149,6 +201,12 @@ type Accounts interface {
 	DeleteUser(login string) error
 }
 
+// Hashed is what Accounts may be as well: an account is made of the stored form of its
+// password.
+type Hashed interface {
+	CreateHashed(ctx context.Context, login, stored string) error
+}
+
 // Mailboxes are made and removed with accounts; maddy's
 // module.ManageableStorage is one.
 type Mailboxes interface {
@@ -162,6 +220,8 @@ type Mail interface {
 	mailstore.Importer
 	Accounts() ([]string, error)
 	Stats() (mailstore.Stats, error)
+	Usage() (map[string]mailstore.Usage, error)
+	QuotaOf(login string) int64
 	Check(ctx context.Context, progress mailstore.Progress) (*mailstore.Report, error)
 	Backup(ctx context.Context, dir string) error
 	ExportMaildir(ctx context.Context, login, dir string, step func()) error

@@ -21,6 +21,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chmail/chmail/addresses"
 	"github.com/chmail/chmail/chatrelay/store"
 	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/presence"
@@ -29,11 +30,13 @@ import (
 
 // world is a server's parts, on the disk but for the passwords.
 type world struct {
-	state  string
-	mail   Mail
-	rooms  *store.Store
-	dir    Presence
-	ending chan string // logins that were signed out
+	state string
+	mail  Mail
+	rooms *store.Store
+	dir   Presence
+	// addresses is nil where a test needs none.
+	addresses *addresses.Store
+	ending    chan string // logins that were signed out
 
 	mu        sync.Mutex
 	passwords map[string]string
@@ -103,12 +106,13 @@ func (w *world) Accounts(name string) (Accounts, error) {
 	}
 	return w, nil
 }
-func (w *world) Mailboxes(string) (Mailboxes, error) { return boxes{w.mail}, nil }
-func (w *world) Mail(string) (Mail, error)           { return w.mail, nil }
-func (w *world) Rooms() (Rooms, error)               { return w.rooms, nil }
-func (w *world) Presence() (Presence, error)         { return w.dir, nil }
-func (w *world) Mall() (Mall, error)                 { return w, nil }
-func (w *world) Sessions() []Sessions                { return []Sessions{w} }
+func (w *world) Mailboxes(string) (Mailboxes, error)  { return boxes{w.mail}, nil }
+func (w *world) Mail(string) (Mail, error)            { return w.mail, nil }
+func (w *world) Rooms() (Rooms, error)                { return w.rooms, nil }
+func (w *world) Presence() (Presence, error)          { return w.dir, nil }
+func (w *world) Addresses() (*addresses.Store, error) { return w.addresses, nil }
+func (w *world) Mall() (Mall, error)                  { return w, nil }
+func (w *world) Sessions() []Sessions                 { return []Sessions{w} }
 
 func (w *world) SignOut(_ context.Context, login string) error {
 	w.ending <- login

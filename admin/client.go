@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/chmail/chmail/addresses"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/apppassword"
 	"github.com/chmail/chmail/mailstore"
@@ -144,6 +145,68 @@ func (c *Client) SetPassword(ctx context.Context, login, password string) error 
 // RemoveUser implements Users.
 func (c *Client) RemoveUser(ctx context.Context, login string) error {
 	_, err := ask[none](ctx, c, "/users/remove", userArgs{Login: login}, nil, nil)
+	return err
+}
+
+// Accounts implements Users.
+func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
+	return ask[[]Account](ctx, c, "/users/accounts", none{}, nil, nil)
+}
+
+// AddUsers implements Users.
+func (c *Client) AddUsers(ctx context.Context, list []NewUser, try bool) ([]Refusal, error) {
+	return ask[[]Refusal](ctx, c, "/users/add-all", usersArgs{list, try}, nil, nil)
+}
+
+// Disable implements Users.
+func (c *Client) Disable(ctx context.Context, login string, disabled bool, reason string) error {
+	_, err := ask[none](ctx, c, "/users/disable", setArgs{Login: login, Disabled: disabled, Reason: reason}, nil, nil)
+	return err
+}
+
+// SetQuota implements Users.
+func (c *Client) SetQuota(ctx context.Context, login string, octets *int64) error {
+	_, err := ask[none](ctx, c, "/users/quota", setArgs{Login: login, Quota: octets}, nil, nil)
+	return err
+}
+
+// Forward implements Users.
+func (c *Client) Forward(ctx context.Context, login string, to []string, keep bool) error {
+	_, err := ask[none](ctx, c, "/users/forward", setArgs{Login: login, To: to, Keep: keep}, nil, nil)
+	return err
+}
+
+// Domains implements Addresses.
+func (c *Client) Domains(ctx context.Context) ([]addresses.Domain, error) {
+	return ask[[]addresses.Domain](ctx, c, "/domains/list", none{}, nil, nil)
+}
+
+// AddDomain implements Addresses.
+func (c *Client) AddDomain(ctx context.Context, name string) error {
+	_, err := ask[none](ctx, c, "/domains/add", aliasArgs{Addr: name}, nil, nil)
+	return err
+}
+
+// RemoveDomain implements Addresses.
+func (c *Client) RemoveDomain(ctx context.Context, name string) error {
+	_, err := ask[none](ctx, c, "/domains/remove", aliasArgs{Addr: name}, nil, nil)
+	return err
+}
+
+// Aliases implements Addresses.
+func (c *Client) Aliases(ctx context.Context) ([]addresses.Alias, error) {
+	return ask[[]addresses.Alias](ctx, c, "/aliases/list", none{}, nil, nil)
+}
+
+// AddAlias implements Addresses.
+func (c *Client) AddAlias(ctx context.Context, addr string, members []string) error {
+	_, err := ask[none](ctx, c, "/aliases/add", aliasArgs{addr, members}, nil, nil)
+	return err
+}
+
+// RemoveAlias implements Addresses.
+func (c *Client) RemoveAlias(ctx context.Context, addr string, members []string) error {
+	_, err := ask[none](ctx, c, "/aliases/remove", aliasArgs{addr, members}, nil, nil)
 	return err
 }
 

@@ -145,7 +145,22 @@ type (
 		Who string
 		To  Folder
 	}
-	roomArgs struct{ Room, Who, Link string }
+	roomArgs  struct{ Room, Who, Link string }
+	usersArgs struct {
+		Users []NewUser
+		Try   bool
+	}
+	setArgs struct {
+		Login, Reason string
+		Disabled      bool
+		Quota         *int64
+		To            []string
+		Keep          bool
+	}
+	aliasArgs struct {
+		Addr    string
+		Members []string
+	}
 )
 
 // call is one request.
@@ -170,6 +185,33 @@ func (s *Server) mux() *http.ServeMux {
 		}),
 		"/users/remove": handle(s, 0, func(ctx context.Context, c call, a userArgs) (none, error) {
 			return none{}, c.RemoveUser(ctx, a.Login)
+		}),
+		"/users/accounts": plain(s, 0, (*Owner).Accounts),
+		"/users/add-all": handle(s, 0, func(ctx context.Context, c call, a usersArgs) ([]Refusal, error) {
+			return c.AddUsers(ctx, a.Users, a.Try)
+		}),
+		"/users/disable": handle(s, shortTime, func(ctx context.Context, c call, a setArgs) (none, error) {
+			return none{}, c.Disable(ctx, a.Login, a.Disabled, a.Reason)
+		}),
+		"/users/quota": handle(s, shortTime, func(ctx context.Context, c call, a setArgs) (none, error) {
+			return none{}, c.SetQuota(ctx, a.Login, a.Quota)
+		}),
+		"/users/forward": handle(s, shortTime, func(ctx context.Context, c call, a setArgs) (none, error) {
+			return none{}, c.Forward(ctx, a.Login, a.To, a.Keep)
+		}),
+		"/domains/list": plain(s, shortTime, (*Owner).Domains),
+		"/domains/add": handle(s, shortTime, func(ctx context.Context, c call, a aliasArgs) (none, error) {
+			return none{}, c.AddDomain(ctx, a.Addr)
+		}),
+		"/domains/remove": handle(s, shortTime, func(ctx context.Context, c call, a aliasArgs) (none, error) {
+			return none{}, c.RemoveDomain(ctx, a.Addr)
+		}),
+		"/aliases/list": plain(s, shortTime, (*Owner).Aliases),
+		"/aliases/add": handle(s, shortTime, func(ctx context.Context, c call, a aliasArgs) (none, error) {
+			return none{}, c.AddAlias(ctx, a.Addr, a.Members)
+		}),
+		"/aliases/remove": handle(s, shortTime, func(ctx context.Context, c call, a aliasArgs) (none, error) {
+			return none{}, c.RemoveAlias(ctx, a.Addr, a.Members)
 		}),
 		"/app-passwords/list": handle(s, shortTime,
 			func(ctx context.Context, c call, a deviceArgs) ([]apppassword.Password, error) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chmail/chmail/addresses"
 	"github.com/chmail/chmail/guard/apppassword"
 	"github.com/chmail/chmail/guard/password"
 )
@@ -30,15 +31,31 @@ func (o *Owner) MayAdd(ctx context.Context, login string) error {
 	if i < 1 || i == len(login)-1 {
 		return fmt.Errorf("%q is not a login: a login is a mail address, like you@mall.example", login)
 	}
-	if domain := strings.ToLower(login[i+1:]); len(o.Domains) > 0 && !slices.Contains(o.Domains, domain) {
-		return fmt.Errorf("%s is not a domain of this server, which serves %s: name it in the configuration first",
-			domain, strings.Join(o.Domains, ", "))
+	if err := o.serves(ctx, login); err != nil {
+		return err
 	}
 	there, err := o.has(ctx, login)
 	if err == nil && there {
 		err = fmt.Errorf("%s is there already: `chmaild user passwd %[1]s` changes the password", login)
 	}
 	return err
+}
+
+// serves says that a login's domain is none of this server.
+func (o *Owner) serves(ctx context.Context, login string) error {
+	store, err := o.Parts.Addresses()
+	if err != nil {
+		return err
+	}
+	if store != nil {
+		return store.MustServe(ctx, strings.ToLower(login))
+	}
+	domain := addresses.DomainOf(strings.ToLower(login))
+	if len(o.Options.Domains) > 0 && !slices.Contains(o.Options.Domains, domain) {
+		return fmt.Errorf("%s is %w, which serves %s: name it in the configuration first", domain,
+			addresses.ErrDomain, strings.Join(o.Options.Domains, ", "))
+	}
+	return nil
 }
 
 func (o *Owner) has(ctx context.Context, login string) (bool, error) {
@@ -48,7 +65,7 @@ func (o *Owner) has(ctx context.Context, login string) (bool, error) {
 
 // AddUser implements Users.
 func (o *Owner) AddUser(ctx context.Context, login, given string) error {
-	if err := errors.Join(o.MayAdd(ctx, login), password.Check(given)); err != nil {
+	if err := errors.Join(o.MayAdd(ctx, login), password.CheckFor(login, given)); err != nil {
 		return err
 	}
 	users, err := o.Parts.Accounts(o.Choice.Auth)
@@ -97,7 +114,7 @@ func (o *Owner) SetPassword(ctx context.Context, login, given string) error {
 	if err != nil {
 		return err
 	}
-	if err := password.Check(given); err != nil {
+	if err := password.CheckFor(login, given); err != nil {
 		return err
 	}
 	if err := users.SetUserPassword(login, given); err != nil {
@@ -115,7 +132,16 @@ func (o *Owner) RemoveUser(ctx context.Context, login string) error {
 	if err := users.DeleteUser(login); err != nil {
 		return err
 	}
-	return errors.Join(o.signOut(ctx, login), mail.DeleteIMAPAcct(login))
+	return errors.Join(o.signOut(ctx, login), mail.DeleteIMAPAcct(login), o.forget(ctx, login))
+}
+
+// forget removes what is set for a login.
+func (o *Owner) forget(ctx context.Context, login string) error {
+	store, err := o.Parts.Addresses()
+	if err != nil || store == nil {
+		return err
+	}
+	return store.Forget(ctx, login)
 }
 
 // EraseUser takes a login out of all conversations, and removes its account with its
@@ -139,7 +165,7 @@ func (o *Owner) EraseUser(ctx context.Context, login string) error {
 	if err == nil && slices.Contains(boxes, strings.ToLower(login)) {
 		err = mail.DeleteIMAPAcct(login)
 	}
-	return errors.Join(err, o.signOut(ctx, login))
+	return errors.Join(err, o.signOut(ctx, login), o.forget(ctx, login))
 }
 
 // signOut ends the login's sessions everywhere.

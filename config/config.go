@@ -79,24 +79,26 @@ func value(n config.Node, name string) string {
 }
 
 // Domains are the mail domains that the configuration names, in lower case:
-// what a pipeline has a `destination` for, and chat.rooms' local_domains. It is
-// empty where only tables know them.
+// what a pipeline has a `destination` for, chat.rooms' local_domains, and the `domains` of
+// chmail.addresses, which may have others (chmaild domain). It is empty where only tables
+// know them.
 func (f *File) Domains() []string {
 	found := make(map[string]bool)
-	var visit func([]config.Node)
-	visit = func(nodes []config.Node) {
+	var visit func(string, []config.Node)
+	visit = func(block string, nodes []config.Node) {
 		for _, n := range nodes {
-			if n.Name == "destination" || n.Name == "local_domains" {
+			if n.Name == "destination" || n.Name == "local_domains" ||
+				n.Name == "domains" && block == "chmail.addresses" {
 				for _, arg := range n.Args {
 					if domain := strings.ToLower(arg[strings.LastIndexByte(arg, '@')+1:]); domain != "postmaster" {
 						found[domain] = true
 					}
 				}
 			}
-			visit(n.Children)
+			visit(n.Name, n.Children)
 		}
 	}
-	visit(f.Nodes)
+	visit("", f.Nodes)
 	return slices.Sorted(maps.Keys(found))
 }
 

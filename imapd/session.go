@@ -109,8 +109,12 @@ func (s *session) signIn(a signin.Attempt) error {
 
 func (s *session) refuse(login string, err error) error {
 	var busy *signin.BusyError
+	var disabled *signin.DisabledError
 	log := s.c.srv.Log
 	switch {
+	case errors.As(err, &disabled):
+		metricLogins.WithLabelValues("refused").Inc()
+		log.Info("imapd: sign-in refused", "login", login, "addr", s.c.remote, "err", err)
 	case errors.As(err, &busy):
 		metricLogins.WithLabelValues("busy").Inc()
 		log.Info("imapd: sign-in refused", "login", login, "addr", s.c.remote, "err", err)
@@ -127,6 +131,9 @@ func (s *session) refuse(login string, err error) error {
 	}
 	if busy != nil {
 		return no(imap.ResponseCodeUnavailable, "Too many sign-ins, come again later")
+	}
+	if disabled != nil {
+		return no(imap.ResponseCodeContactAdmin, disabled.Error())
 	}
 	return no(imap.ResponseCodeAuthenticationFailed, "Login or password is wrong")
 }

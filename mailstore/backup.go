@@ -115,3 +115,37 @@ func (s *Store) Stats() (Stats, error) {
 	st.Cache = m.BlockCache.Size
 	return st, nil
 }
+
+// Usage is what a login keeps.
+type Usage struct {
+	Messages int64 `json:"messages"`
+	Octets   int64 `json:"octets"` // with CRLF line ends
+}
+
+// Usage is what each login keeps.
+func (s *Store) Usage() (map[string]Usage, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	view := s.db.NewSnapshot()
+	defer view.Close()
+	all := make(map[string]Usage)
+	err := s.eachAccount(func(login string, id uint64) error {
+		boxes, err := s.loadMailboxes(view, id)
+		var u Usage
+		for _, box := range boxes {
+			u.Messages += int64(box.count)
+			u.Octets += box.counters.octets
+		}
+		all[login] = u
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counting the mail store: %w", err)
+	}
+	return all, nil
+}
+
+// QuotaOf is how many octets a login may keep; 0: there is no bound.
+func (s *Store) QuotaOf(login string) int64 { return s.o.Quotas.of(login) }

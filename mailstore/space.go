@@ -185,9 +185,17 @@ type Quotas struct {
 	Login   int64            // of each login that Logins does not name
 	Logins  map[string]int64 // by login
 	Domains map[string]int64 // by domain, all its logins together
+	// Set is one that was set for a login while the store is open, before those above;
+	// may be nil.
+	Set func(login string) (octets int64, ok bool)
 }
 
 func (q *Quotas) of(login string) int64 {
+	if q.Set != nil {
+		if n, ok := q.Set(login); ok {
+			return n
+		}
+	}
 	if n, ok := q.Logins[login]; ok {
 		return n
 	}

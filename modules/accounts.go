@@ -33,7 +33,7 @@ type Accounts struct {
 	table   module.Table
 	devices *apppassword.Store // nil: there are none
 
-	creating sync.Mutex
+	changing sync.Mutex // held from the look at an account to its change
 }
 
 var (
@@ -106,7 +106,7 @@ func (m *Accounts) lookup(ctx context.Context, login string) (k, stored string, 
 
 // Verify implements signin.Accounts.
 func (m *Accounts) Verify(ctx context.Context, login, given string) error {
-	_, stored, there, err := m.lookup(ctx, login)
+	k, stored, there, err := m.lookup(ctx, login)
 	switch {
 	case err != nil:
 		return err
@@ -115,6 +115,9 @@ func (m *Accounts) Verify(ctx context.Context, login, given string) error {
 	default:
 		err = passwords.Verify(stored, given)
 	}
+	if err == nil && passwords.Old(stored) {
+		m.renew(ctx, k, stored, given)
+	}
 	if errors.Is(err, passwords.ErrMismatch) {
 		return signin.ErrWrong
 	}
@@ -122,6 +125,24 @@ func (m *Accounts) Verify(ctx context.Context, login, given string) error {
 		return fmt.Errorf("checking the password of %s: %w", login, err)
 	}
 	return nil
+}
+
+// renew makes the stored form of a password anew that another program has made, if it is
+// still that one. Where it cannot, the old one stays good.
+func (m *Accounts) renew(ctx context.Context, k, stored, given string) {
+	table, err := m.mutable()
+	if err != nil {
+		return
+	}
+	fresh := passwords.Hash(given)
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	if now, there, err := m.table.Lookup(ctx, k); err != nil || !there || now != stored {
+		return
+	}
+	if err := table.SetKey(k, fresh); err != nil {
+		m.out.Error("renewing the stored form of a password", err, "login", k)
+	}
 }
 
 // Exists implements signin.Existing.
@@ -155,7 +176,7 @@ func (m *Accounts) CreateUser(login, given string) error { return m.set(login, g
 func (m *Accounts) SetUserPassword(login, given string) error { return m.set(login, given, true) }
 
 func (m *Accounts) set(login, given string, exists bool) error {
-	if err := passwords.Check(given); err != nil {
+	if err := passwords.CheckFor(login, given); err != nil {
 		return err
 	}
 	table, err := m.mutable()
@@ -166,6 +187,9 @@ func (m *Accounts) set(login, given string, exists bool) error {
 	if err != nil {
 		return fmt.Errorf("%q cannot be a login: %w", login, err)
 	}
+	fresh := passwords.Hash(given)
+	m.changing.Lock()
+	defer m.changing.Unlock()
 	switch _, _, there, err := m.lookup(context.Background(), login); {
 	case err != nil:
 		return err
@@ -174,21 +198,20 @@ func (m *Accounts) set(login, given string, exists bool) error {
 	case !there && exists:
 		return fmt.Errorf("there is no account %s", login)
 	}
-	if err := table.SetKey(k, passwords.Hash(given)); err != nil {
+	if err := table.SetKey(k, fresh); err != nil {
 		return fmt.Errorf("writing the password of %s: %w", login, err)
 	}
 	return nil
 }
 
-// create makes an account from the hash of its password; errThere. One at a time, so
-// that of two the second fails.
-func (m *Accounts) create(ctx context.Context, login, hash string) error {
+// CreateHashed makes an account from the stored form of its password; errThere.
+func (m *Accounts) CreateHashed(ctx context.Context, login, hash string) error {
 	table, err := m.mutable()
 	if err != nil {
 		return err
 	}
-	m.creating.Lock()
-	defer m.creating.Unlock()
+	m.changing.Lock()
+	defer m.changing.Unlock()
 	k, _, there, err := m.lookup(ctx, login)
 	switch {
 	case err != nil:

@@ -13,6 +13,7 @@ import (
 	"github.com/foxcpp/maddy/framework/hooks"
 	"github.com/foxcpp/maddy/framework/module"
 
+	"github.com/chmail/chmail/addresses"
 	"github.com/chmail/chmail/admin"
 	"github.com/chmail/chmail/config"
 	"github.com/chmail/chmail/mailstore"
@@ -150,6 +151,20 @@ func (p *parts) Rooms() (admin.Rooms, error) {
 		return store, nil
 	}
 	return nil, errRoomsAway
+}
+
+// Addresses implements admin.Parts.
+func (p *parts) Addresses() (*addresses.Store, error) {
+	for _, m := range p.mods {
+		if _, ok := m.Instance.(*Addresses); ok {
+			one, err := config.One[*Addresses](p.mods, "", "block chmail.addresses")
+			if err != nil {
+				return nil, err
+			}
+			return one.open()
+		}
+	}
+	return nil, nil
 }
 
 // Mall implements admin.Parts.

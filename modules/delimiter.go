@@ -24,15 +24,3 @@ func delimiter(_ *config.Map, node config.Node) (interface{}, error) {
 	}
 	return nil, config.NodeErr(node, "delimiter: %q is none of + - _ = # and none", node.Args[0])
 }
-
-// untagged is an address without its tag, or as it is.
-func untagged(addr, delimiter string) string {
-	at := strings.LastIndexByte(addr, '@')
-	if delimiter == "" || at < 0 {
-		return addr
-	}
-	if tag := strings.Index(addr[:at], delimiter); tag > 0 {
-		return addr[:tag] + addr[at:]
-	}
-	return addr
-}

@@ -28,6 +28,7 @@ import (
 //	    longest  8s         # doubled with each further one, up to this
 //	    remember 10m        # how long a verified password counts without its hash; at most 1h
 //	    hashes   4          # passwords checked at once; default: the number of processors
+//	    addresses &addresses # a chmail.addresses, which knows the disabled accounts; default: there are none
 //	    # Bearer tokens are taken, which this server knows (RFC 7662). Default: none are
 //	    oauth2 https://sso.mall.example/introspect {
 //	        client_id   chmail      # required
@@ -54,6 +55,8 @@ func init() {
 // Init reads the block.
 func (m *Guard) Init(cfg *config.Map) error {
 	opts := signin.Options{}
+	var set *Addresses
+	cfg.Custom("addresses", false, false, absent[*Addresses], reference[*Addresses]("chmail"), &set)
 	cfg.Custom("auth", false, true, nil, reference[module.PlainAuth]("auth"), &m.next)
 	cfg.Duration("first", false, false, signin.DefaultFirst, &opts.First)
 	cfg.Duration("longest", false, false, signin.DefaultLongest, &opts.Longest)
@@ -73,6 +76,9 @@ func (m *Guard) Init(cfg *config.Map) error {
 		return config.NodeErr(cfg.Block, "remember must be more than 0 and not more than 1h")
 	case opts.Hashes < 0:
 		return config.NodeErr(cfg.Block, "hashes must be 1 or more")
+	}
+	if set != nil {
+		opts.MayEnter = set.mayEnter
 	}
 	m.open(opts)
 	return nil

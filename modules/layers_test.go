@@ -47,7 +47,7 @@ var layers = map[string]string{
 	"mta":               "chatrelay/chat mta/stamp presence",
 	"mta/reply":         "chatrelay/transcript",
 	"mta/smtpd":         "guard/limit guard/signin",
-	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
+	"web": "addresses chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/signin presence",
 	"mall/vault": "", "mall/order": "", "mall/picture": "",
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
@@ -61,7 +61,8 @@ var layers = map[string]string{
 	"agent/server":   "chatrelay/chat chatrelay/frame",
 	"agent/terminal": "agent/server chatrelay/chat chatrelay/frame",
 	"agent/notice":   "", "agent/secret": "", "agent/autostart": "",
-	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
+	"addresses": "",
+	"admin":     "addresses chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
 }
 
 // TestLayers: arrows between packages point one way, and no package of the

@@ -50,6 +50,8 @@ const expireEvery = time.Hour
 //	    min_free 256M
 //	    # Where quarantined mail goes, unless a mailbox has the use \Junk; Junk.
 //	    junk_mailbox Junk
+//	    # A chmail.addresses: the quotas that are set there, and people's own filters; none.
+//	    addresses &addresses
 //	    # Choose the mailbox and flags of a delivery, as in storage.imapsql; none.
 //	    imap_filter { ... }
 //	    # Recipients to accounts; none. How recipients are normalised first.
@@ -65,6 +67,7 @@ type Maildrop struct {
 	path    string
 	junk    string
 	filters module.IMAPFilter
+	set     *Addresses // nil: people set nothing
 	mapped  module.Table
 	tag     string // begins what is left out of an address; empty: nothing is
 	fold    func(string) (string, error)
@@ -136,6 +139,7 @@ func (m *Maildrop) Init(cfg *config.Map) error {
 		err := modconfig.GroupFromNode("imap_filters", node.Args, node, c.Globals, &filter)
 		return filter, err
 	}, &m.filters)
+	cfg.Custom("addresses", false, false, absent[*Addresses], reference[*Addresses]("chmail"), &m.set)
 	cfg.Custom("delivery_map", false, false, nil, modconfig.TableDirective, &m.mapped)
 	cfg.Custom("delimiter", false, false, plus, delimiter, &m.tag)
 	cfg.String("delivery_normalize", false, false, "precis_casefold_email", &normalizer)
@@ -143,6 +147,9 @@ func (m *Maildrop) Init(cfg *config.Map) error {
 		return err
 	}
 	o.Log = m.log()
+	if m.set != nil {
+		o.Quotas.Set = m.set.quota
+	}
 	m.fold = normalizers[normalizer]
 	switch {
 	case m.fold == nil:

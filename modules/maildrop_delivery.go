@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chmail/chmail/addresses"
 	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/mta"
 	"github.com/emersion/go-message/textproto"
@@ -79,7 +80,7 @@ func (m *Maildrop) account(ctx context.Context, rcptTo string) (string, error) {
 	if err != nil {
 		return "", noAccount(err)
 	}
-	plain := untagged(login, m.tag)
+	plain := addresses.Untagged(login, m.tag)
 	if plain == login {
 		return m.accountOf(ctx, login)
 	}
@@ -138,15 +139,7 @@ func (d *mailDelivery) Body(_ context.Context, header textproto.Header, body buf
 			r.Use, r.Mailbox, r.Flags = `\Junk`, d.m.junk, []string{"$Junk"}
 			continue
 		}
-		if d.m.filters == nil {
-			continue
-		}
-		folder, flags, err := d.m.filters.IMAPFilter(r.Login, d.rcptTo[i], d.meta, header, body)
-		if err != nil { // a filter never keeps mail away
-			d.m.out.Error("imap_filter", err, "login", r.Login, "msg_id", d.meta.ID)
-			continue
-		}
-		r.Mailbox, r.Flags = folder, flags
+		r.Mailbox, r.Flags = d.sort(r.Login, d.rcptTo[i], header, body)
 	}
 	var head bytes.Buffer
 	if err := textproto.WriteHeader(&head, header); err != nil {
@@ -166,6 +159,27 @@ func (d *mailDelivery) Body(_ context.Context, header textproto.Header, body buf
 		}
 	}
 	return nil
+}
+
+// sort finds the mailbox and the flags of a message: by the login's own filters, else by
+// those of the block.
+func (d *mailDelivery) sort(login, rcpt string, header textproto.Header, body buffer.Buffer) (string, []string) {
+	var filters []module.IMAPFilter
+	if d.m.set != nil {
+		filters = append(filters, d.m.set)
+	}
+	if d.m.filters != nil {
+		filters = append(filters, d.m.filters)
+	}
+	for _, f := range filters {
+		folder, flags, err := f.IMAPFilter(login, rcpt, d.meta, header, body)
+		if err != nil { // a filter never keeps mail away
+			d.m.out.Error("a filter", err, "login", login, "msg_id", d.meta.ID)
+		} else if folder != "" || len(flags) > 0 {
+			return folder, flags
+		}
+	}
+	return "", nil
 }
 
 // oneLine keeps an address from ending its header field.

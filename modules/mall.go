@@ -324,7 +324,7 @@ func (a mallAccounts) Exists(ctx context.Context, login string) (bool, error) {
 
 // Create implements mall.Accounts.
 func (a mallAccounts) Create(ctx context.Context, login, hash string) error {
-	err := a.of.create(ctx, login, hash)
+	err := a.of.CreateHashed(ctx, login, hash)
 	if errors.Is(err, errThere) {
 		return mall.ErrAccountTaken
 	}

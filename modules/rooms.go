@@ -14,6 +14,7 @@ import (
 	"github.com/foxcpp/maddy/framework/config"
 	"github.com/foxcpp/maddy/framework/module"
 
+	"github.com/chmail/chmail/addresses"
 	"github.com/chmail/chmail/chatrelay"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/store"
@@ -32,6 +33,8 @@ var errRoomsAway = errors.New("the rooms' database cannot be reached yet")
 //	    invite_ttl 2160h
 //	    # an address of these domains is the login of the same name; default: none
 //	    local_domains
+//	    # so is one of the domains that a chmail.addresses has; default: none
+//	    addresses &addresses
 //	    # such an address with a tag is the same login (kim+shop@mall.example); none: it is not
 //	    delimiter +
 //	    debug no
@@ -60,10 +63,12 @@ func (m *Rooms) Init(cfg *config.Map) error {
 	var dsn, tag string
 	var ttl time.Duration
 	var domains []string
+	var served *Addresses
 	cfg.String("database", false, false, "sqlite:rooms.db", &dsn)
 	cfg.Duration("invite_ttl", false, false, 90*24*time.Hour, &ttl)
 	cfg.Custom("delimiter", false, false, plus, delimiter, &tag)
 	cfg.StringList("local_domains", false, false, nil, &domains)
+	cfg.Custom("addresses", false, false, absent[*Addresses], reference[*Addresses]("chmail"), &served)
 	m.debug(cfg)
 	if _, err := cfg.Process(); err != nil {
 		return err
@@ -79,7 +84,8 @@ func (m *Rooms) Init(cfg *config.Map) error {
 	}
 	m.rooms.name, m.rooms.waits, m.rooms.log = "the rooms' database", "chats wait", m.log()
 	err := m.rooms.begin(dsn, func(ctx context.Context) (*store.Store, error) {
-		return store.Open(ctx, store.Options{DSN: dsn, InviteTTL: ttl, LoginOf: loginIn(domains, tag), Log: m.log()})
+		return store.Open(ctx, store.Options{DSN: dsn, InviteTTL: ttl, LoginOf: loginIn(domains, served, tag),
+			Log: m.log()})
 	})
 	if err != nil {
 		return fmt.Errorf("%s:%d: %w", cfg.Block.File, cfg.Block.Line, err)
@@ -120,16 +126,18 @@ func (m *Rooms) Close() error {
 	return nil
 }
 
-// loginIn returns the rule that an address of one of domains is its own login,
-// but for a tag.
-func loginIn(domains []string, delimiter string) func(string) string {
+// loginIn returns the rule that an address of one of domains, or of those that served
+// has, is its own login, but for a tag. served may be nil.
+func loginIn(domains []string, served *Addresses, delimiter string) func(string) string {
 	local := make(map[string]bool, len(domains))
 	for _, d := range domains {
 		local[strings.ToLower(d)] = true
 	}
 	return func(addr string) string {
-		if at := strings.LastIndexByte(addr, '@'); at > 0 && local[strings.ToLower(addr[at+1:])] {
-			return untagged(strings.ToLower(addr), delimiter)
+		at := strings.LastIndexByte(addr, '@')
+		if at > 0 && (local[strings.ToLower(addr[at+1:])] ||
+			served != nil && served.serves(context.Background(), addr[at+1:])) {
+			return addresses.Untagged(strings.ToLower(addr), delimiter)
 		}
 		return ""
 	}

@@ -18,7 +18,7 @@ func TestRooms(t *testing.T) { // not parallel: the state directory is a global 
 	if _, err := os.Stat(config.StateDirectory + "/rooms.db"); err != nil {
 		t.Error(err)
 	}
-	login := loginIn([]string{"here.test", "Other.test"}, "+")
+	login := loginIn([]string{"here.test", "Other.test"}, nil, "+")
 	for addr, want := range map[string]string{"A@Other.Test": "a@other.test",
 		"a+shop@here.test": "a@here.test", "+a@here.test": "+a@here.test", "a@else.test": "",
 		"here.test": "", "@here.test": ""} {

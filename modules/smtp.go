@@ -3,7 +3,6 @@
 package modules
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -11,9 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 
-	"github.com/foxcpp/maddy/framework/address"
 	"github.com/foxcpp/maddy/framework/config"
 	modconfig "github.com/foxcpp/maddy/framework/config/module"
 	tlsconfig "github.com/foxcpp/maddy/framework/config/tls"
@@ -143,7 +140,7 @@ func (m *SMTP) Init(cfg *config.Map) error {
 		o.SignIn = guardOf(auth).Check
 	}
 	if aliases != nil {
-		o.MayUse = mayUse(aliases)
+		o.MayUse = senders(aliases)
 	}
 	if err := m.parse(cfg, o.TLS != nil); err != nil {
 		return err
@@ -198,25 +195,4 @@ func pipeline(cfg *config.Map, routes []config.Node, hostname string) (smtpd.Pip
 		return nil, fmt.Errorf("this maddy's msgpipeline is another one: %T", m)
 	}
 	return p, nil
-}
-
-// mayUse asks a table of aliases, as `replace_rcpt` has them: address -> login.
-func mayUse(aliases module.Table) func(context.Context, string, string) (bool, error) {
-	return func(ctx context.Context, login, addr string) (bool, error) {
-		var logins []string
-		if multi, ok := aliases.(module.MultiTable); ok {
-			all, err := multi.LookupMulti(ctx, addr)
-			if err != nil {
-				return false, err
-			}
-			logins = all
-		} else {
-			one, ok, err := aliases.Lookup(ctx, addr)
-			if err != nil || !ok {
-				return false, err
-			}
-			logins = []string{one}
-		}
-		return slices.ContainsFunc(logins, func(l string) bool { return address.Equal(l, login) }), nil
-	}
 }

@@ -25,7 +25,7 @@ import (
 //	    host mx.example.org         # CHmail-Host; default: the global hostname
 //	    link https://mx.example.org # base of the links; default: https:// and host
 //	    require_stamp no            # yes: 451 while the rooms do not answer
-//	    aliases TABLE               # address -> logins, as in chmail.submission; default: none
+//	    aliases &addresses          # as in chmail.submission; the members of an alias get a link each; default: none
 //	    copies_at_once 1            # of one message; storage.maildrop takes many, storage.imapsql on SQLite one
 //	    # the words on the link in mails of a domain, or of all (*), in a language or in
 //	    # all; {name} is the sender. What senders have set themselves comes first
@@ -74,7 +74,10 @@ func (m *Stamp) Init(cfg *config.Map) error {
 	}
 	m.Log = m.log()
 	if aliases != nil {
-		m.Aliases = mayUse(aliases)
+		m.Aliases = senders(aliases)
+	}
+	if own, ok := aliases.(*Addresses); ok {
+		m.Expand = own.expand
 	}
 	if m.AtOnce < 1 || m.AtOnce > maxCopiesAtOnce {
 		return config.NodeErr(cfg.Block, "%s: copies_at_once must be from 1 to %d", m.name, maxCopiesAtOnce)

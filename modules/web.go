@@ -37,6 +37,7 @@ const webShutdown = 4 * time.Second
 //	    auth            &sign_in              # required: a block auth.guard; whose logins open the desk
 //	    relay           &relay                # required: a chat.relay
 //	    presence        &presence             # sign-ins renew it; default: none
+//	    addresses       &addresses            # a chmail.addresses: people forward and sort their mail; default: none
 //	    base            https://$(hostname)   # what people type; without port 443
 //	    tls             file CERT KEY         # default: the global tls; for tls:// addresses
 //	    http3           yes                   # HTTP/3 on the UDP port of each tls:// address
@@ -75,6 +76,7 @@ func (e *Web) Init(cfg *config.Map) error {
 		auth                    module.PlainAuth
 		relay                   servedRelay
 		directory               presence.Directory
+		set                     *Addresses
 		tlsConfig               *tls.Config
 		hostname, base, landing string
 		proxies, relayHosts     []string
@@ -85,6 +87,7 @@ func (e *Web) Init(cfg *config.Map) error {
 	cfg.Custom("relay", false, true, nil, reference[servedRelay]("chat"), &relay)
 	cfg.Custom("presence", false, false, absent[presence.Directory],
 		reference[presence.Directory]("presence"), &directory)
+	cfg.Custom("addresses", false, false, absent[*Addresses], reference[*Addresses]("chmail"), &set)
 	cfg.Custom("tls", true, false, absent[*tls.Config], tlsconfig.TLSDirective, &tlsConfig)
 	cfg.String("base", false, false, "", &base)
 	cfg.Bool("insecure", false, false, &insecure)
@@ -141,6 +144,9 @@ func (e *Web) Init(cfg *config.Map) error {
 	}
 	if directory != nil {
 		opts.Presence = directory
+	}
+	if set != nil {
+		opts.Mail = set
 	}
 	if landing != "" {
 		opts.Landing = func() (json.RawMessage, error) { return readLanding(inState(landing)) }

@@ -64,7 +64,7 @@ func (b stamped) Remove() error { return nil }
 // mailOf is what a header says about its conversation. Its sender is the login; what
 // the From field says beside it is for the rooms to believe, and nothing when there
 // is more than one address.
-func mailOf(h textproto.Header, login string, rcpts []string) chat.Mail {
+func mailOf(h textproto.Header, login string, copies []*outgoing) chat.Mail {
 	names := make(map[string]string)
 	for _, key := range []string{"To", "Cc"} {
 		for _, a := range addresses(h, key) {
@@ -83,9 +83,12 @@ func mailOf(h textproto.Header, login string, rcpts []string) chat.Mail {
 	if date, err := mail.ParseDate(h.Get("Date")); err == nil {
 		m.Date = date
 	}
-	for _, rcpt := range rcpts {
-		name, listed := names[strings.ToLower(rcpt)]
-		m.Recipients = append(m.Recipients, chat.Person{Addr: rcpt, Name: name, Hidden: !listed}) // not listed: Bcc
+	for _, c := range copies {
+		name, listed := names[strings.ToLower(c.rcpt)]
+		if !listed {
+			_, listed = names[strings.ToLower(c.written)]
+		}
+		m.Recipients = append(m.Recipients, chat.Person{Addr: c.rcpt, Name: name, Hidden: !listed}) // not listed: Bcc
 	}
 	return m
 }

@@ -21,6 +21,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -102,6 +103,8 @@ type Target struct {
 	Wording  Wording
 	// Aliases says whether an address is another one of a login; may be nil.
 	Aliases func(ctx context.Context, login, addr string) (bool, error)
+	// Expand is whose mail an address is: the members of an alias, else itself; may be nil.
+	Expand func(ctx context.Context, addr string) []string
 
 	waiting  atomic.Int64 // calls into presence
 	lastLog  atomic.Int64 // Unix nanoseconds
@@ -135,18 +138,36 @@ type delivery struct {
 
 // outgoing is one recipient's copy.
 type outgoing struct {
-	rcpt string
-	opts smtp.RcptOptions
-	meta *module.MsgMetadata
-	next module.Delivery // nil when committed or aborted
-	out  bool            // it is delivered
+	rcpt    string
+	written string // the address that the client gave: of which rcpt is a member, or rcpt itself
+	opts    smtp.RcptOptions
+	meta    *module.MsgMetadata
+	next    module.Delivery // nil when committed or aborted
+	out     bool            // it is delivered
 }
 
+// AddRcpt implements module.Delivery. Every member of an alias is a recipient.
 func (d *delivery) AddRcpt(ctx context.Context, rcpt string, opts smtp.RcptOptions) error {
-	for _, c := range d.copies {
-		if c.rcpt == rcpt {
-			return nil
+	members := []string{rcpt}
+	if d.t.Expand != nil {
+		members = d.t.Expand(ctx, rcpt)
+	}
+	before := len(d.copies)
+	for _, m := range members {
+		if err := d.add(ctx, &outgoing{rcpt: m, written: rcpt, opts: opts}); err != nil {
+			for _, c := range d.copies[before:] { // none rather than some
+				d.abort(ctx, c.next)
+			}
+			d.copies = d.copies[:before]
+			return err
 		}
+	}
+	return nil
+}
+
+func (d *delivery) add(ctx context.Context, c *outgoing) error {
+	if slices.ContainsFunc(d.copies, func(other *outgoing) bool { return other.rcpt == c.rcpt }) {
+		return nil
 	}
 	if len(d.copies) == maxRecipients {
 		return &exterrors.SMTPError{
@@ -154,7 +175,6 @@ func (d *delivery) AddRcpt(ctx context.Context, rcpt string, opts smtp.RcptOptio
 			Message: "Too many recipients, send the rest in another transaction", TargetName: targetName,
 		}
 	}
-	c := &outgoing{rcpt: rcpt, opts: opts}
 	if err := d.start(ctx, c); err != nil {
 		return err
 	}
@@ -221,7 +241,7 @@ func (d *delivery) ask(ctx context.Context, header textproto.Header) (string, ch
 		return "unwanted", chat.Opened{}, nil
 	}
 	login := d.meta.Conn.AuthUser
-	mail := mailOf(header, login, d.recipients())
+	mail := mailOf(header, login, d.copies)
 	if from := mail.Sender.Addr; d.t.Aliases != nil && from != strings.ToLower(login) {
 		var err error
 		if mail.Alias, err = d.t.Aliases(ctx, login, from); err != nil {
@@ -259,14 +279,6 @@ func (d *delivery) open(ctx context.Context, mail chat.Mail) (chat.Opened, error
 		}
 	}
 	return opened, nil
-}
-
-func (d *delivery) recipients() []string {
-	var all []string
-	for _, c := range d.copies {
-		all = append(all, c.rcpt)
-	}
-	return all
 }
 
 // Commit delivers the first copy, then the others, AtOnce of them at a time. While

@@ -165,6 +165,7 @@ func (s *session) inUse(login string) {
 // refuse answers a sign-in that was not accepted.
 func (s *session) refuse(a signin.Attempt, err error) error {
 	var busy *signin.BusyError
+	var disabled *signin.DisabledError
 	switch {
 	case s.srv.isClosing():
 		return errDone
@@ -177,6 +178,10 @@ func (s *session) refuse(a signin.Attempt, err error) error {
 			}
 		}
 		s.fail("[AUTH] login or password is wrong")
+	case errors.As(err, &disabled):
+		metricLogins.WithLabelValues("refused").Inc()
+		s.srv.Log.Info("pop3d: sign-in refused", "login", a.Login, "addr", s.remote, "err", err)
+		s.fail("[AUTH] " + disabled.Error())
 	case errors.As(err, &busy):
 		metricLogins.WithLabelValues("busy").Inc()
 		s.srv.Log.Debug("pop3d: sign-in refused", "login", a.Login, "addr", s.remote, "err", err)

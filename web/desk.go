@@ -69,9 +69,12 @@ func (s *Server) authenticate(r *http.Request, login, password string) (string, 
 // a wrong one.
 func (s *Server) signInFailed(w http.ResponseWriter, err error, wrong int) {
 	var busy *signin.BusyError
+	var disabled *signin.DisabledError
 	switch {
 	case errors.As(err, &busy):
 		tooOften(w, busy.After)
+	case errors.As(err, &disabled):
+		refuse(w, http.StatusForbidden, "disabled", disabled.Error())
 	case errors.Is(err, signin.ErrWrong):
 		refuse(w, wrong, "credentials", "Login or password is wrong.")
 	default:

@@ -87,6 +87,7 @@ type Options struct {
 	Relay    Relay    // nil: it comes later, with Open
 	SignIns  SignIns
 	Accounts Accounts // nil: nobody changes a password at the desk
+	Mail     Mail     // nil: nobody forwards or sorts their mail at the desk
 	Presence Presence // nil: sign-ins renew nothing
 	Key      []byte   // of Open, where Relay is given
 	// RelayHosts are the hosts to whose UDP ports a page may connect, besides the
@@ -267,6 +268,7 @@ func (s *Server) routes() http.Handler {
 	s.preferenceRoutes(mux)
 	s.teamRoutes(mux)
 	s.accountRoutes(mux)
+	s.mailRoutes(mux)
 	for path := range s.assets.Paths() {
 		mux.HandleFunc("GET "+path, s.asset)
 	}

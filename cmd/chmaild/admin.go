@@ -44,23 +44,15 @@ var userCommand = &cli.Command{
 		&cli.StringFlag{Name: "auth", Usage: "`NAME` of the auth block, where there are several"},
 		storageFlag,
 	},
-	Subcommands: []*cli.Command{
+	Subcommands: append([]*cli.Command{
 		{
 			Name: "add", Usage: "add an account; the password comes from standard input", ArgsUsage: "LOGIN",
-			Action: withLogin(func(c *cli.Context, a admin.Admin, login string) error {
-				if err := a.MayAdd(c.Context, login); err != nil {
-					return err
-				}
-				given, err := readPassword()
-				if err != nil {
-					return err
-				}
-				if err := a.AddUser(c.Context, login, given); err != nil {
-					return err
-				}
-				fmt.Printf("Added %s.\n", login)
-				return nil
-			}),
+			Flags: []cli.Flag{
+				&cli.StringFlag{Name: "quota", Usage: "bound of what it keeps, a `SIZE` like 5G"},
+				&cli.PathFlag{Name: "from", Usage: "add the accounts of a CSV `FILE`: login,password,quota,forward"},
+				&cli.BoolFlag{Name: "dry-run", Usage: "with --from: only say what would be refused"},
+			},
+			Action: addUser,
 		},
 		{
 			Name: "passwd", Usage: "change a password; the new one comes from standard input", ArgsUsage: "LOGIN",
@@ -87,33 +79,63 @@ var userCommand = &cli.Command{
 			}),
 		},
 		{
-			Name: "list", Usage: "list the accounts", Flags: []cli.Flag{jsonFlag},
+			Name: "list", Usage: "list the accounts",
+			Flags: []cli.Flag{jsonFlag, &cli.BoolFlag{Name: "usage", Usage: "with what each keeps and has set"}},
 			Action: withAdmin(func(c *cli.Context, a admin.Admin) error {
 				if err := noArgs(c); err != nil {
 					return err
 				}
-				logins, err := a.Logins(c.Context)
-				if err != nil {
-					return err
-				}
-				if !c.Bool("json") {
-					for _, login := range logins {
-						fmt.Println(login)
+				if c.Bool("json") || c.Bool("usage") {
+					list, err := a.Accounts(c.Context)
+					if err != nil {
+						return err
 					}
-					return nil
+					return printRows(c, list, "LOGIN\tKEEPS\tQUOTA\tMESSAGES\tSTATE\tFORWARD", accountRow)
 				}
-				type account struct {
-					Login string `json:"login"`
+				logins, err := a.Logins(c.Context)
+				for _, login := range logins {
+					fmt.Println(login)
 				}
-				list := make([]account, len(logins))
-				for i, login := range logins {
-					list[i].Login = login
-				}
-				return printJSON(list)
+				return err
 			}),
 		},
 		appPasswordCommand,
-	},
+	}, userSettings...),
+}
+
+// addUser adds one account, or those of a file.
+func addUser(c *cli.Context) error {
+	path := c.Path("from")
+	if (path == "") != (c.NArg() == 1) || c.NArg() > 1 {
+		return cli.Exit("usage: chmaild user add LOGIN, or chmaild user add --from FILE.csv [--dry-run]", 2)
+	}
+	quota, err := sizeOf(c.String("quota"))
+	if err != nil {
+		return err
+	}
+	return withAdmin(func(c *cli.Context, a admin.Admin) error {
+		if path != "" {
+			return addFrom(c, a, path)
+		}
+		login := c.Args().First()
+		if err := a.MayAdd(c.Context, login); err != nil {
+			return err
+		}
+		given, err := readPassword()
+		if err != nil {
+			return err
+		}
+		if err := a.AddUser(c.Context, login, given); err != nil {
+			return err
+		}
+		if quota != nil {
+			if err := a.SetQuota(c.Context, login, quota); err != nil {
+				return err
+			}
+		}
+		fmt.Printf("Added %s.\n", login)
+		return nil
+	})(c)
 }
 
 var appPasswordCommand = &cli.Command{

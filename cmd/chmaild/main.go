@@ -41,7 +41,7 @@ func main() {
 		},
 		Commands: []*cli.Command{
 			runCommand, demoCommand, quickstartCommand, checkCommand, dnsCommand,
-			userCommand, storeCommand, backupCommand, restoreCommand,
+			domainCommand, userCommand, aliasCommand, storeCommand, backupCommand, restoreCommand,
 			grantsCommand, hostsCommand, whoCommand, exportCommand, eraseCommand,
 			linkCommand, mallCommand, roomCommand, versionCommand,
 		},

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 // Package password makes and checks the stored form of passwords. It reads what
-// maddy's auth.pass_table has written (bcrypt, argon2, sha256), and writes argon2id
-// in the same form.
+// maddy's auth.pass_table has written (bcrypt, argon2, sha256) and what other mail servers
+// have (foreign.go), and writes argon2id in the form of the first.
 package password
 
 import (
@@ -57,6 +57,8 @@ func Check(password string) error {
 		return fmt.Errorf("the password is longer than %d octets: %w", MaxLength, ErrUnfit)
 	case strings.ContainsFunc(password, func(r rune) bool { return r < ' ' || r == 0x7F || r == utf8.RuneError }):
 		return fmt.Errorf("the password has characters that cannot be typed: %w", ErrUnfit)
+	case easy(password):
+		return fmt.Errorf("the password is one of those that are tried first: %w", ErrUnfit)
 	}
 	return nil
 }
@@ -93,6 +95,8 @@ func Verify(stored, password string) error {
 		if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 			err = nil
 		}
+	case foreign:
+		same, err = verifyForeign(rest, password)
 	case "sha256":
 		same, err = verifySHA256(rest, password)
 	default:

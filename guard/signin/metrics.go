@@ -12,7 +12,8 @@ import (
 var (
 	metricSignIns = promauto.NewCounterVec(prometheus.CounterOpts{
 		Name: "chmail_sign_ins_total",
-		Help: "Sign-ins, by door and result: accepted; refused; busy (the password was not looked at); failed.",
+		Help: "Sign-ins, by door and result: accepted; refused; disabled; busy (the password was not looked at);" +
+			" failed.",
 	}, []string{"door", "result"})
 	metricRemembered = promauto.NewCounter(prometheus.CounterOpts{
 		Name: "chmail_sign_ins_remembered_total",
@@ -32,6 +33,7 @@ var (
 // result is what a sign-in is counted as.
 func result(err error) string {
 	var busy *BusyError
+	var disabled *DisabledError
 	switch {
 	case err == nil:
 		return "accepted"
@@ -39,6 +41,8 @@ func result(err error) string {
 		return "refused"
 	case errors.As(err, &busy):
 		return "busy"
+	case errors.As(err, &disabled):
+		return "disabled"
 	}
 	return "failed"
 }

@@ -66,6 +66,16 @@ func (e *BusyError) Error() string {
 	return fmt.Sprintf("too many sign-ins, or too many wrong ones: come again in %v", e.After)
 }
 
+// DisabledError refuses who has the right password, but whose account is disabled.
+type DisabledError struct{ Reason string } // for its owner; may be empty
+
+func (e *DisabledError) Error() string {
+	if e.Reason == "" {
+		return "this account is disabled: ask who runs the server"
+	}
+	return "this account is disabled: " + e.Reason
+}
+
 // Attempt is one try to sign in.
 type Attempt struct {
 	Door     string
@@ -102,9 +112,12 @@ type Tokens interface {
 
 // Options of a Check. What is zero is its default.
 type Options struct {
-	Accounts  Accounts
-	Devices   Devices                            // nil: there are none
-	Tokens    Tokens                             // nil: none are taken
+	Accounts Accounts
+	Devices  Devices // nil: there are none
+	Tokens   Tokens  // nil: none are taken
+	// MayEnter says that a login may not sign in though it has the right password: a
+	// *DisabledError, or another one where that cannot be said now. nil: all may.
+	MayEnter  func(ctx context.Context, login string) error
 	Normalize func(login string) (string, error) // nil: strings.ToLower
 	Domain    string                             // of a login that was typed without one; empty: it stays as it is
 	// The first refusal of a login or a prefix takes First, each further one twice
@@ -386,6 +399,12 @@ var errPanic = errors.New("checking a password: a panic, which was logged")
 func (c *Check) verify(ctx context.Context, v *verification) (login string, until time.Time, err error) {
 	err = errPanic // unless it comes back
 	defer safely.Recover(c.opts.Log, "checking a password")
+	defer func() {
+		if err == nil && c.opts.MayEnter != nil {
+			err = errPanic
+			err = c.opts.MayEnter(ctx, login)
+		}
+	}()
 	if v.Token != "" {
 		return c.verifyToken(ctx, v)
 	}

@@ -105,6 +105,9 @@ func (s *session) signIn(a signin.Attempt) error {
 		if errors.Is(err, signin.ErrWrong) {
 			return s.wrongSignIn(a.Login, refusal(535, 5, 7, 8, "Login or password is wrong"))
 		}
+		if disabled, ok := errors.AsType[*signin.DisabledError](err); ok { // RFC 5248
+			return s.wrongSignIn(a.Login, refusal(525, 5, 7, 13, disabled.Error()))
+		}
 		if busy, ok := errors.AsType[*signin.BusyError](err); ok {
 			return s.wrongSignIn(a.Login, refusal(454, 4, 7, 0, "Too many sign-ins, try again in "+inWords(busy.After)))
 		}

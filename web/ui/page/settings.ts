@@ -10,6 +10,7 @@ import { cleanLine } from '../base/text';
 import { now } from '../base/time';
 import type { Prefs } from '../model/prefs';
 import { DevicesPart, PasswordPart } from './account';
+import { OwnMailPart } from './ownmail';
 import { BrowsersPart } from '../view/browsers';
 import { Bindings } from '../view/list';
 import { CannedList } from '../view/canned';
@@ -59,7 +60,8 @@ export class SettingsPage {
 
   constructor(pane: HTMLElement, private readonly prefs: Prefs, doings: Doings) {
     this.pane = pane;
-    const account = doings.renewed ? [new PasswordPart(doings.renewed), new DevicesPart()] : [];
+    const account = [new OwnMailPart(),
+      ...(doings.renewed ? [new PasswordPart(doings.renewed), new DevicesPart()] : [])];
     this.body = h('div', { class: 'settings-body', hidden: true },
       this.availability(), this.notifications(), this.canned(), this.mail(), this.blocked(),
       account.map((a) => a.el),

@@ -83,3 +83,21 @@ export interface TeamNote {
 /** How often somebody was asked for; median is in seconds. */
 export interface Figure { name?: string; asked: number; answered: number; missed: number; median?: number }
 export interface Figures { total: Figure; days: Figure[]; of: Figure[] }
+
+/** A filter of one's own mail. */
+export interface MailFilter {
+  field: 'from' | 'to' | 'subject';
+  contains: string;
+  folder: string; // empty: the inbox
+  seen: boolean;
+}
+
+/** What somebody has set for their own mail, and what it takes. */
+export interface MailSettings {
+  forward: string[] | null;
+  keep: boolean;
+  vacation: { on: boolean; subject: string; text: string; until: string };
+  filters: MailFilter[] | null;
+  used: number; // octets
+  quota: number; // octets; 0: no bound
+}
