@@ -88,7 +88,24 @@ func (o *Owner) AddUser(ctx context.Context, login, given string) error {
 	if err := users.CreateUser(login, given); err != nil {
 		return err
 	}
+	if err := o.firstPostmaster(ctx, login); err != nil {
+		return err
+	}
 	return o.signOut(ctx, login) // its owner may have been refused before
+}
+
+// firstPostmaster gives the first account the mail to the postmaster of its domain.
+func (o *Owner) firstPostmaster(ctx context.Context, login string) error {
+	store, err := o.Parts.Addresses()
+	if err != nil || store == nil {
+		return err
+	}
+	logins, err := o.Logins(ctx)
+	to := addresses.Postmaster + "@" + addresses.DomainOf(addresses.Fold(login))
+	if err != nil || len(logins) != 1 || to == logins[0] {
+		return err
+	}
+	return store.AddAlias(ctx, to, login)
 }
 
 // existing are the passwords and mailboxes, if there is such an account.

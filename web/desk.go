@@ -74,7 +74,10 @@ func (s *Server) signInFailed(w http.ResponseWriter, err error, wrong int) {
 	case errors.As(err, &busy):
 		tooOften(w, busy.After)
 	case errors.As(err, &disabled):
-		refuse(w, http.StatusForbidden, "disabled", disabled.Error())
+		answer(w, http.StatusForbidden, struct {
+			refusal
+			Reason string `json:"reason,omitempty"`
+		}{refusal{Error: "disabled", Text: disabled.Error()}, disabled.Reason})
 	case errors.Is(err, signin.ErrWrong):
 		refuse(w, wrong, "credentials", "Login or password is wrong.")
 	default:

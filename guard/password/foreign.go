@@ -71,11 +71,10 @@ func Import(text string) (string, error) {
 		}
 		return Hash(text), nil
 	}
-	stored := foreign + ":" + text
-	if err := Verify(stored, ""); err != nil && !errors.Is(err, ErrMismatch) {
+	if _, err := readForeign(text); err != nil {
 		return "", err
 	}
-	return stored, nil
+	return foreign + ":" + text, nil
 }
 
 // CheckImport says why Import would refuse a text, without the cost of a new hash.
@@ -95,58 +94,76 @@ func Old(stored string) bool { return !strings.HasPrefix(stored, "argon2:") }
 
 // verifyForeign compares a password with {SCHEME} and a hash.
 func verifyForeign(stored, password string) (bool, error) {
+	same, err := readForeign(stored)
+	if err != nil {
+		return false, err
+	}
+	return same(password)
+}
+
+// readForeign reads {SCHEME} and a hash, and returns what compares a password with it.
+// Reading it costs nothing of the hash's own price.
+func readForeign(stored string) (same func(password string) (bool, error), err error) {
 	m := scheme.FindStringSubmatch(stored)
 	if m == nil {
-		return false, errors.New("it has no {SCHEME}")
+		return nil, errors.New("it has no {SCHEME}")
 	}
 	name, coding, text := strings.ToUpper(m[1]), m[2], m[3]
 	if prefix, ok := crypts[name]; ok {
 		if !strings.HasPrefix(text, prefix) {
-			return false, fmt.Errorf("a hash of %s begins with %s", name, prefix)
+			return nil, fmt.Errorf("a hash of %s begins with %s", name, prefix)
 		}
-		return verifyCrypt(text, password)
+		return readCrypt(text)
 	}
 	d, ok := digests[name]
 	if !ok {
-		return false, fmt.Errorf("hashes of the scheme %s cannot be taken over: set a new password", name)
+		return nil, fmt.Errorf("hashes of the scheme %s cannot be taken over: set a new password", name)
 	}
 	var sum []byte
-	var err error
 	if coding == "hex" || coding == "" && name == "PLAIN-MD5" {
 		sum, err = hex.DecodeString(text)
 	} else {
 		sum, err = base64.StdEncoding.DecodeString(text)
 	}
-	h := d.make()
-	if err != nil || len(sum) < h.Size() || !d.salted && len(sum) != h.Size() {
-		return false, fmt.Errorf("it is no hash of %s", name)
+	size := d.make().Size()
+	if err != nil || len(sum) < size || !d.salted && len(sum) != size {
+		return nil, fmt.Errorf("it is no hash of %s", name)
 	}
-	h.Write([]byte(password))
-	h.Write(sum[h.Size():])
-	return subtle.ConstantTimeCompare(h.Sum(nil), sum[:h.Size()]) == 1, nil
+	return func(password string) (bool, error) {
+		h := d.make()
+		h.Write([]byte(password))
+		h.Write(sum[size:])
+		return subtle.ConstantTimeCompare(h.Sum(nil), sum[:size]) == 1, nil
+	}, nil
 }
 
-// costly is a hash of more rounds of crypt(3) than a sign-in may cost.
-var costly = regexp.MustCompile(`^\$[56]\$rounds=\d{7,}\$`)
+// byCrypt are the hashes of crypt(3) that are taken: MD5, SHA-256 and SHA-512, with rounds
+// that a sign-in may cost.
+var byCrypt = regexp.MustCompile(`^\$(1\$[^$]{0,8}\$[./0-9A-Za-z]{22}|5\$(rounds=\d{1,6}\$)?[^$]{0,16}\$[./0-9A-Za-z]{43}|` +
+	`6\$(rounds=\d{1,6}\$)?[^$]{0,16}\$[./0-9A-Za-z]{86})$`)
 
-// verifyCrypt compares a password with what crypt(3) made.
-func verifyCrypt(text, password string) (bool, error) {
+// readCrypt is readForeign of what crypt(3) made.
+func readCrypt(text string) (same func(password string) (bool, error), err error) {
 	if strings.HasPrefix(text, "$2") {
 		if cost, err := bcrypt.Cost([]byte(text)); err != nil || cost > 15 {
-			return false, errors.New("it is no hash of bcrypt with a cost of up to 15")
+			return nil, errors.New("it is no hash of bcrypt with a cost of up to 15")
 		}
-		err := bcrypt.CompareHashAndPassword([]byte(text), []byte(password))
-		if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
-			return false, nil
-		}
-		return err == nil, err
+		return func(password string) (bool, error) {
+			err := bcrypt.CompareHashAndPassword([]byte(text), []byte(password))
+			if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+				return false, nil
+			}
+			return err == nil, err
+		}, nil
 	}
-	if !crypt.IsHashSupported(text) || costly.MatchString(text) || strings.Count(text, "$") < 3 {
-		return false, errors.New("crypt(3) made it in a way that cannot be taken over: set a new password")
+	if !byCrypt.MatchString(text) {
+		return nil, errors.New("crypt(3) made it in a way that cannot be taken over: set a new password")
 	}
-	err := crypt.NewFromHash(text).Verify(text, []byte(password))
-	if errors.Is(err, crypt.ErrKeyMismatch) {
-		return false, nil
-	}
-	return err == nil, err
+	return func(password string) (bool, error) {
+		// Its Verify takes a part of the hash for salt where rounds are given.
+		end := strings.LastIndexByte(text, '$')
+		made, err := crypt.NewFromHash(text).Generate([]byte(password), []byte(text[:end]))
+		hash := made[strings.LastIndexByte(made, '$')+1:]
+		return err == nil && subtle.ConstantTimeCompare([]byte(hash), []byte(text[end+1:])) == 1, err
+	}, nil
 }

@@ -17,6 +17,8 @@ func TestImport(t *testing.T) {
 			".He1Pjc7HzKK1O0A0JOuNZDrSdWq9ynHMoh/",
 		"{SHA256-CRYPT}$5$rounds=6000$saltsalt$Ree82SwP3BC7SYGDNCpt7aHb8iiOeDh.5j37jfYXFz5",
 		"$5$rounds=6000$saltsalt$Ree82SwP3BC7SYGDNCpt7aHb8iiOeDh.5j37jfYXFz5",
+		"$6$rounds=6000$saltsalt$yl1aWq7O0Y8Wsg5qr0tQEBiAStX1SMIv/dKhIuAgwmKTLQYNgua58" +
+			"RjQ3/dPSw8xDxkaDmyWBslnub26ll8p5.",
 		"{MD5-CRYPT}$1$saltsalt$gdo/zi.sSkCSe5S6PO2h40",
 		"{CRYPT}$1$saltsalt$gdo/zi.sSkCSe5S6PO2h40",
 		"{BLF-CRYPT}$2b$04$abcdefghijklmnopqrstuuKLiCawqA5qQyBVEkm.BMDIvm3kE8k96",

@@ -290,9 +290,14 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	var busy *signin.BusyError
+	var disabled *signin.DisabledError
 	switch {
 	case errors.As(err, &busy):
 		s.tooOften(w, r, busy.After)
+		return
+	case errors.As(err, &disabled):
+		f.Fail("password", tongue(r).Say("addresses.disabled"))
+		s.signInAgain(w, r, http.StatusUnprocessableEntity, e)
 		return
 	case errors.Is(err, mall.ErrPasskey):
 		f.Fail("password", tongue(r).Say("mall.passkey.failed"))

@@ -5,6 +5,7 @@
 import { ApiError, explain } from '../base/errors';
 import { type Key, t } from '../base/i18n';
 import { tabTitle } from '../base/tabtitle';
+import { cleanLine } from '../base/text';
 import { soundHere } from '../model/tabs';
 import { unlock } from '../view/ringer';
 import { actAs, post } from '../wire/api';
@@ -22,6 +23,13 @@ export function signIn(root: HTMLElement, why: Key | '', done: () => void): void
   const problem = part('#sign-in-problem');
   // Without cookies every session is over at once, which alone would say nothing.
   problem.textContent = navigator.cookieEnabled ? why && t(why) : t('signin.noCookies');
+
+  /** disabled says that the account is, to whom knows its password. */
+  function disabled(err: unknown): string | undefined {
+    if (!(err instanceof ApiError) || err.code !== 'disabled') return undefined;
+    const reason = cleanLine(String(err.body.reason ?? ''));
+    return reason ? t('addresses.disabledWhy', { reason }) : t('addresses.disabled');
+  }
 
   async function go(ev: Event): Promise<void> {
     ev.preventDefault();
@@ -42,7 +50,7 @@ export function signIn(root: HTMLElement, why: Key | '', done: () => void): void
     } catch (err) {
       const refused = err instanceof ApiError && err.status === 401;
       wrong(refused);
-      problem.textContent = refused ? t('signin.wrong') : explain(err);
+      problem.textContent = refused ? t('signin.wrong') : disabled(err) ?? explain(err);
       password.select();
     }
     submit.disabled = false;
