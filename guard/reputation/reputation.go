@@ -17,6 +17,7 @@ import (
 	"math"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -92,7 +93,7 @@ type Options struct {
 type Table struct {
 	opts  Options
 	start time.Time
-	rules rules
+	rules atomic.Pointer[rules]
 	parts [shards]part
 	found func(netip.Prefix, time.Time) // a ban began
 }
@@ -126,7 +127,7 @@ func New(o Options, bans func(netip.Prefix, time.Time)) *Table {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	t := &Table{opts: o, start: time.Now().Add(-time.Second), found: bans} // so that no time is 0
-	t.rules.fixed = o.Allow
+	t.SetRules(nil)
 	for i := range t.parts {
 		t.parts[i].of = make(map[uint64]record)
 	}
@@ -153,8 +154,10 @@ func (t *Table) Delay(ip netip.Addr) time.Duration {
 }
 
 func (t *Table) judge(ip netip.Addr) Level {
-	ip = ip.Unmap().WithZone("")
-	if rule, ok := t.rules.of(ip); ok {
+	if ip = ip.Unmap().WithZone(""); !ip.IsValid() {
+		return Fine
+	}
+	if rule, ok := t.rules.Load().of(ip); ok {
 		if rule.Allow {
 			return Fine
 		}
@@ -175,7 +178,7 @@ func (t *Table) Fault(ip netip.Addr, f Fault) {
 	}
 	counted.WithLabelValues(f.String()).Inc()
 	ip = ip.Unmap().WithZone("")
-	if rule, ok := t.rules.of(ip); ok && rule.Allow {
+	if rule, ok := t.rules.Load().of(ip); ok && rule.Allow {
 		return
 	}
 	t.add(ip, address(ip), 1, f)

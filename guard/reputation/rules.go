@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sync/atomic"
 	"time"
+
+	"github.com/gaissmai/bart"
 )
 
 // MaxRules is how many rules there may be. At the bound a ban that a score made ends the
@@ -29,59 +30,42 @@ type Rule struct {
 	Until  time.Time `json:",omitzero"` // zero: until it is taken back
 	Why    string    // in a few words
 	Own    bool      `json:",omitempty"` // made by a score, not by an administrator
+	fixed  bool      // of the configuration
 }
 
 // over says whether the rule has ended.
 func (r Rule) over(now time.Time) bool { return !r.Until.IsZero() && !now.Before(r.Until) }
 
-// rules are found by prefix, one look for each length that there is.
-type rules struct {
-	fixed []netip.Prefix // of the configuration: let in
-	set   atomic.Pointer[ruleSet]
+var thisMachine = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// rules are those that let in, and those that keep out. They are never changed, but replaced.
+type rules struct{ let, keep bart.Table[Rule] }
+
+func newRules(fixed []netip.Prefix, all []Rule) *rules {
+	r := new(rules)
+	for _, rule := range bounded(all) {
+		if rule.Allow {
+			r.let.Insert(rule.Prefix, rule)
+		} else {
+			r.keep.Insert(rule.Prefix, rule)
+		}
+	}
+	for _, p := range slices.Concat(fixed, thisMachine) {
+		r.let.Insert(p, Rule{Prefix: p, Allow: true, Why: "the configuration, or this machine", fixed: true})
+	}
+	return r
 }
 
-// ruleSet is never changed.
-type ruleSet struct {
-	of      map[netip.Prefix]Rule
-	lengths []int // of IPv4 as they are, of IPv6 with 1000 added; the longest first
-}
-
-// of is the rule for an address: one that lets in, else the narrowest.
-func (r *rules) of(ip netip.Addr) (found Rule, ok bool) {
-	if !ip.IsValid() || ip.IsLoopback() {
-		return Rule{Prefix: netip.PrefixFrom(ip, ip.BitLen()), Allow: true, Why: "this machine"}, true
-	}
-	for _, p := range r.fixed {
-		if p.Contains(ip) {
-			return Rule{Prefix: p, Allow: true, Why: "allowed by the configuration"}, true
-		}
-	}
-	set := r.set.Load()
-	if set == nil {
-		return Rule{}, false
-	}
-	now := time.Now()
-	for _, length := range set.lengths {
-		if (length >= ipv6) != ip.Is6() {
-			continue
-		}
-		p, err := ip.Prefix(length % ipv6)
-		if err != nil {
-			continue
-		}
-		rule, there := set.of[p]
-		switch {
-		case !there || rule.over(now):
-		case rule.Allow:
+// of is the rule for an address: one that lets in, else one that keeps out. Of each the
+// narrowest counts.
+func (r *rules) of(ip netip.Addr) (Rule, bool) {
+	for _, some := range []*bart.Table[Rule]{&r.let, &r.keep} {
+		if rule, ok := some.Lookup(ip); ok && !rule.over(time.Now()) {
 			return rule, true
-		case !ok:
-			found, ok = rule, true
 		}
 	}
-	return found, ok
+	return Rule{}, false
 }
-
-const ipv6 = 1000
 
 // bounded leaves out what is above MaxRules: the bans that scores made, those first that
 // end first.
@@ -106,36 +90,19 @@ func bounded(all []Rule) []Rule {
 }
 
 // SetRules replaces the rules, as a store has them.
-func (t *Table) SetRules(all []Rule) {
-	set := &ruleSet{of: make(map[netip.Prefix]Rule, len(all))}
-	for _, r := range bounded(all) {
-		length := r.Prefix.Bits()
-		if r.Prefix.Addr().Is6() {
-			length += ipv6
-		}
-		if !slices.Contains(set.lengths, length) {
-			set.lengths = append(set.lengths, length)
-		}
-		set.of[r.Prefix.Masked()] = r
-	}
-	slices.SortFunc(set.lengths, func(a, b int) int { return b - a })
-	t.rules.set.Store(set)
-}
+func (t *Table) SetRules(all []Rule) { t.rules.Store(newRules(t.opts.Allow, all)) }
 
-// Rules are the rules that hold now, narrow ones first.
+// Rules are the rules that hold now, but for those of the configuration.
 func (t *Table) Rules() []Rule {
-	set := t.rules.set.Load()
-	if set == nil {
-		return nil
-	}
-	now := time.Now()
-	all := make([]Rule, 0, len(set.of))
-	for _, r := range set.of {
-		if !r.over(now) {
-			all = append(all, r)
+	r, now := t.rules.Load(), time.Now()
+	var all []Rule
+	for _, some := range []*bart.Table[Rule]{&r.let, &r.keep} {
+		for _, rule := range some.AllSorted() {
+			if !rule.over(now) && !rule.fixed {
+				all = append(all, rule)
+			}
 		}
 	}
-	slices.SortFunc(all, func(a, b Rule) int { return a.Prefix.Compare(b.Prefix) })
 	return all
 }
 
@@ -176,7 +143,7 @@ func (t *Table) Why(ip netip.Addr) []Standing {
 	ip = ip.Unmap().WithZone("")
 	now := t.now()
 	own := t.standing(address(ip), now, 1)
-	if rule, ok := t.rules.of(ip); ok {
+	if rule, ok := t.rules.Load().of(ip); ok {
 		own.Rule = &rule
 		if own.Level = Banned; rule.Allow {
 			own.Level = Fine
