@@ -134,6 +134,9 @@ func New(o Options, bans func(netip.Prefix, time.Time)) *Table {
 	return t
 }
 
+// DryRun says whether nothing is done to anybody.
+func (t *Table) DryRun() bool { return t.opts.DryRun }
+
 // Level says how an address is to be met.
 func (t *Table) Level(ip netip.Addr) Level {
 	if t == nil || t.opts.DryRun {
@@ -142,9 +145,12 @@ func (t *Table) Level(ip netip.Addr) Level {
 	return t.judge(ip)
 }
 
-// Delay is how long an address waits before it is answered.
-func (t *Table) Delay(ip netip.Addr) time.Duration {
-	switch t.Level(ip) {
+// Bars says whether connections of an address are refused.
+func (t *Table) Bars(ip netip.Addr) bool { return t.Level(ip) >= Refused }
+
+// Delay is how long an address at a level waits before it is answered.
+func (l Level) Delay() time.Duration {
+	switch l {
 	case Fine:
 		return 0
 	case Slow:

@@ -187,7 +187,7 @@ func TestNobodyKnowsNothing(t *testing.T) {
 	var tab *Table
 	tab.Fault(ip("192.0.2.7"), Probe)
 	tab.Good(ip("192.0.2.7"))
-	if tab.Level(ip("192.0.2.7")) != Fine || tab.Delay(ip("192.0.2.7")) != 0 {
+	if tab.Level(ip("192.0.2.7")) != Fine || tab.Bars(ip("192.0.2.7")) {
 		t.Error("a table that is not there says something")
 	}
 }
