@@ -81,7 +81,8 @@ func (v Vacation) Notice(now time.Time, h textproto.Header, login, sender, id, l
 	w := quotedprintable.NewWriter(&body)
 	_, _ = w.Write([]byte(strings.ReplaceAll(v.Text, "\r\n", "\n") + "\n")) // of memory: it never fails
 	_ = w.Close()
-	text := bytes.ReplaceAll(bytes.ReplaceAll(body.Bytes(), []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
+	text := bytes.ReplaceAll(body.Bytes(), []byte("\r\n"), []byte("\n"))
+	text = bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))
 	fields := [][2]string{ // each goes on top
 		{"Content-Transfer-Encoding", "quoted-printable"}, {"Content-Type", "text/plain; charset=utf-8"},
 		{"MIME-Version", "1.0"}, {"Precedence", "junk"}, {"Auto-Submitted", "auto-replied (vacation)"},
@@ -90,7 +91,8 @@ func (v Vacation) Notice(now time.Time, h textproto.Header, login, sender, id, l
 		fields = append(fields, [2]string{"References", about}, [2]string{"In-Reply-To", about})
 	}
 	fields = append(fields, [][2]string{
-		{"Message-Id", "<" + id + ".away@" + DomainOf(login) + ">"}, {"Subject", mime.QEncoding.Encode("utf-8", subject)},
+		{"Message-Id", "<" + id + ".away@" + DomainOf(login) + ">"},
+		{"Subject", mime.QEncoding.Encode("utf-8", subject)},
 		{"To", (&mail.Address{Address: sender}).String()}, {"From", (&mail.Address{Address: login}).String()},
 		{"Date", now.Format(time.RFC1123Z)},
 	}...)
