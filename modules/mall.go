@@ -244,7 +244,7 @@ func (m *Mall) advertise(it *mall.Mall) error {
 	if err != nil {
 		return err
 	}
-	a, err := advert.New(it.Store(), secret, m.log(), nil)
+	a, err := advert.New(it.Store(), it.Relay().AnsweredIn, secret, m.log(), nil)
 	if err != nil {
 		return err
 	}
@@ -253,7 +253,7 @@ func (m *Mall) advertise(it *mall.Mall) error {
 			return
 		}
 		if err := a.Answered(ctx, t.Inquiry.Room); err != nil {
-			m.out.Error("a talk was not charged", err, "room", t.Inquiry.Room)
+			m.out.Error("a talk is charged later", err, "room", t.Inquiry.Room)
 		}
 	})
 	m.server.Advertise(a)

@@ -204,7 +204,7 @@ func newTown(t testing.TB, assets ...fs.FS) *town {
 		Mall: "The mall", Money: Money, Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
 		Person: func(context.Context, store.Handing) (chat.Person, error) { return chat.Person{}, nil }})
 	if err == nil {
-		c.adverts, err = advert.New(c.store, make([]byte, 32), nil, nil)
+		c.adverts, err = advert.New(c.store, c.mall.Relay().AnsweredIn, make([]byte, 32), nil, nil)
 	}
 	if err == nil {
 		s.Publish(p)
