@@ -133,5 +133,5 @@ func (one shop) open(ctx context.Context, s *store.Store, pictures *picture.Stor
 			}
 		}
 	}
-	return s.SetShopState(ctx, id, store.ShopApplied, store.ShopOpen)
+	return s.SetShopState(ctx, id, store.ShopApplied, store.ShopOpen, "")
 }

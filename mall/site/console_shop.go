@@ -541,12 +541,15 @@ func (s *Server) applySave(w http.ResponseWriter, r *http.Request) {
 		f.Fail("slug", t.Say("console.why.full"))
 	}
 	if f.OK() {
-		_, err := s.store.AddShop(r.Context(), shop, v.Login)
+		added, err := s.store.AddShop(r.Context(), shop, v.Login)
 		if _, text, bad := why(r, err); bad {
 			f.Fail("slug", text)
 		} else if err != nil {
 			s.failed(w, r, err)
 			return
+		} else {
+			s.mall.TellReview(r.Context(), v.Login, mall.Review{Shop: added, Step: mall.ReviewWaits,
+				Path: []string{"operator"}}, s.clientIP(r))
 		}
 	}
 	if !f.OK() {
@@ -562,14 +565,20 @@ func (s *Server) operator(w http.ResponseWriter, r *http.Request) {
 		s.missing(w, r)
 		return
 	}
+	s.showOperator(w, r, http.StatusOK, blank())
+}
+
+func (s *Server) showOperator(w http.ResponseWriter, r *http.Request, status int, f *form) {
 	shops, err := s.store.Shops(r.Context(), store.ShopApplied, "", listed)
 	if err != nil {
 		s.failed(w, r, err)
 		return
 	}
-	s.page(w, r, http.StatusOK, page{Title: tongue(r).Say("console.operator"), Template: "operator", Data: shops})
+	s.page(w, r, status, page{Title: tongue(r).Say("console.operator"), Template: "operator",
+		Data: consoleData{Form: f, Data: shops}})
 }
 
+// operatorSave approves a shop that applied, or refuses it with a reason.
 func (s *Server) operatorSave(w http.ResponseWriter, r *http.Request) {
 	v := visitor(r)
 	if !v.Operator {
@@ -580,21 +589,38 @@ func (s *Server) operatorSave(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	ctx, id, why := r.Context(), f.Get("shop"), ""
 	to := map[string]string{"open": store.ShopOpen, "refuse": store.ShopRefused}[f.Get("do")]
-	if to == "" {
+	switch to {
+	case "":
 		s.notice(w, r, http.StatusBadRequest, "garbled")
 		return
+	case store.ShopRefused:
+		if why = f.Get("why"); !goodWhy(why) {
+			f.Fail("why-"+id, tongue(r).Say("advert.why.why"))
+			s.showOperator(w, r, http.StatusUnprocessableEntity, f)
+			return
+		}
 	}
-	err := s.store.AddAudit(r.Context(), store.Audit{Actor: v.Login, Role: store.ActorOperator, Act: "shop." + to, About: f.Get("shop")})
+	err := s.store.AddAudit(ctx, store.Audit{Actor: v.Login, Role: store.ActorOperator, Act: "shop." + to, About: id})
 	if err == nil {
-		err = s.store.SetShopState(r.Context(), f.Get("shop"), store.ShopApplied, to)
+		err = s.store.SetShopState(ctx, id, store.ShopApplied, to, why)
 	}
 	if err == nil {
-		err = s.mall.SyncShops(r.Context())
+		err = s.mall.SyncShops(ctx)
+	}
+	var shop store.Shop
+	if err == nil {
+		shop, err = s.store.Shop(ctx, id)
 	}
 	if err != nil {
 		s.failed(w, r, err)
 		return
 	}
+	step, path := mall.ReviewApproved, []string{"console", shop.Slug}
+	if to == store.ShopRefused {
+		step, path = mall.ReviewRefused, []string{"apply"}
+	}
+	s.mall.TellReview(ctx, v.Login, mall.Review{Shop: shop, Step: step, Why: why, Path: path}, s.clientIP(r))
 	see(w, r, "/operator")
 }

@@ -270,7 +270,7 @@ func (b browser) read(r *http.Response, err error) func(status int) string {
 	}
 }
 
-func (b browser) has(page string, parts ...string) {
+func (b *town) has(page string, parts ...string) {
 	b.Helper()
 	for _, part := range parts {
 		if !strings.Contains(page, part) {

@@ -260,6 +260,14 @@ func (s *Store) Advert(ctx context.Context, shop, id string) (a Advert, err erro
 	return a, nil
 }
 
+// AnyAdvert is an advertisement of whatever shop, for the operator. ErrUnknown.
+func (s *Store) AnyAdvert(ctx context.Context, id string) (a Advert, err error) {
+	if err := s.rd.NewSelect().Model(&a).Where("id = ?", id).Scan(ctx); err != nil {
+		return Advert{}, fmt.Errorf("reading an advertisement: %w", known(err))
+	}
+	return a, nil
+}
+
 // AdvertsOf are a shop's, the newest first, with what happened to each so far.
 func (s *Store) AdvertsOf(ctx context.Context, shop string) (all []Advert, sums map[string]AdvertDay, err error) {
 	var days []AdvertDay

@@ -72,9 +72,10 @@ func (s *Store) Shops(ctx context.Context, state, before string, limit int) (lis
 	return list, nil
 }
 
-// SetShopState moves a shop from one state to another. ErrState: it is not in the first.
-func (s *Store) SetShopState(ctx context.Context, id, from, to string) error {
-	res, err := s.db.NewUpdate().Model((*Shop)(nil)).Set("state = ?", to).Where("id = ? AND state = ?", id, from).Exec(ctx)
+// SetShopState moves a shop from one state to another, and says why it was refused. ErrState:
+// it is not in the first.
+func (s *Store) SetShopState(ctx context.Context, id, from, to, why string) error {
+	res, err := s.db.NewUpdate().Model((*Shop)(nil)).Set("state = ?, why = ?", to, why).Where("id = ? AND state = ?", id, from).Exec(ctx)
 	if err := changed(res, err, ErrState); err != nil {
 		return fmt.Errorf("setting a shop's state: %w", err)
 	}
@@ -91,7 +92,7 @@ func (s *Store) ChangeShop(ctx context.Context, id string, edit func(shop *Shop)
 			return err
 		}
 		res, err := tx.NewUpdate().Model(&shop).Where("id = ?", id).
-			ExcludeColumn("id", "slug", "addr", "state", "created").Exec(ctx)
+			ExcludeColumn("id", "slug", "addr", "state", "why", "created").Exec(ctx)
 		return changed(res, err, ErrUnknown)
 	})
 	if err != nil {

@@ -42,10 +42,10 @@ func TestStaff(t *testing.T) {
 		if err := s.PutStaff(ctx, shop.ID, clerk, RoleOwner); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.SetShopState(ctx, other.ID, ShopOpen, ShopClosed); err != nil {
+		if err := s.SetShopState(ctx, other.ID, ShopOpen, ShopClosed, ""); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.SetShopState(ctx, other.ID, ShopOpen, ShopClosed); !errors.Is(err, ErrState) {
+		if err := s.SetShopState(ctx, other.ID, ShopOpen, ShopClosed, ""); !errors.Is(err, ErrState) {
 			t.Errorf("closed twice: %v", err)
 		}
 		groups, err := s.StaffedShops(ctx)
@@ -90,7 +90,7 @@ func TestKeys(t *testing.T) {
 		if _, _, err := s.ShopOfKey(ctx, key+"A"); !errors.Is(err, ErrUnknown) {
 			t.Errorf("a wrong key: %v", err)
 		}
-		if err := s.SetShopState(ctx, shop.ID, ShopOpen, ShopClosed); err != nil {
+		if err := s.SetShopState(ctx, shop.ID, ShopOpen, ShopClosed, ""); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := s.ShopOfKey(ctx, key); !errors.Is(err, ErrUnknown) {

@@ -42,7 +42,8 @@ type Shop struct {
 	ShowQuestions bool
 	Company       bool // it advertises, and has no goods
 	State         string
-	Created       int64 // Micros
+	Why           string // it was refused
+	Created       int64  // Micros
 }
 
 // Staff is a login that works for a shop.

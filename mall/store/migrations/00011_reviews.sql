@@ -6,7 +6,11 @@ CREATE INDEX advert_talks_look ON advert_talks (look);
 CREATE INDEX advert_days_day ON advert_days (day);
 CREATE INDEX advert_talks_came ON advert_talks (came);
 
+-- Why the mall's operator refused the shop.
+ALTER TABLE shops ADD COLUMN why TEXT NOT NULL DEFAULT '';
+
 -- +goose Down
+ALTER TABLE shops DROP COLUMN why;
 DROP INDEX advert_talks_came;
 DROP INDEX advert_days_day;
 DROP INDEX advert_talks_look;
