@@ -32,14 +32,21 @@ func TestSegments(t *testing.T) {
 			"INSERT INTO inquiries (shop, id, member, subject, created) VALUES ('" + w.shop.ID + "', 'i', 'm00006', 's', 0)",
 			"INSERT INTO orders (shop, id, number, member, state, currency, total, created, changed)" +
 				" VALUES ('" + w.shop.ID + "', 'o', '1', 'm00007', 'paid', 'KRW', 1, 0, 0)",
+			"INSERT INTO goods (shop, id, sku, title, text, state, price, created, changed)" +
+				" VALUES ('" + w.shop.ID + "', 'g', 'g', 'Lamp', '', 'shown', 1, 0, 0)",
 		} {
 			w.exec(q)
+		}
+		for _, member := range []string{"m00000", "m00005"} { // the first did not agree
+			if err := w.s.SetBookmark(context.Background(), member, "g", true); err != nil {
+				t.Fatal(err)
+			}
 		}
 		for segment, want := range map[string][]string{
 			store.SegmentAll:        {"m00004", "m00005", "m00006", "m00007"},
 			store.SegmentAsked:      {"m00006"},
 			store.SegmentBought:     {"m00007"},
-			store.SegmentBookmarked: nil,
+			store.SegmentBookmarked: {"m00005"},
 		} {
 			n, err := w.s.CountSegment(context.Background(), w.shop.ID, segment)
 			if err != nil || n != len(want) {

@@ -298,6 +298,13 @@ func TestWall(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	now := time.Now()
+	for _, id := range []string{"buyer", "reader"} { // the first refuses what is mailed to them
+		if err := s.AddMember(ctx, Member{ID: id, Login: id, AddrHash: id, State: MemberActive, Publicity: id == "buyer"},
+			nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	lines := []OrderLine{{Goods: item.ID, Variant: item.Variants[0].ID, Quantity: 1}}
 	var o Order
 	var c Campaign
@@ -338,6 +345,45 @@ func TestWall(t *testing.T) {
 			_, err := s.ChooseMembers(ctx, ours.ID, c.ID, time.Now(), 5)
 			return 1, err
 		}},
+		{"CountSegment", func() (int, error) { return s.CountSegment(ctx, ours.ID, SegmentAll) }},
+		{"CampaignGoods", func() (int, error) {
+			list, err := s.CampaignGoods(ctx, ours.ID, c.ID)
+			return len(list), err
+		}},
+		{"GoodsNamed", func() (int, error) {
+			list, err := s.GoodsNamed(ctx, ours.ID, []string{item.ID})
+			return len(list), err
+		}},
+		{"SetCampaign", func() (int, error) {
+			return 1, s.SetCampaign(ctx, ours.ID, c.ID, []string{CampaignDraft}, CampaignScheduled, "", now)
+		}},
+		{"LeaseCampaign", func() (int, error) {
+			return 1, s.LeaseCampaign(ctx, ours.ID, c.ID, "host", now, now.Add(time.Hour))
+		}},
+		{"TakeMails", func() (int, error) {
+			list, err := s.TakeMails(ctx, ours.ID, c.ID, now.Add(time.Hour), 5, func(m string) string { return "mail-" + m }, "1")
+			return len(list), err
+		}},
+		{"HandingMails", func() (int, error) {
+			list, err := s.HandingMails(ctx, ours.ID, c.ID, now, 5)
+			return len(list), err
+		}},
+		{"SaveHanded", func() (int, error) {
+			return 1, s.SaveHanded(ctx, ours.ID, c.ID, []HandedMail{{Member: "buyer", State: MailRefused, Stop: true, At: now}})
+		}},
+		{"CampaignFigures", func() (int, error) {
+			f, err := s.CampaignFigures(ctx, ours.ID, c.ID)
+			return f.Refused, err
+		}},
+		{"StopFailing", func() (int, error) {
+			stopped, err := s.StopFailing(ctx, ours.ID, c.ID, 1, 100)
+			if err == nil && !stopped {
+				err = ErrState
+			}
+			return 1, err
+		}},
+		{"ShopAndOwner", func() (int, error) { _, _, err := s.ShopAndOwner(ctx, ours.ID); return 1, err }},
+		{"StaffLogins", func() (int, error) { list, err := s.StaffLogins(ctx, ours.ID); return len(list), err }},
 	} {
 		if n, err := act.do(); err != nil || n != 1 {
 			t.Errorf("%s: %d, %v", act.what, n, err)
