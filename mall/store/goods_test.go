@@ -72,15 +72,20 @@ func TestGoods(t *testing.T) {
 					return Item{}, ErrSkip
 				}
 				it := lamp("")
-				it.Title = []string{"First", "Second"}[n]
+				it.Title = []string{"Élan First", "Second"}[n]
 				return it, nil
 			})
 			if err != nil || added != 1 || changed != 1 {
 				t.Errorf("put: %d, %d, %v", added, changed, err)
 			}
 		}
-		rows, err := s.GoodsOfShop(ctx, ours, GoodsFilter{Search: "a_"}, 10)
-		if err != nil || len(rows) != 1 || rows[0].Title != "First" || rows[0].Stock != 5 || rows[0].Picture != "b" {
+		for search, want := range map[string]int{"A_1": 1, "ÉLAN": 1, "élan": 1, "ｆｉｒｓｔ": 1, "nothing": 0, "%": 0} {
+			if found, err := s.GoodsOfShop(ctx, ours, GoodsFilter{Search: search}, 10); err != nil || len(found) != want {
+				t.Errorf("%s finds %+v, %v", search, found, err)
+			}
+		}
+		rows, err := s.GoodsOfShop(ctx, ours, GoodsFilter{Search: "firs"}, 10)
+		if err != nil || len(rows) != 1 || rows[0].Title != "Élan First" || rows[0].Stock != 5 || rows[0].Picture != "b" {
 			t.Errorf("found: %+v, %v", rows, err)
 		}
 		if rows, err := s.GoodsOfShop(ctx, ours, GoodsFilter{After: rows[0].ID}, 10); err != nil || len(rows) != 0 {

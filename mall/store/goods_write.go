@@ -349,7 +349,7 @@ func (s *Store) item(ctx context.Context, db bun.IDB, shop, column, value string
 // GoodsFilter chooses goods of a shop.
 type GoodsFilter struct {
 	State  string // empty: all but those gone
-	Search string // in title and SKU
+	Search string // words that it is found by, as in the catalogue
 	After  string // id of the last on the page before
 }
 
@@ -376,9 +376,10 @@ func (s *Store) GoodsOfShop(ctx context.Context, shop string, f GoodsFilter, lim
 		if f.After != "" {
 			q.Where("g.id < ?", f.After)
 		}
-		if f.Search != "" {
-			like := "%" + likeText.Replace(strings.ToLower(f.Search)) + "%"
-			q.Where(`(LOWER(g.title) LIKE ? ESCAPE '\' OR LOWER(g.sku) LIKE ? ESCAPE '\')`, like, like)
+		if strings.TrimSpace(f.Search) != "" {
+			if found, err := s.findBy(ctx, q, f.Search); err != nil || !found {
+				return err
+			}
 		}
 		return q.Scan(ctx, &rows)
 	})
@@ -387,8 +388,6 @@ func (s *Store) GoodsOfShop(ctx context.Context, shop string, f GoodsFilter, lim
 	}
 	return rows, nil
 }
-
-var likeText = strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`)
 
 // EachItem calls do with a shop's goods that are not gone, oldest first, reading a
 // page at a time.
