@@ -37,10 +37,13 @@ type CatalogueFilter struct {
 
 // searchWords are the words of a text as they are compared: without case and width.
 func searchWords(text string) []string {
-	return strings.FieldsFunc(strings.ToLower(norm.NFKC.String(text)), func(r rune) bool {
+	return strings.FieldsFunc(fold(text), func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsNumber(r)
 	})
 }
+
+// fold is a text without case and width.
+func fold(text string) string { return strings.ToLower(norm.NFKC.String(text)) }
 
 // queryGrams are those that goods must have to be found: the pairs, and the letter of
 // a word that has only one.

@@ -84,6 +84,13 @@ func TestGoods(t *testing.T) {
 				t.Errorf("%s finds %+v, %v", search, found, err)
 			}
 		}
+		// Of an older version, they are found after the next start.
+		if _, err := s.db.ExecContext(ctx, "UPDATE goods SET folded = ''"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.foldAll(ctx); err != nil {
+			t.Fatal(err)
+		}
 		rows, err := s.GoodsOfShop(ctx, ours, GoodsFilter{Search: "firs"}, 10)
 		if err != nil || len(rows) != 1 || rows[0].Title != "Élan First" || rows[0].Stock != 5 || rows[0].Picture != "b" {
 			t.Errorf("found: %+v, %v", rows, err)

@@ -9,7 +9,12 @@ CREATE INDEX advert_talks_came ON advert_talks (came);
 -- Why the mall's operator refused the shop.
 ALTER TABLE shops ADD COLUMN why TEXT NOT NULL DEFAULT '';
 
+-- Title and SKU without case and width, by which a shop finds its goods; empty: Store.Open
+-- fills it.
+ALTER TABLE goods ADD COLUMN folded TEXT NOT NULL DEFAULT '';
+
 -- +goose Down
+ALTER TABLE goods DROP COLUMN folded;
 ALTER TABLE shops DROP COLUMN why;
 DROP INDEX advert_talks_came;
 DROP INDEX advert_days_day;
