@@ -224,7 +224,8 @@ func (m *Mall) way(room string, p pass.Pass) Way {
 
 // ServeDevice makes a page of the mall ring for a login while its connection lasts.
 func (m *Mall) ServeDevice(ctx context.Context, v Visitor, name string, c carrier.Conn) {
-	d := presence.Device{ID: "mall-" + newSecret()[:22], Login: v.Login, Source: presence.Desk, IP: c.RemoteIP(), Name: name,
+	d := presence.Device{ID: "mall-" + newSecret()[:22], Login: v.Login, Source: presence.Desk, IP: c.RemoteIP(),
+		Name:      name,
 		Connected: time.Now()}
 	m.opts.Relay.ServeDevice(ctx, v.Session, d, c)
 }
@@ -274,11 +275,12 @@ func (m *Mall) Listen(ctx context.Context) {
 	jobs.Go(func() { forEach(ctx, m.log, "noting what became of an inquiry", m.talks.events, m.note) })
 	jobs.Go(func() { forEach(ctx, m.log, "recording what members look at", m.uses, m.record) })
 	jobs.Go(func() {
-		forEach(ctx, m.log, "telling the relay who works for which shop", shops.C, func(ctx context.Context, _ time.Time) {
-			if err := m.SyncShops(ctx); err != nil && ctx.Err() == nil {
-				m.log.Warn("telling the relay who works for which shop", "err", err)
-			}
-		})
+		forEach(ctx, m.log, "telling the relay who works for which shop", shops.C,
+			func(ctx context.Context, _ time.Time) {
+				if err := m.SyncShops(ctx); err != nil && ctx.Err() == nil {
+					m.log.Warn("telling the relay who works for which shop", "err", err)
+				}
+			})
 	})
 	jobs.Go(func() {
 		forEach(ctx, m.log, "ending erasures", erasures.C, func(ctx context.Context, _ time.Time) {

@@ -6,10 +6,11 @@
 // What is charged is a talk that rang and was answered. Views and presses are known
 // by a token that each chosen advertisement carries: sealed, good for a while, and
 // counted once. Counts wait in memory and are stored together; a crash loses those
-// of the last seconds, never a charge, which is stored at once. A charge that failed is made up for: the conversation has a row from
-// "Chat now" on, and until an hour is over it is asked again and again, ever more seldom,
-// whether its call was answered. A budget is never overspent; of the views a day, each host
-// of the mall keeps its own count.
+// of the last seconds, never a charge, which is stored at once. A charge that failed
+// is made up for: the conversation has a row from "Chat now" on, and until an hour is
+// over it is asked again and again, ever more seldom, whether its call was answered.
+// A budget is never overspent; of the views a day, each host of the mall keeps its own
+// count.
 package advert
 
 import (

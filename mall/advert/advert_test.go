@@ -137,7 +137,8 @@ func TestChoose(t *testing.T) {
 		w.done(w.s.RefuseAdvert(ctx, unseen.ID, "no lamp"))
 		w.add(store.Advert{Title: "front", Places: "front search", Weight: 3})
 		w.add(store.Advert{Title: "lamps", Places: "front", Categories: "lamps chairs", Weight: 1})
-		w.add(store.Advert{Title: "later", Starts: store.Micros(w.now.Add(time.Hour)), Ends: store.Micros(w.now.Add(2 * time.Hour)),
+		w.add(store.Advert{Title: "later", Starts: store.Micros(w.now.Add(time.Hour)),
+			Ends:   store.Micros(w.now.Add(2 * time.Hour)),
 			Places: "goods"})
 		count := func(place, category string) map[string]int {
 			n := make(map[string]int)
@@ -421,7 +422,8 @@ func TestStates(t *testing.T) {
 		}
 		for target, want := range map[string]bool{"/goods/1": true, "/shops/x": true,
 			"https://lamps.example/a?b=c": true,
-			"http://lamps.example/":       false, "//evil.example/goods/": false, "javascript:alert(1)": false, "/sign-out": false,
+			"http://lamps.example/":       false, "//evil.example/goods/": false, "javascript:alert(1)": false,
+			"/sign-out":                 false,
 			"https://kim@lamps.example": false, "https:///x": false, `/goods/\evil`: false, "": false} {
 			_, err := w.s.AddAdvert(ctx, store.Advert{Shop: w.shop.ID, Title: "x", Target: target, Ends: 1,
 				Price: 1, Budget: 1})

@@ -121,7 +121,8 @@ func TestAdvert(t *testing.T) {
 	boss.has(boss.get("/operator/adverts", 200), "Bulbs &amp; more", "Bright Bulbs", "<bdi>₩100</bdi> a talk")
 	boss.post("/operator/adverts", 422, "advert", id, "do", "refuse")
 	seen := func() string {
-		return regexp.MustCompile(`name="seen" value="([\w-]+)"`).FindStringSubmatch(boss.get("/operator/adverts", 200))[1]
+		return regexp.MustCompile(`name="seen" value="([\w-]+)"`).FindStringSubmatch(boss.get("/operator/adverts",
+			200))[1]
 	}
 	boss.post("/operator/adverts", 409, "advert", id, "do", "approve", "weight", "3", "seen", "another")
 	boss.has(boss.post("/operator/adverts", 200, "advert", id, "do", "approve", "weight", "3", "seen", seen()),

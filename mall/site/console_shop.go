@@ -124,7 +124,8 @@ func (s *Server) noteAdd(w http.ResponseWriter, r *http.Request, c visit) {
 		_, err = s.store.MemberByID(r.Context(), i.Member)
 	}
 	if err == nil {
-		err = s.store.AddNote(r.Context(), store.Note{Shop: c.Shop.ID, Member: i.Member, Login: c.Actor, Text: f.Get("note")})
+		err = s.store.AddNote(r.Context(), store.Note{Shop: c.Shop.ID, Member: i.Member, Login: c.Actor,
+			Text: f.Get("note")})
 	}
 	if _, _, bad := why(r, err); bad {
 		s.notice(w, r, http.StatusUnprocessableEntity, "garbled")
@@ -423,7 +424,8 @@ func (s *Server) settingsSave(w http.ResponseWriter, r *http.Request, c visit) {
 		return
 	}
 	_, err := s.store.ChangeShop(r.Context(), c.Shop.ID, func(shop *store.Shop) error {
-		shop.Name, shop.About, shop.Postal, shop.Transfer = f.Get("name"), f.Get("about"), f.Get("postal"), f.Get("transfer")
+		shop.Name, shop.About, shop.Postal, shop.Transfer = f.Get("name"), f.Get("about"), f.Get("postal"),
+			f.Get("transfer")
 		shop.Lang, shop.ShowQuestions = words.In(f.Get("lang")).Lang, f.On("questions")
 		return nil
 	})

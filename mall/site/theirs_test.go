@@ -104,7 +104,8 @@ func TestTheirs(t *testing.T) {
 	if len(before) < 15 || !strings.Contains(before["shop_notes"], "They like lamps") {
 		t.Fatalf("tables of the shop: %v", before)
 	}
-	form := blank("id", ours.ID, "note", notes[0].ID, "login", "host@mall.example", "role", store.RoleAgent, "provider", "bank",
+	form := blank("id", ours.ID, "note", notes[0].ID, "login", "host@mall.example", "role", store.RoleAgent,
+		"provider", "bank",
 		"key", "stolen", "hash", now.Pictures[0].Hash, "variant", it.Variants[0].ID, "goods", it.Goods.ID, "act", "end",
 		"do", "remove", "stamp", now.Stamp(), "sku", "x", "quantity", "1", "price", "1", "segment", "all",
 		"lang", "en", "subject", "x", "text", "x", "title", "x").Values.Encode()
@@ -196,7 +197,8 @@ func TestNoOtherRoutes(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range regexp.MustCompile(`Handle(?:Func)?\((.*)`).FindAllStringSubmatch(string(source), -1) {
-			if strings.Contains(m[1], "/console/") || strings.Contains(m[1], "/api") || strings.Contains(m[1], "apiBase") {
+			if strings.Contains(m[1], "/console/") || strings.Contains(m[1], "/api") ||
+				strings.Contains(m[1], "apiBase") {
 				found = append(found, m[1])
 			}
 		}

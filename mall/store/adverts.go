@@ -323,7 +323,8 @@ func (s *Store) LiveAdverts(ctx context.Context, now time.Time) (all []ShopAdver
 	}
 	err = s.rd.NewRaw("SELECT d.advert, SUM(d.views) AS n FROM advert_days d JOIN adverts a"+
 		" ON a.shop = d.shop AND a.id = d.advert"+
-		" WHERE a.state = ? AND a.ends > ? AND d.day = ? GROUP BY d.advert", AdvertShown, Micros(now), DayOf(now)).Scan(ctx, &rows)
+		" WHERE a.state = ? AND a.ends > ? AND d.day = ? GROUP BY d.advert", AdvertShown, Micros(now),
+		DayOf(now)).Scan(ctx, &rows)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading advertisements' views: %w", err)
 	}
@@ -358,7 +359,8 @@ func addDay(ctx context.Context, tx bun.Tx, d AdvertDay) error {
 		" SELECT shop, id, ?, ?, ?, ?, ?, ? FROM adverts WHERE id = ?"+ // it may be gone
 		" ON CONFLICT (shop, advert, day, place) DO UPDATE SET views = advert_days.views + excluded.views,"+
 		" presses = advert_days.presses + excluded.presses, talks = advert_days.talks + excluded.talks,"+
-		" spent = advert_days.spent + excluded.spent", d.Day, d.Place, d.Views, d.Presses, d.Talks, d.Spent, d.Advert).Exec(ctx)
+		" spent = advert_days.spent + excluded.spent", d.Day, d.Place, d.Views, d.Presses, d.Talks, d.Spent,
+		d.Advert).Exec(ctx)
 	return err
 }
 
@@ -403,7 +405,8 @@ func (s *Store) LookLater(ctx context.Context, t AdvertTalk, now time.Time, fail
 	if !failed && now.Sub(Time(t.Came)) > callLife {
 		look = 0
 	}
-	_, err := s.db.NewRaw("UPDATE advert_talks SET look = ? WHERE room = ? AND look = ?", look, t.Room, t.Look).Exec(ctx)
+	_, err := s.db.NewRaw("UPDATE advert_talks SET look = ? WHERE room = ? AND look = ?", look, t.Room,
+		t.Look).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("putting off a talk that was not charged: %w", err)
 	}

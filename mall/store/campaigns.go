@@ -160,7 +160,8 @@ const shownGoods = "SELECT g.id, g.sku, g.title, g.price, COALESCE((SELECT p.has
 func (s *Store) CampaignGoods(ctx context.Context, shop, campaign string) (all []CampaignGoods, err error) {
 	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
 		return db.NewRaw(shownGoods+"JOIN campaign_goods c ON c.shop = g.shop AND c.goods = g.id"+
-			" WHERE c.shop = ? AND c.campaign = ? AND g.state = ? ORDER BY c.place", shop, campaign, GoodsShown).Scan(ctx, &all)
+			" WHERE c.shop = ? AND c.campaign = ? AND g.state = ? ORDER BY c.place", shop, campaign,
+			GoodsShown).Scan(ctx, &all)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading a campaign's goods: %w", err)
@@ -174,7 +175,8 @@ func (s *Store) GoodsNamed(ctx context.Context, shop string, ids []string) (all 
 		return nil, nil
 	}
 	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
-		return db.NewRaw(shownGoods+"WHERE g.shop = ? AND g.id IN (?) AND g.state = ?", shop, bun.List(ids), GoodsShown).
+		return db.NewRaw(shownGoods+"WHERE g.shop = ? AND g.id IN (?) AND g.state = ?", shop, bun.List(ids),
+			GoodsShown).
 			Scan(ctx, &all)
 	})
 	if err != nil {
@@ -203,7 +205,8 @@ func (s *Store) SetCampaign(ctx context.Context, shop, id string, from []string,
 
 // DueCampaigns returns those that a host is to send now.
 func (s *Store) DueCampaigns(ctx context.Context, host string, now time.Time, limit int) (all []Campaign, err error) {
-	err = s.rd.NewSelect().Model(&all).Where("state IN (?, ?) AND at <= ?", CampaignSending, CampaignScheduled, Micros(now)).
+	err = s.rd.NewSelect().Model(&all).Where("state IN (?, ?) AND at <= ?", CampaignSending, CampaignScheduled,
+		Micros(now)).
 		Where("(host = ? OR host_until <= ?)", host, Micros(now)).Order("at").Limit(int64(limit)).Scan(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("looking for campaigns that are due: %w", err)
@@ -231,7 +234,8 @@ func (s *Store) FinishCampaign(ctx context.Context, shop, id string) error {
 	err := s.OfShop(ctx, shop, func(tx bun.Tx) error {
 		_, err := tx.NewRaw("UPDATE campaigns SET state = ?, changed = ? WHERE shop = ? AND id = ? AND state = ?"+
 			" AND NOT EXISTS (SELECT 1 FROM campaign_members m WHERE m.shop = campaigns.shop AND m.campaign = campaigns.id"+
-			" AND m.state IN (?, ?))", CampaignDone, Micros(time.Now()), shop, id, CampaignSending, MailWaiting, MailHanding).
+			" AND m.state IN (?, ?))", CampaignDone, Micros(time.Now()), shop, id, CampaignSending, MailWaiting,
+			MailHanding).
 			Exec(ctx)
 		return err
 	})
@@ -380,7 +384,8 @@ func (s *Store) TakeMails(
 				state, reason = MailLeftOut, "no longer agreed"
 			}
 			_, err := tx.NewRaw("UPDATE campaign_members SET state = ?, mail = ?, at = ?, reason = ?"+
-				" WHERE shop = ? AND campaign = ? AND member = ?", state, h.Mail, Micros(now), reason, shop, campaign, h.Member).
+				" WHERE shop = ? AND campaign = ? AND member = ?", state, h.Mail, Micros(now), reason, shop, campaign,
+				h.Member).
 				Exec(ctx)
 			if err != nil {
 				return err
@@ -557,7 +562,8 @@ func (s *Store) CampaignTalk(ctx context.Context, room string) (i Inquiry, err e
 			return err
 		}
 		err = tx.NewRaw("SELECT m.shop, m.campaign, m.member, m.mail, m.room, c.subject FROM campaign_members m"+
-			" JOIN campaigns c ON c.shop = m.shop AND c.id = m.campaign WHERE m.room = ? AND m.room <> '' LIMIT 1", room).
+			" JOIN campaigns c ON c.shop = m.shop AND c.id = m.campaign WHERE m.room = ? AND m.room <> '' LIMIT 1",
+			room).
 			Scan(ctx, &i)
 		if err != nil {
 			return known(err)
@@ -603,7 +609,8 @@ func (s *Store) MailReturned(ctx context.Context, mail string, r Returned) (shop
 			return err
 		}
 		_, err = tx.NewRaw("UPDATE campaign_members SET state = ?, reason = ?, at = ?"+
-			" WHERE shop = ? AND campaign = ? AND member = ?", r.State, r.Reason, now, row.Shop, row.Campaign, row.Member).
+			" WHERE shop = ? AND campaign = ? AND member = ?", r.State, r.Reason, now, row.Shop, row.Campaign,
+			row.Member).
 			Exec(ctx)
 		if err != nil {
 			return err

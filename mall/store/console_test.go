@@ -114,7 +114,8 @@ func TestChangeShop(t *testing.T) {
 		if err != nil || now.About == "" {
 			t.Fatalf("%+v, %v", now, err)
 		}
-		if read, err := s.Shop(ctx, shop.ID); err != nil || read.About != now.About || read.Slug != "lamps" || read.State != ShopOpen {
+		if read, err := s.Shop(ctx, shop.ID); err != nil || read.About != now.About || read.Slug != "lamps" ||
+			read.State != ShopOpen {
 			t.Errorf("%+v, %v", read, err)
 		}
 		if err := s.SetOrigins(ctx, shop.ID, []string{"https://Shop.example", "https://shop.example"}); err != nil {
@@ -144,7 +145,8 @@ func TestChangeShop(t *testing.T) {
 			t.Errorf("another shop's note removed: %v", err)
 		}
 		for _, of := range []string{shop.ID, other.ID, ""} {
-			if err := s.AddAudit(ctx, Audit{Actor: boss, Role: ActorHost, Act: "member.read", About: "m", Shop: of}); err != nil {
+			if err := s.AddAudit(ctx, Audit{Actor: boss, Role: ActorHost, Act: "member.read", About: "m",
+				Shop: of}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -191,7 +193,8 @@ func TestFigures(t *testing.T) {
 				return
 			}
 			if _, err := s.db.ExecContext(ctx, "INSERT INTO orders (shop, id, number, member, state, currency, total, inquiry,"+
-				" created, changed) VALUES (?, ?, ?, 'm', ?, 'KRW', 1, ?, 1, 1)", shop.ID, NewID(), NewID(), ordered, id); err != nil {
+				" created, changed) VALUES (?, ?, ?, 'm', ?, 'KRW', 1, ?, 1, 1)", shop.ID, NewID(), NewID(), ordered,
+				id); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -272,7 +275,8 @@ func TestWall(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = s.OfShop(ctx, ours.ID, func(tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx, "INSERT INTO staff (shop, login, role, created) VALUES (?, 'thief', 'owner', 1)", theirs.ID)
+		_, err := tx.ExecContext(ctx, "INSERT INTO staff (shop, login, role, created) VALUES (?, 'thief', 'owner', 1)",
+			theirs.ID)
 		return err
 	})
 	if err == nil || !strings.Contains(err.Error(), "row-level security") {
@@ -300,7 +304,8 @@ func TestWall(t *testing.T) {
 	}
 	now := time.Now()
 	for _, id := range []string{"buyer", "reader"} { // the first refuses what is mailed to them
-		if err := s.AddMember(ctx, Member{ID: id, Login: id, AddrHash: id, State: MemberActive, Publicity: id == "buyer"},
+		if err := s.AddMember(ctx, Member{ID: id, Login: id, AddrHash: id, State: MemberActive,
+			Publicity: id == "buyer"},
 			nil); err != nil {
 			t.Fatal(err)
 		}
@@ -361,7 +366,8 @@ func TestWall(t *testing.T) {
 			return 1, s.LeaseCampaign(ctx, ours.ID, c.ID, "host", now, now.Add(time.Hour))
 		}},
 		{"TakeMails", func() (int, error) {
-			list, err := s.TakeMails(ctx, ours.ID, c.ID, now.Add(time.Hour), 5, func(m string) string { return "mail-" + m }, "1")
+			list, err := s.TakeMails(ctx, ours.ID, c.ID, now.Add(time.Hour), 5,
+				func(m string) string { return "mail-" + m }, "1")
 			return len(list), err
 		}},
 		{"HandingMails", func() (int, error) {
@@ -369,7 +375,8 @@ func TestWall(t *testing.T) {
 			return len(list), err
 		}},
 		{"SaveHanded", func() (int, error) {
-			return 1, s.SaveHanded(ctx, ours.ID, c.ID, []HandedMail{{Member: "buyer", State: MailRefused, Stop: true, At: now}})
+			return 1, s.SaveHanded(ctx, ours.ID, c.ID, []HandedMail{{Member: "buyer", State: MailRefused, Stop: true,
+				At: now}})
 		}},
 		{"CampaignFigures", func() (int, error) {
 			f, err := s.CampaignFigures(ctx, ours.ID, c.ID)

@@ -67,20 +67,22 @@ func TestGoods(t *testing.T) {
 			}
 		}
 		for _, dry := range []bool{true, false} {
-			added, changed, err := s.PutGoods(ctx, ours, []string{"A_1", "B", "C"}, dry, func(n int, old Item) (Item, error) {
-				if n == 2 {
-					return Item{}, ErrSkip
-				}
-				it := lamp("")
-				it.Title = []string{"Élan First", "Second"}[n]
-				return it, nil
-			})
+			added, changed, err := s.PutGoods(ctx, ours, []string{"A_1", "B", "C"}, dry,
+				func(n int, old Item) (Item, error) {
+					if n == 2 {
+						return Item{}, ErrSkip
+					}
+					it := lamp("")
+					it.Title = []string{"Élan First", "Second"}[n]
+					return it, nil
+				})
 			if err != nil || added != 1 || changed != 1 {
 				t.Errorf("put: %d, %d, %v", added, changed, err)
 			}
 		}
 		for search, want := range map[string]int{"A_1": 1, "ÉLAN": 1, "élan": 1, "ｆｉｒｓｔ": 1, "nothing": 0, "%": 0} {
-			if found, err := s.GoodsOfShop(ctx, ours, GoodsFilter{Search: search}, 10); err != nil || len(found) != want {
+			if found, err := s.GoodsOfShop(ctx, ours, GoodsFilter{Search: search}, 10); err != nil ||
+				len(found) != want {
 				t.Errorf("%s finds %+v, %v", search, found, err)
 			}
 		}
@@ -92,7 +94,8 @@ func TestGoods(t *testing.T) {
 			t.Fatal(err)
 		}
 		rows, err := s.GoodsOfShop(ctx, ours, GoodsFilter{Search: "firs"}, 10)
-		if err != nil || len(rows) != 1 || rows[0].Title != "Élan First" || rows[0].Stock != 5 || rows[0].Picture != "b" {
+		if err != nil || len(rows) != 1 || rows[0].Title != "Élan First" || rows[0].Stock != 5 ||
+			rows[0].Picture != "b" {
 			t.Errorf("found: %+v, %v", rows, err)
 		}
 		if rows, err := s.GoodsOfShop(ctx, ours, GoodsFilter{After: rows[0].ID}, 10); err != nil || len(rows) != 0 {
@@ -122,7 +125,8 @@ func TestGoodsTwoPages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.db.ExecContext(ctx, "UPDATE variants SET stock = stock - 3 WHERE id = ?", it.Variants[0].ID); err != nil {
+		if _, err := s.db.ExecContext(ctx, "UPDATE variants SET stock = stock - 3 WHERE id = ?",
+			it.Variants[0].ID); err != nil {
 			t.Fatal(err)
 		}
 		_, err = s.ChangeGoods(ctx, shop, it.ID, func(now *Item) error {

@@ -324,7 +324,8 @@ func putVariants(ctx context.Context, tx bun.Tx, it *Item) error {
 }
 
 func putPictures(ctx context.Context, tx bun.Tx, it *Item) error {
-	if _, err := tx.NewDelete().Model((*Picture)(nil)).Where("shop = ? AND goods = ?", it.Shop, it.ID).Exec(ctx); err != nil {
+	if _, err := tx.NewDelete().Model((*Picture)(nil)).Where("shop = ? AND goods = ?", it.Shop,
+		it.ID).Exec(ctx); err != nil {
 		return err
 	}
 	seen := make(map[string]bool)
@@ -367,7 +368,8 @@ func (s *Store) item(ctx context.Context, db bun.IDB, shop, column, value string
 	if err != nil {
 		return Item{}, known(err)
 	}
-	err = locked(db.NewSelect().Model(&it.Variants).Where("shop = ? AND goods = ?", shop, it.ID).Order("place")).Scan(ctx)
+	err = locked(db.NewSelect().Model(&it.Variants).Where("shop = ? AND goods = ?", shop,
+		it.ID).Order("place")).Scan(ctx)
 	if err != nil {
 		return Item{}, err
 	}

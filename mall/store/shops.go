@@ -63,7 +63,8 @@ func (s *Store) AddShop(ctx context.Context, shop Shop, owner string) (Shop, err
 		if _, err := tx.NewInsert().Model(&shop).Exec(ctx); err != nil {
 			return taken(err)
 		}
-		_, err := tx.NewInsert().Model(&Staff{Shop: shop.ID, Login: owner, Role: RoleOwner, Created: shop.Created}).Exec(ctx)
+		_, err := tx.NewInsert().Model(&Staff{Shop: shop.ID, Login: owner, Role: RoleOwner,
+			Created: shop.Created}).Exec(ctx)
 		return err
 	})
 	if err != nil {
