@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/chmail/chmail/chatrelay/attempt"
 	"github.com/chmail/chmail/chatrelay/chat"
 )
 
@@ -38,6 +40,25 @@ func (r *Relay) RoomOfMail(ctx context.Context, from, messageID string) (roomID 
 		return "", nil
 	}
 	return roomID, err
+}
+
+// AnsweredIn is when the first call to a login, or to a group, in a room was answered after
+// a time; the zero Time: none was.
+func (r *Relay) AnsweredIn(ctx context.Context, roomID, callee string, after time.Time) (at time.Time, err error) {
+	info, err := r.opt.Rooms.Info(ctx, roomID)
+	if errors.Is(err, chat.ErrUnknown) {
+		return time.Time{}, nil // it was erased
+	}
+	var list []chat.Attempt
+	if err == nil {
+		list, err = r.opt.Rooms.Attempts(ctx, roomID, lookBack)
+	}
+	for _, a := range list { // the newest first
+		if a.State == attempt.Answered && a.Ended.After(after) && info.Participant(a.Callee).Login == callee {
+			at = a.Ended
+		}
+	}
+	return at, err
 }
 
 // LinkInto makes a link into a room for a login that is in it, as for an answered

@@ -274,9 +274,11 @@ func (o mailOfOrder) send(ctx context.Context, from netip.Addr) error {
 	state := string(o.order.State)
 	subject := w.Say("talk.mail."+o.kind+"."+state+".subject", "number", o.order.Number, "shop", o.shop.Name)
 	var b strings.Builder
-	b.WriteString(w.Say("talk.mail."+o.kind+"."+state, "number", o.order.Number, "shop", o.shop.Name, "name", o.name) + "\n\n")
+	b.WriteString(w.Say("talk.mail."+o.kind+"."+state, "number", o.order.Number, "shop", o.shop.Name, "name", o.name) +
+		"\n\n")
 	for _, l := range o.lines {
-		fmt.Fprintf(&b, "%d × %s: %s\n", l.Quantity, l.Title, m.opts.Money(o.lang, o.order.Currency, l.Price*l.Quantity))
+		fmt.Fprintf(&b, "%d × %s: %s\n", l.Quantity, l.Title,
+			m.opts.Money(o.lang, o.order.Currency, l.Price*l.Quantity))
 	}
 	b.WriteString(w.Say("talk.mail.total", "money", m.opts.Money(o.lang, o.order.Currency, o.order.Total)) + "\n")
 	for _, more := range []string{o.note, o.deliver} {
@@ -308,8 +310,10 @@ func (o mailOfOrder) send(ctx context.Context, from netip.Addr) error {
 	if !from.IsValid() {
 		from = netip.IPv6Loopback()
 	}
-	_, err := m.opts.Relay.Write(ctx, o.login, chatrelay.Writing{ID: fmt.Sprint("order ", o.order.ID, " ", o.n, " ", o.kind),
-		Group: group, To: o.to, Subject: subject, Text: text, HTML: htmlOf(text, o.lang), From: from, Name: o.name, About: about})
+	_, err := m.opts.Relay.Write(ctx, o.login, chatrelay.Writing{ID: fmt.Sprint("order ", o.order.ID, " ", o.n, " ",
+		o.kind),
+		Group: group, To: o.to, Subject: subject, Text: text, HTML: htmlOf(text, o.lang), From: from, Name: o.name,
+		About: about})
 	if errors.Is(err, chatrelay.ErrNoRoom) {
 		err = nil // it is out
 	}

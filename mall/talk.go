@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/mail"
 	"net/netip"
@@ -23,6 +24,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/pass"
 	"github.com/chmail/chmail/internal/clean"
+	"github.com/chmail/chmail/internal/safely"
 	"github.com/chmail/chmail/internal/words"
 	"github.com/chmail/chmail/mall/store"
 	"github.com/chmail/chmail/presence"
@@ -41,6 +43,7 @@ type TalkRelay interface {
 	Talk(ctx context.Context, m chat.Mail) (roomID, token string, err error)
 	LinkInto(ctx context.Context, login, roomID string) (token string, err error)
 	RoomOfMail(ctx context.Context, from, messageID string) (roomID string, err error)
+	AnsweredIn(ctx context.Context, roomID, callee string, after time.Time) (time.Time, error)
 	Write(ctx context.Context, login string, w chatrelay.Writing) (roomID string, err error)
 	SetGroups(ctx context.Context, source string, groups map[string][]string) error
 	SetGroupHours(hours map[string]chatrelay.Hours)
@@ -221,7 +224,8 @@ func (m *Mall) way(room string, p pass.Pass) Way {
 
 // ServeDevice makes a page of the mall ring for a login while its connection lasts.
 func (m *Mall) ServeDevice(ctx context.Context, v Visitor, name string, c carrier.Conn) {
-	d := presence.Device{ID: "mall-" + newSecret()[:22], Login: v.Login, Source: presence.Desk, IP: c.RemoteIP(), Name: name,
+	d := presence.Device{ID: "mall-" + newSecret()[:22], Login: v.Login, Source: presence.Desk, IP: c.RemoteIP(),
+		Name:      name,
 		Connected: time.Now()}
 	m.opts.Relay.ServeDevice(ctx, v.Session, d, c)
 }
@@ -254,43 +258,61 @@ type talks struct {
 // called before Listen.
 func (m *Mall) OnTalk(f func(context.Context, Talked)) { m.talks.hear = append(m.talks.hear, f) }
 
-// Listen tells the relay who works for which shop, and notes which inquiries were
-// answered, until ctx ends.
+// Listen tells the relay who works for which shop, notes which inquiries were answered, and
+// does what is to be done from time to time, until ctx ends. Each of these has a goroutine
+// of its own, so that a slow erasure, say, does not hold up what the relay tells.
 func (m *Mall) Listen(ctx context.Context) {
 	if err := m.SyncShops(ctx); err != nil {
 		m.log.Error("telling the relay who works for which shop", "err", err)
 	}
 	m.opts.Relay.OnEvent(m.hear)
-	tick, day := time.NewTicker(syncEvery), time.NewTicker(24*time.Hour)
-	defer tick.Stop()
+	shops, erasures, day := time.NewTicker(syncEvery), time.NewTicker(syncEvery), time.NewTicker(24*time.Hour)
+	defer shops.Stop()
+	defer erasures.Stop()
 	defer day.Stop()
-	m.forgetOld(ctx)
+	var jobs sync.WaitGroup
+	defer jobs.Wait()
+	jobs.Go(func() { forEach(ctx, m.log, "noting what became of an inquiry", m.talks.events, m.note) })
+	jobs.Go(func() { forEach(ctx, m.log, "recording what members look at", m.uses, m.record) })
+	jobs.Go(func() {
+		forEach(ctx, m.log, "telling the relay who works for which shop", shops.C,
+			func(ctx context.Context, _ time.Time) {
+				if err := m.SyncShops(ctx); err != nil && ctx.Err() == nil {
+					m.log.Warn("telling the relay who works for which shop", "err", err)
+				}
+			})
+	})
+	jobs.Go(func() {
+		forEach(ctx, m.log, "ending erasures", erasures.C, func(ctx context.Context, _ time.Time) {
+			if err := m.leaveAll(ctx); err != nil && ctx.Err() == nil {
+				m.log.Warn("erasures go on later", "err", err)
+			}
+		})
+	})
+	m.forgetOld(ctx, time.Now())
+	forEach(ctx, m.log, "removing what is too old", day.C, m.forgetOld)
+}
+
+// forEach does what comes, one after the other, until ctx ends. A panic ends one only.
+func forEach[T any](ctx context.Context, log *slog.Logger, job string, in <-chan T, do func(context.Context, T)) {
+	one := func(what T) {
+		defer safely.Recover(log, job)
+		do(ctx, what)
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case e := <-m.talks.events:
-			m.note(ctx, e)
-		case u := <-m.uses:
-			m.record(ctx, u)
-		case <-tick.C:
-			if err := m.SyncShops(ctx); err != nil && ctx.Err() == nil {
-				m.log.Warn("telling the relay who works for which shop", "err", err)
-			}
-			if err := m.leaveAll(ctx); err != nil && ctx.Err() == nil {
-				m.log.Warn("erasures go on later", "err", err)
-			}
-		case <-day.C:
-			m.forgetOld(ctx)
+		case what := <-in:
+			one(what)
 		}
 	}
 }
 
 // forgetOld removes what is kept for a time only.
-func (m *Mall) forgetOld(ctx context.Context) {
-	now := time.Now()
+func (m *Mall) forgetOld(ctx context.Context, now time.Time) {
 	err := errors.Join(m.store.ForgetAudit(ctx, now), m.store.ForgetSessions(ctx, now), m.store.ForgetUses(ctx, now),
-		m.store.ForgetRegistrations(ctx, now), m.store.ClearLog(ctx))
+		m.store.ForgetRegistrations(ctx, now), m.store.ForgetAdvertDays(ctx, now), m.store.ClearLog(ctx))
 	if err != nil && ctx.Err() == nil {
 		m.log.Warn("removing what is too old", "err", err)
 	}

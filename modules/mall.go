@@ -126,7 +126,8 @@ func (m *Mall) Init(cfg *config.Map) error {
 	if !ok {
 		return fail("auth: members get accounts, so it must lead to auth.accounts with a table that can be changed")
 	}
-	opts := mall.Options{Name: b.name, Domain: b.domain, Operator: b.operator, Accounts: mallAccounts{own}, Money: site.Money,
+	opts := mall.Options{Name: b.name, Domain: b.domain, Operator: b.operator, Accounts: mallAccounts{own},
+		Money:   site.Money,
 		SignIns: guardOf(b.auth), Log: m.log()}
 	var err error
 	if opts.Base, err = originURL(b.base); err != nil {
@@ -153,7 +154,8 @@ func (m *Mall) Init(cfg *config.Map) error {
 		b.from = "postmaster@" + b.hostname
 	}
 	_, fromDomain, _ := strings.Cut(b.from, "@")
-	mailer := &pipelineMailer{target: b.deliver, from: mail.Address{Name: opts.Name, Address: b.from}, domain: fromDomain}
+	mailer := &pipelineMailer{target: b.deliver, from: mail.Address{Name: opts.Name, Address: b.from},
+		domain: fromDomain}
 	opts.Submit, opts.Notify = submitTo(b.submit), mailer.Send
 	if err := m.open(b, &opts); err != nil {
 		return fail("%v", err)
@@ -244,7 +246,7 @@ func (m *Mall) advertise(it *mall.Mall) error {
 	if err != nil {
 		return err
 	}
-	a, err := advert.New(it.Store(), secret, m.log(), nil)
+	a, err := advert.New(it.Store(), it.Relay().AnsweredIn, secret, m.log(), nil)
 	if err != nil {
 		return err
 	}
@@ -253,7 +255,7 @@ func (m *Mall) advertise(it *mall.Mall) error {
 			return
 		}
 		if err := a.Answered(ctx, t.Inquiry.Room); err != nil {
-			m.out.Error("a talk was not charged", err, "room", t.Inquiry.Room)
+			m.out.Error("a talk is charged later", err, "room", t.Inquiry.Room)
 		}
 	})
 	m.server.Advertise(a)

@@ -121,7 +121,7 @@ func (s *Store) openSQLite(ctx context.Context, path string) (err error) {
 		return err
 	}
 	s.clock = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
-	if s.write, err = sqldb.OpenSQLite(path, sqldb.Writes+"&_cache_size="+cacheSize, 1); err != nil {
+	if s.write, err = sqldb.OpenSQLite(path, sqldb.Writes+"&_secure_delete=fast&_cache_size="+cacheSize, 1); err != nil {
 		return err
 	}
 	if err := takeOldJournal(ctx, s.write, path); err != nil {

@@ -6,13 +6,17 @@
 // What is charged is a talk that rang and was answered. Views and presses are known
 // by a token that each chosen advertisement carries: sealed, good for a while, and
 // counted once. Counts wait in memory and are stored together; a crash loses those
-// of the last seconds, never a charge, which is stored at once. A budget is never
-// overspent; of the views a day, each host of the mall keeps its own count.
+// of the last seconds, never a charge, which is stored at once. A charge that failed
+// is made up for: the conversation has a row from "Chat now" on, and until an hour is
+// over it is asked again and again, ever more seldom, whether its call was answered.
+// A budget is never overspent; of the views a day, each host of the mall keeps its own
+// count.
 package advert
 
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -31,6 +35,8 @@ import (
 const (
 	flushEvery = 5 * time.Second
 	loadEvery  = 30 * time.Second
+	lookEvery  = time.Minute
+	lookAtOnce = 200              // talks that were not charged
 	period     = 10 * time.Minute // a token is good for one or two
 	maxUsed    = 200000           // tokens of a period that are remembered; further ones do not count
 	maxTries   = 20               // of choosing one whose cap is not reached
@@ -48,12 +54,19 @@ type Store interface {
 	LiveAdverts(ctx context.Context, now time.Time) ([]store.ShopAdvert, map[string]int64, error)
 	AddAdvertDays(ctx context.Context, all []store.AdvertDay) error
 	CameFromAdvert(ctx context.Context, room, advert, place string, now time.Time) error
-	ChargeAdvert(ctx context.Context, room string, now time.Time) (advert string, charged int64, err error)
+	ChargeAdvert(ctx context.Context, room string, at time.Time) (advert string, charged int64, err error)
+	OpenAdvertTalks(ctx context.Context, now time.Time, limit int) ([]store.AdvertTalk, error)
+	LookLater(ctx context.Context, t store.AdvertTalk, now time.Time, failed bool) error
 }
+
+// Calls says when a call to a login in a room was answered, after a time; the zero Time: it
+// was not.
+type Calls func(ctx context.Context, room, callee string, after time.Time) (time.Time, error)
 
 // Adverts chooses, counts and charges.
 type Adverts struct {
 	store Store
+	calls Calls
 	key   seal.Key
 	log   *slog.Logger
 	now   func() time.Time
@@ -90,7 +103,7 @@ type live struct {
 }
 
 // New returns an Adverts that shows nothing before Load. log may be nil, now too.
-func New(s Store, secret []byte, log *slog.Logger, now func() time.Time) (*Adverts, error) {
+func New(s Store, calls Calls, secret []byte, log *slog.Logger, now func() time.Time) (*Adverts, error) {
 	key, err := seal.Derive(secret, "advertisements")
 	if err != nil {
 		return nil, fmt.Errorf("preparing advertisements: %w", err)
@@ -101,16 +114,18 @@ func New(s Store, secret []byte, log *slog.Logger, now func() time.Time) (*Adver
 	if now == nil {
 		now = time.Now
 	}
-	a := &Adverts{store: s, key: key, log: log, now: now, counts: make(map[countKey]*store.AdvertDay)}
+	a := &Adverts{store: s, calls: calls, key: key, log: log, now: now, counts: make(map[countKey]*store.AdvertDay)}
 	a.shown.Store(&shown{})
 	return a, nil
 }
 
-// Run loads what is shown and stores counts until ctx ends.
+// Run loads what is shown, stores counts and charges for what was not charged, until ctx
+// ends.
 func (a *Adverts) Run(ctx context.Context) {
-	flush, load := time.NewTicker(flushEvery), time.NewTicker(loadEvery)
+	flush, load, look := time.NewTicker(flushEvery), time.NewTicker(loadEvery), time.NewTicker(lookEvery)
 	defer flush.Stop()
 	defer load.Stop()
+	defer look.Stop()
 	do := func(what string, f func(context.Context) error) {
 		defer safely.Recover(a.log, what)
 		if err := f(ctx); err != nil && ctx.Err() == nil {
@@ -131,6 +146,8 @@ func (a *Adverts) Run(ctx context.Context) {
 			do("storing advertisements' counts", a.Flush)
 		case <-load.C:
 			do("loading advertisements", a.Load)
+		case <-look.C:
+			do("charging for talks that were not charged", a.Catch)
 		}
 	}
 }
@@ -361,9 +378,27 @@ func (a *Adverts) Came(ctx context.Context, proof, shop, room string) error {
 }
 
 // Answered charges the advertisement that a conversation came from, if it came from one,
-// because a call in it was answered.
+// because a call in it was answered. When that fails, Catch makes up for it.
 func (a *Adverts) Answered(ctx context.Context, room string) error {
-	id, charged, err := a.store.ChargeAdvert(ctx, room, a.now())
+	return a.charge(ctx, room, a.now())
+}
+
+// Catch charges for the talks whose call was answered without a charge: the database did
+// not answer then, or the mall was stopped.
+func (a *Adverts) Catch(ctx context.Context) error {
+	list, err := a.store.OpenAdvertTalks(ctx, a.now(), lookAtOnce)
+	for _, t := range list {
+		at, failed := a.calls(ctx, t.Room, t.Callee, store.Time(t.Came))
+		if failed == nil && !at.IsZero() {
+			failed = a.charge(ctx, t.Room, at)
+		}
+		err = errors.Join(err, failed, a.store.LookLater(ctx, t, a.now(), failed != nil))
+	}
+	return err
+}
+
+func (a *Adverts) charge(ctx context.Context, room string, at time.Time) error {
+	id, charged, err := a.store.ChargeAdvert(ctx, room, at)
 	if l := a.shown.Load().byID[id]; err == nil && l != nil {
 		l.mu.Lock()
 		l.left -= charged

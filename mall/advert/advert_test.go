@@ -33,6 +33,9 @@ type world struct {
 	s    *store.Store
 	shop store.Shop // that pays
 	now  time.Time
+
+	answered map[string]time.Time // room → when the relay says that its call was answered
+	away     error                // of the relay
 }
 
 func newWorld(t testing.TB, dsn string) *world {
@@ -47,10 +50,18 @@ func newWorld(t testing.TB, dsn string) *world {
 		State: store.ShopOpen}, "host@mall.example"); err != nil {
 		t.Fatal(err)
 	}
-	if w.Adverts, err = New(s, secret, nil, func() time.Time { return w.now }); err != nil {
+	if w.Adverts, err = New(s, w.calls, secret, nil, func() time.Time { return w.now }); err != nil {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// calls are those that the relay has.
+func (w *world) calls(_ context.Context, room, callee string, after time.Time) (time.Time, error) {
+	if at := w.answered[room]; callee == w.shop.Addr && at.After(after) {
+		return at, w.away
+	}
+	return time.Time{}, w.away
 }
 
 // each runs a test on SQLite and on a real PostgreSQL.
@@ -126,7 +137,8 @@ func TestChoose(t *testing.T) {
 		w.done(w.s.RefuseAdvert(ctx, unseen.ID, "no lamp"))
 		w.add(store.Advert{Title: "front", Places: "front search", Weight: 3})
 		w.add(store.Advert{Title: "lamps", Places: "front", Categories: "lamps chairs", Weight: 1})
-		w.add(store.Advert{Title: "later", Starts: store.Micros(w.now.Add(time.Hour)), Ends: store.Micros(w.now.Add(2 * time.Hour)),
+		w.add(store.Advert{Title: "later", Starts: store.Micros(w.now.Add(time.Hour)),
+			Ends:   store.Micros(w.now.Add(2 * time.Hour)),
 			Places: "goods"})
 		count := func(place, category string) map[string]int {
 			n := make(map[string]int)
@@ -218,7 +230,7 @@ func TestCounts(t *testing.T) {
 		if d := w.days(a); d.Views != 30 || d.Presses != 1 {
 			t.Errorf("counts %+v", d)
 		}
-		fresh, err := New(w.s, secret, nil, func() time.Time { return w.now })
+		fresh, err := New(w.s, nil, secret, nil, func() time.Time { return w.now })
 		if err != nil || fresh.Load(ctx) != nil {
 			t.Fatal(err)
 		}
@@ -288,6 +300,72 @@ func TestCharge(t *testing.T) {
 	})
 }
 
+// TestCatch: a talk whose call was answered while it could not be charged is charged later,
+// once, also by two hosts at once, and not above the budget. One that was not answered within
+// an hour is not, and is asked about ever more seldom until then.
+func TestCatch(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.add(store.Advert{Title: "x", Budget: 250, Price: 100})
+		got, _ := w.Choose("front", "", false)
+		_, proof, _ := w.Press(got.Token, false)
+		w.answered = make(map[string]time.Time)
+		for _, room := range []string{"r1", "r2", "r3", "noted", "late", "never"} {
+			w.done(w.Came(ctx, proof, w.shop.ID, room))
+		}
+		came := w.now
+		for room, after := range map[string]time.Duration{"r1": time.Minute, "r2": 2 * time.Minute, "r3": 3 * time.Minute,
+			"noted": time.Second, "late": 2 * time.Hour, "never": -time.Hour} {
+			w.answered[room] = came.Add(after)
+		}
+		w.now = came.Add(2 * time.Second)
+		w.done(w.Answered(ctx, "noted"))
+		looks := 0
+		charged := func() int64 { t.Helper(); return w.days(a).Spent }
+		w.now, w.away = came.Add(5*time.Minute), errors.New("the relay's database is away")
+		if err := w.Catch(ctx); !errors.Is(err, w.away) || charged() != 100 {
+			t.Errorf("%d are charged, %v", charged(), err)
+		}
+		w.away = nil
+		w.done(w.Catch(ctx))
+		if charged() != 100 {
+			t.Error("it is not put off after an error")
+		}
+		w.now = came.Add(12 * time.Minute)
+		var hosts sync.WaitGroup
+		for range 2 {
+			hosts.Go(func() {
+				if err := w.Catch(ctx); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		hosts.Wait()
+		if d := w.days(a); d.Spent != 200 || d.Talks != 4 {
+			t.Errorf("counts %+v", d)
+		}
+		for ; w.now.Before(came.Add(12 * time.Hour)); w.now = w.now.Add(time.Minute) {
+			open, err := w.s.OpenAdvertTalks(ctx, w.now, 100)
+			w.done(err)
+			looks += len(open)
+			w.done(w.Catch(ctx))
+		}
+		if d := w.days(a); d.Spent != 200 || d.Talks != 4 || looks == 0 || looks > 10 {
+			t.Errorf("counts %+v after %d looks", d, looks)
+		}
+		w.done(w.s.ForgetAdvertDays(ctx, w.now.Add(store.AdvertDaysKept)))
+		if d := w.days(a); d.Talks != 4 {
+			t.Errorf("two years keep %+v", d)
+		}
+		w.done(w.s.ForgetAdvertDays(ctx, w.now.Add(store.AdvertDaysKept+24*time.Hour)))
+		if d := w.days(a); d.Talks != 0 {
+			t.Errorf("after two years %+v", d)
+		}
+		if stored, err := w.s.Advert(ctx, a.Shop, a.ID); err != nil || stored.Spent != 200 {
+			t.Errorf("spent %d, %v", stored.Spent, err)
+		}
+	})
+}
+
 // TestStates: what is changed is shown again only after a review, what is paused or has
 // ended not at all, and one shop cannot change another's.
 func TestStates(t *testing.T) {
@@ -344,7 +422,8 @@ func TestStates(t *testing.T) {
 		}
 		for target, want := range map[string]bool{"/goods/1": true, "/shops/x": true,
 			"https://lamps.example/a?b=c": true,
-			"http://lamps.example/":       false, "//evil.example/goods/": false, "javascript:alert(1)": false, "/sign-out": false,
+			"http://lamps.example/":       false, "//evil.example/goods/": false, "javascript:alert(1)": false,
+			"/sign-out":                 false,
 			"https://kim@lamps.example": false, "https:///x": false, `/goods/\evil`: false, "": false} {
 			_, err := w.s.AddAdvert(ctx, store.Advert{Shop: w.shop.ID, Title: "x", Target: target, Ends: 1,
 				Price: 1, Budget: 1})
@@ -381,6 +460,10 @@ func (m memory) CameFromAdvert(context.Context, string, string, string, time.Tim
 func (m memory) ChargeAdvert(context.Context, string, time.Time) (string, int64, error) {
 	return "", 0, nil
 }
+func (m memory) OpenAdvertTalks(context.Context, time.Time, int) ([]store.AdvertTalk, error) {
+	return nil, nil
+}
+func (m memory) LookLater(context.Context, store.AdvertTalk, time.Time, bool) error { return nil }
 
 // BenchmarkChoose chooses among 1000 advertisements; it fails at 0.1 ms.
 func BenchmarkChoose(b *testing.B) {
@@ -389,7 +472,7 @@ func BenchmarkChoose(b *testing.B) {
 		m = append(m, store.ShopAdvert{Advert: store.Advert{ID: fmt.Sprint(i), Ends: 1 << 60, Weight: int64(1 + i%5),
 			Budget: 1000, Price: 1, MaxViews: 1 << 40, Categories: []string{"", "lamps", "chairs"}[i%3]}})
 	}
-	a, err := New(m, secret, nil, nil)
+	a, err := New(m, nil, secret, nil, nil)
 	if err != nil || a.Load(ctx) != nil {
 		b.Fatal(err)
 	}

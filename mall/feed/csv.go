@@ -74,7 +74,8 @@ func NewCSV(file io.ReadSeeker, opts Options) (*Reader, error) {
 	head, _ := in.Peek(4 << 10)
 	head, _, _ = bytes.Cut(head, []byte("\n"))
 	for _, comma := range ";\t" {
-		if bytes.ContainsRune(head, comma) && bytes.Count(head, []byte(string(comma))) > bytes.Count(head, []byte(",")) {
+		if bytes.ContainsRune(head, comma) && bytes.Count(head, []byte(string(comma))) > bytes.Count(head,
+			[]byte(",")) {
 			c.r.Comma = comma
 		}
 	}
@@ -85,7 +86,10 @@ func NewCSV(file io.ReadSeeker, opts Options) (*Reader, error) {
 	}
 	for i, name := range names {
 		name = strings.ToLower(strings.TrimSpace(name))
-		known := slices.IndexFunc(Columns, func(c Column) bool { return c.Name == name || slices.Contains(c.Other, name) })
+		known := slices.IndexFunc(Columns, func(c Column) bool {
+			return c.Name == name ||
+				slices.Contains(c.Other, name)
+		})
 		switch {
 		case known < 0:
 			if name != "" && len(out.ignored) < 50 {

@@ -226,7 +226,8 @@ func (e Entry) merge(old store.Item) (store.Item, error) {
 		one.Variants, one.Title, one.State = []store.Variant{now}, "-", store.GoodsDraft
 		if err := one.Check(); err != nil { // of this line
 			var invalid store.Invalid
-			if errors.As(err, &invalid) && (invalid.Field == "price" || invalid.Field == "stock" || invalid.Field == "name") {
+			if errors.As(err, &invalid) && (invalid.Field == "price" || invalid.Field == "stock" ||
+				invalid.Field == "name") {
 				return store.Item{}, refusal(v.Line, err)
 			}
 		}

@@ -74,13 +74,15 @@ func TestCSV(t *testing.T) {
 	}
 	a := s["A"]
 	if a.Title != "Lamp" || a.Text != "Two\nlines" || a.Category != "light" || a.State != store.GoodsShown ||
-		len(a.Variants) != 2 || a.Variants[0].Price != 12000 || a.Variants[1].Price != 13000 || a.Variants[1].Stock != 0 {
+		len(a.Variants) != 2 || a.Variants[0].Price != 12000 || a.Variants[1].Price != 13000 ||
+		a.Variants[1].Stock != 0 {
 		t.Errorf("%+v", a)
 	}
 	a.Variants[0].ID = "kept"
 	s["A"] = a
 	rep = fromCSV(t, s, "SKU;Variant;Stock;State\nA;white;7;판매종료\nA;black;1\n", false)
-	if a := s["A"]; rep.Changed != 1 || a.Variants[0].ID != "kept" || a.Variants[0].Stock != 7 || a.Variants[0].Price != 12000 ||
+	if a := s["A"]; rep.Changed != 1 || a.Variants[0].ID != "kept" || a.Variants[0].Stock != 7 ||
+		a.Variants[0].Price != 12000 ||
 		a.State != store.GoodsGone || a.Title != "Lamp" {
 		t.Errorf("%+v, %+v", rep, a)
 	}
@@ -133,7 +135,8 @@ func TestRefusals(t *testing.T) {
 	if !slices.Equal(got, want) || rep.Refused != len(want) || rep.Added != 2 {
 		t.Errorf("added %d, refused %d:\n%s", rep.Added, rep.Refused, strings.Join(got, "\n"))
 	}
-	if rep := fromCSV(t, s, "sku,price\nV,5\n", false); rep.Refused != 1 || rep.Refusals[0].Error() != "line 2: V: variants columns" {
+	if rep := fromCSV(t, s, "sku,price\nV,5\n", false); rep.Refused != 1 ||
+		rep.Refusals[0].Error() != "line 2: V: variants columns" {
 		t.Errorf("several variants by one price: %+v", rep)
 	}
 	for _, file := range []string{"", "title,price\n", "sku\nA\n", "sku,sku,price\n"} {
@@ -151,7 +154,8 @@ func TestEncodings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	long := "sku,title,price\n" + strings.Repeat(" ,,\n", 65535/4) + "A,똠방각하 펲시콜라,1000" // letters over the buffer's edge
+	long := "sku,title,price\n" + strings.Repeat(" ,,\n", 65535/4) +
+		"A,똠방각하 펲시콜라,1000" // letters over the buffer's edge
 	for name, text := range map[string]string{"utf-8": file, "bom": "\ufeff" + file, "cp949": cp949, "late": long} {
 		s := shop{}
 		if rep := fromCSV(t, s, text, false); s["A"].Title != "똠방각하 펲시콜라" {
@@ -159,16 +163,20 @@ func TestEncodings(t *testing.T) {
 		}
 	}
 	s := shop{}
-	if rep := fromCSV(t, s, "sku,title,price\nA,\xff\xff\xfe,1\nB,B,1\n", false); rep.Refused != 1 || rep.Refusals[0].Why != "letters" || rep.Added != 1 {
+	if rep := fromCSV(t, s, "sku,title,price\nA,\xff\xff\xfe,1\nB,B,1\n", false); rep.Refused != 1 ||
+		rep.Refusals[0].Why != "letters" || rep.Added != 1 {
 		t.Errorf("neither: %+v", rep)
 	}
 }
 
 func items() []store.Item {
 	return []store.Item{
-		{Goods: store.Goods{ID: "1", SKU: "A", Title: "=1+1", Text: "'quoted'\nbold & <b>", Category: "light", State: store.GoodsShown},
-			Variants: []store.Variant{{Name: "-5", Price: 1200, Stock: 2}, {Name: "흰색", Price: 5}}, Pictures: []store.Picture{{Hash: "h"}}},
-		{Goods: store.Goods{ID: "2", SKU: "B", Title: "Lamp", State: store.GoodsShown}, Variants: []store.Variant{{Price: 7, Stock: 1}}},
+		{Goods: store.Goods{ID: "1", SKU: "A", Title: "=1+1", Text: "'quoted'\nbold & <b>", Category: "light",
+			State: store.GoodsShown},
+			Variants: []store.Variant{{Name: "-5", Price: 1200, Stock: 2}, {Name: "흰색", Price: 5}},
+			Pictures: []store.Picture{{Hash: "h"}}},
+		{Goods: store.Goods{ID: "2", SKU: "B", Title: "Lamp", State: store.GoodsShown},
+			Variants: []store.Variant{{Price: 7, Stock: 1}}},
 	}
 }
 
@@ -219,7 +227,8 @@ func TestRoundTrip(t *testing.T) {
 
 		b.Reset()
 		x, err := NewXMLWriter(&b, opts, "Lamps & more", "http://mall.example/lamps",
-			func(id string) string { return "http://mall.example/goods/" + id }, func(hash string) string { return "http://mall.example/" + hash })
+			func(id string) string { return "http://mall.example/goods/" + id },
+			func(hash string) string { return "http://mall.example/" + hash })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,13 +258,15 @@ func TestXML(t *testing.T) {
 		}
 		return text + "</item>\n"
 	}
-	s := shop{"S": {Goods: store.Goods{ID: "S", SKU: "S", State: store.GoodsDraft}, Variants: []store.Variant{{ID: "v", Stock: 9}}}}
+	s := shop{"S": {Goods: store.Goods{ID: "S", SKU: "S", State: store.GoodsDraft},
+		Variants: []store.Variant{{ID: "v", Stock: 9}}}}
 	const head = `<?xml version="1.0"?><rss xmlns:g="http://base.google.com/ns/1.0"><channel><title>Shop</title>` + "\n"
 	rep, err := Import(t.Context(), s, "", NewXML(strings.NewReader(head+
 		"<item><g:id>R</g:id><title>Red <b>one</b></title><description><![CDATA[<p>Fine]]></description><g:price>5 KRW</g:price>"+
 		"<g:availability>in_stock</g:availability><g:product_type>Home &gt; Lamps &gt; Old</g:product_type><g:shipping><g:price>9 KRW</g:price></g:shipping></item>\n"+
 		item("id", "S", "title", "Same", "price", "8.00 krw", "availability", "in stock")+
-		item("id", "T1", "item_group_id", "T", "title", "T", "color", "red", "size", "L", "price", "1 KRW", "availability", "out_of_stock")+
+		item("id", "T1", "item_group_id", "T", "title", "T", "color", "red", "size", "L", "price", "1 KRW",
+			"availability", "out_of_stock")+
 		item("id", "T2", "item_group_id", "T", "title", "T", "price", "2 KRW", "quantity", "4")+
 		item("id", "U", "title", "U", "price", "5 USD")+
 		item("title", "no id", "price", "5 KRW")+
@@ -263,13 +274,15 @@ func TestXML(t *testing.T) {
 	if err != nil || rep.Added != 2 || rep.Changed != 1 || rep.Refused != 2 {
 		t.Fatalf("%+v, %v", rep, err)
 	}
-	if r := s["R"]; r.Title != "Red one" || r.Text != "<p>Fine" || r.Variants[0].Price != 5 || r.Variants[0].Stock != 1 || r.Category != "light" {
+	if r := s["R"]; r.Title != "Red one" || r.Text != "<p>Fine" || r.Variants[0].Price != 5 ||
+		r.Variants[0].Stock != 1 || r.Category != "light" {
 		t.Errorf("%+v", r)
 	}
 	if r := s["S"]; r.Variants[0].Stock != 9 || r.Variants[0].ID != "v" || r.State != store.GoodsDraft {
 		t.Errorf("%+v", r)
 	}
-	if r := s["T"]; len(r.Variants) != 2 || r.Variants[0].Name != "red / L" || r.Variants[1].Name != "T2" || r.Variants[1].Stock != 4 {
+	if r := s["T"]; len(r.Variants) != 2 || r.Variants[0].Name != "red / L" || r.Variants[1].Name != "T2" ||
+		r.Variants[1].Stock != 4 {
 		t.Errorf("%+v", r)
 	}
 	if f := rep.Refusals[0]; f.Why != "currency" || f.SKU != "U" || f.Line < 20 {
@@ -288,7 +301,8 @@ func TestXML(t *testing.T) {
 		"an entity":   `<!DOCTYPE r [<!ENTITY a "aaaa">]><rss><item><title>&a;</title></item></rss>`,
 	} {
 		var f Refusal
-		if _, err := Import(t.Context(), s, "", NewXML(strings.NewReader(file), won), true); !errors.As(err, &f) || f.Why != "xml" {
+		if _, err := Import(t.Context(), s, "", NewXML(strings.NewReader(file), won), true); !errors.As(err, &f) ||
+			f.Why != "xml" {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -302,7 +316,8 @@ func TestAmount(t *testing.T) {
 		digits int
 		want   int64
 	}{{"12,000", 0, 12000}, {"12.50", 2, 1250}, {"12.5", 2, 1250}, {"12", 2, 1200}, {" 7.00 ", 0, 7}, {"0.05", 2, 5},
-		{"1.2340", 3, 1234}, {"", 0, -1}, {"-5", 0, -1}, {"+5", 0, -1}, {"1e3", 0, -1}, {"1.5", 0, -1}, {"1.505", 2, -1},
+		{"1.2340", 3, 1234}, {"", 0, -1}, {"-5", 0, -1}, {"+5", 0, -1}, {"1e3", 0, -1}, {"1.5", 0, -1},
+		{"1.505", 2, -1},
 		{"99999999999999", 0, -1}, {".5", 2, -1}, {"5.", 2, 500}, {"1_0", 0, -1}, {"٣", 0, -1}} {
 		got, err := Amount(c.text, c.digits)
 		if (err != nil) != (c.want < 0) || err == nil && got != c.want {
@@ -319,7 +334,8 @@ func TestAmount(t *testing.T) {
 // TestBounds: a file with too many lines ends there.
 func TestBounds(t *testing.T) {
 	t.Parallel()
-	rep := fromCSV(t, shop{}, "sku,variant,title,price\n"+strings.Repeat("A,v,A,1\n", 150)+strings.Repeat("B,,B,x\n", MaxLines), true)
+	rep := fromCSV(t, shop{}, "sku,variant,title,price\n"+strings.Repeat("A,v,A,1\n", 150)+strings.Repeat("B,,B,x\n",
+		MaxLines), true)
 	last := rep.Refusals[len(rep.Refusals)-1]
 	if rep.Refusals[0].Why != "many" || last.Why != "lines" || rep.Refused > 3 {
 		t.Errorf("%d refused: %+v", rep.Refused, rep.Refusals)

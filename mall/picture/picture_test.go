@@ -21,7 +21,8 @@ import (
 
 // sample is red on its left half and blue on its right.
 func sample(w, h int) *image.Paletted {
-	img := image.NewPaletted(image.Rect(0, 0, w, h), color.Palette{color.RGBA{255, 0, 0, 255}, color.RGBA{0, 0, 255, 255}})
+	img := image.NewPaletted(image.Rect(0, 0, w, h), color.Palette{color.RGBA{255, 0, 0, 255},
+		color.RGBA{0, 0, 255, 255}})
 	for y := range h {
 		for x := w / 2; x < w; x++ {
 			img.SetColorIndex(x, y, 1)
@@ -116,7 +117,8 @@ func TestMetadata(t *testing.T) {
 	plain := encoded(t, func(w io.Writer) error { return jpeg.Encode(w, sample(100, 50), nil) })
 	for _, order := range []binary.AppendByteOrder{binary.BigEndian, binary.LittleEndian} {
 		for orientation, red := range map[uint16]image.Point{ // a place that is red then
-			1: {5, 25}, 2: {95, 25}, 3: {95, 25}, 4: {5, 25}, 5: {25, 5}, 6: {25, 5}, 7: {25, 95}, 8: {25, 95}, 9: {5, 25}} {
+			1: {5, 25}, 2: {95, 25}, 3: {95, 25}, 4: {5, 25}, 5: {25, 5}, 6: {25, 5}, 7: {25, 95}, 8: {25, 95},
+			9: {5, 25}} {
 			info, err := s.Add(t.Context(), bytes.NewReader(exif(plain, orientation, order)))
 			if err != nil {
 				t.Fatal(err)
@@ -144,7 +146,10 @@ func TestMetadata(t *testing.T) {
 // TestTransparent: what is transparent becomes white.
 func TestTransparent(t *testing.T) {
 	t.Parallel()
-	files, _, err := encode(encoded(t, func(w io.Writer) error { return png.Encode(w, image.NewNRGBA(image.Rect(0, 0, 9, 9))) }))
+	files, _, err := encode(encoded(t, func(w io.Writer) error {
+		return png.Encode(w,
+			image.NewNRGBA(image.Rect(0, 0, 9, 9)))
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +209,8 @@ func TestRefused(t *testing.T) {
 func FuzzPicture(f *testing.F) {
 	f.Add(encoded(f, func(w io.Writer) error { return png.Encode(w, sample(8, 4)) }))
 	f.Add(encoded(f, func(w io.Writer) error { return gif.Encode(w, sample(8, 4), nil) }))
-	f.Add(exif(encoded(f, func(w io.Writer) error { return jpeg.Encode(w, sample(8, 4), nil) }), 6, binary.LittleEndian))
+	f.Add(exif(encoded(f, func(w io.Writer) error { return jpeg.Encode(w, sample(8, 4), nil) }), 6,
+		binary.LittleEndian))
 	webp, _ := base64.StdEncoding.DecodeString(webp1)
 	f.Add(webp)
 	f.Add(bomb(1<<31-1, 1<<31-1, 8))

@@ -121,7 +121,8 @@ func (w *world) campaign(c store.Campaign) store.Campaign {
 	c.Lang = "en"
 	c, err := w.s.SaveCampaign(context.Background(), c, nil)
 	if err == nil {
-		err = w.s.SetCampaign(context.Background(), c.Shop, c.ID, []string{store.CampaignDraft}, store.CampaignScheduled, "",
+		err = w.s.SetCampaign(context.Background(), c.Shop, c.ID, []string{store.CampaignDraft},
+			store.CampaignScheduled, "",
 			w.now)
 	}
 	if err != nil {
@@ -132,11 +133,15 @@ func (w *world) campaign(c store.Campaign) store.Campaign {
 
 func (w *world) options() Options {
 	return Options{
-		Store: w.s, Secret: []byte("0123456789abcdef0123456789abcdef"), Base: "http://mall.localhost", Domain: "mall.example",
-		Mall: "The mall", Mark: MarkFile(w.dir),
-		Money:  func(_, currency string, amount int64) string { return fmt.Sprint(amount, " ", currency) },
-		Person: func(_ context.Context, h store.Handing) (chat.Person, error) { return chat.Person{Addr: h.Login}, nil },
-		Here:   func(context.Context, string) int { return w.here },
+		Store: w.s, Secret: []byte("0123456789abcdef0123456789abcdef"), Base: "http://mall.localhost",
+		Domain: "mall.example",
+		Mall:   "The mall", Mark: MarkFile(w.dir),
+		Money: func(_, currency string, amount int64) string { return fmt.Sprint(amount, " ", currency) },
+		Person: func(_ context.Context, h store.Handing) (chat.Person, error) {
+			return chat.Person{Addr: h.Login},
+				nil
+		},
+		Here: func(context.Context, string) int { return w.here },
 		Submit: func(_ context.Context, l chat.Letter) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()

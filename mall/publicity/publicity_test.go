@@ -26,20 +26,29 @@ func TestSegments(t *testing.T) {
 			"UPDATE members SET publicity = FALSE WHERE id = 'm00000'",
 			"UPDATE members SET state = 'erased' WHERE id = 'm00001'",
 			"INSERT INTO suppressions (addr_hash, shop, why, at) VALUES ('hash-m00002', '', 'bounced', 0)",
-			"INSERT INTO suppressions (addr_hash, shop, why, at) VALUES ('hash-m00003', '" + w.shop.ID + "', 'unsubscribed', 0)",
+			"INSERT INTO suppressions (addr_hash, shop, why, at) VALUES ('hash-m00003', '" + w.shop.ID +
+				"', 'unsubscribed', 0)",
 			"INSERT INTO suppressions (addr_hash, shop, why, at) VALUES ('hash-m00004', 'another', 'unsubscribed', 0)",
 			"INSERT INTO suppressions (addr_hash, shop, why, at, expires) VALUES ('hash-m00005', '', 'bounced', 0, 1)",
-			"INSERT INTO inquiries (shop, id, member, subject, created) VALUES ('" + w.shop.ID + "', 'i', 'm00006', 's', 0)",
+			"INSERT INTO inquiries (shop, id, member, subject, created) VALUES ('" + w.shop.ID +
+				"', 'i', 'm00006', 's', 0)",
 			"INSERT INTO orders (shop, id, number, member, state, currency, total, created, changed)" +
 				" VALUES ('" + w.shop.ID + "', 'o', '1', 'm00007', 'paid', 'KRW', 1, 0, 0)",
+			"INSERT INTO goods (shop, id, sku, title, text, state, price, created, changed)" +
+				" VALUES ('" + w.shop.ID + "', 'g', 'g', 'Lamp', '', 'shown', 1, 0, 0)",
 		} {
 			w.exec(q)
+		}
+		for _, member := range []string{"m00000", "m00005"} { // the first did not agree
+			if err := w.s.SetBookmark(context.Background(), member, "g", true); err != nil {
+				t.Fatal(err)
+			}
 		}
 		for segment, want := range map[string][]string{
 			store.SegmentAll:        {"m00004", "m00005", "m00006", "m00007"},
 			store.SegmentAsked:      {"m00006"},
 			store.SegmentBought:     {"m00007"},
-			store.SegmentBookmarked: nil,
+			store.SegmentBookmarked: {"m00005"},
 		} {
 			n, err := w.s.CountSegment(context.Background(), w.shop.ID, segment)
 			if err != nil || n != len(want) {
@@ -278,8 +287,9 @@ func TestMail(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "mall.db"))
 	w.members(1)
-	w.campaign(store.Campaign{Subject: "Lamps", AdMark: true, Text: "# Hello\n\nNew *lamps*, [all](https://a.example/x).\n\n" +
-		"1. one\n2. two\n\n<script>alert(1)</script>[bad](javascript:alert(1))"})
+	w.campaign(store.Campaign{Subject: "Lamps", AdMark: true,
+		Text: "# Hello\n\nNew *lamps*, [all](https://a.example/x).\n\n" +
+			"1. one\n2. two\n\n<script>alert(1)</script>[bad](javascript:alert(1))"})
 	w.rounds(w.start())
 	l := w.sent[0]
 	if l.Subject != "(광고) Lamps" || l.Login != "host@mall.example" || l.From.Addr != "lamps@mall.example" || !l.Once {
@@ -303,7 +313,8 @@ func TestMail(t *testing.T) {
 		t.Errorf("fields %v", fields)
 	}
 	p := w.start()
-	token := strings.TrimSuffix(strings.TrimPrefix(fields["List-Unsubscribe"], "<http://mall.localhost/unsubscribe/"), ">")
+	token := strings.TrimSuffix(strings.TrimPrefix(fields["List-Unsubscribe"], "<http://mall.localhost/unsubscribe/"),
+		">")
 	u, err := p.ReadUnsubscription(token)
 	if err != nil || u.Member != "m00000" || u.Shop != w.shop.ID {
 		t.Errorf("the link says %+v, %v", u, err)
@@ -392,7 +403,8 @@ func TestReturned(t *testing.T) {
 				t.Errorf("%s: %v", r.to, err)
 			}
 		}
-		if err := p.Returned(ctx, "lamps@mall.example", strings.NewReader(dsn("5.1.1", "no", "made-up.talk@mall.example"))); !errors.Is(
+		if err := p.Returned(ctx, "lamps@mall.example", strings.NewReader(dsn("5.1.1", "no",
+			"made-up.talk@mall.example"))); !errors.Is(
 			err, store.ErrUnknown) {
 			t.Errorf("a report about no mail of ours: %v", err)
 		}
@@ -432,7 +444,8 @@ func TestManyBounces(t *testing.T) {
 		w.now = w.now.Add(time.Minute)
 		p.round(context.Background())
 		for _, l := range w.sent[:min(len(w.sent), 15)] {
-			if err := p.Returned(context.Background(), l.ReturnPath, strings.NewReader(dsn("5.1.1", "no", "x"))); err != nil {
+			if err := p.Returned(context.Background(), l.ReturnPath,
+				strings.NewReader(dsn("5.1.1", "no", "x"))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -468,7 +481,8 @@ func TestUnsubscribe(t *testing.T) {
 			t.Errorf("the next went to %v", w.sent)
 		}
 		proofs, err := w.s.Consents(ctx, "m00000")
-		if err != nil || len(proofs) != 1 || proofs[0].Given || proofs[0].Addr != "192.0.2.1" || proofs[0].Shop != w.shop.ID {
+		if err != nil || len(proofs) != 1 || proofs[0].Given || proofs[0].Addr != "192.0.2.1" ||
+			proofs[0].Shop != w.shop.ID {
 			t.Errorf("proofs %+v, %v", proofs, err)
 		}
 		err = w.s.SetConsent(ctx, store.Consent{Member: "m00001", What: store.ConsentPublicity, Given: true,
@@ -523,7 +537,8 @@ func TestTalks(t *testing.T) {
 			{"1", talk.ID, "paid"}, {"2", talk.ID, "offered"}, {"3", talk.ID, "done"}, {"4", "", "paid"},
 		} {
 			w.exec("INSERT INTO orders (shop, id, number, member, state, currency, total, inquiry, created, changed) VALUES ('" +
-				w.shop.ID + "', '" + o.id + "', '" + o.id + "', '" + talk.Member + "', '" + o.state + "', 'KRW', 500, '" +
+				w.shop.ID + "', '" + o.id + "', '" + o.id + "', '" + talk.Member + "', '" + o.state +
+				"', 'KRW', 500, '" +
 				o.inquiry + "', 0, 0)")
 		}
 		if f := w.figures(c); f.Talks != 1 || f.Answered != 1 || f.Orders != 2 || f.Revenue != 1000 {

@@ -65,7 +65,8 @@ func ReadReport(mail io.Reader) (Report, error) {
 			r.readStatus(part.Body)
 		case "message/feedback-report":
 			r.readFeedback(part.Body)
-		case "message/rfc822", "text/rfc822-headers", "message/rfc822-headers", "message/global", "message/global-headers":
+		case "message/rfc822", "text/rfc822-headers", "message/rfc822-headers", "message/global",
+			"message/global-headers":
 			h, _ := textproto.ReadHeader(bufio.NewReader(part.Body)) // what could be read
 			if id := h.Get("Message-Id"); r.Mail == "" && id != "" {
 				r.Mail = strings.Trim(strings.TrimSpace(id), "<>")

@@ -30,11 +30,14 @@ var companies = []company{
 	{"paper", "", "", "Hanji by the sheet · 한 장씩 파는 한지", "Cut while you talk to us.", "list search", "",
 		"A notebook", 6, 0.62, 300, 60000},
 	{"bright", "Bright Bulbs", "Bulbs for **every lamp** of the mall. Tell us its name, and we know which one fits.",
-		"The bulb that fits · 꼭 맞는 전구", "Warm white, and ten years of it.", "goods search", "light", "A light bulb", 9, 0.13, 600, 120000},
+		"The bulb that fits · 꼭 맞는 전구", "Warm white, and ten years of it.", "goods search", "light", "A light bulb", 9,
+		0.13, 600, 120000},
 	{"tea", "Boseong Tea Garden", "Green tea of the first pluck, sent on the day it was dried.",
-		"First pluck · 첫물차", "A cup to go with the bowl.", "front goods list", "table", "A cup of tea", 10, 0.28, 450, 90000},
+		"First pluck · 첫물차", "A cup to go with the bowl.", "front goods list", "table", "A cup of tea", 10, 0.28, 450,
+		90000},
 	{"parcels", "Hangang Parcels", "We carry what breaks: pottery, lamps, glass.",
-		"Carried upright · 세워서 옮깁니다", "What arrives broken, we pay.", "search front", "", "A parcel", 11, 0.07, 700, 140000},
+		"Carried upright · 세워서 옮깁니다", "What arrives broken, we pay.", "search front", "", "A parcel", 11, 0.07, 700,
+		140000},
 }
 
 // sampleDays are those that have figures when the sample is new.
@@ -72,8 +75,9 @@ func (c company) advertise(ctx context.Context, s *store.Store, pictures *pictur
 	now := time.Now()
 	a, err := s.AddAdvert(ctx, store.Advert{Shop: shop.ID, Rings: shop.ID, Target: "/shops/" + shop.Slug,
 		Title: c.title, Text: c.text,
-		Alt: c.alt, Picture: info.Hash, Width: info.Width, Height: info.Height, Places: c.places, Categories: c.categories,
-		Starts: store.Micros(now.AddDate(0, 0, -sampleDays)), Ends: store.Micros(now.AddDate(1, 0, 0)),
+		Alt: c.alt, Picture: info.Hash, Width: info.Width, Height: info.Height, Places: c.places,
+		Categories: c.categories,
+		Starts:     store.Micros(now.AddDate(0, 0, -sampleDays)), Ends: store.Micros(now.AddDate(1, 0, 0)),
 		Price: c.price, Budget: c.budget})
 	if err == nil {
 		err = c.figures(ctx, s, a, now)

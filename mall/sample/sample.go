@@ -44,17 +44,18 @@ var makes = []struct {
 }
 
 var shops = []shop{
-	{"lamps", "Hanok Lamps", "Lamps of **paper and wood**, made in Jeonju.\n\nAsk us about bulbs, cables and gifts.", []kind{
-		{"light", "Hanok table lamp", "한옥 탁상등", "A shade of mulberry paper. The bulb (E27, 2700 K) is in the box.",
-			48000, 0},
-		{"light", "Moon lantern", "달 등", "Round, of one sheet of paper; folds flat.", 32000, 1},
-		{"light", "Standing lamp", "스탠드", "165 cm high, with a dimmer in the cable.", 129000, 2},
-		{"light", "Reading lamp", "독서등", "Its arm stays where you leave it.", 76000, 0},
-		{"light", "Garden lantern", "정원 등", "Bears rain; runs on one charge for a week.", 58000, 1},
-		{"light", "Bedside lamp", "머리맡 등", "Warm, and no brighter than it should be at night.", 41000, 0},
-		{"light", "Ceiling lantern", "천장 등", "60 cm wide, for rooms of up to 20 m².", 98000, 1},
-		{"light", "Corner lamp", "구석 등", "Stands where others do not fit.", 83000, 2},
-	}},
+	{"lamps", "Hanok Lamps", "Lamps of **paper and wood**, made in Jeonju.\n\nAsk us about bulbs, cables and gifts.",
+		[]kind{
+			{"light", "Hanok table lamp", "한옥 탁상등", "A shade of mulberry paper. The bulb (E27, 2700 K) is in the box.",
+				48000, 0},
+			{"light", "Moon lantern", "달 등", "Round, of one sheet of paper; folds flat.", 32000, 1},
+			{"light", "Standing lamp", "스탠드", "165 cm high, with a dimmer in the cable.", 129000, 2},
+			{"light", "Reading lamp", "독서등", "Its arm stays where you leave it.", 76000, 0},
+			{"light", "Garden lantern", "정원 등", "Bears rain; runs on one charge for a week.", 58000, 1},
+			{"light", "Bedside lamp", "머리맡 등", "Warm, and no brighter than it should be at night.", 41000, 0},
+			{"light", "Ceiling lantern", "천장 등", "60 cm wide, for rooms of up to 20 m².", 98000, 1},
+			{"light", "Corner lamp", "구석 등", "Stands where others do not fit.", 83000, 2},
+		}},
 	{"pottery", "Onggi House", "Jars, bowls and vases from one kiln.", []kind{
 		{"table", "Rice bowl", "밥그릇", "12 cm; goes into the dishwasher.", 18000, 4},
 		{"table", "Soup bowl", "국그릇", "Keeps warm for long.", 21000, 4},
@@ -133,5 +134,5 @@ func (one shop) open(ctx context.Context, s *store.Store, pictures *picture.Stor
 			}
 		}
 	}
-	return s.SetShopState(ctx, id, store.ShopApplied, store.ShopOpen)
+	return s.SetShopState(ctx, id, store.ShopApplied, store.ShopOpen, "")
 }

@@ -10,14 +10,16 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
+	"github.com/chmail/chmail/mall"
 	"github.com/chmail/chmail/mall/advert"
 	"github.com/chmail/chmail/mall/store"
 )
 
 const (
 	maxToken = 1024 // octets of an advertisement's token
-	maxWhy   = 500  // octets of the operator's words to a shop
+	maxWhy   = 500  // letters of the operator's words to a shop
 )
 
 // Advertise gives the server its advertisements, before Open.
@@ -154,7 +156,7 @@ func (s *Server) reviewAdvert(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case approve && (err != nil || weight < 1 || weight > store.MaxWeight):
 		f.Fail("weight-"+id, tongue(r).Say("console.why.number"))
-	case !approve && (why == "" || len(why) > maxWhy):
+	case !approve && !goodWhy(why):
 		f.Fail("why-"+id, tongue(r).Say("advert.why.why"))
 	}
 	if !f.OK() {
@@ -174,11 +176,36 @@ func (s *Server) reviewAdvert(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = s.loadAdverts(r)
 	}
+	if err == nil {
+		err = s.tellAdvert(r, id)
+	}
 	if err != nil {
 		s.failed(w, r, err)
 		return
 	}
 	see(w, r, r.URL.RequestURI())
+}
+
+// goodWhy says whether the operator may give a reason.
+func goodWhy(why string) bool { return why != "" && utf8.RuneCountInString(why) <= maxWhy }
+
+// tellAdvert mails the shop of an advertisement what the operator decided.
+func (s *Server) tellAdvert(r *http.Request, id string) error {
+	a, err := s.store.AnyAdvert(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	shop, err := s.store.Shop(r.Context(), a.Shop)
+	if err != nil {
+		return err
+	}
+	step := mall.ReviewApproved
+	if a.State == store.AdvertRefused {
+		step = mall.ReviewRefused
+	}
+	s.mall.TellReview(r.Context(), visitor(r).Login, mall.Review{Shop: shop, Advert: a.Title, Step: step, Why: a.Why,
+		Path: []string{"console", shop.Slug, "adverts", id}}, s.clientIP(r))
+	return nil
 }
 
 // loadAdverts makes a change seen at once; other hosts of the mall see it soon.

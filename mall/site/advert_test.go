@@ -72,7 +72,30 @@ func TestAdvert(t *testing.T) {
 	if err != nil || !shop.Company {
 		t.Fatalf("%+v, %v", shop, err)
 	}
+	boss.post("/operator", 422, "shop", shop.ID, "do", "refuse", "why", strings.Repeat("가", 501))
 	boss.post("/operator", 200, "shop", shop.ID, "do", "open")
+	staff.post("/apply", 200, "name", "밝은 전구", "slug", "dim", "currency", "KRW", "company", "yes", "lang", "ko")
+	dim, err := town.store.ShopBySlug(t.Context(), "dim")
+	if err != nil {
+		t.Fatal(err)
+	}
+	boss.post("/operator", 200, "shop", dim.ID, "do", "refuse", "why", strings.Repeat("가", 500))
+	staff.has(staff.get("/console", 200), strings.Repeat("가", 500))
+	mailed := func(to string, parts ...string) {
+		t.Helper()
+		if len(town.written) == 0 {
+			t.Fatalf("no mail to %s", to)
+		}
+		mail := town.written[0]
+		if town.written = town.written[1:]; mail.To != to || mail.Name == "" {
+			t.Errorf("a mail to %s of %q instead of %s", mail.To, mail.Name, to)
+		}
+		town.has(mail.Subject+"\n"+mail.Text, parts...)
+	}
+	mailed("boss@mall.example", "The shop Bright Bulbs waits for your approval", town.mall.URL("operator"))
+	mailed("bulbs@mall.example", "Your shop Bright Bulbs is open", town.mall.URL("console", "bright"))
+	mailed("boss@mall.example", "밝은 전구 상점이 승인을 기다립니다")
+	mailed("bulbs@mall.example", "거절되었습니다", strings.Repeat("가", 500))
 
 	const console = "/console/bright/adverts"
 	staff.has(staff.post(console+"/new", 422, fill("title", "", "target", "/sign-out", "price", "0")...),
@@ -98,11 +121,17 @@ func TestAdvert(t *testing.T) {
 	boss.has(boss.get("/operator/adverts", 200), "Bulbs &amp; more", "Bright Bulbs", "<bdi>₩100</bdi> a talk")
 	boss.post("/operator/adverts", 422, "advert", id, "do", "refuse")
 	seen := func() string {
-		return regexp.MustCompile(`name="seen" value="([\w-]+)"`).FindStringSubmatch(boss.get("/operator/adverts", 200))[1]
+		return regexp.MustCompile(`name="seen" value="([\w-]+)"`).FindStringSubmatch(boss.get("/operator/adverts",
+			200))[1]
 	}
 	boss.post("/operator/adverts", 409, "advert", id, "do", "approve", "weight", "3", "seen", "another")
 	boss.has(boss.post("/operator/adverts", 200, "advert", id, "do", "approve", "weight", "3", "seen", seen()),
 		"There is none")
+	mailed("boss@mall.example", "An advertisement of Bright Bulbs waits", "Bulbs & more", "/operator/adverts")
+	mailed("bulbs@mall.example", "Bulbs & more” is approved", "/console/bright/adverts/"+id)
+	if len(town.written) > 0 {
+		t.Errorf("more mails: %+v", town.written)
+	}
 
 	front := kim.pageAs(realBrowser, "/")
 	kim.has(front, `aria-label="Advertisement"`, "Bulbs &amp; more", `alt="A bulb" width="40" height="30"`)

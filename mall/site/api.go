@@ -117,7 +117,8 @@ func (s *Server) apiError(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, store.ErrUnknown):
 		apiFail(w, http.StatusNotFound, "unknown", "There is no such thing in this shop.")
 	case errors.As(err, &invalid):
-		apiFail(w, http.StatusUnprocessableEntity, invalid.Field+"-"+invalid.Why, "The field "+invalid.Field+" cannot be stored: "+invalid.Why+".")
+		apiFail(w, http.StatusUnprocessableEntity, invalid.Field+"-"+invalid.Why,
+			"The field "+invalid.Field+" cannot be stored: "+invalid.Why+".")
 	case errors.Is(err, store.ErrTaken):
 		apiFail(w, http.StatusConflict, "sku-taken", "The shop has goods of that sku.")
 	case errors.Is(err, store.ErrFull):

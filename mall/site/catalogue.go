@@ -241,7 +241,8 @@ func (s *Server) bookmarks(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	title := tongue(r).Say("mall.bookmarks")
-	s.page(w, r, http.StatusOK, page{Title: title, Template: "list", Wide: true, Data: listing{Head: title, Goods: list}})
+	s.page(w, r, http.StatusOK, page{Title: title, Template: "list", Wide: true,
+		Data: listing{Head: title, Goods: list}})
 }
 
 // basketShop is what a basket has of one shop.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/mall"
 	"github.com/chmail/chmail/mall/feed"
 	"github.com/chmail/chmail/mall/store"
 )
@@ -104,7 +105,7 @@ func (s *Server) advertAct(w http.ResponseWriter, r *http.Request, c visit) {
 			from = append(from, state)
 		}
 	}
-	_, err := s.store.Advert(r.Context(), c.Shop.ID, id)
+	a, err := s.store.Advert(r.Context(), c.Shop.ID, id)
 	if err == nil && len(from) == 0 {
 		s.notice(w, r, http.StatusBadRequest, "garbled")
 		return
@@ -118,6 +119,10 @@ func (s *Server) advertAct(w http.ResponseWriter, r *http.Request, c visit) {
 	if err != nil {
 		s.failed(w, r, err)
 		return
+	}
+	if advertStates[act] == store.AdvertReview {
+		s.mall.TellReview(r.Context(), c.Actor, mall.Review{Shop: c.Shop, Advert: a.Title, Step: mall.ReviewWaits,
+			Path: []string{"operator", "adverts"}}, s.clientIP(r))
 	}
 	c.back(w, r, "/adverts/"+id)
 }

@@ -124,7 +124,8 @@ func (s *Server) noteAdd(w http.ResponseWriter, r *http.Request, c visit) {
 		_, err = s.store.MemberByID(r.Context(), i.Member)
 	}
 	if err == nil {
-		err = s.store.AddNote(r.Context(), store.Note{Shop: c.Shop.ID, Member: i.Member, Login: c.Actor, Text: f.Get("note")})
+		err = s.store.AddNote(r.Context(), store.Note{Shop: c.Shop.ID, Member: i.Member, Login: c.Actor,
+			Text: f.Get("note")})
 	}
 	if _, _, bad := why(r, err); bad {
 		s.notice(w, r, http.StatusUnprocessableEntity, "garbled")
@@ -423,7 +424,8 @@ func (s *Server) settingsSave(w http.ResponseWriter, r *http.Request, c visit) {
 		return
 	}
 	_, err := s.store.ChangeShop(r.Context(), c.Shop.ID, func(shop *store.Shop) error {
-		shop.Name, shop.About, shop.Postal, shop.Transfer = f.Get("name"), f.Get("about"), f.Get("postal"), f.Get("transfer")
+		shop.Name, shop.About, shop.Postal, shop.Transfer = f.Get("name"), f.Get("about"), f.Get("postal"),
+			f.Get("transfer")
 		shop.Lang, shop.ShowQuestions = words.In(f.Get("lang")).Lang, f.On("questions")
 		return nil
 	})
@@ -541,12 +543,15 @@ func (s *Server) applySave(w http.ResponseWriter, r *http.Request) {
 		f.Fail("slug", t.Say("console.why.full"))
 	}
 	if f.OK() {
-		_, err := s.store.AddShop(r.Context(), shop, v.Login)
+		added, err := s.store.AddShop(r.Context(), shop, v.Login)
 		if _, text, bad := why(r, err); bad {
 			f.Fail("slug", text)
 		} else if err != nil {
 			s.failed(w, r, err)
 			return
+		} else {
+			s.mall.TellReview(r.Context(), v.Login, mall.Review{Shop: added, Step: mall.ReviewWaits,
+				Path: []string{"operator"}}, s.clientIP(r))
 		}
 	}
 	if !f.OK() {
@@ -562,14 +567,20 @@ func (s *Server) operator(w http.ResponseWriter, r *http.Request) {
 		s.missing(w, r)
 		return
 	}
+	s.showOperator(w, r, http.StatusOK, blank())
+}
+
+func (s *Server) showOperator(w http.ResponseWriter, r *http.Request, status int, f *form) {
 	shops, err := s.store.Shops(r.Context(), store.ShopApplied, "", listed)
 	if err != nil {
 		s.failed(w, r, err)
 		return
 	}
-	s.page(w, r, http.StatusOK, page{Title: tongue(r).Say("console.operator"), Template: "operator", Data: shops})
+	s.page(w, r, status, page{Title: tongue(r).Say("console.operator"), Template: "operator",
+		Data: consoleData{Form: f, Data: shops}})
 }
 
+// operatorSave approves a shop that applied, or refuses it with a reason.
 func (s *Server) operatorSave(w http.ResponseWriter, r *http.Request) {
 	v := visitor(r)
 	if !v.Operator {
@@ -580,21 +591,38 @@ func (s *Server) operatorSave(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	ctx, id, why := r.Context(), f.Get("shop"), ""
 	to := map[string]string{"open": store.ShopOpen, "refuse": store.ShopRefused}[f.Get("do")]
-	if to == "" {
+	switch to {
+	case "":
 		s.notice(w, r, http.StatusBadRequest, "garbled")
 		return
+	case store.ShopRefused:
+		if why = f.Get("why"); !goodWhy(why) {
+			f.Fail("why-"+id, tongue(r).Say("advert.why.why"))
+			s.showOperator(w, r, http.StatusUnprocessableEntity, f)
+			return
+		}
 	}
-	err := s.store.AddAudit(r.Context(), store.Audit{Actor: v.Login, Role: store.ActorOperator, Act: "shop." + to, About: f.Get("shop")})
+	err := s.store.AddAudit(ctx, store.Audit{Actor: v.Login, Role: store.ActorOperator, Act: "shop." + to, About: id})
 	if err == nil {
-		err = s.store.SetShopState(r.Context(), f.Get("shop"), store.ShopApplied, to)
+		err = s.store.SetShopState(ctx, id, store.ShopApplied, to, why)
 	}
 	if err == nil {
-		err = s.mall.SyncShops(r.Context())
+		err = s.mall.SyncShops(ctx)
+	}
+	var shop store.Shop
+	if err == nil {
+		shop, err = s.store.Shop(ctx, id)
 	}
 	if err != nil {
 		s.failed(w, r, err)
 		return
 	}
+	step, path := mall.ReviewApproved, []string{"console", shop.Slug}
+	if to == store.ShopRefused {
+		step, path = mall.ReviewRefused, []string{"apply"}
+	}
+	s.mall.TellReview(ctx, v.Login, mall.Review{Shop: shop, Step: step, Why: why, Path: path}, s.clientIP(r))
 	see(w, r, "/operator")
 }

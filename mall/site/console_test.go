@@ -48,15 +48,18 @@ func TestAPINobody(t *testing.T) {
 	s := &Server{store: db}
 	mux := http.NewServeMux()
 	s.apiRoutes(mux)
-	shop, err := db.AddShop(t.Context(), store.Shop{Slug: "lamps", Addr: "lamps@mall.example", State: store.ShopOpen, Currency: "KRW"}, "a@mall.example")
+	shop, err := db.AddShop(t.Context(), store.Shop{Slug: "lamps", Addr: "lamps@mall.example", State: store.ShopOpen,
+		Currency: "KRW"}, "a@mall.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := db.AddShop(t.Context(), store.Shop{Slug: "chairs", Addr: "chairs@mall.example", State: store.ShopOpen, Currency: "KRW"}, "b@mall.example")
+	other, err := db.AddShop(t.Context(), store.Shop{Slug: "chairs", Addr: "chairs@mall.example",
+		State: store.ShopOpen, Currency: "KRW"}, "b@mall.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	it, err := db.AddGoods(t.Context(), shop.ID, store.Item{Goods: store.Goods{SKU: "A", Title: "A", State: store.GoodsShown},
+	it, err := db.AddGoods(t.Context(), shop.ID, store.Item{Goods: store.Goods{SKU: "A", Title: "A",
+		State: store.GoodsShown},
 		Variants: []store.Variant{{Price: 1}}})
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +74,8 @@ func TestAPINobody(t *testing.T) {
 	}
 	parts := regexp.MustCompile(`\{\w+\}`)
 	call := func(route shopRoute, key string) *httptest.ResponseRecorder {
-		r := httptest.NewRequest(route.Method, apiBase+parts.ReplaceAllString(route.Path, it.Goods.ID), bytes.NewBufferString("{}"))
+		r := httptest.NewRequest(route.Method, apiBase+parts.ReplaceAllString(route.Path, it.Goods.ID),
+			bytes.NewBufferString("{}"))
 		r.Header.Set("Authorization", key)
 		r.Header.Set("If-Match", `"`+it.Stamp()+`"`)
 		w := httptest.NewRecorder()
@@ -85,11 +89,13 @@ func TestAPINobody(t *testing.T) {
 			}
 		}
 		w := call(route, "Bearer "+theirs)
-		if parts.MatchString(route.Path) && w.Code != http.StatusNotFound || bytes.Contains(w.Body.Bytes(), []byte(it.Goods.ID)) {
+		if parts.MatchString(route.Path) && w.Code != http.StatusNotFound ||
+			bytes.Contains(w.Body.Bytes(), []byte(it.Goods.ID)) {
 			t.Errorf("%s %s by another shop: %d %s", route.Method, route.Path, w.Code, w.Body)
 		}
 	}
-	if w := call(shopRoute{Method: "GET", Path: "/goods/{id}"}, "Bearer "+ours); w.Code != http.StatusOK || w.Header().Get("ETag") == "" {
+	if w := call(shopRoute{Method: "GET", Path: "/goods/{id}"}, "Bearer "+ours); w.Code != http.StatusOK ||
+		w.Header().Get("ETag") == "" {
 		t.Errorf("ours: %d", w.Code)
 	}
 }
@@ -116,7 +122,8 @@ func furnish(b *town) (paths func(route string) string) {
 	for _, login := range []string{"host@mall.example", "other@mall.example", "kim@mall.example", operatorLogin} {
 		b.accounts.all[login] = password.Hash("the password")
 	}
-	other := store.Shop{Slug: "chairs", Name: "Chairs", Addr: "chairs@mall.example", State: store.ShopOpen, Currency: "KRW"}
+	other := store.Shop{Slug: "chairs", Name: "Chairs", Addr: "chairs@mall.example", State: store.ShopOpen,
+		Currency: "KRW"}
 	if _, err := b.store.AddShop(ctx, other, "other@mall.example"); err != nil {
 		b.Fatal(err)
 	}
@@ -134,7 +141,8 @@ func furnish(b *town) (paths func(route string) string) {
 		b.Fatal(err)
 	}
 	o, err := b.store.Offer(ctx, store.Order{Shop: it.Goods.Shop, Member: member.ID, Currency: "KRW", Inquiry: inq.ID},
-		[]store.OrderLine{{Goods: it.Goods.ID, Variant: it.Variants[0].ID, Title: it.Goods.Title, Quantity: 2, Price: 11000}},
+		[]store.OrderLine{{Goods: it.Goods.ID, Variant: it.Variants[0].ID, Title: it.Goods.Title, Quantity: 2,
+			Price: 11000}},
 		"host@mall.example", "")
 	if err != nil {
 		b.Fatal(err)
@@ -218,7 +226,8 @@ func TestOffer(t *testing.T) {
 	owner.post("/sign-in", 200, "login", "host@mall.example", "password", "the password")
 	kim.post("/sign-in", 200, "login", "kim@mall.example", "password", "the password")
 	inquiry := path("/inquiries/{id}")
-	owner.has(owner.post(inquiry+"/offer", 422, "sku", "none", "quantity", "x", "price", "1"), "no such goods", `value="none"`)
+	owner.has(owner.post(inquiry+"/offer", 422, "sku", "none", "quantity", "x", "price", "1"), "no such goods",
+		`value="none"`)
 	page := owner.post(inquiry+"/offer", 200, "sku", b.goods[0].SKU, "quantity", "2", "price", "9,000")
 	numbers := regexp.MustCompile(`/console/lamps/orders/([0-9]{6}-\w+)`).FindAllStringSubmatch(page, -1)
 	if len(numbers) != 2 { // one is there since the beginning

@@ -313,7 +313,8 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) {
 	}
 	s.setCookie(w, sessionCookie, cookie, store.SessionIdle)
 	_, err = s.store.MemberByLogin(r.Context(), login)
-	if errors.Is(err, store.ErrUnknown) && !strings.HasPrefix(e.Next, "/console") { // whoever works in a shop need not buy
+	if errors.Is(err, store.ErrUnknown) && !strings.HasPrefix(e.Next,
+		"/console") { // whoever works in a shop need not buy
 		e.Form = blank()
 		s.joinPage(w, r, http.StatusOK, e)
 		return

@@ -45,7 +45,8 @@ func (s *Server) unsubscribePage(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
-	s.page(w, r, http.StatusOK, page{Title: tongue(r).Say("publicity.unsubscribe.title"), Template: "unsubscribe", Data: shop})
+	s.page(w, r, http.StatusOK, page{Title: tongue(r).Say("publicity.unsubscribe.title"), Template: "unsubscribe",
+		Data: shop})
 }
 
 // unsubscribe takes the press on the page, and the one click of a mail program
@@ -177,7 +178,8 @@ func (s *Server) saveCampaign(w http.ResponseWriter, r *http.Request, who visit)
 	}
 	t := tongue(r)
 	c := store.Campaign{Shop: shop.ID, ID: r.PathValue("id"), Subject: f.Get("subject"), Text: f.Get("text"),
-		Lang: f.Get("lang"), Segment: f.Get("segment"), ByStaff: f.On("staff"), AdMark: f.On("mark"), Night: !f.On("day")}
+		Lang: f.Get("lang"), Segment: f.Get("segment"), ByStaff: f.On("staff"), AdMark: f.On("mark"),
+		Night: !f.On("day")}
 	if c.Subject == "" || len([]rune(c.Subject)) > maxSubject {
 		f.Fail("subject", t.Say("publicity.wrong.subject"))
 	}

@@ -46,7 +46,8 @@ func TestPayNotice(t *testing.T) {
 	b := newTown(t)
 	furnish(b)
 	ctx := t.Context()
-	owner, other, kim := b.signedIn("host@mall.example"), b.signedIn("other@mall.example"), b.signedIn("kim@mall.example")
+	owner, other, kim := b.signedIn("host@mall.example"), b.signedIn("other@mall.example"),
+		b.signedIn("kim@mall.example")
 	member, err := b.store.MemberByLogin(ctx, "kim@mall.example")
 	if err != nil {
 		t.Fatal(err)
@@ -253,12 +254,14 @@ func TestAPI(t *testing.T) {
 
 	inquiry := strings.TrimPrefix(path("/inquiries/{id}"), "/console/lamps/inquiries/")
 	till.has(call("GET", "/inquiries?open=yes", "", 200), inquiry)
-	till.has(call("GET", "/inquiries/"+inquiry, "", 200), `"login":"kim@mall.example"`, `"state":"offered"`, "/desk#a-room")
+	till.has(call("GET", "/inquiries/"+inquiry, "", 200), `"login":"kim@mall.example"`, `"state":"offered"`,
+		"/desk#a-room")
 	number := strings.TrimPrefix(path("/orders/{number}"), "/console/lamps/orders/")
 	call("POST", "/orders/"+number, `{"act": "accept"}`, 409) // that is the member's
 	kim := b.signedIn("kim@mall.example")
 	kim.post("/orders/"+number+"/accept", 200, "deliver", "1 Paper Street")
-	till.has(call("GET", "/orders/"+number, "", 200), `"deliver":"1 Paper Street"`, `"acts":["pay","cancel"]`, `"quantity":2`)
+	till.has(call("GET", "/orders/"+number, "", 200), `"deliver":"1 Paper Street"`, `"acts":["pay","cancel"]`,
+		`"quantity":2`)
 	till.has(call("POST", "/orders/"+number, `{"act": "pay"}`, 200), `"state":"paid"`)
 	till.has(call("POST", "/orders/"+number, `{"act": "send", "note": "Number 7"}`, 200), `"state":"sent"`)
 	till.has(kim.get("/orders/"+number, 200), "Number 7")

@@ -182,7 +182,8 @@ func newTown(t testing.TB, assets ...fs.FS) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base, Chat: &url.URL{Scheme: "http", Host: "chat.example"},
+	m, err := mall.New(mall.Options{Name: "The mall", Pictures: pictures, Base: base,
+		Chat:   &url.URL{Scheme: "http", Host: "chat.example"},
 		Domain: "mall.example", Operator: []string{operatorLogin}, Store: c.store, Vault: box, Accounts: c.accounts,
 		Relay: fakeRelay{changed: &c.changed, written: &c.written, groups: &c.groups, rooms: &c.rooms, hours: &c.hours,
 			now: func() time.Time { return c.now }},
@@ -201,10 +202,11 @@ func newTown(t testing.TB, assets ...fs.FS) *town {
 		t.Fatal(err)
 	}
 	p, err := publicity.New(publicity.Options{Store: c.store, Secret: key, Base: c.server.URL, Domain: "mall.example",
-		Mall: "The mall", Money: Money, Mark: publicity.MarkFile(dir), Submit: func(context.Context, chat.Letter) error { return nil },
+		Mall: "The mall", Money: Money, Mark: publicity.MarkFile(dir),
+		Submit: func(context.Context, chat.Letter) error { return nil },
 		Person: func(context.Context, store.Handing) (chat.Person, error) { return chat.Person{}, nil }})
 	if err == nil {
-		c.adverts, err = advert.New(c.store, make([]byte, 32), nil, nil)
+		c.adverts, err = advert.New(c.store, c.mall.Relay().AnsweredIn, make([]byte, 32), nil, nil)
 	}
 	if err == nil {
 		s.Publish(p)
@@ -270,7 +272,7 @@ func (b browser) read(r *http.Response, err error) func(status int) string {
 	}
 }
 
-func (b browser) has(page string, parts ...string) {
+func (b *town) has(page string, parts ...string) {
 	b.Helper()
 	for _, part := range parts {
 		if !strings.Contains(page, part) {
@@ -392,7 +394,8 @@ func TestAccountHere(t *testing.T) {
 func TestMoney(t *testing.T) {
 	t.Parallel()
 	for want, got := range map[string]string{"₩12,000": Money("en", "KRW", 12000), "12,000원": Money("ko", "KRW", 12000),
-		"$0.05": Money("en", "USD", 5), "−€1,234.50": Money("en", "EUR", -123450), "BHD\u00a01.000": Money("en", "BHD", 1000)} {
+		"$0.05": Money("en", "USD", 5), "−€1,234.50": Money("en", "EUR", -123450),
+		"BHD\u00a01.000": Money("en", "BHD", 1000)} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
 		}

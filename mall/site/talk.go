@@ -128,7 +128,8 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request) {
 		s.askPage(w, r, http.StatusTooManyRequests, a, f)
 		return
 	}
-	i, err := s.mall.Ask(r.Context(), *v.Member, a, mall.Question{ID: f.Get("id"), Subject: f.Get("subject"), Text: text,
+	i, err := s.mall.Ask(r.Context(), *v.Member, a, mall.Question{ID: f.Get("id"), Subject: f.Get("subject"),
+		Text: text,
 		From: s.clientIP(r)})
 	var refused *chat.RefusedError
 	switch {
@@ -147,7 +148,8 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.page(w, r, http.StatusOK, page{Title: say("talk.asked.title"), Template: "asked",
-		Data: asked{Shop: a.Shop.Name, Room: i.Room, Login: v.Member.Login, Back: strings.TrimSuffix(r.URL.Path, "/ask"),
+		Data: asked{Shop: a.Shop.Name, Room: i.Room, Login: v.Member.Login,
+			Back: strings.TrimSuffix(r.URL.Path, "/ask"),
 			Chat: strings.TrimSuffix(r.URL.Path, "ask") + "chat"}})
 }
 

@@ -47,8 +47,15 @@ const (
 	maxLive        = 5000 // that are shown at a time
 )
 
-// callLife is for how long after "Chat now" an answered call counts as its own.
-const callLife = time.Hour
+const (
+	// callLife is for how long after "Chat now" an answered call counts as its own.
+	callLife = time.Hour
+	// firstLook is how long after "Chat now" a talk that was not charged is looked at again.
+	firstLook = time.Minute
+)
+
+// AdvertDaysKept is how long what happened to an advertisement is kept by day.
+const AdvertDaysKept = 2 * 365 * 24 * time.Hour
 
 // Advert is an advertisement of a shop, which pays for it.
 type Advert struct {
@@ -253,6 +260,14 @@ func (s *Store) Advert(ctx context.Context, shop, id string) (a Advert, err erro
 	return a, nil
 }
 
+// AnyAdvert is an advertisement of whatever shop, for the operator. ErrUnknown.
+func (s *Store) AnyAdvert(ctx context.Context, id string) (a Advert, err error) {
+	if err := s.rd.NewSelect().Model(&a).Where("id = ?", id).Scan(ctx); err != nil {
+		return Advert{}, fmt.Errorf("reading an advertisement: %w", known(err))
+	}
+	return a, nil
+}
+
 // AdvertsOf are a shop's, the newest first, with what happened to each so far.
 func (s *Store) AdvertsOf(ctx context.Context, shop string) (all []Advert, sums map[string]AdvertDay, err error) {
 	var days []AdvertDay
@@ -308,7 +323,8 @@ func (s *Store) LiveAdverts(ctx context.Context, now time.Time) (all []ShopAdver
 	}
 	err = s.rd.NewRaw("SELECT d.advert, SUM(d.views) AS n FROM advert_days d JOIN adverts a"+
 		" ON a.shop = d.shop AND a.id = d.advert"+
-		" WHERE a.state = ? AND a.ends > ? AND d.day = ? GROUP BY d.advert", AdvertShown, Micros(now), DayOf(now)).Scan(ctx, &rows)
+		" WHERE a.state = ? AND a.ends > ? AND d.day = ? GROUP BY d.advert", AdvertShown, Micros(now),
+		DayOf(now)).Scan(ctx, &rows)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading advertisements' views: %w", err)
 	}
@@ -343,27 +359,78 @@ func addDay(ctx context.Context, tx bun.Tx, d AdvertDay) error {
 		" SELECT shop, id, ?, ?, ?, ?, ?, ? FROM adverts WHERE id = ?"+ // it may be gone
 		" ON CONFLICT (shop, advert, day, place) DO UPDATE SET views = advert_days.views + excluded.views,"+
 		" presses = advert_days.presses + excluded.presses, talks = advert_days.talks + excluded.talks,"+
-		" spent = advert_days.spent + excluded.spent", d.Day, d.Place, d.Views, d.Presses, d.Talks, d.Spent, d.Advert).Exec(ctx)
+		" spent = advert_days.spent + excluded.spent", d.Day, d.Place, d.Views, d.Presses, d.Talks, d.Spent,
+		d.Advert).Exec(ctx)
 	return err
 }
 
 // CameFromAdvert notes that somebody who came from an advertisement has opened a
 // conversation. Of several advertisements the last counts, until one was charged.
 func (s *Store) CameFromAdvert(ctx context.Context, room, advert, place string, now time.Time) error {
-	_, err := s.db.NewRaw("INSERT INTO advert_talks (room, shop, advert, place, came)"+
-		" SELECT ?, shop, id, ?, ? FROM adverts WHERE id = ?"+ // it may be gone
+	_, err := s.db.NewRaw("INSERT INTO advert_talks (room, shop, advert, place, came, look)"+
+		" SELECT ?, shop, id, ?, ?, ? FROM adverts WHERE id = ?"+ // it may be gone
 		" ON CONFLICT (room) DO UPDATE SET shop = excluded.shop, advert = excluded.advert, place = excluded.place,"+
-		" came = excluded.came WHERE advert_talks.answered = 0", room, place, Micros(now), advert).Exec(ctx)
+		" came = excluded.came, look = excluded.look WHERE advert_talks.answered = 0",
+		room, place, Micros(now), Micros(now.Add(firstLook)), advert).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("noting a talk from an advertisement: %w", err)
 	}
 	return nil
 }
 
+// AdvertTalk is a conversation that came from an advertisement and was not charged yet.
+type AdvertTalk struct {
+	Room   string
+	Callee string // address of the shop whose answer is charged
+	Came   int64
+	Look   int64 // when to look whether it is to be charged
+}
+
+// OpenAdvertTalks are those that are to be looked at now, the longest waiting first.
+func (s *Store) OpenAdvertTalks(ctx context.Context, now time.Time, limit int) (list []AdvertTalk, err error) {
+	err = s.rd.NewRaw("SELECT t.room, s.addr AS callee, t.came, t.look FROM advert_talks t"+
+		" JOIN adverts a ON a.shop = t.shop AND a.id = t.advert JOIN shops s ON s.id = a.rings"+
+		" WHERE t.look > 0 AND t.look <= ? ORDER BY t.look LIMIT ?", Micros(now), limit).Scan(ctx, &list)
+	if err != nil {
+		return nil, fmt.Errorf("looking for talks that were not charged: %w", err)
+	}
+	return list, nil
+}
+
+// LookLater sets when a talk is looked at again: after as long as since it came, which
+// doubles each time. No call of one that is older than callLife can be charged any more: a
+// talk that was looked at after that is not looked at again.
+func (s *Store) LookLater(ctx context.Context, t AdvertTalk, now time.Time, failed bool) error {
+	look := Micros(now) + max(Micros(now)-t.Came, firstLook.Microseconds())
+	if !failed && now.Sub(Time(t.Came)) > callLife {
+		look = 0
+	}
+	_, err := s.db.NewRaw("UPDATE advert_talks SET look = ? WHERE room = ? AND look = ?", look, t.Room,
+		t.Look).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("putting off a talk that was not charged: %w", err)
+	}
+	return nil
+}
+
+// ForgetAdvertDays removes what happened to advertisements before AdvertDaysKept, with the
+// conversations that came from them. What was spent stays in the advertisement.
+func (s *Store) ForgetAdvertDays(ctx context.Context, now time.Time) error {
+	until := now.Add(-AdvertDaysKept)
+	_, err := s.db.NewRaw("DELETE FROM advert_days WHERE day < ?", DayOf(until)).Exec(ctx)
+	if err == nil {
+		_, err = s.db.NewRaw("DELETE FROM advert_talks WHERE came < ?", Micros(until)).Exec(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("forgetting what happened to advertisements: %w", err)
+	}
+	return nil
+}
+
 // ChargeAdvert charges the advertisement that a conversation came from because its call
-// was answered: once a conversation, and never above the budget. charged is what it
+// was answered at a time: once a conversation, and never above the budget. charged is what it
 // cost: 0 if it came from none, was charged before, or if the budget is used up.
-func (s *Store) ChargeAdvert(ctx context.Context, room string, now time.Time) (
+func (s *Store) ChargeAdvert(ctx context.Context, room string, at time.Time) (
 	advert string, charged int64, err error,
 ) {
 	// Most conversations come from no advertisement: they need no writer.
@@ -371,15 +438,15 @@ func (s *Store) ChargeAdvert(ctx context.Context, room string, now time.Time) (
 		Advert, Place string
 	}
 	err = s.rd.NewRaw("SELECT advert, place FROM advert_talks WHERE room = ? AND answered = 0 AND came > ?",
-		room, Micros(now.Add(-callLife))).Scan(ctx, &t)
+		room, Micros(at.Add(-callLife))).Scan(ctx, &t)
 	if errors.Is(known(err), ErrUnknown) {
 		return "", 0, nil
 	}
 	if err == nil {
 		err = s.tx(ctx, func(tx bun.Tx) error {
 			charged = 0
-			err := tx.NewRaw("UPDATE advert_talks SET answered = ? WHERE room = ? AND answered = 0 RETURNING advert, place",
-				Micros(now), room).Scan(ctx, &t)
+			err := tx.NewRaw("UPDATE advert_talks SET answered = ?, look = 0 WHERE room = ? AND answered = 0"+
+				" RETURNING advert, place", Micros(at), room).Scan(ctx, &t)
 			if errors.Is(known(err), ErrUnknown) {
 				return nil // charged meanwhile
 			}
@@ -395,7 +462,7 @@ func (s *Store) ChargeAdvert(ctx context.Context, room string, now time.Time) (
 				room).Exec(ctx); err != nil {
 				return err
 			}
-			return addDay(ctx, tx, AdvertDay{Advert: t.Advert, Day: DayOf(now), Place: t.Place, Talks: 1,
+			return addDay(ctx, tx, AdvertDay{Advert: t.Advert, Day: DayOf(at), Place: t.Place, Talks: 1,
 				Spent: charged})
 		})
 	}

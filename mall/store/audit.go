@@ -63,7 +63,8 @@ func (s *Store) AuditTrail(ctx context.Context, shop, before string, limit int) 
 
 // ForgetAudit removes what is older than AuditKept.
 func (s *Store) ForgetAudit(ctx context.Context, now time.Time) error {
-	if _, err := s.db.NewDelete().Model((*Audit)(nil)).Where("at < ?", Micros(now.Add(-AuditKept))).Exec(ctx); err != nil {
+	if _, err := s.db.NewDelete().Model((*Audit)(nil)).Where("at < ?",
+		Micros(now.Add(-AuditKept))).Exec(ctx); err != nil {
 		return fmt.Errorf("shortening the audit trail: %w", err)
 	}
 	return nil

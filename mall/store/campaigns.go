@@ -158,8 +158,11 @@ const shownGoods = "SELECT g.id, g.sku, g.title, g.price, COALESCE((SELECT p.has
 
 // CampaignGoods returns the goods of a campaign that are on show, in their order.
 func (s *Store) CampaignGoods(ctx context.Context, shop, campaign string) (all []CampaignGoods, err error) {
-	err = s.rd.NewRaw(shownGoods+"JOIN campaign_goods c ON c.shop = g.shop AND c.goods = g.id"+
-		" WHERE c.shop = ? AND c.campaign = ? AND g.state = ? ORDER BY c.place", shop, campaign, GoodsShown).Scan(ctx, &all)
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return db.NewRaw(shownGoods+"JOIN campaign_goods c ON c.shop = g.shop AND c.goods = g.id"+
+			" WHERE c.shop = ? AND c.campaign = ? AND g.state = ? ORDER BY c.place", shop, campaign,
+			GoodsShown).Scan(ctx, &all)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading a campaign's goods: %w", err)
 	}
@@ -171,8 +174,11 @@ func (s *Store) GoodsNamed(ctx context.Context, shop string, ids []string) (all 
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	err = s.rd.NewRaw(shownGoods+"WHERE g.shop = ? AND g.id IN (?) AND g.state = ?", shop, bun.List(ids), GoodsShown).
-		Scan(ctx, &all)
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return db.NewRaw(shownGoods+"WHERE g.shop = ? AND g.id IN (?) AND g.state = ?", shop, bun.List(ids),
+			GoodsShown).
+			Scan(ctx, &all)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading goods: %w", err)
 	}
@@ -182,13 +188,16 @@ func (s *Store) GoodsNamed(ctx context.Context, shop string, ids []string) (all 
 // SetCampaign brings a campaign from one of some states into another. at is when
 // it begins, where it is scheduled. ErrState: it is in none of them.
 func (s *Store) SetCampaign(ctx context.Context, shop, id string, from []string, to, why string, at time.Time) error {
-	q := s.db.NewUpdate().Table("campaigns").Set("state = ?, why = ?, changed = ?", to, why, Micros(time.Now())).
-		Where("shop = ? AND id = ? AND state IN (?)", shop, id, bun.List(from))
-	if !at.IsZero() {
-		q = q.Set("at = ?", Micros(at))
-	}
-	res, err := q.Exec(ctx)
-	if err := changed(res, err, ErrState); err != nil {
+	err := s.OfShop(ctx, shop, func(tx bun.Tx) error {
+		q := tx.NewUpdate().Table("campaigns").Set("state = ?, why = ?, changed = ?", to, why, Micros(time.Now())).
+			Where("shop = ? AND id = ? AND state IN (?)", shop, id, bun.List(from))
+		if !at.IsZero() {
+			q = q.Set("at = ?", Micros(at))
+		}
+		res, err := q.Exec(ctx)
+		return changed(res, err, ErrState)
+	})
+	if err != nil {
 		return fmt.Errorf("setting a campaign %s: %w", to, err)
 	}
 	return nil
@@ -196,7 +205,8 @@ func (s *Store) SetCampaign(ctx context.Context, shop, id string, from []string,
 
 // DueCampaigns returns those that a host is to send now.
 func (s *Store) DueCampaigns(ctx context.Context, host string, now time.Time, limit int) (all []Campaign, err error) {
-	err = s.rd.NewSelect().Model(&all).Where("state IN (?, ?) AND at <= ?", CampaignSending, CampaignScheduled, Micros(now)).
+	err = s.rd.NewSelect().Model(&all).Where("state IN (?, ?) AND at <= ?", CampaignSending, CampaignScheduled,
+		Micros(now)).
 		Where("(host = ? OR host_until <= ?)", host, Micros(now)).Order("at").Limit(int64(limit)).Scan(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("looking for campaigns that are due: %w", err)
@@ -207,10 +217,13 @@ func (s *Store) DueCampaigns(ctx context.Context, host string, now time.Time, li
 // LeaseCampaign makes a host the one that sends a campaign, until some time. ErrState:
 // another host does, or the campaign is not to be sent any more.
 func (s *Store) LeaseCampaign(ctx context.Context, shop, id, host string, now, until time.Time) error {
-	res, err := s.db.NewRaw("UPDATE campaigns SET host = ?, host_until = ?, state = ? WHERE shop = ? AND id = ?"+
-		" AND (host = ? OR host_until <= ?) AND state IN (?, ?)", host, Micros(until), CampaignSending, shop, id,
-		host, Micros(now), CampaignSending, CampaignScheduled).Exec(ctx)
-	if err := changed(res, err, ErrState); err != nil {
+	err := s.OfShop(ctx, shop, func(tx bun.Tx) error {
+		res, err := tx.NewRaw("UPDATE campaigns SET host = ?, host_until = ?, state = ? WHERE shop = ? AND id = ?"+
+			" AND (host = ? OR host_until <= ?) AND state IN (?, ?)", host, Micros(until), CampaignSending, shop, id,
+			host, Micros(now), CampaignSending, CampaignScheduled).Exec(ctx)
+		return changed(res, err, ErrState)
+	})
+	if err != nil {
 		return fmt.Errorf("taking a campaign over: %w", err)
 	}
 	return nil
@@ -218,10 +231,14 @@ func (s *Store) LeaseCampaign(ctx context.Context, shop, id, host string, now, u
 
 // FinishCampaign ends a campaign that no mail of waits.
 func (s *Store) FinishCampaign(ctx context.Context, shop, id string) error {
-	_, err := s.db.NewRaw("UPDATE campaigns SET state = ?, changed = ? WHERE shop = ? AND id = ? AND state = ?"+
-		" AND NOT EXISTS (SELECT 1 FROM campaign_members m WHERE m.shop = campaigns.shop AND m.campaign = campaigns.id"+
-		" AND m.state IN (?, ?))", CampaignDone, Micros(time.Now()), shop, id, CampaignSending, MailWaiting, MailHanding).
-		Exec(ctx)
+	err := s.OfShop(ctx, shop, func(tx bun.Tx) error {
+		_, err := tx.NewRaw("UPDATE campaigns SET state = ?, changed = ? WHERE shop = ? AND id = ? AND state = ?"+
+			" AND NOT EXISTS (SELECT 1 FROM campaign_members m WHERE m.shop = campaigns.shop AND m.campaign = campaigns.id"+
+			" AND m.state IN (?, ?))", CampaignDone, Micros(time.Now()), shop, id, CampaignSending, MailWaiting,
+			MailHanding).
+			Exec(ctx)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("ending a campaign: %w", err)
 	}
@@ -230,10 +247,13 @@ func (s *Store) FinishCampaign(ctx context.Context, shop, id string) error {
 
 // StopFailing stops a campaign if of at least enough mails percent of a hundred failed.
 func (s *Store) StopFailing(ctx context.Context, shop, id string, enough, percent int) (stopped bool, err error) {
-	res, err := s.db.NewRaw("UPDATE campaigns SET state = ?, why = ?, changed = ? WHERE shop = ? AND id = ?"+
-		" AND state IN (?, ?) AND tried >= ? AND failed * 100 >= tried * ?", CampaignStopped, WhyFailures,
-		Micros(time.Now()), shop, id, CampaignScheduled, CampaignSending, enough, percent).Exec(ctx)
-	switch err := changed(res, err, ErrState); {
+	err = s.OfShop(ctx, shop, func(tx bun.Tx) error {
+		res, err := tx.NewRaw("UPDATE campaigns SET state = ?, why = ?, changed = ? WHERE shop = ? AND id = ?"+
+			" AND state IN (?, ?) AND tried >= ? AND failed * 100 >= tried * ?", CampaignStopped, WhyFailures,
+			Micros(time.Now()), shop, id, CampaignScheduled, CampaignSending, enough, percent).Exec(ctx)
+		return changed(res, err, ErrState)
+	})
+	switch {
 	case errors.Is(err, ErrState):
 		return false, nil
 	case err != nil:
@@ -262,8 +282,10 @@ const agreed = "m.state = 'active' AND m.publicity AND NOT EXISTS (SELECT 1 FROM
 
 // CountSegment says how many members a campaign would go to now.
 func (s *Store) CountSegment(ctx context.Context, shop, segment string) (n int, err error) {
-	err = s.rd.NewRaw("SELECT COUNT(*) FROM members m WHERE "+agreed+inSegment(segment), shop, Micros(time.Now())).
-		Scan(ctx, &n)
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return db.NewRaw("SELECT COUNT(*) FROM members m WHERE "+agreed+inSegment(segment), shop, Micros(time.Now())).
+			Scan(ctx, &n)
+	})
 	if err != nil {
 		return 0, fmt.Errorf("counting a segment: %w", err)
 	}
@@ -362,7 +384,8 @@ func (s *Store) TakeMails(
 				state, reason = MailLeftOut, "no longer agreed"
 			}
 			_, err := tx.NewRaw("UPDATE campaign_members SET state = ?, mail = ?, at = ?, reason = ?"+
-				" WHERE shop = ? AND campaign = ? AND member = ?", state, h.Mail, Micros(now), reason, shop, campaign, h.Member).
+				" WHERE shop = ? AND campaign = ? AND member = ?", state, h.Mail, Micros(now), reason, shop, campaign,
+				h.Member).
 				Exec(ctx)
 			if err != nil {
 				return err
@@ -382,8 +405,10 @@ func (s *Store) TakeMails(
 // HandingMails returns the mails whose handing over was cut off: they may be in
 // the queue or not.
 func (s *Store) HandingMails(ctx context.Context, shop, campaign string, now time.Time, limit int) (all []Handing, err error) {
-	err = s.rd.NewRaw(handings+" ORDER BY c.member LIMIT ?4", shop, Micros(now), campaign, MailHanding, limit).
-		Scan(ctx, &all)
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return db.NewRaw(handings+" ORDER BY c.member LIMIT ?4", shop, Micros(now), campaign, MailHanding, limit).
+			Scan(ctx, &all)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("looking for mails whose handing over was cut off: %w", err)
 	}
@@ -405,8 +430,9 @@ type HandedMail struct {
 
 // SaveHanded stores what became of mails that were being handed over, and counts them.
 func (s *Store) SaveHanded(ctx context.Context, shop, campaign string, all []HandedMail) error {
-	err := s.tx(ctx, func(tx bun.Tx) error {
+	err := s.OfShop(ctx, shop, func(tx bun.Tx) error {
 		tried, failed := 0, 0
+		var stopped []HandedMail
 		for _, h := range all {
 			res, err := tx.NewRaw("UPDATE campaign_members SET state = ?, reason = ?, room = ?, at = ?, tries = tries + 1"+
 				" WHERE shop = ? AND campaign = ? AND member = ? AND state = ?",
@@ -423,11 +449,19 @@ func (s *Store) SaveHanded(ctx context.Context, shop, campaign string, all []Han
 			case MailQueued:
 				tried++
 			}
-			if !h.Stop {
-				continue
+			if h.Stop {
+				stopped = append(stopped, h)
 			}
+		}
+		if err := count(ctx, tx, shop, campaign, tried, failed); err != nil || len(stopped) == 0 {
+			return err
+		}
+		if err := s.setShop(ctx, tx, ""); err != nil { // these rows are the whole mall's
+			return err
+		}
+		for _, h := range stopped {
 			var hash string
-			err = tx.NewRaw("SELECT addr_hash FROM members WHERE id = ?", h.Member).Scan(ctx, &hash)
+			err := tx.NewRaw("SELECT addr_hash FROM members WHERE id = ?", h.Member).Scan(ctx, &hash)
 			if err == nil {
 				err = suppress(ctx, tx, Suppression{AddrHash: hash, Why: MailBounced, At: Micros(h.At),
 					Expires: Micros(h.Until)})
@@ -436,7 +470,7 @@ func (s *Store) SaveHanded(ctx context.Context, shop, campaign string, all []Han
 				return known(err)
 			}
 		}
-		return count(ctx, tx, shop, campaign, tried, failed)
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("storing what was handed over: %w", err)
@@ -478,10 +512,24 @@ func (s *Store) CampaignFigures(ctx context.Context, shop, campaign string) (f C
 		State string
 		N     int
 	}
-	err = s.rd.NewRaw("SELECT state, COUNT(*) AS n FROM campaign_members WHERE shop = ? AND campaign = ? GROUP BY state",
-		shop, campaign).Scan(ctx, &rows)
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		rows = nil
+		err := db.NewRaw("SELECT state, COUNT(*) AS n FROM campaign_members WHERE shop = ? AND campaign = ? GROUP BY state",
+			shop, campaign).Scan(ctx, &rows)
+		if err != nil {
+			return err
+		}
+		err = db.NewRaw("SELECT COUNT(*), COALESCE(SUM(CASE WHEN answered > 0 THEN 1 ELSE 0 END), 0) FROM inquiries"+
+			" WHERE shop = ? AND campaign = ?", shop, campaign).Scan(ctx, &f.Talks, &f.Answered)
+		if err != nil {
+			return err
+		}
+		return db.NewRaw("SELECT COUNT(*), COALESCE(SUM(o.total), 0) FROM inquiries i"+
+			" JOIN orders o ON o.shop = i.shop AND o.inquiry = i.id WHERE i.shop = ? AND i.campaign = ?"+
+			" AND o.state IN ('accepted', 'paid', 'sent', 'done')", shop, campaign).Scan(ctx, &f.Orders, &f.Revenue)
+	})
 	if err != nil {
-		return f, fmt.Errorf("counting a campaign: %w", err)
+		return CampaignFigures{}, fmt.Errorf("counting a campaign: %w", err)
 	}
 	for _, row := range rows {
 		switch row.State {
@@ -501,16 +549,6 @@ func (s *Store) CampaignFigures(ctx context.Context, shop, campaign string) (f C
 			f.LeftOut = row.N
 		}
 	}
-	err = s.rd.NewRaw("SELECT COUNT(*), COALESCE(SUM(CASE WHEN answered > 0 THEN 1 ELSE 0 END), 0) FROM inquiries"+
-		" WHERE shop = ? AND campaign = ?", shop, campaign).Scan(ctx, &f.Talks, &f.Answered)
-	if err == nil {
-		err = s.rd.NewRaw("SELECT COUNT(*), COALESCE(SUM(o.total), 0) FROM inquiries i"+
-			" JOIN orders o ON o.shop = i.shop AND o.inquiry = i.id WHERE i.shop = ? AND i.campaign = ?"+
-			" AND o.state IN ('accepted', 'paid', 'sent', 'done')", shop, campaign).Scan(ctx, &f.Orders, &f.Revenue)
-	}
-	if err != nil {
-		return f, fmt.Errorf("counting what came of a campaign: %w", err)
-	}
 	return f, nil
 }
 
@@ -524,10 +562,14 @@ func (s *Store) CampaignTalk(ctx context.Context, room string) (i Inquiry, err e
 			return err
 		}
 		err = tx.NewRaw("SELECT m.shop, m.campaign, m.member, m.mail, m.room, c.subject FROM campaign_members m"+
-			" JOIN campaigns c ON c.shop = m.shop AND c.id = m.campaign WHERE m.room = ? AND m.room <> '' LIMIT 1", room).
+			" JOIN campaigns c ON c.shop = m.shop AND c.id = m.campaign WHERE m.room = ? AND m.room <> '' LIMIT 1",
+			room).
 			Scan(ctx, &i)
 		if err != nil {
 			return known(err)
+		}
+		if err := s.setShop(ctx, tx, i.Shop); err != nil {
+			return err
 		}
 		i.ID, i.Created = NewID(), Micros(time.Now())
 		_, err = tx.NewInsert().Model(&i).Exec(ctx)
@@ -563,8 +605,12 @@ func (s *Store) MailReturned(ctx context.Context, mail string, r Returned) (shop
 		if row.State == MailComplained || row.State == MailWaiting {
 			return nil // a bounce after a complaint says less; a mail that was not sent cannot come back
 		}
+		if err := s.setShop(ctx, tx, row.Shop); err != nil {
+			return err
+		}
 		_, err = tx.NewRaw("UPDATE campaign_members SET state = ?, reason = ?, at = ?"+
-			" WHERE shop = ? AND campaign = ? AND member = ?", r.State, r.Reason, now, row.Shop, row.Campaign, row.Member).
+			" WHERE shop = ? AND campaign = ? AND member = ?", r.State, r.Reason, now, row.Shop, row.Campaign,
+			row.Member).
 			Exec(ctx)
 		if err != nil {
 			return err
@@ -582,6 +628,8 @@ func (s *Store) MailReturned(ctx context.Context, mail string, r Returned) (shop
 		x := Suppression{AddrHash: row.AddrHash, Why: r.State, At: now, Expires: Micros(r.Expires)}
 		if r.OneShop {
 			x.Shop = row.Shop
+		} else if err := s.setShop(ctx, tx, ""); err != nil { // it is the whole mall's
+			return err
 		}
 		return suppress(ctx, tx, x)
 	})
@@ -594,11 +642,13 @@ func (s *Store) MailReturned(ctx context.Context, mail string, r Returned) (shop
 // ShopAndOwner returns a shop and a login in whose name its mails are submitted.
 // ErrUnknown.
 func (s *Store) ShopAndOwner(ctx context.Context, id string) (shop Shop, owner string, err error) {
-	err = s.rd.NewSelect().Model(&shop).Where("id = ?", id).Scan(ctx)
-	if err == nil {
-		err = s.rd.NewRaw("SELECT login FROM staff WHERE shop = ? ORDER BY CASE role WHEN ? THEN 0 WHEN ? THEN 1 ELSE 2 END,"+
+	err = s.readOfShop(ctx, id, func(db bun.IDB) error {
+		if err := db.NewSelect().Model(&shop).Where("id = ?", id).Scan(ctx); err != nil {
+			return err
+		}
+		return db.NewRaw("SELECT login FROM staff WHERE shop = ? ORDER BY CASE role WHEN ? THEN 0 WHEN ? THEN 1 ELSE 2 END,"+
 			" created LIMIT 1", id, RoleOwner, RoleManager).Scan(ctx, &owner)
-	}
+	})
 	if err != nil {
 		return Shop{}, "", fmt.Errorf("reading a shop and its owner: %w", known(err))
 	}
@@ -607,7 +657,9 @@ func (s *Store) ShopAndOwner(ctx context.Context, id string) (shop Shop, owner s
 
 // StaffLogins returns the logins that work for a shop.
 func (s *Store) StaffLogins(ctx context.Context, shop string) (all []string, err error) {
-	err = s.rd.NewRaw("SELECT login FROM staff WHERE shop = ? ORDER BY login LIMIT 1000", shop).Scan(ctx, &all)
+	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
+		return db.NewRaw("SELECT login FROM staff WHERE shop = ? ORDER BY login LIMIT 1000", shop).Scan(ctx, &all)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading who works for a shop: %w", err)
 	}

@@ -37,10 +37,13 @@ type CatalogueFilter struct {
 
 // searchWords are the words of a text as they are compared: without case and width.
 func searchWords(text string) []string {
-	return strings.FieldsFunc(strings.ToLower(norm.NFKC.String(text)), func(r rune) bool {
+	return strings.FieldsFunc(fold(text), func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsNumber(r)
 	})
 }
+
+// fold is a text without case and width.
+func fold(text string) string { return strings.ToLower(norm.NFKC.String(text)) }
 
 // queryGrams are those that goods must have to be found: the pairs, and the letter of
 // a word that has only one.
@@ -77,21 +80,8 @@ func (s *Store) ListGoods(ctx context.Context, f CatalogueFilter, after string, 
 		q.Where("g.category IN (?)", bun.List(f.Categories))
 	}
 	if strings.TrimSpace(f.Words) != "" {
-		wanted := queryGrams(searchWords(f.Words))
-		if len(wanted) == 0 {
-			return nil, "", nil
-		}
-		// Where a pair is rare, its goods are tried; otherwise all, the newest first, until there
-		// are enough.
-		rare, err := s.rareGram(ctx, wanted)
-		if err != nil {
+		if found, err := s.findBy(ctx, q, f.Words); err != nil || !found {
 			return nil, "", err
-		}
-		if rare != "" {
-			q.Where("g.id IN (SELECT goods FROM grams WHERE gram = ?)", rare)
-		}
-		for _, gram := range wanted {
-			q.Where("EXISTS (SELECT 1 FROM grams WHERE gram = ? AND goods = g.id)", gram)
 		}
 	}
 	if err := q.OrderExpr("g.id DESC").Limit(int64(limit) + 1).Scan(ctx); err != nil {
@@ -101,6 +91,28 @@ func (s *Store) ListGoods(ctx context.Context, f CatalogueFilter, after string, 
 		list, next = list[:limit], list[limit-1].ID
 	}
 	return list, next, s.complete(ctx, list)
+}
+
+// findBy makes a query of goods g choose those that are found by some words; not found:
+// there can be none.
+func (s *Store) findBy(ctx context.Context, q *bun.SelectQuery, text string) (found bool, err error) {
+	wanted := queryGrams(searchWords(text))
+	if len(wanted) == 0 {
+		return false, nil
+	}
+	// Where a pair is rare, its goods are tried; otherwise all, the newest first, until there
+	// are enough.
+	rare, err := s.rareGram(ctx, wanted)
+	if err != nil {
+		return false, err
+	}
+	if rare != "" {
+		q.Where("g.id IN (SELECT goods FROM grams WHERE gram = ?)", rare)
+	}
+	for _, gram := range wanted {
+		q.Where("EXISTS (SELECT 1 FROM grams WHERE gram = ? AND goods = g.id)", gram)
+	}
+	return true, nil
 }
 
 // maxRare is how many goods have a rare pair of letters at most.

@@ -50,7 +50,8 @@ func (s *Store) SetConsent(ctx context.Context, c Consent) error {
 		if c.What == ConsentPublicity && c.Given {
 			// Who agrees again wants it again; what bounced or was complained about stays.
 			_, err := tx.NewRaw("DELETE FROM suppressions WHERE why = ? AND shop = ?"+
-				" AND addr_hash = (SELECT addr_hash FROM members WHERE id = ?)", WhyUnsubscribed, c.Shop, c.Member).Exec(ctx)
+				" AND addr_hash = (SELECT addr_hash FROM members WHERE id = ?)", WhyUnsubscribed, c.Shop,
+				c.Member).Exec(ctx)
 			if err != nil {
 				return err
 			}
@@ -108,17 +109,20 @@ func (s *Store) Unsubscribe(ctx context.Context, shop, campaign string, c Consen
 			return known(err)
 		}
 		if c.Shop == "" {
-			if _, err := tx.NewRaw("UPDATE members SET publicity = FALSE WHERE id = ?", c.Member).Exec(ctx); err != nil {
+			if _, err := tx.NewRaw("UPDATE members SET publicity = FALSE WHERE id = ?",
+				c.Member).Exec(ctx); err != nil {
 				return err
 			}
 		}
 		var before int
-		err = tx.NewRaw("SELECT COUNT(*) FROM suppressions WHERE addr_hash = ? AND shop = ? AND expires = 0", hash, c.Shop).
+		err = tx.NewRaw("SELECT COUNT(*) FROM suppressions WHERE addr_hash = ? AND shop = ? AND expires = 0", hash,
+			c.Shop).
 			Scan(ctx, &before)
 		if err != nil || before > 0 {
 			return err
 		}
-		if err := suppress(ctx, tx, Suppression{AddrHash: hash, Shop: c.Shop, Why: WhyUnsubscribed, At: c.At}); err != nil {
+		if err := suppress(ctx, tx, Suppression{AddrHash: hash, Shop: c.Shop, Why: WhyUnsubscribed,
+			At: c.At}); err != nil {
 			return err
 		}
 		if campaign != "" {

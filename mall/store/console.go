@@ -72,9 +72,11 @@ func (s *Store) Shops(ctx context.Context, state, before string, limit int) (lis
 	return list, nil
 }
 
-// SetShopState moves a shop from one state to another. ErrState: it is not in the first.
-func (s *Store) SetShopState(ctx context.Context, id, from, to string) error {
-	res, err := s.db.NewUpdate().Model((*Shop)(nil)).Set("state = ?", to).Where("id = ? AND state = ?", id, from).Exec(ctx)
+// SetShopState moves a shop from one state to another, and says why it was refused. ErrState:
+// it is not in the first.
+func (s *Store) SetShopState(ctx context.Context, id, from, to, why string) error {
+	res, err := s.db.NewUpdate().Model((*Shop)(nil)).Set("state = ?, why = ?", to, why).Where("id = ? AND state = ?",
+		id, from).Exec(ctx)
 	if err := changed(res, err, ErrState); err != nil {
 		return fmt.Errorf("setting a shop's state: %w", err)
 	}
@@ -91,7 +93,7 @@ func (s *Store) ChangeShop(ctx context.Context, id string, edit func(shop *Shop)
 			return err
 		}
 		res, err := tx.NewUpdate().Model(&shop).Where("id = ?", id).
-			ExcludeColumn("id", "slug", "addr", "state", "created").Exec(ctx)
+			ExcludeColumn("id", "slug", "addr", "state", "why", "created").Exec(ctx)
 		return changed(res, err, ErrUnknown)
 	})
 	if err != nil {
@@ -254,7 +256,8 @@ func (s *Store) ShopOfKey(ctx context.Context, key string) (shop Shop, row Key, 
 		err = s.rd.NewSelect().Model(&shop).Where("id = ? AND state = ?", row.Shop, ShopOpen).Scan(ctx)
 	}
 	if now := Micros(time.Now()); err == nil && now-row.Used > keyUsedEvery.Microseconds() {
-		_, err = s.db.NewUpdate().Model((*Key)(nil)).Set("used = ?", now).Where("shop = ? AND id = ?", row.Shop, row.ID).Exec(ctx)
+		_, err = s.db.NewUpdate().Model((*Key)(nil)).Set("used = ?", now).Where("shop = ? AND id = ?", row.Shop,
+			row.ID).Exec(ctx)
 	}
 	if err != nil {
 		return Shop{}, Key{}, fmt.Errorf("reading a key: %w", known(err))
@@ -293,7 +296,8 @@ type shopOrigin struct {
 // Origins are the web origins whose pages may show a shop's buttons.
 func (s *Store) Origins(ctx context.Context, shop string) (list []string, err error) {
 	err = s.readOfShop(ctx, shop, func(db bun.IDB) error {
-		return db.NewSelect().Model((*shopOrigin)(nil)).Column("origin").Where("shop = ?", shop).Order("origin").Scan(ctx, &list)
+		return db.NewSelect().Model((*shopOrigin)(nil)).Column("origin").Where("shop = ?",
+			shop).Order("origin").Scan(ctx, &list)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the origins of a shop: %w", err)

@@ -42,10 +42,10 @@ func TestStaff(t *testing.T) {
 		if err := s.PutStaff(ctx, shop.ID, clerk, RoleOwner); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.SetShopState(ctx, other.ID, ShopOpen, ShopClosed); err != nil {
+		if err := s.SetShopState(ctx, other.ID, ShopOpen, ShopClosed, ""); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.SetShopState(ctx, other.ID, ShopOpen, ShopClosed); !errors.Is(err, ErrState) {
+		if err := s.SetShopState(ctx, other.ID, ShopOpen, ShopClosed, ""); !errors.Is(err, ErrState) {
 			t.Errorf("closed twice: %v", err)
 		}
 		groups, err := s.StaffedShops(ctx)
@@ -90,7 +90,7 @@ func TestKeys(t *testing.T) {
 		if _, _, err := s.ShopOfKey(ctx, key+"A"); !errors.Is(err, ErrUnknown) {
 			t.Errorf("a wrong key: %v", err)
 		}
-		if err := s.SetShopState(ctx, shop.ID, ShopOpen, ShopClosed); err != nil {
+		if err := s.SetShopState(ctx, shop.ID, ShopOpen, ShopClosed, ""); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := s.ShopOfKey(ctx, key); !errors.Is(err, ErrUnknown) {
@@ -114,7 +114,8 @@ func TestChangeShop(t *testing.T) {
 		if err != nil || now.About == "" {
 			t.Fatalf("%+v, %v", now, err)
 		}
-		if read, err := s.Shop(ctx, shop.ID); err != nil || read.About != now.About || read.Slug != "lamps" || read.State != ShopOpen {
+		if read, err := s.Shop(ctx, shop.ID); err != nil || read.About != now.About || read.Slug != "lamps" ||
+			read.State != ShopOpen {
 			t.Errorf("%+v, %v", read, err)
 		}
 		if err := s.SetOrigins(ctx, shop.ID, []string{"https://Shop.example", "https://shop.example"}); err != nil {
@@ -144,7 +145,8 @@ func TestChangeShop(t *testing.T) {
 			t.Errorf("another shop's note removed: %v", err)
 		}
 		for _, of := range []string{shop.ID, other.ID, ""} {
-			if err := s.AddAudit(ctx, Audit{Actor: boss, Role: ActorHost, Act: "member.read", About: "m", Shop: of}); err != nil {
+			if err := s.AddAudit(ctx, Audit{Actor: boss, Role: ActorHost, Act: "member.read", About: "m",
+				Shop: of}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -191,7 +193,8 @@ func TestFigures(t *testing.T) {
 				return
 			}
 			if _, err := s.db.ExecContext(ctx, "INSERT INTO orders (shop, id, number, member, state, currency, total, inquiry,"+
-				" created, changed) VALUES (?, ?, ?, 'm', ?, 'KRW', 1, ?, 1, 1)", shop.ID, NewID(), NewID(), ordered, id); err != nil {
+				" created, changed) VALUES (?, ?, ?, 'm', ?, 'KRW', 1, ?, 1, 1)", shop.ID, NewID(), NewID(), ordered,
+				id); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -272,7 +275,8 @@ func TestWall(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = s.OfShop(ctx, ours.ID, func(tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx, "INSERT INTO staff (shop, login, role, created) VALUES (?, 'thief', 'owner', 1)", theirs.ID)
+		_, err := tx.ExecContext(ctx, "INSERT INTO staff (shop, login, role, created) VALUES (?, 'thief', 'owner', 1)",
+			theirs.ID)
 		return err
 	})
 	if err == nil || !strings.Contains(err.Error(), "row-level security") {
@@ -295,6 +299,14 @@ func TestWall(t *testing.T) {
 		"variants",
 		"campaigns", "campaign_goods", "campaign_members", "staff", "shop_keys", "shop_notes"} {
 		if _, err := admin.db.ExecContext(ctx, strict(table)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now()
+	for _, id := range []string{"buyer", "reader"} { // the first refuses what is mailed to them
+		if err := s.AddMember(ctx, Member{ID: id, Login: id, AddrHash: id, State: MemberActive,
+			Publicity: id == "buyer"},
+			nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -338,6 +350,47 @@ func TestWall(t *testing.T) {
 			_, err := s.ChooseMembers(ctx, ours.ID, c.ID, time.Now(), 5)
 			return 1, err
 		}},
+		{"CountSegment", func() (int, error) { return s.CountSegment(ctx, ours.ID, SegmentAll) }},
+		{"CampaignGoods", func() (int, error) {
+			list, err := s.CampaignGoods(ctx, ours.ID, c.ID)
+			return len(list), err
+		}},
+		{"GoodsNamed", func() (int, error) {
+			list, err := s.GoodsNamed(ctx, ours.ID, []string{item.ID})
+			return len(list), err
+		}},
+		{"SetCampaign", func() (int, error) {
+			return 1, s.SetCampaign(ctx, ours.ID, c.ID, []string{CampaignDraft}, CampaignScheduled, "", now)
+		}},
+		{"LeaseCampaign", func() (int, error) {
+			return 1, s.LeaseCampaign(ctx, ours.ID, c.ID, "host", now, now.Add(time.Hour))
+		}},
+		{"TakeMails", func() (int, error) {
+			list, err := s.TakeMails(ctx, ours.ID, c.ID, now.Add(time.Hour), 5,
+				func(m string) string { return "mail-" + m }, "1")
+			return len(list), err
+		}},
+		{"HandingMails", func() (int, error) {
+			list, err := s.HandingMails(ctx, ours.ID, c.ID, now, 5)
+			return len(list), err
+		}},
+		{"SaveHanded", func() (int, error) {
+			return 1, s.SaveHanded(ctx, ours.ID, c.ID, []HandedMail{{Member: "buyer", State: MailRefused, Stop: true,
+				At: now}})
+		}},
+		{"CampaignFigures", func() (int, error) {
+			f, err := s.CampaignFigures(ctx, ours.ID, c.ID)
+			return f.Refused, err
+		}},
+		{"StopFailing", func() (int, error) {
+			stopped, err := s.StopFailing(ctx, ours.ID, c.ID, 1, 100)
+			if err == nil && !stopped {
+				err = ErrState
+			}
+			return 1, err
+		}},
+		{"ShopAndOwner", func() (int, error) { _, _, err := s.ShopAndOwner(ctx, ours.ID); return 1, err }},
+		{"StaffLogins", func() (int, error) { list, err := s.StaffLogins(ctx, ours.ID); return len(list), err }},
 	} {
 		if n, err := act.do(); err != nil || n != 1 {
 			t.Errorf("%s: %d, %v", act.what, n, err)

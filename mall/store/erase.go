@@ -152,7 +152,8 @@ func (s *Store) KnownOf(ctx context.Context, m Member) (k Known, err error) {
 	}
 	err = s.rd.NewRaw("SELECT s.name AS shop, c.subject, r.state, r.at FROM campaign_members r"+
 		" JOIN campaigns c ON c.shop = r.shop AND c.id = r.campaign JOIN shops s ON s.id = r.shop"+
-		" WHERE r.member = ? AND r.state NOT IN (?, ?) ORDER BY c.id", m.ID, MailWaiting, MailLeftOut).Scan(ctx, &k.Campaigns)
+		" WHERE r.member = ? AND r.state NOT IN (?, ?) ORDER BY c.id", m.ID, MailWaiting, MailLeftOut).Scan(ctx,
+		&k.Campaigns)
 	if err != nil {
 		return k, fmt.Errorf("reading what is known about a member: %w", err)
 	}

@@ -25,6 +25,8 @@ type Goods struct {
 	Price    int64 // the lowest of its variants
 	Created  int64 // Micros
 	Changed  int64 // Micros; rises with every change
+
+	Folded string // title and SKU as a shop's search compares them; the store sets it
 }
 
 // Variant is what can be bought.

@@ -67,20 +67,35 @@ func TestGoods(t *testing.T) {
 			}
 		}
 		for _, dry := range []bool{true, false} {
-			added, changed, err := s.PutGoods(ctx, ours, []string{"A_1", "B", "C"}, dry, func(n int, old Item) (Item, error) {
-				if n == 2 {
-					return Item{}, ErrSkip
-				}
-				it := lamp("")
-				it.Title = []string{"First", "Second"}[n]
-				return it, nil
-			})
+			added, changed, err := s.PutGoods(ctx, ours, []string{"A_1", "B", "C"}, dry,
+				func(n int, old Item) (Item, error) {
+					if n == 2 {
+						return Item{}, ErrSkip
+					}
+					it := lamp("")
+					it.Title = []string{"Élan First", "Second"}[n]
+					return it, nil
+				})
 			if err != nil || added != 1 || changed != 1 {
 				t.Errorf("put: %d, %d, %v", added, changed, err)
 			}
 		}
-		rows, err := s.GoodsOfShop(ctx, ours, GoodsFilter{Search: "a_"}, 10)
-		if err != nil || len(rows) != 1 || rows[0].Title != "First" || rows[0].Stock != 5 || rows[0].Picture != "b" {
+		for search, want := range map[string]int{"A_1": 1, "ÉLAN": 1, "élan": 1, "ｆｉｒｓｔ": 1, "nothing": 0, "%": 0} {
+			if found, err := s.GoodsOfShop(ctx, ours, GoodsFilter{Search: search}, 10); err != nil ||
+				len(found) != want {
+				t.Errorf("%s finds %+v, %v", search, found, err)
+			}
+		}
+		// Of an older version, they are found after the next start.
+		if _, err := s.db.ExecContext(ctx, "UPDATE goods SET folded = ''"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.foldAll(ctx); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := s.GoodsOfShop(ctx, ours, GoodsFilter{Search: "firs"}, 10)
+		if err != nil || len(rows) != 1 || rows[0].Title != "Élan First" || rows[0].Stock != 5 ||
+			rows[0].Picture != "b" {
 			t.Errorf("found: %+v, %v", rows, err)
 		}
 		if rows, err := s.GoodsOfShop(ctx, ours, GoodsFilter{After: rows[0].ID}, 10); err != nil || len(rows) != 0 {
@@ -110,7 +125,8 @@ func TestGoodsTwoPages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.db.ExecContext(ctx, "UPDATE variants SET stock = stock - 3 WHERE id = ?", it.Variants[0].ID); err != nil {
+		if _, err := s.db.ExecContext(ctx, "UPDATE variants SET stock = stock - 3 WHERE id = ?",
+			it.Variants[0].ID); err != nil {
 			t.Fatal(err)
 		}
 		_, err = s.ChangeGoods(ctx, shop, it.ID, func(now *Item) error {

@@ -225,6 +225,35 @@ func (s *Store) PutGoods(
 	return added, changed, nil
 }
 
+// foldedOf is what a shop's search looks for words in.
+func foldedOf(g Goods) string { return fold(g.Title + " " + g.SKU) }
+
+// foldAll gives goods that were stored by an older version what they are found by.
+func (s *Store) foldAll(ctx context.Context) error {
+	const batch = 500
+	for {
+		var list []Goods
+		err := s.db.NewSelect().Model(&list).Where("folded = ''").Limit(batch).Scan(ctx)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		err = s.tx(ctx, func(tx bun.Tx) error {
+			for _, g := range list {
+				// Whoever has changed it meanwhile has set it.
+				_, err := tx.NewUpdate().Table("goods").Set("folded = ?", foldedOf(g)).
+					Where("shop = ? AND id = ? AND folded = ''", g.Shop, g.ID).Exec(ctx)
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
 // roomForGoods returns ErrFull if the shop may not have that many more.
 func roomForGoods(ctx context.Context, tx bun.Tx, shop string, more int) error {
 	n, err := tx.NewSelect().Model((*Goods)(nil)).Where("shop = ?", shop).Count(ctx)
@@ -249,7 +278,7 @@ func putItem(ctx context.Context, tx bun.Tx, shop string, it *Item, there bool) 
 		}
 	}
 	now := Micros(time.Now())
-	it.Shop, it.Price = shop, it.Variants[0].Price
+	it.Shop, it.Price, it.Folded = shop, it.Variants[0].Price, foldedOf(it.Goods)
 	for _, v := range it.Variants {
 		it.Price = min(it.Price, v.Price)
 	}
@@ -295,7 +324,8 @@ func putVariants(ctx context.Context, tx bun.Tx, it *Item) error {
 }
 
 func putPictures(ctx context.Context, tx bun.Tx, it *Item) error {
-	if _, err := tx.NewDelete().Model((*Picture)(nil)).Where("shop = ? AND goods = ?", it.Shop, it.ID).Exec(ctx); err != nil {
+	if _, err := tx.NewDelete().Model((*Picture)(nil)).Where("shop = ? AND goods = ?", it.Shop,
+		it.ID).Exec(ctx); err != nil {
 		return err
 	}
 	seen := make(map[string]bool)
@@ -338,7 +368,8 @@ func (s *Store) item(ctx context.Context, db bun.IDB, shop, column, value string
 	if err != nil {
 		return Item{}, known(err)
 	}
-	err = locked(db.NewSelect().Model(&it.Variants).Where("shop = ? AND goods = ?", shop, it.ID).Order("place")).Scan(ctx)
+	err = locked(db.NewSelect().Model(&it.Variants).Where("shop = ? AND goods = ?", shop,
+		it.ID).Order("place")).Scan(ctx)
 	if err != nil {
 		return Item{}, err
 	}
@@ -349,7 +380,7 @@ func (s *Store) item(ctx context.Context, db bun.IDB, shop, column, value string
 // GoodsFilter chooses goods of a shop.
 type GoodsFilter struct {
 	State  string // empty: all but those gone
-	Search string // in title and SKU
+	Search string // words that stand in title and SKU, whatever their case
 	After  string // id of the last on the page before
 }
 
@@ -376,9 +407,14 @@ func (s *Store) GoodsOfShop(ctx context.Context, shop string, f GoodsFilter, lim
 		if f.After != "" {
 			q.Where("g.id < ?", f.After)
 		}
-		if f.Search != "" {
-			like := "%" + likeText.Replace(strings.ToLower(f.Search)) + "%"
-			q.Where(`(LOWER(g.title) LIKE ? ESCAPE '\' OR LOWER(g.sku) LIKE ? ESCAPE '\')`, like, like)
+		if strings.TrimSpace(f.Search) != "" {
+			words := searchWords(f.Search)
+			if len(words) == 0 {
+				return nil
+			}
+			for _, word := range words { // letters and digits: LIKE takes them as they are
+				q.Where("g.folded LIKE ?", "%"+word+"%")
+			}
 		}
 		return q.Scan(ctx, &rows)
 	})
@@ -387,8 +423,6 @@ func (s *Store) GoodsOfShop(ctx context.Context, shop string, f GoodsFilter, lim
 	}
 	return rows, nil
 }
-
-var likeText = strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`)
 
 // EachItem calls do with a shop's goods that are not gone, oldest first, reading a
 // page at a time.

@@ -4,11 +4,9 @@ package store
 
 import (
 	"context"
-	"strings"
 	"unicode"
 
 	"github.com/uptrace/bun"
-	"golang.org/x/text/unicode/norm"
 )
 
 // maxGrams of one goods; what comes after is not found.
@@ -27,7 +25,7 @@ func grams(text string, most int) []string {
 		}
 	}
 	var before rune // the letter before; 0: a word begins
-	for _, r := range strings.ToLower(norm.NFKC.String(text)) {
+	for _, r := range fold(text) {
 		switch {
 		case !unicode.IsLetter(r) && !unicode.IsDigit(r):
 			before = 0

@@ -73,7 +73,8 @@ func (s *Store) PauseRestored(ctx context.Context, mark string) (n int, err erro
 // LeaveOutWaiting ends a campaign for the members whose mail waits.
 func (s *Store) LeaveOutWaiting(ctx context.Context, shop, campaign, reason string) error {
 	_, err := s.db.NewRaw("UPDATE campaign_members SET state = ?, reason = ?, at = ? WHERE shop = ? AND campaign = ?"+
-		" AND state IN (?, ?)", MailLeftOut, reason, Micros(time.Now()), shop, campaign, MailWaiting, MailHanding).Exec(ctx)
+		" AND state IN (?, ?)", MailLeftOut, reason, Micros(time.Now()), shop, campaign, MailWaiting,
+		MailHanding).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("leaving out who waits: %w", err)
 	}

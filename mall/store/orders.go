@@ -152,7 +152,8 @@ func take(ctx context.Context, tx bun.Tx, lines []OrderLine, by int) error {
 	})
 	for _, l := range lines {
 		res, err := tx.NewUpdate().Table("variants").Set("stock = stock + ?", int64(by)*l.Quantity).
-			Where("shop = ? AND goods = ? AND id = ? AND stock + ? >= 0", l.Shop, l.Goods, l.Variant, int64(by)*l.Quantity).
+			Where("shop = ? AND goods = ? AND id = ? AND stock + ? >= 0", l.Shop, l.Goods, l.Variant,
+				int64(by)*l.Quantity).
 			Exec(ctx)
 		err = changed(res, err, ErrStock)
 		if errors.Is(err, ErrStock) && by > 0 {
@@ -350,7 +351,8 @@ func (s *Store) BasketLines(ctx context.Context, member string) (lines []OrderLi
 		Join("JOIN variants AS v ON v.shop = b.shop AND v.goods = b.goods AND v.id = b.variant").
 		ColumnExpr("b.shop, b.goods, b.variant, b.quantity, v.price").
 		ColumnExpr("g.title || CASE WHEN v.name = '' THEN '' ELSE ' (' || v.name || ')' END AS title").
-		Where("b.member = ?", member).OrderExpr("b.shop, b.created, b.goods, b.variant").Limit(MaxLines).Scan(ctx, &lines)
+		Where("b.member = ?", member).OrderExpr("b.shop, b.created, b.goods, b.variant").Limit(MaxLines).Scan(ctx,
+		&lines)
 	if err != nil {
 		return nil, fmt.Errorf("reading a basket: %w", err)
 	}

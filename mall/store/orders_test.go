@@ -47,7 +47,8 @@ func stocked(t *testing.T, s *Store, slug string, stocks ...int64) (shop Shop, g
 
 func (s *Store) stockOf(t *testing.T, goods string) (n int64) {
 	t.Helper()
-	if err := s.rd.NewSelect().Table("variants").Column("stock").Where("goods = ?", goods).Scan(t.Context(), &n); err != nil {
+	if err := s.rd.NewSelect().Table("variants").Column("stock").Where("goods = ?", goods).Scan(t.Context(),
+		&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -141,7 +142,8 @@ func TestBasketSplit(t *testing.T) {
 			t.Error("goods are aside though nothing was ordered")
 		}
 		orders, err := s.OrderBasket(ctx, kim, kim, map[string]int64{lamps.ID: 2000, chairs.ID: 1000}, sealed)
-		if err != nil || len(orders) != 2 || orders[0].Basket != orders[1].Basket || orders[0].Number == orders[1].Number {
+		if err != nil || len(orders) != 2 || orders[0].Basket != orders[1].Basket ||
+			orders[0].Number == orders[1].Number {
 			t.Fatalf("%+v, %v", orders, err)
 		}
 		for _, o := range orders {
@@ -154,7 +156,8 @@ func TestBasketSplit(t *testing.T) {
 		if _, err := s.OrderBasket(ctx, kim, kim, nil, sealed); !errors.Is(err, ErrLines) {
 			t.Errorf("an empty basket: %v", err)
 		}
-		if list, err := s.OrdersOf(ctx, kim, orders[1].ID, 10); err != nil || len(list) != 1 || list[0].ID != orders[0].ID {
+		if list, err := s.OrdersOf(ctx, kim, orders[1].ID, 10); err != nil || len(list) != 1 ||
+			list[0].ID != orders[0].ID {
 			t.Errorf("before the newest: %+v, %v", list, err)
 		}
 		if _, err := s.OrderOf(ctx, "lee", orders[0].Number); !errors.Is(err, ErrUnknown) {
@@ -291,18 +294,21 @@ func TestInquiries(t *testing.T) {
 	each(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		shop, goods := stocked(t, s, "lamps", 1)
-		first, err := s.AddInquiry(ctx, Inquiry{Shop: shop.ID, Member: kim, Goods: goods[0], Subject: "A lamp", Room: "R"})
+		first, err := s.AddInquiry(ctx, Inquiry{Shop: shop.ID, Member: kim, Goods: goods[0], Subject: "A lamp",
+			Room: "R"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		second, err := s.AddInquiry(ctx, Inquiry{Shop: shop.ID, Member: kim, Goods: goods[0], Subject: "A lamp", Room: "R"})
+		second, err := s.AddInquiry(ctx, Inquiry{Shop: shop.ID, Member: kim, Goods: goods[0], Subject: "A lamp",
+			Room: "R"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if i, err := s.InquiryIn(ctx, "R"); err != nil || i.ID != second.ID {
 			t.Errorf("in the room: %+v, %v", i, err)
 		}
-		if i, err := s.InquiryAbout(ctx, Inquiry{Shop: shop.ID, Member: kim, Goods: goods[0]}); err != nil || i.ID != second.ID {
+		if i, err := s.InquiryAbout(ctx, Inquiry{Shop: shop.ID, Member: kim, Goods: goods[0]}); err != nil ||
+			i.ID != second.ID {
 			t.Errorf("about the goods: %+v, %v", i, err)
 		}
 		for _, about := range []Inquiry{{Shop: shop.ID, Member: "lee", Goods: goods[0]}, {Shop: shop.ID, Goods: goods[0]},
@@ -320,7 +326,8 @@ func TestInquiries(t *testing.T) {
 				t.Errorf("%+v: rung %v, answered %v, %v, %v", i, rung, answered, err, failed)
 			}
 		}
-		if list, err := s.InquiriesIn(ctx, shop.ID, second.ID, 10); err != nil || len(list) != 1 || list[0].ID != first.ID {
+		if list, err := s.InquiriesIn(ctx, shop.ID, second.ID, 10); err != nil || len(list) != 1 ||
+			list[0].ID != first.ID {
 			t.Errorf("before the second: %+v, %v", list, err)
 		}
 		if _, err := s.Inquiry(ctx, "other", first.ID); !errors.Is(err, ErrUnknown) {

@@ -42,7 +42,8 @@ type Shop struct {
 	ShowQuestions bool
 	Company       bool // it advertises, and has no goods
 	State         string
-	Created       int64 // Micros
+	Why           string // it was refused
+	Created       int64  // Micros
 }
 
 // Staff is a login that works for a shop.
@@ -62,7 +63,8 @@ func (s *Store) AddShop(ctx context.Context, shop Shop, owner string) (Shop, err
 		if _, err := tx.NewInsert().Model(&shop).Exec(ctx); err != nil {
 			return taken(err)
 		}
-		_, err := tx.NewInsert().Model(&Staff{Shop: shop.ID, Login: owner, Role: RoleOwner, Created: shop.Created}).Exec(ctx)
+		_, err := tx.NewInsert().Model(&Staff{Shop: shop.ID, Login: owner, Role: RoleOwner,
+			Created: shop.Created}).Exec(ctx)
 		return err
 	})
 	if err != nil {

@@ -74,6 +74,9 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*Store, error) {
 	default:
 		err = errors.New("the address is neither sqlite:PATH nor postgres://…")
 	}
+	if err == nil {
+		err = s.foldAll(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the mall's database: %w", errors.Join(err, s.Close()))
 	}

@@ -51,7 +51,8 @@ func TestShops(t *testing.T) {
 		if found, err := s.ShopBySlug(ctx, "lamps"); err != nil || found != shop {
 			t.Errorf("found %+v, %v", found, err)
 		}
-		if _, err := s.AddShop(ctx, Shop{Slug: "lamps", Name: "Others", Addr: "others@mall.example", State: ShopApplied},
+		if _, err := s.AddShop(ctx, Shop{Slug: "lamps", Name: "Others", Addr: "others@mall.example",
+			State: ShopApplied},
 			"other@mall.example"); !errors.Is(err, ErrTaken) {
 			t.Errorf("a slug twice: %v", err)
 		}

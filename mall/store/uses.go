@@ -39,7 +39,8 @@ func (s *Store) AddUses(ctx context.Context, list []Use) error {
 	err := s.tx(ctx, func(tx bun.Tx) error {
 		for _, u := range list {
 			_, err := tx.NewRaw("INSERT INTO uses (member, at, what, about) SELECT id, CAST(? AS BIGINT), ?, ? FROM members"+
-				" WHERE id = ? AND state = 'active' AND record ON CONFLICT DO NOTHING", u.At, u.What, u.About, u.Member).Exec(ctx)
+				" WHERE id = ? AND state = 'active' AND record ON CONFLICT DO NOTHING", u.At, u.What, u.About,
+				u.Member).Exec(ctx)
 			if err == nil {
 				_, err = tx.NewRaw("DELETE FROM uses WHERE member = ?0 AND at < (SELECT at FROM uses WHERE member = ?0"+
 					" ORDER BY at DESC LIMIT 1 OFFSET ?1)", u.Member, MaxUses-1).Exec(ctx)

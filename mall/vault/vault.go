@@ -5,7 +5,8 @@
 //
 // The keys are a Tink keyset. Rotate adds a key, with which everything is sealed from
 // then on; the older ones still open what they sealed. Addresses are found again by
-// a keyed hash, whose key stays. Hosts that share the file see a rotation at once.
+// a keyed hash, whose key stays. Hosts that share the file see a rotation at once, and
+// change it one after the other: each locks FILE.lock, and reads the file, before it writes.
 package vault
 
 import (
@@ -21,6 +22,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
@@ -42,7 +44,7 @@ const (
 // Vault seals and opens. Its methods may be called at the same time.
 type Vault struct {
 	path string
-	mu   sync.Mutex // of who rotates
+	mu   sync.Mutex // of who reads the file anew
 	keys atomic.Pointer[keys]
 }
 
@@ -66,12 +68,32 @@ func Open(path string) (*Vault, error) {
 	v := &Vault{path: path}
 	err := v.load()
 	if errors.Is(err, fs.ErrNotExist) {
-		err = v.make()
+		err = v.alone(func() error {
+			if err := v.load(); !errors.Is(err, fs.ErrNotExist) {
+				return err // another host has made it meanwhile
+			}
+			return v.make()
+		})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the keys of personal data, %s: %w", path, err)
 	}
 	return v, nil
+}
+
+// alone runs do while nobody else, at no host either, changes the file.
+func (v *Vault) alone(do func() error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	lock, err := os.OpenFile(v.path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() // which unlocks it
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("locking %s: %w", lock.Name(), err)
+	}
+	return do()
 }
 
 func (v *Vault) make() error {
@@ -165,56 +187,59 @@ var ErrRotated = errors.New("vault: the keys have been rotated again meanwhile")
 // Rotate adds a key and seals with it from now on. It is on the disk when Rotate returns,
 // with the key's number.
 func (v *Vault) Rotate() (newest uint32, err error) {
-	v.now() // another host may have rotated them
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	old := v.keys.Load()
-	manager := keyset.NewManagerFromHandle(old.handle)
-	id, err := manager.Add(aead.AES256GCMKeyTemplate())
-	if err == nil {
-		err = manager.SetPrimary(id)
-	}
-	var handle *keyset.Handle
-	if err == nil {
-		handle, err = manager.Handle()
-	}
-	if err == nil {
-		err = v.write(handle, old.hash)
-	}
+	err = v.change(func(m *keyset.Manager, _ *keyset.Handle) error {
+		if newest, err = m.Add(aead.AES256GCMKeyTemplate()); err != nil {
+			return err
+		}
+		return m.SetPrimary(newest)
+	})
 	if err != nil {
 		return 0, fmt.Errorf("rotating the keys of personal data: %w", err)
 	}
-	return id, nil
+	return newest, nil
 }
 
 // Forget drops all keys but the newest, when nothing is sealed with them any more. ErrRotated:
 // that is another one than Rotate made.
 func (v *Vault) Forget(newest uint32) error {
-	v.now()
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	now := v.keys.Load()
-	manager := keyset.NewManagerFromHandle(now.handle)
-	info := now.handle.KeysetInfo()
-	if info.GetPrimaryKeyId() != newest {
-		return fmt.Errorf("dropping the old keys of personal data: %w", ErrRotated)
-	}
-	for _, key := range info.GetKeyInfo() {
-		if key.GetKeyId() == info.GetPrimaryKeyId() {
-			continue
+	err := v.change(func(m *keyset.Manager, now *keyset.Handle) error {
+		info := now.KeysetInfo()
+		if info.GetPrimaryKeyId() != newest {
+			return ErrRotated
 		}
-		if err := manager.Delete(key.GetKeyId()); err != nil {
-			return fmt.Errorf("dropping an old key of personal data: %w", err)
+		for _, key := range info.GetKeyInfo() {
+			if key.GetKeyId() == newest {
+				continue
+			}
+			if err := m.Delete(key.GetKeyId()); err != nil {
+				return err
+			}
 		}
-	}
-	handle, err := manager.Handle()
-	if err == nil {
-		err = v.write(handle, now.hash)
-	}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("dropping the old keys of personal data: %w", err)
 	}
 	return nil
+}
+
+// change changes the keys that are in the file now.
+func (v *Vault) change(edit func(m *keyset.Manager, now *keyset.Handle) error) error {
+	return v.alone(func() error {
+		if err := v.load(); err != nil {
+			return err
+		}
+		now := v.keys.Load()
+		manager := keyset.NewManagerFromHandle(now.handle)
+		if err := edit(manager, now.handle); err != nil {
+			return err
+		}
+		handle, err := manager.Handle()
+		if err != nil {
+			return err
+		}
+		return v.write(handle, now.hash)
+	})
 }
 
 // Seal seals a text so that it opens only as what it is about: a row's id, say. A

@@ -113,6 +113,43 @@ func TestRotate(t *testing.T) {
 	}
 }
 
+// TestTogether: hosts that make the file at once have the same keys, and of hosts that rotate
+// at once none loses the key of another: what each has sealed with its own opens.
+func TestTogether(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mall.keys")
+	const hosts = 8
+	var sealed [2 * hosts]string
+	var all sync.WaitGroup
+	for host := range hosts {
+		all.Go(func() {
+			v, err := Open(path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for n := range 2 {
+				if sealed[host+n*hosts], err = v.Seal([]byte("a"), "1"); err != nil {
+					t.Error(err)
+				}
+				if _, err := v.Rotate(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	v := open(t, path)
+	for i, text := range sealed {
+		if got, err := v.Open(text, "1"); err != nil || string(got) != "a" {
+			t.Errorf("text %d: %q, %v", i, got, err)
+		}
+	}
+	if n := len(v.now().handle.KeysetInfo().GetKeyInfo()); n != 2*hosts+1 {
+		t.Errorf("%d keys after %d rotations", n, 2*hosts)
+	}
+}
+
 // TestRefused: a file of keys that others can read, or that is damaged, is not used
 // and not replaced.
 func TestRefused(t *testing.T) {

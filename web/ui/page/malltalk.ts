@@ -5,9 +5,10 @@
 
 import { bdi, fill, h } from '../base/dom';
 import { t, tr } from '../base/i18n';
-import { cleanLine, nameOf } from '../base/text';
+import { cleanLine } from '../base/text';
 import { Device } from '../model/device';
-import type { Ring } from '../wire/wire';
+import { Incoming } from '../view/incoming';
+import { unlock } from '../view/ringer';
 
 interface Way { room: string; url: string }
 interface Offer { number: string; text: string; total: string }
@@ -124,47 +125,28 @@ function talks(panel: HTMLElement): void {
 
   /** rings makes this page a device on which the member is rung. */
   function rings(who: string): void {
-    const dialogs = new Map<string, HTMLDialogElement>();
-    const end = (attempt: string) => {
-      dialogs.get(attempt)?.remove();
-      dialogs.delete(attempt);
-    };
-    const device = new Device(who, {
-      ring: (r) => {
-        // A call that is over is in the member's mail and at the desk.
-        if (r.waiting || r.muted || dialogs.has(r.attempt)) return;
-        const el = incoming(r, () => {
-          device.answer(r.attempt);
-          end(r.attempt);
-          void enter(r.room).then((there) => there || failed());
-        }, () => {
-          device.decline(r.attempt, '');
-          end(r.attempt);
-        });
-        dialogs.set(r.attempt, el);
-        document.body.append(el);
-        el.showModal();
-        el.querySelector<HTMLElement>('.primary')!.focus();
+    addEventListener('pointerdown', () => void unlock(), { once: true });
+    const incoming = new Incoming({
+      answer: (r) => {
+        device.answer(r.attempt);
+        incoming.end(r.attempt);
+        void enter(r.room).then((there) => there || failed());
       },
-      ended: end,
+      decline: (r, words) => {
+        device.decline(r.attempt, words);
+        incoming.end(r.attempt);
+      },
+      talking: () => room !== '',
+      canned: () => [],
+    }, new AbortController().signal);
+    const device = new Device(who, {
+      // A call that is over is in the member's mail and at the desk.
+      ring: (r) => r.waiting || r.muted || incoming.show(r),
+      ended: (attempt) => void incoming.end(attempt),
       changed: (of) => of === room && void look(),
       welcomed: () => {}, settings: () => {}, status: () => {}, phase: () => {},
     }, '/talk/ws');
   }
-}
-
-/** incoming asks whether a ring is taken. */
-function incoming(r: Ring, answer: () => void, decline: () => void): HTMLDialogElement {
-  const keepOpen = (ev: Event) => ev.preventDefault(); // Escape must not hide a ring
-  return h('dialog', { class: 'incoming', role: 'alertdialog', 'aria-labelledby': 'ring-title',
-    'aria-describedby': 'ring-what', oncancel: keepOpen },
-    h('h2', { id: 'ring-title' }, t('ring.heading')),
-    h('div', { id: 'ring-what' },
-      h('p', { class: 'ring-name' }, bdi(nameOf(r.from)), !r.proven && h('span', { class: 'tag' }, t('line.byLink'))),
-      h('p', { class: 'muted' }, tr('ring.about', { subject: cleanLine(r.subject) || t('mail.noSubject') }))),
-    h('div', { class: 'row' },
-      h('button', { class: 'primary large', type: 'button', onclick: answer }, t('ring.answer')),
-      h('button', { class: 'secondary danger large', type: 'button', onclick: decline }, t('ring.decline'))));
 }
 
 const panel = document.getElementById('talk');
