@@ -56,10 +56,11 @@ func (w *world) program() *testProgram {
 func (a *testProgram) handsOver() {
 	a.t.Helper()
 	f := a.direct(frame.DirectOver)
-	for _, m := range a.host.Over(f.Epoch) {
+	list, kept := a.host.Over(f.Epoch)
+	for _, m := range list {
 		a.send(*m)
 	}
-	a.send(frame.Frame{T: frame.TDirect, Code: frame.DirectOver, Room: f.Room, Epoch: f.Epoch})
+	a.send(frame.Frame{T: frame.TDirect, Code: frame.DirectOver, Room: f.Room, Epoch: f.Epoch, Keep: kept})
 }
 
 func (c *client) direct(code string) *frame.Frame {
@@ -232,7 +233,7 @@ func TestDirectStrangers(t *testing.T) {
 		t.Fatal(err)
 	}
 	enter := func(ticket string) *frame.Frame {
-		c, err := carrier.Dial(t.Context(), netip.AddrPortFrom(p.from, uint16(p.port)), p.hashes)
+		c, err := carrier.Dial(t.Context(), netip.AddrPortFrom(p.from[0], uint16(p.port)), p.hashes)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,18 +264,22 @@ func TestDirectStrangers(t *testing.T) {
 func TestWays(t *testing.T) {
 	t.Parallel()
 	addr := netip.MustParseAddr
-	home := program{port: 20001, from: addr("203.0.113.5"), own: []netip.Addr{addr("192.168.1.4")}}
+	home := program{port: 20001, from: []netip.Addr{addr("203.0.113.5"), addr("2001:db8::5")},
+		own: []netip.Addr{addr("192.168.1.4")}}
 	reached := home
-	reached.reached = true
-	office := program{port: 20001, from: addr("10.0.0.4"), own: []netip.Addr{addr("10.0.0.4")}}
+	reached.reached = []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::5]:20001"),
+		netip.MustParseAddrPort("203.0.113.5:20001")}
+	office := program{port: 20001, from: []netip.Addr{addr("10.0.0.4")}, own: []netip.Addr{addr("10.0.0.4")},
+		reached: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.4:20001")}}
 	for _, c := range []struct {
 		p    program
 		from string
 		want string
 	}{
 		{home, "198.51.100.7", ""},
-		{reached, "198.51.100.7", "203.0.113.5"},
-		{reached, "192.168.1.9", "203.0.113.5"},
+		{reached, "198.51.100.7", "[2001:db8::5] 203.0.113.5"},
+		{reached, "192.168.1.9", "[2001:db8::5] 203.0.113.5"},
+		{reached, "2001:db8::5", "192.168.1.4 [2001:db8::5] 203.0.113.5"},
 		{home, "203.0.113.5", "192.168.1.4 203.0.113.5"},
 		{office, "10.0.0.9", "10.0.0.4"},
 		{office, "10.0.1.9", ""},
