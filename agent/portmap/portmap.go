@@ -39,8 +39,9 @@ type Keeper struct {
 }
 
 // Keep asks for a mapping of a UDP port, renews it, and asks again where the router refuses. changed is told of each
-// mapping that is another than the one before, and of each failure; it is called from one goroutine.
-func Keep(ctx context.Context, port int, changed func(Mapping, error)) *Keeper {
+// mapping that is another than the one before, and of each failure; it is called from one goroutine, with a context that
+// ends with Close.
+func Keep(ctx context.Context, port int, changed func(context.Context, Mapping, error)) *Keeper {
 	ctx, cancel := context.WithCancel(ctx)
 	k := &Keeper{port: port, renew: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
 	go k.run(ctx, changed)
@@ -64,7 +65,7 @@ func (k *Keeper) Close() {
 	<-k.done
 }
 
-func (k *Keeper) run(ctx context.Context, changed func(Mapping, error)) {
+func (k *Keeper) run(ctx context.Context, changed func(context.Context, Mapping, error)) {
 	defer close(k.done)
 	var last Mapping
 	nonce := newNonce()
@@ -73,7 +74,7 @@ func (k *Keeper) run(ctx context.Context, changed func(Mapping, error)) {
 		if ctx.Err() != nil {
 			m = last
 		} else if first || err != nil || m.External != last.External || m.By != last.By {
-			changed(m, err)
+			changed(ctx, m, err)
 		}
 		last = m
 		wait := again

@@ -179,7 +179,7 @@ func (c *conversation) name(id int64) string {
 	if !ok {
 		return "?"
 	}
-	return visible(p.DisplayName())
+	return Visible(p.DisplayName())
 }
 
 // lines are the conversation as text, one string a message.
@@ -194,7 +194,7 @@ func (c *conversation) lines() (lines []string) {
 		if p.refused {
 			key = "program.unsent"
 		}
-		lines = append(lines, fmt.Sprintf("      %s: %s (%s)", c.name(c.me), visible(p.text), c.say.Say(key)))
+		lines = append(lines, fmt.Sprintf("      %s: %s (%s)", c.name(c.me), Visible(p.text), c.say.Say(key)))
 	}
 	return lines
 }
@@ -210,7 +210,7 @@ func (c *conversation) line(m chat.Message) string {
 	if m.Via == chat.ViaMail {
 		who += " (" + c.say.Say("line.byMail") + ")"
 	}
-	said := visible(m.Text)
+	said := Visible(m.Text)
 	switch {
 	case m.Deleted:
 		said = c.say.Say("line.deleted")
@@ -219,7 +219,7 @@ func (c *conversation) line(m chat.Message) string {
 	case m.Kind == chat.KindMail:
 		return at + " – " + c.say.Say("note.mail", "name", who, "subject", said)
 	case m.Kind == chat.KindFile && m.File != nil:
-		name := visible(m.File.Name)
+		name := Visible(m.File.Name)
 		if name == "" {
 			name = c.say.Say("file.unnamed")
 		}
@@ -240,7 +240,7 @@ func (c *conversation) note(m chat.Message) string {
 			date = at.Local().Format("2006-01-02")
 		}
 		if subject != "" {
-			return c.say.Say("note.fromSubject", "subject", visible(subject), "date", date)
+			return c.say.Say("note.fromSubject", "subject", Visible(subject), "date", date)
 		}
 		return c.say.Say("note.from", "date", date)
 	}
@@ -250,7 +250,7 @@ func (c *conversation) note(m chat.Message) string {
 	}
 	text := c.say.Say(key, "name", c.name(m.From))
 	if rest != "" {
-		text += ": " + visible(rest)
+		text += ": " + Visible(rest)
 	}
 	return text
 }
@@ -315,11 +315,11 @@ func (c *conversation) others(ids []int64) (names []string) {
 func (c *conversation) title() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return visible(c.subject)
+	return Visible(c.subject)
 }
 
-// visible keeps what others wrote from moving the cursor or changing the terminal.
-func visible(s string) string {
+// Visible keeps what others wrote from moving the cursor or changing the terminal.
+func Visible(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' {
 			return -1

@@ -137,7 +137,7 @@ func (t *talk) ringing() string {
 	if t.ring == nil {
 		return ""
 	}
-	return t.Say.Say("program.ringing", "name", visible(t.ring.From.DisplayName()))
+	return t.Say.Say("program.ringing", "name", Visible(t.ring.From.DisplayName()))
 }
 
 // enter takes a line that was typed: words to say, or a command. It reports whether the
