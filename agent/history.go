@@ -18,8 +18,8 @@ import (
 	"github.com/chmail/chmail/chatrelay/direct"
 )
 
-// What was said in direct chats and stays on this computer: JSON, one message a line, in two files; when the newer one is
-// full, it becomes the older one, whose messages are gone.
+// What was said in direct chats and stays on this computer: JSON, one message a line, in two files; when the newer
+// one is full, it becomes the older one, whose messages are gone.
 
 const (
 	maxHistory  = 16 << 20 // octets of each file

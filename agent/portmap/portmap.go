@@ -39,8 +39,8 @@ type Keeper struct {
 }
 
 // Keep asks for a mapping of a UDP port, renews it, and asks again where the router refuses. changed is told of each
-// mapping that is another than the one before, and of each failure; it is called from one goroutine, with a context that
-// ends with Close.
+// mapping that is another than the one before, and of each failure; it is called from one goroutine, with a context
+// that ends with Close.
 func Keep(ctx context.Context, port int, changed func(context.Context, Mapping, error)) *Keeper {
 	ctx, cancel := context.WithCancel(ctx)
 	k := &Keeper{port: port, renew: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}

@@ -35,8 +35,8 @@ var chatCommand = &cli.Command{
 	Name:      "chat",
 	Usage:     "chat here: through a link, with somebody, or in one of the newest conversations",
 	ArgsUsage: "[LINK|LOGIN]",
-	Flags: []cli.Flag{&cli.BoolFlag{Name: "history", Usage: "print what was said from computer to computer and stays here"},
-		jsonFlag},
+	Flags: []cli.Flag{&cli.BoolFlag{Name: "history",
+		Usage: "print what was said from computer to computer and stays here"}, jsonFlag},
 	Action: func(c *cli.Context) error {
 		if c.NArg() > 1 {
 			return cli.Exit("usage: chmail chat [LINK|LOGIN] | chmail chat --history [--json] [ROOM]", 2)
@@ -258,7 +258,8 @@ func printHistory(dir, room string, asJSON bool) error {
 				fmt.Printf("* %s (%s)\n", terminal.Visible(m.Subject), m.Room)
 				last = m.Room
 			}
-			fmt.Printf("%s %s: %s\n", m.At.Local().Format("2006-01-02 15:04"), terminal.Visible(m.From), terminal.Visible(m.Text))
+			fmt.Printf("%s %s: %s\n", m.At.Local().Format("2006-01-02 15:04"), terminal.Visible(m.From),
+				terminal.Visible(m.Text))
 		}
 	}
 	return nil
