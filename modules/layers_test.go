@@ -59,7 +59,7 @@ var layers = map[string]string{
 		" guard/work mall mall/advert mall/feed mall/order mall/picture mall/publicity mall/store",
 	"agent":          "agent/notice agent/portmap agent/server chatrelay/direct chatrelay/frame",
 	"agent/server":   "chatrelay/chat chatrelay/frame",
-	"agent/terminal": "agent/server chatrelay/chat chatrelay/frame",
+	"agent/terminal": "agent/server chatrelay/carrier chatrelay/chat chatrelay/direct chatrelay/frame",
 	"agent/notice":   "", "agent/secret": "", "agent/autostart": "", "agent/portmap": "",
 	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
 }
