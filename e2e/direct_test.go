@@ -39,6 +39,16 @@ type host struct{ pid string }
 // newHost makes a host and connects it by the cable of a name to a bridge.
 func newHost(t *testing.T, bridge, cable, ip string) host {
 	t.Helper()
+	h := bareHost(t)
+	sh(t, "ip", "link", "add", cable, "type", "veth", "peer", "name", "e0", "netns", h.pid)
+	sh(t, "ip", "link", "set", cable, "master", bridge, "up")
+	h.at(t, ip)
+	return h
+}
+
+// bareHost makes a host without a cable.
+func bareHost(t *testing.T) host {
+	t.Helper()
 	cmd := exec.Command(testpart.Need(t, "unshare"), "--net", "sh", "-c", "echo; exec sleep 600")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -49,14 +59,16 @@ func newHost(t *testing.T, bridge, cable, ip string) host {
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	bufio.NewReader(out).ReadString('\n')
-	h := host{strconv.Itoa(cmd.Process.Pid)}
-	sh(t, "ip", "link", "add", cable, "type", "veth", "peer", "name", "e0", "netns", h.pid)
-	sh(t, "ip", "link", "set", cable, "master", bridge, "up")
+	return host{strconv.Itoa(cmd.Process.Pid)}
+}
+
+// at gives a host its address.
+func (h host) at(t *testing.T, ip string) {
+	t.Helper()
 	for _, args := range []string{"ip link set lo up", "ip addr add " + ip + "/24 dev e0", "ip link set e0 up",
 		"sysctl -qw net.ipv4.conf.all.route_localnet=1"} {
 		sh(t, h.args(strings.Fields(args)...)...)
 	}
-	return h
 }
 
 // args run a command at the host.
@@ -92,27 +104,26 @@ func (s *server) crossing(t *testing.T) string {
 		" add rule ip t q ip saddr 127.0.0.1 ip daddr " + serverIP + " masquerade"
 }
 
-// TestDirect: words go from the browsers to the sender's computer and not to the server,
-// which gets them when the way is cut, each once and in its order.
-func TestDirect(t *testing.T) {
-	testpart.Slow(t)
-	if os.Getenv(inNamespace) == "" {
-		cmd := exec.Command(testpart.Need(t, "unshare"), "--map-root-user", "--net", os.Args[0],
-			"-test.run", "^TestDirect$", "-test.v")
-		cmd.Env = append(os.Environ(), inNamespace+"=1")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("on three hosts: %v\n%s", err, out)
-		}
-		return
+// apart runs a test again in network namespaces of its own; false: this is not that run.
+func apart(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(inNamespace) != "" {
+		return true
 	}
-	for _, args := range []string{"ip link set lo up", "ip link add br0 type bridge", "ip link set br0 up",
-		"ip link add br1 type bridge", "ip link set br1 up",
-		"ip addr add " + browsersIP + "/24 dev br0", "sysctl -qw net.ipv4.conf.all.route_localnet=1"} {
-		sh(t, strings.Fields(args)...)
+	cmd := exec.Command(testpart.Need(t, "unshare"), "--map-root-user", "--net", os.Args[0],
+		"-test.run", "^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), inNamespace+"=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("on several hosts: %v\n%s", err, out)
 	}
-	serverHost := newHost(t, "br0", "server", serverIP)
-	router, sender := newRouter(t), newHost(t, "br1", "sender", senderIP)
-	sh(t, sender.args("ip", "route", "add", "default", "via", insideIP)...)
+	t.Logf("%s", out)
+	return false
+}
+
+// startAt starts the server at a host.
+func startAt(t *testing.T, serverHost host) *server {
+	t.Helper()
 	sh(t, serverHost.args("nft", "add table ip t; add chain ip t p { type nat hook prerouting priority -100; };"+
 		" add rule ip t p tcp dport 1024-65535 dnat to 127.0.0.1;"+
 		" add rule ip t p udp dport 20000-29999 dnat to 127.0.0.1")...)
@@ -123,7 +134,24 @@ func TestDirect(t *testing.T) {
 	if err := os.WriteFile(chmaild, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	s := startServer(t, t.TempDir())
+	return startServer(t, t.TempDir())
+}
+
+// TestDirect: words go from the browsers to the sender's computer and not to the server,
+// which gets them when the way is cut, each once and in its order.
+func TestDirect(t *testing.T) {
+	testpart.Slow(t)
+	if !apart(t) {
+		return
+	}
+	for _, args := range []string{"ip link set lo up", "ip link add br0 type bridge", "ip link set br0 up",
+		"ip link add br1 type bridge", "ip link set br1 up",
+		"ip addr add " + browsersIP + "/24 dev br0", "sysctl -qw net.ipv4.conf.all.route_localnet=1"} {
+		sh(t, strings.Fields(args)...)
+	}
+	s := startAt(t, newHost(t, "br0", "server", serverIP))
+	router, sender := newRouter(t), newHost(t, "br1", "sender", senderIP)
+	sh(t, sender.args("ip", "route", "add", "default", "via", insideIP)...)
 	sh(t, "nft", s.crossing(t))
 	sh(t, sender.args("nft", s.crossing(t))...)
 
@@ -133,12 +161,20 @@ func TestDirect(t *testing.T) {
 	desk := open(t, chromium, "host", s.Web+"/desk")
 	s.signIn(desk, "host")
 	customer := open(t, chromium, "customer", link)
+	desk.eval(fmt.Sprintf(stopwatch, "[role=alertdialog]"))
+	customer.eval(fmt.Sprintf(stopwatch, "[role=log]"))
 	customer.press("Chat now")
 	desk.waitFor("alertdialog", "Incoming chat", 10*time.Second)
+	customer.waitFor("log", "Conversation", 10*time.Second)
+	between := customer.appeared() - desk.appeared()
+	t.Logf("the window of the one who called appeared %v after that of the other", between)
+	if between.Abs() > 5*time.Second {
+		t.Errorf("the windows appeared %v apart", between)
+	}
 	desk.press("Answer")
 	customer.statusBegins(10*time.Second, "Connected")
 	// Behind a router that maps no port the talk stays at the relay.
-	program := s.newProgram(t, sender)
+	program := s.newProgram(t, sender, "host")
 	if status := program.start(); !strings.Contains(status, "no port of the router: ") ||
 		!strings.Contains(status, "in this network alone") {
 		t.Errorf("behind a router that maps no port: %s", status)
@@ -310,15 +346,15 @@ type program struct {
 	lines chan string
 }
 
-// newProgram signs the host in at a computer.
-func (s *server) newProgram(t *testing.T, at host) *program {
+// newProgram signs somebody in at a computer.
+func (s *server) newProgram(t *testing.T, at host, role string) *program {
 	t.Helper()
 	dir := t.TempDir()
 	p := &program{t: t, at: at, dir: dir, path: filepath.Join(dir, "chmail")}
 	if out, err := exec.Command("go", "build", "-o", p.path, "../cmd/chmail").CombinedOutput(); err != nil {
 		t.Fatalf("building chmail: %v: %s", err, out)
 	}
-	login, password := s.password("host")
+	login, password := s.password(role)
 	in := p.command("login", "--server", s.Web, "--no-keyring", login)
 	in.Stdin = strings.NewReader(password + "\n")
 	if out, err := in.CombinedOutput(); err != nil {
@@ -395,6 +431,21 @@ func (p *program) stop() {
 	p.agent = nil
 }
 
+// appeared is when what the page's stopwatch looks at has become visible.
+func (p *page) appeared() time.Duration {
+	p.t.Helper()
+	var at string
+	p.wait("what the stopwatch looks at", 10*time.Second, func() bool {
+		at = p.eval(`window.seen?.length ? String(window.seen[0]) : ""`)
+		return at != ""
+	})
+	ms, err := strconv.ParseFloat(at, 64)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return time.Duration(ms * float64(time.Millisecond))
+}
+
 // way waits until a page's words go a way.
 func (p *page) way(way string) {
 	p.t.Helper()
@@ -414,20 +465,26 @@ func (p *page) paste(text string) {
 }
 
 // bytes are those that the server's wire has carried, both ways.
-func (s *server) bytes(t *testing.T) (n int) {
+func (s *server) bytes(t *testing.T) int {
 	t.Helper()
 	b, err := os.ReadFile("/proc/net/dev")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(b)) {
-		if name, counts, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && name == "server" {
+	return carried(t, string(b), "server")
+}
+
+// carried is how many octets a device has carried, both ways, by a list such as /proc/net/dev.
+func carried(t *testing.T, list, device string) int {
+	t.Helper()
+	for line := range strings.Lines(list) {
+		if name, counts, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && name == device {
 			fields := strings.Fields(counts)
 			received, _ := strconv.Atoi(fields[0])
 			sent, _ := strconv.Atoi(fields[8])
 			return received + sent
 		}
 	}
-	t.Fatal("the server's wire is not listed")
+	t.Fatalf("the device %s is not listed", device)
 	return 0
 }

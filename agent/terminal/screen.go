@@ -194,7 +194,7 @@ func (s *screen) View() string {
 	end := len(wrapped) - s.scroll
 	part := wrapped[max(0, end-s.body()):end]
 
-	rows := []string{s.paint("1", s.fit(s.t.conv.title())), s.paint("2", s.fit(s.t.conv.head()))}
+	rows := []string{s.paint("1", s.fit(s.t.conv.title())), s.paint("2", s.fit(s.t.head()))}
 	rows = append(rows, part...)
 	for len(rows) < 2+s.body() {
 		rows = append(rows, "")

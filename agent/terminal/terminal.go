@@ -145,6 +145,18 @@ func (t *talk) rang(e server.Event) {
 	}
 }
 
+// head says how things stand, and which way words go.
+func (t *talk) head() string {
+	head := t.conv.head()
+	if t.past.on() {
+		head += " · " + t.Say.Say("program.direct")
+		if t.past.part.keep {
+			head += " · " + t.Say.Say("program.kept")
+		}
+	}
+	return head
+}
+
 // ringing says who rings; empty: nobody.
 func (t *talk) ringing() string {
 	if t.ring == nil {
@@ -298,7 +310,7 @@ func (p *printer) print(t *talk) {
 	for _, line := range lines {
 		fmt.Fprintln(p.out, line)
 	}
-	for what, text := range map[string]string{"head": "* " + t.conv.head(), "ring": t.ringing()} {
+	for what, text := range map[string]string{"head": "* " + t.head(), "ring": t.ringing()} {
 		if p.said == nil {
 			p.said = map[string]string{}
 		}
