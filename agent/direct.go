@@ -309,6 +309,6 @@ func (d *Direct) reach() string {
 	case d.Trouble == "":
 		return fmt.Sprintf("looking whether this computer can be reached at UDP port %d", d.Port)
 	}
-	return fmt.Sprintf("reachable at UDP port %d in this network alone: open the port in the firewall or router, or try "+
-		"--map-port (%s)", d.Port, d.Trouble)
+	return fmt.Sprintf("reachable at UDP port %d in this network alone: open the port in the firewall or router, "+
+		"or try --map-port (%s)", d.Port, d.Trouble)
 }

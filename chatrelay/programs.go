@@ -38,7 +38,7 @@ type program struct {
 	device  *device
 	port    int
 	hashes  []string
-	from    []netip.Addr     // where it is, as this server has seen it: where its connection comes from, and proven ones
+	from    []netip.Addr     // where it is, as the server has seen: where its connection comes from, and proven ones
 	own     []netip.Addr     // of its computer
 	reached []netip.AddrPort // by the server
 	keep    bool             // what is said there stays there

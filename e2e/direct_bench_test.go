@@ -153,8 +153,8 @@ func TestDirectTime(t *testing.T) {
 	}
 	var w wires
 	w.add(t, "tap0")
-	for _, args := range []string{"ip link set lo up", "ip addr add " + browsersIP + "/24 dev tap0", "ip link set tap0 up",
-		"sysctl -qw net.ipv4.conf.all.route_localnet=1"} {
+	for _, args := range []string{"ip link set lo up", "ip addr add " + browsersIP + "/24 dev tap0",
+		"ip link set tap0 up", "sysctl -qw net.ipv4.conf.all.route_localnet=1"} {
 		sh(t, strings.Fields(args)...)
 	}
 	serverHost, sender, customer := w.host(t, serverIP), w.host(t, routerIP), w.host(t, customerIP)
@@ -196,7 +196,8 @@ func TestDirectTime(t *testing.T) {
 	}
 	relayed, direct := time.Duration(0), time.Duration(0)
 	octets, ticks := cost(func() { relayed = times("relayed") })
-	t.Logf("relayed: the server's wire %d octets a message, its processor %d ms a message", octets/(2*n), 10*ticks/(2*n))
+	t.Logf("relayed: the server's wire %d octets a message, its processor %.1f ms", octets/(2*n),
+		10*float64(ticks)/float64(2*n))
 	for way, flags := range map[string][]string{"direct": nil, "kept": {"--keep-here"}} {
 		program.stop()
 		program.start(flags...)
@@ -206,8 +207,8 @@ func TestDirectTime(t *testing.T) {
 		octets, ticks = cost(func() { direct = times(way) })
 		took := time.Since(began)
 		idle, idleTicks := cost(func() { time.Sleep(took) }) // heartbeats and who is here
-		t.Logf("%s: the server's wire carried %d octets and its processor worked %d ms in %v; in as much time without a "+
-			"message %d octets and %d ms", way, octets, 10*ticks, took.Round(time.Millisecond), idle, 10*idleTicks)
+		t.Logf("%s: the server's wire carried %d octets and its processor worked %d ms in %v; without a message "+
+			"in as much time %d octets and %d ms", way, octets, 10*ticks, took.Round(time.Millisecond), idle, 10*idleTicks)
 	}
 	t.Logf("direct / relayed: %.2f", float64(direct)/float64(relayed))
 	if direct >= relayed {

@@ -654,8 +654,8 @@ func TestAtOnce(t *testing.T) {
 // TestHost: the host is the sender's computer where that is reached at the granted port, and else the relay.
 func TestHost(t *testing.T) {
 	t.Parallel()
-	for direct, want := range map[string]string{"203.0.113.5:20017": "203.0.113.5", "203.0.113.5:40001": "relay.mall.example",
-		"": "relay.mall.example", "[2001:db8::5]:20017": "2001:db8::5"} {
+	for direct, want := range map[string]string{"203.0.113.5:20017": "203.0.113.5",
+		"203.0.113.5:40001": "relay.mall.example", "": "relay.mall.example", "[2001:db8::5]:20017": "2001:db8::5"} {
 		s := &sink{}
 		target, _ := target(s)
 		p := &fakePresence{}

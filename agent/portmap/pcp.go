@@ -31,7 +31,8 @@ var pcpTries = []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, t
 
 // pcpResults are the result codes of RFC 6887 section 7.4 that a router may answer.
 var pcpResults = map[byte]string{2: "not authorized", 3: "malformed request", 4: "unsupported opcode",
-	7: "network failure", 8: "no resources", 9: "unsupported protocol", 10: "quota exceeded", 11: "cannot provide the external port",
+	7: "network failure", 8: "no resources", 9: "unsupported protocol", 10: "quota exceeded",
+	11: "cannot provide the external port",
 	12: "address mismatch"}
 
 // pmpResults are those of RFC 6886 section 3.5.
@@ -120,7 +121,9 @@ func pcpAsk(ctx context.Context, c net.Conn, port int, nonce [12]byte, life time
 func pmpAsk(ctx context.Context, c net.Conn, port int, life time.Duration) (m Mapping, err error) {
 	external := netip.IPv4Unspecified()
 	ask := func(code byte, ask []byte, size int) ([]byte, error) {
-		b, err := exchange(ctx, c, ask, func(b []byte) bool { return len(b) >= 4 && b[0] == 0 && b[1] == code|pcpAnswer })
+		b, err := exchange(ctx, c, ask, func(b []byte) bool {
+			return len(b) >= 4 && b[0] == 0 && b[1] == code|pcpAnswer
+		})
 		switch {
 		case err != nil:
 			return nil, err

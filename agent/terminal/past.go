@@ -116,7 +116,8 @@ func (p *past) come(f *frame.Frame) {
 }
 
 // first is the first connection that is open and echoes.
-func first(ctx context.Context, ways []frame.Endpoint, hello *frame.Frame, heard func(*frame.Frame)) (carrier.Conn, error) {
+func first(ctx context.Context, ways []frame.Endpoint, hello *frame.Frame,
+	heard func(*frame.Frame)) (carrier.Conn, error) {
 	ctx, stop := context.WithTimeout(ctx, comeWait)
 	defer stop()
 	opened := make(chan carrier.Conn, len(ways))

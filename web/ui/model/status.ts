@@ -71,7 +71,7 @@ export function roomLine(room: Room): Line {
 function connected(room: Room, others: string[]): Line {
   const nodes = tr('status.connected', { names: people(others) });
   if (room.isKept) {
-    nodes.push('. ', ...(room.amCallee ? tr('status.keptHere') : tr('status.kept', { name: room.name(room.callee) })));
+    nodes.push('. ', ...(room.amCallee ? tr('past.keptHere') : tr('past.kept', { name: room.name(room.callee) })));
   }
   return { mood: 'good', nodes };
 }
