@@ -32,8 +32,7 @@ var pcpTries = []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, t
 // pcpResults are the result codes of RFC 6887 section 7.4 that a router may answer.
 var pcpResults = map[byte]string{2: "not authorized", 3: "malformed request", 4: "unsupported opcode",
 	7: "network failure", 8: "no resources", 9: "unsupported protocol", 10: "quota exceeded",
-	11: "cannot provide the external port",
-	12: "address mismatch"}
+	11: "cannot provide the external port", 12: "address mismatch"}
 
 // pmpResults are those of RFC 6886 section 3.5.
 var pmpResults = map[byte]string{2: "not authorized", 3: "network failure", 4: "no resources", 5: "unsupported opcode"}
