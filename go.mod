@@ -31,6 +31,7 @@ require (
 	github.com/evanw/esbuild v0.28.2
 	github.com/foxcpp/go-imap-sql v0.5.1-0.20250124140007-8da5567429d5
 	github.com/foxcpp/maddy v0.8.2
+	github.com/gaissmai/bart v0.30.0
 	github.com/gen2brain/beeep v0.11.2
 	github.com/go-webauthn/webauthn v0.18.2
 	github.com/godbus/dbus/v5 v5.2.2
