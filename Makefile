@@ -50,6 +50,7 @@ bench: build
 	bench/relay.sh
 	bench/mail.sh
 	CHMAIL_RINGS=1000 go test ./e2e -run TestRingTime -v
+	CHMAIL_DIRECT=100 go test ./e2e -run TestDirectTime -v
 
 bench-relay: build
 	bench/relay.sh

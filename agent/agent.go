@@ -16,7 +16,6 @@ import (
 
 	"github.com/chmail/chmail/agent/notice"
 	"github.com/chmail/chmail/agent/server"
-	"github.com/chmail/chmail/chatrelay/direct"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/internal/words"
 )
@@ -43,6 +42,8 @@ type Options struct {
 	Say     words.Tongue           // of notifications
 	Out     io.Writer              // a line for everything that happens
 	Direct  bool                   // let people in on this computer, past the server
+	MapPort bool                   // ask the router to let them through
+	Keep    bool                   // what they say there stays there
 }
 
 // ErrSignedOut: the token does not work any more, so that beginning again is of no use.
@@ -77,7 +78,9 @@ func Run(ctx context.Context, opts Options) error {
 		return err
 	}
 	defer control.close()
-	a.place = place{a: a, full: make(chan direct.Part, 1)}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // what the place has begun ends
+	a.place = place{a: a, history: history{dir: opts.Dir}, later: make(chan func())}
 	a.line = opts.Client.Device(context.WithoutCancel(ctx)) // it hands over what was said here at the end
 	defer a.line.Close()
 	defer a.place.close()
@@ -99,8 +102,8 @@ func Run(ctx context.Context, opts Options) error {
 			default:
 				a.frame(e.Frame)
 			}
-		case full := <-a.place.full:
-			a.place.isFull(full)
+		case f := <-a.place.later:
+			f()
 		case p := <-a.Desktop.Presses():
 			a.press(p)
 		case <-ctx.Done():

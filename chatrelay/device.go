@@ -19,7 +19,7 @@ import (
 
 // device is a connection on which its login can be rung.
 type device struct {
-	presence.Device // Away is under devices.mu
+	presence.Device // Away, Direct and Heartbeat are under devices.mu
 	session         chat.Session
 	out             *carrier.Queue
 	dialled         atomic.Bool // a dial-back is under way
@@ -171,8 +171,7 @@ func (r *Relay) signOff(d *device) {
 func (r *Relay) heartbeat(ctx context.Context, d *device) {
 	ctx, cancel := context.WithTimeout(ctx, presenceWait)
 	defer cancel()
-	d.Heartbeat = time.Now()
-	if err := r.opt.Presence.Connect(ctx, d.Device); err != nil {
+	if err := r.opt.Presence.Connect(ctx, r.devices.beat(d)); err != nil {
 		r.failed("renewing a device", err, "login", d.Login)
 	}
 }

@@ -3,10 +3,12 @@
 package chatrelay
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/chmail/chmail/chatrelay/frame"
+	"github.com/chmail/chmail/presence"
 )
 
 const (
@@ -75,6 +77,21 @@ func (ds *devices) away(d *device, away bool) (changed bool) {
 	changed = d.Away != away
 	d.Away = away
 	return changed
+}
+
+// direct notes where a device's computer can be reached past the server.
+func (ds *devices) direct(d *device, at netip.AddrPort) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	d.Direct = at
+}
+
+// beat is a device with its heartbeat.
+func (ds *devices) beat(d *device) presence.Device {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	d.Heartbeat = time.Now()
+	return d.Device
 }
 
 // connected says whether a login has a device, and is away from all of them.

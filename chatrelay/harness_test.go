@@ -75,6 +75,7 @@ type world struct {
 	cc    string // Lee's link
 	room  string
 	store faultyStore
+	keep  bool // programs keep what is said
 }
 
 // faultyStore is a store in which this relay's heartbeats may stop, and reads fail.

@@ -22,6 +22,7 @@ import (
 type limiters struct {
 	sayMe, sayFrom              *limit.Buckets // messages of a participant, of an address prefix
 	callMe, callFrom, callWhoso *limit.Buckets // attempts of a participant, of an address prefix, at a login
+	register                    *limit.Buckets // registrations of a login's programs, each of which is dialled back
 }
 
 func newLimiters() limiters {
@@ -29,7 +30,8 @@ func newLimiters() limiters {
 		return limit.NewBuckets(limit.Rate{Every: rate.Limit(every), Burst: burst}, maxTracked)
 	}
 	return limiters{sayMe: of(sayRate, sayBurst), sayFrom: of(200, 1000),
-		callMe: of(1, 30), callFrom: of(2, 60), callWhoso: of(20, 200)}
+		callMe: of(1, 30), callFrom: of(2, 60), callWhoso: of(20, 200),
+		register: limit.NewBuckets(limit.Rate{Every: rate.Every(10 * time.Second), Burst: 12}, maxTracked)}
 }
 
 // maySay says how long the session's next message must wait for the limiters.

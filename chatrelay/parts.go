@@ -4,24 +4,18 @@ package chatrelay
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
-	"net"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
-	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/direct"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/internal/clean"
-	"github.com/chmail/chmail/internal/seal"
-	"github.com/chmail/chmail/presence"
 )
 
 // The direct way, past the server: docs/direct.md describes it. While everybody in a room
@@ -29,24 +23,12 @@ import (
 // relay takes words at all times; those of a part are handed over when it ends.
 
 const (
-	dialBackWait = 3 * time.Second
-	offerWait    = 5 * time.Second // for everybody to come to the program
-	partKept     = 24 * time.Hour  // words of a part can be handed over after it began
-	maxDirect    = 16              // connections of a part
-	maxOwn       = 8               // addresses of a program's computer
-	maxHashes    = 4
-	hashLength   = 44 // SHA-256 in base64
+	offerWait = 5 * time.Second // for everybody to come to the program
+	partLasts = time.Hour       // then another begins, so that the keys of the people in it are of no more use
+	partKept  = 24 * time.Hour  // words of a part can be handed over after it began
+	maxDirect = 16              // connections of a part
+	maxEnds   = 10000
 )
-
-// program is what somebody's program has registered. It does not change.
-type program struct {
-	device  *device
-	port    int
-	hashes  []string
-	from    netip.Addr   // where its connection comes from
-	own     []netip.Addr // of its computer
-	reached bool         // by the server, at from
-}
 
 // part is what is said past the server. It is of the room's jobs.
 type part struct {
@@ -54,175 +36,48 @@ type part struct {
 	of     *program
 	in     map[*session]bool // whom it was offered; true: they have come
 	on     bool              // all have
+	keep   bool              // what is said in it stays on the owner's computer
 	ending bool
 	timer  *time.Timer
 }
 
-// directKeys are those with which the server signs tickets, and from which those of
-// people's words are derived.
-func (r *Relay) directKeys() (ed25519.PrivateKey, seal.Key, error) {
-	seed, err := derive(r.opt.Key, "direct ticket")
-	if err != nil {
-		return nil, nil, err
-	}
-	words, err := derive(r.opt.Key, "direct words")
-	return ed25519.NewKeyFromSeed(seed), words, err
+// partEnds are when parts ended, for as long as their words can be handed over. A relay that starts knows of none.
+type partEnds struct {
+	mu sync.Mutex
+	of map[string]time.Time // by epoch
 }
 
-// inviteProgram tells a program that it may serve its login's rooms: at the granted port or, on the
-// server's own computer, where the server needs that one, at another.
-func (r *Relay) inviteProgram(ctx context.Context, d *device) {
-	if !r.opt.Direct || d.Source != presence.Agent {
-		return
-	}
-	port := 0
-	if !d.IP.IsLoopback() {
-		ctx, cancel := context.WithTimeout(ctx, presenceWait)
-		defer cancel()
-		g, err := r.opt.Presence.Grant(ctx, d.Login)
-		if err != nil {
-			r.failed("granting a program its port", err, "login", d.Login)
-		}
-		port = g.Port
-	}
-	d.out.Put(frame.Encode(&frame.Frame{T: frame.TDirect, Code: frame.DirectServe, Port: port,
-		Key: base64.StdEncoding.EncodeToString(r.ticketSigner.Public().(ed25519.PublicKey))}))
-}
-
-// directFrame takes what a program says of the direct way.
-func (r *Relay) directFrame(d *device, f *frame.Frame) error {
-	switch {
-	case !r.opt.Direct:
-		return &fault{frame.ErrForbidden, "this server has no direct way"}
-	case f.Room != "":
-		r.partFrame(d, f)
-		return nil
-	case f.Port <= 0 || f.Port > 65535 || len(f.Hashes) == 0 || len(f.Hashes) > maxHashes || len(f.Addrs) > maxOwn,
-		slices.ContainsFunc(f.Hashes, func(h string) bool { return len(h) != hashLength }):
-		return &fault{frame.ErrBadFrame, "a program registers a port, hashes, and addresses"}
-	}
-	if d.dialled.Swap(true) {
-		return &fault{frame.ErrForbidden, "one registration at a time"}
-	}
-	p := &program{device: d, port: f.Port, hashes: f.Hashes, from: d.IP.Unmap()}
-	for _, s := range f.Addrs {
-		if a, err := netip.ParseAddr(s); err == nil && (a.IsPrivate() || a.IsGlobalUnicast()) {
-			p.own = append(p.own, a.Unmap().WithZone(""))
-		}
-	}
-	r.later("a dial-back", func() {
-		defer d.dialled.Store(false)
-		err := r.dialBack(p)
-		p.reached = err == nil
-		answer := &frame.Frame{T: frame.TDirect, Code: frame.DirectReach, On: p.reached}
-		if err != nil {
-			answer.Text = err.Error()
-		}
-		d.out.Put(frame.Encode(answer))
-		r.setProgram(p)
-	})
-	return nil
-}
-
-// dialBack asks a program where its connection comes from, and nowhere else.
-func (r *Relay) dialBack(p *program) error {
-	ctx, cancel := context.WithTimeout(r.ctx, dialBackWait)
-	defer cancel()
-	c, err := carrier.Dial(ctx, netip.AddrPortFrom(p.from, uint16(p.port)), p.hashes)
-	if err != nil {
-		return err
-	}
-	defer c.Close("seen")
-	t := direct.Ticket{Program: p.hashes[0], Expires: time.Now().Add(direct.TicketLife).Unix()}
-	if err := c.Write(ctx, frame.Encode(&frame.Frame{T: frame.THello, Ticket: t.Sign(r.ticketSigner)})); err != nil {
-		return err
-	}
-	b, err := c.Read(ctx)
-	if err != nil {
-		return err
-	}
-	if f, err := frame.Decode(b); err != nil || f.T != frame.TWelcome {
-		return errors.New("it does not take this server's ticket")
-	}
-	return nil
-}
-
-// setProgram makes a program its login's, unless its connection has ended meanwhile.
-func (r *Relay) setProgram(p *program) {
-	r.mu.Lock()
-	gone := p.device.out.Ended() || r.closed
-	if !gone {
-		r.programs[p.device.Login] = p
-	}
-	r.mu.Unlock()
-	if !gone {
-		r.lookAtParts(p.device.Login)
-	}
-}
-
-// dropProgram forgets what a device has registered.
-func (r *Relay) dropProgram(d *device) {
-	r.mu.Lock()
-	p := r.programs[d.Login]
-	mine := p != nil && p.device == d
-	if mine {
-		delete(r.programs, d.Login)
-	}
-	r.mu.Unlock()
-	if mine {
-		r.lookAtParts(d.Login)
-	}
-}
-
-func (r *Relay) programOf(login string) *program {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.programs[login]
-}
-
-// lookAtParts looks at the rooms of a login whose program came or went.
-func (r *Relay) lookAtParts(login string) {
-	for _, h := range r.all() {
-		h.post(func() {
-			if h.info.Participant(h.info.Owner).Login == login {
-				h.lookAtPart()
+func (e *partEnds) ended(epoch string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	if len(e.of) >= maxEnds {
+		for old, at := range e.of {
+			if now.Sub(at) > partKept || len(e.of) >= 2*maxEnds {
+				delete(e.of, old)
 			}
-		})
-		h.leave()
+		}
+	}
+	if e.of == nil {
+		e.of = map[string]time.Time{}
+	}
+	if _, known := e.of[epoch]; !known {
+		e.of[epoch] = now
 	}
 }
 
-// ways are the endpoints of a program for whoever comes from an address. The addresses of
-// the computer itself are for its own network alone.
-func (p *program) ways(from netip.Addr) (list []frame.Endpoint) {
-	var at []netip.Addr
-	if from = from.Unmap(); p.near(from) {
-		at = append(at, p.own...)
+// end is when a part that began at a time was over, as far as is known.
+func (e *partEnds) end(epoch string, began, now time.Time) time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	end := began.Add(partLasts)
+	if at, known := e.of[epoch]; known && at.Before(end) {
+		end = at
 	}
-	public := !p.from.IsPrivate() && !p.from.IsLoopback() && !p.from.IsLinkLocalUnicast()
-	if (p.reached && public || p.near(from)) && !slices.Contains(at, p.from) {
-		at = append(at, p.from)
+	if now.Before(end) {
+		return now
 	}
-	for _, a := range at {
-		list = append(list, frame.Endpoint{Carrier: carrier.WebTransport, Port: p.port, Hashes: p.hashes,
-			URL: "https://" + net.JoinHostPort(a.String(), strconv.Itoa(p.port)) + carrier.Path})
-	}
-	return list
-}
-
-// near reports whether an address is in the program's own network, as the server sees it.
-func (p *program) near(from netip.Addr) bool {
-	if from == p.from {
-		return true
-	}
-	if !from.IsPrivate() || from.Is4() != p.from.Is4() {
-		return false
-	}
-	bits := 24
-	if from.Is6() {
-		bits = 64
-	}
-	return netip.PrefixFrom(p.from, bits).Contains(from)
+	return end
 }
 
 // lookAtPart ends a part that cannot go on, and begins one that can.
@@ -233,11 +88,11 @@ func (h *liveRoom) lookAtPart() {
 	}
 	if h.direct.ending {
 		if h.direct.of.device.out.Ended() {
-			h.partEnded(h.direct.epoch) // nobody hands it over but those who are here
+			h.partEnded(h.direct.epoch, false) // nobody hands it over but those who are here
 		}
 		return
 	}
-	fits := h.gone || h.r.programOf(h.info.Participant(h.info.Owner).Login) == h.direct.of &&
+	fits := h.gone || h.program() == h.direct.of &&
 		len(h.sessions) == len(h.direct.in)
 	for s := range h.direct.in {
 		fits = fits && h.sessions[s] && !s.refused.Load()
@@ -249,8 +104,8 @@ func (h *liveRoom) lookAtPart() {
 
 // beginPart offers a part to everybody in the room, if all of them can have it.
 func (h *liveRoom) beginPart() {
-	p := h.r.programOf(h.info.Participant(h.info.Owner).Login)
-	if p == nil || h.gone || len(h.sessions) > maxDirect || len(h.here()) < 2 || !h.isHere(h.info.Owner) {
+	p := h.program()
+	if p == nil || h.gone || len(h.sessions) > maxDirect || len(h.here()) < 2 || !h.ownerHere() {
 		return
 	}
 	ways := map[*session][]frame.Endpoint{}
@@ -262,7 +117,7 @@ func (h *liveRoom) beginPart() {
 	}
 	now := time.Now()
 	epoch := strconv.FormatInt(now.UnixMilli(), 36) + "." + rand.Text()[:12]
-	h.direct = &part{epoch: epoch, of: p, in: map[*session]bool{},
+	h.direct = &part{epoch: epoch, of: p, keep: p.keep, in: map[*session]bool{},
 		timer: h.partTimer(offerWait, epoch, func() {
 			if !h.direct.on {
 				for s, came := range h.direct.in {
@@ -275,10 +130,13 @@ func (h *liveRoom) beginPart() {
 		})}
 	for s := range h.sessions {
 		h.direct.in[s] = false
-		t := direct.Ticket{Program: p.hashes[0], Room: h.id, Epoch: epoch, Me: s.me, Via: s.via(),
+		t := direct.Ticket{Program: p.hashes[0], Room: h.id, Epoch: epoch, Me: s.me, Via: s.via(), Keep: p.keep,
 			Expires: now.Add(direct.TicketLife).Unix()}
+		if p.keep { // for who reads it later, without the server
+			t.Name, t.Subject = h.info.Participant(s.me).DisplayName(), h.info.Subject
+		}
 		s.out.Put(frame.Encode(&frame.Frame{T: frame.TDirect, Code: frame.DirectOffer, Epoch: epoch, Via: s.via(),
-			Endpoints: ways[s], Ticket: t.Sign(h.r.ticketSigner),
+			Endpoints: ways[s], Keep: p.keep, Ticket: t.Sign(h.r.ticketSigner),
 			Key: base64.StdEncoding.EncodeToString(direct.Key(h.r.wordsKey, h.id, epoch, s.me, s.via()))}))
 	}
 }
@@ -317,6 +175,7 @@ func (h *liveRoom) partSaid(s *session, f *frame.Frame) {
 	if !p.on {
 		p.on = true
 		stopTimer(p.timer)
+		p.timer = h.partTimer(partLasts, p.epoch, h.endPart)
 		h.tellPart(frame.DirectOn)
 	}
 }
@@ -337,21 +196,26 @@ func (h *liveRoom) endPart() {
 		return
 	}
 	p.ending = true
+	h.r.partEnds.ended(p.epoch)
 	stopTimer(p.timer)
 	p.of.device.out.Put(frame.Encode(&frame.Frame{T: frame.TDirect, Code: frame.DirectOver, Room: h.id,
 		Epoch: p.epoch}))
 	if p.of.device.out.Ended() {
-		h.partEnded(p.epoch)
+		h.partEnded(p.epoch, false)
 		return
 	}
-	p.timer = h.partTimer(direct.HandOver, p.epoch, func() { h.partEnded(p.epoch) })
+	p.timer = h.partTimer(direct.HandOver, p.epoch, func() { h.partEnded(p.epoch, false) })
 }
 
 // partEnded tells everybody that a part is over: what they said in it and did not get
-// back, they hand over themselves.
-func (h *liveRoom) partEnded(epoch string) {
+// back, they hand over themselves. handed: the program has handed it over.
+func (h *liveRoom) partEnded(epoch string, handed bool) {
 	if h.direct == nil || h.direct.epoch != epoch || !h.direct.ending {
 		return
+	}
+	if h.direct.keep && h.direct.on && !handed { // perhaps nothing was said
+		h.r.noteKept(h.id, epoch, h.info.Owner)
+		h.catchUp()
 	}
 	h.tellPart(frame.DirectOver)
 	stopTimer(h.direct.timer)
@@ -365,10 +229,13 @@ func (r *Relay) partFrame(d *device, f *frame.Frame) {
 	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 	defer cancel()
 	info, err := r.opt.Rooms.Info(ctx, f.Room)
-	if err != nil || info.Participant(info.Owner).Login != d.Login {
+	if err != nil || !slices.Contains(r.groupsOf(d.Login), info.Participant(info.Owner).Login) {
 		return // none of this login, or erased meanwhile
 	}
 	handed := f.Code == frame.DirectOver
+	if handed && f.Keep {
+		r.noteKept(f.Room, f.Epoch, info.Owner)
+	}
 	if handed {
 		r.news.add(f.Room)
 		r.publish("", note{T: noteMail, Room: f.Room})
@@ -383,7 +250,7 @@ func (r *Relay) partFrame(d *device, f *frame.Frame) {
 		h.post(func() {
 			if h.direct != nil && h.direct.epoch == f.Epoch {
 				h.direct.ending = true // also when the program ends by itself
-				h.partEnded(f.Epoch)
+				h.partEnded(f.Epoch, true)
 			}
 		})
 		return
@@ -395,12 +262,18 @@ func (r *Relay) partFrame(d *device, f *frame.Frame) {
 	})
 }
 
+// partBegan is when a part began, by its epoch.
+func partBegan(epoch string) (time.Time, error) {
+	head, _, _ := strings.Cut(epoch, ".")
+	began, err := strconv.ParseInt(head, 36, 64)
+	return time.UnixMilli(began), err
+}
+
 // handed is a message of a part that somebody hands over; false: the mark on it is not
 // its writer's, or it is too late.
 func (r *Relay) handed(roomID string, f *frame.Frame) (m chat.Message, ok bool) {
-	head, _, _ := strings.Cut(f.Epoch, ".")
-	began, err := strconv.ParseInt(head, 36, 64)
-	start, now := time.UnixMilli(began), time.Now()
+	start, err := partBegan(f.Epoch)
+	now := time.Now()
 	if err != nil || !r.opt.Direct || now.Sub(start) > partKept ||
 		f.At == nil || f.ID == "" || len(f.ID) > frame.MaxID || chat.Storable(f.ID, frame.MaxID) != f.ID ||
 		!direct.Key(r.wordsKey, roomID, f.Epoch, f.From, f.Via).Marks(f.Mac, direct.Marked(f)) {
@@ -411,8 +284,11 @@ func (r *Relay) handed(roomID string, f *frame.Frame) (m chat.Message, ok bool) 
 		return m, false
 	}
 	at := *f.At
-	if at.Before(start) || at.After(now) { // the writer's clock is wrong
-		at = now
+	if end := r.partEnds.end(f.Epoch, start, now); at.After(end) { // the writer's clock is wrong, or the writer lies
+		at = end
+	}
+	if at.Before(start) {
+		at = start
 	}
 	return chat.Message{ID: f.ID, From: f.From, Kind: chat.KindText, Text: text, Ref: f.Ref, Via: f.Via, At: at}, true
 }
@@ -432,6 +308,30 @@ func (r *Relay) mayWrite(ctx context.Context, roomID string, participant int64) 
 	}
 	refused, err := r.Refuses(ctx, roomID, participant, info.Participant(info.Owner).Login)
 	return !refused, err
+}
+
+// noteKept says in the room's history that some was said past the server and stays on its owner's computer.
+func (r *Relay) noteKept(roomID, epoch string, owner int64) {
+	if began, err := partBegan(epoch); err != nil || time.Since(began) > partKept {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), callTimeout)
+	defer cancel()
+	_, err := r.opt.Rooms.Append(ctx, "", roomID, chat.Message{ID: "kept:" + epoch, Kind: chat.KindNote, From: owner,
+		Text: chat.NoteKept})
+	if err != nil {
+		r.log.Warn("noting what stays on somebody's computer", "room", roomID, "err", err)
+	}
+}
+
+// ownerHere says whether the room's owner is here or, of a group, one of its members.
+func (h *liveRoom) ownerHere() bool {
+	for s := range h.sessions {
+		if h.standsFor(s.me, h.info.Owner) {
+			return true
+		}
+	}
+	return false
 }
 
 // handOver stores a message of a part that a program hands over.

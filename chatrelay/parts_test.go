@@ -3,12 +3,16 @@
 package chatrelay
 
 import (
+	"context"
 	"crypto/ed25519"
 	"encoding/base64"
+	"errors"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,13 +27,25 @@ import (
 // testProgram is a program that lets people in on this computer.
 type testProgram struct {
 	*client
-	host *direct.Host
+	host  *direct.Host
+	mu    sync.Mutex
+	keeps []direct.Kept
+	full  atomic.Bool // its disk
 }
 
 // program registers one, and waits until the relay has dialled back.
 func (w *world) program() *testProgram {
 	w.t.Helper()
-	h, err := direct.Open(direct.Options{Origin: w.web.URL})
+	a := &testProgram{}
+	h, err := direct.Open(direct.Options{Origin: w.web.URL, Keep: func(m direct.Kept) error {
+		if a.full.Load() {
+			return errors.New("the disk is full")
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.keeps = append(a.keeps, m)
+		return nil
+	}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -38,14 +54,14 @@ func (w *world) program() *testProgram {
 			w.t.Error(err)
 		}
 	})
-	a := &testProgram{w.socket("/device/agent?source=" + string(presence.Agent)), h}
+	a.client, a.host = w.socket("/device/agent?source="+string(presence.Agent)), h
 	a.send(frame.Frame{T: frame.THello})
 	serve := a.direct(frame.DirectServe)
 	port, err := h.Listen(w.t.Context(), serve.Port, serve.Key, time.Now())
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	a.send(frame.Frame{T: frame.TDirect, Port: port, Hashes: h.Hashes()})
+	a.send(frame.Frame{T: frame.TDirect, Port: port, Hashes: h.Hashes(), Keep: w.keep})
 	if f := a.direct(frame.DirectReach); !f.On {
 		w.t.Fatalf("the relay does not reach the program: %s", f.Text)
 	}
@@ -56,10 +72,11 @@ func (w *world) program() *testProgram {
 func (a *testProgram) handsOver() {
 	a.t.Helper()
 	f := a.direct(frame.DirectOver)
-	for _, m := range a.host.Over(f.Epoch) {
+	list, kept := a.host.Over(f.Epoch)
+	for _, m := range list {
 		a.send(*m)
 	}
-	a.send(frame.Frame{T: frame.TDirect, Code: frame.DirectOver, Room: f.Room, Epoch: f.Epoch})
+	a.send(frame.Frame{T: frame.TDirect, Code: frame.DirectOver, Room: f.Room, Epoch: f.Epoch, Keep: kept})
 }
 
 func (c *client) direct(code string) *frame.Frame {
@@ -85,6 +102,15 @@ func (w *world) directTalker(e Entry) *directTalker {
 func (t *directTalker) follow() {
 	t.t.Helper()
 	t.offer = t.direct(frame.DirectOffer)
+	t.past = t.dial()
+	t.past.send(frame.Frame{T: frame.THello, Ticket: t.offer.Ticket})
+	t.past.typ(frame.TWelcome)
+	t.send(frame.Frame{T: frame.TDirect, Epoch: t.offer.Epoch, On: true})
+}
+
+// dial opens a connection to the program.
+func (t *directTalker) dial() *client {
+	t.t.Helper()
 	u, err := url.Parse(t.offer.Endpoints[0].URL)
 	if err != nil {
 		t.t.Fatal(err)
@@ -94,10 +120,7 @@ func (t *directTalker) follow() {
 		t.t.Fatal(err)
 	}
 	t.t.Cleanup(func() { c.Close("test") })
-	t.past = &client{t: t.t, c: c, ctx: t.ctx}
-	t.past.send(frame.Frame{T: frame.THello, Ticket: t.offer.Ticket})
-	t.past.typ(frame.TWelcome)
-	t.send(frame.Frame{T: frame.TDirect, Epoch: t.offer.Epoch, On: true})
+	return &client{t: t.t, c: c, ctx: t.ctx}
 }
 
 // words are what somebody says in a part, marked.
@@ -232,7 +255,7 @@ func TestDirectStrangers(t *testing.T) {
 		t.Fatal(err)
 	}
 	enter := func(ticket string) *frame.Frame {
-		c, err := carrier.Dial(t.Context(), netip.AddrPortFrom(p.from, uint16(p.port)), p.hashes)
+		c, err := carrier.Dial(t.Context(), netip.AddrPortFrom(p.from[0], uint16(p.port)), p.hashes)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -263,18 +286,22 @@ func TestDirectStrangers(t *testing.T) {
 func TestWays(t *testing.T) {
 	t.Parallel()
 	addr := netip.MustParseAddr
-	home := program{port: 20001, from: addr("203.0.113.5"), own: []netip.Addr{addr("192.168.1.4")}}
+	home := program{port: 20001, from: []netip.Addr{addr("203.0.113.5"), addr("2001:db8::5")},
+		own: []netip.Addr{addr("192.168.1.4")}}
 	reached := home
-	reached.reached = true
-	office := program{port: 20001, from: addr("10.0.0.4"), own: []netip.Addr{addr("10.0.0.4")}}
+	reached.reached = []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::5]:20001"),
+		netip.MustParseAddrPort("203.0.113.5:20001")}
+	office := program{port: 20001, from: []netip.Addr{addr("10.0.0.4")}, own: []netip.Addr{addr("10.0.0.4")},
+		reached: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.4:20001")}}
 	for _, c := range []struct {
 		p    program
 		from string
 		want string
 	}{
 		{home, "198.51.100.7", ""},
-		{reached, "198.51.100.7", "203.0.113.5"},
-		{reached, "192.168.1.9", "203.0.113.5"},
+		{reached, "198.51.100.7", "[2001:db8::5] 203.0.113.5"},
+		{reached, "192.168.1.9", "[2001:db8::5] 203.0.113.5"},
+		{reached, "2001:db8::5", "192.168.1.4 [2001:db8::5] 203.0.113.5"},
 		{home, "203.0.113.5", "192.168.1.4 203.0.113.5"},
 		{office, "10.0.0.9", "10.0.0.4"},
 		{office, "10.0.1.9", ""},
@@ -287,5 +314,199 @@ func TestWays(t *testing.T) {
 		if s := strings.Join(got, " "); s != c.want {
 			t.Errorf("from %s: %q, want %q", c.from, s, c.want)
 		}
+	}
+}
+
+// TestDirectKept: what is said stays at the program, which passes on later what somebody missed; the server has a line
+// about it, once.
+func TestDirectKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, allowDirect)
+	w.keep = true
+	program, host, kim := w.directTalk()
+	if !host.offer.Keep || !kim.offer.Keep {
+		t.Errorf("the offers do not say that words stay at the program: %+v, %+v", host.offer, kim.offer)
+	}
+	for _, id := range []string{"k1", "k2"} {
+		kim.past.send(kim.words(id, "word "+id))
+		kim.past.typ(frame.TAck)
+	}
+	host.past.text("word k2")
+	program.mu.Lock()
+	if k := program.keeps; len(k) != 2 || k[0].Text != "word k1" || k[0].Room != w.room || k[0].From == "" ||
+		k[0].Subject == "" {
+		t.Errorf("the program keeps %+v", k)
+	}
+	program.mu.Unlock()
+	program.full.Store(true)
+	kim.past.send(kim.words("k3", "the disk is full"))
+	if f := kim.past.typ(frame.TError); f.ID != "k3" || f.Code != frame.ErrStore {
+		t.Errorf("what is not kept is answered %+v", f)
+	}
+	program.full.Store(false)
+
+	lee := w.in(w.chat(w.cc, 2), frame.Frame{Direct: true})
+	lee.typ(frame.TWelcome)
+	program.handsOver()
+	for _, c := range []*client{host.client, kim.client, lee} {
+		c.until("the note", func(f *frame.Frame) bool {
+			return f.T == frame.TMsg && f.Msg.Kind == chat.KindNote && f.Msg.Text == chat.NoteKept
+		})
+	}
+	before := kim.offer.Epoch
+	for _, one := range []*directTalker{host, kim} {
+		one.direct(frame.DirectOver)
+		one.offer = one.direct(frame.DirectOffer)
+	}
+	for after, want := range map[int64]string{0: "word k1", 1: "word k2"} { // Kim comes with what they have
+		past := kim.dial()
+		past.send(frame.Frame{T: frame.THello, Ticket: kim.offer.Ticket, Epoch: before, After: after})
+		past.typ(frame.TWelcome)
+		if m := past.typ(frame.TMsg); m.Msg.Text != want || m.Epoch != before {
+			t.Errorf("after %d: %+v", after, m.Msg)
+		}
+	}
+	stranger := &directTalker{client: lee, offer: lee.direct(frame.DirectOffer)}
+	past := stranger.dial()
+	past.send(frame.Frame{T: frame.THello, Ticket: stranger.offer.Ticket, Epoch: before})
+	past.typ(frame.TWelcome)
+	past.send(frame.Frame{T: frame.TPing, N: 1})
+	f := past.until("an answer", func(f *frame.Frame) bool { return f.T == frame.TPong || f.T == frame.TMsg })
+	if f.T != frame.TPong {
+		t.Errorf("who was not there is told %+v", f.Msg)
+	}
+	if texts := w.texts(); len(texts) != 0 {
+		t.Errorf("the relay has %q", texts)
+	}
+}
+
+// TestDirectSplit: a program that has lost the server goes on with its part, and those who are there with it; another
+// program takes the room. The newer part wins: the writers of the older one are told, and their words come once.
+func TestDirectSplit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, allowDirect)
+	old, host, kim := w.directTalk()
+	say := func(one *directTalker, id string) frame.Frame {
+		f := one.words(id, "word "+id)
+		one.past.send(f)
+		one.past.typ(frame.TAck)
+		f.From, f.Epoch = one.seen[0].Me, one.offer.Epoch
+		return f
+	}
+	said := []frame.Frame{say(kim, "a1"), say(host, "a2")}
+	old.c.Close("cut")
+	both := []*directTalker{host, kim}
+	for _, one := range both {
+		one.direct(frame.DirectOver)
+	}
+	late := say(kim, "a3") // the older program lives, and takes it
+	said = append(said, late)
+	for _, one := range both {
+		for _, f := range said {
+			one.send(f)
+		}
+	}
+	w.program()
+	for _, one := range both {
+		one.follow()
+	}
+	for _, one := range both {
+		one.direct(frame.DirectOn)
+	}
+	if host.offer.Epoch == late.Epoch {
+		t.Fatal("both parts have one epoch")
+	}
+	say(kim, "b1")
+	host.past.text("word b1")
+
+	// The older program is back, and hands over what it has: it is known.
+	back := w.socket("/device/agent?source=" + string(presence.Agent))
+	back.send(frame.Frame{T: frame.THello})
+	back.direct(frame.DirectServe)
+	list, _ := old.host.Over(late.Epoch)
+	if len(list) != 3 {
+		t.Fatalf("the older program has %d messages", len(list))
+	}
+	for _, m := range list {
+		back.send(*m)
+	}
+	back.send(frame.Frame{T: frame.TDirect, Code: frame.DirectOver, Room: w.room, Epoch: late.Epoch})
+	back.send(frame.Frame{T: frame.TPing, N: 7})
+	back.until("a pong", func(f *frame.Frame) bool { return f.T == frame.TPong && f.N == 7 })
+	if texts := w.texts(); !slices.Equal(texts, []string{"word a1", "word a2", "word a3"}) {
+		t.Errorf("the relay has %q", texts)
+	}
+	say(kim, "b2") // the newer part goes on
+	host.past.text("word b2")
+}
+
+// TestDirectDates: words that are handed over are of the time of their part, whatever their writer says.
+func TestDirectDates(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, allowDirect)
+	program, host, kim := w.directTalk()
+	began := time.Now()
+	dated := func(id string, at time.Time) {
+		at = at.Truncate(time.Millisecond)
+		f := frame.Frame{T: frame.TSay, ID: id, Text: id, At: &at}
+		key, err := base64.StdEncoding.DecodeString(kim.offer.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Mac, f.From, f.Epoch = seal.Key(key).Mark(direct.Marked(&f)), kim.seen[0].Me, kim.offer.Epoch
+		kim.send(f)
+	}
+	program.c.Close("cut")
+	kim.direct(frame.DirectOver)
+	host.direct(frame.DirectOver)
+	ended := time.Now()
+	dated("before", began.Add(-12*time.Hour))
+	dated("after", ended.Add(12*time.Hour))
+	host.text("after")
+	list, err := w.rooms.Messages(t.Context(), w.room, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range list {
+		if m.Kind == chat.KindText && (m.At.Before(began.Add(-time.Minute)) || m.At.After(ended.Add(time.Second))) {
+			t.Errorf("%q is of %v: the part was from %v to %v", m.Text, m.At, began, ended)
+		}
+	}
+}
+
+// TestRegister: a program is dialled only where it has shown to be, and not as often as it likes.
+func TestRegister(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, allowDirect)
+	v6 := netip.MustParseAddr("2001:db8::5")
+	good := w.relay.AddressProof(w.host, v6)
+	for proof, want := range map[string]bool{good: true, good[:len(good)-2] + "xx": false, "": false,
+		w.relay.AddressProof("another@mall.example", v6): false} {
+		if a, ok := w.relay.proven(w.host, proof); ok != want || ok && a != v6 {
+			t.Errorf("proof %q: %v, %v", proof, a, ok)
+		}
+	}
+	// A router's address that is not the program's is not dialled, and said.
+	h, err := direct.Open(direct.Options{Origin: w.web.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close(context.WithoutCancel(t.Context())) })
+	a := w.socket("/device/agent?source=" + string(presence.Agent))
+	a.send(frame.Frame{T: frame.THello})
+	a.direct(frame.DirectServe)
+	register := frame.Frame{T: frame.TDirect, Port: 1, Hashes: h.Hashes(), Mapped: "192.168.1.1:20017"}
+	a.send(register)
+	if f := a.direct(frame.DirectReach); f.On || !strings.Contains(f.Text, "another router is in between") {
+		t.Errorf("with the router of another network: %+v", f)
+	}
+	for range 12 {
+		if w.relay.limiters.register.Wait(w.host) > 0 {
+			break
+		}
+	}
+	a.send(register)
+	if f := a.typ(frame.TError); f.Code != frame.ErrTooFast || f.Wait == 0 {
+		t.Errorf("too many registrations are answered %+v", f)
 	}
 }

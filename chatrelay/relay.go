@@ -148,6 +148,8 @@ type Relay struct {
 	// Of the direct way.
 	ticketSigner ed25519.PrivateKey
 	wordsKey     seal.Key
+	proofKey     seal.Key
+	partEnds     partEnds
 	ports        *carrier.Ports
 	owned        sync.WaitGroup  // every goroutine of the relay
 	work         gate            // jobs of rooms under way
@@ -232,7 +234,7 @@ func New(opt Options) (*Relay, error) {
 	if r.ticketKey, err = derive(opt.Key, "ticket"); err != nil {
 		return nil, fmt.Errorf("starting the relay: %w", err)
 	}
-	if r.ticketSigner, r.wordsKey, err = r.directKeys(); err != nil {
+	if err := r.directKeys(); err != nil {
 		return nil, fmt.Errorf("starting the relay: %w", err)
 	}
 	if err := r.openPorts(); err != nil {

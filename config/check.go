@@ -161,7 +161,7 @@ func (f *File) checkAddresses(ps *Problems) {
 		if !isEndpoint(n) {
 			continue
 		}
-		if len(n.Args) == 0 {
+		if len(n.Args) == 0 && n.Name != "guard" {
 			ps.errorf(n, "%s has no address: write for example %s tcp://127.0.0.1:8080", n.Name, n.Name)
 		}
 		for _, a := range n.Args {

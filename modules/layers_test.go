@@ -59,10 +59,10 @@ var layers = map[string]string{
 		" guard/password guard/signin guard/ticket mall/order mall/picture mall/store mall/vault presence",
 	"mall/site": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/frame guard/limit guard/password guard/signin" +
 		" guard/work mall mall/advert mall/feed mall/order mall/picture mall/publicity mall/store",
-	"agent":          "agent/notice agent/server chatrelay/direct chatrelay/frame",
+	"agent":          "agent/notice agent/portmap agent/server chatrelay/direct chatrelay/frame",
 	"agent/server":   "chatrelay/chat chatrelay/frame",
-	"agent/terminal": "agent/server chatrelay/chat chatrelay/frame",
-	"agent/notice":   "", "agent/secret": "", "agent/autostart": "",
+	"agent/terminal": "agent/server chatrelay/carrier chatrelay/chat chatrelay/direct chatrelay/frame",
+	"agent/notice":   "", "agent/secret": "", "agent/autostart": "", "agent/portmap": "",
 	"addresses": "",
 	"admin": "addresses chatrelay/chat chatrelay/files guard/apppassword guard/password guard/reputation mailstore" +
 		" presence",

@@ -83,6 +83,7 @@ var (
 type Presence interface {
 	Renew(ctx context.Context, a presence.Address) error
 	Grant(ctx context.Context, login string) (presence.Grant, error)
+	Devices(ctx context.Context, login string) ([]presence.Device, error)
 }
 
 // Rooms finds or opens the room of a mail. chat.ErrUnwanted: the sender wants no links.
@@ -431,6 +432,9 @@ func (t *Target) grant(ctx context.Context, conn *module.ConnState) (none presen
 	go func() {
 		defer t.waiting.Add(-1)
 		grant, err := t.Presence.Grant(ctx, seen.AuthUser)
+		if err == nil {
+			grant.Host = t.hostOf(ctx, grant)
+		}
 		if seen.RemoteAddr != nil { // else the login did not write it now: publicity
 			renewErr := t.Presence.Renew(ctx, addressOf(ctx, &seen))
 			if err == nil && renewErr != nil {
@@ -449,6 +453,20 @@ func (t *Target) grant(ctx context.Context, conn *module.ConnState) (none presen
 		t.presenceFailed(ctx.Err())
 	}
 	return none
+}
+
+// hostOf is the host of a granted port: the login's own computer where others reach that at this port, else the relay.
+func (t *Target) hostOf(ctx context.Context, g presence.Grant) string {
+	devices, err := t.Presence.Devices(ctx, g.Login)
+	if err != nil {
+		return g.Host // the link leads to the relay in any case
+	}
+	for _, d := range devices {
+		if d.Direct.IsValid() && int(d.Direct.Port()) == g.Port {
+			return d.Direct.Addr().String()
+		}
+	}
+	return g.Host
 }
 
 // presenceFailed counts a failure and logs at most once in logEvery.

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -126,6 +127,11 @@ type fakePresence struct {
 	hang, obeys bool
 	end         chan struct{}
 	renewed     chan presence.Address
+	direct      netip.AddrPort // of the login's computer
+}
+
+func (p *fakePresence) Devices(_ context.Context, login string) ([]presence.Device, error) {
+	return []presence.Device{{Login: login, Source: presence.Desk}, {Login: login, Direct: p.direct}}, nil
 }
 
 func (p *fakePresence) Renew(_ context.Context, a presence.Address) error {
@@ -642,5 +648,24 @@ func TestAtOnce(t *testing.T) {
 					name, err, b.most, len(b.delivered), time.Since(began))
 			}
 		})
+	}
+}
+
+// TestHost: the host is the sender's computer where that is reached at the granted port, and else the relay.
+func TestHost(t *testing.T) {
+	t.Parallel()
+	for direct, want := range map[string]string{"203.0.113.5:20017": "203.0.113.5",
+		"203.0.113.5:40001": "relay.mall.example", "": "relay.mall.example", "[2001:db8::5]:20017": "2001:db8::5"} {
+		s := &sink{}
+		target, _ := target(s)
+		p := &fakePresence{}
+		p.direct, _ = netip.ParseAddrPort(direct)
+		target.Presence = p
+		if err := send(target, "", login, login, customer); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.mails[0].header.Get("CHmail-Host"); got != want {
+			t.Errorf("reached at %q: CHmail-Host: %s, want %s", direct, got, want)
+		}
 	}
 }

@@ -40,16 +40,18 @@ type Address struct {
 // Device is a connection of a login that can be rung. It is gone when its
 // heartbeats stop for DeviceTTL.
 type Device struct {
-	ID        string     `json:"id"` // unique within the login
-	Login     string     `json:"login"`
-	Source    Source     `json:"source"`
-	IP        netip.Addr `json:"ip"`
-	Host      string     `json:"host,omitempty"`
-	Name      string     `json:"name,omitempty"`  // as a person would say it: "Chromium on Linux"
-	Relay     string     `json:"relay,omitempty"` // primary name of the relay host it is connected to
-	Away      bool       `json:"away,omitempty"`  // the person is away from it
-	Connected time.Time  `json:"connected"`
-	Heartbeat time.Time  `json:"heartbeat"`
+	ID     string     `json:"id"` // unique within the login
+	Login  string     `json:"login"`
+	Source Source     `json:"source"`
+	IP     netip.Addr `json:"ip"`
+	Host   string     `json:"host,omitempty"`
+	Name   string     `json:"name,omitempty"`  // as a person would say it: "Chromium on Linux"
+	Relay  string     `json:"relay,omitempty"` // primary name of the relay host it is connected to
+	Away   bool       `json:"away,omitempty"`  // the person is away from it
+	// Direct is where others reach its computer, past the server: a public address that the server has tried.
+	Direct    netip.AddrPort `json:"direct,omitzero"`
+	Connected time.Time      `json:"connected"`
+	Heartbeat time.Time      `json:"heartbeat"`
 }
 
 // Grant is an entry of the second database: a port endowed to a login.

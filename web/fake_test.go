@@ -426,6 +426,8 @@ func (f *fakeRelay) OwnOrigin(origin string) bool { return origin == f.peer.Orig
 func (f *fakeRelay) Peers() []chat.Relay { return []chat.Relay{f.peer} }
 func (f *fakeRelay) Direct() bool        { return false }
 
+func (f *fakeRelay) AddressProof(string, netip.Addr) string { return "" }
+
 func bucket(every rate.Limit, burst int) *limit.Buckets {
 	return limit.NewBuckets(limit.Rate{Every: every, Burst: burst}, maxTracked)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ type Sockets interface {
 	Gone(ticket string)
 	Peers() []chat.Relay
 	Direct() bool
+	AddressProof(login string, from netip.Addr) string
 }
 
 // chatSocket is the WebSocket carrier of a room; the ticket in its first
@@ -156,6 +158,13 @@ func (s *Server) deskSocket(w http.ResponseWriter, r *http.Request) { s.device(w
 
 // deskStream does it over HTTP.
 func (s *Server) deskStream(w http.ResponseWriter, r *http.Request) { s.device(w, r, s.stream) }
+
+// address says where a program's request came from, with a proof for its registration.
+func (s *Server) address(w http.ResponseWriter, r *http.Request) {
+	if who, ok := s.member(w, r); ok {
+		answer(w, http.StatusOK, map[string]string{"proof": s.opts.Relay.AddressProof(who.Login, s.clientIP(r))})
+	}
+}
 
 // device makes a desk a device, over the carrier that opens.
 func (s *Server) device(w http.ResponseWriter, r *http.Request,

@@ -257,6 +257,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /chat/gone", s.chatGone)
 	mux.HandleFunc("GET /desk", s.deskPage)
 	mux.HandleFunc("GET /desk/me", s.me)
+	mux.HandleFunc("GET /desk/address", s.address)
 	mux.HandleFunc("GET /offline", s.offlinePage)
 	mux.HandleFunc("POST /desk/sign-in", s.signIn)
 	mux.HandleFunc("POST /desk/token", s.deviceToken)

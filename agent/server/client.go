@@ -28,6 +28,8 @@ import (
 const (
 	askTimeout = 30 * time.Second // a request, with the time that a refused password takes
 	maxAnswer  = 4 << 20          // octets of an answer
+
+	proofTimeout = 3 * time.Second
 )
 
 // Client asks one server. Its methods may be called at the same time.
@@ -211,6 +213,21 @@ func (c *Client) Write(ctx context.Context, id, to, subject, text string) (room 
 	err = c.ask(ctx, http.MethodPost, "/desk/write",
 		map[string]string{"id": id, "to": to, "subject": subject, "text": text}, &made)
 	return made.Room, err
+}
+
+// AddressProof is the server's proof that this computer is at the address from which it comes over a network,
+// "tcp4" or "tcp6".
+func (c *Client) AddressProof(ctx context.Context, network string) (string, error) {
+	transport := c.http.Transport.(*http.Transport).Clone()
+	transport.DisableKeepAlives = true
+	transport.DialContext = func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}
+	over := *c
+	over.http = &http.Client{Transport: transport, Timeout: proofTimeout, CheckRedirect: sameHost}
+	var answer struct{ Proof string }
+	err := over.ask(ctx, http.MethodGet, "/desk/address", nil, &answer)
+	return answer.Proof, err
 }
 
 // Way leads into a room.

@@ -31,6 +31,7 @@ type conversation struct {
 	people   map[int64]chat.Participant
 	here     []int64
 	messages []chat.Message // by offset; changes are applied to what they change
+	past     []chat.Message // said past the server, in their order, until the relay brings them
 	pending  []pending      // said and not acknowledged
 	typing   map[int64]time.Time
 	attempt  *frame.Attempt
@@ -42,6 +43,7 @@ type conversation struct {
 type pending struct {
 	id, text string
 	refused  bool
+	held     bool // the program has it: it is handed over
 }
 
 func newConversation(say words.Tongue, files string) *conversation {
@@ -52,11 +54,11 @@ func newConversation(say words.Tongue, files string) *conversation {
 func (c *conversation) hello(ticket string) *frame.Frame {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return &frame.Frame{T: frame.THello, Ticket: ticket, Epoch: c.epoch, After: c.after}
+	return &frame.Frame{T: frame.THello, Ticket: ticket, Epoch: c.epoch, After: c.after, Direct: true}
 }
 
-// take takes a frame. again are the frames to send now, because the connection is new.
-func (c *conversation) take(f *frame.Frame) (again []*frame.Frame) {
+// take takes a frame.
+func (c *conversation) take(f *frame.Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch f.T {
@@ -66,11 +68,6 @@ func (c *conversation) take(f *frame.Frame) (again []*frame.Frame) {
 		c.epoch, c.me, c.subject, c.open = f.Epoch, f.Me, f.Subject, true
 		c.attempt, c.status = f.Attempt, f.Status
 		c.meet(f)
-		for _, p := range c.pending {
-			if !p.refused {
-				again = append(again, &frame.Frame{T: frame.TSay, ID: p.id, Text: p.text})
-			}
-		}
 	case frame.TPeople:
 		c.meet(f)
 	case frame.TMsg:
@@ -92,7 +89,59 @@ func (c *conversation) take(f *frame.Frame) (again []*frame.Frame) {
 			}
 		}
 	}
-	return again
+}
+
+// again are the frames of what was said and not acknowledged.
+func (c *conversation) again() (list []*frame.Frame) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.pending {
+		if !p.refused && !p.held {
+			list = append(list, &frame.Frame{T: frame.TSay, ID: p.id, Text: p.text})
+		}
+	}
+	return list
+}
+
+func (c *conversation) myself() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.me
+}
+
+// early takes what was said past the server; false: it is known.
+func (c *conversation) early(m chat.Message) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	same := func(o chat.Message) bool { return o.From == m.From && o.ID == m.ID }
+	if slices.ContainsFunc(c.past, same) || slices.ContainsFunc(c.messages, same) {
+		return false
+	}
+	c.past = append(c.past, m)
+	delete(c.typing, m.From)
+	for i := range c.pending {
+		if m.From == c.me && c.pending[i].id == m.ID {
+			c.pending[i].held = true
+		}
+	}
+	return true
+}
+
+// kept makes what was said past the server a part of the conversation here: the relay will not bring it.
+func (c *conversation) kept() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.past {
+		m.Offset = c.after
+		c.messages = append(c.messages, m)
+	}
+	c.past = nil
+	c.pending = slices.DeleteFunc(c.pending, func(p pending) bool { return p.held })
+}
+
+// came takes out what the relay brings.
+func (c *conversation) came(from int64, id string) {
+	c.past = slices.DeleteFunc(c.past, func(m chat.Message) bool { return m.From == from && m.ID == id })
 }
 
 func (c *conversation) meet(f *frame.Frame) {
@@ -107,6 +156,7 @@ func (c *conversation) message(m chat.Message) {
 		return // it came before the connection was lost
 	}
 	c.after = m.Offset
+	c.came(m.From, m.ID)
 	delete(c.typing, m.From)
 	c.pending = slices.DeleteFunc(c.pending, func(p pending) bool { return p.id == m.ID && m.From == c.me })
 	if m.Kind != chat.KindEdit && m.Kind != chat.KindDelete {
@@ -125,6 +175,7 @@ func (c *conversation) message(m chat.Message) {
 // ack makes a message of one's own one of the conversation.
 func (c *conversation) ack(f *frame.Frame) {
 	i := slices.IndexFunc(c.pending, func(p pending) bool { return p.id == f.ID })
+	c.came(c.me, f.ID)
 	if i < 0 {
 		return
 	}
@@ -157,7 +208,7 @@ func (c *conversation) unsent() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.pending {
-		if !p.refused {
+		if !p.refused && !p.held {
 			n++
 		}
 	}
@@ -179,7 +230,7 @@ func (c *conversation) name(id int64) string {
 	if !ok {
 		return "?"
 	}
-	return visible(p.DisplayName())
+	return Visible(p.DisplayName())
 }
 
 // lines are the conversation as text, one string a message.
@@ -189,12 +240,18 @@ func (c *conversation) lines() (lines []string) {
 	for _, m := range c.messages {
 		lines = append(lines, c.line(m))
 	}
+	for _, m := range c.past {
+		lines = append(lines, c.line(m))
+	}
 	for _, p := range c.pending {
+		if p.held {
+			continue
+		}
 		key := "program.sending"
 		if p.refused {
 			key = "program.unsent"
 		}
-		lines = append(lines, fmt.Sprintf("      %s: %s (%s)", c.name(c.me), visible(p.text), c.say.Say(key)))
+		lines = append(lines, fmt.Sprintf("      %s: %s (%s)", c.name(c.me), Visible(p.text), c.say.Say(key)))
 	}
 	return lines
 }
@@ -210,7 +267,7 @@ func (c *conversation) line(m chat.Message) string {
 	if m.Via == chat.ViaMail {
 		who += " (" + c.say.Say("line.byMail") + ")"
 	}
-	said := visible(m.Text)
+	said := Visible(m.Text)
 	switch {
 	case m.Deleted:
 		said = c.say.Say("line.deleted")
@@ -219,7 +276,7 @@ func (c *conversation) line(m chat.Message) string {
 	case m.Kind == chat.KindMail:
 		return at + " – " + c.say.Say("note.mail", "name", who, "subject", said)
 	case m.Kind == chat.KindFile && m.File != nil:
-		name := visible(m.File.Name)
+		name := Visible(m.File.Name)
 		if name == "" {
 			name = c.say.Say("file.unnamed")
 		}
@@ -240,7 +297,7 @@ func (c *conversation) note(m chat.Message) string {
 			date = at.Local().Format("2006-01-02")
 		}
 		if subject != "" {
-			return c.say.Say("note.fromSubject", "subject", visible(subject), "date", date)
+			return c.say.Say("note.fromSubject", "subject", Visible(subject), "date", date)
 		}
 		return c.say.Say("note.from", "date", date)
 	}
@@ -250,7 +307,7 @@ func (c *conversation) note(m chat.Message) string {
 	}
 	text := c.say.Say(key, "name", c.name(m.From))
 	if rest != "" {
-		text += ": " + visible(rest)
+		text += ": " + Visible(rest)
 	}
 	return text
 }
@@ -315,11 +372,11 @@ func (c *conversation) others(ids []int64) (names []string) {
 func (c *conversation) title() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return visible(c.subject)
+	return Visible(c.subject)
 }
 
-// visible keeps what others wrote from moving the cursor or changing the terminal.
-func visible(s string) string {
+// Visible keeps what others wrote from moving the cursor or changing the terminal.
+func Visible(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' {
 			return -1

@@ -48,7 +48,8 @@ type (
 		server.Event
 		ok bool
 	}
-	redraw struct{}
+	pastEvent struct{ do func() }
+	redraw    struct{}
 )
 
 func (t *talk) onScreen(ctx context.Context) error {
@@ -64,7 +65,7 @@ func (t *talk) onScreen(ctx context.Context) error {
 	return err
 }
 
-func (s *screen) Init() tea.Cmd { return tea.Batch(s.waitRoom, s.waitRing, tick()) }
+func (s *screen) Init() tea.Cmd { return tea.Batch(s.waitRoom, s.waitRing, s.waitPast, tick()) }
 
 func (s *screen) waitRoom() tea.Msg {
 	e, ok := <-s.t.line.Events()
@@ -76,6 +77,15 @@ func (s *screen) waitRing() tea.Msg {
 	case e, ok := <-s.t.rings():
 		return ringEvent{e, ok}
 	case <-s.t.done: // what comes next is for the next conversation
+		return nil
+	}
+}
+
+func (s *screen) waitPast() tea.Msg {
+	select {
+	case f := <-s.t.past.news:
+		return pastEvent{f}
+	case <-s.t.done:
 		return nil
 	}
 }
@@ -96,6 +106,9 @@ func (s *screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			return s, tea.Quit
 		}
 		return s, s.waitRoom
+	case pastEvent:
+		msg.do()
+		return s, s.waitPast
 	case ringEvent:
 		if msg.ok {
 			had := s.t.ring != nil
@@ -181,7 +194,7 @@ func (s *screen) View() string {
 	end := len(wrapped) - s.scroll
 	part := wrapped[max(0, end-s.body()):end]
 
-	rows := []string{s.paint("1", s.fit(s.t.conv.title())), s.paint("2", s.fit(s.t.conv.head()))}
+	rows := []string{s.paint("1", s.fit(s.t.conv.title())), s.paint("2", s.fit(s.t.head()))}
 	rows = append(rows, part...)
 	for len(rows) < 2+s.body() {
 		rows = append(rows, "")

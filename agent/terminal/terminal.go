@@ -50,7 +50,8 @@ type talk struct {
 	conv   *conversation
 	line   *server.Line
 	device *server.Line // nil: nobody is signed in
-	ring   *frame.Ring  // that is to be answered
+	past   *past
+	ring   *frame.Ring // that is to be answered
 	place  Place
 	rung   bool
 	typed  time.Time
@@ -71,6 +72,7 @@ func Run(ctx context.Context, at Place, opts Options) error {
 		conv := newConversation(opts.Say, at.Files)
 		t := &talk{Options: opts, conv: conv, device: device, place: at, done: make(chan struct{}),
 			line: opts.Client.Room(ctx, at.Door, conv.hello)}
+		t.past = newPast(ctx, t)
 		var err error
 		if screen {
 			err = t.onScreen(ctx)
@@ -78,6 +80,7 @@ func Run(ctx context.Context, at Place, opts Options) error {
 			err = t.byLines(ctx)
 		}
 		close(t.done)
+		t.past.close()
 		t.line.Close()
 		if err != nil || t.next == "" || ctx.Err() != nil {
 			return err
@@ -106,16 +109,26 @@ func (t *talk) room(e server.Event) error {
 		t.conv.lost()
 		return nil
 	}
-	for _, again := range t.conv.take(e.Frame) {
-		t.line.Send(again)
-	}
-	switch e.Frame.T {
+	t.conv.take(e.Frame)
+	switch f := e.Frame; f.T {
+	case frame.TDirect:
+		t.past.take(f)
+	case frame.TAck:
+		t.past.settle(t.conv.myself(), f.ID)
+	case frame.TError:
+		if f.Code == frame.ErrForbidden {
+			t.past.settle(t.conv.myself(), f.ID)
+		}
 	case frame.TWelcome:
+		t.past.over() // the relay ends a part when somebody comes
 		if t.place.Ring && !t.rung {
 			// While one is ringing already, or the callee is here, this does nothing.
 			t.rung = t.line.Send(&frame.Frame{T: frame.TAttempt})
 		}
 	case frame.TMsg:
+		if f.Msg != nil {
+			t.past.settle(f.Msg.From, f.Msg.ID)
+		}
 		t.line.Send(&frame.Frame{T: frame.TSeen, Offset: t.conv.seen()})
 	}
 	return nil
@@ -132,12 +145,24 @@ func (t *talk) rang(e server.Event) {
 	}
 }
 
+// head says how things stand, and which way words go.
+func (t *talk) head() string {
+	head := t.conv.head()
+	if t.past.on() {
+		head += " · " + t.Say.Say("program.direct")
+		if t.past.part.keep {
+			head += " · " + t.Say.Say("program.kept")
+		}
+	}
+	return head
+}
+
 // ringing says who rings; empty: nobody.
 func (t *talk) ringing() string {
 	if t.ring == nil {
 		return ""
 	}
-	return t.Say.Say("program.ringing", "name", visible(t.ring.From.DisplayName()))
+	return t.Say.Say("program.ringing", "name", Visible(t.ring.From.DisplayName()))
 }
 
 // enter takes a line that was typed: words to say, or a command. It reports whether the
@@ -175,13 +200,23 @@ func (t *talk) enter(text string) (quit bool, shown string) {
 func (t *talk) utter(text string) {
 	p := pending{id: rand.Text(), text: text}
 	t.conv.add(p)
-	t.line.Send(&frame.Frame{T: frame.TSay, ID: p.id, Text: p.text})
+	switch {
+	case t.past.on():
+		t.past.say(p.id, p.text)
+	case t.past.waits(): // it is said when the relay has the words of the part
+	default:
+		t.line.Send(&frame.Frame{T: frame.TSay, ID: p.id, Text: p.text})
+	}
 }
 
 // typing tells the others that the person types, now and then.
 func (t *talk) typing() {
 	if time.Since(t.typed) > typingEvery {
 		t.typed = time.Now()
+		if t.past.on() {
+			t.past.typing()
+			return
+		}
 		t.line.Send(&frame.Frame{T: frame.TTyping})
 	}
 }
@@ -207,6 +242,8 @@ func (t *talk) byLines(ctx context.Context) error {
 			if err := t.room(e); err != nil {
 				return err
 			}
+		case f := <-t.past.news:
+			f()
 		case e, ok := <-t.rings():
 			if !ok {
 				t.device = nil
@@ -238,7 +275,8 @@ func (t *talk) byLines(ctx context.Context) error {
 // printer prints what is new.
 type printer struct {
 	out   io.Writer
-	after int64 // offset of the last message that was printed
+	after int64           // offset of the last message that was printed
+	early map[string]bool // printed before the relay had them
 	said  map[string]string
 }
 
@@ -254,6 +292,17 @@ func (p *printer) print(t *talk) {
 	for _, m := range t.conv.messages {
 		if m.Offset > p.after {
 			p.after = m.Offset
+			if what := fmt.Sprint(m.From, " ", m.ID); !p.early[what] {
+				lines = append(lines, t.conv.line(m))
+			}
+		}
+	}
+	for _, m := range t.conv.past {
+		if what := fmt.Sprint(m.From, " ", m.ID); !p.early[what] {
+			if p.early == nil {
+				p.early = map[string]bool{}
+			}
+			p.early[what] = true
 			lines = append(lines, t.conv.line(m))
 		}
 	}
@@ -261,7 +310,7 @@ func (p *printer) print(t *talk) {
 	for _, line := range lines {
 		fmt.Fprintln(p.out, line)
 	}
-	for what, text := range map[string]string{"head": "* " + t.conv.head(), "ring": t.ringing()} {
+	for what, text := range map[string]string{"head": "* " + t.head(), "ring": t.ringing()} {
 		if p.said == nil {
 			p.said = map[string]string{}
 		}

@@ -245,6 +245,9 @@ const NoteFrom = "from"
 // on a line of its own.
 const NoteAbout = "about"
 
+// NoteKept is the note of somebody on whose computer alone stays what was said past the server.
+const NoteKept = "kept"
+
 // NoteRated begins the note of somebody who has said how a conversation went;
 // RatedGood or RatedBad follows on a line of its own.
 const (

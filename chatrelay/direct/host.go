@@ -42,6 +42,8 @@ type Options struct {
 	Dir    string // keeps the certificates; empty: in memory only
 	// Full is told of a part that takes no more messages.
 	Full func(room, epoch string)
+	// Keep stores a message that stays on this computer; what it has not stored is not acknowledged. nil: none can.
+	Keep func(Kept) error
 	Log  *slog.Logger // nil: nothing is logged
 }
 
@@ -58,12 +60,25 @@ type Host struct {
 	free  int // port, where the granted one cannot be had; 0: none yet
 	parts map[string]*part
 	over  map[string]time.Time // epochs, and when the last ticket for them has run out
+	kept  map[string]*part     // by room: the last part whose messages stay here, for those who missed some
+}
+
+// Kept is a message that stays on this computer.
+type Kept struct {
+	Room    string    `json:"room"`
+	Subject string    `json:"subject,omitempty"`
+	Epoch   string    `json:"epoch"`
+	At      time.Time `json:"at"`
+	From    string    `json:"from"`
+	Text    string    `json:"text"`
 }
 
 // part is what is said in a room in one epoch.
 type part struct {
 	room, epoch string
+	keep        bool // its messages stay here
 	conns       map[*conn]bool
+	people      map[int64]bool // who has been in it
 	said        []*frame.Frame // as it is handed over
 	offsets     map[said]int64
 }
@@ -84,7 +99,7 @@ func Open(opts Options) (*Host, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Host{opts: opts, parts: map[string]*part{}, over: map[string]time.Time{}}
+	h := &Host{opts: opts, parts: map[string]*part{}, over: map[string]time.Time{}, kept: map[string]*part{}}
 	var err error
 	h.ports, err = carrier.OpenPorts(carrier.Options{Relay: served{h}, Name: "chmail", Dir: opts.Dir,
 		Idle: time.Duration(1 << 62), HoldEvery: time.Hour, Log: opts.Log})
@@ -144,9 +159,9 @@ func (h *Host) freePort() (int, error) {
 	return h.free, nil
 }
 
-// Over ends a part and returns its messages, to be handed over in this order. Nobody
-// comes into it any more.
-func (h *Host) Over(epoch string) []*frame.Frame {
+// Over ends a part and returns its messages, to be handed over in this order; kept says that it
+// had some and they stay here. Nobody comes into it any more.
+func (h *Host) Over(epoch string) (list []*frame.Frame, kept bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
@@ -160,13 +175,23 @@ func (h *Host) Over(epoch string) []*frame.Frame {
 	h.over[epoch] = now.Add(2 * TicketLife)
 	p := h.parts[epoch]
 	if p == nil {
-		return nil
+		return nil, false
 	}
 	delete(h.parts, epoch)
 	for c := range p.conns {
 		c.out.End(frame.ErrShutdown, "this part is over")
 	}
-	return p.said
+	if !p.keep || len(p.said) == 0 {
+		return p.said, false
+	}
+	if len(h.kept) >= maxParts {
+		for room := range h.kept { // any: whoever missed words of it is told that they were said
+			delete(h.kept, room)
+			break
+		}
+	}
+	h.kept[p.room] = p
+	return nil, true
 }
 
 // Part is one that lasts.
@@ -223,7 +248,7 @@ func (h served) ServeRoom(ctx context.Context, c carrier.Conn) {
 		return
 	}
 	one := &conn{ticket: t, out: out}
-	p, err := h.enter(one)
+	p, err := h.enter(one, hello)
 	if err != nil {
 		out.End(frame.ErrShutdown, err.Error())
 		return
@@ -273,7 +298,7 @@ func (h *Host) open(ticket string) (Ticket, error) {
 	return t, err
 }
 
-func (h *Host) enter(c *conn) (*part, error) {
+func (h *Host) enter(c *conn, hello *frame.Frame) (*part, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := c.ticket
@@ -285,14 +310,31 @@ func (h *Host) enter(c *conn) (*part, error) {
 		if len(h.parts) >= maxParts {
 			return nil, errOver
 		}
-		p = &part{room: t.Room, epoch: t.Epoch, conns: map[*conn]bool{}, offsets: map[said]int64{}}
+		p = &part{room: t.Room, epoch: t.Epoch, keep: t.Keep, conns: map[*conn]bool{}, people: map[int64]bool{},
+			offsets: map[said]int64{}}
 		h.parts[t.Epoch] = p
 	}
 	h.conns++
-	p.conns[c] = true
+	p.conns[c], p.people[t.Me] = true, true
 	now := time.Now().UTC()
 	c.out.Put(frame.Encode(&frame.Frame{T: frame.TWelcome, Epoch: t.Epoch, Me: t.Me, At: &now}))
+	if old := h.kept[t.Room]; old != nil && old.epoch == hello.Epoch && old.people[t.Me] {
+		for i := max(hello.After, 0); i < int64(len(old.said)); i++ { // which did not reach them
+			c.out.Put(message(old.said[i], i+1))
+		}
+	}
 	return p, nil
+}
+
+// message is what others are told of a message of a part, encoded.
+func message(f *frame.Frame, offset int64) []byte {
+	text, _ := clean.Message(f.Text, frame.MaxText) // it was taken
+	m := &frame.Frame{T: frame.TMsg, Mac: f.Mac, Epoch: f.Epoch, Msg: &chat.Message{Offset: offset, ID: f.ID, From: f.From,
+		Kind: chat.KindText, Text: text, At: *f.At, Ref: f.Ref, Via: f.Via}}
+	if text != f.Text {
+		m.Text = f.Text // which the mark is about
+	}
+	return frame.Encode(m)
 }
 
 // leave keeps the part: what was said in it is handed over when the server asks.
@@ -344,22 +386,39 @@ func (h *Host) say(p *part, c *conn, f *frame.Frame) {
 	offset, again := p.offsets[what]
 	switch {
 	case again:
-	case len(p.said) >= MaxMessages:
+	case len(p.said) >= p.most():
 		if h.opts.Full != nil {
 			go h.opts.Full(p.room, p.epoch)
 		}
 		return
 	default:
-		p.said = append(p.said, &frame.Frame{T: frame.TSay, Room: p.room, Epoch: p.epoch, ID: f.ID, Text: f.Text,
-			Ref: f.Ref, At: f.At, From: c.ticket.Me, Mac: f.Mac, Via: c.ticket.Via})
+		if p.keep && h.keep(c.ticket, f, text) != nil {
+			refuse(frame.ErrStore)
+			return
+		}
+		whole := &frame.Frame{T: frame.TSay, Room: p.room, Epoch: p.epoch, ID: f.ID, Text: f.Text,
+			Ref: f.Ref, At: f.At, From: c.ticket.Me, Mac: f.Mac, Via: c.ticket.Via}
+		p.said = append(p.said, whole)
 		offset = int64(len(p.said))
 		p.offsets[what] = offset
-		m := &frame.Frame{T: frame.TMsg, Mac: f.Mac, Msg: &chat.Message{Offset: offset, ID: f.ID, From: c.ticket.Me,
-			Kind: chat.KindText, Text: text, At: *f.At, Ref: f.Ref, Via: c.ticket.Via}}
-		if text != f.Text {
-			m.Text = f.Text // which the mark is about
-		}
-		h.tell(p, c, frame.Encode(m))
+		h.tell(p, c, message(whole, offset))
 	}
 	c.out.Send(frame.Ack(f.ID, offset, *f.At))
+}
+
+// most is how many messages a part has at most.
+func (p *part) most() int {
+	if p.keep {
+		return MaxKept
+	}
+	return MaxMessages
+}
+
+// keep stores a message that stays here.
+func (h *Host) keep(t Ticket, f *frame.Frame, text string) error {
+	if h.opts.Keep == nil {
+		return errOver
+	}
+	at := time.Now().Add(h.ahead)
+	return h.opts.Keep(Kept{Room: t.Room, Subject: t.Subject, Epoch: t.Epoch, At: at.UTC(), From: t.Name, Text: text})
 }

@@ -22,6 +22,8 @@ import (
 const (
 	// MaxMessages is how many messages a part has at most.
 	MaxMessages = 50
+	// MaxKept is the same of a part that is not handed over.
+	MaxKept = 1000
 	// TicketLife is for how long a ticket lets somebody in.
 	TicketLife = time.Minute
 	// HandOver is how long the program has to hand a part over.
@@ -40,6 +42,10 @@ type Ticket struct {
 	Me      int64  `json:"m,omitempty"`
 	Via     string `json:"v,omitempty"` // of what the person says, see chat.Message
 	Expires int64  `json:"x"`           // Unix time
+	// Keep: what is said in the part is not handed over. Then the ticket has what whoever reads it later wants to know.
+	Keep    bool   `json:"k,omitempty"`
+	Name    string `json:"n,omitempty"` // of the person
+	Subject string `json:"s,omitempty"`
 }
 
 // Sign returns the ticket as it travels.

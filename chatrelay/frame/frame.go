@@ -123,7 +123,7 @@ type Frame struct {
 	T         string             `json:"t"`
 	Ticket    string             `json:"ticket,omitempty" client:"hello?" relay:"welcome?,ticket,moved?,direct?"`
 	Room      string             `json:"room,omitempty" client:"hello?,say?,direct?" relay:"welcome?,room?,direct?"`
-	Epoch     string             `json:"epoch,omitempty" client:"hello?,say?,direct?" relay:"welcome?,reset?,direct?"`
+	Epoch     string             `json:"epoch,omitempty" client:"hello?,say?,direct?" relay:"welcome?,reset?,direct?,msg?"`
 	After     int64              `json:"after,omitempty" client:"hello?"` // offset of the last message the client has
 	ID        string             `json:"id,omitempty" client:"say,edit,delete" relay:"ack,error?"`
 	Text      string             `json:"text,omitempty" client:"say,edit,decline?" relay:"error?,msg?,direct?"`
@@ -154,12 +154,16 @@ type Frame struct {
 
 	// Of the direct way. Direct: the client can take it. Key: with which the client marks what it says, or the public
 	// one of the server. Mac: that mark. Via: as in a message. Hashes, Addrs: of a program's certificates and computer.
+	// Mapped: address and port of its router. Proofs: of other addresses of it. Keep: what is said stays at the program.
 	Direct bool     `json:"direct,omitempty" client:"hello?"`
 	Key    string   `json:"key,omitempty" relay:"direct?"`
 	Mac    string   `json:"mac,omitempty" client:"say?" relay:"msg?"`
 	Via    string   `json:"via,omitempty" client:"say?" relay:"direct?"`
 	Hashes []string `json:"hashes,omitempty" client:"direct?"`
-	Addrs  []string `json:"addrs,omitempty" client:"direct?"`
+	Addrs  []string `json:"addrs,omitempty" client:"direct?" relay:"direct?"`
+	Mapped string   `json:"mapped,omitempty" client:"direct?"`
+	Proofs []string `json:"proofs,omitempty" client:"direct?"`
+	Keep   bool     `json:"keep,omitempty" client:"direct?" relay:"direct?"`
 
 	// Summary is missing when the room is none of the login's any more.
 	Summary *chat.Summary `json:"summary,omitempty" relay:"room?"`

@@ -63,7 +63,7 @@ func (t Transcript) lineOf(m chat.Message, names map[int64]string) (l Line, ok b
 			if said == chat.RatedGood || said == chat.RatedBad {
 				l.Text = w.Say("note.rated."+said, "name", names[m.From])
 			}
-		case "answered", "declined", "cancelled", "unanswered", "alarmed", "gone":
+		case "answered", "declined", "cancelled", "unanswered", "alarmed", "gone", chat.NoteKept:
 			l.Text = w.Say("note."+key, "name", names[m.From])
 			if said != "" {
 				l.Text += ": " + strings.Join(strings.Fields(said), " ")

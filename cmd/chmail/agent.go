@@ -23,10 +23,17 @@ var agentCommand = &cli.Command{
 	Name:  "agent",
 	Usage: "be reachable: show who rings, until it is stopped",
 	Flags: []cli.Flag{&cli.BoolFlag{Name: "terminal", Usage: "print how to answer in a terminal, open no browser"},
-		&cli.BoolFlag{Name: "direct", Usage: "talk from computer to computer: others learn this computer's address"}},
+		&cli.BoolFlag{Name: "direct", Usage: "talk from computer to computer: who talks with you, and who gets a mail from " +
+			"you, learns this computer's address"},
+		&cli.BoolFlag{Name: "map-port", Usage: "with --direct: ask the router to let others in (PCP, NAT-PMP, UPnP)"},
+		&cli.BoolFlag{Name: "keep-here", Usage: "with --direct: what is said there stays on this computer alone"}},
 	Action: func(c *cli.Context) error {
 		if c.NArg() != 0 {
-			return cli.Exit("usage: chmail agent [--terminal] [--direct] | chmail agent install|remove", 2)
+			return cli.Exit("usage: chmail agent [--terminal] [--direct [--map-port] [--keep-here]] | "+
+				"chmail agent install|remove", 2)
+		}
+		if (c.Bool("map-port") || c.Bool("keep-here")) && !c.Bool("direct") {
+			return cli.Exit("--map-port and --keep-here are of --direct: give that too", 2)
 		}
 		client, account, err := signedIn(c)
 		if err != nil {
@@ -35,7 +42,8 @@ var agentCommand = &cli.Command{
 		desktop := notice.New()
 		defer desktop.Close()
 		opts := agent.Options{Client: client, Login: account.Login, Dir: c.Path("dir"), Desktop: desktop,
-			Open: browse, Say: tongue(), Out: os.Stdout, Direct: c.Bool("direct")}
+			Open: browse, Say: tongue(), Out: os.Stdout, Direct: c.Bool("direct"),
+			MapPort: c.Bool("map-port"), Keep: c.Bool("keep-here")}
 		if c.Bool("terminal") {
 			opts.Open = nil
 		}
@@ -57,8 +65,10 @@ var agentCommand = &cli.Command{
 				if c.Path("dir") != folder() {
 					command = []string{program, "--dir", c.Path("dir"), "agent"}
 				}
-				if c.Bool("direct") {
-					command = append(command, "--direct")
+				for _, flag := range []string{"direct", "map-port", "keep-here"} {
+					if c.Bool(flag) {
+						command = append(command, "--"+flag)
+					}
 				}
 				did, err := autostart.Install(command)
 				if err == nil {

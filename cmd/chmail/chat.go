@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/chmail/chmail/agent"
 	"github.com/chmail/chmail/agent/secret"
 	"github.com/chmail/chmail/agent/server"
 	"github.com/chmail/chmail/agent/terminal"
@@ -33,9 +35,14 @@ var chatCommand = &cli.Command{
 	Name:      "chat",
 	Usage:     "chat here: through a link, with somebody, or in one of the newest conversations",
 	ArgsUsage: "[LINK|LOGIN]",
+	Flags: []cli.Flag{&cli.BoolFlag{Name: "history",
+		Usage: "print what was said from computer to computer and stays here"}, jsonFlag},
 	Action: func(c *cli.Context) error {
 		if c.NArg() > 1 {
-			return cli.Exit("usage: chmail chat [LINK|LOGIN]", 2)
+			return cli.Exit("usage: chmail chat [LINK|LOGIN] | chmail chat --history [--json] [ROOM]", 2)
+		}
+		if c.Bool("history") {
+			return printHistory(c.Path("dir"), c.Args().First(), c.Bool("json"))
 		}
 		client, account, err := signedIn(c)
 		if err != nil && !errors.Is(err, secret.ErrNone) {
@@ -232,4 +239,28 @@ func chosen(ctx context.Context, client *server.Client) (at terminal.Place, err 
 		return at, fmt.Errorf("there is no conversation %q", answer)
 	}
 	return deskPlace(client, rooms[n-1].ID), nil
+}
+
+// printHistory prints what was kept of direct chats: of a room, or of all.
+func printHistory(dir, room string, asJSON bool) error {
+	last := ""
+	for m, err := range agent.History(dir) {
+		switch {
+		case err != nil:
+			return err
+		case room != "" && m.Room != room:
+		case asJSON:
+			if err := json.NewEncoder(os.Stdout).Encode(m); err != nil {
+				return err
+			}
+		default:
+			if m.Room != last {
+				fmt.Printf("* %s (%s)\n", terminal.Visible(m.Subject), m.Room)
+				last = m.Room
+			}
+			fmt.Printf("%s %s: %s\n", m.At.Local().Format("2006-01-02 15:04"), terminal.Visible(m.From),
+				terminal.Visible(m.Text))
+		}
+	}
+	return nil
 }

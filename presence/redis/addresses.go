@@ -27,6 +27,7 @@ type sighting struct {
 	Name   string          `json:"n,omitempty"`
 	Relay  string          `json:"r,omitempty"`
 	Away   bool            `json:"w,omitempty"`
+	Direct netip.AddrPort  `json:"d,omitzero"`
 }
 
 func (s sighting) String() string {

@@ -25,7 +25,7 @@ func (d *Directory) Connect(ctx context.Context, dev presence.Device) error {
 	return d.call(ctx, "connect", func(ctx context.Context) error {
 		s := sighting{Source: dev.Source, IP: dev.IP, Host: dev.Host}
 		address := s.String()
-		s.Name, s.Relay, s.Away = dev.Name, dev.Relay, dev.Away
+		s.Name, s.Relay, s.Away, s.Direct = dev.Name, dev.Relay, dev.Away, dev.Direct
 		since := int64(-1)
 		if !dev.Connected.IsZero() {
 			since = ms(shared.Age(time.Now(), dev.Connected))
@@ -81,7 +81,7 @@ func parseDevices(login string, cmd *goredis.Cmd) (ds []presence.Device, err err
 			continue
 		}
 		ds = append(ds, presence.Device{ID: pairs[i], Login: login, Source: s.Source, IP: s.IP, Host: s.Host,
-			Name: s.Name, Relay: s.Relay, Away: s.Away, Connected: a.Seen, Heartbeat: time.UnixMilli(at)})
+			Name: s.Name, Relay: s.Relay, Away: s.Away, Direct: s.Direct, Connected: a.Seen, Heartbeat: time.UnixMilli(at)})
 	}
 	return ds, nil
 }

@@ -32,6 +32,15 @@ export class History {
     this.messages.push({ ...m, offset: (this.messages.at(-1)?.offset ?? 0) + 2 ** -10 });
   }
 
+  /** takeBack takes out what was said past the server and the relay has refused; say leaves words about it there. */
+  takeBack(from: number, id: string, say: boolean): void {
+    const i = this.messages.findIndex((m) => !Number.isInteger(m.offset) && m.from === from && m.id === id);
+    if (i < 0) return;
+    const m = this.messages[i]!;
+    if (say) this.messages[i] = { offset: m.offset, id, from, at: m.at, kind: 'note', text: 'refused' };
+    else this.messages.splice(i, 1);
+  }
+
   /** insert reports whether a message is new; one that was heard before changes nothing. */
   insert(m: Message): boolean {
     if (this.offsets.has(m.offset)) return false;

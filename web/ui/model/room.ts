@@ -74,6 +74,7 @@ export class Room {
   private readonly direct = new Direct({
     me: () => this.me,
     relay: (f) => this.connection.send(f),
+    kept: (id) => this.sending.settle(id),
     heard: (m) => this.past(m),
     typing: (from) => {
       this.typists.heard(from);
@@ -191,6 +192,11 @@ export class Room {
   /** past: what is said goes from computer to computer. */
   get isPast(): boolean {
     return this.direct.on;
+  }
+
+  /** isKept: what is said stays on the computer of whoever the mail came from. */
+  get isKept(): boolean {
+    return this.direct.keeps;
   }
 
   get comings(): Coming[] {
@@ -443,7 +449,11 @@ export class Room {
 
   private error(f: FromRelay<'error'>): void {
     const { code } = f;
-    if (code === 'forbidden' && this.direct.refused(f.id ?? '')) return this.sending.release(f.id ?? '');
+    const whose = code === 'forbidden' ? this.direct.refused(f.id ?? '') : undefined;
+    if (whose !== undefined) {
+      this.history.takeBack(whose, f.id!, whose !== this.me);
+      return this.sending.release(f.id!);
+    }
     const refused = this.changes.refused(f);
     if (refused !== undefined) {
       this.refused = refused;

@@ -39,7 +39,7 @@ export function roomLine(room: Room): Line {
   const others = room.others.map((p) =>
     (p.proven || p.guest ? room.name(p) : t('people.byLink', { name: room.name(p) })));
   if (room.amCallee || room.calleeHere) {
-    if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: people(others) }) };
+    if (others.length) return connected(room, others);
     return { mood: 'quiet', nodes: tr(room.met ? 'status.allLeft' : 'status.nobody') };
   }
   const a = room.call.attempt;
@@ -59,13 +59,21 @@ export function roomLine(room: Room): Line {
         };
       }
   }
-  if (others.length) return { mood: 'good', nodes: tr('status.connected', { names: people(others) }) };
+  if (others.length) return connected(room, others);
   if (a?.state === 'cancelled') {
     return { mood: 'quiet', nodes: tr(a.why === 'gone' ? 'status.wasGone' : 'status.cancelled') };
   }
   if (room.call.met || a?.state === 'answered') return { mood: 'quiet', nodes: tr('status.calleeLeft', { name }) };
   if (room.calling) return { mood: 'busy', nodes: tr('status.ringingFirst', { name }) };
   return room.status ? cardLine(room.status) : { mood: 'quiet', nodes: tr('status.nobody') };
+}
+
+function connected(room: Room, others: string[]): Line {
+  const nodes = tr('status.connected', { names: people(others) });
+  if (room.isKept) {
+    nodes.push('. ', ...(room.amCallee ? tr('past.keptHere') : tr('past.kept', { name: room.name(room.callee) })));
+  }
+  return { mood: 'good', nodes };
 }
 
 /** outcome says what the status does not: why nobody answered, and what was done about it. */

@@ -62,3 +62,14 @@ test('what was said past the server stands behind all else until the relay bring
   assert.equal(texts(h), 't1 a b');
   assert.deepEqual(h.messages.map((m) => m.offset), [1, 2, 3]);
 });
+
+test('a line that the relay refuses is taken back: with words about another person, without a trace of one\'s own', () => {
+  const h = new History();
+  h.insert(said(1));
+  h.early(said(0, { id: 'a', from: 2, text: 'theirs' }));
+  h.early(said(0, { id: 'b', text: 'mine' }));
+  h.takeBack(2, 'a', true);
+  h.takeBack(1, 'b', false);
+  h.takeBack(1, 'i1', true); // the relay has it
+  assert.deepEqual(h.messages.map((m) => [m.kind, m.text]), [['text', 't1'], ['note', 'refused']]);
+});

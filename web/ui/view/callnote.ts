@@ -7,7 +7,7 @@ import { fullDate, t, tr, type Key } from '../base/i18n';
 import { cleanLine, nameAmong } from '../base/text';
 import type { Message, Participant } from '../wire/wire';
 
-const known = new Set(['answered', 'declined', 'cancelled', 'unanswered', 'alarmed', 'gone']);
+const known = new Set(['answered', 'declined', 'cancelled', 'unanswered', 'alarmed', 'gone', 'kept', 'refused']);
 
 /**
  * noteWords says a note in the reader's language. It is about its sender: who

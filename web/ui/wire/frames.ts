@@ -211,6 +211,9 @@ export type ClientFrame =
     port?: number;
     hashes?: string[];
     addrs?: string[];
+    mapped?: string;
+    proofs?: string[];
+    keep?: boolean;
   };
 
 /** What the relay sends. */
@@ -241,6 +244,7 @@ export type RelayFrame =
   }
   | {
     t: 'msg';
+    epoch?: string;
     text?: string;
     msg: Message;
     mac?: string;
@@ -329,6 +333,8 @@ export type RelayFrame =
     endpoints?: Endpoint[];
     key?: string;
     via?: string;
+    addrs?: string[];
+    keep?: boolean;
   };
 
 /** FromRelay is the frame of a type. */
