@@ -152,6 +152,19 @@ func (p *parts) Rooms() (admin.Rooms, error) {
 	return nil, errRoomsAway
 }
 
+// Queue implements admin.Parts.
+func (p *parts) Queue() (admin.Queue, error) {
+	m, err := config.One[*Queue](p.mods, "", "queue of outgoing mail (target.chmail_queue)")
+	if err != nil {
+		return nil, err
+	}
+	q, err := m.open()
+	if err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
 // Mall implements admin.Parts.
 func (p *parts) Mall() (admin.Mall, error) {
 	for _, e := range p.endpoints {

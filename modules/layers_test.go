@@ -46,6 +46,8 @@ var layers = map[string]string{
 	"mta/stamp":         "",
 	"mta":               "chatrelay/chat mta/stamp presence",
 	"mta/reply":         "chatrelay/transcript",
+	"mta/queue":         "",
+	"mta/outbound":      "mta/queue",
 	"mta/smtpd":         "guard/limit guard/signin",
 	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/signin presence",
@@ -61,7 +63,7 @@ var layers = map[string]string{
 	"agent/server":   "chatrelay/chat chatrelay/frame",
 	"agent/terminal": "agent/server chatrelay/chat chatrelay/frame",
 	"agent/notice":   "", "agent/secret": "", "agent/autostart": "",
-	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
+	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore mta/queue presence",
 }
 
 // TestLayers: arrows between packages point one way, and no package of the
