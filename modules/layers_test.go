@@ -47,6 +47,8 @@ var layers = map[string]string{
 	"mta":               "chatrelay/chat mta/stamp presence",
 	"mta/reply":         "chatrelay/transcript",
 	"mta/queue":         "",
+	"mta/dkimkeys":      "",
+	"mta/greylist":      "",
 	"mta/outbound":      "mta/queue",
 	"mta/smtpd":         "guard/limit guard/signin",
 	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +

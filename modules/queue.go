@@ -158,6 +158,11 @@ func (m *Queue) Init(cfg *config.Map) error {
 		return nil
 	}
 	o.Lane = m.remote.Lane
+	o.Delivered = func(address string) {
+		if list := correspondents.Load(); list != nil {
+			list.Wrote(address)
+		}
+	}
 	if m.reports != nil {
 		o.Notify = m.report
 	}

@@ -99,6 +99,11 @@ target.chmail_queue remote_queue {
 chmail.smtp tcp://127.0.0.1:%[2]s {
     dmarc no
     destination far.example {
+        modify {
+            chmail_dkim {
+                domains mall.example
+            }
+        }
         deliver_to &remote_queue
     }
     destination reply@mall.example {

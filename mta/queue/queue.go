@@ -81,6 +81,8 @@ type Options struct {
 	Lane func(domain string) Lane
 	// Notify delivers a report; ErrNoNotice: it never can be. nil: none are sent.
 	Notify func(context.Context, Notice) error
+	// Delivered is told of each address that has a mail; may be nil.
+	Delivered func(address string)
 
 	Life, DelayNotice     time.Duration
 	Parallel, Concurrency int // connections, in all and to one domain
@@ -578,6 +580,9 @@ func (q *Queue) settle(m *Mail, r *Recipient, a Answer, now time.Time) bool {
 	if a.OK() {
 		log.Info("delivered", "after", now.Sub(m.Arrived).Round(time.Second).String())
 		q.suppressed.succeeded(r.To)
+		if q.Delivered != nil {
+			q.Delivered(r.To)
+		}
 		return true
 	}
 	over := m.Arrived.Add(q.Life)
