@@ -285,8 +285,8 @@ func (h *liveRoom) join(s *session, after int64) (joined bool) {
 		}
 	}
 	h.sessions[s] = true
-	h.r.log.Info("came into a conversation", "room", h.id, "person", s.me, "session", s.id, "login", h.info.Participant(s.me).Login,
-		"proven", s.access.Proven)
+	h.r.log.Info("came into a conversation", "room", h.id, "person", s.me, "session", s.id,
+		"login", h.info.Participant(s.me).Login, "proven", s.access.Proven)
 	h.meet()
 	if s.checked != h.checks {
 		s.checkSoon() // what has changed since it looked

@@ -253,7 +253,8 @@ func checkLog(t *testing.T, s *server, link string, secrets ...string) {
 	if err != nil {
 		t.Fatalf("chmaild trace: %v\n%s", err, out)
 	}
-	for _, want := range []string{`accepted.*"message_id":"\\u003clamp@mall\.example\\u003e"`, `"rcpt":"customer@mall.example"`,
+	for _, want := range []string{`accepted.*"message_id":"\\u003clamp@mall\.example\\u003e"`,
+		`"rcpt":"customer@mall.example"`,
 		`a link was opened.*"addr":"127\.0\.0\.1"`, `an attempt.*"state":"ringing"`, `an attempt.*"state":"answered"`,
 		`delivered.*"folder":"INBOX".*"login":"customer@mall.example"`, `came into a conversation`,
 		`left a conversation`, `an alarm was mailed`} {

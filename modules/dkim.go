@@ -83,7 +83,8 @@ func (m *DKIM) Init(cfg *config.Map) error {
 	if err != nil {
 		return err
 	}
-	m.block, m.globals = config.Node{Name: "dkim", Children: rest, File: cfg.Block.File, Line: cfg.Block.Line}, cfg.Globals
+	m.block = config.Node{Name: "dkim", Children: rest, File: cfg.Block.File, Line: cfg.Block.Line}
+	m.globals = cfg.Globals
 	for _, name := range names {
 		m.domains = append(m.domains, dkimkeys.Domain{Name: name, Path: inState(path), First: selector})
 	}

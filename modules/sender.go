@@ -58,7 +58,8 @@ func init() {
 // Init implements module.Module.
 func (m *Sender) Init(cfg *config.Map) error {
 	for name, check := range map[string]*module.Check{"dkim": &m.dkim, "spf": &m.spf} {
-		cfg.Custom(name, false, false, func() (any, error) { return newCheck(name, cfg.Globals, config.Node{Name: name}) },
+		cfg.Custom(name, false, false,
+			func() (any, error) { return newCheck(name, cfg.Globals, config.Node{Name: name}) },
 			func(c *config.Map, node config.Node) (any, error) { return newCheck(name, c.Globals, node) }, check)
 	}
 	var grey bool

@@ -107,7 +107,8 @@ func listKeys(c *cli.Context) error {
 		}
 	}
 	return printRows(c, rows, "DOMAIN\tSELECTOR\tSTATE\tIN DNS\tRECORD MAY GO", func(r row) []any {
-		return []any{r.Domain, r.Selector, r.State, word(r.InDNS, "yes", "no"), word(r.MayGo.IsZero(), "-", when(r.MayGo))}
+		return []any{r.Domain, r.Selector, r.State, word(r.InDNS, "yes", "no"),
+			word(r.MayGo.IsZero(), "-", when(r.MayGo))}
 	})
 }
 

@@ -25,7 +25,9 @@ var traceCommand = &cli.Command{
 	Usage:     "find in the log what became of a mail or a chat, or what an address did; the newest first",
 	ArgsUsage: "ID|MESSAGE-ID|LINK|ADDRESS",
 	Flags: []cli.Flag{
-		&cli.StringSliceFlag{Name: "log", Usage: "a log `FILE`, the oldest first (default: the journal of the unit chmaild)"},
+		&cli.StringSliceFlag{
+			Name: "log", Usage: "a log `FILE`, the oldest first (default: the journal of the unit chmaild)",
+		},
 		&cli.StringFlag{Name: "since", Usage: "how far back to read the journal", Value: "-14d"},
 		&cli.StringFlag{Name: "unit", Usage: "whose journal", Value: "chmaild"},
 		&cli.IntFlag{Name: "lines", Usage: "how many lines at most", Value: 200},

@@ -18,7 +18,8 @@ import (
 // stays for a week.
 func TestRotate(t *testing.T) {
 	t.Parallel()
-	d := Domain{Name: "mall.example", Path: filepath.Join(t.TempDir(), "keys", "{domain}_{selector}.key"), First: "default"}
+	path := filepath.Join(t.TempDir(), "keys", "{domain}_{selector}.key")
+	d := Domain{Name: "mall.example", Path: path, First: "default"}
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	dns := map[string][]string{}
 	lookup := func(_ context.Context, name string) ([]string, error) {
@@ -63,7 +64,8 @@ func TestRotate(t *testing.T) {
 		}
 	}
 	current("default")
-	dns["s20261126._domainkey.mall.example"] = []string{"v=DKIM1; k=rsa; p=" + tagP(record)[:20] + " " + tagP(record)[20:]}
+	key := tagP(record)
+	dns["s20261126._domainkey.mall.example"] = []string{"v=DKIM1; k=rsa; p=" + key[:20] + " " + key[20:]}
 	if done, err := d.Promote(t.Context(), now, lookup); done != next || err != nil {
 		t.Errorf("with its record: %q, %v", done, err)
 	}

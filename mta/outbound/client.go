@@ -168,6 +168,13 @@ func (c *client) quit() {
 	c.conn.Close()
 }
 
+// endWith breaks the connection when the context ends, until the function it returns is
+// called.
+func (c *client) endWith(ctx context.Context) func() bool {
+	conn := c.conn
+	return context.AfterFunc(ctx, func() { conn.Close() })
+}
+
 func (c *client) address() string {
 	host, _, _ := net.SplitHostPort(c.conn.RemoteAddr().String())
 	return host

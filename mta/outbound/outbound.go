@@ -62,6 +62,8 @@ type connection struct {
 	mx    module.MXLevel
 	tls   module.TLSLevel
 	mails int
+	// unchecked: it was made for a mail that asks for no policy (TLS-Required: No).
+	unchecked bool
 }
 
 // Close implements queue.Lane.
@@ -90,7 +92,7 @@ func (l *lane) Send(ctx context.Context, m *queue.Mail, to []queue.Recipient, co
 		}
 		return answers
 	}
-	if l.conn != nil && (m.RequireTLS || l.conn.mails >= mailsAConnection) {
+	if c := l.conn; c != nil && (m.RequireTLS || c.unchecked && !m.AnyTLS || c.mails >= mailsAConnection) {
 		l.Close() // a policy that was obeyed for another mail may not do for this one
 	}
 	reused := l.conn != nil
@@ -107,8 +109,7 @@ func (l *lane) Send(ctx context.Context, m *queue.Mail, to []queue.Recipient, co
 		l.drop() // the server has closed the connection meanwhile
 		reused = false
 	}
-	stop := context.AfterFunc(ctx, func() { l.conn.conn.Close() })
-	defer stop()
+	defer l.conn.endWith(ctx)()
 	if err != nil {
 		return all(l.failed(err))
 	}
@@ -146,9 +147,8 @@ func (l *lane) Send(ctx context.Context, m *queue.Mail, to []queue.Recipient, co
 
 // begin begins a mail on the open connection.
 func (l *lane) begin(ctx context.Context, m *queue.Mail) error {
-	stop := context.AfterFunc(ctx, func() { l.conn.conn.Close() })
-	defer stop()
 	c := l.conn
+	defer c.endWith(ctx)()
 	from := m.From
 	var params strings.Builder
 	if c.has("8BITMIME") {
@@ -311,6 +311,7 @@ func (l *lane) open(ctx context.Context, m *queue.Mail) (*connection, error) {
 			return nil, refusal(550, exterrors.EnhancedCode{5, 7, 30},
 				"the mail demands TLS (REQUIRETLS), and %s cannot prove who it is", c.server)
 		}
+		c.unchecked = m.AnyTLS
 		return c, nil
 	}
 	return nil, err
@@ -395,8 +396,7 @@ func (l *lane) dial(ctx context.Context, server string) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", server, err)
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	c, err := connect(conn, server, l.Host)
 	if err != nil {
 		conn.Close()

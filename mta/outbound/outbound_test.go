@@ -329,6 +329,9 @@ func TestTLS(t *testing.T) {
 				if a := send(t, l, queue.Mail{AnyTLS: true}, "lee@far.example")[0]; !a.OK() {
 					t.Errorf("TLS-Required: No: %+v", a)
 				}
+				if a := send(t, l, queue.Mail{}, "lee@far.example")[0]; a.OK() {
+					t.Error("the next mail went over the connection of one that asks for no policy")
+				}
 			}
 		})
 	}
@@ -388,7 +391,10 @@ func TestReverse(t *testing.T) {
 	asked := 0
 	var logged strings.Builder
 	r := &Reverse{Log: slog.New(slog.NewTextHandler(&logged, nil)), Own: func() (netip.Addr, error) { return own, nil },
-		LookupAddr: func(context.Context, string) ([]string, error) { asked++; return []string{"mx.mall.example."}, nil }}
+		LookupAddr: func(context.Context, string) ([]string, error) {
+			asked++
+			return []string{"mx.mall.example."}, nil
+		}}
 	for back, want := range map[string]bool{"2001:db8::1": true, "2001:db8::2": false, "192.0.2.1": false} {
 		r.LookupHost = func(context.Context, string) ([]string, error) { return []string{back}, nil }
 		r.asked, asked = time.Time{}, 0

@@ -105,6 +105,9 @@ func (q *Queue) do(what Action, e *entry, domain string) (bool, error) {
 	undo := func(err error) (bool, error) { *m = was; return false, err }
 	switch what {
 	case Retry:
+		if m.Held {
+			return false, nil
+		}
 		for i := range m.Recipients {
 			if domain == "" || domainOf(m.Recipients[i].To) == domain {
 				m.Recipients[i].Next = time.Now()

@@ -361,6 +361,9 @@ func TestCommands(t *testing.T) {
 		if n, err := q.Do(Hold, "two"); n != 1 || err != nil {
 			t.Fatalf("hold: %d, %v", n, err)
 		}
+		if _, err := q.Do(Retry, "two"); !errors.Is(err, ErrNoMail) {
+			t.Errorf("retrying a held mail: %v", err)
+		}
 		if err := q.Close(); err != nil {
 			t.Fatal(err)
 		}
