@@ -165,6 +165,14 @@ func (p *parts) Queue() (admin.Queue, error) {
 	return q, nil
 }
 
+// Guard implements admin.Parts.
+func (p *parts) Guard() (admin.Guard, error) {
+	if k := theProtection.Load(); k != nil {
+		return k, nil
+	}
+	return nil, admin.ErrNoGuard
+}
+
 // Mall implements admin.Parts.
 func (p *parts) Mall() (admin.Mall, error) {
 	for _, e := range p.endpoints {

@@ -130,7 +130,7 @@ func (e *Web) Init(cfg *config.Map) error {
 	opts := web.Options{
 		Base: baseURL, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
 		MailHost: hostname, MailServers: mailDoors.list,
-		Log: e.log(),
+		Log: e.log(), Reputation: reputations(),
 	}
 	guard := guardOf(auth)
 	opts.SignIns = guard

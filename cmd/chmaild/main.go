@@ -43,8 +43,8 @@ func main() {
 			runCommand, demoCommand, quickstartCommand, checkCommand, dnsCommand,
 			userCommand, storeCommand, backupCommand, restoreCommand,
 			grantsCommand, hostsCommand, whoCommand, exportCommand, eraseCommand,
-			linkCommand, mallCommand, roomCommand, queueCommand, suppressCommand, traceCommand,
-			dkimCommand, versionCommand,
+			guardCommand, linkCommand, mallCommand, roomCommand, queueCommand, suppressCommand,
+			traceCommand, dkimCommand, versionCommand,
 		},
 		Before: prepare,
 		CommandNotFound: func(c *cli.Context, name string) {
