@@ -34,6 +34,7 @@ type Admin interface {
 	People
 	Conversations
 	Malls
+	Queues
 	Guards
 	// Backup writes everything that was acknowledged before it into a new folder.
 	Backup(ctx context.Context, to Folder) error
@@ -189,6 +190,8 @@ type Parts interface {
 	Addresses() (*addresses.Store, error)
 	// Mall is the mall of the server that runs.
 	Mall() (Mall, error)
+	// Queue is the queue of outgoing mail.
+	Queue() (Queue, error)
 	// Guard is the guard of the server that runs; the error wraps ErrNoGuard where there is none.
 	Guard() (Guard, error)
 	// Sessions are the parts where somebody can be signed in.

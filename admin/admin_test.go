@@ -114,6 +114,7 @@ func (w *world) Addresses() (*addresses.Store, error) { return w.addresses, nil 
 func (w *world) Mall() (Mall, error)                  { return w, nil }
 func (w *world) Sessions() []Sessions                 { return []Sessions{w} }
 func (w *world) Guard() (Guard, error)                { return nil, ErrNoGuard }
+func (w *world) Queue() (Queue, error)                { return nil, errors.New("no queue") }
 
 func (w *world) SignOut(_ context.Context, login string) error {
 	w.ending <- login

@@ -67,6 +67,15 @@ func pause(ctx context.Context) error {
 	}
 }
 
+// Mine returns an error where a state directory is another user's: what this user makes
+// there, the server could not open.
+func Mine(state string) error {
+	if ownerOf(state) != os.Geteuid() {
+		return fmt.Errorf("the state directory %s cannot be used; %s", state, asOwner(state))
+	}
+	return nil
+}
+
 // Connect returns a client of the server that runs, or else the claim to the
 // files of the state directory. Where neither is to be had within ten seconds,
 // the error wraps ErrClaimed.
@@ -79,10 +88,8 @@ func Connect(ctx context.Context, socket, state string, choice Choice) (*Client,
 		if errors.Is(err, fs.ErrPermission) {
 			return nil, nil, fmt.Errorf("%w; %s", err, asOwner(socket))
 		}
-		if ownerOf(state) != os.Geteuid() {
-			// What this user makes there, the server could not open.
-			return nil, nil, fmt.Errorf("no server runs, and the state directory %s cannot be used; %s",
-				state, asOwner(state))
+		if err := Mine(state); err != nil {
+			return nil, nil, fmt.Errorf("no server runs, and %w", err)
 		}
 		claim, err := tryClaim(state)
 		if !errors.Is(err, ErrClaimed) || time.Now().After(end) {

@@ -25,6 +25,7 @@ import (
 	"github.com/chmail/chmail/guard/apppassword"
 	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/mailstore"
+	"github.com/chmail/chmail/mta/queue"
 )
 
 // A request is POST /NAME?auth=BLOCK&storage=BLOCK, whose body is one line of
@@ -56,7 +57,8 @@ type answer struct {
 
 // sentinels are the errors that keep their meaning over the socket.
 var sentinels = []error{mailstore.ErrNoAccount, mailstore.ErrNoMailbox, mailstore.ErrExists, mailstore.ErrValidity,
-	mailstore.ErrQuota, mailstore.ErrTooLarge, mailstore.ErrFull, mailstore.ErrName, mailstore.ErrClosed, os.ErrExist}
+	mailstore.ErrQuota, mailstore.ErrTooLarge, mailstore.ErrFull, mailstore.ErrName, mailstore.ErrClosed, os.ErrExist,
+	queue.ErrNoMail, queue.ErrNotSuppressed}
 
 // Server answers commands on a Unix socket.
 type Server struct {
@@ -273,6 +275,19 @@ func (s *Server) mux() *http.ServeMux {
 		}),
 		"/rooms/remove": handle(s, shortTime, func(ctx context.Context, c call, a roomArgs) (chat.Participant, error) {
 			return c.RemovePerson(ctx, a.Room, a.Who)
+		}),
+		"/queue/list": handle(s, shortTime, func(ctx context.Context, c call, a queueArgs) ([]queue.Mail, error) {
+			return c.Queued(ctx, a.Of)
+		}),
+		"/queue/show": handle(s, shortTime, func(ctx context.Context, c call, a queueArgs) (QueuedMail, error) {
+			return c.ShowQueued(ctx, a.Of)
+		}),
+		"/queue/change": handle(s, 0, func(ctx context.Context, c call, a queueArgs) (int, error) {
+			return c.ChangeQueued(ctx, a.Action, a.Of)
+		}),
+		"/suppress/list": plain(s, shortTime, (*Owner).Suppressed),
+		"/suppress/remove": handle(s, shortTime, func(ctx context.Context, c call, a queueArgs) (none, error) {
+			return none{}, c.Unsuppress(ctx, a.Of)
 		}),
 		"/mall/rotate-keys": plain(s, 0, (*Owner).RotateMallKeys),
 		"/backup": handle(s, 0, func(ctx context.Context, c call, to Folder) (none, error) {

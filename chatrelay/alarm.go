@@ -139,6 +139,7 @@ func (h *liveRoom) alarmed(c *call, at time.Time, again bool, err error) {
 	c.claimed = false
 	if err == nil {
 		c.a.Mailed = at
+		h.r.log.Info("an alarm was mailed", "room", h.id, "attempt", c.a.ID, "again", again)
 	} else {
 		c.unsent = true
 		alarmsTotal.WithLabelValues("failed").Inc()
@@ -163,6 +164,7 @@ func (h *liveRoom) notified(attemptID string, at time.Time) {
 	if c == nil || c.a.ID != attemptID || !c.a.Pushed.IsZero() {
 		return
 	}
+	h.r.log.Info("an alarm reached a browser", "room", h.id, "attempt", attemptID)
 	if c.a.Pushed = at; c.m.State == attempt.Unanswered && c.unsent {
 		h.event(attempt.Event{Kind: attempt.AlarmSent})
 		return

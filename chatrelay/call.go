@@ -302,6 +302,9 @@ func (h *liveRoom) event(e attempt.Event) {
 	if h.keep(c); h.gone {
 		return
 	}
+	h.r.log.Info("an attempt", "room", h.id, "attempt", c.a.ID, "caller", h.info.Participant(c.a.Caller).Login,
+		"callee", h.info.Participant(c.a.Callee).Login, "person", c.a.Caller, "state", c.m.State, "ring", c.m.Ring,
+		"why", c.m.Why, "taker", c.taker.login)
 	for _, f := range effects {
 		switch f.Do {
 		case attempt.RingFirst, attempt.RingNext, attempt.RingSame:

@@ -285,6 +285,8 @@ func (h *liveRoom) join(s *session, after int64) (joined bool) {
 		}
 	}
 	h.sessions[s] = true
+	h.r.log.Info("came into a conversation", "room", h.id, "person", s.me, "session", s.id,
+		"login", h.info.Participant(s.me).Login, "proven", s.access.Proven)
 	h.meet()
 	if s.checked != h.checks {
 		s.checkSoon() // what has changed since it looked
@@ -315,6 +317,7 @@ func (h *liveRoom) part(s *session) {
 		return
 	}
 	h.meet()
+	h.r.log.Info("left a conversation", "room", h.id, "person", s.me, "session", s.id)
 	delete(h.sessions, s)
 	h.lookAtPart()
 	if h.isHere(s.me) {

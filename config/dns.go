@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,8 @@ import (
 	"blitiri.com.ar/go/spf"
 	"github.com/foxcpp/maddy/framework/config"
 	"golang.org/x/net/idna"
+
+	"github.com/chmail/chmail/mta/dkimkeys"
 )
 
 // Resolver asks the DNS; *net.Resolver is one.
@@ -192,20 +193,30 @@ type signingKey struct {
 
 // signingKeys are those of a block dkim that the server has made: it does at its first start.
 func (f *File) signingKeys(n config.Node) (keys []signingKey) {
-	domains, selector := signed(n)
-	path := cmp.Or(value(n, "key_path"), "dkim_keys/{domain}_{selector}.key")
-	for _, domain := range domains {
-		file := strings.NewReplacer("{domain}", domain, "{selector}", selector).Replace(path)
-		if !filepath.IsAbs(file) {
-			file = filepath.Join(cmp.Or(f.global("state_dir"), config.StateDirectory), file)
+	for _, d := range f.DKIM(n) {
+		s, err := d.Load()
+		if err != nil {
+			continue
 		}
-		file = strings.TrimSuffix(file, ".key") + ".dns"
-		if record, err := os.ReadFile(file); err == nil {
-			keys = append(keys, signingKey{domain, selector + "._domainkey." + ascii(domain),
-				strings.TrimSpace(string(record)), file})
+		if record, err := d.Record(s.Current); err == nil {
+			keys = append(keys, signingKey{d.Name, s.Current + "._domainkey." + ascii(d.Name), record,
+				strings.TrimSuffix(d.Key(s.Current), ".key") + ".dns"})
 		}
 	}
 	return keys
+}
+
+// DKIM are the domains that a block signs for, if it does.
+func (f *File) DKIM(n config.Node) (list []dkimkeys.Domain) {
+	domains, selector := signed(n)
+	path := cmp.Or(value(n, "key_path"), "dkim_keys/{domain}_{selector}.key")
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(cmp.Or(f.global("state_dir"), config.StateDirectory), path)
+	}
+	for _, domain := range domains {
+		list = append(list, dkimkeys.Domain{Name: domain, Path: path, First: cmp.Or(selector, "default")})
+	}
+	return list
 }
 
 // key is the tag p= of a DKIM record (RFC 6376 section 3.6.1).

@@ -100,7 +100,7 @@ func (f *File) inspectMail(ps *Problems) {
 // signed are the domains that a block dkim signs for, and its selector: `dkim DOMAIN … SELECTOR`
 // or `dkim { domains DOMAIN …; selector SELECTOR }`.
 func signed(n config.Node) (domains []string, selector string) {
-	if n.Name != "dkim" && n.Name != "modify.dkim" {
+	if n.Name != "dkim" && n.Name != "modify.dkim" && n.Name != "chmail_dkim" {
 		return nil, ""
 	}
 	if last := len(n.Args) - 1; n.Name == "dkim" && last > 0 {

@@ -23,6 +23,7 @@ type Server struct {
 	Presence string // "" is in process; redis://… is shared
 	Database string // sqlite:rooms.db or postgres://…
 	Ports    string // the range to grant, "20000-29999"
+	Rspamd   bool   // rspamd is installed here, and looks at the mail that comes in
 
 	Demo    bool // loopback only: no DNS, nothing leaves, passwords without TLS allowed
 	Listen  Listeners

@@ -133,6 +133,9 @@ func tellStory(t *testing.T, carrier string) {
 	if alarmLink == "" {
 		t.Fatalf("no link in the alarm mail:\n%s", alarm)
 	}
+	_, password := s.password("host")
+	checkLog(t, s, link, "Is the lamp warm or cold?", "Please call me back.", link[strings.LastIndex(link, "/")+1:],
+		alarmLink[strings.LastIndex(alarmLink, "/")+1:], code, password)
 	back := open(t, chromium, "host2", alarmLink)
 	back.press("Chat now")
 	for _, text := range []string{"Is the lamp warm or cold?", "Warm, 2700 kelvin.",
@@ -238,6 +241,38 @@ func (s *server) checkCarrier(t *testing.T, carrier string, want int) {
 	}
 	if total < want {
 		t.Errorf("%d of %d conversations run over %s", total, want, carrier)
+	}
+}
+
+// checkLog: from a link one finds in the log which mail it came in, which address opened it
+// and when, and what became of the attempt; no secret is there.
+func checkLog(t *testing.T, s *server, link string, secrets ...string) {
+	t.Helper()
+	path := filepath.Join(s.state, "chmaild.log")
+	out, err := exec.Command(chmaild, "trace", "--log", path, link).CombinedOutput()
+	if err != nil {
+		t.Fatalf("chmaild trace: %v\n%s", err, out)
+	}
+	for _, want := range []string{`accepted.*"message_id":"\\u003clamp@mall\.example\\u003e"`,
+		`"rcpt":"customer@mall.example"`,
+		`a link was opened.*"addr":"127\.0\.0\.1"`, `an attempt.*"state":"ringing"`, `an attempt.*"state":"answered"`,
+		`delivered.*"folder":"INBOX".*"login":"customer@mall.example"`, `came into a conversation`,
+		`left a conversation`, `an alarm was mailed`} {
+		if !regexp.MustCompile(want).Match(out) {
+			t.Errorf("the trace of a link has no line %s:\n%s", want, out)
+		}
+	}
+	log, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range secrets {
+		if strings.Contains(string(log), secret) {
+			t.Errorf("the log has %q", secret)
+		}
+	}
+	if !regexp.MustCompile(`a sign-in at the desk.*"addr":"127.0.0.1".*"login":"host@mall.example"`).Match(log) {
+		t.Error("the log has no sign-in at the desk")
 	}
 }
 

@@ -103,7 +103,7 @@ func (s *session) signIn(a signin.Attempt) error {
 	s.unlink = context.AfterFunc(signedIn.Context(), func() { s.c.end("Sign in again", endPatience) })
 	s.renew()
 	metricLogins.WithLabelValues("ok").Inc()
-	srv.Log.Debug("imapd: signed in", "login", s.login, "addr", s.c.remote)
+	srv.Log.Info("imapd: signed in", "login", s.login, "addr", s.c.remote)
 	return nil
 }
 

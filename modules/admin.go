@@ -167,6 +167,19 @@ func (p *parts) Addresses() (*addresses.Store, error) {
 	return nil, nil
 }
 
+// Queue implements admin.Parts.
+func (p *parts) Queue() (admin.Queue, error) {
+	m, err := config.One[*Queue](p.mods, "", "queue of outgoing mail (target.chmail_queue)")
+	if err != nil {
+		return nil, err
+	}
+	q, err := m.open()
+	if err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
 // Guard implements admin.Parts.
 func (p *parts) Guard() (admin.Guard, error) {
 	if k := theProtection.Load(); k != nil {

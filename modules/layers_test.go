@@ -47,6 +47,10 @@ var layers = map[string]string{
 	"mta/stamp":         "",
 	"mta":               "chatrelay/chat mta/stamp presence",
 	"mta/reply":         "chatrelay/transcript",
+	"mta/queue":         "",
+	"mta/dkimkeys":      "",
+	"mta/greylist":      "",
+	"mta/outbound":      "mta/queue",
 	"mta/smtpd":         "guard/limit guard/reputation guard/signin",
 	"web": "addresses chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/reputation" +
@@ -65,7 +69,7 @@ var layers = map[string]string{
 	"agent/notice":   "", "agent/secret": "", "agent/autostart": "", "agent/portmap": "",
 	"addresses": "",
 	"admin": "addresses chatrelay/chat chatrelay/files guard/apppassword guard/password guard/reputation mailstore" +
-		" presence",
+		" mta/queue presence",
 }
 
 // TestLayers: arrows between packages point one way, and no package of the

@@ -4,6 +4,7 @@ package modules
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ type mailDelivery struct {
 	to     []mailstore.Recipient
 	rcptTo []string // as SMTP gave them, beside to
 	staged *mailstore.Staged
+
+	messageID string
 }
 
 // Start implements module.DeliveryTarget.
@@ -129,6 +132,7 @@ func (d *mailDelivery) AddRcpt(ctx context.Context, rcptTo string, _ smtp.RcptOp
 
 // Body implements module.Delivery.
 func (d *mailDelivery) Body(_ context.Context, header textproto.Header, body buffer.Buffer) error {
+	d.messageID = header.Get("Message-Id")
 	for i := range d.to {
 		r := &d.to[i]
 		if strings.HasPrefix(d.meta.ID, mta.OnceID) {
@@ -206,5 +210,14 @@ func (d *mailDelivery) Commit(ctx context.Context) error {
 		return nil
 	}
 	defer d.staged.Abort()
-	return smtpError(d.staged.Put(ctx, d.to))
+	if err := d.staged.Put(ctx, d.to); err != nil {
+		return smtpError(err)
+	}
+	log := d.m.log()
+	for i, r := range d.to {
+		log.Info("delivered", "msg_id", d.meta.ID, "message_id", d.messageID, "login", r.Login, "rcpt", d.rcptTo[i],
+			"alias", d.meta.OriginalRcpts[d.rcptTo[i]], "folder", cmp.Or(r.Mailbox, "INBOX"),
+			"size", d.staged.Octets()+int64(len(r.Prefix)))
+	}
+	return nil
 }

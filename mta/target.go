@@ -135,6 +135,15 @@ type delivery struct {
 	plan   *stamp.Plan       // nil: the body stays as it is
 	stamp  stamp.Stamp       // without a URL
 	tokens map[string]string // nil: not stamped
+	room   string            // of the links
+}
+
+// linkName is what the log calls a link; empty: there is none.
+func linkName(token string) string {
+	if token == "" {
+		return ""
+	}
+	return chat.LinkName(token)
 }
 
 // outgoing is one recipient's copy.
@@ -219,10 +228,10 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 	if outcome == "stamped" {
 		if plan.Reason() != "" {
 			outcome = "header"
-			d.t.Log.Debug("no link in the text", "msg", d.meta.ID, "reason", plan.Reason())
+			d.t.Log.Debug("no link in the text", "msg_id", d.meta.ID, "reason", plan.Reason())
 		}
 		login := d.meta.Conn.AuthUser
-		d.tokens = opened.Invites
+		d.tokens, d.room = opened.Invites, opened.Room
 		d.stamp = stamp.Stamp{Login: login, Host: cmp.Or(granted.Host, d.t.Host), Port: granted.Port,
 			SenderName: opened.Sender.Name, Lang: opened.Lang,
 			Text: cmp.Or(opened.StampText, d.t.Wording.of(login, plan.Language(opened.Lang)))}
@@ -238,7 +247,7 @@ func (d *delivery) Body(ctx context.Context, header textproto.Header, body buffe
 // or why not.
 func (d *delivery) ask(ctx context.Context, header textproto.Header) (string, chat.Opened, error) {
 	if ok, reason := stamp.Wanted(header, d.from); !ok {
-		d.t.Log.Debug("not stamped", "msg", d.meta.ID, "reason", reason)
+		d.t.Log.Debug("not stamped", "msg_id", d.meta.ID, "reason", reason)
 		return "unwanted", chat.Opened{}, nil
 	}
 	login := d.meta.Conn.AuthUser
@@ -246,7 +255,7 @@ func (d *delivery) ask(ctx context.Context, header textproto.Header) (string, ch
 	if from := mail.Sender.Addr; d.t.Aliases != nil && from != strings.ToLower(login) {
 		var err error
 		if mail.Alias, err = d.t.Aliases(ctx, login, from); err != nil {
-			d.t.Log.Error("asking whose address it is", "err", err, "msg", d.meta.ID, "addr", from)
+			d.t.Log.Error("asking whose address it is", "err", err, "msg_id", d.meta.ID, "addr", from)
 		}
 	}
 	opened, err := d.open(ctx, mail)
@@ -256,7 +265,7 @@ func (d *delivery) ask(ctx context.Context, header textproto.Header) (string, ch
 	case errors.Is(err, chat.ErrUnwanted):
 		return "unwanted", opened, nil
 	}
-	d.t.Log.Error("opening the room of a mail", "err", err, "msg", d.meta.ID, "login", login)
+	d.t.Log.Error("opening the room of a mail", "err", err, "msg_id", d.meta.ID, "login", login)
 	if d.t.Require || strings.HasPrefix(d.meta.ID, OnceID) {
 		messagesTotal.WithLabelValues("deferred").Inc()
 		return "deferred", opened, temporary("Chat is not available, try again later", err)
@@ -333,7 +342,7 @@ func (d *delivery) Commit(ctx context.Context) error {
 	}
 	_ = d.Abort(ctx)
 	d.t.Log.Error("a message went to some of its recipients only", "err", *err,
-		"msg", d.meta.ID, "delivered", delivered, "undelivered", undelivered)
+		"msg_id", d.meta.ID, "delivered", delivered, "undelivered", undelivered)
 	return temporary("Not delivered to every recipient, try again later", *err)
 }
 
@@ -376,6 +385,8 @@ func (d *delivery) deliver(ctx context.Context, c *outgoing) error {
 	}
 	if err == nil {
 		if err = next.Commit(ctx); err == nil {
+			d.t.Log.Info("handed on", "msg_id", c.meta.ID, "message_id", header.Get("Message-Id"), "login",
+				d.meta.Conn.AuthUser, "rcpt", c.rcpt, "room", d.room, "link", linkName(d.tokens[c.rcpt]))
 			return nil
 		}
 	}
@@ -401,7 +412,7 @@ func (d *delivery) Abort(ctx context.Context) error {
 func (d *delivery) abort(ctx context.Context, next module.Delivery) error {
 	err := next.Abort(context.WithoutCancel(ctx))
 	if err != nil {
-		d.t.Log.Error("aborting a copy", "err", err, "msg", d.meta.ID)
+		d.t.Log.Error("aborting a copy", "err", err, "msg_id", d.meta.ID)
 	}
 	return err
 }

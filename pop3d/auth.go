@@ -151,7 +151,7 @@ func (s *session) signIn(a signin.Attempt) error {
 	s.renewPresence()
 
 	metricLogins.WithLabelValues("ok").Inc()
-	srv.Log.Debug("pop3d: signed in", "login", canonical, "addr", s.remote, "messages", drop.Count())
+	srv.Log.Info("pop3d: signed in", "login", canonical, "addr", s.remote, "messages", drop.Count())
 	s.ok("welcome")
 	return nil
 }
@@ -184,7 +184,7 @@ func (s *session) refuse(a signin.Attempt, err error) error {
 		s.fail("[AUTH] " + disabled.Error())
 	case errors.As(err, &busy):
 		metricLogins.WithLabelValues("busy").Inc()
-		s.srv.Log.Debug("pop3d: sign-in refused", "login", a.Login, "addr", s.remote, "err", err)
+		s.srv.Log.Info("pop3d: sign-in refused", "login", a.Login, "addr", s.remote, "err", err)
 		s.fail("[SYS/TEMP] too many sign-ins, or too many wrong ones: come again later")
 	default:
 		metricLogins.WithLabelValues("error").Inc()

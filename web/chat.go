@@ -161,6 +161,9 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		how.Guest = guestName(req.Guest)
 	}
 	entry, err := s.opts.Relay.Chat(ctx, token, claim, how)
+	if err != nil {
+		s.log.Info("a link was not opened", "link", chat.LinkName(token), "addr", how.From, "login", login, "err", err)
+	}
 	if errors.Is(err, chat.ErrClaimed) || errors.Is(err, chat.ErrProve) {
 		s.unproven(ctx, w, token, err)
 		return
@@ -169,6 +172,8 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, err)
 		return
 	}
+	s.log.Info("a link was opened", "link", chat.LinkName(token), "room", entry.Room, "person", entry.Me,
+		"attempt", entry.Attempt, "addr", how.From, "login", login, "code", how.Code != "", "guest", how.Guest != "")
 	set := s.setCookie
 	if _, framed := s.pass(req.Pass, token); framed {
 		set = s.setFramedCookie

@@ -62,6 +62,7 @@ func (s *Server) authenticate(r *http.Request, login, password string) (string, 
 		return "", err
 	}
 	session.Close() // the cookie is the session
+	s.log.Info("a sign-in at the desk", "login", session.Login, "addr", ip)
 	return session.Login, nil
 }
 

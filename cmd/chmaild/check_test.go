@@ -63,7 +63,7 @@ var broken = map[string]struct{ from, to, want string }{
 		"domains $(domain)", "domains $(domian)",
 		`:\d+: \$\(domian\) is not defined above; did you mean domain`,
 	},
-	"not signed":       {"        dkim {", "        dkim_not {", `:\d+: error: .*dkim_not`},
+	"not signed":       {"        chmail_dkim {", "        dkim_not {", `:\d+: error: .*dkim_not`},
 	"signing removed":  {"DKIM", "", `:\d+: warning: mail of chmail.submission is not signed`},
 	"stamp not signed": {" CHmail-Chat\n", "\n", `:\d+: warning: CHmail-Chat is not signed`},
 	"no stamp": {

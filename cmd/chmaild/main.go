@@ -43,7 +43,8 @@ func main() {
 			runCommand, demoCommand, quickstartCommand, checkCommand, dnsCommand,
 			domainCommand, userCommand, aliasCommand, storeCommand, backupCommand, restoreCommand,
 			grantsCommand, hostsCommand, whoCommand, exportCommand, eraseCommand,
-			guardCommand, linkCommand, mallCommand, roomCommand, versionCommand,
+			guardCommand, linkCommand, mallCommand, roomCommand, queueCommand, suppressCommand,
+			traceCommand, dkimCommand, versionCommand,
 		},
 		Before: prepare,
 		CommandNotFound: func(c *cli.Context, name string) {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 
@@ -149,6 +150,8 @@ var quickstartCommand = &cli.Command{
 			}
 		}
 		s.Web, s.Mall = "https://"+s.Host, "https://www."+s.Domain+":8443"
+		_, err := exec.LookPath("rspamd")
+		s.Rspamd = err == nil
 		path := c.Path("config")
 		// The server's own user reads it, whoever writes it.
 		syscall.Umask(0o022)

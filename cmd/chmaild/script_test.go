@@ -92,8 +92,20 @@ chat.relay relay {
 target.chmail_reply replies {
     relay &relay
 }
+target.chmail_queue remote_queue {
+    domain mall.example
+    bounce &mailboxes
+}
 chmail.smtp tcp://127.0.0.1:%[2]s {
     dmarc no
+    destination far.example {
+        modify {
+            chmail_dkim {
+                domains mall.example
+            }
+        }
+        deliver_to &remote_queue
+    }
     destination reply@mall.example {
         deliver_to &replies
     }

@@ -123,7 +123,7 @@ func (s *session) signIn(a signin.Attempt) error {
 	s.conn.did()
 	s.state.AuthUser = s.login
 	s.lookUpName()
-	s.log.Debug("signed in", "login", s.login)
+	s.log.Info("signed in", "login", s.login)
 	return nil
 }
 

@@ -56,6 +56,9 @@ type transaction struct {
 	from     string
 	rcpts    map[string]struct{} // as they are compared
 	release  func()
+
+	messageID string
+	size      int // octets of the body
 }
 
 func (s *Server) newSession(c *gosmtp.Conn) (*session, error) {
@@ -325,7 +328,8 @@ func (s *session) Data(r io.Reader) error {
 		err = s.refused("DATA", err, tx.meta.ID, tx.meta.SMTPOpts.UTF8)
 	} else {
 		messagesTotal.WithLabelValues(s.srv.opts.Name, "accepted").Inc()
-		s.log.Info("accepted", "msg_id", tx.meta.ID, "login", s.login)
+		s.log.Info("accepted", "msg_id", tx.meta.ID, "message_id", tx.messageID, "login", s.login, "size", tx.size,
+			"recipients", len(tx.rcpts))
 		s.conn.did()
 	}
 	return err
@@ -377,6 +381,7 @@ func (s *session) data(tx *transaction, r io.Reader) (err error) {
 	if err := tx.delivery.Body(s.conn.ctx, header, body); err != nil {
 		return err
 	}
+	tx.messageID, tx.size = header.Get("Message-Id"), body.Len()
 	committing = true
 	return tx.delivery.Commit(s.conn.ctx)
 }
