@@ -48,8 +48,10 @@ var layers = map[string]string{
 	"mta/reply":         "chatrelay/transcript",
 	"mta/smtpd":         "guard/limit guard/signin",
 	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
-		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/signin presence",
-	"mall/vault": "", "mall/order": "", "mall/picture": "",
+		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/signin presence" +
+		" web/mailclient",
+	"web/mailclient": "",
+	"mall/vault":     "", "mall/order": "", "mall/picture": "",
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
 	"mall/sample":    "mall mall/order mall/picture mall/store mall/vault",
 	"mall/publicity": "chatrelay/chat mall/picture mall/store",

@@ -67,6 +67,7 @@ var (
 type servedRelay interface {
 	relayModule
 	whenRunning(do func(*chatrelay.Relay) error) error
+	hasDomain(domain string) bool
 }
 
 // Init implements module.Module: it reads the block and begins to listen.
@@ -129,8 +130,8 @@ func (e *Web) Init(cfg *config.Map) error {
 	e.relay = relay
 	opts := web.Options{
 		Base: baseURL, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
-		MailHost: hostname, MailServers: mailDoors.list,
-		Log: e.log(),
+		Mail: &web.MailPrograms{Host: hostname, Servers: mailDoors.list, Domain: relay.hasDomain},
+		Log:  e.log(),
 	}
 	guard := guardOf(auth)
 	opts.SignIns = guard

@@ -21,6 +21,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/pass"
 	"github.com/chmail/chmail/internal/clean"
 	"github.com/chmail/chmail/internal/words"
+	"github.com/chmail/chmail/web/mailclient"
 )
 
 //go:embed templates/*.html
@@ -158,8 +159,8 @@ type deskData struct {
 
 // mailProgram is what a mail program is told.
 type mailProgram struct {
-	Host    string       `json:"host"`
-	Servers []MailServer `json:"servers"`
+	Host    string              `json:"host"`
+	Servers []mailclient.Server `json:"servers"`
 }
 
 // landingData is what the script of the demo's page at / needs.
@@ -344,8 +345,8 @@ func (s *Server) deskData(w http.ResponseWriter, r *http.Request) (deskData, err
 	}
 	data.Login = &who.Login
 	data.Name, _, _ = strings.Cut(who.Login, "@")
-	if s.opts.MailServers != nil {
-		data.Mail = &mailProgram{Host: s.opts.MailHost, Servers: s.opts.MailServers()}
+	if s.opts.Mail != nil {
+		data.Mail = &mailProgram{Host: s.opts.Mail.Host, Servers: s.opts.Mail.Servers()}
 	}
 	s.keepSession(w, who)
 	return data, nil

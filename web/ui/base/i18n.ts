@@ -4,13 +4,14 @@
 // catalogue is internal/words; web/bundle puts before each script what that
 // script says of it.
 
+import type clients from '../../../internal/words/clients.en.json';
 import type en from '../../../internal/words/en.json';
 import type mall from '../../../internal/words/mall.en.json';
 import type talk from '../../../internal/words/talk.en.json';
 import { bdi, h } from './dom';
 import { now } from './time';
 
-export type Key = keyof typeof en | keyof typeof mall | keyof typeof talk;
+export type Key = keyof typeof clients | keyof typeof en | keyof typeof mall | keyof typeof talk;
 
 /** A text with {names} in it, or one by plural category, which the value n chooses. */
 type Message = string | { one?: string; other: string };
