@@ -32,6 +32,7 @@ type Admin interface {
 	People
 	Conversations
 	Malls
+	Guards
 	// Backup writes everything that was acknowledged before it into a new folder.
 	Backup(ctx context.Context, to Folder) error
 	Close() error
@@ -136,6 +137,8 @@ type Parts interface {
 	Presence() (Presence, error)
 	// Mall is the mall of the server that runs.
 	Mall() (Mall, error)
+	// Guard is the guard of the server that runs; the error wraps ErrNoGuard where there is none.
+	Guard() (Guard, error)
 	// Sessions are the parts where somebody can be signed in.
 	Sessions() []Sessions
 }

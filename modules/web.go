@@ -131,7 +131,7 @@ func (e *Web) Init(cfg *config.Map) error {
 	opts := web.Options{
 		Base: baseURL, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
 		Mail: &web.MailPrograms{Host: hostname, Servers: mailDoors.list, Domain: relay.hasDomain},
-		Log:  e.log(),
+		Log:  e.log(), Reputation: reputations(),
 	}
 	guard := guardOf(auth)
 	opts.SignIns = guard
