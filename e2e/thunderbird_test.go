@@ -178,7 +178,10 @@ func (tb *thunderbird) ask(command string, params, into any) {
 		tb.t.Fatalf("Thunderbird: %s: %s", command, answer[2])
 	}
 	var value struct{ Value json.RawMessage }
-	if err := json.Unmarshal(answer[3], &value); into != nil && (err != nil || json.Unmarshal(value.Value, into) != nil) {
+	if into == nil {
+		return
+	}
+	if err := json.Unmarshal(answer[3], &value); err != nil || json.Unmarshal(value.Value, into) != nil {
 		tb.t.Fatalf("%s answered %s", command, answer[3])
 	}
 }
@@ -231,7 +234,7 @@ func (tb *thunderbird) trust(der []byte) {
 // domain, over https: it leads them to the demo. authority signed its certificate.
 func internet(t *testing.T, s *server, domain string) (proxy net.Addr, authority []byte) {
 	t.Helper()
-	cert := certificate(t, mailclient.Names(domain)...)
+	cert, authority := certificate(t, mailclient.Names(domain)...)
 	demo, err := url.Parse(s.Web)
 	if err != nil {
 		t.Fatal(err)
@@ -255,13 +258,13 @@ func internet(t *testing.T, s *server, domain string) (proxy net.Addr, authority
 			return
 		}
 		defer far.Close()
-		w.WriteHeader(http.StatusOK)
 		near, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		defer near.Close()
+		fmt.Fprint(near, "HTTP/1.1 200 Connected\r\n\r\n")
 		go func() {
 			io.Copy(far, near)
 			far.Close()
@@ -269,28 +272,40 @@ func internet(t *testing.T, s *server, domain string) (proxy net.Addr, authority
 		io.Copy(near, far)
 	}))
 	t.Cleanup(door.Close)
-	return door.Listener.Addr(), cert.Certificate[0]
+	return door.Listener.Addr(), authority
 }
 
-// certificate is one that is its own authority.
-func certificate(t *testing.T, names ...string) tls.Certificate {
+// certificate is one for names, and the authority that signed it: Thunderbird takes none
+// that is its own.
+func certificate(t *testing.T, names ...string) (cert tls.Certificate, authority []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), BasicConstraintsValid: true, IsCA: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{
-			x509.ExtKeyUsageServerAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
+	of := func(name string) *x509.Certificate {
+		return &x509.Certificate{SerialNumber: big.NewInt(int64(len(name))), Subject: pkix.Name{CommonName: name},
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), BasicConstraintsValid: true}
+	}
+	ca, leaf := of("authority of a test"), of(names[0])
+	ca.IsCA, ca.KeyUsage = true, x509.KeyUsageCertSign
+	leaf.DNSNames, leaf.KeyUsage = names, x509.KeyUsageDigitalSignature
+	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	if authority, err = x509.CreateCertificate(rand.Reader, ca, ca, &key.PublicKey, key); err != nil {
+		t.Fatal(err)
+	}
+	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err = x509.ParseCertificate(der); err != nil {
+	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, &own.PublicKey, key)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: c}
+	if leaf, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: own, Leaf: leaf}, authority
 }
 
 // addAccount types name, address and password into Thunderbird's Account Hub, and
@@ -365,7 +380,8 @@ fields.to = args[1];
 fields.from = account.defaultIdentity.email;
 fields.subject = 'Sent over ' + args[0];
 fields.body = 'Hello\r\n';
-Object.assign(params, { composeFields: fields, format: Ci.nsIMsgCompFormat.PlainText, identity: account.defaultIdentity });
+Object.assign(params, { composeFields: fields, format: Ci.nsIMsgCompFormat.PlainText,
+  identity: account.defaultIdentity });
 await MailServices.compose.initCompose(params)
   .sendMsg(Ci.nsIMsgCompDeliverMode.Now, account.defaultIdentity, account.key, null, null);`, protocol, host)
 		if mail := s.mailWith(t, "host", "Sent over "+protocol); !strings.Contains(mail, "CHmail-Login: "+login) {
@@ -420,8 +436,8 @@ await until('button with the availability of the sender', () => {
 	link := strings.Trim(headers(s.mailWith(t, "host", "Sent over imap"), "CHmail-Chat")[0], "<>")
 	s.visit(t, link).send(frame.Frame{T: frame.TAttempt})
 	tb.run(nil, `
-const page = document.getElementById('tabmail').tabInfo.find((t) => t.browser?.contentDocument?.URL.startsWith('moz-ext'))
-  .browser.contentWindow;
+const page = document.getElementById('tabmail').tabInfo
+  .find((t) => t.browser?.contentDocument?.URL.startsWith('moz-ext')).browser.contentWindow;
 const code = Cu.Sandbox(page, { sandboxPrototype: page, wantXrays: false });
 await until('ring', () => Cu.evalInSandbox(
   'messenger.notifications.getAll().then((all) => Object.keys(all).length)', code));`)

@@ -156,5 +156,6 @@ func (s *Server) setupPage(w http.ResponseWriter, r *http.Request) {
 	} else if typed != "" {
 		view.Profile = template.URL("/setup/mail.mobileconfig?address=" + url.QueryEscape(a.Address))
 	}
-	s.page(w, r, http.StatusOK, shown{title: s.tongue(r).Say("clients.title"), template: "setup", with: view, more: true})
+	title := s.tongue(r).Say("clients.title")
+	s.page(w, r, http.StatusOK, shown{title: title, template: "setup", with: view, more: true})
 }

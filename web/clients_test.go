@@ -68,13 +68,13 @@ func TestAutoconfig(t *testing.T) {
 		"<hostname>chat.mall.example</hostname>", "<port>993<", "<socketType>SSL<", "<username>%EMAILADDRESS%<",
 		"<authentication>password-cleartext<", `type="pop3"`, "<port>995<", `<outgoingServer type="smtp"`, "<port>465<",
 		"<port>587<", "STARTTLS")
-	for _, path := range []string{"?emailaddress=a@far.example", "?emailaddress=a@b@", "?emailaddress=%3Ca@mall.example%3E"} {
-		if w := st.ask("GET", "mall.example", dotWell+path, ""); w.Code != 404 {
-			t.Errorf("%s: %d", path, w.Code)
+	for _, address := range []string{"a@far.example", "a@b@", "%3Ca@mall.example%3E"} {
+		if w := st.ask("GET", "mall.example", dotWell+"?emailaddress="+address, ""); w.Code != 404 {
+			t.Errorf("%s: %d", address, w.Code)
 		}
 	}
-	if body := mailSite(t, popAlone).ask("GET", "mall.example", dotWell, "").Body.String(); strings.Contains(body, "imap") {
-		t.Errorf("IMAP is not served: %s", body)
+	if w := mailSite(t, popAlone).ask("GET", "mall.example", dotWell, ""); strings.Contains(w.Body.String(), "imap") {
+		t.Errorf("IMAP is not served: %s", w.Body)
 	}
 	if w := mailSite(t, securePorts[:2]).ask("GET", "mall.example", dotWell, ""); w.Code != 404 {
 		t.Errorf("nothing to read mail with: %d %s", w.Code, w.Body)
@@ -93,19 +93,21 @@ func TestAutodiscover(t *testing.T) {
 	asks := func(address string) string { return strings.Replace(outlookAsks, "ADDRESS", address, 1) }
 	for _, path := range []string{"/autodiscover/autodiscover.xml", "/Autodiscover/Autodiscover.xml"} {
 		w := st.ask("POST", "autodiscover.mall.example", path, asks("a&amp;b@mall.example"))
-		inOrder(t, w.Body.String(), "<AccountType>email<", "<Action>settings<", "<Type>IMAP<", "<Server>chat.mall.example<",
-			"<Port>993<", "<LoginName>a&amp;b@mall.example<", "<Encryption>SSL<", "<Type>POP3<", "<Type>SMTP<", "<Port>465<")
+		inOrder(t, w.Body.String(), `outlook/responseschema/2006a">`, "<AccountType>email<", "<Action>settings<", "<Type>IMAP<",
+			"<Server>chat.mall.example<", "<Port>993<", "<LoginName>a&amp;b@mall.example<", "<Encryption>SSL<",
+			"<Type>POP3<", "<Type>SMTP<", "<Port>465<")
 		w = st.ask("GET", "autodiscover.mall.example", path, "")
 		inOrder(t, w.Body.String(), "<Type>IMAP<")
 		if strings.Contains(w.Body.String(), "LoginName") {
 			t.Errorf("nobody named a login: %s", w.Body)
 		}
 	}
-	inOrder(t, mailSite(t, popAlone).ask("POST", "x", "/autodiscover/autodiscover.xml", asks("a@mall.example")).Body.String(),
-		"<Type>POP3<", "<Port>110<", "<Encryption>TLS<")
+	w := mailSite(t, popAlone).ask("POST", "x", "/autodiscover/autodiscover.xml", asks("a@mall.example"))
+	inOrder(t, w.Body.String(), "<Type>POP3<", "<Port>110<", "<Encryption>TLS<")
 	bomb := `<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>`
 	for name, body := range map[string]string{
-		"nothing": "", "no XML": "a@mall.example", "Exchange": strings.Replace(asks("a@mall.example"), "2006a", "2006b", 1),
+		"nothing": "", "no XML": "a@mall.example",
+		"Exchange": strings.Replace(asks("a@mall.example"), "2006a", "2006b", 1),
 		"entities": bomb + asks("&b;@mall.example"), "a file": bomb + asks("&file;"),
 		"deep": strings.Repeat("<a>", 2000), "large": asks(strings.Repeat("a", 5000) + "@mall.example"),
 	} {
@@ -124,8 +126,9 @@ func TestSetup(t *testing.T) {
 	st := mailSite(t, securePorts)
 	empty := st.do("GET", "/setup", "")
 	st.want(empty, 200)
-	inOrder(t, empty.body, "Set up your mail program", "your whole e-mail address", "IMAP", "993", "SSL/TLS", "POP3", "995",
-		"465", "Thunderbird", "Outlook", "iPhone", "Type your address above first", "Android", "Choose <bdi>IMAP</bdi>")
+	inOrder(t, empty.body, "Set up your mail program", "your whole e-mail address", "IMAP", "993", "SSL/TLS",
+		"POP3", "995", "465",
+		"Thunderbird", "Outlook", "iPhone", "Type your address above first", "Android", "Choose <bdi>IMAP</bdi>")
 	r := st.do("GET", "/setup?address=mina%40mall.example", "", "Accept-Language", "ko")
 	inOrder(t, r.body, `value="mina@mall.example"`, "<code>mina@mall.example</code>",
 		`href="/setup/mail.mobileconfig?address=mina%40mall.example"`, "프로파일 받기")
@@ -140,7 +143,8 @@ func TestSetup(t *testing.T) {
 	if kind := r.Header.Get("Content-Type"); kind != "application/x-apple-aspen-config" {
 		t.Error(kind)
 	}
-	inOrder(t, r.body, "<key>PayloadType</key><string>Configuration<", "not signed", "<array>", "com.apple.mail.managed",
+	inOrder(t, r.body, "<key>PayloadType</key><string>Configuration<", "not signed", "<array>",
+		"com.apple.mail.managed",
 		"<string>EmailTypeIMAP<", "<string>a&amp;b@mall.example<", "IncomingMailServerPortNumber</key><integer>993<",
 		"OutgoingMailServerPortNumber</key><integer>465<", "</array>", "</plist>")
 	uuid := regexp.MustCompile(`<string>([0-9A-F]{8}-[0-9A-F]{4}-8[0-9A-F]{3}-[89AB][0-9A-F]{3}-[0-9A-F]{12})<`)

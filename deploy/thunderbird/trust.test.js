@@ -9,7 +9,8 @@ const good = {
   'chmail-login': ['mina@mall.example'],
   'chmail-chat': [`<${link}>`],
   'dkim-signature': ['v=1; d=mall.example; h=From:CHmail-Login:\r\n CHmail-Chat; b=x'],
-  'authentication-results': ['mx.far.example (c; dkim=fail); spf=pass; dkim=pass (ok) header.d=mall.example header.b=x'],
+  'authentication-results':
+    ['mx.far.example (c; dkim=fail); spf=pass; dkim=pass (ok) header.d=mall.example header.b=x'],
 };
 const trusted = ['MX.far.example'];
 const mine = { server: 'https://chat.mall.example', login: 'jae@mall.example', here: true };

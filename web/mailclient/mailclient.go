@@ -176,7 +176,7 @@ func ReadAutodiscover(r io.Reader) (address string, err error) {
 type autodiscover struct {
 	XMLName  xml.Name `xml:"http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006 Autodiscover"`
 	Response struct {
-		XMLName xml.Name `xml:"http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a Response"`
+		Space   string `xml:"xmlns,attr"`
 		Account struct {
 			Type   string             `xml:"AccountType"`
 			Action string             `xml:"Action"`
@@ -201,10 +201,11 @@ type autodiscoverPort struct {
 // protocol.
 func (a Account) Autodiscover() []byte {
 	var d autodiscover
+	d.Response.Space = outlookResponse
 	d.Response.Account.Type, d.Response.Account.Action = "email", "settings"
 	for _, s := range a.Best() {
 		p := autodiscoverPort{Type: strings.ToUpper(s.Protocol), Server: a.Host, Port: s.Port, Domain: "off",
-			Login: a.Address, SPA: "off", SSL: "on", Encryption: "TLS", Auth: "on"} // TLS is what it calls STARTTLS
+			Login: a.Address, SPA: "off", SSL: "on", Encryption: "TLS", Auth: "on"} // TLS: STARTTLS
 		if s.TLS {
 			p.Encryption = "SSL"
 		}

@@ -42,7 +42,8 @@ func pack(folder fs.FS) ([]byte, error) {
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
 	err := fs.WalkDir(folder, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !slices.Contains(parts, filepath.Ext(path)) || strings.HasSuffix(path, ".test.js") {
+		part := slices.Contains(parts, filepath.Ext(path)) && !strings.HasSuffix(path, ".test.js")
+		if err != nil || d.IsDir() || !part {
 			return err
 		}
 		content, err := fs.ReadFile(folder, path)
