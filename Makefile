@@ -5,6 +5,7 @@
 # make check   the quick test: lint, and the tests that need no other program
 # make build   bin/chmaild and bin/chmail
 # make lint    formatting, go vet, staticcheck, the types of web/ui
+# make addons  dist/chmail.xpi, the add-on for Thunderbird
 # make fmt     format the Go code
 # make bench   benchmarks; make bench-relay runs only those of the relay beside nats-server
 
@@ -13,7 +14,7 @@ UI = $(wildcard web/ui/*/*.ts web/ui/*/*.css internal/words/*.json web/bundle/*.
 ASSETS = web/assets/app.css
 TSC = web/ui/node_modules/.package-lock.json
 
-.PHONY: help run test check build bench bench-relay lint types fmt parts tools
+.PHONY: help run test check build addons bench bench-relay lint types fmt parts tools
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -24,6 +25,9 @@ run: build
 build: $(ASSETS)
 	go build -o bin/chmaild ./cmd/chmaild
 	CGO_ENABLED=0 go build -o bin/chmail ./cmd/chmail
+
+addons:
+	go run ./deploy/thunderbird/pack dist/chmail.xpi
 
 # What every build needs is missed now, not after minutes.
 tools:

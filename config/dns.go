@@ -20,7 +20,10 @@ import (
 )
 
 // Resolver asks the DNS; *net.Resolver is one.
-type Resolver = spf.DNSResolver
+type Resolver interface {
+	spf.DNSResolver
+	LookupSRV(ctx context.Context, service, proto, name string) (cname string, addrs []*net.SRV, err error)
+}
 
 const noAddress = "%s has no address in the DNS: add %[1]s. A or AAAA with that of this machine"
 
@@ -51,6 +54,7 @@ func (f *File) DNS(ctx context.Context, r Resolver) (ps Problems) {
 		if n.Name == "local_domains" {
 			for _, domain := range n.Args {
 				d.domain(n, ascii(domain))
+				d.services(n, ascii(domain))
 			}
 		}
 		d.keys(n)
@@ -159,6 +163,30 @@ func (d *dnsCheck) domain(n config.Node, domain string) {
 			`"v=DMARC1; p=quarantine; rua=mailto:postmaster@%[1]s"`, domain)
 	case policies > 1:
 		d.ps.warnf(n, "%s has %d DMARC records, and none counts: leave one", domain, policies)
+	}
+}
+
+// services looks at the records by which mail programs find the servers of a domain.
+func (d *dnsCheck) services(n config.Node, domain string) {
+	var absent []string
+	for _, s := range d.f.services() {
+		name := s.name + "._tcp." + domain
+		_, found, err := d.LookupSRV(d, "", "", name)
+		leads := func(srv *net.SRV) bool { return d.isHost(srv.Target) && int(srv.Port) == s.port }
+		switch e := (*net.DNSError)(nil); {
+		case errors.As(err, &e) && e.IsNotFound, err == nil && len(found) == 0:
+			absent = append(absent, name)
+		case err != nil:
+			d.missing(n, err, "")
+			return
+		case !slices.ContainsFunc(found, leads):
+			d.ps.warnf(n, "%s does not lead mail programs to port %d of %s: add %[1]s. SRV 0 1 %[2]d %[3]s.",
+				name, s.port, d.host)
+		}
+	}
+	if len(absent) > 0 {
+		d.ps.warnf(n, "mail programs that ask the DNS do not find this server: add the SRV records of %s, "+
+			"which `chmaild dns` prints", strings.Join(slices.Compact(absent), ", "))
 	}
 }
 

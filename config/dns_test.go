@@ -66,7 +66,8 @@ func TestDNS(t *testing.T) {
 		}
 		zone += name + " IN PTR chat.mall.example.\n"
 	}
-	for _, want := range []string{"_submissions._tcp.mall.example.", "0 1 465 chat.mall.example.", "\ntalk.mall."} {
+	for _, want := range []string{"_submissions._tcp.mall.example.", "0 1 465 chat.mall.example.", "\ntalk.mall.",
+		"\nautoconfig.mall.example.", "\nautodiscover.mall.example."} {
 		if !strings.Contains(zone, want) {
 			t.Errorf("the zone lacks %q:\n%s", want, zone)
 		}
@@ -83,6 +84,9 @@ func TestDNS(t *testing.T) {
 		"DKIM":          {"MIIBMIIB", "MIICMIIB", "default._domainkey.mall.example is not the key"},
 		"no DKIM":       {"_domainkey", "domainkey", "is not published"},
 		"no page":       {"talk.mall.example", "talks.mall.example", "talk.mall.example has no address"},
+		"no autoconfig": {"autoconfig.", "autoconf.", "autoconfig.mall.example has no address"},
+		"no SRV":        {"_submissions", "_submission", "add the SRV records of _submissions._tcp.mall.example"},
+		"SRV":           {"0 1 465", "0 1 466", "does not lead mail programs to port 465"},
 		"no host":       {"chat.mall.example.", "chats.mall.example.", "chat.mall.example has no address"},
 		"reverse":       {"PTR chat", "PTR host7", "the reverse name of 192.0.2.7 is not chat.mall.example"},
 		"no reverse v6": {"ip6.arpa", "ip6.int", "the reverse name of 2001:db8::7"},

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/foxcpp/maddy/framework/config"
+
+	"github.com/chmail/chmail/web/mailclient"
 )
 
 // Inspect finds what lets the server start and is probably not meant.
@@ -195,8 +197,8 @@ func (f *File) inspectCertificate(ps *Problems, n config.Node, path string, cert
 	}
 }
 
-// hosts are the names at which clients expect this server: its own, and those of the
-// pages that it serves over TLS itself.
+// hosts are the names at which clients expect this server: its own, and where it serves
+// pages over TLS itself, theirs and those at which mail programs ask how to be set up.
 func (f *File) hosts() []string {
 	hosts := make(map[string]bool)
 	for _, n := range f.Nodes {
@@ -208,6 +210,14 @@ func (f *File) hosts() []string {
 		}
 		if u, err := url.Parse(value(n, "base")); err == nil && u.Hostname() != "" {
 			hosts[u.Hostname()] = true
+		}
+		if n.Name != "web" {
+			continue
+		}
+		for _, domain := range f.MailDomains() {
+			for _, name := range mailclient.Names(domain) {
+				hosts[name] = true
+			}
 		}
 	}
 	return slices.Sorted(maps.Keys(hosts))

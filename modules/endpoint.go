@@ -17,7 +17,7 @@ import (
 
 	"github.com/foxcpp/maddy/framework/config"
 
-	"github.com/chmail/chmail/web"
+	"github.com/chmail/chmail/web/mailclient"
 )
 
 // lastWords is how long clients may finish the command or message they are in when
@@ -29,6 +29,7 @@ const lastWords = 5 * time.Second
 type mailEndpoint struct {
 	base
 	given     []string // as in the configuration
+	tls       bool     // STARTTLS is there, too
 	addresses []config.Endpoint
 	serving   sync.WaitGroup
 }
@@ -36,7 +37,7 @@ type mailEndpoint struct {
 // doors are the ports at which people's mail programs sign in.
 type doors struct {
 	mu sync.Mutex
-	of map[*mailEndpoint][]web.MailServer
+	of map[*mailEndpoint][]mailclient.Server
 }
 
 var mailDoors doors
@@ -52,11 +53,12 @@ func (d *doors) open(e *mailEndpoint, listeners []net.Listener) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.of == nil {
-		d.of = map[*mailEndpoint][]web.MailServer{}
+		d.of = map[*mailEndpoint][]mailclient.Server{}
 	}
 	for i, l := range listeners {
-		if a, ok := l.Addr().(*net.TCPAddr); ok {
-			d.of[e] = append(d.of[e], web.MailServer{Protocol: protocol, Port: a.Port, TLS: e.addresses[i].IsTLS()})
+		// Without any TLS no program should send a password there.
+		if a, ok := l.Addr().(*net.TCPAddr); ok && e.tls {
+			d.of[e] = append(d.of[e], mailclient.Server{Protocol: protocol, Port: a.Port, TLS: e.addresses[i].IsTLS()})
 		}
 	}
 }
@@ -69,14 +71,14 @@ func (d *doors) close(e *mailEndpoint) {
 
 // list are the ports, those for sending first, and of one protocol those with TLS
 // from the start.
-func (d *doors) list() (all []web.MailServer) {
+func (d *doors) list() (all []mailclient.Server) {
 	d.mu.Lock()
 	for _, some := range d.of {
 		all = append(all, some...)
 	}
 	d.mu.Unlock()
 	order := []string{"smtp", "imap", "pop3"}
-	slices.SortFunc(all, func(a, b web.MailServer) int {
+	slices.SortFunc(all, func(a, b mailclient.Server) int {
 		later := 0
 		if a.TLS != b.TLS {
 			if later = 1; a.TLS {
@@ -91,6 +93,7 @@ func (d *doors) list() (all []web.MailServer) {
 
 // parse reads the addresses.
 func (e *mailEndpoint) parse(cfg *config.Map, hasTLS bool) error {
+	e.tls = hasTLS
 	for _, given := range e.given {
 		a, err := config.ParseEndpoint(given)
 		if err == nil && a.IsTLS() && !hasTLS {

@@ -54,8 +54,9 @@ var layers = map[string]string{
 	"mta/smtpd":         "guard/limit guard/reputation guard/signin",
 	"web": "addresses chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/reputation" +
-		" guard/signin presence",
-	"mall/vault": "", "mall/order": "", "mall/picture": "",
+		" guard/signin presence web/mailclient",
+	"web/mailclient": "",
+	"mall/vault":     "", "mall/order": "", "mall/picture": "",
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
 	"mall/sample":    "mall mall/order mall/picture mall/store mall/vault",
 	"mall/publicity": "chatrelay/chat mall/picture mall/store",

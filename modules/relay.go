@@ -97,6 +97,7 @@ import (
 //	}
 type Relay struct {
 	base
+	rooms    roomsModule
 	mailer   *pipelineMailer // sends the server's own mails; nil where nothing runs
 	running  awaited[*chatrelay.Relay]
 	starting sync.Mutex
@@ -122,6 +123,9 @@ func (m *Relay) Relay() *chatrelay.Relay { return m.running.get() }
 // whenRunning does something with the relay: at once, or when it runs.
 func (m *Relay) whenRunning(do func(*chatrelay.Relay) error) error { return m.running.when(do) }
 
+// hasDomain says whether addresses of a domain, in ASCII, are logins of the same name.
+func (m *Relay) hasDomain(domain string) bool { return m.rooms.hasDomain(domain) }
+
 // SignOut ends the sessions of a login where the relay runs. While none does,
 // Rooms remembers it.
 func (m *Relay) SignOut(ctx context.Context, login string) error {
@@ -135,6 +139,7 @@ func (m *Relay) SignOut(ctx context.Context, login string) error {
 // roomsModule is a chat.rooms.
 type roomsModule interface {
 	whenOpen(do func(*store.Store) error) error
+	hasDomain(domain string) bool
 }
 
 func init() {
@@ -164,6 +169,7 @@ func (m *Relay) Init(cfg *config.Map) error {
 	if err := b.check(cfg.Block); err != nil {
 		return err
 	}
+	m.rooms = b.rooms
 	if module.NoRun {
 		return nil
 	}

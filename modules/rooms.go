@@ -13,6 +13,7 @@ import (
 
 	"github.com/foxcpp/maddy/framework/config"
 	"github.com/foxcpp/maddy/framework/module"
+	"golang.org/x/net/idna"
 
 	"github.com/chmail/chmail/addresses"
 	"github.com/chmail/chmail/chatrelay"
@@ -44,7 +45,8 @@ var errRoomsAway = errors.New("the rooms' database cannot be reached yet")
 // reached, the server starts without it: mail goes on, chats and pages wait.
 type Rooms struct {
 	base
-	rooms late[*store.Store]
+	rooms   late[*store.Store]
+	domains map[string]bool // local_domains, in ASCII
 }
 
 var (
@@ -79,6 +81,12 @@ func (m *Rooms) Init(cfg *config.Map) error {
 	if path, lite := strings.CutPrefix(dsn, "sqlite:"); lite && path != "" && !filepath.IsAbs(path) {
 		dsn = "sqlite:" + filepath.Join(config.StateDirectory, path)
 	}
+	m.domains = make(map[string]bool, len(domains))
+	for _, d := range domains {
+		if ascii, err := idna.Lookup.ToASCII(d); err == nil {
+			m.domains[ascii] = true
+		}
+	}
 	if opensNothing {
 		return nil
 	}
@@ -98,6 +106,9 @@ func (m *Rooms) Store() *store.Store { return m.rooms.get() }
 
 // whenOpen does something with the store: at once, or when it is open.
 func (m *Rooms) whenOpen(do func(*store.Store) error) error { return m.rooms.when(do) }
+
+// hasDomain says whether a domain, in ASCII, is one of local_domains.
+func (m *Rooms) hasDomain(domain string) bool { return m.domains[domain] }
 
 // OpenFromMail implements mta.Rooms.
 func (m *Rooms) OpenFromMail(ctx context.Context, mail chat.Mail) (chat.Opened, error) {

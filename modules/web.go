@@ -68,6 +68,7 @@ var (
 type servedRelay interface {
 	relayModule
 	whenRunning(do func(*chatrelay.Relay) error) error
+	hasDomain(domain string) bool
 }
 
 // Init implements module.Module: it reads the block and begins to listen.
@@ -132,8 +133,8 @@ func (e *Web) Init(cfg *config.Map) error {
 	e.relay = relay
 	opts := web.Options{
 		Base: baseURL, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
-		MailHost: hostname, MailServers: mailDoors.list,
-		Log: e.log(), Reputation: reputations(),
+		Mail: &web.MailPrograms{Host: hostname, Servers: mailDoors.list, Domain: relay.hasDomain},
+		Log:  e.log(), Reputation: reputations(),
 	}
 	guard := guardOf(auth)
 	opts.SignIns = guard

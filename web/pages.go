@@ -22,6 +22,7 @@ import (
 	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/internal/clean"
 	"github.com/chmail/chmail/internal/words"
+	"github.com/chmail/chmail/web/mailclient"
 )
 
 //go:embed templates/*.html
@@ -159,8 +160,8 @@ type deskData struct {
 
 // mailProgram is what a mail program is told.
 type mailProgram struct {
-	Host    string       `json:"host"`
-	Servers []MailServer `json:"servers"`
+	Host    string              `json:"host"`
+	Servers []mailclient.Server `json:"servers"`
 }
 
 // landingData is what the script of the demo's page at / needs.
@@ -253,6 +254,8 @@ func (s *Server) chatData(r *http.Request, card chatrelay.Card) chatData {
 // person is there.
 func (s *Server) chatState(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Robots-Tag", "noindex")
+	// An add-on of a mail program asks too, without cookies: who knows the link may know this.
+	w.Header().Set("Access-Control-Allow-Origin", "*")
 	card, err := s.card(r)
 	if err != nil {
 		s.failed(w, err)
@@ -346,8 +349,8 @@ func (s *Server) deskData(w http.ResponseWriter, r *http.Request) (deskData, err
 	}
 	data.Login = &who.Login
 	data.Name, _, _ = strings.Cut(who.Login, "@")
-	if s.opts.MailServers != nil {
-		data.Mail = &mailProgram{Host: s.opts.MailHost, Servers: s.opts.MailServers()}
+	if s.opts.Mail != nil {
+		data.Mail = &mailProgram{Host: s.opts.Mail.Host, Servers: s.opts.Mail.Servers()}
 	}
 	s.keepSession(w, who)
 	return data, nil

@@ -173,8 +173,8 @@ func (s *Server) device(w http.ResponseWriter, r *http.Request,
 	if !ok {
 		return
 	}
-	// A cookie says who it is, so no other site may open it (RFC 6455 section 10.2).
-	if !s.ownPage(r) {
+	// Where a cookie says who it is, no other site may open it (RFC 6455 section 10.2).
+	if who.Device == "" && !s.ownPage(r) {
 		refuse(w, http.StatusForbidden, "origin", "This request came from another site.")
 		return
 	}

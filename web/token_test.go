@@ -51,6 +51,14 @@ func TestDeviceToken(t *testing.T) {
 	}
 	st.want(st.do("POST", "/desk/rooms/R1/ticket", "", token...), 200)
 	st.want(st.do("GET", "/desk/rooms", "", "Authorization", "Bearer x"), 401, "sign-in")
+	// An add-on of a mail program has an origin of its own.
+	addOn := []string{"Origin", "moz-extension://x", "Sec-Fetch-Site", "cross-site"}
+	st.want(st.do("POST", "/desk/rooms/R1/ticket", "", append(addOn, token...)...), 200)
+	st.want(st.do("POST", "/desk/rooms/R1/ticket", "", addOn...), 403, "origin")
+	st.want(st.do("GET", "/desk/ws/stream", "", addOn...), 401, "sign-in")
+	if r := st.do("GET", "/c/"+linkGood+"/state", "", addOn...); r.Header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("an add-on may not read whether somebody is there: %v", r.Header)
+	}
 
 	c, _, err := websocket.Dial(t.Context(), st.url+"/desk/ws",
 		&websocket.DialOptions{HTTPHeader: http.Header{token[0]: token[1:]}})

@@ -100,19 +100,9 @@ type Options struct {
 	// Landing returns the data of the demo's landing page. When it is nil or returns
 	// nil, the server shows the landing page of a real installation.
 	Landing func() (json.RawMessage, error)
-	// MailHost is what people type into a mail program, and MailServers returns what
-	// there is at it; nil: a new desk does not say how to set one up.
-	MailHost    string
-	MailServers func() []MailServer
-	Assets      fs.FS        // instead of the embedded ones, for tests
-	Log         *slog.Logger // nil: nothing is logged
-}
-
-// MailServer is a port at which mail programs sign in.
-type MailServer struct {
-	Protocol string `json:"protocol"` // "smtp", "imap" or "pop3"
-	Port     int    `json:"port"`
-	TLS      bool   `json:"tls"` // from the start; otherwise by STARTTLS
+	Mail    *MailPrograms // nil: nobody is told how to set up a mail program
+	Assets  fs.FS         // instead of the embedded ones, for tests
+	Log     *slog.Logger  // nil: nothing is logged
 }
 
 // Server is the web server. Its methods may be called at the same time.
@@ -272,6 +262,7 @@ func (s *Server) routes() http.Handler {
 	s.teamRoutes(mux)
 	s.accountRoutes(mux)
 	s.mailRoutes(mux)
+	s.clientRoutes(mux)
 	for path := range s.assets.Paths() {
 		mux.HandleFunc("GET "+path, s.asset)
 	}
