@@ -3,16 +3,22 @@
 package config
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"io/fs"
 	"maps"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/foxcpp/maddy/framework/config"
+
+	"github.com/chmail/chmail/certificates"
 )
 
 // Inspect finds what lets the server start and is probably not meant.
@@ -20,6 +26,7 @@ func (f *File) Inspect(now time.Time) (ps Problems) {
 	f.inspectMail(&ps)
 	f.inspectPorts(&ps)
 	f.inspectCertificates(&ps, now)
+	f.inspectKept(&ps, now)
 	return ps
 }
 
@@ -87,7 +94,7 @@ func (f *File) inspectMail(ps *Problems) {
 		}
 		for _, d := range f.MailDomains() {
 			same := func(s string) bool {
-				s, d := strings.ToLower(ascii(s)), strings.ToLower(ascii(d))
+				s, d := strings.ToLower(ASCII(s)), strings.ToLower(ASCII(d))
 				return s == d || strings.HasSuffix(d, "."+s) // sign_subdomains, perhaps
 			}
 			if !slices.ContainsFunc(domains, same) {
@@ -163,11 +170,54 @@ func (f *File) inspectCertificates(ps *Problems, now time.Time) {
 	if len(leaves) == 0 {
 		return
 	}
-	for _, host := range f.hosts() {
-		if !slices.ContainsFunc(leaves, func(c *x509.Certificate) bool { return c.VerifyHostname(ascii(host)) == nil }) {
+	for _, host := range f.pageHosts() {
+		if !slices.ContainsFunc(leaves, func(c *x509.Certificate) bool { return c.VerifyHostname(ASCII(host)) == nil }) {
 			ps.warnf(last, "the certificate is not for %s, and clients will refuse it there: get one for %s",
-				host, strings.Join(f.hosts(), ", "))
+				host, strings.Join(f.pageHosts(), ", "))
 		}
+	}
+}
+
+// CertificateFolder is where tls.loader.chmail_acme keeps what it gets, below the state directory.
+const CertificateFolder = "acme"
+
+// loader is a block tls.loader.chmail_acme, where there is one.
+func (f *File) loader() (config.Node, bool) {
+	for n := range f.All() {
+		if (n.Name == "loader" || n.Name == "tls") && len(n.Args) == 1 &&
+			(n.Args[0] == "chmail_acme" || n.Args[0] == "tls.loader.chmail_acme") {
+			return n, true
+		}
+	}
+	return config.Node{}, false
+}
+
+// inspectKept looks into the certificates that tls.loader.chmail_acme got.
+func (f *File) inspectKept(ps *Problems, now time.Time) {
+	n, there := f.loader()
+	if !there {
+		return
+	}
+	folder := cmp.Or(value(n, "folder"), CertificateFolder)
+	if !filepath.IsAbs(folder) {
+		folder = filepath.Join(cmp.Or(f.global("state_dir"), config.StateDirectory), folder)
+	}
+	var missing []string
+	for _, host := range f.Hosts() {
+		cert, err := certificates.Stored(folder, value(n, "ca"), host)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			missing = append(missing, host)
+		case err != nil:
+			ps.warnf(n, "the certificate of %s: %v", host, err)
+		case now.Add(expiresSoon).After(cert.Leaf.NotAfter):
+			ps.warnf(n, "the certificate of %s ends on %s and is not renewed: the log says why; "+
+				"can the authority reach ports 80 and 443 of this machine?", host, cert.Leaf.NotAfter.Format(time.DateOnly))
+		}
+	}
+	if len(missing) > 0 {
+		ps.warnf(n, "no certificate yet for %s: the running server asks for one when the DNS leads the name "+
+			"to this machine and ports 80 and 443 are open", strings.Join(missing, ", "))
 	}
 }
 
@@ -195,9 +245,45 @@ func (f *File) inspectCertificate(ps *Problems, n config.Node, path string, cert
 	}
 }
 
-// hosts are the names at which clients expect this server: its own, and those of the
-// pages that it serves over TLS itself.
-func (f *File) hosts() []string {
+// Hostname is this server's own name.
+func (f *File) Hostname() string { return ASCII(f.global("hostname")) }
+
+// services are the names below a mail domain at which other servers and mail programs ask this
+// server about it (RFC 8461 section 3.3, Thunderbird's autoconfig, Autodiscover).
+var asked = []string{"mta-sts.", "autoconfig.", "autodiscover."}
+
+// Hosts are the names at which clients expect certificates of this server, in ASCII: its own,
+// those of the pages that it serves over TLS itself, and those below its mail domains.
+func (f *File) Hosts() []string { return f.allHosts(listensTLS) }
+
+// names are those that the DNS should know, those of pages behind a proxy among them.
+func (f *File) names() []string { return f.allHosts(func(config.Node) bool { return true }) }
+
+func (f *File) allHosts(served func(config.Node) bool) (hosts []string) {
+	hosts = append(hosts, f.Hostname())
+	for _, n := range f.Nodes {
+		if u, err := url.Parse(value(n, "base")); err == nil && u.Scheme == "https" && served(n) {
+			hosts = append(hosts, ASCII(u.Hostname()))
+		}
+		if n.Name != "web" || !served(n) {
+			continue
+		}
+		for _, domain := range f.MailDomains() {
+			for _, service := range asked {
+				hosts = append(hosts, service+ASCII(domain))
+			}
+		}
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+func listensTLS(n config.Node) bool {
+	return slices.ContainsFunc(n.Args, func(a string) bool { return strings.HasPrefix(a, "tls://") })
+}
+
+// pageHosts are this server's own name, and those of the pages that it serves over TLS itself.
+func (f *File) pageHosts() []string {
 	hosts := make(map[string]bool)
 	for _, n := range f.Nodes {
 		if n.Name == "hostname" && len(n.Args) == 1 {

@@ -47,6 +47,7 @@ var layers = map[string]string{
 	"mta":               "chatrelay/chat mta/stamp presence",
 	"mta/reply":         "chatrelay/transcript",
 	"mta/smtpd":         "guard/limit guard/signin",
+	"certificates":      "",
 	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/signin presence",
 	"mall/vault": "", "mall/order": "", "mall/picture": "",

@@ -101,6 +101,11 @@ type Options struct {
 	// there is at it; nil: a new desk does not say how to set one up.
 	MailHost    string
 	MailServers func() []MailServer
+	// Challenge answers an authority that proves a name of this machine over HTTP (ACME), and
+	// says whether the request was from one; nil: none asks.
+	Challenge func(http.ResponseWriter, *http.Request) bool
+	// MailPolicy is the MTA-STS policy of a domain, or "" where it has none; nil: none has.
+	MailPolicy  func(domain string) string
 	Assets      fs.FS        // instead of the embedded ones, for tests
 	Log         *slog.Logger // nil: nothing is logged
 }
@@ -125,6 +130,7 @@ type Server struct {
 	cross     *http.CrossOriginProtection
 	handler   atomic.Pointer[http.Handler] // before Open: downRoutes
 	http      *http.Server
+	redirects *http.Server // of plain HTTP
 
 	ctx     context.Context // ends the WebSockets
 	cancel  context.CancelFunc
@@ -171,15 +177,18 @@ func New(opts Options) (*Server, error) {
 	}
 	s.h3 = make(map[int]*http3.Server)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.http = &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelInfo), // such as failed TLS handshakes
+	server := func(h http.Handler) *http.Server {
+		return &http.Server{
+			Handler:           h,
+			ReadHeaderTimeout: headerTimeout,
+			ReadTimeout:       readTimeout,
+			WriteTimeout:      writeTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeader,
+			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelInfo), // such as failed TLS handshakes
+		}
 	}
+	s.http, s.redirects = server(s), server(http.HandlerFunc(s.redirect))
 	down := s.outer(s.downRoutes(), nil)
 	s.handler.Store(&down)
 	if opts.Relay != nil {
@@ -214,7 +223,9 @@ func (s *Server) Open(relay Relay, key []byte) error {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	(*s.handler.Load()).ServeHTTP(w, r)
+	if !s.challenge(w, r) {
+		(*s.handler.Load()).ServeHTTP(w, r)
+	}
 }
 
 // downRoutes are there while the relay is not: the offline page, assets, and
@@ -222,6 +233,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) downRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /offline", s.offlinePage)
+	mux.HandleFunc("GET /.well-known/mta-sts.txt", s.mailPolicy)
 	for path := range s.assets.Paths() {
 		mux.HandleFunc("GET "+path, s.asset)
 	}
@@ -255,6 +267,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /desk", s.deskPage)
 	mux.HandleFunc("GET /desk/me", s.me)
 	mux.HandleFunc("GET /offline", s.offlinePage)
+	mux.HandleFunc("GET /.well-known/mta-sts.txt", s.mailPolicy)
 	mux.HandleFunc("POST /desk/sign-in", s.signIn)
 	mux.HandleFunc("POST /desk/token", s.deviceToken)
 	mux.HandleFunc("POST /desk/sign-out", s.signOut)
