@@ -192,22 +192,39 @@ func (f *File) loader() (config.Node, bool) {
 	return config.Node{}, false
 }
 
+// kept is the certificate that a loader got for a name.
+func (f *File) kept(loader config.Node, host string) (tls.Certificate, error) {
+	folder := cmp.Or(value(loader, "folder"), CertificateFolder)
+	if !filepath.IsAbs(folder) {
+		folder = filepath.Join(cmp.Or(f.global("state_dir"), config.StateDirectory), folder)
+	}
+	return certificates.Stored(folder, value(loader, "ca"), host)
+}
+
+// WithoutCertificate are the names for which tls.loader.chmail_acme has none yet.
+func (f *File) WithoutCertificate() (hosts []string) {
+	n, there := f.loader()
+	if !there {
+		return nil
+	}
+	for _, host := range f.Hosts() {
+		if _, err := f.kept(n, host); errors.Is(err, fs.ErrNotExist) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
 // inspectKept looks into the certificates that tls.loader.chmail_acme got.
 func (f *File) inspectKept(ps *Problems, now time.Time) {
 	n, there := f.loader()
 	if !there {
 		return
 	}
-	folder := cmp.Or(value(n, "folder"), CertificateFolder)
-	if !filepath.IsAbs(folder) {
-		folder = filepath.Join(cmp.Or(f.global("state_dir"), config.StateDirectory), folder)
-	}
-	var missing []string
 	for _, host := range f.Hosts() {
-		cert, err := certificates.Stored(folder, value(n, "ca"), host)
+		cert, err := f.kept(n, host)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			missing = append(missing, host)
+		case errors.Is(err, fs.ErrNotExist): // below
 		case err != nil:
 			ps.warnf(n, "the certificate of %s: %v", host, err)
 		case now.Add(expiresSoon).After(cert.Leaf.NotAfter):
@@ -215,7 +232,7 @@ func (f *File) inspectKept(ps *Problems, now time.Time) {
 				"can the authority reach ports 80 and 443 of this machine?", host, cert.Leaf.NotAfter.Format(time.DateOnly))
 		}
 	}
-	if len(missing) > 0 {
+	if missing := f.WithoutCertificate(); len(missing) > 0 {
 		ps.warnf(n, "no certificate yet for %s: the running server asks for one when the DNS leads the name "+
 			"to this machine and ports 80 and 443 are open", strings.Join(missing, ", "))
 	}

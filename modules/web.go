@@ -130,7 +130,7 @@ func (e *Web) Init(cfg *config.Map) error {
 	e.redirects = !insecure && slices.ContainsFunc(e.addrs, func(a string) bool { return strings.HasPrefix(a, "tls://") })
 	endpoints, err := endpoints(e.addrs, tlsConfig != nil, insecure || e.redirects)
 	if err == nil {
-		err = sameScheme(baseURL, endpoints)
+		err = sameScheme(baseURL, slices.DeleteFunc(slices.Clone(endpoints), e.leads))
 	}
 	if err != nil {
 		return fail("%v", err)
@@ -189,7 +189,7 @@ func (e *Web) listen(
 			switch {
 			case endpoints[i].IsTLS():
 				err = e.server.ServeTLS(l, tlsConfig)
-			case e.redirects && !loopback(endpoints[i].Host):
+			case e.leads(endpoints[i]):
 				err = e.server.ServeRedirects(l)
 			default:
 				err = e.server.Serve(l)
@@ -204,6 +204,9 @@ func (e *Web) listen(
 	}
 	return nil
 }
+
+// leads says whether an address serves no pages and leads to those over TLS.
+func (e *Web) leads(at config.Endpoint) bool { return e.redirects && !at.IsTLS() && !loopback(at.Host) }
 
 // listenHTTP3 opens the UDP port of a TLS address. Without it, pages come over
 // TCP.
