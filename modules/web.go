@@ -127,7 +127,8 @@ func (e *Web) Init(cfg *config.Map) error {
 		return fail("trusted_proxies: %v", err)
 	}
 	// Beside pages over TLS, plain HTTP leads to them.
-	e.redirects = !insecure && slices.ContainsFunc(e.addrs, func(a string) bool { return strings.HasPrefix(a, "tls://") })
+	overTLS := func(a string) bool { return strings.HasPrefix(a, "tls://") }
+	e.redirects = !insecure && slices.ContainsFunc(e.addrs, overTLS)
 	endpoints, err := endpoints(e.addrs, tlsConfig != nil, insecure || e.redirects)
 	if err == nil {
 		err = sameScheme(baseURL, slices.DeleteFunc(slices.Clone(endpoints), e.leads))

@@ -18,16 +18,21 @@ func (s *Server) redirect(w http.ResponseWriter, r *http.Request) {
 	if s.challenge(w, r) {
 		return
 	}
-	host, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = r.Host
-	}
+	host := hostOf(r)
 	if host == "" || strings.EqualFold(host, s.opts.Base.Hostname()) {
 		host = s.opts.Base.Host // with its port
 	}
 	to := *r.URL
 	to.Scheme, to.Host, to.User = "https", host, nil
 	http.Redirect(w, r, to.String(), http.StatusPermanentRedirect)
+}
+
+// hostOf is the host that a client asks, without a port; an IPv6 address keeps its brackets.
+func hostOf(r *http.Request) string {
+	if i := strings.LastIndexByte(r.Host, ':'); i >= 0 && !strings.HasSuffix(r.Host, "]") {
+		return r.Host[:i]
+	}
+	return r.Host
 }
 
 // challenge answers an authority that proves a name, and says whether r is from one.
@@ -37,11 +42,7 @@ func (s *Server) challenge(w http.ResponseWriter, r *http.Request) bool {
 
 // mailPolicy is what other mail servers ask for at https://mta-sts.DOMAIN (RFC 8461 section 3.3).
 func (s *Server) mailPolicy(w http.ResponseWriter, r *http.Request) {
-	host, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = r.Host
-	}
-	domain, ok := strings.CutPrefix(strings.ToLower(host), "mta-sts.")
+	domain, ok := strings.CutPrefix(strings.ToLower(hostOf(r)), "mta-sts.")
 	policy := ""
 	if ok && s.opts.MailPolicy != nil {
 		policy = s.opts.MailPolicy(domain)

@@ -105,9 +105,9 @@ type Options struct {
 	// says whether the request was from one; nil: none asks.
 	Challenge func(http.ResponseWriter, *http.Request) bool
 	// MailPolicy is the MTA-STS policy of a domain, or "" where it has none; nil: none has.
-	MailPolicy  func(domain string) string
-	Assets      fs.FS        // instead of the embedded ones, for tests
-	Log         *slog.Logger // nil: nothing is logged
+	MailPolicy func(domain string) string
+	Assets     fs.FS        // instead of the embedded ones, for tests
+	Log        *slog.Logger // nil: nothing is logged
 }
 
 // MailServer is a port at which mail programs sign in.

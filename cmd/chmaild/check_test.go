@@ -109,7 +109,7 @@ func TestBroken(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
 	writeCertificates(t, home)
-	quickstart := exec.Command("chmaild", "--config", filepath.Join(home, "maddy.conf"), 
+	quickstart := exec.Command("chmaild", "--config", filepath.Join(home, "maddy.conf"),
 		"quickstart", "--config-only", "--cert", filepath.Join(home, "fullchain.pem"),
 		"--key", filepath.Join(home, "privkey.pem"), "mall.example")
 	if out, err := quickstart.CombinedOutput(); err != nil {
