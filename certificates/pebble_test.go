@@ -43,12 +43,13 @@ func TestPebble(t *testing.T) {
 	}
 	var log logged
 	names := []string{"chat.mall.example", "www.mall.example", "away.mall.example", "none.mall.example"}
-	resolver := fakeDNS{"chat.mall.example": "127.0.0.1", "www.mall.example": "127.0.0.1", "away.mall.example": "192.0.2.9"}
+	resolver := fakeDNS{names[0]: "127.0.0.1", names[1]: "127.0.0.1", names[2]: "192.0.2.9"}
 	var k *Keeper
 	site := serve(t, &k)
 	ca, roots := startPebble(t, site)
 	o := Options{
-		Folder: filepath.Join(t.TempDir(), "acme"), CA: ca, Roots: roots, Host: names[0], Email: "postmaster@mall.example",
+		Folder: filepath.Join(t.TempDir(), "acme"), CA: ca, Roots: roots, Host: names[0],
+		Email: "postmaster@mall.example",
 		Names: func() []string { return names }, Resolver: resolver,
 		Addresses: func() ([]net.IP, error) { return []net.IP{net.IPv4(127, 0, 0, 1)}, nil },
 		Log:       slog.New(slog.NewTextHandler(&log, nil)), every: time.Second,
@@ -231,17 +232,14 @@ func (s site) await(t *testing.T, name, before string) (number string) {
 func startPebble(t *testing.T, s site) (directory string, roots *x509.CertPool) {
 	t.Helper()
 	dir := t.TempDir()
-	cert, err := selfSigned("localhost")
-	if err != nil {
-		t.Fatal(err)
-	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true,
 		BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cert.Certificate[0], err = x509.CreateCertificate(rand.Reader, template, template, key.Public(), key); err != nil {
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
 		t.Fatal(err)
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
@@ -249,14 +247,15 @@ func startPebble(t *testing.T, s site) (directory string, roots *x509.CertPool) 
 		t.Fatal(err)
 	}
 	write := func(name, kind string, der []byte) {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		text := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write("cert.pem", "CERTIFICATE", cert.Certificate[0])
+	write("cert.pem", "CERTIFICATE", cert)
 	write("key.pem", "PRIVATE KEY", der)
 	roots = x509.NewCertPool()
-	root, err := x509.ParseCertificate(cert.Certificate[0])
+	root, err := x509.ParseCertificate(cert)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +263,8 @@ func startPebble(t *testing.T, s site) (directory string, roots *x509.CertPool) 
 	at := func(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
 	acme, management, dns := free(t), free(t), free(t)
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
-		"listenAddress": acme, "managementListenAddress": management, "certificate": "cert.pem", "privateKey": "key.pem",
+		"listenAddress": acme, "managementListenAddress": management,
+		"certificate": "cert.pem", "privateKey": "key.pem",
 		"httpPort": at(s.plain), "tlsPort": at(s.secure), "certificateValidityPeriod": int(lifetime.Seconds()),
 	}})
 	if err != nil {

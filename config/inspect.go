@@ -171,7 +171,8 @@ func (f *File) inspectCertificates(ps *Problems, now time.Time) {
 		return
 	}
 	for _, host := range f.pageHosts() {
-		if !slices.ContainsFunc(leaves, func(c *x509.Certificate) bool { return c.VerifyHostname(ASCII(host)) == nil }) {
+		covers := func(c *x509.Certificate) bool { return c.VerifyHostname(ASCII(host)) == nil }
+		if !slices.ContainsFunc(leaves, covers) {
 			ps.warnf(last, "the certificate is not for %s, and clients will refuse it there: get one for %s",
 				host, strings.Join(f.pageHosts(), ", "))
 		}
@@ -229,7 +230,8 @@ func (f *File) inspectKept(ps *Problems, now time.Time) {
 			ps.warnf(n, "the certificate of %s: %v", host, err)
 		case now.Add(expiresSoon).After(cert.Leaf.NotAfter):
 			ps.warnf(n, "the certificate of %s ends on %s and is not renewed: the log says why; "+
-				"can the authority reach ports 80 and 443 of this machine?", host, cert.Leaf.NotAfter.Format(time.DateOnly))
+				"can the authority reach ports 80 and 443 of this machine?",
+				host, cert.Leaf.NotAfter.Format(time.DateOnly))
 		}
 	}
 	if missing := f.WithoutCertificate(); len(missing) > 0 {

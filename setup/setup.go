@@ -61,7 +61,9 @@ type Done struct {
 
 // places where a package puts the unit, and an administrator.
 var units = []string{
-	"/etc/systemd/system/chmaild.service", "/usr/lib/systemd/system/chmaild.service", "/lib/systemd/system/chmaild.service",
+	"/etc/systemd/system/chmaild.service",
+	"/usr/lib/systemd/system/chmaild.service",
+	"/lib/systemd/system/chmaild.service",
 }
 
 const installed = "/usr/local/bin/chmaild"
@@ -247,7 +249,8 @@ func (m *maker) configuration(context.Context) error {
 
 // chmaild runs a command of the server as its user.
 func (m *maker) chmaild(ctx context.Context, input string, args ...string) (string, error) {
-	return m.System.Run(ctx, User, input, m.path(m.done.Program), append([]string{"--config", m.path(m.Config)}, args...)...)
+	args = append([]string{"--config", m.path(m.Config)}, args...)
+	return m.System.Run(ctx, User, input, m.path(m.done.Program), args...)
 }
 
 // keys makes those that sign mail: reading the configuration does.
@@ -299,7 +302,7 @@ func (m *maker) service(ctx context.Context) error {
 	} else {
 		m.say("write the service %s", units[0])
 		if !m.DryRun {
-			text := strings.NewReplacer("/usr/local/bin/chmaild", m.done.Program, "/etc/chmail/maddy.conf", m.Config).Replace(m.Unit)
+			text := strings.NewReplacer(installed, m.done.Program, "/etc/chmail/maddy.conf", m.Config).Replace(m.Unit)
 			if err := m.write(units[0], []byte(text), 0o644, 0); err != nil {
 				return err
 			}

@@ -71,7 +71,8 @@ func TestRun(t *testing.T) {
 	f := &fake{services: true, wrong: "systemctl enable"}
 	var out bytes.Buffer
 	o := Options{
-		Root: root, Program: program, Config: "/etc/chmail/maddy.conf", Text: []byte("hostname h\n"), Out: &out, System: f,
+		Root: root, Program: program, Config: "/etc/chmail/maddy.conf", Text: []byte("hostname h\n"),
+		Out: &out, System: f,
 		StateDir: "/var/lib/chmail", RunDir: "/run/chmail", Account: "postmaster@mall.example", DryRun: true,
 		Unit: "ExecStart=/usr/local/bin/chmaild --config /etc/chmail/maddy.conf run\n",
 	}

@@ -39,7 +39,7 @@ var quickstartCommand = &cli.Command{
 		&cli.StringFlag{Name: "host", Usage: "`NAME` of this machine", DefaultText: "chat.DOMAIN"},
 		&cli.StringFlag{Name: "account", Usage: "first `LOGIN`, who gets the mail of postmaster and abuse",
 			DefaultText: "postmaster@DOMAIN"},
-		&cli.PathFlag{Name: "cert", Usage: "PEM `FILE` of a certificate with its chain; without it the server gets its own"},
+		&cli.PathFlag{Name: "cert", Usage: "PEM `FILE` of a certificate with its chain", DefaultText: "the server gets its own"},
 		&cli.PathFlag{Name: "key", Usage: "PEM `FILE` of its key, which the user chmail can read"},
 		&cli.StringFlag{Name: "acme-ca", Usage: "`URL` of an ACME authority", DefaultText: "Let's Encrypt"},
 		&cli.PathFlag{Name: "acme-ca-root", Usage: "PEM `FILE` to trust that authority's server by"},
@@ -62,7 +62,8 @@ var quickstartCommand = &cli.Command{
 			return configOnly(c.Path("config"), text.Bytes())
 		case os.Geteuid() != 0 && !c.Bool("dry-run"):
 			return fmt.Errorf("a user, folders and a service are made by root: run `sudo %s quickstart %s`; "+
-				"--dry-run says what it would do, and --config-only writes the configuration alone", os.Args[0], s.Domain)
+				"--dry-run says what it would do, and --config-only writes the configuration alone",
+				os.Args[0], s.Domain)
 		}
 		return quickstart(c, s, text.Bytes())
 	},
@@ -96,7 +97,8 @@ func wanted(c *cli.Context) (s config.Server, err error) {
 	if !strings.Contains(s.Admin, "@") {
 		s.Admin += "@" + s.Domain
 	}
-	if name, domain, _ := strings.Cut(s.Admin, "@"); domain != s.Domain || name == "" || strings.ContainsAny(name, " \t\"@") {
+	name, domain, _ := strings.Cut(s.Admin, "@")
+	if domain != s.Domain || name == "" || strings.ContainsAny(name, " \t\"") {
 		return s, fmt.Errorf("%q is no address of %s: write --account NAME", s.Admin, s.Domain)
 	}
 	s.Cert, s.Key, s.CA, s.CARoot = c.Path("cert"), c.Path("key"), c.String("acme-ca"), c.Path("acme-ca-root")
