@@ -41,10 +41,10 @@ func (f *File) DNS(ctx context.Context, r Resolver) (ps Problems) {
 	if len(host.Args) != 1 || host.Args[0] == "localhost" {
 		return nil
 	}
-	d.host = ascii(host.Args[0])
+	d.host = ASCII(host.Args[0])
 	d.addresses(host)
-	for _, name := range f.hosts() {
-		if name := ascii(name); name != d.host {
+	for _, name := range f.names() {
+		if name != d.host {
 			if ips, err := d.LookupIPAddr(ctx, name); err != nil || len(ips) == 0 {
 				d.missing(host, err, noAddress, name)
 			}
@@ -53,8 +53,7 @@ func (f *File) DNS(ctx context.Context, r Resolver) (ps Problems) {
 	for n := range f.All() {
 		if n.Name == "local_domains" {
 			for _, domain := range n.Args {
-				d.domain(n, ascii(domain))
-				d.services(n, ascii(domain))
+				d.domain(n, ASCII(domain))
 			}
 		}
 		d.keys(n)
@@ -90,7 +89,8 @@ func (d *dnsCheck) missing(n config.Node, err error, format string, args ...any)
 	d.ps.warnf(n, format, args...)
 }
 
-func ascii(name string) string {
+// ASCII is the name of a host or domain as the DNS has it.
+func ASCII(name string) string {
 	a, err := idna.Lookup.ToASCII(name)
 	if err != nil {
 		return name
@@ -164,6 +164,28 @@ func (d *dnsCheck) domain(n config.Node, domain string) {
 	case policies > 1:
 		d.ps.warnf(n, "%s has %d DMARC records, and none counts: leave one", domain, policies)
 	}
+	d.reports(n, domain)
+	d.services(n, domain)
+}
+
+// reports looks whether other servers know the MTA-STS policy of a domain, and where to report
+// failures of TLS to (RFC 8461 section 3.1, RFC 8460 section 3).
+func (d *dnsCheck) reports(n config.Node, domain string) {
+	if want := d.f.stsRecord(); want != "" {
+		txts, err := d.LookupTXT(d, "_mta-sts."+domain)
+		switch {
+		case err != nil || count(txts, "v=STSv1") == 0:
+			d.missing(n, err, `nobody learns of the MTA-STS policy of %s: add _mta-sts.%[1]s. TXT %q`, domain, want)
+		case !slices.Contains(txts, want):
+			d.ps.warnf(n, "the MTA-STS policy of %s is another than the DNS says: change _mta-sts.%[1]s. TXT to %q",
+				domain, want)
+		}
+	}
+	txts, err := d.LookupTXT(d, "_smtp._tls."+domain)
+	if err != nil || count(txts, "v=TLSRPTv1") == 0 {
+		d.missing(n, err, `%s does not say where failures of TLS are reported to: add _smtp._tls.%[1]s. TXT %q`,
+			domain, tlsReports(domain))
+	}
 }
 
 // services looks at the records by which mail programs find the servers of a domain.
@@ -227,7 +249,7 @@ func (f *File) signingKeys(n config.Node) (keys []signingKey) {
 			continue
 		}
 		if record, err := d.Record(s.Current); err == nil {
-			keys = append(keys, signingKey{d.Name, s.Current + "._domainkey." + ascii(d.Name), record,
+			keys = append(keys, signingKey{d.Name, s.Current + "._domainkey." + ASCII(d.Name), record,
 				strings.TrimSuffix(d.Key(s.Current), ".key") + ".dns"})
 		}
 	}

@@ -3,10 +3,13 @@
 package config
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
-	"maps"
+	"errors"
+	"io/fs"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/foxcpp/maddy/framework/config"
 
+	"github.com/chmail/chmail/certificates"
 	"github.com/chmail/chmail/web/mailclient"
 )
 
@@ -22,6 +26,7 @@ func (f *File) Inspect(now time.Time) (ps Problems) {
 	f.inspectMail(&ps)
 	f.inspectPorts(&ps)
 	f.inspectCertificates(&ps, now)
+	f.inspectKept(&ps, now)
 	return ps
 }
 
@@ -89,7 +94,7 @@ func (f *File) inspectMail(ps *Problems) {
 		}
 		for _, d := range f.MailDomains() {
 			same := func(s string) bool {
-				s, d := strings.ToLower(ascii(s)), strings.ToLower(ascii(d))
+				s, d := strings.ToLower(ASCII(s)), strings.ToLower(ASCII(d))
 				return s == d || strings.HasSuffix(d, "."+s) // sign_subdomains, perhaps
 			}
 			if !slices.ContainsFunc(domains, same) {
@@ -165,11 +170,73 @@ func (f *File) inspectCertificates(ps *Problems, now time.Time) {
 	if len(leaves) == 0 {
 		return
 	}
-	for _, host := range f.hosts() {
-		if !slices.ContainsFunc(leaves, func(c *x509.Certificate) bool { return c.VerifyHostname(ascii(host)) == nil }) {
+	for _, host := range f.Hosts() {
+		covers := func(c *x509.Certificate) bool { return c.VerifyHostname(ASCII(host)) == nil }
+		if !slices.ContainsFunc(leaves, covers) {
 			ps.warnf(last, "the certificate is not for %s, and clients will refuse it there: get one for %s",
-				host, strings.Join(f.hosts(), ", "))
+				host, strings.Join(f.Hosts(), ", "))
 		}
+	}
+}
+
+// CertificateFolder is where tls.loader.chmail_acme keeps what it gets, below the state directory.
+const CertificateFolder = "acme"
+
+// loader is a block tls.loader.chmail_acme, where there is one.
+func (f *File) loader() (config.Node, bool) {
+	for n := range f.All() {
+		if (n.Name == "loader" || n.Name == "tls") && len(n.Args) == 1 &&
+			(n.Args[0] == "chmail_acme" || n.Args[0] == "tls.loader.chmail_acme") {
+			return n, true
+		}
+	}
+	return config.Node{}, false
+}
+
+// kept is the certificate that a loader got for a name.
+func (f *File) kept(loader config.Node, host string) (tls.Certificate, error) {
+	folder := cmp.Or(value(loader, "folder"), CertificateFolder)
+	if !filepath.IsAbs(folder) {
+		folder = filepath.Join(cmp.Or(f.global("state_dir"), config.StateDirectory), folder)
+	}
+	return certificates.Stored(folder, value(loader, "ca"), host)
+}
+
+// WithoutCertificate are the names for which tls.loader.chmail_acme has none yet.
+func (f *File) WithoutCertificate() (hosts []string) {
+	n, there := f.loader()
+	if !there {
+		return nil
+	}
+	for _, host := range f.Hosts() {
+		if _, err := f.kept(n, host); errors.Is(err, fs.ErrNotExist) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
+// inspectKept looks into the certificates that tls.loader.chmail_acme got.
+func (f *File) inspectKept(ps *Problems, now time.Time) {
+	n, there := f.loader()
+	if !there {
+		return
+	}
+	for _, host := range f.Hosts() {
+		cert, err := f.kept(n, host)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // below
+		case err != nil:
+			ps.warnf(n, "the certificate of %s: %v", host, err)
+		case now.Add(expiresSoon).After(cert.Leaf.NotAfter):
+			ps.warnf(n, "the certificate of %s ends on %s and is not renewed: the log says why; "+
+				"can the authority reach ports 80 and 443 of this machine?",
+				host, cert.Leaf.NotAfter.Format(time.DateOnly))
+		}
+	}
+	if missing := f.WithoutCertificate(); len(missing) > 0 {
+		ps.warnf(n, "no certificate yet for %s: the running server asks for one when the DNS leads the name "+
+			"to this machine and ports 80 and 443 are open", strings.Join(missing, ", "))
 	}
 }
 
@@ -197,28 +264,39 @@ func (f *File) inspectCertificate(ps *Problems, n config.Node, path string, cert
 	}
 }
 
-// hosts are the names at which clients expect this server: its own, and where it serves
-// pages over TLS itself, theirs and those at which mail programs ask how to be set up.
-func (f *File) hosts() []string {
-	hosts := make(map[string]bool)
+// Hostname is this server's own name.
+func (f *File) Hostname() string { return ASCII(f.global("hostname")) }
+
+// asked are the names below a mail domain at which other servers (RFC 8461 section 3.3) and mail
+// programs ask this server about it.
+func asked(domain string) []string {
+	return append(mailclient.Names(domain), "mta-sts."+domain)
+}
+
+// Hosts are the names at which clients expect certificates of this server, in ASCII: its own,
+// those of the pages that it serves over TLS itself, and those below its mail domains.
+func (f *File) Hosts() []string { return f.allHosts(listensTLS) }
+
+// names are those that the DNS should know, those of pages behind a proxy among them.
+func (f *File) names() []string { return f.allHosts(func(config.Node) bool { return true }) }
+
+func (f *File) allHosts(served func(config.Node) bool) (hosts []string) {
+	hosts = append(hosts, f.Hostname())
 	for _, n := range f.Nodes {
-		if n.Name == "hostname" && len(n.Args) == 1 {
-			hosts[n.Args[0]] = true
+		if u, err := url.Parse(value(n, "base")); err == nil && u.Scheme == "https" && served(n) {
+			hosts = append(hosts, ASCII(u.Hostname()))
 		}
-		if len(n.Args) == 0 || !strings.HasPrefix(n.Args[0], "tls://") {
-			continue
-		}
-		if u, err := url.Parse(value(n, "base")); err == nil && u.Hostname() != "" {
-			hosts[u.Hostname()] = true
-		}
-		if n.Name != "web" {
+		if n.Name != "web" || !served(n) {
 			continue
 		}
 		for _, domain := range f.MailDomains() {
-			for _, name := range mailclient.Names(domain) {
-				hosts[name] = true
-			}
+			hosts = append(hosts, asked(ASCII(domain))...)
 		}
 	}
-	return slices.Sorted(maps.Keys(hosts))
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
+func listensTLS(n config.Node) bool {
+	return slices.ContainsFunc(n.Args, func(a string) bool { return strings.HasPrefix(a, "tls://") })
 }

@@ -18,8 +18,11 @@ type Server struct {
 	Mall     string // base of the mall: https://www.mall.example; "" is no mall
 	StateDir string
 	RunDir   string
-	Cert     string // PEM files
+	Cert     string // PEM files; "" is certificates from an authority, which the server gets itself
 	Key      string
+	CA       string // the authority's directory; "" is Let's Encrypt
+	CARoot   string // PEM file: whom to trust as its server; "": the system's
+	Proxy    bool   // the pages are behind a proxy on this machine, which ends TLS
 	Presence string // "" is in process; redis://… is shared
 	Database string // sqlite:rooms.db or postgres://…
 	Ports    string // the range to grant, "20000-29999"
@@ -63,8 +66,6 @@ var Example = Server{
 	Mall:     "https://www.mall.example:8443",
 	StateDir: "/var/lib/chmail",
 	RunDir:   "/run/chmail",
-	Cert:     "/etc/chmail/fullchain.pem",
-	Key:      "/etc/chmail/privkey.pem",
 	Database: "sqlite:rooms.db",
 	Ports:    "20000-29999",
 }

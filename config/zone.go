@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/foxcpp/maddy/framework/config"
+	"github.com/miekg/dns"
 )
 
 // Zone is what the DNS should say of the configuration's hosts and domains, as lines of a
@@ -18,15 +19,9 @@ import (
 func (f *File) Zone(ips []net.IP) string {
 	var b strings.Builder
 	record := func(name, kind, value string) { fmt.Fprintf(&b, "%-40s IN %-5s %s\n", name+".", kind, value) }
-	host := ascii(f.global("hostname"))
-	names := []string{host}
-	for _, name := range f.hosts() {
-		if name := ascii(name); !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	b.WriteString("; Addresses. Ask their provider for the reverse name " + host + ".\n")
-	for _, name := range names {
+	host := f.Hostname()
+	b.WriteString("; Addresses. The last lines of this part are the reverse names: their provider writes them.\n")
+	for _, name := range f.names() {
 		for _, ip := range ips {
 			kind := "AAAA"
 			if ip.To4() != nil {
@@ -38,8 +33,13 @@ func (f *File) Zone(ips []net.IP) string {
 			fmt.Fprintf(&b, "; %s. IN A     the address of this machine, and AAAA if it has one\n", name)
 		}
 	}
+	for _, ip := range ips {
+		if name, err := dns.ReverseAddr(ip.String()); err == nil {
+			fmt.Fprintf(&b, "; %s IN PTR %s.\n", name, host)
+		}
+	}
 	for _, domain := range f.MailDomains() {
-		domain = ascii(domain)
+		domain = ASCII(domain)
 		fmt.Fprintf(&b, "\n; Mail of %s.\n", domain)
 		record(domain, "MX", "10 "+host+".")
 		record(domain, "TXT", `"v=spf1 mx -all"`)
@@ -51,6 +51,13 @@ func (f *File) Zone(ips []net.IP) string {
 		if len(keys) == 0 {
 			b.WriteString("; The key that signs mail is made at the server's first start: ask again then.\n")
 		}
+		if sts := f.stsRecord(); sts != "" {
+			record("_mta-sts."+domain, "TXT", quoted(sts))
+		}
+		record("_smtp._tls."+domain, "TXT", quoted(tlsReports(domain)))
+		if n, there := f.loader(); there && value(n, "ca") == "" {
+			record(domain, "CAA", `0 issue "letsencrypt.org"`)
+		}
 		for _, s := range f.services() {
 			record(s.name+"._tcp."+domain, "SRV", fmt.Sprintf("0 1 %d %s.", s.port, host))
 		}
@@ -58,10 +65,13 @@ func (f *File) Zone(ips []net.IP) string {
 	return b.String()
 }
 
+// tlsReports asks other servers to report failures of TLS (RFC 8460 section 3).
+func tlsReports(domain string) string { return "v=TLSRPTv1; rua=mailto:postmaster@" + domain }
+
 func (f *File) keysOf(domain string) (keys []signingKey) {
 	for n := range f.All() {
 		for _, k := range f.signingKeys(n) {
-			if ascii(k.domain) == domain {
+			if ASCII(k.domain) == domain {
 				keys = append(keys, k)
 			}
 		}

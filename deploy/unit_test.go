@@ -2,7 +2,6 @@
 
 //go:build linux
 
-// Package deploy tries what is shipped for the administrator.
 package deploy
 
 import (

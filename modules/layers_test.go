@@ -51,6 +51,7 @@ var layers = map[string]string{
 	"mta/dkimkeys":      "",
 	"mta/greylist":      "",
 	"mta/outbound":      "mta/queue",
+	"certificates":      "",
 	"mta/smtpd":         "guard/limit guard/reputation guard/signin",
 	"web": "addresses chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/reputation" +

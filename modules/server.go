@@ -77,9 +77,14 @@ func Run(f *config.File, logTo []string) (err error) {
 	if err != nil {
 		return err
 	}
+	mailDomains = f.MailDomains
+	if err := openCertificates(context.Background(), f); err != nil {
+		return err
+	}
 	if err := start(globals, endpoints, mods); err != nil {
 		return err
 	}
+	hooks.AddHook(hooks.EventShutdown, runCertificates())
 	if err := syncFirstFiles(maddyconfig.StateDirectory); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/foxcpp/maddy/framework/module"
 
 	"github.com/chmail/chmail/chatrelay"
+	chmailconfig "github.com/chmail/chmail/config"
 	"github.com/chmail/chmail/presence"
 	"github.com/chmail/chmail/web"
 )
@@ -33,7 +35,7 @@ const webShutdown = 4 * time.Second
 
 // Web is a web.Server as a block of the configuration:
 //
-//	web tls://0.0.0.0:443 {
+//	web tls://0.0.0.0:443 tcp://0.0.0.0:80 {
 //	    auth            &sign_in              # required: a block auth.guard; whose logins open the desk
 //	    relay           &relay                # required: a chat.relay
 //	    presence        &presence             # sign-ins renew it; default: none
@@ -45,18 +47,23 @@ const webShutdown = 4 * time.Second
 //	    trusted_proxies 10.0.0.0/8            # whose X-Forwarded-For is believed; default: none
 //	    relay_hosts     $(hostname)           # further hosts of relays that share no rooms
 //	    guests          no                    # yes: a link that was passed on lets guests in
+//	    mta_sts         testing               # the policy of our mail domains: testing, enforce or none
 //	    landing         FILE                  # JSON of the demo's landing page; default: none
 //	    debug           no
 //	}
 //
 // Relative paths are relative to the state directory. Plain HTTP (tcp://) is
-// for loopback, where browsers take http://localhost as safe, and for proxies.
+// for loopback, where browsers take http://localhost as safe, and for proxies. Beside
+// tls://, a tcp:// address beyond loopback leads to the pages over TLS, and answers the
+// authority that gives certificates.
 type Web struct {
 	base
 	addrs  []string
 	relay  servedRelay
 	server *web.Server
 	serves sync.WaitGroup
+
+	redirects bool // addresses of plain HTTP beyond loopback lead to those of TLS
 }
 
 var (
@@ -80,6 +87,7 @@ func (e *Web) Init(cfg *config.Map) error {
 		set                     *Addresses
 		tlsConfig               *tls.Config
 		hostname, base, landing string
+		mtaSTS                  string
 		proxies, relayHosts     []string
 		insecure, guests, http3 bool
 	)
@@ -96,6 +104,8 @@ func (e *Web) Init(cfg *config.Map) error {
 	cfg.StringList("trusted_proxies", false, false, nil, &proxies)
 	cfg.StringList("relay_hosts", false, false, nil, &relayHosts)
 	cfg.Bool("guests", false, false, &guests)
+	cfg.Enum("mta_sts", false, false, []string{chmailconfig.STSTesting, "enforce", "none"},
+		chmailconfig.STSTesting, &mtaSTS)
 	cfg.String("landing", false, false, "", &landing)
 	e.debug(cfg)
 	if _, err := cfg.Process(); err != nil {
@@ -120,9 +130,12 @@ func (e *Web) Init(cfg *config.Map) error {
 	if err != nil {
 		return fail("trusted_proxies: %v", err)
 	}
-	endpoints, err := endpoints(e.addrs, tlsConfig != nil, insecure)
+	// Beside pages over TLS, plain HTTP leads to them.
+	overTLS := func(a string) bool { return strings.HasPrefix(a, "tls://") }
+	e.redirects = !insecure && slices.ContainsFunc(e.addrs, overTLS)
+	endpoints, err := endpoints(e.addrs, tlsConfig != nil, insecure || e.redirects)
 	if err == nil {
-		err = sameScheme(baseURL, endpoints)
+		err = sameScheme(baseURL, slices.DeleteFunc(slices.Clone(endpoints), e.leads))
 	}
 	if err != nil {
 		return fail("%v", err)
@@ -133,8 +146,9 @@ func (e *Web) Init(cfg *config.Map) error {
 	e.relay = relay
 	opts := web.Options{
 		Base: baseURL, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
-		Mail: &web.MailPrograms{Host: hostname, Servers: mailDoors.list, Domain: relay.hasDomain},
-		Log:  e.log(), Reputation: reputations(),
+		MailPrograms: &web.MailPrograms{Host: hostname, Servers: mailDoors.list, Domain: relay.hasDomain},
+		Log:          e.log(), Reputation: reputations(),
+		Challenge: answersChallenge, MailPolicy: mailPolicy(hostname, mtaSTS),
 	}
 	guard := guardOf(auth)
 	opts.SignIns = guard
@@ -180,9 +194,12 @@ func (e *Web) listen(
 		e.out.Msg("listening", "address", endpoints[i].Scheme+"://"+l.Addr().String())
 		e.serves.Go(func() {
 			var err error
-			if endpoints[i].IsTLS() {
+			switch {
+			case endpoints[i].IsTLS():
 				err = e.server.ServeTLS(l, tlsConfig)
-			} else {
+			case e.leads(endpoints[i]):
+				err = e.server.ServeRedirects(l)
+			default:
 				err = e.server.Serve(l)
 			}
 			if err != nil {
@@ -195,6 +212,9 @@ func (e *Web) listen(
 	}
 	return nil
 }
+
+// leads says whether an address serves no pages and leads to those over TLS.
+func (e *Web) leads(at config.Endpoint) bool { return e.redirects && !at.IsTLS() && !loopback(at.Host) }
 
 // listenHTTP3 opens the UDP port of a TLS address. Without it, pages come over
 // TCP.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"html/template"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 
@@ -23,7 +22,7 @@ type MailPrograms struct {
 // clientRoutes are how mail programs set themselves up, and how people do. They ask the
 // configuration alone, and so say nothing of accounts.
 func (s *Server) clientRoutes(mux *http.ServeMux) {
-	if s.opts.Mail == nil {
+	if s.opts.MailPrograms == nil {
 		return
 	}
 	mux.HandleFunc("GET /setup", s.setupPage)
@@ -44,17 +43,9 @@ func (s *Server) mailAccount(typed, host string) (a mailclient.Account, ok bool)
 			return a, false
 		}
 	}
-	mail := s.opts.Mail
+	mail := s.opts.MailPrograms
 	a = mailclient.Account{Domain: domain, Address: typed, Host: mail.Host, Servers: mail.Servers()}
 	return a, a.Whole() && mail.Domain(domain)
-}
-
-// hostOf is the host name that a request names.
-func hostOf(r *http.Request) string {
-	if host, _, err := net.SplitHostPort(r.Host); err == nil {
-		return host
-	}
-	return r.Host
 }
 
 func sendXML(w http.ResponseWriter, body []byte) {
@@ -144,8 +135,8 @@ func (v setupView) Security(s mailclient.Server) string {
 func (s *Server) setupPage(w http.ResponseWriter, r *http.Request) {
 	typed := r.URL.Query().Get("address")
 	a, ok := s.mailAccount(typed, "")
-	view := setupView{Address: a.Address, Elsewhere: typed != "" && !ok, Host: s.opts.Mail.Host}
-	if all := (mailclient.Account{Servers: s.opts.Mail.Servers()}); all.Whole() {
+	view := setupView{Address: a.Address, Elsewhere: typed != "" && !ok, Host: s.opts.MailPrograms.Host}
+	if all := (mailclient.Account{Servers: s.opts.MailPrograms.Servers()}); all.Whole() {
 		view.Servers, view.Kind = all.Best(), "IMAP"
 		if view.Servers[0].Protocol == "pop3" {
 			view.Kind = "POP3"

@@ -19,7 +19,7 @@ var (
 
 func mailSite(t *testing.T, servers []mailclient.Server) *site {
 	return newSite(t, func(o *Options) {
-		o.Mail = &MailPrograms{Host: "chat.mall.example", Servers: func() []mailclient.Server { return servers },
+		o.MailPrograms = &MailPrograms{Host: "chat.mall.example", Servers: func() []mailclient.Server { return servers },
 			Domain: func(d string) bool { return d == "mall.example" }}
 	})
 }

@@ -349,8 +349,8 @@ func (s *Server) deskData(w http.ResponseWriter, r *http.Request) (deskData, err
 	}
 	data.Login = &who.Login
 	data.Name, _, _ = strings.Cut(who.Login, "@")
-	if s.opts.Mail != nil {
-		data.Mail = &mailProgram{Host: s.opts.Mail.Host, Servers: s.opts.Mail.Servers()}
+	if s.opts.MailPrograms != nil {
+		data.Mail = &mailProgram{Host: s.opts.MailPrograms.Host, Servers: s.opts.MailPrograms.Servers()}
 	}
 	s.keepSession(w, who)
 	return data, nil

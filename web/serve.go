@@ -16,6 +16,9 @@ import (
 	"github.com/chmail/chmail/guard/limit"
 )
 
+// provesName is the ALPN protocol in which an authority proves a name of this machine (RFC 8737).
+const provesName = "acme-tls/1"
+
 // Serve answers plain HTTP on l until Shutdown or Close; then it returns nil.
 func (s *Server) Serve(l net.Listener) error {
 	return served(s.http.Serve(s.bound(l)))
@@ -52,6 +55,11 @@ func ForHTTP(config *tls.Config) *tls.Config {
 			if err != nil || chosen == nil {
 				return chosen, err
 			}
+			if slices.Equal(hello.SupportedProtos, []string{provesName}) {
+				chosen = chosen.Clone()
+				chosen.NextProtos = hello.SupportedProtos
+				return chosen, nil
+			}
 			return ForHTTP(chosen), nil
 		}
 	}
@@ -70,7 +78,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, linger)
 	defer cancel()
 	s.closeHTTP3(ctx)
-	err := s.http.Shutdown(ctx)
+	err := errors.Join(s.redirects.Shutdown(ctx), s.http.Shutdown(ctx))
 	gone := make(chan struct{})
 	go func() { // ends with the last WebSocket
 		s.sockets.Wait()
@@ -82,7 +90,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = errors.Join(err, errors.New("some WebSockets did not end in time"))
 	}
 	if err != nil {
-		return fmt.Errorf("shutting down the web pages: %w", errors.Join(err, s.http.Close()))
+		return fmt.Errorf("shutting down the web pages: %w", errors.Join(err, s.redirects.Close(), s.http.Close()))
 	}
 	return nil
 }

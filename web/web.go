@@ -99,10 +99,15 @@ type Options struct {
 	Reputation     *reputation.Table // nil: everybody is met alike
 	// Landing returns the data of the demo's landing page. When it is nil or returns
 	// nil, the server shows the landing page of a real installation.
-	Landing func() (json.RawMessage, error)
-	Mail    *MailPrograms // nil: nobody is told how to set up a mail program
-	Assets  fs.FS         // instead of the embedded ones, for tests
-	Log     *slog.Logger  // nil: nothing is logged
+	Landing      func() (json.RawMessage, error)
+	MailPrograms *MailPrograms // nil: nobody is told how to set up a mail program
+	// Challenge answers an authority that proves a name of this machine over HTTP (ACME), and
+	// says whether the request was from one; nil: none asks.
+	Challenge func(http.ResponseWriter, *http.Request) bool
+	// MailPolicy is the MTA-STS policy of a domain, or "" where it has none; nil: none has.
+	MailPolicy func(domain string) string
+	Assets     fs.FS        // instead of the embedded ones, for tests
+	Log        *slog.Logger // nil: nothing is logged
 }
 
 // Server is the web server. Its methods may be called at the same time.
@@ -118,6 +123,7 @@ type Server struct {
 	cross     *http.CrossOriginProtection
 	handler   atomic.Pointer[http.Handler] // before Open: downRoutes
 	http      *http.Server
+	redirects *http.Server // of plain HTTP
 
 	ctx     context.Context // ends the WebSockets
 	cancel  context.CancelFunc
@@ -164,15 +170,18 @@ func New(opts Options) (*Server, error) {
 	}
 	s.h3 = make(map[int]*http3.Server)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.http = &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelInfo), // such as failed TLS handshakes
+	server := func(h http.Handler) *http.Server {
+		return &http.Server{
+			Handler:           h,
+			ReadHeaderTimeout: headerTimeout,
+			ReadTimeout:       readTimeout,
+			WriteTimeout:      writeTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeader,
+			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelInfo), // such as failed TLS handshakes
+		}
 	}
+	s.http, s.redirects = server(s), server(http.HandlerFunc(s.redirect))
 	down := s.outer(s.downRoutes(), nil)
 	s.handler.Store(&down)
 	if opts.Relay != nil {
@@ -207,7 +216,9 @@ func (s *Server) Open(relay Relay, key []byte) error {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	(*s.handler.Load()).ServeHTTP(w, r)
+	if !s.challenge(w, r) {
+		(*s.handler.Load()).ServeHTTP(w, r)
+	}
 }
 
 // downRoutes are there while the relay is not: the offline page, assets, and
@@ -215,6 +226,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) downRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /offline", s.offlinePage)
+	mux.HandleFunc("GET /.well-known/mta-sts.txt", s.mailPolicy)
 	for path := range s.assets.Paths() {
 		mux.HandleFunc("GET "+path, s.asset)
 	}
@@ -249,6 +261,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /desk/me", s.me)
 	mux.HandleFunc("GET /desk/address", s.address)
 	mux.HandleFunc("GET /offline", s.offlinePage)
+	mux.HandleFunc("GET /.well-known/mta-sts.txt", s.mailPolicy)
 	mux.HandleFunc("POST /desk/sign-in", s.signIn)
 	mux.HandleFunc("POST /desk/token", s.deviceToken)
 	mux.HandleFunc("POST /desk/sign-out", s.signOut)

@@ -27,7 +27,7 @@ var checkCommand = &cli.Command{
 	Flags: []cli.Flag{
 		&cli.BoolFlag{Name: "offline", Usage: "ask neither DNS nor other machines"},
 		&cli.BoolFlag{Name: "start", Usage: "before a start: offline, and warnings are no failure"},
-		jsonFlag,
+		jsonFlag, outFlag,
 	},
 	Action: func(c *cli.Context) error {
 		if err := noArgs(c); err != nil {
@@ -46,6 +46,11 @@ var checkCommand = &cli.Command{
 			}
 			if !offline {
 				doubts = append(doubts, f.DNS(c.Context, net.DefaultResolver)...)
+				var ips []net.IP
+				if found.Beside { // else nobody answers
+					ips = f.PublicIPs(c.Context, net.DefaultResolver)
+				}
+				doubts = append(doubts, f.Doors(c.Context, ips, c.String(outFlag.Name))...)
 			}
 		}
 		found.Problems = append(found.Problems, doubts...)

@@ -3,16 +3,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -130,57 +124,6 @@ func announce(ctx context.Context, d *demo.Demo, asJSON bool) {
 	d.Tell(os.Stdout)
 }
 
-var quickstartCommand = &cli.Command{
-	Name:      "quickstart",
-	Usage:     "write the configuration of a new server for DOMAIN",
-	ArgsUsage: "DOMAIN",
-	Flags: []cli.Flag{
-		&cli.StringFlag{Name: "host", Usage: "`NAME` of this machine", DefaultText: "chat.DOMAIN"},
-	},
-	Action: func(c *cli.Context) error {
-		if c.NArg() != 1 {
-			return cli.Exit("usage: chmaild quickstart DOMAIN, for example: chmaild quickstart mall.example", 2)
-		}
-		s := config.Example
-		s.Domain = c.Args().First()
-		s.Host = cmp.Or(c.String("host"), "chat."+s.Domain)
-		for _, name := range []string{s.Domain, s.Host} {
-			if err := config.Domain(name); err != nil {
-				return cli.Exit(err, 2)
-			}
-		}
-		s.Web, s.Mall = "https://"+s.Host, "https://www."+s.Domain+":8443"
-		_, err := exec.LookPath("rspamd")
-		s.Rspamd = err == nil
-		path := c.Path("config")
-		// The server's own user reads it, whoever writes it.
-		syscall.Umask(0o022)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return fmt.Errorf("writing the configuration: %w", err)
-		}
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-		if errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("%s is there already: move it away, or name another file: "+
-				"chmaild --config FILE quickstart %s", path, s.Domain)
-		}
-		if err != nil {
-			return fmt.Errorf("writing the configuration: %w", err)
-		}
-		if err := errors.Join(config.Template(f, s), f.Close()); err != nil {
-			return err
-		}
-		written, err := config.Parse(path)
-		if err != nil {
-			return err
-		}
-		fmt.Printf("Wrote %s.\n\nNext: put the certificate of %s into %s and %s,\n"+
-			"then: chmaild check && chmaild user add you@%s\n\nThe DNS, which `chmaild dns` prints again:\n\n%s\n"+
-			"Firewall: TCP 25, 80, 110, 143, 443, 465, 587, 993, 995, 8443; UDP 443, %s.\n",
-			path, s.Host, s.Cert, s.Key, s.Domain, written.Zone(publicIPs()), s.Ports)
-		return nil
-	},
-}
-
 func noArgs(c *cli.Context) error {
 	if c.NArg() > 0 {
 		return cli.Exit(fmt.Sprintf("%s takes no argument %q: `chmaild %[1]s --help` lists its options",
@@ -203,18 +146,4 @@ var dnsCommand = &cli.Command{
 		fmt.Print(f.Zone(publicIPs()))
 		return nil
 	},
-}
-
-// publicIPs are this machine's addresses that others can reach.
-func publicIPs() (ips []net.IP) {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && !n.IP.IsPrivate() {
-			ips = append(ips, n.IP)
-		}
-	}
-	return ips
 }
