@@ -6,6 +6,7 @@
 # make build   bin/chmaild and bin/chmail
 # make lint    formatting, go vet, staticcheck, the types of web/ui
 # make fmt     format the Go code
+# make dist    programs and packages for all systems, with checksums and a signature, in the folder dist
 # make bench   benchmarks; make bench-relay runs only those of the relay beside nats-server
 
 STATE ?= $(HOME)/.local/state/chmail-demo
@@ -13,7 +14,7 @@ UI = $(wildcard web/ui/*/*.ts web/ui/*/*.css internal/words/*.json web/bundle/*.
 ASSETS = web/assets/app.css
 TSC = web/ui/node_modules/.package-lock.json
 
-.PHONY: help run test check build bench bench-relay lint types fmt parts tools
+.PHONY: help run test check build dist bench bench-relay lint types fmt parts tools
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -45,6 +46,9 @@ check: lint
 parts:
 	@deploy/test-parts
 
+dist: build
+	@deploy/dist
+
 bench: build
 	go test -run '^$$' -bench . -benchmem ./...
 	bench/relay.sh
@@ -57,6 +61,8 @@ bench-relay: build
 lint: $(ASSETS) types
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'not formatted: run make fmt'; exit 1; }
 	go vet ./...
+	GOOS=windows CGO_ENABLED=0 go vet ./cmd/chmail ./agent/...
+	GOOS=darwin CGO_ENABLED=0 go vet ./cmd/chmail ./agent/...
 	go tool staticcheck ./...
 
 types:

@@ -62,6 +62,7 @@ require (
 )
 
 require (
+	aead.dev/minisign v0.3.0 // indirect
 	blitiri.com.ar/go/spf v1.5.1 // indirect
 	cloud.google.com/go/auth v0.14.0 // indirect
 	cloud.google.com/go/auth/oauth2adapt v0.2.7 // indirect
@@ -259,6 +260,7 @@ require (
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.11.0 // indirect
 	modernc.org/sqlite v1.38.2 // indirect
+	rsc.io/qr v0.2.0 // indirect
 )
 
 tool (
