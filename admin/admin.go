@@ -32,6 +32,7 @@ type Admin interface {
 	People
 	Conversations
 	Malls
+	Invitations
 	// Backup writes everything that was acknowledged before it into a new folder.
 	Backup(ctx context.Context, to Folder) error
 	Close() error
@@ -136,6 +137,8 @@ type Parts interface {
 	Presence() (Presence, error)
 	// Mall is the mall of the server that runs.
 	Mall() (Mall, error)
+	// Door is the web server of the server that runs.
+	Door() (Door, error)
 	// Sessions are the parts where somebody can be signed in.
 	Sessions() []Sessions
 }

@@ -108,7 +108,12 @@ func (w *world) Mail(string) (Mail, error)           { return w.mail, nil }
 func (w *world) Rooms() (Rooms, error)               { return w.rooms, nil }
 func (w *world) Presence() (Presence, error)         { return w.dir, nil }
 func (w *world) Mall() (Mall, error)                 { return w, nil }
+func (w *world) Door() (Door, error)                 { return w, nil }
 func (w *world) Sessions() []Sessions                { return []Sessions{w} }
+
+func (w *world) Invite(life time.Duration) (string, error) {
+	return "https://chat.mall.example/download?invitation=" + life.String(), nil
+}
 
 func (w *world) SignOut(_ context.Context, login string) error {
 	w.ending <- login

@@ -145,7 +145,8 @@ type (
 		Who string
 		To  Folder
 	}
-	roomArgs struct{ Room, Who, Link string }
+	roomArgs   struct{ Room, Who, Link string }
+	inviteArgs struct{ Life time.Duration }
 )
 
 // call is one request.
@@ -216,6 +217,9 @@ func (s *Server) mux() *http.ServeMux {
 			return c.RemovePerson(ctx, a.Room, a.Who)
 		}),
 		"/mall/rotate-keys": plain(s, 0, (*Owner).RotateMallKeys),
+		"/invite": handle(s, shortTime, func(ctx context.Context, c call, a inviteArgs) (string, error) {
+			return c.Invite(ctx, a.Life)
+		}),
 		"/backup": handle(s, 0, func(ctx context.Context, c call, to Folder) (none, error) {
 			return none{}, c.Backup(ctx, to)
 		}),

@@ -48,7 +48,7 @@ var layers = map[string]string{
 	"mta/reply":         "chatrelay/transcript",
 	"mta/smtpd":         "guard/limit guard/signin",
 	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
-		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/signin presence",
+		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/signin guard/work presence",
 	"mall/vault": "", "mall/order": "", "mall/picture": "",
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
 	"mall/sample":    "mall mall/order mall/picture mall/store mall/vault",
@@ -60,7 +60,7 @@ var layers = map[string]string{
 	"agent":          "agent/notice agent/server chatrelay/direct chatrelay/frame",
 	"agent/server":   "chatrelay/chat chatrelay/frame",
 	"agent/terminal": "agent/server chatrelay/chat chatrelay/frame",
-	"agent/notice":   "", "agent/secret": "", "agent/autostart": "",
+	"agent/notice":   "", "agent/secret": "", "agent/update": "", "agent/autostart": "",
 	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
 }
 

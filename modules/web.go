@@ -44,6 +44,8 @@ const webShutdown = 4 * time.Second
 //	    trusted_proxies 10.0.0.0/8            # whose X-Forwarded-For is believed; default: none
 //	    relay_hosts     $(hostname)           # further hosts of relays that share no rooms
 //	    guests          no                    # yes: a link that was passed on lets guests in
+//	    downloads       download              # folder that make dist has filled, for /download
+//	    registration    closed                # or: invite DOMAIN, open DOMAIN: people make logins there
 //	    landing         FILE                  # JSON of the demo's landing page; default: none
 //	    debug           no
 //	}
@@ -56,6 +58,8 @@ type Web struct {
 	relay  servedRelay
 	server *web.Server
 	serves sync.WaitGroup
+
+	registers bool // people may make logins
 }
 
 var (
@@ -79,6 +83,8 @@ func (e *Web) Init(cfg *config.Map) error {
 		hostname, base, landing string
 		proxies, relayHosts     []string
 		insecure, guests, http3 bool
+		downloads               string
+		register                *web.Registration
 	)
 	cfg.String("hostname", true, false, "", &hostname)
 	cfg.Custom("auth", false, true, nil, reference[module.PlainAuth]("auth"), &auth)
@@ -92,6 +98,8 @@ func (e *Web) Init(cfg *config.Map) error {
 	cfg.StringList("trusted_proxies", false, false, nil, &proxies)
 	cfg.StringList("relay_hosts", false, false, nil, &relayHosts)
 	cfg.Bool("guests", false, false, &guests)
+	cfg.String("downloads", false, false, "download", &downloads)
+	cfg.Custom("registration", false, false, absent[*web.Registration], registration, &register)
 	cfg.String("landing", false, false, "", &landing)
 	e.debug(cfg)
 	if _, err := cfg.Process(); err != nil {
@@ -129,7 +137,7 @@ func (e *Web) Init(cfg *config.Map) error {
 	e.relay = relay
 	opts := web.Options{
 		Base: baseURL, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
-		MailHost: hostname, MailServers: mailDoors.list,
+		MailHost: hostname, MailServers: mailDoors.list, Downloads: inState(downloads),
 		Log: e.log(),
 	}
 	guard := guardOf(auth)
@@ -138,6 +146,15 @@ func (e *Web) Init(cfg *config.Map) error {
 		if _, err := own.mutable(); err == nil {
 			opts.Accounts = own
 		}
+	}
+	if register != nil {
+		own, ok := opts.Accounts.(*Accounts)
+		if !ok {
+			return fail("registration: auth has no accounts that can be made here: use auth.accounts with a table that can be changed")
+		}
+		accounts := &registrar{of: own}
+		register.Create = accounts.create
+		opts.Registration, e.registers = register, true
 	}
 	if directory != nil {
 		opts.Presence = directory

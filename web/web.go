@@ -30,6 +30,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/pass"
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/guard/work"
 	"github.com/chmail/chmail/internal/assets"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
@@ -72,6 +73,7 @@ type Relay interface {
 	Conversations // desk.go
 	Preferences   // settings.go
 	Team          // team.go
+	Programs      // codes.go
 }
 
 var _ Relay = (*chatrelay.Relay)(nil)
@@ -97,6 +99,10 @@ type Options struct {
 	// Landing returns the data of the demo's landing page. When it is nil or returns
 	// nil, the server shows the landing page of a real installation.
 	Landing func() (json.RawMessage, error)
+	// Downloads is the folder that make dist has filled, for /download; empty: nothing is
+	// offered.
+	Downloads    string
+	Registration *Registration // nil: nobody makes a login here
 	// MailHost is what people type into a mail program, and MailServers returns what
 	// there is at it; nil: a new desk does not say how to set one up.
 	MailHost    string
@@ -118,7 +124,8 @@ type Server struct {
 	log    *slog.Logger
 	https  bool
 	limits limits
-	keys   struct{ nonce, session, mine, pass seal.Key }
+	keys   struct{ nonce, session, mine, pass, setup, invite seal.Key }
+	work   *work.Desk
 	assets *assets.Set
 	// cardStyle is card.css, which each page has within it.
 	cardStyle template.CSS
@@ -197,12 +204,15 @@ func (s *Server) Open(relay Relay, key []byte) error {
 		return fmt.Errorf("web: the key has %d octets instead of 32", len(key))
 	}
 	var err error
+	var workKey seal.Key
 	for purpose, derived := range map[string]*seal.Key{
-		"nonce": &s.keys.nonce, "session": &s.keys.session, "mine": &s.keys.mine} {
+		"nonce": &s.keys.nonce, "session": &s.keys.session, "mine": &s.keys.mine,
+		"setup": &s.keys.setup, "invite": &s.keys.invite, "work": &workKey} {
 		if *derived, err = seal.Derive(key, "chmail web "+purpose); err != nil {
 			return fmt.Errorf("web: deriving a key: %w", err)
 		}
 	}
+	s.work = work.New(workKey)
 	if s.keys.pass, err = relay.Secret(pass.Purpose); err != nil {
 		return fmt.Errorf("web: the key of passes: %w", err)
 	}
@@ -255,6 +265,10 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /desk", s.deskPage)
 	mux.HandleFunc("GET /desk/me", s.me)
 	mux.HandleFunc("GET /offline", s.offlinePage)
+	mux.HandleFunc("GET /download", s.downloadPage)
+	mux.HandleFunc("GET /download/{file}", s.download)
+	mux.HandleFunc("POST /register", s.register)
+	mux.HandleFunc("GET /setup", s.setupPage)
 	mux.HandleFunc("POST /desk/sign-in", s.signIn)
 	mux.HandleFunc("POST /desk/token", s.deviceToken)
 	mux.HandleFunc("POST /desk/sign-out", s.signOut)
