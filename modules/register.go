@@ -27,7 +27,8 @@ func registration(_ *config.Map, node config.Node) (any, error) {
 	case len(args) == 2 && (args[0] == "invite" || args[0] == "open"):
 		return &web.Registration{Domain: strings.ToLower(args[1]), Invited: args[0] == "invite"}, nil
 	}
-	return nil, config.NodeErr(node, "write `registration closed`, `registration invite DOMAIN` or `registration open DOMAIN`")
+	return nil, config.NodeErr(node,
+		"write `registration closed`, `registration invite DOMAIN` or `registration open DOMAIN`")
 }
 
 // registrar makes accounts, as the command user add does.

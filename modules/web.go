@@ -150,7 +150,8 @@ func (e *Web) Init(cfg *config.Map) error {
 	if register != nil {
 		own, ok := opts.Accounts.(*Accounts)
 		if !ok {
-			return fail("registration: auth has no accounts that can be made here: use auth.accounts with a table that can be changed")
+			return fail("registration: auth has no accounts that can be made here: " +
+				"use auth.accounts with a table that can be changed")
 		}
 		accounts := &registrar{of: own}
 		register.Create = accounts.create

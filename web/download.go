@@ -36,7 +36,8 @@ type offered struct {
 
 var (
 	sumLine     = regexp.MustCompile(`^([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._~+-]*)$`)
-	programName = regexp.MustCompile(`^chmail[-_].*?[-_.](linux-|darwin-|windows-)?(amd64|arm64|x86_64|aarch64)(\.exe|\.deb|\.rpm)?$`)
+	programName = regexp.MustCompile(`^chmail[-_].*?[-_.](linux-|darwin-|windows-)?` +
+		`(amd64|arm64|x86_64|aarch64)(\.exe|\.deb|\.rpm)?$`)
 	systemNames = map[string]string{"linux": "Linux", "darwin": "macOS", "windows": "Windows"}
 	archNames   = map[string]string{"x86_64": "amd64", "aarch64": "arm64"}
 )
@@ -92,7 +93,9 @@ func (s *Server) programsFor(agent string, sums map[string]string) (mine, others
 		}
 		list = append(list, o)
 	}
-	slices.SortFunc(list, func(a, b offered) int { return cmp.Or(cmp.Compare(a.Label, b.Label), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(list, func(a, b offered) int {
+		return cmp.Or(cmp.Compare(a.Label, b.Label), cmp.Compare(a.Name, b.Name))
+	})
 	for _, o := range list {
 		if o.System == system && o.Arch == arch {
 			mine = append(mine, o)
@@ -137,7 +140,8 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		s.log.Warn("reading the folder of downloads", "err", err)
 	}
-	if _, known := sums[name]; !known && !(len(sums) > 0 && slices.Contains([]string{sumsFile, signatureFile, keyFile}, name)) {
+	_, known := sums[name]
+	if !known && (len(sums) == 0 || !slices.Contains([]string{sumsFile, signatureFile, keyFile}, name)) {
 		s.plainPage(w, r, http.StatusNotFound, "missing")
 		return
 	}
@@ -155,7 +159,7 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request) {
 	// An error of the deadline is one of the connection, which the answer meets as well.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(downloadTime))
 	kind := "application/octet-stream"
-	if _, known := sums[name]; !known {
+	if !known {
 		kind = "text/plain; charset=utf-8"
 	} else {
 		w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)

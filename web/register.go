@@ -157,8 +157,11 @@ func (s *Server) Invite(life time.Duration) (link string, err error) {
 		return "", errors.New("the server has not started yet: try again soon")
 	}
 	code := newCode(s.keys.invite, "", time.Now().Add(life))
-	return s.opts.Base.Scheme + "://" + s.opts.Base.Host + "/download?invitation=" + url.QueryEscape(code) + "#register", nil
+	return s.origin() + "/download?invitation=" + url.QueryEscape(code) + "#register", nil
 }
+
+// origin is the address of these pages.
+func (s *Server) origin() string { return s.opts.Base.Scheme + "://" + s.opts.Base.Host }
 
 // setupView is the page /setup: how the mail program and the program are set up.
 type setupView struct {
@@ -178,7 +181,8 @@ func (s *Server) setupPage(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, errNoSession) || err == nil && who.Device != "":
 		say := s.tongue(r).Say
 		s.page(w, r, http.StatusUnauthorized, shown{title: say("setup.title"), template: "notice", with: notice{
-			Head: say("setup.title"), Lines: []string{say("setup.signIn")}, Link: "/desk", Label: say("landing.signIn")}})
+			Head: say("setup.title"), Lines: []string{say("setup.signIn")},
+			Link: "/desk", Label: say("landing.signIn")}})
 	case err != nil:
 		s.log.Warn("showing the setup page", "err", err)
 		s.downPage(w, r)
@@ -189,7 +193,7 @@ func (s *Server) setupPage(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) showSetup(w http.ResponseWriter, r *http.Request, login string, fresh bool) {
 	view := setupView{Login: login, Fresh: fresh, Minutes: int(setupLife / time.Minute),
-		Link: s.opts.Base.Scheme + "://" + s.opts.Base.Host + "/setup#" + s.setupCode(login)}
+		Link: s.origin() + "/setup#" + s.setupCode(login)}
 	if s.opts.MailServers != nil {
 		view.Host = s.opts.MailHost
 		for _, m := range s.opts.MailServers() {

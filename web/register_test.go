@@ -69,7 +69,8 @@ func filled(name, password string, more ...string) string {
 
 func (st *site) register(name, password string, more ...string) reply {
 	st.t.Helper()
-	return st.do("POST", "/register", filled(name, password, more...), "Content-Type", "application/x-www-form-urlencoded")
+	return st.do("POST", "/register", filled(name, password, more...),
+		"Content-Type", "application/x-www-form-urlencoded")
 }
 
 // problem is what the form says.
@@ -110,8 +111,8 @@ func TestRegister(t *testing.T) {
 	if made["new@mall.example"] != "long enough" {
 		t.Fatalf("made %v", made)
 	}
-	for _, words := range []string{"new@mall.example</bdi> is yours", "mail.mall.example", "Port <bdi>", "993", `class="qr"`} {
-		if !strings.Contains(r.body, words) && !strings.Contains(r.body, strings.ReplaceAll(words, "<bdi>", "")) {
+	for _, words := range []string{"new@mall.example</bdi> is yours", "mail.mall.example", "993", `class="qr"`} {
+		if !strings.Contains(r.body, words) {
 			t.Errorf("no %q in %s", words, r.body)
 		}
 	}
@@ -273,15 +274,17 @@ func TestDownload(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var sums strings.Builder
-	for _, name := range []string{"chmail-1.2.0-linux-amd64", "chmail-1.2.0-windows-amd64.exe", "chmail-1.2.0-darwin-arm64",
-		"chmail_1.2.0_amd64.deb", "chmail-1.2.0-1.x86_64.rpm", "chmaild-1.2.0-linux-amd64", "chmail-1.2.0-linux-arm64"} {
+	for _, name := range []string{"chmail-1.2.0-linux-amd64", "chmail-1.2.0-windows-amd64.exe",
+		"chmail-1.2.0-darwin-arm64", "chmail_1.2.0_amd64.deb", "chmail-1.2.0-1.x86_64.rpm",
+		"chmaild-1.2.0-linux-amd64", "chmail-1.2.0-linux-arm64"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("program "+name), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(&sums, "%064x  %s\n", len(name), name)
 	}
 	fmt.Fprintf(&sums, "%064x  ../../secret\n", 1)
-	for name, text := range map[string]string{sumsFile: sums.String(), signatureFile: "signature", keyFile: "key", "secret": "s"} {
+	for name, text := range map[string]string{
+		sumsFile: sums.String(), signatureFile: "signature", keyFile: "key", "secret": "s"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -299,7 +302,8 @@ func TestDownload(t *testing.T) {
 			t.Errorf("%s: first is %v", agent, found)
 		}
 		if strings.Contains(r.body, "chmaild-") || !strings.Contains(r.body, "chmail_1.2.0_amd64.deb") ||
-			!strings.Contains(r.body, "SHA256SUMS.minisig") || !strings.Contains(r.body, "administrator of this server makes") {
+			!strings.Contains(r.body, "SHA256SUMS.minisig") ||
+			!strings.Contains(r.body, "administrator of this server makes") {
 			t.Errorf("%s", r.body)
 		}
 	}

@@ -48,7 +48,8 @@ func (s *Server) deviceToken(w http.ResponseWriter, r *http.Request) {
 		var err error
 		switch login, err = s.takeSetup(ctx, req.Code); {
 		case errors.Is(err, errNoSession):
-			refuse(w, http.StatusForbidden, "code", "The setup link was used, or is too old: load the page that showed it again.")
+			refuse(w, http.StatusForbidden, "code",
+				"The setup link was used, or is too old: load the page that showed it again.")
 			return
 		case err != nil:
 			s.failed(w, err)

@@ -110,7 +110,8 @@ func choose(sums string) (name, version, sum string, err error) {
 		runtime.GOOS + "-" + runtime.GOARCH + `(?:\.exe)?)$`)
 	found := line.FindStringSubmatch(sums)
 	if found == nil || !semver.IsValid("v"+found[3]) {
-		return "", "", "", fmt.Errorf("the server has no program for %s %s: ask the administrator", runtime.GOOS, runtime.GOARCH)
+		return "", "", "", fmt.Errorf("the server has no program for %s %s: ask the administrator",
+			runtime.GOOS, runtime.GOARCH)
 	}
 	return found[2], found[3], found[1], nil
 }
@@ -128,8 +129,8 @@ func replace(ctx context.Context, o Options, name, sum string) error {
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".chmail-*")
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
-		return fmt.Errorf("%s is not yours to change: run `sudo chmail update`, or the update of the system if it is a package",
-			path)
+		return fmt.Errorf("%s is not yours to change: a package is updated by the system's own command,"+
+			" or ask whoever installed it", path)
 	}
 	if err != nil {
 		return full(path, fmt.Errorf("making a file for the new program: %w", err))

@@ -74,16 +74,18 @@ func TestUpdate(t *testing.T) {
 		updates bool
 		says    string
 	}{
-		"newer":           {offer("1.3.0", "new", private), public, "1.2.9", true, "from 1.2.9 to 1.3.0"},
-		"after the next":  {offer("0.0.0-12.gabc", "new", private), public, "0.0.0-9.gfff", true, "to 0.0.0-12.gabc"},
-		"the same":        {offer("1.3.0", "new", private), public, "1.3.0", false, "is the newest"},
-		"older":           {offer("1.2.0", "new", private), public, "1.3.0", false, ErrOlder.Error()},
-		"another key":     {offer("1.3.0", "new", stranger), public, "1.2.0", false, ErrKey.Error()},
-		"changed list":    {changed(offer("1.3.0", "new", private), SumsFile+".min", "no signature"), public, "1.2.0", false, ErrKey.Error()},
-		"changed program": {changed(offer("1.3.0", "new", private), "chmail-1", "bad"), public, "1.2.0", false, "not the one that was signed"},
-		"no key":          {offer("1.3.0", "new", private), "", "1.2.0", false, "sign in again"},
-		"no version":      {offer("1.3.0", "new", private), public, "dev", false, "has no version"},
-		"nothing there":   {files{}, public, "1.2.0", false, "fetching SHA256SUMS"},
+		"newer":          {offer("1.3.0", "new", private), public, "1.2.9", true, "from 1.2.9 to 1.3.0"},
+		"after the next": {offer("0.0.0-12.gabc", "new", private), public, "0.0.0-9.gfff", true, "to 0.0.0-12.gabc"},
+		"the same":       {offer("1.3.0", "new", private), public, "1.3.0", false, "is the newest"},
+		"older":          {offer("1.2.0", "new", private), public, "1.3.0", false, ErrOlder.Error()},
+		"another key":    {offer("1.3.0", "new", stranger), public, "1.2.0", false, ErrKey.Error()},
+		"changed list": {changed(offer("1.3.0", "new", private), SumsFile+".min", "x"), public, "1.2.0", false,
+			ErrKey.Error()},
+		"changed program": {changed(offer("1.3.0", "new", private), "chmail-1", "bad"), public, "1.2.0", false,
+			"not the one that was signed"},
+		"no key":        {offer("1.3.0", "new", private), "", "1.2.0", false, "sign in again"},
+		"no version":    {offer("1.3.0", "new", private), public, "dev", false, "has no version"},
+		"nothing there": {files{}, public, "1.2.0", false, "fetching SHA256SUMS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -117,7 +119,8 @@ func TestUpdate(t *testing.T) {
 // TestFullDisk: what a full disk means is said in words.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	if err := full("/opt/chmail", fmt.Errorf("writing: %w", syscall.ENOSPC)); !strings.Contains(err.Error(), "make room") {
+	err := full("/opt/chmail", fmt.Errorf("writing: %w", syscall.ENOSPC))
+	if !strings.Contains(err.Error(), "make room") {
 		t.Error(err)
 	}
 }

@@ -22,7 +22,7 @@ import (
 
 var loginCommand = &cli.Command{
 	Name:      "login",
-	Usage:     "sign this computer in: with a setup link, or with a password, which is asked for or read from the standard input",
+	Usage:     "sign this computer in: with a setup link, or with a password, asked for or read from the standard input",
 	ArgsUsage: "LINK|LOGIN",
 	Flags: []cli.Flag{
 		&cli.StringFlag{Name: "server", Usage: "`ADDRESS` of the server; otherwise https://chat. and the login's domain"},
