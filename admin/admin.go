@@ -33,6 +33,7 @@ type Admin interface {
 	Conversations
 	Malls
 	Invitations
+	Guards
 	// Backup writes everything that was acknowledged before it into a new folder.
 	Backup(ctx context.Context, to Folder) error
 	Close() error
@@ -139,6 +140,8 @@ type Parts interface {
 	Mall() (Mall, error)
 	// Door is the web server of the server that runs.
 	Door() (Door, error)
+	// Guard is the guard of the server that runs; the error wraps ErrNoGuard where there is none.
+	Guard() (Guard, error)
 	// Sessions are the parts where somebody can be signed in.
 	Sessions() []Sessions
 }

@@ -109,6 +109,7 @@ func (w *world) Rooms() (Rooms, error)               { return w.rooms, nil }
 func (w *world) Presence() (Presence, error)         { return w.dir, nil }
 func (w *world) Mall() (Mall, error)                 { return w, nil }
 func (w *world) Door() (Door, error)                 { return w, nil }
+func (w *world) Guard() (Guard, error)               { return nil, ErrNoGuard }
 func (w *world) Sessions() []Sessions                { return []Sessions{w} }
 
 func (w *world) Invite(life time.Duration) (string, error) {

@@ -11,11 +11,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/apppassword"
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/mailstore"
 	"github.com/chmail/chmail/presence"
 )
@@ -245,4 +247,25 @@ func (c *Client) Backup(ctx context.Context, to Folder) error {
 // RotateMallKeys implements Malls.
 func (c *Client) RotateMallKeys(ctx context.Context) (int, error) {
 	return ask[int](ctx, c, "/mall/rotate-keys", none{}, nil, nil)
+}
+
+// GuardList implements Guards.
+func (c *Client) GuardList(ctx context.Context) (GuardListing, error) {
+	return ask[GuardListing](ctx, c, "/guard/list", none{}, nil, nil)
+}
+
+// GuardWhy implements Guards.
+func (c *Client) GuardWhy(ctx context.Context, ip netip.Addr) ([]reputation.Standing, error) {
+	return ask[[]reputation.Standing](ctx, c, "/guard/why", guardArgs{IP: ip}, nil, nil)
+}
+
+// GuardAdd implements Guards.
+func (c *Client) GuardAdd(ctx context.Context, r reputation.Rule, asks netip.Addr) error {
+	_, err := ask[none](ctx, c, "/guard/add", guardArgs{Rule: r, IP: asks}, nil, nil)
+	return err
+}
+
+// GuardRemove implements Guards.
+func (c *Client) GuardRemove(ctx context.Context, p netip.Prefix) (int, error) {
+	return ask[int](ctx, c, "/guard/remove", guardArgs{Prefix: p}, nil, nil)
 }

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/guard/apppassword"
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/mailstore"
 )
 
@@ -145,8 +147,13 @@ type (
 		Who string
 		To  Folder
 	}
-	roomArgs   struct{ Room, Who, Link string }
 	inviteArgs struct{ Life time.Duration }
+	roomArgs   struct{ Room, Who, Link string }
+	guardArgs  struct {
+		IP     netip.Addr
+		Prefix netip.Prefix
+		Rule   reputation.Rule
+	}
 )
 
 // call is one request.
@@ -181,6 +188,16 @@ func (s *Server) mux() *http.ServeMux {
 		}),
 		"/app-passwords/revoke": handle(s, shortTime, func(ctx context.Context, c call, a deviceArgs) (none, error) {
 			return none{}, c.RevokeAppPassword(ctx, a.Login, a.Name)
+		}),
+		"/guard/list": plain(s, shortTime, (*Owner).GuardList),
+		"/guard/why": handle(s, shortTime, func(ctx context.Context, c call, a guardArgs) ([]reputation.Standing, error) {
+			return c.GuardWhy(ctx, a.IP)
+		}),
+		"/guard/add": handle(s, shortTime, func(ctx context.Context, c call, a guardArgs) (none, error) {
+			return none{}, c.GuardAdd(ctx, a.Rule, a.IP)
+		}),
+		"/guard/remove": handle(s, shortTime, func(ctx context.Context, c call, a guardArgs) (int, error) {
+			return c.GuardRemove(ctx, a.Prefix)
 		}),
 		"/who":        plain(s, shortTime, (*Owner).Who),
 		"/grants":     plain(s, shortTime, (*Owner).Grants),

@@ -12,6 +12,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/guard/reputation"
 )
 
 // limiters keep one person, one network or the callers of one callee from using
@@ -76,6 +77,7 @@ func (s *session) turn() bool {
 // tooOften refuses something; nothing is lost by asking again later.
 func (s *session) tooOften(id string, wait time.Duration) {
 	carrier.Counted.Dropped("limited")
+	s.r.opt.Reputation.Fault(s.conn.RemoteIP(), reputation.Flood)
 	s.out.Put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrTooFast, ID: id,
 		Text: "that is too often, try again in a moment", Wait: int((wait + time.Second - 1) / time.Second)}))
 }

@@ -35,6 +35,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/notify"
 	"github.com/chmail/chmail/chatrelay/transcript"
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
 )
@@ -102,6 +103,8 @@ type Options struct {
 	Push     *notify.PushOptions // notifications of browsers; nil: none
 	Webhooks []notify.Webhook    // told of alarms
 	Log      *slog.Logger        // nil: nothing is logged
+	// Reputation is told of who rings or writes too much; nil: nobody is.
+	Reputation *reputation.Table
 
 	// Submit takes mails that people write at the desk, as mail that the login
 	// submitted: it is stamped. nil: nobody can write any.

@@ -17,9 +17,11 @@ import (
 // TestAccount: people make passwords for devices and change their own at the desk,
 // and what was open with an old one closes.
 func TestAccount(t *testing.T) {
+	t.Parallel()
 	chromium := browser(t)
 	for _, l := range looks() {
 		t.Run(l.String(), func(t *testing.T) {
+			t.Parallel()
 			changeAccount(&tour{T: t, look: l, chromium: chromium, w: words(t, l.lang), s: startServer(t, t.TempDir())})
 		})
 	}

@@ -19,6 +19,7 @@ import (
 // no desk is looked at. Repeats of a conversation are one notification, the end
 // of a ring takes its place, and before a desk that is looked at nothing shows.
 func TestPushInTheWorker(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	p := open(t, browser(t), "phone", "about:blank")
 	ctx := chromedp.FromContext(p.ctx)
@@ -101,6 +102,7 @@ func TestPushInTheWorker(t *testing.T) {
 // TestTheLid: a page that was frozen, as by the lid of a laptop, has after it
 // everything that was said meanwhile, once.
 func TestTheLid(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	chromium := browser(t)
 	desk := open(t, chromium, "host", s.Web+"/desk")
@@ -151,6 +153,7 @@ func TestTheLid(t *testing.T) {
 // TestBlockAtTheDesk: whom the host has blocked rings as ever on their own
 // page, and nowhere else, until the block is undone in the settings.
 func TestBlockAtTheDesk(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	chromium := browser(t)
 	desk := open(t, chromium, "host", s.Web+"/desk")

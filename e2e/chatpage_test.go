@@ -33,6 +33,7 @@ func talking(t *testing.T, s *server, subject string) (customer, desk *page) {
 // it is sent, acknowledged and seen meanwhile. What it hears is what is put into
 // the log, but for parts that say that they are not live.
 func TestHeardOnce(t *testing.T) {
+	t.Parallel()
 	customer, desk := talking(t, startServer(t, t.TempDir()), "Once")
 	for _, p := range []*page{customer, desk} {
 		p.eval(`heard = [];
@@ -65,6 +66,7 @@ func (p *page) problem() string {
 // TestPressesOfPrograms: a scanner of mail that presses every button, with a mouse
 // or by a script, rings nobody, and the link is still its owner's, who presses once.
 func TestPressesOfPrograms(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	chromium := browser(t)
 	s.send(t, "host", fmt.Sprintf(letter, "Pressed", "pressed"), "customer@mall.example")
@@ -117,6 +119,7 @@ func TestPressesOfPrograms(t *testing.T) {
 // TestConversationNotLoaded: where the script of the conversation does not come, the
 // press says so and rings nobody; a later press tries again.
 func TestConversationNotLoaded(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	chromium := browser(t)
 	s.send(t, "host", fmt.Sprintf(letter, "Loaded", "loaded"), "customer@mall.example")

@@ -45,6 +45,7 @@ func (p *page) tones() string { return p.eval("String(window.tones)") }
 // pressed last; a message sounds unless it is before one's eyes; and with the
 // sign-out in one tab, or another login's sign-in, the other desk is over.
 func TestTabsOfOneBrowser(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	first := open(t, browser(t), "first", "about:blank")
 	first.before(ears)
@@ -201,6 +202,7 @@ func TestRingWhileWriting(t *testing.T) {
 // TestSettingsByField: each setting is saved when it is changed, alone; what was set
 // elsewhere meanwhile stays, and what is typed is not lost with the page.
 func TestSettingsByField(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	desk := open(t, browser(t), "host", s.Web+"/desk")
 	s.signIn(desk, "host")

@@ -12,6 +12,7 @@ import (
 // TestLinkIsNoIdentity: a link that somebody else has pressed is its owner's by a
 // code. Whoever pressed it is out at once, and the owner too when it is taken back.
 func TestLinkIsNoIdentity(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	chromium := browser(t)
 	s.send(t, "host", fmt.Sprintf(letter, "Whose link", "whose"), "customer@mall.example")

@@ -63,6 +63,7 @@ func narrow(t *testing.T, s *server, whole bool) (b *page) {
 
 // TestOverHTTP: where neither UDP nor WebSockets get through, both sides talk over HTTP, and come back.
 func TestOverHTTP(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	s.send(t, "host", fmt.Sprintf(letter, "A narrow way", "narrow"), "customer@mall.example")
 	_, link := checkStamp(t, s, s.mailWith(t, "customer", "Subject: A narrow way"))

@@ -25,9 +25,11 @@ import (
 // finds nothing, nothing reaches beyond the window, no words are missing.
 // CHMAIL_SHOTS=DIR keeps a picture of each, CHMAIL_LOOKS=all has every look.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	chromium := browser(t)
 	for _, l := range looks() {
 		t.Run(l.String(), func(t *testing.T) {
+			t.Parallel()
 			(&tour{T: t, look: l, chromium: chromium, w: words(t, l.lang)}).run()
 		})
 	}

@@ -55,6 +55,7 @@ s.quit()
 // TestRefusals: bad sign-ins, senders and links are refused clearly, and harm
 // nothing.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	login, password := s.password("host")
 	_, port, _ := net.SplitHostPort(s.Submission)

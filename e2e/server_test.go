@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -67,7 +68,37 @@ type server struct {
 	ended chan error
 }
 
+// startServer starts a server on a state, a new one if there is none yet.
 func startServer(t testing.TB, state string, args ...string) *server {
+	t.Helper()
+	if files, _ := os.ReadDir(state); len(files) == 0 && !slices.Contains(args, "--database") {
+		if out, err := exec.Command("cp", "-a", firstState(t)+"/.", state).CombinedOutput(); err != nil {
+			t.Fatalf("copying a first state: %v: %s", err, out)
+		}
+	}
+	return startOn(t, state, args...)
+}
+
+var first struct {
+	sync.Mutex
+	state string
+}
+
+// firstState is what a first start leaves, which every test would wait for: it makes
+// the accounts of 200 members.
+func firstState(t testing.TB) string {
+	t.Helper()
+	first.Lock()
+	defer first.Unlock()
+	if first.state == "" {
+		state := filepath.Join(filepath.Dir(chmaild), "state")
+		startOn(t, state).stop(t)
+		first.state = state
+	}
+	return first.state
+}
+
+func startOn(t testing.TB, state string, args ...string) *server {
 	t.Helper()
 	s := &server{state: state, ended: make(chan error, 1)}
 	s.cmd = exec.Command(chmaild, append([]string{"demo", "--json", "--state", state, "--base-port", "0"}, args...)...)

@@ -279,6 +279,7 @@ func checkAdmin(t *testing.T, s *server, port int) {
 // TestKill: after SIGKILL the same state gives the same accounts, mail, port
 // and conversation.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	state := t.TempDir()
 	s := startServer(t, state)
 	s.send(t, "host", fmt.Sprintf(letter, "Before the kill", "before"), "customer@mall.example")
@@ -308,6 +309,7 @@ func TestKill(t *testing.T) {
 // TestRedisGone: without Redis mail goes out at once, without a port; with it
 // back everything is as before.
 func TestRedisGone(t *testing.T) {
+	t.Parallel()
 	redis := testpart.Redis(t)
 	s := startServer(t, t.TempDir(), "--presence", redis.URL())
 	s.send(t, "host", fmt.Sprintf(letter, "With Redis", "r1"), "customer@mall.example")

@@ -51,6 +51,7 @@ func withGroup(t *testing.T, s *server) {
 // one of them looks after it, hands it over, and leaves a note that the customer
 // never gets.
 func TestTeam(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	withGroup(t, s)
 	desk := func(role string) *page {

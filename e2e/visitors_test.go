@@ -64,6 +64,7 @@ func (s *server) attempts(t *testing.T) string {
 // every script, move the mouse, scroll, and fetch whatever the page names. They
 // ring nobody, and the link is still its owner's.
 func TestScannersInABrowser(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	chromium := browser(t)
 	desk := open(t, chromium, "host", s.Web+"/desk")
@@ -174,6 +175,7 @@ func TestSoundWaitsForAPress(t *testing.T) {
 // TestByKeyboard: the whole story without a mouse. Every stop shows where the
 // focus is.
 func TestByKeyboard(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	chromium := browser(t)
 	login, password := s.password("host")
@@ -324,6 +326,7 @@ func (p *page) tab(name string, options ...chromedp.KeyOption) {
 // TestWrittenWhileLost: what was written while the server was gone is there
 // exactly once, in its order, also when the page was loaded again meanwhile.
 func TestWrittenWhileLost(t *testing.T) {
+	t.Parallel()
 	state, port := t.TempDir(), strconv.Itoa(testpart.FreePorts(t, 6))
 	start := func() *server { return startServer(t, state, "--base-port", port) }
 	s := start()
@@ -371,6 +374,7 @@ const (
 // nothing, in the card, the ring, the list and the conversation; people of the
 // same name are told apart; and a clock that is wrong changes no times.
 func TestStrangeTexts(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, t.TempDir())
 	chromium := browser(t)
 	desk := open(t, chromium, "host", s.Web+"/desk")

@@ -6,9 +6,12 @@ import (
 	"bytes"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/emersion/go-imap/utf7"
+
+	"github.com/chmail/chmail/guard/reputation"
 )
 
 // capabilities are what the client may use now.
@@ -48,6 +51,10 @@ func (c *conn) begin(line []byte) (answered bool, err error) {
 	tag, rest, _ := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(" "))
 	if len(tag) == 0 && len(rest) == 0 {
 		return true, nil // an empty line
+	}
+	if reputation.Foreign(line) {
+		c.srv.Reputation.Fault(c.remote, reputation.Probe)
+		return true, io.EOF
 	}
 	if !validTag(tag) {
 		return true, c.respond([]byte("* BAD Not a tag\r\n"))

@@ -18,6 +18,7 @@ import (
 	"github.com/emersion/go-imap/v2/imapserver"
 
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/guard/signin"
 )
 
@@ -86,6 +87,7 @@ type Server struct {
 	InsecureAuth        bool // take passwords over plaintext
 	MaxConnections      int
 	MaxConnectionsPerIP int
+	Reputation          *reputation.Table     // nil: everybody is met alike
 	Free                func(netip.Addr) bool // who counts in the total only, like a proxy; nil: nobody
 
 	init    sync.Once
@@ -116,6 +118,7 @@ func (srv *Server) setUp() {
 			srv.MaxConnectionsPerIP = DefaultMaxConnectionsPerIP
 		}
 		srv.bounds.Total, srv.bounds.PerPrefix, srv.bounds.Free = srv.MaxConnections, srv.MaxConnectionsPerIP, srv.Free
+		srv.bounds.Barred = srv.Reputation.Bars
 		srv.bounds.Opened = func(change int) { metricOpen.Add(float64(change)) }
 		srv.bounds.Refused = srv.refuse
 		srv.library = imapserver.New(&imapserver.Options{

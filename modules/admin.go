@@ -152,6 +152,14 @@ func (p *parts) Rooms() (admin.Rooms, error) {
 	return nil, errRoomsAway
 }
 
+// Guard implements admin.Parts.
+func (p *parts) Guard() (admin.Guard, error) {
+	if k := theProtection.Load(); k != nil {
+		return k, nil
+	}
+	return nil, admin.ErrNoGuard
+}
+
 // Mall implements admin.Parts.
 func (p *parts) Mall() (admin.Mall, error) {
 	for _, e := range p.endpoints {

@@ -86,6 +86,7 @@ func (m *Guard) open(opts signin.Options) {
 			opts.Devices = devices{own}
 		}
 	}
+	opts.Reputation = reputations()
 	m.Check = signin.New(opts)
 	allGuards.add(m)
 }

@@ -58,7 +58,7 @@ func (m *IMAP) Init(cfg *config.Map) error {
 		renewer  imapd.Renewer
 		tlsSetup *tls.Config
 	)
-	srv := &imapd.Server{}
+	srv := &imapd.Server{Reputation: reputations()}
 	cfg.Custom("auth", false, true, nil, reference[module.PlainAuth]("auth"), &auth)
 	cfg.Custom("storage", false, true, nil, reference[imapStorage]("storage"), &storage)
 	cfg.Callback("presence", func(m *config.Map, node config.Node) error {

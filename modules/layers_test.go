@@ -30,9 +30,10 @@ var layers = map[string]string{
 	"chatrelay/cluster":    "chatrelay/chat presence",
 	"chatrelay": "chatrelay/attempt chatrelay/carrier chatrelay/chat" +
 		" chatrelay/cluster chatrelay/direct chatrelay/files chatrelay/frame" +
-		" chatrelay/notify chatrelay/transcript guard/limit presence",
-	"guard/signin":      "guard/limit",
+		" chatrelay/notify chatrelay/transcript guard/limit guard/reputation presence",
+	"guard/signin":      "guard/limit guard/reputation",
 	"guard/limit":       "",
+	"guard/reputation":  "",
 	"guard/password":    "",
 	"guard/apppassword": "",
 	"guard/ticket":      "guard/limit",
@@ -40,15 +41,16 @@ var layers = map[string]string{
 	"presence":          "",
 	"presence/local":    "presence",
 	"presence/redis":    "presence",
-	"pop3d":             "guard/limit guard/signin presence",
-	"imapd":             "guard/limit guard/signin presence",
+	"pop3d":             "guard/limit guard/reputation guard/signin presence",
+	"imapd":             "guard/limit guard/reputation guard/signin presence",
 	"mailstore":         "imapd pop3d",
 	"mta/stamp":         "",
 	"mta":               "chatrelay/chat mta/stamp presence",
 	"mta/reply":         "chatrelay/transcript",
-	"mta/smtpd":         "guard/limit guard/signin",
+	"mta/smtpd":         "guard/limit guard/reputation guard/signin",
 	"web": "chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
-		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/signin guard/work presence",
+		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/reputation" +
+		" guard/signin guard/work presence",
 	"mall/vault": "", "mall/order": "", "mall/picture": "",
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
 	"mall/sample":    "mall mall/order mall/picture mall/store mall/vault",
@@ -61,7 +63,7 @@ var layers = map[string]string{
 	"agent/server":   "chatrelay/chat chatrelay/frame",
 	"agent/terminal": "agent/server chatrelay/chat chatrelay/frame",
 	"agent/notice":   "", "agent/secret": "", "agent/update": "", "agent/autostart": "",
-	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password mailstore presence",
+	"admin": "chatrelay/chat chatrelay/files guard/apppassword guard/password guard/reputation mailstore presence",
 }
 
 // TestLayers: arrows between packages point one way, and no package of the

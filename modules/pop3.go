@@ -87,6 +87,7 @@ func (m *POP3) Init(cfg *config.Map) error {
 	default:
 		return config.NodeErr(cfg.Block, "pop3: storage %s keeps no mail", storage.InstanceName())
 	}
+	srv.Reputation = reputations()
 	srv.SignIns = guardOf(auth)
 	m.server = srv
 	if err := m.parse(cfg, tlsSetup != nil); err != nil {

@@ -180,6 +180,7 @@ func (m *Relay) Init(cfg *config.Map) error {
 	}
 	opt.StateDir = config.StateDirectory
 	opt.Log = m.log()
+	opt.Reputation = reputations()
 	opt.SignedOut, opt.Exists = allGuards.changed, allGuards.exists
 	if err := b.rooms.whenOpen(func(rooms *store.Store) error { return m.start(opt, rooms) }); err != nil {
 		return config.NodeErr(cfg.Block, "%v", err)

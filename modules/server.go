@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -118,6 +119,11 @@ var owners atomic.Pointer[admin.Owner]
 
 // start starts the endpoints, and with each what it refers to.
 func start(globals map[string]any, endpoints, mods []maddy.ModInfo) error {
+	// What protects the others comes before them, and goes after them.
+	if i := slices.IndexFunc(endpoints, func(e maddy.ModInfo) bool { return e.Cfg.Name == protectionBlock }); i > 0 {
+		guard := endpoints[i]
+		endpoints = slices.Insert(slices.Delete(endpoints, i, i+1), 0, guard)
+	}
 	for _, e := range endpoints {
 		if err := e.Instance.Init(maddyconfig.NewMap(globals, e.Cfg)); err != nil {
 			return err

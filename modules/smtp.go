@@ -84,7 +84,8 @@ func (m *SMTP) Init(cfg *config.Map) error {
 		hostname string
 		memory   int64
 	)
-	o := smtpd.Options{Name: m.name, Submission: m.submission, Resolver: dns.DefaultResolver()}
+	o := smtpd.Options{Name: m.name, Submission: m.submission, Resolver: dns.DefaultResolver(),
+		Reputation: reputations()}
 	fail := func(format string, args ...any) error {
 		return config.NodeErr(cfg.Block, m.name+": "+format, args...)
 	}

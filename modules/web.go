@@ -138,7 +138,7 @@ func (e *Web) Init(cfg *config.Map) error {
 	opts := web.Options{
 		Base: baseURL, RelayHosts: relayHosts, Guests: guests, TrustedProxies: trusted,
 		MailHost: hostname, MailServers: mailDoors.list, Downloads: inState(downloads),
-		Log: e.log(),
+		Log: e.log(), Reputation: reputations(),
 	}
 	guard := guardOf(auth)
 	opts.SignIns = guard

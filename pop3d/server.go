@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/internal/safely"
 )
 
@@ -61,7 +62,8 @@ type Server struct {
 	InsecureAuth        bool // take passwords over plaintext
 	MaxConnections      int
 	MaxConnectionsPerIP int
-	IdleTimeout         time.Duration // after sign-in
+	IdleTimeout         time.Duration     // after sign-in
+	Reputation          *reputation.Table // nil: everybody is met alike
 
 	init    sync.Once
 	ctx     context.Context // ends with Close
@@ -94,6 +96,7 @@ func (srv *Server) setUp() {
 			srv.MaxConnectionsPerIP = DefaultMaxConnectionsPerIP
 		}
 		srv.bounds.Total, srv.bounds.PerPrefix = srv.MaxConnections, srv.MaxConnectionsPerIP
+		srv.bounds.Barred = srv.Reputation.Bars
 		srv.bounds.Free = func(ip netip.Addr) bool { return !ip.IsValid() } // no TCP, as in tests
 		if srv.IdleTimeout == 0 {
 			srv.IdleTimeout = DefaultIdleTimeout

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/guard/signin"
 )
 
@@ -123,6 +124,11 @@ func (s *session) dispatch(line []byte) error {
 	command, known := commands[verb]
 	if err != nil || !known {
 		metricCommands.WithLabelValues("UNKNOWN").Inc()
+		if reputation.Foreign(line) {
+			s.srv.Reputation.Fault(s.remote, reputation.Probe)
+			s.fail("this is a mail server")
+			return errDone
+		}
 		s.fail("unknown command")
 		return nil
 	}

@@ -56,6 +56,10 @@ func (s *Server) outer(routes http.Handler, relay Relay) http.Handler {
 		}
 		who := s.clientIP(r)
 		switch {
+		case s.opts.Reputation.Bars(who): // behind a proxy; else there is no connection
+			retryAfter(rec, time.Minute)
+			s.plainPage(rec, r, http.StatusTooManyRequests, "busy")
+			return
 		case isSocket(r): // bounded by the connections of a prefix, and needs a ticket or a session
 		case isFrames(r): // bounded by its connection; the handler looks where the page is from
 		case r.Method == http.MethodGet || r.Method == http.MethodHead:

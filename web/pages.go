@@ -19,6 +19,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/chat"
 	"github.com/chmail/chmail/chatrelay/frame"
 	"github.com/chmail/chmail/chatrelay/pass"
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/internal/clean"
 	"github.com/chmail/chmail/internal/words"
 )
@@ -219,6 +220,7 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, chat.ErrRevoked):
 		s.gonePage(w, r, http.StatusGone, "revoked", card.Invite)
 	case errors.Is(err, chat.ErrUnknown):
+		s.opts.Reputation.Fault(s.clientIP(r), reputation.Forged)
 		s.gonePage(w, r, http.StatusNotFound, "unknown", chat.Invite{})
 	default:
 		s.log.Warn("showing a link", "err", err)

@@ -98,6 +98,7 @@ func (s *Server) doors() *limit.Conns {
 		Free:    func(ip netip.Addr) bool { return ip.IsLoopback() || s.opts.TrustedProxies.Trusts(ip) },
 		Opened:  func(change int) { connsOpen.Add(float64(change)) },
 		Refused: func(net.Conn) { connsRefused.Inc() },
+		Barred:  s.opts.Reputation.Bars,
 	}
 }
 

@@ -30,6 +30,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/pass"
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/guard/work"
 	"github.com/chmail/chmail/internal/assets"
 	"github.com/chmail/chmail/internal/seal"
@@ -94,8 +95,9 @@ type Options struct {
 	// RelayHosts are the hosts to whose UDP ports a page may connect, besides the
 	// host of Base.
 	RelayHosts     []string
-	Guests         bool          // whether others than a link's recipient may come in as guests
-	TrustedProxies limit.Proxies // whose X-Forwarded-For is believed
+	Guests         bool              // whether others than a link's recipient may come in as guests
+	TrustedProxies limit.Proxies     // whose X-Forwarded-For is believed
+	Reputation     *reputation.Table // nil: everybody is met alike
 	// Landing returns the data of the demo's landing page. When it is nil or returns
 	// nil, the server shows the landing page of a real installation.
 	Landing func() (json.RawMessage, error)
@@ -289,6 +291,9 @@ func (s *Server) routes() http.Handler {
 		w.Write([]byte("ok\n"))
 	})
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		if reputation.ProbedPath(r.URL.Path) {
+			s.opts.Reputation.Fault(s.clientIP(r), reputation.Probe)
+		}
 		s.plainPage(w, r, http.StatusNotFound, "missing")
 	})
 	return mux

@@ -43,7 +43,7 @@ func main() {
 			runCommand, demoCommand, quickstartCommand, checkCommand, dnsCommand,
 			userCommand, storeCommand, backupCommand, restoreCommand,
 			grantsCommand, hostsCommand, whoCommand, exportCommand, eraseCommand,
-			linkCommand, inviteCommand, mallCommand, roomCommand, versionCommand,
+			guardCommand, linkCommand, inviteCommand, mallCommand, roomCommand, versionCommand,
 		},
 		Before: prepare,
 		CommandNotFound: func(c *cli.Context, name string) {

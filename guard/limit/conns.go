@@ -19,6 +19,7 @@ const acceptPauseMin, acceptPauseMax = 5 * time.Millisecond, time.Second
 type Conns struct {
 	Total, PerPrefix int
 	Free             func(netip.Addr) bool // who counts only in the total, like a proxy; nil: nobody
+	Barred           func(netip.Addr) bool // whose connections are refused; nil: nobody's
 	Opened           func(change int)      // a connection was opened (1) or closed (-1); nil: nobody is told
 	Refused          func(net.Conn)        // one was refused, and is closed afterwards; it must not block; nil: nobody
 
@@ -27,9 +28,12 @@ type Conns struct {
 	open  map[netip.Prefix]int // only prefixes that have a connection
 }
 
-// Enter counts a connection of ip until leave is called; ok is false at a bound.
-// leave may be called more than once.
+// Enter counts a connection of ip until leave is called; ok is false at a bound,
+// or when ip is barred. leave may be called more than once.
 func (c *Conns) Enter(ip netip.Addr) (leave func(), ok bool) {
+	if c.Barred != nil && c.Barred(ip) {
+		return nil, false
+	}
 	prefix := Prefix(ip)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/internal/safely"
 	"github.com/chmail/chmail/internal/seal"
 )
@@ -49,7 +50,9 @@ const (
 	maxToken    = 16 << 10         // octets
 	maxKnown    = 16               // prefixes that a login is known from; the oldest is forgotten
 	forgetIn    = 10 * time.Minute // after the last refusal the next one takes First again
-	checkFor    = time.Minute      // the longest that a check may take, with the wait for a place
+	// refusedRetry is when an address may come again that is refused.
+	refusedRetry = time.Minute
+	checkFor     = time.Minute // the longest that a check may take, with the wait for a place
 )
 
 // ErrWrong: there is no such login, or that is not its password or token.
@@ -112,7 +115,10 @@ type Options struct {
 	First, Longest time.Duration
 	Remember       time.Duration // how long a verified password or token counts without another check
 	Hashes         int           // passwords checked at once; default: the number of processors
-	Log            *slog.Logger  // nil: nothing is logged
+	// Reputation is told of wrong passwords and right ones. Who is met worse waits, or is
+	// refused, where the login has not signed in before. Nil: everybody is met alike.
+	Reputation *reputation.Table
+	Log        *slog.Logger // nil: nothing is logged
 }
 
 // Check checks sign-ins. Its methods may be called from any goroutine.
@@ -210,12 +216,16 @@ func (c *Check) SignIn(ctx context.Context, a Attempt) (*Session, error) {
 	login, err := c.login(a)
 	var s *Session
 	if err == nil {
+		err = c.meet(ctx, a.Addr, login)
+	}
+	if err == nil {
 		s, err = c.check(ctx, a, login)
 	}
 	metricSignIns.WithLabelValues(a.Door, result(err)).Inc()
 	if !errors.Is(err, ErrWrong) {
 		if err == nil {
 			c.refusals.Forget("login " + s.Login)
+			c.opts.Reputation.Good(a.Addr)
 		}
 		return s, err
 	}
@@ -230,6 +240,33 @@ func (c *Check) SignIn(ctx context.Context, a Attempt) (*Session, error) {
 	case <-ctx.Done():
 	}
 	return nil, err
+}
+
+// meet lets an attempt wait, or refuses it, by what is known of its address. Where the
+// login has signed in before, it is met as anybody.
+func (c *Check) meet(ctx context.Context, from netip.Addr, login string) error {
+	level := c.opts.Reputation.Level(from)
+	if level == reputation.Fine {
+		return nil
+	}
+	c.mu.Lock()
+	p, _ := c.people.Get(login)
+	_, known := p.known[limit.Prefix(from)]
+	c.mu.Unlock()
+	switch {
+	case known:
+	case level >= reputation.Refused:
+		return &BusyError{After: refusedRetry}
+	default:
+		wait := time.NewTimer(level.Delay())
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // login is the login of an attempt in its normal form. All that cannot be one
@@ -354,6 +391,9 @@ func (c *Check) run(v *verification) {
 		v.right = verified{login, c.personOf(login), until}
 		c.right.Change(v.secret, func(r *verified) { *r = v.right })
 	case errors.Is(err, ErrWrong) && c.changes == v.began:
+		if !v.known { // its owner mistypes, too
+			c.opts.Reputation.Fault(v.Addr, reputation.WrongPassword)
+		}
 		c.wrong.Change(v.secret, func(t *time.Time) { *t = until })
 	}
 	c.bounds.end(v.counters, now, errors.Is(err, ErrWrong))

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/internal/safely"
 )
 
@@ -220,6 +221,7 @@ func (c *conn) refuse(reply string) error {
 // count counts a command that leads to no message by itself.
 func (c *conn) count() error {
 	if c.idle.Add(1) > maxIdleCommands {
+		c.srv.opts.Reputation.Fault(c.ip, reputation.BadProtocol)
 		return c.end("421 4.7.0 Too many commands without a message")
 	}
 	return nil
@@ -263,6 +265,10 @@ func (c *conn) readLine() ([]byte, error) {
 
 // command looks at a command before go-smtp does.
 func (c *conn) command(line []byte) error {
+	if reputation.Foreign(line) {
+		c.srv.opts.Reputation.Fault(c.ip, reputation.Probe)
+		return c.end("421 4.7.0 This is a mail server")
+	}
 	text := string(line[:len(line)-2])
 	verb, arg, _ := strings.Cut(text, " ")
 	c.verb, c.input = strings.ToUpper(verb), line

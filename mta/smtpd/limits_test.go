@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/foxcpp/maddy/framework/module"
 
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/guard/signin"
 )
 
@@ -573,3 +575,25 @@ var _ SignIn = (*signin.Check)(nil)
 var _ Pipeline = (*sink)(nil)
 var _ module.Delivery = (*sinkDelivery)(nil)
 var _ = slog.LevelInfo
+
+// TestReputation: what a client does wrong is counted for its address, and one that is
+// barred gets no session.
+func TestReputation(t *testing.T) {
+	t.Parallel()
+	known := reputation.New(reputation.Options{}, nil)
+	s, connect := start(t, Options{Reputation: known}, false)
+	bad := netip.MustParseAddr("192.0.2.1")
+	s.conns.Barred = func(netip.Addr) bool { return known.Bars(bad) } // pipes have no address
+	c := connect()
+	c.read()
+	c.send("GET / HTTP/1.1\r\n")
+	if got := c.read(); !strings.HasPrefix(got, "421 ") {
+		t.Errorf("HTTP is answered %q", got)
+	}
+	for range 4 {
+		known.Fault(bad, reputation.Probe)
+	}
+	if got := connect().read(); !strings.HasPrefix(got, "421 ") {
+		t.Errorf("who is barred reads %q", got)
+	}
+}

@@ -28,6 +28,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/chmail/chmail/guard/limit"
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/internal/safely"
 )
@@ -137,9 +138,10 @@ type Options struct {
 	SentMails      int // an hour, of a login
 	SentRecipients int // an hour, of a login
 	Idle           time.Duration
-	DataGrace      time.Duration // for a message, besides what its size allows
-	SignInTime     time.Duration // until a client of submission has signed in
-	Limits         Limits        // nil: none
+	DataGrace      time.Duration     // for a message, besides what its size allows
+	SignInTime     time.Duration     // until a client of submission has signed in
+	Limits         Limits            // nil: none
+	Reputation     *reputation.Table // nil: everybody is met alike
 }
 
 func (o *Options) setDefaults() {
@@ -197,7 +199,7 @@ func New(o Options) *Server {
 	o.TLS = notBefore12(o.TLS)
 	s := &Server{opts: o, ready: make(chan net.Conn), open: make(map[*conn]struct{}), rates: newRates(o)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.conns = limit.Conns{Total: o.Connections, PerPrefix: o.PerPrefix,
+	s.conns = limit.Conns{Total: o.Connections, PerPrefix: o.PerPrefix, Barred: o.Reputation.Bars,
 		Opened: func(change int) { connectionsOpen.WithLabelValues(o.Name).Add(float64(change)) },
 		Refused: func(nc net.Conn) {
 			connectionsRefused.WithLabelValues(o.Name).Inc()
@@ -292,12 +294,21 @@ func (s *Server) Serve(l net.Listener, implicitTLS bool) error {
 			}
 			return fmt.Errorf("smtpd: accepting on %v: %w", l.Addr(), err)
 		}
-		if !implicitTLS {
+		wait := s.opts.Reputation.Level(addrOf(nc)).Delay()
+		if !implicitTLS && wait == 0 {
 			s.handOver(newConn(s, nc, false, false))
 			continue
 		}
 		s.running.Go(func() {
 			defer safely.Recover(s.opts.Log, "smtp handshake")
+			if !s.sleep(wait) {
+				_ = nc.Close() // nothing was said
+				return
+			}
+			if !implicitTLS {
+				s.handOver(newConn(s, nc, false, false))
+				return
+			}
 			secure, err := s.handshake(nc)
 			if err != nil {
 				s.opts.Log.Debug("smtpd: a connection", "err", err, "addr", nc.RemoteAddr())
@@ -306,6 +317,18 @@ func (s *Server) Serve(l net.Listener, implicitTLS bool) error {
 			}
 			s.handOver(newConn(s, secure, true, false))
 		})
+	}
+}
+
+// sleep waits, and says whether the server is still there.
+func (s *Server) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.ctx.Done():
+		return false
 	}
 }
 

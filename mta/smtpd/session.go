@@ -21,6 +21,7 @@ import (
 	"github.com/foxcpp/maddy/framework/future"
 	"github.com/foxcpp/maddy/framework/module"
 
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/guard/signin"
 	"github.com/chmail/chmail/internal/safely"
 )
@@ -268,6 +269,7 @@ func (s *session) Rcpt(to string, opts *gosmtp.RcptOptions) error {
 	}
 	res := answer(err, s.tx.meta.ID, utf8)
 	if res.Code == 550 && s.login == "" {
+		s.srv.opts.Reputation.Fault(s.conn.ip, reputation.NoRecipient)
 		wait := s.srv.rates.unknown.Wait(prefixKey(s.conn.ip))
 		if s.unknown++; s.unknown >= maxUnknown || wait > 0 {
 			s.conn.endAfter("421 4.7.0 Too many unknown recipients")

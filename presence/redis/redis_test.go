@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -138,5 +139,18 @@ func TestRedisLeases(t *testing.T) {
 		if ttl := c.PTTL(ctx, key).Val(); ttl <= 0 {
 			t.Errorf("%s has no lease", key)
 		}
+	}
+}
+
+func TestRules(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	here := openRedis(t, Options{URL: s.url(), Prefix: newPrefix(), ID: "a"})
+	pt.OK(t, here.PutRules(t.Context(), map[string]string{"192.0.2.0/24": "one", "2001:db8::/64": "two"}))
+	pt.OK(t, here.PutRules(t.Context(), map[string]string{"192.0.2.0/24": "three"}))
+	pt.OK(t, here.DeleteRules(t.Context(), []string{"2001:db8::/64", "203.0.113.0/24"}))
+	all := pt.Must[map[string]string](t)(here.Rules(t.Context()))
+	if want := map[string]string{"192.0.2.0/24": "three"}; !maps.Equal(all, want) {
+		t.Errorf("%v, want %v", all, want)
 	}
 }

@@ -60,7 +60,7 @@ func NewMeter(store string, log *slog.Logger) *Meter {
 	}
 	for _, op := range []string{"renew", "lookup", "addresses", "connect", "disconnect", "devices",
 		"grant", "grant_of", "resolve", "hold", "release", "block", "grants",
-		"all_devices", "hosts", "leave", "publish"} {
+		"all_devices", "hosts", "leave", "publish", "rules"} {
 		m.ops[op] = seconds.WithLabelValues(store, op)
 	}
 	return m
