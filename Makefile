@@ -7,6 +7,7 @@
 # make lint    formatting, go vet, staticcheck, the types of web/ui
 # make addons  dist/chmail.xpi, the add-on for Thunderbird
 # make fmt     format the Go code
+# make dist    programs and packages for all systems, with checksums and a signature, in the folder dist
 # make bench   benchmarks; make bench-relay runs only those of the relay beside nats-server
 
 STATE ?= $(HOME)/.local/state/chmail-demo
@@ -14,7 +15,7 @@ UI = $(wildcard web/ui/*/*.ts web/ui/*/*.css internal/words/*.json web/bundle/*.
 ASSETS = web/assets/app.css
 TSC = web/ui/node_modules/.package-lock.json
 
-.PHONY: help run test check build addons bench bench-relay lint types fmt parts tools
+.PHONY: help run test check build addons dist bench bench-relay lint types fmt parts tools
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -49,6 +50,9 @@ check: lint
 parts:
 	@deploy/test-parts
 
+dist: build
+	@deploy/dist
+
 bench: build
 	go test -run '^$$' -bench . -benchmem ./...
 	bench/relay.sh
@@ -62,6 +66,8 @@ bench-relay: build
 lint: $(ASSETS) types
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'not formatted: run make fmt'; exit 1; }
 	go vet ./...
+	GOOS=windows CGO_ENABLED=0 go vet ./cmd/chmail ./agent/...
+	GOOS=darwin CGO_ENABLED=0 go vet ./cmd/chmail ./agent/...
 	go tool staticcheck ./...
 
 types:

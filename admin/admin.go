@@ -35,6 +35,7 @@ type Admin interface {
 	Conversations
 	Malls
 	Queues
+	Invitations
 	Guards
 	// Backup writes everything that was acknowledged before it into a new folder.
 	Backup(ctx context.Context, to Folder) error
@@ -192,6 +193,8 @@ type Parts interface {
 	Mall() (Mall, error)
 	// Queue is the queue of outgoing mail.
 	Queue() (Queue, error)
+	// Door is the web server of the server that runs.
+	Door() (Door, error)
 	// Guard is the guard of the server that runs; the error wraps ErrNoGuard where there is none.
 	Guard() (Guard, error)
 	// Sessions are the parts where somebody can be signed in.

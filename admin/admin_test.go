@@ -115,6 +115,11 @@ func (w *world) Mall() (Mall, error)                  { return w, nil }
 func (w *world) Sessions() []Sessions                 { return []Sessions{w} }
 func (w *world) Guard() (Guard, error)                { return nil, ErrNoGuard }
 func (w *world) Queue() (Queue, error)                { return nil, errors.New("no queue") }
+func (w *world) Door() (Door, error)                  { return w, nil }
+
+func (w *world) Invite(life time.Duration) (string, error) {
+	return "https://chat.mall.example/download?invitation=" + life.String(), nil
+}
 
 func (w *world) SignOut(_ context.Context, login string) error {
 	w.ending <- login

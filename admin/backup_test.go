@@ -170,6 +170,9 @@ func TestBackup(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(state, "mall-sent.mark")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the mark of what was sent is in the backup: %v", err)
 	}
+	if link, err := c.Invite(t.Context(), time.Hour); err != nil || !strings.HasSuffix(link, "=1h0m0s") {
+		t.Errorf("the invitation is %s, %v", link, err)
+	}
 	if n, err := c.RotateMallKeys(t.Context()); err != nil || n != 7 {
 		t.Errorf("rotated %d, %v", n, err)
 	}

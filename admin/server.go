@@ -149,8 +149,9 @@ type (
 		Who string
 		To  Folder
 	}
-	roomArgs  struct{ Room, Who, Link string }
-	usersArgs struct {
+	inviteArgs struct{ Life time.Duration }
+	roomArgs   struct{ Room, Who, Link string }
+	usersArgs  struct {
 		Users []NewUser
 		Try   bool
 	}
@@ -290,6 +291,9 @@ func (s *Server) mux() *http.ServeMux {
 			return none{}, c.Unsuppress(ctx, a.Of)
 		}),
 		"/mall/rotate-keys": plain(s, 0, (*Owner).RotateMallKeys),
+		"/invite": handle(s, shortTime, func(ctx context.Context, c call, a inviteArgs) (string, error) {
+			return c.Invite(ctx, a.Life)
+		}),
 		"/backup": handle(s, 0, func(ctx context.Context, c call, to Folder) (none, error) {
 			return none{}, c.Backup(ctx, to)
 		}),

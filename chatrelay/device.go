@@ -66,9 +66,11 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c carrier.Conn) erro
 	r.heartbeat(ctx, d)
 	now := time.Now().UTC()
 	d.out.Put(frame.Encode(&frame.Frame{T: frame.TWelcome, At: &now, Carrier: c.Carrier(), Port: c.Port()}))
+	r.sawProgram(d)
+	defer r.sawProgram(d)
 	r.inviteProgram(ctx, d)
 	r.arrived(ctx, d)
-	beat, checked := time.Now(), time.Now()
+	beat, checked, seen := time.Now(), time.Now(), time.Now()
 	for {
 		f, err := in.next(deviceIdle)
 		if err != nil {
@@ -83,6 +85,10 @@ func (r *Relay) serveDevice(ctx context.Context, d *device, c carrier.Conn) erro
 			if now := time.Now(); now.Sub(checked) >= sessionCheck {
 				checked = now
 				r.check(d.session, d.out)
+				if now.Sub(seen) >= seenEvery {
+					seen = now
+					r.sawProgram(d)
+				}
 			}
 			d.out.Put(frame.Encode(&frame.Frame{T: frame.TPong, N: f.N}))
 		case frame.TAway:

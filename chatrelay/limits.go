@@ -36,6 +36,7 @@ const (
 	deviceIdle   = 7 * time.Second
 	signOffGrace = 2 * time.Second // the last device is gone for so long: the computer is off
 	sessionWait  = 2 * time.Second // for the store to say whether a session is good, when a client comes in
+	seenEvery    = time.Hour       // between two notes that a program is still here
 	sessionCheck = time.Minute     // between two looks whether a device's session has ended
 	// callerGrace is how long a caller whose connection has ended may take to come back: the time in which a page
 	// is loaded again. comeWait is how long one may take to come in at all, after Chat now or after a restart.

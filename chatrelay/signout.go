@@ -19,6 +19,10 @@ type SessionRooms interface {
 	SignOut(ctx context.Context, login string) error
 	EndSession(ctx context.Context, session chat.Session, expires time.Time) error
 	SignedIn(ctx context.Context, session chat.Session) (bool, error)
+	SawProgram(ctx context.Context, session chat.Session, addr string) error
+	Programs(ctx context.Context, login string) ([]chat.Program, error)
+	UseCode(ctx context.Context, id string, expires time.Time) (first bool, err error)
+	ReturnCode(ctx context.Context, id string) error
 }
 
 // errSignedOut: the session with which the desk came has ended.
@@ -48,6 +52,35 @@ func (r *Relay) EndSession(ctx context.Context, session chat.Session, expires ti
 // SignedIn reports whether a session is still good.
 func (r *Relay) SignedIn(ctx context.Context, session chat.Session) (bool, error) {
 	return r.opt.Rooms.SignedIn(ctx, session)
+}
+
+// Programs lists the computers of a login whose program has a token; store.Store documents it.
+func (r *Relay) Programs(ctx context.Context, login string) ([]chat.Program, error) {
+	return r.opt.Rooms.Programs(ctx, login)
+}
+
+// UseCode uses a code that is good once; store.Store documents it.
+func (r *Relay) UseCode(ctx context.Context, id string, expires time.Time) (first bool, err error) {
+	return r.opt.Rooms.UseCode(ctx, id, expires)
+}
+
+// ReturnCode makes a code good again; store.Store documents it.
+func (r *Relay) ReturnCode(ctx context.Context, id string) error {
+	return r.opt.Rooms.ReturnCode(ctx, id)
+}
+
+// sawProgram notes when and from where a person's program was here, for their desk.
+func (r *Relay) sawProgram(d *device) {
+	if d.session.Device == "" {
+		return
+	}
+	r.later("noting a program", func() {
+		ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
+		defer cancel()
+		if err := r.opt.Rooms.SawProgram(ctx, d.session, d.IP.String()); err != nil {
+			r.log.Warn("noting a program", "login", d.Login, "err", err)
+		}
+	})
 }
 
 func (r *Relay) tellSignedOut(n note) {

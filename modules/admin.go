@@ -201,6 +201,20 @@ func (p *parts) Mall() (admin.Mall, error) {
 	return nil, errors.New("no server with a mall runs")
 }
 
+// Door implements admin.Parts: of several web servers it is the one where people register.
+func (p *parts) Door() (admin.Door, error) {
+	var door admin.Door
+	for _, e := range p.endpoints {
+		if w, ok := e.Instance.(*Web); ok && (door == nil || w.registers) {
+			door = w.server
+		}
+	}
+	if door == nil {
+		return nil, errors.New("no server with a block web runs: start it first")
+	}
+	return door, nil
+}
+
 // Presence implements admin.Parts.
 func (p *parts) Presence() (admin.Presence, error) {
 	m, err := config.One[*Presence](p.mods, "", "presence block (presence.local or presence.redis)")

@@ -55,7 +55,7 @@ var layers = map[string]string{
 	"mta/smtpd":         "guard/limit guard/reputation guard/signin",
 	"web": "addresses chatrelay chatrelay/carrier chatrelay/chat chatrelay/files chatrelay/frame" +
 		" chatrelay/notify chatrelay/pass guard/apppassword guard/limit guard/password guard/reputation" +
-		" guard/signin presence web/mailclient",
+		" guard/signin guard/work presence web/mailclient",
 	"web/mailclient": "",
 	"mall/vault":     "", "mall/order": "", "mall/picture": "",
 	"mall/store": "mall/order", "mall/feed": "mall/store", "mall/advert": "mall/store",
@@ -68,7 +68,7 @@ var layers = map[string]string{
 	"agent":          "agent/notice agent/portmap agent/server chatrelay/direct chatrelay/frame",
 	"agent/server":   "chatrelay/chat chatrelay/frame",
 	"agent/terminal": "agent/server chatrelay/carrier chatrelay/chat chatrelay/direct chatrelay/frame",
-	"agent/notice":   "", "agent/secret": "", "agent/autostart": "", "agent/portmap": "",
+	"agent/notice":   "", "agent/secret": "", "agent/update": "", "agent/autostart": "", "agent/portmap": "",
 	"addresses": "",
 	"admin": "addresses chatrelay/chat chatrelay/files guard/apppassword guard/password guard/reputation mailstore" +
 		" mta/queue presence",

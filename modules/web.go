@@ -48,6 +48,8 @@ const webShutdown = 4 * time.Second
 //	    relay_hosts     $(hostname)           # further hosts of relays that share no rooms
 //	    guests          no                    # yes: a link that was passed on lets guests in
 //	    mta_sts         testing               # the policy of our mail domains: testing, enforce or none
+//	    downloads       download              # folder that make dist has filled, for /download
+//	    registration    closed                # or: invite DOMAIN, open DOMAIN: people make logins there
 //	    landing         FILE                  # JSON of the demo's landing page; default: none
 //	    debug           no
 //	}
@@ -64,6 +66,7 @@ type Web struct {
 	serves sync.WaitGroup
 
 	redirects bool // addresses of plain HTTP beyond loopback lead to those of TLS
+	registers bool // people may make logins
 }
 
 var (
@@ -90,6 +93,8 @@ func (e *Web) Init(cfg *config.Map) error {
 		mtaSTS                  string
 		proxies, relayHosts     []string
 		insecure, guests, http3 bool
+		downloads               string
+		register                *web.Registration
 	)
 	cfg.String("hostname", true, false, "", &hostname)
 	cfg.Custom("auth", false, true, nil, reference[module.PlainAuth]("auth"), &auth)
@@ -106,6 +111,8 @@ func (e *Web) Init(cfg *config.Map) error {
 	cfg.Bool("guests", false, false, &guests)
 	cfg.Enum("mta_sts", false, false, []string{chmailconfig.STSTesting, "enforce", "none"},
 		chmailconfig.STSTesting, &mtaSTS)
+	cfg.String("downloads", false, false, "download", &downloads)
+	cfg.Custom("registration", false, false, absent[*web.Registration], registration, &register)
 	cfg.String("landing", false, false, "", &landing)
 	e.debug(cfg)
 	if _, err := cfg.Process(); err != nil {
@@ -149,6 +156,7 @@ func (e *Web) Init(cfg *config.Map) error {
 		MailPrograms: &web.MailPrograms{Host: hostname, Servers: mailDoors.list, Domain: relay.hasDomain},
 		Log:          e.log(), Reputation: reputations(),
 		Challenge: answersChallenge, MailPolicy: mailPolicy(hostname, mtaSTS),
+		Downloads: inState(downloads),
 	}
 	guard := guardOf(auth)
 	opts.SignIns = guard
@@ -156,6 +164,16 @@ func (e *Web) Init(cfg *config.Map) error {
 		if _, err := own.mutable(); err == nil {
 			opts.Accounts = own
 		}
+	}
+	if register != nil {
+		own, ok := opts.Accounts.(*Accounts)
+		if !ok {
+			return fail("registration: auth has no accounts that can be made here: " +
+				"use auth.accounts with a table that can be changed")
+		}
+		accounts := &registrar{of: own}
+		register.Create = accounts.create
+		opts.Registration, e.registers = register, true
 	}
 	if directory != nil {
 		opts.Presence = directory

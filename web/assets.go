@@ -26,7 +26,7 @@ func embedded() fs.FS {
 }
 
 // scripts are the pages that have one, and the conversation and the question of the chat page.
-var scripts = []string{"chat", "talk", "gate", "desk", "landing", "offline"}
+var scripts = []string{"chat", "talk", "gate", "desk", "landing", "offline", "register"}
 
 // neededAssets are the files that the pages refer to.
 func neededAssets() []string {

@@ -25,7 +25,7 @@ func (s *Server) clientRoutes(mux *http.ServeMux) {
 	if s.opts.MailPrograms == nil {
 		return
 	}
-	mux.HandleFunc("GET /setup", s.setupPage)
+	mux.HandleFunc("GET /setup/mail", s.mailSetupPage)
 	mux.HandleFunc("GET /setup/mail.mobileconfig", s.appleProfile)
 	mux.HandleFunc("GET /mail/config-v1.1.xml", s.autoconfig)
 	mux.HandleFunc("GET /.well-known/autoconfig/mail/config-v1.1.xml", s.autoconfig)
@@ -99,7 +99,7 @@ func (s *Server) appleProfile(w http.ResponseWriter, r *http.Request) {
 	typed := r.URL.Query().Get("address")
 	a, ok := s.mailAccount(typed, "")
 	if !ok || typed == "" {
-		http.Redirect(w, r, "/setup?address="+url.QueryEscape(typed), http.StatusSeeOther)
+		http.Redirect(w, r, "/setup/mail?address="+url.QueryEscape(typed), http.StatusSeeOther)
 		return
 	}
 	h := w.Header()
@@ -109,8 +109,8 @@ func (s *Server) appleProfile(w http.ResponseWriter, r *http.Request) {
 	write(w, http.StatusOK, a.Apple(s.tongue(r).Say("clients.apple.about", "address", a.Address)))
 }
 
-// setupView is what the page at /setup shows.
-type setupView struct {
+// mailSetupView is what the page at /setup/mail shows.
+type mailSetupView struct {
 	Address   string // as it was typed
 	Elsewhere bool   // its mail is not here
 	Host      string
@@ -120,10 +120,12 @@ type setupView struct {
 }
 
 // Programs are those that the page tells of.
-func (setupView) Programs() []string { return []string{"thunderbird", "outlook", "apple", "android"} }
+func (mailSetupView) Programs() []string {
+	return []string{"thunderbird", "outlook", "apple", "android"}
+}
 
 // Security is what programs call it.
-func (v setupView) Security(s mailclient.Server) string {
+func (v mailSetupView) Security(s mailclient.Server) string {
 	if s.TLS {
 		return "SSL/TLS"
 	}
@@ -132,10 +134,10 @@ func (v setupView) Security(s mailclient.Server) string {
 
 // setupPage tells people how to set up a mail program. A form of it asks for the address,
 // which no script has to read.
-func (s *Server) setupPage(w http.ResponseWriter, r *http.Request) {
+func (s *Server) mailSetupPage(w http.ResponseWriter, r *http.Request) {
 	typed := r.URL.Query().Get("address")
 	a, ok := s.mailAccount(typed, "")
-	view := setupView{Address: a.Address, Elsewhere: typed != "" && !ok, Host: s.opts.MailPrograms.Host}
+	view := mailSetupView{Address: a.Address, Elsewhere: typed != "" && !ok, Host: s.opts.MailPrograms.Host}
 	if all := (mailclient.Account{Servers: s.opts.MailPrograms.Servers()}); all.Whole() {
 		view.Servers, view.Kind = all.Best(), "IMAP"
 		if view.Servers[0].Protocol == "pop3" {
@@ -148,5 +150,5 @@ func (s *Server) setupPage(w http.ResponseWriter, r *http.Request) {
 		view.Profile = template.URL("/setup/mail.mobileconfig?address=" + url.QueryEscape(a.Address))
 	}
 	title := s.tongue(r).Say("clients.title")
-	s.page(w, r, http.StatusOK, shown{title: title, template: "setup", with: view, more: true})
+	s.page(w, r, http.StatusOK, shown{title: title, template: "mail-setup", with: view, more: true})
 }

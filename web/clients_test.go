@@ -124,15 +124,15 @@ func TestAutodiscover(t *testing.T) {
 func TestSetup(t *testing.T) {
 	t.Parallel()
 	st := mailSite(t, securePorts)
-	empty := st.do("GET", "/setup", "")
+	empty := st.do("GET", "/setup/mail", "")
 	st.want(empty, 200)
 	inOrder(t, empty.body, "Set up your mail program", "your whole e-mail address", "IMAP", "993", "SSL/TLS",
 		"POP3", "995", "465",
 		"Thunderbird", "Outlook", "iPhone", "Type your address above first", "Android", "Choose <bdi>IMAP</bdi>")
-	r := st.do("GET", "/setup?address=mina%40mall.example", "", "Accept-Language", "ko")
+	r := st.do("GET", "/setup/mail?address=mina%40mall.example", "", "Accept-Language", "ko")
 	inOrder(t, r.body, `value="mina@mall.example"`, "<code>mina@mall.example</code>",
 		`href="/setup/mail.mobileconfig?address=mina%40mall.example"`, "프로파일 받기")
-	r = st.do("GET", "/setup?address=x%40far.example%3Cb%3E", "")
+	r = st.do("GET", "/setup/mail?address=x%40far.example%3Cb%3E", "")
 	inOrder(t, r.body, `value="x@far.example&lt;b&gt;"`, `role="alert"`)
 	if strings.Contains(r.body, "mobileconfig") {
 		t.Errorf("there is a profile for a domain that is not here: %s", r.body)
@@ -156,5 +156,5 @@ func TestSetup(t *testing.T) {
 	}
 	inOrder(t, mailSite(t, popAlone).do("GET", "/setup/mail.mobileconfig?address=a@mall.example", "").body,
 		"EmailTypePOP", "<integer>110<", "<integer>587<")
-	st.want(newSite(t).do("GET", "/setup", ""), 404)
+	st.want(newSite(t).do("GET", "/setup/mail", ""), 404)
 }

@@ -53,6 +53,7 @@ type fakeRelay struct {
 	mu      sync.Mutex
 	out     map[string]time.Time // when a login was signed out
 	ended   map[string]bool      // session IDs
+	used    map[string]bool      // codes
 	down    error                // what SignedIn answers instead
 	calls   map[string]int
 	holder  string // claim that holds linkGood

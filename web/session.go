@@ -134,8 +134,8 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request) {
 		if last := who.Began.Add(sessionLife); last.Before(expires) {
 			expires = last
 		}
-		if who.Device != "" { // a token has no age
-			expires = who.Began.AddDate(100, 0, 0)
+		if who.Device != "" {
+			expires = tokenEnd(who.Session)
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), workTimeout)
 		defer cancel()
@@ -168,6 +168,9 @@ func (s *Server) signOutEverywhere(w http.ResponseWriter, r *http.Request) {
 	s.forgetSession(w)
 	w.WriteHeader(http.StatusNoContent)
 }
+
+// tokenEnd is until when the end of a token is remembered: a token has no age.
+func tokenEnd(of chat.Session) time.Time { return of.Began.AddDate(100, 0, 0) }
 
 func (s *Server) forgetSession(w http.ResponseWriter) {
 	s.setCookie(w, sessionCookie, "", "/", -time.Second)

@@ -56,6 +56,8 @@ func (s *Server) preferenceRoutes(mux *http.ServeMux) {
 		"POST /desk/mute":                 s.mute,
 		"POST /desk/revoke":               s.revoke,
 		"POST /desk/remove":               s.remove,
+		"GET /desk/programs":              s.programs,
+		"DELETE /desk/programs":           s.revokeProgram,
 	})
 }
 

@@ -31,6 +31,7 @@ import (
 	"github.com/chmail/chmail/chatrelay/pass"
 	"github.com/chmail/chmail/guard/limit"
 	"github.com/chmail/chmail/guard/reputation"
+	"github.com/chmail/chmail/guard/work"
 	"github.com/chmail/chmail/internal/assets"
 	"github.com/chmail/chmail/internal/seal"
 	"github.com/chmail/chmail/presence"
@@ -73,6 +74,7 @@ type Relay interface {
 	Conversations // desk.go
 	Preferences   // settings.go
 	Team          // team.go
+	Programs      // codes.go
 }
 
 var _ Relay = (*chatrelay.Relay)(nil)
@@ -101,6 +103,10 @@ type Options struct {
 	// nil, the server shows the landing page of a real installation.
 	Landing      func() (json.RawMessage, error)
 	MailPrograms *MailPrograms // nil: nobody is told how to set up a mail program
+	// Downloads is the folder that make dist has filled, for /download; empty: nothing is
+	// offered.
+	Downloads    string
+	Registration *Registration // nil: nobody makes a login here
 	// Challenge answers an authority that proves a name of this machine over HTTP (ACME), and
 	// says whether the request was from one; nil: none asks.
 	Challenge func(http.ResponseWriter, *http.Request) bool
@@ -116,7 +122,8 @@ type Server struct {
 	log    *slog.Logger
 	https  bool
 	limits limits
-	keys   struct{ nonce, session, mine, pass seal.Key }
+	keys   struct{ nonce, session, mine, pass, setup, invite seal.Key }
+	work   *work.Desk
 	assets *assets.Set
 	// cardStyle is card.css, which each page has within it.
 	cardStyle template.CSS
@@ -199,12 +206,15 @@ func (s *Server) Open(relay Relay, key []byte) error {
 		return fmt.Errorf("web: the key has %d octets instead of 32", len(key))
 	}
 	var err error
+	var workKey seal.Key
 	for purpose, derived := range map[string]*seal.Key{
-		"nonce": &s.keys.nonce, "session": &s.keys.session, "mine": &s.keys.mine} {
+		"nonce": &s.keys.nonce, "session": &s.keys.session, "mine": &s.keys.mine,
+		"setup": &s.keys.setup, "invite": &s.keys.invite, "work": &workKey} {
 		if *derived, err = seal.Derive(key, "chmail web "+purpose); err != nil {
 			return fmt.Errorf("web: deriving a key: %w", err)
 		}
 	}
+	s.work = work.New(workKey)
 	if s.keys.pass, err = relay.Secret(pass.Purpose); err != nil {
 		return fmt.Errorf("web: the key of passes: %w", err)
 	}
@@ -262,6 +272,10 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /desk/address", s.address)
 	mux.HandleFunc("GET /offline", s.offlinePage)
 	mux.HandleFunc("GET /.well-known/mta-sts.txt", s.mailPolicy)
+	mux.HandleFunc("GET /download", s.downloadPage)
+	mux.HandleFunc("GET /download/{file}", s.download)
+	mux.HandleFunc("POST /register", s.register)
+	mux.HandleFunc("GET /setup", s.setupPage)
 	mux.HandleFunc("POST /desk/sign-in", s.signIn)
 	mux.HandleFunc("POST /desk/token", s.deviceToken)
 	mux.HandleFunc("POST /desk/sign-out", s.signOut)

@@ -32,6 +32,7 @@ type Account struct {
 	Server string `json:"server"`
 	Login  string `json:"login"`
 	Token  string `json:"token,omitempty"` // in the file where the key ring does not have it
+	Key    string `json:"key,omitempty"`   // that signed the server's programs when it was signed in; of minisign
 }
 
 func (a Account) key() string { return a.Login + " " + a.Server }

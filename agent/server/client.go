@@ -161,6 +161,31 @@ func (c *Client) ask(ctx context.Context, method, path string, body, out any) er
 	return nil
 }
 
+// Fetch writes a file of the server, of at most so many octets.
+func (c *Client) Fetch(ctx context.Context, path string, max int64, to io.Writer) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Base()+path, nil)
+	if err != nil {
+		return fmt.Errorf("making a request: %w", err)
+	}
+	// A program takes longer than an answer; whoever waits can end it.
+	res, err := (&http.Client{Transport: c.http.Transport, CheckRedirect: sameHost}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode >= 300 {
+		return refused(res, nil)
+	}
+	n, err := io.Copy(to, io.LimitReader(res.Body, max+1))
+	if err == nil && n > max {
+		err = fmt.Errorf("it has more than %d octets", max)
+	}
+	if err != nil {
+		return fmt.Errorf("reading an answer: %w", err)
+	}
+	return nil
+}
+
 func (c *Client) sign(h http.Header) {
 	if c.token != "" {
 		h.Set("Authorization", "Bearer "+c.token)
@@ -180,8 +205,11 @@ func refused(res *http.Response, body []byte) *Refusal {
 
 // SignIn trades a password for a token, which goes to New from then on.
 func (c *Client) SignIn(ctx context.Context, login, password, device string) (name, token string, err error) {
+	return c.signIn(ctx, map[string]string{"login": login, "password": password, "device": device})
+}
+
+func (c *Client) signIn(ctx context.Context, body map[string]string) (name, token string, err error) {
 	var made struct{ Login, Token string }
-	body := map[string]string{"login": login, "password": password, "device": device}
 	if err := c.ask(ctx, http.MethodPost, "/desk/token", body, &made); err != nil {
 		return "", "", err
 	}
@@ -189,6 +217,11 @@ func (c *Client) SignIn(ctx context.Context, login, password, device string) (na
 		return "", "", fmt.Errorf("%s is no CHmail server", c.base.Host)
 	}
 	return made.Login, made.Token, nil
+}
+
+// SignInByCode trades the code of a setup link for a token.
+func (c *Client) SignInByCode(ctx context.Context, code, device string) (name, token string, err error) {
+	return c.signIn(ctx, map[string]string{"code": code, "device": device})
 }
 
 // SignOut ends the token.

@@ -16,9 +16,9 @@ import (
 // lives only that long writes it. So any goroutine can write a message, under
 // TLS too, and a client that does not read holds nobody up. Listeners whose
 // connections come to Upgrade should wrap them: without it each delivery takes a
-// goroutine.
+// goroutine. On Windows, which has no such write, it wraps nothing.
 func NoWait(c net.Conn) net.Conn {
-	if t, ok := c.(syscall.Conn); ok {
+	if t, ok := c.(syscall.Conn); ok && mayTry {
 		if raw, err := t.SyscallConn(); err == nil {
 			return &noWaitConn{Conn: c, raw: raw}
 		}
@@ -73,7 +73,7 @@ func (s *noWaitConn) Write(b []byte) (int, error) {
 	n, failed := 0, error(nil)
 	err := s.raw.Write(func(fd uintptr) bool {
 		for {
-			n, failed = syscall.Write(int(fd), b)
+			n, failed = tryWrite(fd, b)
 			if failed != syscall.EINTR {
 				return true
 			}

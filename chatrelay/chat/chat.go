@@ -408,6 +408,15 @@ type Session struct {
 	Device string    `json:"d,omitempty"` // name of the computer whose program signed in; empty: a desk
 }
 
+// Program is a computer whose program signed in with a token.
+type Program struct {
+	ID   string    `json:"id"` // of its session
+	Name string    `json:"name"`
+	Made time.Time `json:"made"`
+	Seen time.Time `json:"seen"` // about when it was last here
+	Addr string    `json:"addr"` // from which
+}
+
 // Subscription is a browser that takes notifications (Web Push).
 type Subscription struct {
 	Endpoint, P256dh, Auth string

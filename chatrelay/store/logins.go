@@ -14,7 +14,7 @@ import (
 const maxEnded = 1000
 
 // SignOut ends the sessions of a login that have begun until now, and forgets
-// the browsers that are notified of its rings. The login need not be known.
+// the browsers that are notified of its rings, and its programs. The login need not be known.
 func (s *Store) SignOut(ctx context.Context, login string) error {
 	if err := s.tx(ctx, func(tx querier) error { return signOut(ctx, tx, fold(login)) }); err != nil {
 		return fmt.Errorf("signing a login out: %w", err)
@@ -25,7 +25,7 @@ func (s *Store) SignOut(ctx context.Context, login string) error {
 func signOut(ctx context.Context, tx querier, login string) error {
 	_, err := tx.ExecContext(ctx, "INSERT INTO logins (login, settings, signed_out) VALUES ($1, '{}', $2)"+
 		" ON CONFLICT (login) DO UPDATE SET signed_out = excluded.signed_out", login, micros(time.Now()))
-	for _, table := range []string{"ended_sessions", "subscriptions"} {
+	for _, table := range []string{"ended_sessions", "subscriptions", "programs"} {
 		if err == nil {
 			_, err = tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE login = $1", login)
 		}
@@ -49,6 +49,9 @@ func (s *Store) EndSession(ctx context.Context, session chat.Session, expires ti
 		}
 		_, err = tx.ExecContext(ctx, "INSERT INTO ended_sessions (id, login, expires) VALUES ($1, $2, $3)"+
 			" ON CONFLICT DO NOTHING", session.ID, login, micros(expires))
+		if err == nil {
+			_, err = tx.ExecContext(ctx, "DELETE FROM programs WHERE id = $1", session.ID)
+		}
 		return err
 	})
 	if err != nil {

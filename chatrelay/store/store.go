@@ -321,6 +321,9 @@ func (s *Store) Sweep(ctx context.Context) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM ended_sessions WHERE expires < $1", micros(now)); err != nil {
 			return err
 		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM used_codes WHERE expires < $1", micros(now)); err != nil {
+			return err
+		}
 		_, err := tx.ExecContext(ctx, "DELETE FROM invites WHERE expires < $1", micros(now.Add(-inviteRest)))
 		return err
 	})

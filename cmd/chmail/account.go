@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"strings"
 
@@ -15,12 +17,13 @@ import (
 
 	"github.com/chmail/chmail/agent/secret"
 	"github.com/chmail/chmail/agent/server"
+	"github.com/chmail/chmail/agent/update"
 )
 
 var loginCommand = &cli.Command{
 	Name:      "login",
-	Usage:     "sign this computer in; the password is asked for, or read from the standard input",
-	ArgsUsage: "LOGIN",
+	Usage:     "sign this computer in: with a setup link, or with a password, asked for or read from the standard input",
+	ArgsUsage: "LINK|LOGIN",
 	Flags: []cli.Flag{
 		&cli.StringFlag{Name: "server", Usage: "`ADDRESS` of the server; otherwise https://chat. and the login's domain"},
 		&cli.StringFlag{Name: "device", Usage: "`NAME` of this computer; otherwise its host name"},
@@ -29,9 +32,16 @@ var loginCommand = &cli.Command{
 	Action: func(c *cli.Context) error {
 		login := c.Args().First()
 		if c.NArg() != 1 {
-			return cli.Exit("usage: chmail login [--server ADDRESS] [--device NAME] [--no-keyring] LOGIN", 2)
+			return cli.Exit("usage: chmail login [--server ADDRESS] [--device NAME] [--no-keyring] LINK|LOGIN", 2)
 		}
 		base := c.String("server")
+		setup, code, isLink, err := parseSetup(login)
+		if err != nil {
+			return err
+		}
+		if isLink {
+			base = setup
+		}
 		if _, domain, ok := strings.Cut(login, "@"); base == "" && ok {
 			base = "https://chat." + domain
 		}
@@ -48,18 +58,28 @@ var loginCommand = &cli.Command{
 				return fmt.Errorf("finding this computer's name: %w: name it with --device", err)
 			}
 		}
-		password, err := ask("Password: ")
-		if err != nil {
-			return err
+		var name, token string
+		if isLink {
+			name, token, err = client.SignInByCode(c.Context, code, device)
+		} else {
+			var password string
+			if password, err = ask("Password: "); err != nil {
+				return err
+			}
+			name, token, err = client.SignIn(c.Context, login, password, device)
 		}
-		name, token, err := client.SignIn(c.Context, login, password, device)
 		if err != nil {
+			return explained(client, err)
+		}
+		key, err := signedBy(c.Context, client)
+		if err != nil {
+			signOut(client.Base(), token) // nobody has it
 			return explained(client, err)
 		}
 		s := store(c)
 		s.Plain = c.Bool("no-keyring")
 		before, _ := s.Load()
-		inRing, err := s.Save(secret.Account{Server: client.Base(), Login: name, Token: token})
+		inRing, err := s.Save(secret.Account{Server: client.Base(), Login: name, Token: token, Key: key})
 		if err != nil {
 			signOut(client.Base(), token) // nobody has it
 			return err
@@ -74,6 +94,55 @@ var loginCommand = &cli.Command{
 			where = "the key ring"
 		}
 		fmt.Printf("Signed in as %s at %s; the token is in %s.\n", name, client.Base(), where)
+		return nil
+	},
+}
+
+// parseSetup reads a setup link, as the page /setup shows it; false: it is a login.
+func parseSetup(s string) (base, code string, isLink bool, err error) {
+	if !strings.Contains(s, "://") {
+		return "", "", false, nil
+	}
+	u, err := url.Parse(strings.Trim(s, "<> \t"))
+	if err != nil || u.Host == "" || u.Path != "/setup" || u.Fragment == "" {
+		return "", "", false, fmt.Errorf("%q is no setup link: copy it whole from the page “Set up this computer”, "+
+			"such as https://chat.mall.example/setup#…", s)
+	}
+	return u.Scheme + "://" + u.Host, u.Fragment, true, nil
+}
+
+// signedBy is the key with which the programs of a server are signed; empty: it has none.
+// From now on `chmail update` believes no other.
+func signedBy(ctx context.Context, client *server.Client) (string, error) {
+	var key strings.Builder
+	err := client.Fetch(ctx, "/download/"+update.KeyFile, maxKey, &key)
+	var no *server.Refusal
+	if errors.As(err, &no) && no.Status == http.StatusNotFound {
+		return "", nil
+	}
+	return key.String(), err
+}
+
+const maxKey = 1000 // octets
+
+var updateCommand = &cli.Command{
+	Name:  "update",
+	Usage: "replace this program by a newer one of the server, if that is signed as it was at the sign-in",
+	Action: func(c *cli.Context) error {
+		client, account, err := signedIn(c)
+		if err != nil {
+			return err
+		}
+		program, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("finding this program: %w", err)
+		}
+		did, err := update.Run(c.Context, update.Options{
+			Server: client, Key: account.Key, Version: version, Program: program})
+		if err != nil {
+			return explained(client, err)
+		}
+		fmt.Println(did)
 		return nil
 	},
 }

@@ -35,7 +35,8 @@ func main() {
 		Flags: []cli.Flag{&cli.PathFlag{
 			Name: "dir", Usage: "`FOLDER` of the account", EnvVars: []string{"CHMAIL_DIR"}, Value: folder(),
 		}},
-		Commands: []*cli.Command{loginCommand, logoutCommand, agentCommand, statusCommand, chatCommand, versionCommand},
+		Commands: []*cli.Command{loginCommand, logoutCommand, agentCommand, statusCommand, chatCommand,
+			updateCommand, versionCommand},
 		Before: func(c *cli.Context) error {
 			if c.Path("dir") == "" {
 				return errors.New("this system has no folder for settings: name one with --dir")

@@ -43,7 +43,7 @@ func main() {
 			runCommand, demoCommand, quickstartCommand, checkCommand, dnsCommand,
 			domainCommand, userCommand, aliasCommand, storeCommand, backupCommand, restoreCommand,
 			grantsCommand, hostsCommand, whoCommand, exportCommand, eraseCommand,
-			guardCommand, linkCommand, mallCommand, roomCommand, queueCommand, suppressCommand,
+			guardCommand, linkCommand, inviteCommand, mallCommand, roomCommand, queueCommand, suppressCommand,
 			traceCommand, dkimCommand, versionCommand,
 		},
 		Before: prepare,

@@ -35,7 +35,7 @@ type target struct {
 var targets = []target{
 	// The chat page loads talk, the conversation, when it has shown its card, and gate, which asks whose the
 	// link is, when it has to.
-	{"web/assets", []string{"card", "app"}, []string{"chat", "talk", "gate", "desk", "landing", "offline", "sw"}},
+	{"web/assets", []string{"card", "app"}, []string{"chat", "talk", "gate", "desk", "landing", "offline", "register", "sw"}},
 	{"mall/site/assets", []string{"mall"}, []string{"mall"}},
 }
 

@@ -8,11 +8,13 @@ import type addresses from '../../../internal/words/addresses.en.json';
 import type clients from '../../../internal/words/clients.en.json';
 import type en from '../../../internal/words/en.json';
 import type mall from '../../../internal/words/mall.en.json';
+import type program from '../../../internal/words/program.en.json';
 import type talk from '../../../internal/words/talk.en.json';
 import { bdi, h } from './dom';
 import { now } from './time';
 
-export type Key = keyof typeof addresses | keyof typeof clients | keyof typeof en | keyof typeof mall | keyof typeof talk;
+export type Key = keyof typeof addresses | keyof typeof clients | keyof typeof en | keyof typeof mall
+  | keyof typeof program | keyof typeof talk;
 
 /** A text with {names} in it, or one by plural category, which the value n chooses. */
 type Message = string | { one?: string; other: string };

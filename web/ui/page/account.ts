@@ -7,7 +7,7 @@ import { ApiError, explain } from '../base/errors';
 import { fullTime, type Key, moment, t, tr } from '../base/i18n';
 import { cleanLine } from '../base/text';
 import { del, get, post } from '../wire/api';
-import type { AppPassword } from '../wire/wire';
+import type { AppPassword, Program } from '../wire/wire';
 
 const shortest = 8; // characters of a password
 
@@ -156,5 +156,47 @@ export class DevicesPart {
     }
     await this.read();
     this.name.input.focus();
+  }
+}
+
+/** ProgramsPart lists the computers whose program has signed in, and signs them out. */
+export class ProgramsPart {
+  private readonly problem = h('p', { class: 'problem', role: 'alert' });
+  private readonly list = h('div', { tabindex: '-1' });
+  readonly el = part('setup.computers', h('p', { class: 'fine' }, t('setup.computersWhat')), this.list, this.problem,
+    h('div', null, h('a', { class: 'button secondary', href: '/setup' }, t('setup.link'))));
+
+  constructor() {
+    void this.read();
+  }
+
+  private async read(): Promise<void> {
+    try {
+      const all = await get<Program[]>('/desk/programs');
+      fill(this.list, all.length === 0 ? h('p', { class: 'fine' }, t('setup.noComputers'))
+        : h('ul', { class: 'everyone' }, all.map((p) => this.row(p))));
+    } catch (err) {
+      this.problem.textContent = explain(err);
+    }
+  }
+
+  private row(p: Program): HTMLElement {
+    const [name, seen] = [cleanLine(p.name), new Date(p.seen)];
+    return h('li', null,
+      h('span', { class: 'everyone-who' }, h('bdi', null, name),
+        h('span', { class: 'muted', title: fullTime(seen) }, t('setup.seen', { time: moment(seen), addr: p.addr }))),
+      h('button', { class: 'link', type: 'button', 'aria-label': t('setup.revokeWhich', { name }),
+        onclick: () => void this.revoke(p.id) }, t('account.revoke')));
+  }
+
+  private async revoke(id: string): Promise<void> {
+    this.problem.textContent = '';
+    try {
+      await del('/desk/programs', { id });
+    } catch (err) {
+      this.problem.textContent = explain(err);
+    }
+    await this.read();
+    this.list.focus();
   }
 }

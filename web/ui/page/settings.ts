@@ -9,7 +9,7 @@ import { fullTime, type Key, moment, span, t, tr, weekday, zone } from '../base/
 import { cleanLine } from '../base/text';
 import { now } from '../base/time';
 import type { Prefs } from '../model/prefs';
-import { DevicesPart, PasswordPart } from './account';
+import { DevicesPart, PasswordPart, ProgramsPart } from './account';
 import { OwnMailPart } from './ownmail';
 import { BrowsersPart } from '../view/browsers';
 import { Bindings } from '../view/list';
@@ -64,7 +64,7 @@ export class SettingsPage {
       ...(doings.renewed ? [new PasswordPart(doings.renewed), new DevicesPart()] : [])];
     this.body = h('div', { class: 'settings-body', hidden: true },
       this.availability(), this.notifications(), this.canned(), this.mail(), this.blocked(),
-      account.map((a) => a.el),
+      account.map((a) => a.el), new ProgramsPart().el,
       this.part('settings.sessions',
         h('div', null, h('button', { class: 'secondary', type: 'button', onclick: doings.signOut },
           t('desk.signOut'))),

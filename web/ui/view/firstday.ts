@@ -52,7 +52,7 @@ function mailProgram(login: string, { host, servers }: NonNullable<DeskPage['mai
       row('first.host', h('code', null, host)),
       best.map((s) => row(protocols[s.protocol], t('first.port',
         { port: s.port, security: s.tls ? 'TLS' : 'STARTTLS' })))),
-    h('a', { href: `/setup?address=${encodeURIComponent(login)}`, target: '_blank', rel: 'noopener' },
+    h('a', { href: `/setup/mail?address=${encodeURIComponent(login)}`, target: '_blank', rel: 'noopener' },
       t('clients.more')));
 }
 

@@ -61,6 +61,8 @@ export interface DeskPage {
 export interface MailServer { protocol: 'smtp' | 'imap' | 'pop3'; port: number; tls: boolean }
 /** What is known of a device's password; times are of RFC 3339. */
 export interface AppPassword { name: string; made: string; used?: string }
+/** A computer whose program has signed in; times are of RFC 3339. */
+export interface Program { id: string; name: string; made: string; seen: string; addr: string }
 export interface Account { login: string; password: string; role: string }
 export interface Demo {
   web: string; submission: string; smtp: string; pop3: string; imap: string; metrics?: string;
