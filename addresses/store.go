@@ -422,7 +422,7 @@ func (s *Store) RemoveAlias(ctx context.Context, addr string, members ...string)
 			return fmt.Errorf("%s is no member of %s: %w", m, addr, ErrUnknown)
 		}
 	}
-	_, err = s.db.ExecContext(ctx, "DELETE FROM aliases WHERE addr = ? AND member IN (?)", addr, bun.In(members))
+	_, err = s.db.ExecContext(ctx, "DELETE FROM aliases WHERE addr = ? AND member IN (?)", addr, bun.List(members))
 	return err
 }
 

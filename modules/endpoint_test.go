@@ -16,7 +16,7 @@ func TestDoors(t *testing.T) {
 	t.Parallel()
 	var d doors
 	listen := func(name string, schemes ...string) *mailEndpoint {
-		e := &mailEndpoint{base: base{name: name}}
+		e := &mailEndpoint{base: base{name: name}, tls: true}
 		var listeners []net.Listener
 		for _, scheme := range schemes {
 			l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -74,6 +74,8 @@ func (others) Grant(context.Context, string) (presence.Grant, error) {
 	return presence.Grant{}, presence.ErrUnknown
 }
 
+func (others) Devices(context.Context, string) ([]presence.Device, error) { return nil, nil }
+
 func (others) OpenFromMail(context.Context, chat.Mail) (chat.Opened, error) {
 	return chat.Opened{}, chat.ErrUnknown
 }

@@ -211,7 +211,8 @@ func writeCertificates(t *testing.T, dir string) {
 		}
 	}
 	sign("ca.pem", now.AddDate(1, 0, 0))
-	sign("fullchain.pem", now.AddDate(0, 3, 0), "chat.mall.example", "www.mall.example")
+	asked := []string{"mta-sts.mall.example", "autoconfig.mall.example", "autodiscover.mall.example"}
+	sign("fullchain.pem", now.AddDate(0, 3, 0), append(asked, "chat.mall.example", "www.mall.example")...)
 	sign("expired.pem", now.AddDate(0, 0, -1), "chat.mall.example", "www.mall.example")
 	sign("other.pem", now.AddDate(0, 3, 0), "www.mall.example", "chat.other.example")
 }

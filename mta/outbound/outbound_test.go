@@ -398,8 +398,13 @@ func TestReverse(t *testing.T) {
 	for back, want := range map[string]bool{"2001:db8::1": true, "2001:db8::2": false, "192.0.2.1": false} {
 		r.LookupHost = func(context.Context, string) ([]string, error) { return []string{back}, nil }
 		r.asked, asked = time.Time{}, 0
-		if r.Usable(t.Context()) != want || r.Usable(t.Context()) != want || asked != 1 {
-			t.Errorf("the name leads to %s: want %v; asked %d times", back, want, asked)
+		for range 2 {
+			if r.Usable(t.Context()) != want {
+				t.Errorf("the name leads to %s: want %v", back, want)
+			}
+		}
+		if asked != 1 {
+			t.Errorf("the name leads to %s: asked %d times", back, asked)
 		}
 	}
 	if !strings.Contains(logged.String(), "does not lead back") {
