@@ -37,7 +37,17 @@ type Way struct {
 // The errors are ErrUnknown and ErrDisabled, where nobody gets the mail, and those of the
 // database. An address elsewhere is itself. A bare postmaster is that of the first domain.
 func (s *Store) Resolve(ctx context.Context, addr string, forwards bool) (Way, error) {
-	w := walk{Store: s, ctx: ctx, forwards: forwards, seen: make(map[string]bool)}
+	return s.resolve(&walk{Store: s, ctx: ctx, forwards: forwards}, addr)
+}
+
+// Named follows aliases alone. The catch-all has no part in it: what it would take may be a
+// shop's address, or another that the pipeline knows.
+func (s *Store) Named(ctx context.Context, addr string) (Way, error) {
+	return s.resolve(&walk{Store: s, ctx: ctx, named: true}, addr)
+}
+
+func (s *Store) resolve(w *walk, addr string) (Way, error) {
+	w.seen = make(map[string]bool)
 	addr = Fold(addr)
 	if addr == Postmaster && len(s.o.Domains) > 0 {
 		addr += "@" + s.o.Domains[0]
@@ -59,7 +69,8 @@ type walk struct {
 	*Store
 	Way
 	ctx      context.Context
-	forwards bool
+	forwards bool // also what people have set
+	named    bool // not the catch-all
 	seen     map[string]bool
 	disabled error
 }
@@ -69,7 +80,7 @@ func (w *walk) to(addr string, by Outside) error {
 	if w.seen[addr] {
 		return nil
 	}
-	if len(w.seen) >= maxMembers {
+	if len(w.seen) > maxMembers { // an alias, and its members
 		return fmt.Errorf("%s: it leads to more than %d addresses: %w", addr, maxMembers, ErrFull)
 	}
 	w.seen[addr] = true
@@ -167,6 +178,9 @@ func (w *walk) unassigned(addr string) error {
 			return err
 		}
 	}
+	if w.named {
+		return nil
+	}
 	members, err := w.members(w.ctx, "@"+domain)
 	if err != nil {
 		return err
@@ -207,7 +221,7 @@ func (s *Store) MayUse(ctx context.Context, login, addr string) (bool, error) {
 	if ours, err := s.Serves(ctx, DomainOf(addr)); err != nil || !ours {
 		return false, err
 	}
-	w := walk{Store: s, ctx: ctx, seen: make(map[string]bool)}
+	w := walk{Store: s, ctx: ctx, named: true, seen: make(map[string]bool)}
 	err := w.to(addr, Outside{})
 	return slices.Contains(w.Logins, login), err
 }

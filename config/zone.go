@@ -56,6 +56,7 @@ func (f *File) Zone(ips []net.IP) string {
 		}
 		record("_smtp._tls."+domain, "TXT", quoted(tlsReports(domain)))
 		if n, there := f.loader(); there && value(n, "ca") == "" {
+			b.WriteString("; No other authority may then issue for the domain: leave it out where another is used.\n")
 			record(domain, "CAA", `0 issue "letsencrypt.org"`)
 		}
 		for _, s := range f.services() {

@@ -175,7 +175,7 @@ func (m *Addresses) expand(ctx context.Context, addr string) []string {
 	if err != nil {
 		return []string{addr}
 	}
-	way, err := s.Resolve(ctx, addr, false)
+	way, err := s.Named(ctx, addr)
 	members := slices.Clone(way.Logins)
 	for _, o := range way.Outside {
 		members = append(members, o.Addr)

@@ -78,11 +78,11 @@ type routed struct {
 // received is an account and the address at which it got the message.
 type received struct{ login, addr string }
 
-// forward is what leaves with one sender.
+// forward is what leaves with one sender, by one alias or login.
 type forward struct {
 	from string
 	to   []string
-	via  []string
+	via  string // empty: it goes back to whom it was forwarded for
 	opts smtp.RcptOptions
 	next module.Delivery
 }
@@ -195,16 +195,13 @@ func (d *routed) leave(to, via, domain string, opts smtp.RcptOptions) error {
 	if err != nil {
 		return refuse(550, exterrors.EnhancedCode{5, 1, 7}, "The sender is none that mail can be forwarded from", err)
 	}
-	i := slices.IndexFunc(d.forwards, func(f *forward) bool { return f.from == from })
+	i := slices.IndexFunc(d.forwards, func(f *forward) bool { return f.from == from && f.via == via })
 	if i < 0 {
 		i = len(d.forwards)
-		d.forwards = append(d.forwards, &forward{from: from, opts: opts})
+		d.forwards = append(d.forwards, &forward{from: from, via: via, opts: opts})
 	}
 	if f := d.forwards[i]; !slices.Contains(f.to, to) {
 		f.to = append(f.to, to)
-		if via != "" && !slices.Contains(f.via, via) {
-			f.via = append(f.via, via)
-		}
 	}
 	return nil
 }
@@ -214,9 +211,7 @@ func (d *routed) Body(ctx context.Context, header textproto.Header, body buffer.
 	d.header = header
 	passed := header.Values("Delivered-To")
 	been := func(f *forward) bool {
-		return slices.ContainsFunc(f.via, func(via string) bool {
-			return slices.ContainsFunc(passed, func(p string) bool { return addresses.Fold(p) == via })
-		})
+		return f.via != "" && slices.ContainsFunc(passed, func(p string) bool { return addresses.Fold(p) == f.via })
 	}
 	all := len(d.forwards)
 	d.forwards = slices.DeleteFunc(d.forwards, been)
@@ -231,7 +226,14 @@ func (d *routed) Body(ctx context.Context, header textproto.Header, body buffer.
 			return err
 		}
 	}
+	refused, err := d.begin(ctx)
+	if err != nil {
+		return err
+	}
 	if d.local == nil && len(d.forwards) == 0 {
+		if refused {
+			return refuse(550, exterrors.EnhancedCode{5, 2, 1}, "The address takes no mail at present", nil)
+		}
 		if looped {
 			return refuse(554, exterrors.EnhancedCode{5, 4, 6}, "The message was here before: it goes in a circle", nil)
 		}
@@ -242,36 +244,67 @@ func (d *routed) Body(ctx context.Context, header textproto.Header, body buffer.
 			return err
 		}
 	}
-	for i, f := range d.forwards {
-		if err := d.send(ctx, i, f, body); err != nil {
+	for _, f := range d.forwards {
+		if err := f.send(ctx, header, body); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// send hands a copy to the target for mail that leaves, as it came: its DKIM signature
-// stays good.
-func (d *routed) send(ctx context.Context, i int, f *forward, body buffer.Buffer) error {
-	meta := d.meta.DeepCopy()
-	meta.ID += "-f" + strconv.Itoa(i+1)
-	meta.OriginalFrom = f.from
-	meta.OriginalRcpts = maps.Clone(d.meta.OriginalRcpts)
-	next, err := d.t.outside.Start(ctx, meta, f.from)
-	if err != nil {
-		return err
-	}
-	f.next = next
-	for _, to := range f.to {
-		if err := next.AddRcpt(ctx, to, f.opts); err != nil {
-			return err
+// begin names the recipients elsewhere to the target for mail that leaves. One that is
+// refused for good keeps nobody else from the message: who forwards there has it in the
+// mailbox. It says whether any was.
+func (d *routed) begin(ctx context.Context) (refused bool, err error) {
+	var left []*forward
+	for i, f := range d.forwards {
+		meta := d.meta.DeepCopy()
+		meta.ID += "-f" + strconv.Itoa(i+1)
+		meta.OriginalFrom = f.from
+		meta.OriginalRcpts = maps.Clone(d.meta.OriginalRcpts)
+		if f.next, err = d.t.outside.Start(ctx, meta, f.from); err != nil {
+			return refused, err
+		}
+		accepted := 0
+		for _, to := range f.to {
+			switch err := f.next.AddRcpt(ctx, to, f.opts); {
+			case err == nil:
+				accepted++
+				continue
+			case exterrors.IsTemporary(err):
+				return refused, err
+			default:
+				d.t.out.Error("an address elsewhere is left out", err, "via", f.via, "msg_id", d.meta.ID)
+			}
+			refused = true
+			if slices.Contains(d.retained, f.via) {
+				if err := d.stay(ctx, "", []string{f.via}, smtp.RcptOptions{}); err != nil {
+					return refused, err
+				}
+			}
+		}
+		if accepted > 0 {
+			left = append(left, f)
+			continue
+		}
+		next := f.next
+		f.next = nil
+		if err := next.Abort(ctx); err != nil {
+			return refused, err
 		}
 	}
-	header := d.header.Copy()
-	for _, via := range f.via {
-		header.Add("Delivered-To", via)
+	d.forwards = left
+	return refused, nil
+}
+
+// send hands a copy to the target for mail that leaves, as it came: its DKIM signature
+// stays good.
+func (f *forward) send(ctx context.Context, header textproto.Header, body buffer.Buffer) error {
+	if f.via != "" {
+		header = header.Copy()
+		header.Add("Delivered-To", f.via)
 	}
-	return next.Body(ctx, header, body)
+	return f.next.Body(ctx, header, body)
 }
 
 // Abort implements module.Delivery.
@@ -304,7 +337,7 @@ func (d *routed) Commit(ctx context.Context) error {
 		if err := next.Commit(ctx); err != nil {
 			return err
 		}
-		d.t.out.Msg("forwarded", "msg_id", d.meta.ID, "via", strings.Join(f.via, " "), "recipients", len(f.to))
+		d.t.out.Msg("forwarded", "msg_id", d.meta.ID, "via", f.via, "recipients", len(f.to))
 	}
 	if d.t.answers != nil && !d.meta.Quarantine && !d.unanswers {
 		for _, r := range d.accounts {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/foxcpp/maddy/framework/config"
 
+	"github.com/chmail/chmail/addresses"
 	"github.com/chmail/chmail/web"
 )
 
@@ -55,6 +56,19 @@ func (r *registrar) create(ctx context.Context, login, given string) error {
 	}
 	if there || rooms > 0 {
 		return web.ErrTaken
+	}
+	store, err := owner.Parts.Addresses()
+	if err != nil {
+		return err
+	}
+	if store != nil {
+		aliases, err := store.Aliases(ctx)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(aliases, func(a addresses.Alias) bool { return a.Addr == login }) {
+			return web.ErrTaken
+		}
 	}
 	return owner.AddUser(ctx, login, given)
 }

@@ -58,8 +58,8 @@ www.mall.example {
 frontend plain
     mode http
     bind :::80 v4v6
-    use_backend chmail if { path_beg /.well-known/acme-challenge/ }
-    http-request redirect scheme https code 308
+    http-request redirect scheme https code 308 unless { path_beg /.well-known/acme-challenge/ }
+    default_backend chmail
 frontend pages
     mode http
     bind :::443 v4v6 ssl crt /etc/haproxy/pages.pem alpn h2,http/1.1

@@ -285,7 +285,8 @@ func (m *maker) account(ctx context.Context) error {
 		return err
 	}
 	m.done.Password = password
-	m.say("make the account %s", m.Account)
+	// Now: a later step may fail, and the next run does not know it.
+	m.say("make the account %s, whose password is %s", m.Account, password)
 	return nil
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/chmail/chmail/chatrelay/carrier"
 	"github.com/chmail/chmail/chatrelay/chat"
+	"github.com/chmail/chmail/guard/reputation"
 	"github.com/chmail/chmail/internal/assets"
 )
 
@@ -63,6 +64,7 @@ func (s *Server) outer(routes http.Handler, relay Relay) http.Handler {
 		case isSocket(r): // bounded by the connections of a prefix, and needs a ticket or a session
 		case isFrames(r): // bounded by its connection; the handler looks where the page is from
 		case r.Method == http.MethodGet || r.Method == http.MethodHead:
+			r.Body = http.NoBody // a form in it would be read without a bound
 			if wait := s.limits.page.WaitOf(who); wait > 0 {
 				retryAfter(rec, wait)
 				s.plainPage(rec, r, http.StatusTooManyRequests, "busy")
@@ -216,6 +218,15 @@ func contains(list []string, item string) bool {
 		}
 	}
 	return false
+}
+
+// fault counts what a client asked for. Another site can make a browser ask for anything, and
+// a proxy asks for everybody: that counts for nobody.
+func (s *Server) fault(r *http.Request, f reputation.Fault) {
+	ip, site := s.clientIP(r), r.Header.Get("Sec-Fetch-Site")
+	if (site == "" || site == "none") && !s.opts.TrustedProxies.Trusts(ip) {
+		s.opts.Reputation.Fault(ip, f)
+	}
 }
 
 // refusal is the JSON of an error: a code for programs, words for people who

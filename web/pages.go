@@ -221,7 +221,7 @@ func (s *Server) chatPage(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, chat.ErrRevoked):
 		s.gonePage(w, r, http.StatusGone, "revoked", card.Invite)
 	case errors.Is(err, chat.ErrUnknown):
-		s.opts.Reputation.Fault(s.clientIP(r), reputation.Forged)
+		s.fault(r, reputation.Forged)
 		s.gonePage(w, r, http.StatusNotFound, "unknown", chat.Invite{})
 	default:
 		s.log.Warn("showing a link", "err", err)

@@ -37,9 +37,9 @@ const maxInvitation = 90 * 24 * time.Hour // until an invitation ends
 var localPart = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$`)
 
 // reserved are names that others take for the server's own (RFC 2142 and custom).
-var reserved = strings.Fields(`abuse admin administrator autoconfig autodiscover billing chmail contact daemon ftp
+var reserved = strings.Fields(`abuse admin administrator autoconfig autodiscover billing bounce chmail complaints contact daemon ftp
 	help host hostmaster imap info list mail mailer-daemon majordomo marketing news no-reply nobody noc noreply
-	null operator pop pop3 postmaster register root sales security shop smtp spam staff support sysadmin system
+	null operator pop pop3 postmaster register reply root sales security shop smtp spam staff support sysadmin system
 	test usenet uucp webmaster www`)
 
 // registerForm is the form with which somebody makes a login.
@@ -95,7 +95,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 	case !localPart.MatchString(form.Name) || strings.Contains(form.Name, ".."):
 		fail(http.StatusBadRequest, "name")
 		return
-	case password.Check(r.PostFormValue("password")) != nil:
+	case password.CheckFor(login, r.PostFormValue("password")) != nil:
 		fail(http.StatusBadRequest, "password")
 		return
 	case reg.Invited && (!invited || given.Login != ""):

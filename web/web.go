@@ -299,7 +299,7 @@ func (s *Server) routes() http.Handler {
 	})
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
 		if reputation.ProbedPath(r.URL.Path) {
-			s.opts.Reputation.Fault(s.clientIP(r), reputation.Probe)
+			s.fault(r, reputation.Probe)
 		}
 		s.plainPage(w, r, http.StatusNotFound, "missing")
 	})

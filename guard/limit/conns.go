@@ -31,7 +31,7 @@ type Conns struct {
 // Enter counts a connection of ip until leave is called; ok is false at a bound,
 // or when ip is barred. leave may be called more than once.
 func (c *Conns) Enter(ip netip.Addr) (leave func(), ok bool) {
-	if c.Barred != nil && c.Barred(ip) {
+	if c.Barred != nil && c.Barred(ip) && (c.Free == nil || !c.Free(ip.Unmap())) {
 		return nil, false
 	}
 	prefix := Prefix(ip)

@@ -7,12 +7,13 @@ import (
 	"strings"
 )
 
-// Foreign says whether a first line is of another protocol than those of mail: HTTP, TLS
-// where none is expected, or SSH. Only scanners send these.
+// Foreign says whether a first line is of another protocol than those of mail: HTTP or SSH.
+// Only scanners send these. TLS where none is expected is not meant: people set up their
+// programs so.
 func Foreign(line []byte) bool {
 	line = bytes.TrimRight(line, "\r\n")
-	return bytes.HasPrefix(line, []byte("\x16\x03")) || bytes.HasPrefix(line, []byte("SSH-")) ||
-		bytes.HasSuffix(line, []byte(" HTTP/1.1")) || bytes.HasSuffix(line, []byte(" HTTP/1.0"))
+	return bytes.HasPrefix(line, []byte("SSH-")) || bytes.HasSuffix(line, []byte(" HTTP/1.1")) ||
+		bytes.HasSuffix(line, []byte(" HTTP/1.0"))
 }
 
 // probed are parts of paths that no page of this server has and no browser asks for by itself.

@@ -7,7 +7,7 @@ import "testing"
 func TestForeign(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]bool{
-		"GET / HTTP/1.1\r\n": true, "\x16\x03\x01\x02\x00\x01": true, "SSH-2.0-Go\r\n": true,
+		"GET / HTTP/1.1\r\n": true, "\x16\x03\x01\x02\x00\x01": false, "SSH-2.0-Go\r\n": true,
 		"EHLO mail.example\r\n": false, "USER mina\r\n": false, "a1 CAPABILITY\r\n": false, "\r\n": false,
 	} {
 		if Foreign([]byte(line)) != want {

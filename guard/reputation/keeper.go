@@ -110,6 +110,9 @@ func (k *Keeper) putWaiting() {
 	some = slices.DeleteFunc(some, func(r Rule) bool { // an administrator's stays as it is
 		return slices.ContainsFunc(have, func(h Rule) bool { return h.Prefix == r.Prefix && !h.Own })
 	})
+	if room := max(0, MaxRules-len(have)); len(some) > room { // the others hold here until a restart
+		some = some[:room]
+	}
 	if err := k.store.Put(ctx, some); err != nil {
 		k.opts.Log.Error("storing bans: they hold here until the restart", "err", err, "bans", len(some))
 	}
@@ -119,9 +122,17 @@ func (k *Keeper) putWaiting() {
 func (k *Keeper) read() {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 	defer cancel()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := k.Rules()
 	all, err := k.store.Rules(ctx)
 	if err == nil {
 		k.SetRules(all)
+		for _, r := range before { // an administrator took it back, perhaps at another host
+			if r.Own && !slices.ContainsFunc(all, func(a Rule) bool { return a.Prefix == r.Prefix }) {
+				k.Forgive(r.Prefix)
+			}
+		}
 	} else if k.bad == nil {
 		k.opts.Log.Error("reading the rules of the guard: those that were read before hold", "err", err)
 	}
@@ -132,8 +143,6 @@ func (k *Keeper) read() {
 		for _, r := range over {
 			prefixes = append(prefixes, r.Prefix)
 		}
-		k.mu.Lock()
-		defer k.mu.Unlock()
 		if err := k.store.Delete(ctx, prefixes); err != nil {
 			k.opts.Log.Error("removing bans that are over", "err", err)
 		}

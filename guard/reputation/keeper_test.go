@@ -48,15 +48,22 @@ func TestKeeper(t *testing.T) {
 			k = Open(Options{}, file, []netip.Addr{gateway})
 		}
 		other := Open(Options{}, file, nil) // of another host, were the store shared
-		if n, err := k.Remove(ctx, netip.MustParsePrefix("198.51.0.0/16")); err != nil || n != 1 {
+		many(other.Table, 100, "198.51.100.200", Probe)
+		time.Sleep(2*readEvery + time.Second) // its ban is known here, too
+		if got := k.Level(ip("198.51.100.200")); got != Banned {
+			t.Errorf("whom the other has banned: %v", got)
+		}
+		if n, err := k.Remove(ctx, netip.MustParsePrefix("198.51.0.0/16")); err != nil || n != 2 {
 			t.Errorf("removed %d: %v", n, err)
 		}
 		if got := k.Level(ip("198.51.100.7")); got != Fine {
 			t.Errorf("at once: %v", got)
 		}
 		time.Sleep(readEvery + time.Second)
-		if got := other.Level(ip("198.51.100.7")); got != Fine {
-			t.Errorf("at the other: %v", got)
+		for _, addr := range []string{"198.51.100.7", "198.51.100.200"} {
+			if got := other.Level(ip(addr)); got != Fine {
+				t.Errorf("%s at the other: %v", addr, got)
+			}
 		}
 		time.Sleep(DefaultBan)
 		if all, err := file.Rules(ctx); err != nil || len(all) != 0 {

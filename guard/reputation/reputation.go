@@ -39,7 +39,7 @@ type Fault uint8
 // The faults.
 const (
 	WrongPassword Fault = iota // one that was not tried before
-	NoRecipient                // mail for an address that is not here
+	NoRecipient                // mail for an address that is not here; alone it bans nobody
 	Probe                      // for a path or a protocol that only scanners try
 	BadProtocol                // what no client of the protocol says
 	Flood                      // more than a bound lets through
@@ -145,8 +145,9 @@ func (t *Table) Level(ip netip.Addr) Level {
 	return t.judge(ip)
 }
 
-// Bars says whether connections of an address are refused.
-func (t *Table) Bars(ip netip.Addr) bool { return t.Level(ip) >= Refused }
+// Bars says whether connections of an address are not taken. Who is Refused may still sign in
+// where the login is known, so that doors at which people sign in take these.
+func (t *Table) Bars(ip netip.Addr) bool { return t.Level(ip) >= Banned }
 
 // Delay is how long an address at a level waits before it is answered.
 func (l Level) Delay() time.Duration {
@@ -206,7 +207,10 @@ func (t *Table) add(ip netip.Addr, key uint64, bears float32, f Fault) {
 	var level Level
 	var from, until uint32
 	t.change(key, func(r *record, now uint32) {
-		r.score += weights[f]
+		// Others write to wrong addresses, and their server is the one that brings it.
+		if f != NoRecipient || r.score < thresholds[Refused]-1 {
+			r.score += weights[f]
+		}
 		if r.counts[f] < math.MaxUint8 {
 			r.counts[f]++
 		}

@@ -197,6 +197,10 @@ func TestBound(t *testing.T) {
 	t.Parallel()
 	tab := New(Options{Max: 64 * 16}, nil)
 	many(tab, 20, "192.0.2.7", Probe)
+	many(tab, 1000, "192.0.2.8", NoRecipient)
+	if got := tab.Level(ip("192.0.2.8")); got != Work {
+		t.Errorf("whose senders know no address: %v", got)
+	}
 	for i := range 10_000 {
 		tab.Fault(nth(i), NoRecipient)
 	}

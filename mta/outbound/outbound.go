@@ -6,6 +6,7 @@
 package outbound
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -118,6 +119,7 @@ func (l *lane) Send(ctx context.Context, m *queue.Mail, to []queue.Recipient, co
 	for i, r := range to {
 		if err := l.rcpt(&r); err != nil {
 			answers[i] = l.failed(err)
+			answers[i].Recipient = true
 			if answers[i].Code == 552 { // RFC 5321 section 4.5.3.1.10
 				answers[i].Code, answers[i].Enhanced = 452, [3]int{4, 5, 3}
 			}
@@ -249,7 +251,7 @@ func (l *lane) about(a queue.Answer) queue.Answer {
 
 // unreached makes an answer of an error that kept the mail from every server.
 func unreached(err error) queue.Answer {
-	a := queue.Answer{Code: 451, Enhanced: [3]int{4, 4, 1}, Text: err.Error(), Unreached: true}
+	a := queue.Answer{Code: 451, Enhanced: [3]int{4, 4, 1}, Text: err.Error(), Unreached: true, Recipient: true}
 	if code, ok := exterrors.Fields(err)["smtp_code"].(int); ok {
 		a.Code = code
 		if e, ok := exterrors.Fields(err)["smtp_enchcode"].(exterrors.EnhancedCode); ok {
@@ -299,11 +301,15 @@ func (l *lane) open(ctx context.Context, m *queue.Mail) (*connection, error) {
 	}
 	slices.SortStableFunc(servers, func(a, b *net.MX) int { return int(a.Pref) - int(b.Pref) })
 	const maxServers = 10
+	var forNow error
 	for _, server := range servers[:min(len(servers), maxServers)] {
 		var c *connection
 		if c, err = l.reach(ctx, policies, domain, strings.TrimSuffix(server.Host, "."), secure); err != nil {
 			l.Log.Info("a mail server cannot be used", "domain", domain, "server", server.Host, "msg_id", m.ID,
 				"err", err)
+			if forNow == nil && exterrors.IsTemporaryOrUnspec(err) {
+				forNow = err
+			}
 			continue
 		}
 		if m.RequireTLS && (c.tls < module.TLSAuthenticated || c.mx < module.MX_MTASTS) { // RFC 8689
@@ -314,7 +320,7 @@ func (l *lane) open(ctx context.Context, m *queue.Mail) (*connection, error) {
 		c.unchecked = m.AnyTLS
 		return c, nil
 	}
-	return nil, err
+	return nil, cmp.Or(forNow, err) // another server may take the mail later
 }
 
 // reach connects to a server and asks the policies.

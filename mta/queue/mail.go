@@ -53,6 +53,8 @@ type Answer struct {
 	TLS      string `json:"tls,omitempty"`     // none, encrypted or authenticated
 	// Relayed: the server knows no RFC 3461 and will not report that it delivered.
 	Relayed bool `json:"relayed,omitempty"`
+	// Recipient: it is about the address, and not about the sender or the content.
+	Recipient bool `json:"recipient,omitempty"`
 	// Unreached: no server of the domain could be asked, so that other mail for it would fare alike.
 	Unreached bool `json:"unreached,omitempty"`
 }

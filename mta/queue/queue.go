@@ -285,7 +285,10 @@ func (q *Queue) begin(e *entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.mails[e.mail.ID] = e
-	e.jobs, e.trying = map[string]*job{}, map[string]bool{}
+	e.jobs = map[string]*job{}
+	if e.trying == nil { // else a lane may have it: it was held and is released
+		e.trying = map[string]bool{}
+	}
 	if e.mail.Held {
 		return
 	}
@@ -460,15 +463,13 @@ func (q *Queue) pick(d *domain, more bool) *job {
 	}
 	q.active--
 	d.active--
-	if len(d.line) > 0 {
-		q.open(d)
-	}
-	for len(q.waiting) > 0 && q.active < q.Parallel {
+	for len(q.waiting) > 0 && q.active < q.Parallel { // before this domain has another lane
 		first := q.waiting[0]
 		q.waiting = q.waiting[1:]
 		first.pending = false
 		q.open(first)
 	}
+	q.open(d)
 	return nil
 }
 
@@ -589,7 +590,7 @@ func (q *Queue) settle(m *Mail, r *Recipient, a Answer, now time.Time) bool {
 	if a.Permanent() || !now.Before(over) {
 		r.Failed, r.Next = true, now
 		log.Info("failed for good")
-		if a.Permanent() {
+		if a.Permanent() && a.Recipient {
 			q.suppressed.failed(r.To, a, now)
 		}
 		return false

@@ -97,7 +97,8 @@ func (f *far) clear(address string) {
 
 var (
 	greylisted = Answer{Code: 451, Enhanced: [3]int{4, 7, 1}, Text: "Greylisted", Server: "mx.far.example"}
-	never      = Answer{Code: 550, Enhanced: [3]int{5, 1, 1}, Text: "No such user", Server: "mx.far.example"}
+	never      = Answer{Code: 550, Enhanced: [3]int{5, 1, 1}, Text: "No such user", Server: "mx.far.example",
+		Recipient: true}
 )
 
 func options(t *testing.T, f *far) Options {
@@ -416,8 +417,9 @@ func TestSuppress(t *testing.T) {
 			time.Sleep(time.Second)
 			synctest.Wait()
 		}
-		spam := Answer{Code: 550, Enhanced: [3]int{5, 7, 1}, Text: "Spam"}
-		for _, a := range []Answer{never, never, {Code: 250, Text: "Ok"}, never, never, spam} {
+		spam := Answer{Code: 550, Enhanced: [3]int{5, 7, 1}, Text: "Spam", Recipient: true}
+		blocked := Answer{Code: 550, Text: "Your server is listed"} // after DATA
+		for _, a := range []Answer{never, never, {Code: 250, Text: "Ok"}, never, never, spam, blocked} {
 			send(a)
 			if err := q.Check(no); err != nil {
 				t.Fatalf("suppressed too early: %v", err)

@@ -86,6 +86,12 @@ func (s spool) read(each func(*Mail), bad func(name string, err error)) error {
 	}
 	for name := range there {
 		if id, ok := strings.CutSuffix(name, ".meta"); ok && there[id+".header"] && there[id+".body"] {
+			if there[id+metaExt] && there[id+mailExt] { // it was taken over, and a crash left the rest
+				if err := s.removeOld(id); err != nil {
+					bad(name, err)
+				}
+				continue
+			}
 			m, err := s.takeOver(id)
 			if err != nil {
 				bad(name, err)
@@ -164,10 +170,15 @@ func (s spool) takeOver(id string) (*Mail, error) {
 	if err := s.put(m); err != nil {
 		return nil, err
 	}
+	return m, s.removeOld(id)
+}
+
+// removeOld removes the files of maddy's target.queue.
+func (s spool) removeOld(id string) error {
 	for _, ext := range []string{".meta", ".header", ".body"} {
-		if err := os.Remove(s.path(id, ext)); err != nil {
-			return nil, err
+		if err := os.Remove(s.path(id, ext)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
 		}
 	}
-	return m, nil
+	return nil
 }

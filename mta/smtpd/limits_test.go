@@ -590,7 +590,7 @@ func TestReputation(t *testing.T) {
 	if got := c.read(); !strings.HasPrefix(got, "421 ") {
 		t.Errorf("HTTP is answered %q", got)
 	}
-	for range 4 {
+	for range 8 {
 		known.Fault(bad, reputation.Probe)
 	}
 	if got := connect().read(); !strings.HasPrefix(got, "421 ") {

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -199,7 +200,10 @@ func New(o Options) *Server {
 	o.TLS = notBefore12(o.TLS)
 	s := &Server{opts: o, ready: make(chan net.Conn), open: make(map[*conn]struct{}), rates: newRates(o)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.conns = limit.Conns{Total: o.Connections, PerPrefix: o.PerPrefix, Barred: o.Reputation.Bars,
+	s.conns = limit.Conns{Total: o.Connections, PerPrefix: o.PerPrefix, Barred: func(ip netip.Addr) bool {
+		// Other servers come again; at submission a known login is let in.
+		return o.Reputation.Bars(ip) || !o.Submission && o.Reputation.Level(ip) >= reputation.Refused
+	},
 		Opened: func(change int) { connectionsOpen.WithLabelValues(o.Name).Add(float64(change)) },
 		Refused: func(nc net.Conn) {
 			connectionsRefused.WithLabelValues(o.Name).Inc()

@@ -272,7 +272,9 @@ func (s *session) Rcpt(to string, opts *gosmtp.RcptOptions) error {
 	}
 	res := answer(err, s.tx.meta.ID, utf8)
 	if res.Code == 550 && s.login == "" {
-		s.srv.opts.Reputation.Fault(s.conn.ip, reputation.NoRecipient)
+		if res.EnhancedCode == (gosmtp.EnhancedCode{5, 1, 1}) {
+			s.srv.opts.Reputation.Fault(s.conn.ip, reputation.NoRecipient)
+		}
 		wait := s.srv.rates.unknown.Wait(prefixKey(s.conn.ip))
 		if s.unknown++; s.unknown >= maxUnknown || wait > 0 {
 			s.conn.endAfter("421 4.7.0 Too many unknown recipients")
