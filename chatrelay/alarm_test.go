@@ -108,7 +108,9 @@ func TestAlarmOfARoomThatMoved(t *testing.T) {
 	kim.send(frame.Frame{T: frame.TAttempt})
 	eventually(t, "the claim of a mail that fails", func() bool {
 		past, err := home.rooms.Attempts(t.Context(), home.room, 1)
-		return err == nil && len(past) == 1 && claimed(past[0])
+		home.mail.mu.Lock()
+		defer home.mail.mu.Unlock()
+		return err == nil && len(past) == 1 && claimed(past[0]) && home.mail.tries > 0
 	})
 	if err := home.rooms.LeaveHome(t.Context(), home.room, home.relay.opt.Host); err != nil {
 		t.Fatal(err)

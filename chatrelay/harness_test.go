@@ -43,12 +43,14 @@ type outMail struct {
 	mu    sync.Mutex
 	mails []chat.ServerMail
 	fail  bool
+	tries int // that failed
 }
 
 func (o *outMail) Send(_ context.Context, m chat.ServerMail) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.fail {
+		o.tries++
 		return errors.New("the mail system is away")
 	}
 	o.mails = append(o.mails, m)
