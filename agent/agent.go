@@ -100,6 +100,9 @@ func Run(ctx context.Context, opts Options) error {
 					a.place.take(ctx, e.Frame)
 				}
 			default:
+				if e.Frame.T == frame.TError && e.Frame.Code == frame.ErrTooFast {
+					a.place.tooFast(ctx, e.Frame)
+				}
 				a.frame(e.Frame)
 			}
 		case f := <-a.place.later:

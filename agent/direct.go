@@ -33,8 +33,10 @@ type place struct {
 	mapping portmap.Mapping
 	proofs  []string // for the next registration
 	waits   int      // what the registration waits for: the router's first answer, proofs
-	asked   bool     // the server looks whether it reaches us
-	again   bool     // since then something else is to be registered
+	// mapWaits: the router's first answer is one of them.
+	mapWaits bool
+	asked    bool // the server looks whether it reaches us
+	again    bool // since then something else is to be registered
 }
 
 // take takes what the server says of the direct way.
@@ -50,6 +52,15 @@ func (p *place) take(ctx context.Context, f *frame.Frame) {
 	case frame.DirectOver:
 		p.handOver(p.over(direct.Part{Room: f.Room, Epoch: f.Epoch}))
 	}
+}
+
+// tooFast registers again when the server takes it, if it did not take the last one.
+func (p *place) tooFast(ctx context.Context, f *frame.Frame) {
+	if !p.asked {
+		return
+	}
+	p.asked, p.again = false, false
+	time.AfterFunc(time.Duration(max(f.Wait, 1))*time.Second, func() { p.do(ctx, p.register) })
 }
 
 // reached takes the answer to a registration.
@@ -125,8 +136,12 @@ func (p *place) mapPort(ctx context.Context) {
 	}
 	if p.router != nil {
 		p.router.Close()
+		if p.mapWaits { // its first answer comes no more
+			p.waits--
+		}
 	}
 	p.waits++
+	p.mapWaits = true
 	first := true
 	p.router = portmap.Keep(ctx, p.port, func(ctx context.Context, m portmap.Mapping, err error) {
 		waited := first
@@ -134,6 +149,7 @@ func (p *place) mapPort(ctx context.Context) {
 		p.do(ctx, func() {
 			if waited {
 				p.waits--
+				p.mapWaits = false
 			}
 			p.mapped(m, err)
 			p.register()

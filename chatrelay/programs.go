@@ -124,7 +124,9 @@ func (r *Relay) directFrame(d *device, f *frame.Frame) error {
 		return nil
 	}
 	if d.dialled.Swap(true) {
-		return &fault{frame.ErrForbidden, "one registration at a time"}
+		d.out.Put(frame.Encode(&frame.Frame{T: frame.TError, Code: frame.ErrTooFast, Wait: 1,
+			Text: "one registration at a time"}))
+		return nil
 	}
 	p := &program{device: d, port: f.Port, hashes: f.Hashes, from: []netip.Addr{d.IP.Unmap()}, keep: f.Keep}
 	for _, proof := range f.Proofs {
@@ -139,8 +141,9 @@ func (r *Relay) directFrame(d *device, f *frame.Frame) error {
 	}
 	mapped, _ := netip.ParseAddrPort(f.Mapped)
 	r.later("a dial-back", func() {
-		defer d.dialled.Store(false)
 		err := r.dialBack(p, mapped)
+		r.setProgram(p)
+		d.dialled.Store(false) // before the answer, upon which the next registration may come
 		answer := &frame.Frame{T: frame.TDirect, Code: frame.DirectReach, On: len(p.reached) > 0}
 		for _, at := range p.reached {
 			answer.Addrs = append(answer.Addrs, at.String())
@@ -149,7 +152,6 @@ func (r *Relay) directFrame(d *device, f *frame.Frame) error {
 			answer.Text = err.Error()
 		}
 		d.out.Put(frame.Encode(answer))
-		r.setProgram(p)
 	})
 	return nil
 }

@@ -107,9 +107,10 @@ func (p *past) come(f *frame.Frame) {
 				p.leave()
 				p.t.line.Send(&frame.Frame{T: frame.TDirect, Epoch: one.epoch})
 			default:
-				one.out = carrier.NewQueue(c, slog.New(slog.DiscardHandler))
+				out := carrier.NewQueue(c, slog.New(slog.DiscardHandler))
+				one.out = out
 				p.t.line.Send(&frame.Frame{T: frame.TDirect, Epoch: one.epoch, On: true})
-				go p.listen(ctx, one, c)
+				go p.listen(ctx, one, c, out)
 			}
 		})
 	}()
@@ -190,15 +191,15 @@ func read(ctx context.Context, c carrier.Conn) (*frame.Frame, error) {
 }
 
 // listen reads what the program says until it is silent.
-func (p *past) listen(ctx context.Context, one *part, c carrier.Conn) {
-	defer one.out.End("", "")
+func (p *past) listen(ctx context.Context, one *part, c carrier.Conn, out *carrier.Queue) {
+	defer out.End("", "")
 	ping := time.NewTicker(beat)
 	defer ping.Stop()
 	go func() { // ends with ctx
 		for n := int64(2); ; n++ {
 			select {
 			case <-ping.C:
-				one.out.Put(frame.Encode(&frame.Frame{T: frame.TPing, N: n}))
+				out.Put(frame.Encode(&frame.Frame{T: frame.TPing, N: n}))
 			case <-ctx.Done():
 				return
 			}
