@@ -83,6 +83,24 @@ func (f *far) notify(_ context.Context, n Notice) error {
 	return nil
 }
 
+// pass lets time pass, and what is due then be done.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (f *far) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.notices = nil
+}
+
+func (f *far) refuseNotices(with error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refuse = with
+}
+
 func (f *far) set(address string, a Answer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -93,6 +111,30 @@ func (f *far) clear(address string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.answers, address)
+}
+
+func (f *far) tried(address string) []time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.tries[address])
+}
+
+func (f *far) addresses() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.tries)
+}
+
+func (f *far) taken() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.got)
+}
+
+func (f *far) told() []Notice {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.notices)
 }
 
 var (
@@ -158,23 +200,22 @@ func TestSchedule(t *testing.T) {
 		f.set(lee, greylisted)
 		begin := time.Now()
 		add(t, q, "a", lee, ann)
-		time.Sleep(4*time.Hour + time.Second)
-		synctest.Wait()
+		pass(4*time.Hour + time.Second)
 		var after []time.Duration
-		for _, at := range f.tries[lee] {
+		for _, at := range f.tried(lee) {
 			after = append(after, at.Sub(begin).Round(time.Minute))
 		}
 		m := time.Minute
 		if want := []time.Duration{0, 5 * m, 15 * m, 35 * m, 75 * m, 155 * m, 240 * m}; !slices.Equal(after, want) {
 			t.Errorf("tried after %v, want %v", after, want)
 		}
-		if len(f.tries[ann]) != 1 {
-			t.Errorf("a recipient who has the mail was tried %d times", len(f.tries[ann]))
+		if len(f.tried(ann)) != 1 {
+			t.Errorf("a recipient who has the mail was tried %d times", len(f.tried(ann)))
 		}
-		if len(f.notices) != 1 || f.notices[0].To != "kim@mall.example" {
-			t.Fatalf("after four hours the notices are %v", f.notices)
+		if len(f.told()) != 1 || f.told()[0].To != "kim@mall.example" {
+			t.Fatalf("after four hours the notices are %v", f.told())
 		}
-		text := string(f.notices[0].Content)
+		text := string(f.told()[0].Content)
 		for _, want := range []string{"Subject: Your mail is delayed", "Auto-Submitted: auto-replied",
 			"multipart/report; report-type=delivery-status", "Final-Recipient: rfc822; " + lee, "Action: delayed",
 			"Status: 4.7.1", "Will-Retry-Until: ", "Remote-MTA: dns; mx.far.example", "Subject: Boots",
@@ -186,18 +227,17 @@ func TestSchedule(t *testing.T) {
 		if strings.Contains(text, "Hello") || strings.Contains(text, ann) {
 			t.Errorf("the notice says too much:\n%s", text)
 		}
-		time.Sleep(5 * 24 * time.Hour)
-		synctest.Wait()
-		if n := len(f.tries[lee]); n < 40 || n > 80 {
+		pass(5 * 24 * time.Hour)
+		if n := len(f.tried(lee)); n < 40 || n > 80 {
 			t.Errorf("%d tries in five days", n)
 		}
-		last := f.tries[lee][len(f.tries[lee])-1].Sub(begin)
+		last := f.tried(lee)[len(f.tried(lee))-1].Sub(begin)
 		if last.Round(time.Minute) != DefaultLife {
 			t.Errorf("the last try was after %v", last)
 		}
-		if len(f.notices) != 2 || !strings.Contains(string(f.notices[1].Content), "Action: failed") ||
-			!strings.Contains(string(f.notices[1].Content), "Status: 5.4.7") {
-			t.Errorf("after five days the notices are %v", f.notices)
+		if len(f.told()) != 2 || !strings.Contains(string(f.told()[1].Content), "Action: failed") ||
+			!strings.Contains(string(f.told()[1].Content), "Status: 5.4.7") {
+			t.Errorf("after five days the notices are %v", f.told())
 		}
 		wantFiles(t, o.Folder, 0)
 	})
@@ -210,12 +250,11 @@ func TestNotify(t *testing.T) {
 		q := open(t, options(t, f))
 		f.set("no@far.example", never)
 		send := func(from string, notify ...string) (n int) {
-			f.notices = nil
+			f.forget()
 			addMail(t, q, Mail{ID: "n", From: from, EnvelopeID: "E1", Recipients: []Recipient{{To: "no@far.example",
 				Original: "boots@mall.example", ORCPT: "rfc822;b@x", Notify: notify}}})
-			time.Sleep(time.Second)
-			synctest.Wait()
-			return len(f.notices)
+			pass(time.Second)
+			return len(f.told())
 		}
 		for want, notify := range [][]string{0: {"NEVER"}, 1: nil} {
 			if n := send("kim@mall.example", notify...); n != want {
@@ -231,7 +270,7 @@ func TestNotify(t *testing.T) {
 		if n := send("kim@mall.example", "FAILURE"); n != 1 {
 			t.Fatalf("NOTIFY=FAILURE: %d reports", n)
 		}
-		text := string(f.notices[0].Content)
+		text := string(f.told()[0].Content)
 		for _, want := range []string{"Original-Envelope-Id: E1", "Original-Recipient: rfc822;b@x",
 			"Final-Recipient: rfc822; boots@mall.example"} { // not what the alias leads to
 			if !strings.Contains(text, want) {
@@ -240,13 +279,12 @@ func TestNotify(t *testing.T) {
 		}
 		relayed := Answer{Code: 250, Text: "Ok", Relayed: true}
 		f.set("ok@far.example", relayed)
-		f.notices = nil
+		f.forget()
 		addMail(t, q, Mail{ID: "s", From: "kim@mall.example", Recipients: []Recipient{
 			{To: "ok@far.example", Notify: []string{"SUCCESS"}}}})
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if len(f.notices) != 1 || !strings.Contains(string(f.notices[0].Content), "Action: relayed") {
-			t.Errorf("NOTIFY=SUCCESS: %v", f.notices)
+		pass(time.Second)
+		if len(f.told()) != 1 || !strings.Contains(string(f.told()[0].Content), "Action: relayed") {
+			t.Errorf("NOTIFY=SUCCESS: %v", f.told())
 		}
 	})
 }
@@ -259,22 +297,19 @@ func TestReportLater(t *testing.T) {
 		o := options(t, f)
 		q := open(t, o)
 		f.set("no@far.example", never)
-		f.refuse = errors.New("the mailbox is full")
+		f.refuseNotices(errors.New("the mailbox is full"))
 		add(t, q, "a", "no@far.example")
-		time.Sleep(time.Second)
-		synctest.Wait()
+		pass(time.Second)
 		wantFiles(t, o.Folder, 1)
-		f.refuse = nil
-		time.Sleep(10 * time.Minute)
-		synctest.Wait()
-		if len(f.notices) != 1 || len(f.tries["no@far.example"]) != 1 {
-			t.Errorf("%d reports, %d tries", len(f.notices), len(f.tries["no@far.example"]))
+		f.refuseNotices(nil)
+		pass(10 * time.Minute)
+		if len(f.told()) != 1 || len(f.tried("no@far.example")) != 1 {
+			t.Errorf("%d reports, %d tries", len(f.told()), len(f.tried("no@far.example")))
 		}
 		wantFiles(t, o.Folder, 0)
-		f.refuse = fmt.Errorf("%w: no such user", ErrNoNotice)
+		f.refuseNotices(fmt.Errorf("%w: no such user", ErrNoNotice))
 		add(t, q, "b", "no@far.example")
-		time.Sleep(time.Second)
-		synctest.Wait()
+		pass(time.Second)
 		wantFiles(t, o.Folder, 0)
 	})
 }
@@ -296,20 +331,18 @@ func TestLimits(t *testing.T) {
 			add(t, q, fmt.Sprint("s", i), fmt.Sprintf("u%d@slow.example", i))
 		}
 		add(t, q, "o", "u@other.example")
-		time.Sleep(21 * time.Second)
-		synctest.Wait()
-		if len(f.tries["u@other.example"]) != 1 {
+		pass(21 * time.Second)
+		if len(f.tried("u@other.example")) != 1 {
 			t.Error("a domain waits for another")
 		}
-		time.Sleep(10 * time.Minute)
-		synctest.Wait()
+		pass(10 * time.Minute)
 		if f.most != 2 {
 			t.Errorf("%d connections to one domain at once, want 2", f.most)
 		}
-		if len(f.got) != 24 {
-			t.Errorf("%d mails arrived of 24", len(f.got))
+		if len(f.taken()) != 24 {
+			t.Errorf("%d mails arrived of 24", len(f.taken()))
 		}
-		if at := f.tries["u2@slow.example"][0].Sub(begin); at < time.Minute {
+		if at := f.tried("u2@slow.example")[0].Sub(begin); at < time.Minute {
 			t.Errorf("the third mail of 2 a minute left after %v", at)
 		}
 	})
@@ -324,10 +357,10 @@ func TestUnreached(t *testing.T) {
 			a := fmt.Sprintf("u%d@gone.example", i)
 			f.set(a, Answer{Code: 451, Text: "connection refused", Unreached: true})
 			add(t, q, fmt.Sprint(i), a)
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		synctest.Wait()
-		if n := len(f.tries); n != 1 {
+		if n := f.addresses(); n != 1 {
 			t.Errorf("%d mails asked a server that is away", n)
 		}
 		for i := range 3 {
@@ -336,10 +369,9 @@ func TestUnreached(t *testing.T) {
 		if n, err := q.Do(Retry, "gone.example"); n != 3 || err != nil {
 			t.Fatalf("retry: %d, %v", n, err)
 		}
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if len(f.got) != 3 {
-			t.Errorf("after the command %d mails arrived of 3", len(f.got))
+		pass(time.Second)
+		if len(f.taken()) != 3 {
+			t.Errorf("after the command %d mails arrived of 3", len(f.taken()))
 		}
 	})
 }
@@ -355,7 +387,7 @@ func TestCommands(t *testing.T) {
 		add(t, q, "one", "a@far.example", "b@other.example")
 		add(t, q, "two", "a@far.example")
 		add(t, q, "two", "a@far.example") // the ID again
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if list := q.List("far.example"); len(list) != 3 || list[2].ID != "two.2" {
 			t.Fatalf("the list is %v", list)
 		}
@@ -370,10 +402,9 @@ func TestCommands(t *testing.T) {
 		}
 		f.clear("a@far.example")
 		q = open(t, o)
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if len(f.got) != 2 {
-			t.Errorf("%v arrived, want two mails: one is held", f.got)
+		pass(time.Hour)
+		if len(f.taken()) != 2 {
+			t.Errorf("%v arrived, want two mails: one is held", f.taken())
 		}
 		m, header, err := q.Show("two")
 		if err != nil || !m.Held || !strings.Contains(header, "Subject: Boots") || strings.Contains(header, "Hello") {
@@ -382,10 +413,9 @@ func TestCommands(t *testing.T) {
 		if n, err := q.Do(Release, All); n != 1 || err != nil {
 			t.Fatalf("release: %d, %v", n, err)
 		}
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if len(f.got) != 3 {
-			t.Errorf("a released mail was not sent: %v", f.got)
+		pass(time.Second)
+		if len(f.taken()) != 3 {
+			t.Errorf("a released mail was not sent: %v", f.taken())
 		}
 		if n, err := q.Do(Drop, "other.example"); n != 1 || err != nil {
 			t.Fatalf("drop: %d, %v", n, err)
@@ -397,8 +427,8 @@ func TestCommands(t *testing.T) {
 			t.Errorf("showing a dropped mail: %v", err)
 		}
 		wantFiles(t, o.Folder, 0)
-		if len(f.notices) != 0 {
-			t.Errorf("a dropped mail was reported: %v", f.notices)
+		if len(f.told()) != 0 {
+			t.Errorf("a dropped mail was reported: %v", f.told())
 		}
 	})
 }
@@ -414,8 +444,7 @@ func TestSuppress(t *testing.T) {
 		send := func(a Answer) {
 			f.set(no, a)
 			add(t, q, "m", no)
-			time.Sleep(time.Second)
-			synctest.Wait()
+			pass(time.Second)
 		}
 		spam := Answer{Code: 550, Enhanced: [3]int{5, 7, 1}, Text: "Spam", Recipient: true}
 		blocked := Answer{Code: 550, Text: "Your server is listed"} // after DATA
@@ -444,7 +473,7 @@ func TestSuppress(t *testing.T) {
 		for range 3 {
 			send(never)
 		}
-		time.Sleep(91 * 24 * time.Hour)
+		pass(91 * 24 * time.Hour)
 		if q.Check(no) != nil || len(q.Suppressed()) != 0 {
 			t.Error("it does not expire")
 		}
