@@ -15,8 +15,8 @@ import { type Item, menu } from './menu';
 import { get } from '../wire/api';
 import type { Person, Summary } from '../wire/wire';
 
-/** The lists that have a button. */
-const choices = ['chats', 'mine', 'unassigned', 'all', 'missed', 'mails'] as const;
+/** The lists that have a button. What is known last comes last: no button moves away under a pointer. */
+const choices = ['chats', 'mails', 'missed', 'mine', 'unassigned', 'all'] as const;
 /** Those of a team: who is in no group has one list of conversations. */
 const ofTeam: readonly string[] = ['mine', 'unassigned', 'all'];
 type Shown = typeof choices[number];
