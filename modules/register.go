@@ -62,12 +62,12 @@ func (r *registrar) create(ctx context.Context, login, given string) error {
 		return err
 	}
 	if store != nil {
-		aliases, err := store.Aliases(ctx)
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(aliases, func(a addresses.Alias) bool { return a.Addr == login }) {
+		_, err := store.Named(ctx, login)
+		if err == nil { // an alias
 			return web.ErrTaken
+		}
+		if !errors.Is(err, addresses.ErrUnknown) {
+			return err
 		}
 	}
 	return owner.AddUser(ctx, login, given)
