@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,6 +48,16 @@ func TestAddresses(t *testing.T) {
 		"anybody@second.example", "abuse@second.example", "postmaster@mall.example")
 	if m := s.mailWith(t, "friend", "Subject: from the team"); !strings.Contains(m, "team@mall.example") {
 		t.Errorf("the group's mail came as\n%s", m)
+	}
+
+	// Nobody makes a login of a group's address.
+	res, err := http.PostForm(s.Web+"/register", url.Values{"name": {"team"}, "password": {"a long password"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusConflict {
+		t.Errorf("registering a group's address: %s", res.Status)
 	}
 
 	// A notice comes once, and a filter has its folder.
